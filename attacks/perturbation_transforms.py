@@ -1,4 +1,4 @@
-"""What is done to perturbed inputs before they are submitted again: scaled, made uneven, or rounded.
+"""What is done to perturbed inputs before they are submitted again: scaled, or rounded.
 
 All of it keeps to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 1], as everywhere.
 """
@@ -21,17 +21,6 @@ LENGTHS = (1.0, 0.98, 0.96, 0.94, 0.92, 0.9, 0.85, 0.8, 0.7, 0.6, 0.4, 0.2, 0.0)
 def scaled(x: Tensor, clean: Tensor, factor: float) -> Tensor:
     """The perturbations times ``factor`` from 0 to 1: inside every ball and box that holds both ends."""
     return torch.lerp(clean, x, factor).clamp_(0, 1)
-
-
-def uneven(x: Tensor, clean: Tensor, seed: int) -> Tensor:
-    """The perturbations with each value times a factor from 0.25 to 1, random and the same for all inputs.
-
-    Most attacks in linf end at the corners of the ball, and a defence can notice that so many values moved
-    equally far. This is inside the ball, and not the same at two places.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    factor = 0.25 + 0.75 * torch.rand(x.shape[2:], generator=generator)
-    return torch.lerp(clean, x, factor.to(x)).clamp_(0, 1)
 
 
 def in_some_slots(x: Tensor, clean: Tensor, share: float) -> Tensor:

@@ -191,7 +191,7 @@ class Work:
     def of(cls, config: EvalConfig, attack: str) -> "Work":
         """The row of an attack."""
         prepared = prepare(config)
-        units = [unit for unit in make_plan(config, prepared).units if unit.row.attack == attack]
+        units = [unit for unit in make_plan(prepared).units if unit.row.attack == attack]
         return cls(prepared.context, tuple(units))
 
     def seconds(self) -> float:

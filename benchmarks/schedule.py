@@ -20,7 +20,7 @@ from pathlib import Path
 from own_files import own_files
 from schedule_costs import RUN, Costs, kept
 
-from robustbench_coded.engine.dispatch import UnitTimeLimits, dispatch, limit_for
+from robustbench_coded.engine.run import UnitTimeLimits, dispatch, limit_for
 from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
@@ -145,7 +145,7 @@ def simulate(
 def full_evaluation() -> list[Unit]:
     """The units that the planner cuts the evaluation into."""
     names = [f"checkpoint{i}" for i in range(CHECKPOINTS)]
-    config = EvalConfig(checkpoints=tuple((n, n) for n in names), replicates=1, **attack_options(["full"]))
+    config = EvalConfig(checkpoints=tuple((n, n) for n in names), **attack_options(["full"]))
     subjects = []
     for name in names:
         subjects.append(Subject(name, "standard", "standard", K, None, False, False, True, K))

@@ -31,7 +31,7 @@ def _certificates(
     context: WorkerContext, subject: Subject, eps: float, facts: dict[str, object]
 ) -> Iterator[Certificate]:
     defence = context.defence(subject)
-    x, _ = context.group(context.batches(subject, 0)[:1])
+    x, _ = context.group(context.batches(subject)[:1])
     images = torch.cat([x[0], x[0]]) if x.shape[1] == 1 else x[0]
     for certifier in certifiers_of(defence, images):
         yield _certificate(context, subject, eps, defence, certifier, facts)
@@ -52,7 +52,7 @@ def _certificate(
     draws = range(
         min(config.draws, config.aware_attacks) if defence.randomised and not certifier.chance else 1
     )
-    batches = context.batches(subject, 0)
+    batches = context.batches(subject)
     examples = sum(batch.scored for batch in batches)
     numbers: list[int] = []
     of_batch: list[int] = []

@@ -8,19 +8,20 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.options import counts, named_paths
+from robustbench_coded.cli.options import counts, named_paths, seconds
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.options.config import (
+    AWARE_ATTACKS,
     DEFAULT,
     EvalConfig,
     attack_options,
     without_checkpoint,
 )
-from robustbench_coded.evaluation.options.option import check_values, fraction, helps, radii, radius
+from robustbench_coded.evaluation.options.option import check_values, flag_of, fraction, radii, radius
 
 
 def options_from_file(context: typer.Context, path: Path | None) -> Path | None:
@@ -72,105 +73,80 @@ def _as_typed(where: str, option: Any, value: Any) -> Any:
     return texts if option.multiple else ",".join(texts)
 
 
-_HELP = dict(helps(EvalConfig))
-_DEFAULTS = {entry.name: entry.default for entry in fields(EvalConfig)}
+Option = tuple[Any, Any]  # the type with its help, and the default
 
 
-# What stands for a value in `--help`.
-_METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
+def _option(kind: Any, *flags: str, help: str, default: Any = None, **more: Any) -> Option:
+    return Annotated[kind, typer.Option(*flags, help=help, **more)], default
 
 
-def _option(kind: Any, *names: str, help: str, **more: Any) -> Any:
-    """An option of the command line; a type that may be None is named by the other one."""
-    plain = next((part for part in get_args(kind) if part is not type(None)), kind)
-    metavar = None if kind is bool else _METAVARS.get(plain, "TEXT")
-    return Annotated[kind, typer.Option(*names, **{"help": help, "metavar": metavar, **more})]
-
-
-def _of_config(kind: Any, name: str, *flags: str, default: Any = ...) -> tuple[Any, Any]:
-    """An option as EvalConfig defines it; ``default`` where the command line reads it as text."""
-    flag = flags or ("--" + name.replace("_", "-"),)
-    return _option(kind, *flag, help=_HELP[name]), _DEFAULTS[name] if default is ... else default
-
-
-def attacks_option(shown: str, default: Sequence[str] = ()) -> tuple[Any, Any]:
+def attacks_option(shown: str, default: Sequence[str] = ()) -> Option:
     """``--attacks`` of a command, with the default that its help shows."""
     text = "Presets (paper, adaptive, aa, full) and names of `csrobust list attacks`, comma-separated."
     said = f"{text}  [default: {shown}]"
-    return _option(list[str], "--attacks", "--attack", help=said, show_default=False), [*default]
+    return _option(list[str], "--attacks", "--attack", help=said, default=[*default], show_default=False)
 
 
-# name -> (type with its help, default), in the order of `--help`
-SHARED: dict[str, tuple[Any, Any]] = {
-    "ckpt": (_option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated."), []),
-    "rci": (
-        _option(list[str], "--rci", help="Randomised coded inference: N=190, N=1.5K, N=190,average=4 ..."),
-        [],
+# Options that the command line reads as text: their type there, and their default.
+_AS_TEXT: dict[str, Option] = {
+    "batch_sizes": (str, "128"), "eps": (list[str], []), "inputs": (list[str], []),
+    "claim": (str | None, None), "claim_eps": (str | None, None), "time": (str | None, None),
+}  # fmt: skip
+
+
+def _of_config() -> dict[str, Option]:
+    """Every option that EvalConfig defines with a help, by its name on the command line."""
+    found = {}
+    for entry in fields(EvalConfig):
+        if not entry.metadata.get("help"):
+            continue
+        kind, default = _AS_TEXT.get(entry.name, (entry.type, entry.default))
+        flag = flag_of(entry)
+        switch = f"{flag}/--no-{flag[2:]}" if default is True else flag
+        help = entry.metadata["help"]
+        found[flag[2:].replace("-", "_")] = _option(kind, switch, help=help, default=default)
+    return found
+
+
+# Of the command that may stop along the way, and weighs a claim.
+_OF_EVAL = ("until", "time", "claim", "claim_threat", "claim_eps", "claim_accuracy", "claim_attack")
+_DEFINED = _of_config()
+SHARED: dict[str, Option] = {
+    "ckpt": _option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.", default=[]),
+    "rci": _option(
+        list[str],
+        "--rci",
+        help="Randomised coded inference: N=190, N=1.5K, N=190,average=4 ...",
+        default=[],
     ),
-    "coded": (_option(list[str], "--coded", help="Coded inference without the permutation: N=190 ..."), []),
-    "defence": (
-        _option(
-            list[str],
-            "--defence",
-            help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
-            "'cmd: COMMAND' for one in an environment of its own.",
-        ),
-        [],
+    "coded": _option(
+        list[str], "--coded", help="Coded inference without the permutation: N=190 ...", default=[]
     ),
-    "standard": _of_config(bool, "standard", "--standard/--no-standard"),
+    "defence": _option(
+        list[str],
+        "--defence",
+        help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
+        "'cmd: COMMAND' for one in an environment of its own.",
+        default=[],
+    ),
     "attacks": attacks_option(",".join(DEFAULT)),
-    "data": _of_config(str, "data"),
-    "data_dir": _of_config(str | None, "data_dir"),
-    "limit": _of_config(int | None, "limit"),
-    "all": _of_config(bool, "all", "--all"),
-    "first": _of_config(bool, "first", "--first"),
-    "batch_size": _of_config(str, "batch_sizes", "--batch-size", default="128"),
-    "norm": _of_config(str, "norm"),
-    "eps": _of_config(list[str], "eps", default=[]),
-    "eps_space": _of_config(str, "eps_space"),
-    "budget": _of_config(int | None, "budget"),
-    "inputs": _of_config(list[str], "inputs", default=[]),
-    "draws": _of_config(int, "draws"),
-    "selection_draws": _of_config(int, "selection_draws"),
-    "submissions": _of_config(int | None, "submissions"),
-    "replicates": _of_config(int, "replicates"),
-    "victims": _of_config(int, "victims"),
-    "seed": _of_config(int, "seed"),
-    "last_batch": _of_config(str, "last_batch"),
-    "drop": _of_config(bool, "drop", "--drop/--no-drop"),
-    "certify": _of_config(bool, "certify"),
-    "checks": _of_config(bool, "checks"),
-    "margin": _of_config(float, "margin"),
-    "save_adversarials": _of_config(bool, "save_adversarials"),
-    "peer_raw": _of_config(bool, "peer_raw"),
-    "arch": _of_config(str | None, "arch"),
-    "normalize": _of_config(str | None, "normalize"),
-    "attack_precision": _of_config(str, "attack_precision"),
-    "device": _of_config(str | None, "device"),
-    "threads": _of_config(int | None, "threads"),
-    "engine": _of_config(str, "engine"),
-    "workers": _of_config(int | None, "workers"),
-    "address": _of_config(str | None, "address"),
-    "unit_timeout": _of_config(float | None, "unit_timeout"),
-    "out": _of_config(Path | None, "out"),
-    "resume": _of_config(bool, "resume"),
-    "overwrite": _of_config(bool, "overwrite"),
-    "quiet": (_option(bool, "--quiet", help="Print only the result."), False),
-    "as_json": (_option(bool, "--json", help="Print one machine-readable object, not a table."), False),
+    **{name: option for name, option in _DEFINED.items() if name not in _OF_EVAL},
+    "quiet": _option(bool, "--quiet", help="Print only the result.", default=False),
+    "as_json": _option(bool, "--json", help="Print one machine-readable object, not a table.", default=False),
 }
 
 
-def takes_only(*names: str, **more: tuple[Any, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def takes_only(*names: str, **more: Option) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Gives a command these of the shared options, and ``more`` of its own or with other defaults."""
     return _with({**{name: SHARED[name] for name in names}, **more})
 
 
-def takes(**more: tuple[Any, Any]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def takes(**more: Option) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Gives a command the shared options, and ``more`` of its own or with other defaults."""
     return _with({**SHARED, **more})
 
 
-def _with(options: dict[str, tuple[Any, Any]]) -> Callable[[Callable[..., int]], Callable[..., int]]:
+def _with(options: dict[str, Option]) -> Callable[[Callable[..., int]], Callable[..., int]]:
     def decorate(command: Callable[..., int]) -> Callable[..., int]:
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
@@ -200,7 +176,10 @@ def config_from(
     victim_attacks: Sequence[str] = (),
     relaxed_attacks: Sequence[str] = (),
     second_attacks: Sequence[str] = (),
+    claim: str | None = None,
+    claim_eps: str | None = None,
     claim_attack: str | None = None,
+    time: str | None = None,
     **rest: object,
 ) -> EvalConfig:
     """Options as typed, made into a configuration and checked.
@@ -224,7 +203,10 @@ def config_from(
         batch_sizes=counts(batch_size, "--batch-size"),
         eps=radii(eps, "--eps") if eps else None,
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),
+        claim=None if claim is None else _claimed(claim),
+        claim_eps=None if claim_eps is None else radius(claim_eps, "--claim-eps"),
         claim_attack=claim_attack,
+        time=None if time is None else seconds(time, "--time"),
         command=("csrobust", *sys.argv[1:]),
         **rest,  # type: ignore[arg-type]
     )
@@ -233,7 +215,7 @@ def config_from(
 
 
 # Of the commands that take their options from a file, too. The hidden ones stand in run.toml alone.
-FILE: dict[str, tuple[Any, Any]] = {
+EVAL: dict[str, Option] = {
     "config": (
         Annotated[
             Path | None,
@@ -246,42 +228,21 @@ FILE: dict[str, tuple[Any, Any]] = {
         ],
         None,
     ),
-    "victim_attacks": (_option(list[str], "--victim-attacks", help="", hidden=True), []),
-    "relaxed_attacks": (_option(list[str], "--relaxed-attacks", help="", hidden=True), []),
-    "second_attacks": (_option(list[str], "--second-attacks", help="", hidden=True), []),
-    "aware_attacks": (_option(int, "--aware-attacks", help="", hidden=True), _DEFAULTS["aware_attacks"]),
-}
-
-# Of the command that may stop along the way.
-UNTIL: dict[str, tuple[Any, Any]] = {"until": _of_config(str | None, "until")}
-
-# Of the commands that weigh a claim.
-CLAIM: dict[str, tuple[Any, Any]] = {
-    "claim": (_option(str | None, "--claim", help="A claimed accuracy to test, 0.72 or 72%."), None),
-    "claim_threat": _of_config(str | None, "claim_threat"),
-    "claim_eps": _of_config(str | None, "claim_eps"),
-    "claim_accuracy": _of_config(str, "claim_accuracy"),
-    "claim_attack": (
-        _option(str | None, "--claim-attack", help="Attack under which it was claimed; it always runs."),
-        None,
-    ),
+    **{
+        f"{kind}_attacks": _option(list[str], f"--{kind}-attacks", help="", default=[], hidden=True)
+        for kind in ("victim", "relaxed", "second")
+    },
+    "aware_attacks": _option(int, "--aware-attacks", help="", default=AWARE_ATTACKS, hidden=True),
+    **{name: _DEFINED[name] for name in _OF_EVAL},
 }
 
 
-def claimed_value(text: str | None) -> float | None:
+def _claimed(text: str) -> float:
     """``--claim 0.72`` or ``72%`` as a fraction."""
-    if text is None:
-        return None
-    wrong = InputError(f"--claim {text} is not an accuracy; write 0.72 or 72%")
     try:
         value = fraction(text.rstrip("%"), "--claim") / (100 if text.endswith("%") else 1)
-    except InputError as error:
-        raise wrong from error
+    except InputError:
+        value = -1.0
     if not 0 <= value <= 1:
-        raise wrong
+        raise InputError(f"--claim {text} is not an accuracy; write 0.72 or 72%")
     return value
-
-
-def claimed_eps(text: str | None) -> float | None:
-    """``--claim-eps 8/255`` as a number."""
-    return None if text is None else radius(text, "--claim-eps")

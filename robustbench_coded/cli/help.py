@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
     ),
-    "Draws and repetitions": ("draws", "selection_draws", "submissions", "replicates", "seed"),
+    "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
     "Verdicts, claims, time": (
         "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_accuracy",
         "time", "until",
@@ -30,7 +30,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "The machine": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",
     ),
-    "Output": ("out", "resume", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
+    "Output": ("out", "overwrite", "save_adversarials", "quiet", "as_json", "help"),
 }  # fmt: skip
 _GROUP_OF = {name: title for title, names in GROUPS.items() for name in names}
 OTHERS = "Options"

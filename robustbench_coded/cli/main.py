@@ -1,15 +1,12 @@
 """The command ``csrobust``: parses, calls one documented function, prints. Torch is imported when needed."""
 
-import atexit
 import errno
 import functools
 import os
 import sys
-import threading
 import traceback
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
@@ -26,21 +23,16 @@ DEBUG = "--debug"
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command line and returns its exit code; the console script ends with it."""
-    if arguments is None:
-        spin_briefly()
-        keep_memory()
-        _exit_at_once(run(sys.argv[1:]))
-    return run(arguments)
-
-
-def _exit_at_once(code: int) -> NoReturn:
-    """Ends the process as Python does, but does not take apart what torch has loaded (0.2 s)."""
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as the interpreter does
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a pipe whose reader is gone, or a stream that is closed
-            stream.flush()
-    os._exit(code)
+    if arguments is not None:
+        return run(arguments)
+    spin_briefly()
+    keep_memory()
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # its reader has left: Python would complain when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def run(arguments: list[str]) -> int:

@@ -24,60 +24,39 @@ GRACE_SECONDS = 4.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Stop:
-    """Whether a stop was asked for, and whether the main thread has come round to it."""
-
-    def __init__(self, farewell: Callable[[], None]):
-        self._farewell = farewell
-        self._heard = threading.Event()
-        self._deciding = threading.Lock()
-
-    def heard(self) -> None:
-        """The main thread is out of what it was computing; it takes care of the rest."""
-        with self._deciding:  # never returns once the farewell has begun
-            self._heard.set()
-
-    def watch(self, signals: socket.socket) -> None:
-        """Waits for a signal, then for the main thread; says farewell for it if it does not come."""
-        while number := signals.recv(1):
-            if number[0] not in _SIGNALS or self._heard.wait(GRACE_SECONDS):
-                continue
-            with self._deciding:
-                if not self._heard.is_set():
-                    self._end()
-
-    def _end(self) -> NoReturn:
-        try:
-            self._farewell()
-        finally:
-            os._exit(INTERRUPTED)
-
-
 @contextmanager
-def stoppable(farewell: Callable[[], None]) -> Iterator[Stop]:
-    """Within it SIGINT and SIGTERM raise KeyboardInterrupt in the main thread.
+def stoppable(farewell: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Within it SIGINT and SIGTERM raise KeyboardInterrupt in the main thread, which calls what this gives as
+    soon as it is out of what it was computing.
 
     Python raises it between two of its own instructions. A backward pass over a large batch is one
-    instruction and can take minutes; code that catches everything may even lose it. Where ``heard`` has not
-    been called after GRACE_SECONDS, another thread calls ``farewell`` and ends the process, exit code 130.
+    instruction and can take minutes; code that catches everything may even lose it. Where the main thread has
+    not been heard of after GRACE_SECONDS, another one calls ``farewell`` and ends the process, exit code 130.
 
     In threads other than the main one, which get no signals, it does nothing.
     """
-    stop = Stop(farewell)
+    heard = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield heard.set
         return
+
+    def watch() -> None:
+        while number := ours.recv(1):
+            if number[0] in _SIGNALS and not heard.wait(GRACE_SECONDS):
+                farewell()
+                os._exit(INTERRUPTED)
+
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     # What was started in the background with a signal ignored goes on ignoring it.
     minded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, _interrupt) for number in minded}
     wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=stop.watch, args=(ours,), daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
     try:
-        yield stop
+        yield heard.set
     finally:
-        stop.heard()
+        heard.set()
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -52,7 +52,6 @@ class ProgressListener(Listener):
         self.run: Run | None = None
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
-        self._making: TaskID | None = None
         self._status: Status | None = None
         self._left: dict[tuple[AttackCase, bool], int] = {}
         self._images = 0
@@ -69,15 +68,6 @@ class ProgressListener(Listener):
         if not self._quiet and self._console.is_terminal:
             self._status = self._console.status(escape(one_line(text)))
             self._status.start()
-
-    def making(self, what: str, done: int, total: int) -> None:
-        self._end_status()
-        if self._making is None:
-            self._progress.start()
-            self._making = self._progress.add_task(one_line(what), total=total, rate="")
-        self._progress.update(self._making, completed=done, rate=f"{done} of {total}")
-        if done == total:
-            self._end_making()
 
     def opened(self, path: Path) -> None:
         self._end_status()
@@ -148,18 +138,8 @@ class ProgressListener(Listener):
     def close(self) -> None:
         """Takes the live display away."""
         self._end_status()
-        self._end_making()
-        self._stop_progress()
-
-    def _stop_progress(self) -> None:
         if not self._progress.disable:  # older versions of rich print an empty line all the same
             self._progress.stop()
-
-    def _end_making(self) -> None:
-        if self._making is not None:
-            self._stop_progress()
-            self._progress.update(self._making, visible=False)
-            self._making = None
 
     def _end_status(self) -> None:
         if self._status is not None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from robustbench_coded.cli.process import FAILED, INTERRUPTED, foreign_output, importing, stoppable
-from robustbench_coded.engine.server import start_server
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.text.escape import one_line, shell
@@ -76,8 +75,6 @@ def evaluated(
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
     all_present(config.checkpoints)
-    if config.workers and config.engine == "local":
-        start_server()  # torch is imported there and here at the same time
     with importing():
         from robustbench_coded.cli.progress import ProgressListener
         from robustbench_coded.results.certified import CertificateContradicted
@@ -86,17 +83,13 @@ def evaluated(
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 
     def farewell() -> None:
-        listener.close()
         with suppress(Exception):  # whatever happens, the process ends now
-            if listener.path is not None:
-                from robustbench_coded.reports.write import write_reports
-
-                write_reports(listener.path)
-        _say_how_to_go_on(config, listener.path)
+            listener.close()
+            _say_how_to_go_on(config, listener.path)
 
     try:
-        with stoppable(farewell) as stop, foreign_output():
-            listener.when_stopping = stop.heard
+        with stoppable(farewell) as heard, foreign_output():
+            listener.when_stopping = heard
             return evaluate(listener), 0
     except IncompleteRun as incomplete:
         print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)

@@ -16,7 +16,6 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from robustbench_coded.engine.server import WORK
 from robustbench_coded.engine.worker import READY, Interim, NotReady, one_line, work
 from robustbench_coded.evaluation.planning.cases import Unit
 
@@ -82,6 +81,7 @@ class WorkerPool(Protocol):
         """Kills all workers."""
 
 
+WORK = "robustbench_coded.engine.worker"  # what the server of worker processes imports before it forks
 EXIT_SECONDS = 2.0
 SERVER_STARTS = 3
 

@@ -77,7 +77,7 @@ def _write(
     row: AttackCase,
 ) -> None:
     folder = path / FOLDER
-    units = [unit for unit in plan.units if unit.row == row and unit.replicate == 0]
+    units = [unit for unit in plan.units if unit.row == row]
     write_bytes(folder / "inputs.npz", _inputs(path, config, context, row, units))
     write_bytes(folder / "model.pt2", _exported(context, row))
     write_text(
@@ -117,7 +117,7 @@ def _inputs(
     path: Path, config: EvalConfig, context: WorkerContext, row: AttackCase, units: list[Unit]
 ) -> bytes:
     """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
-    batches = context.batches(row.subject, 0)
+    batches = context.batches(row.subject)
     defence = context.defence(row.subject)
     clean: list[Tensor] = []
     perturbed, label, scored, draw = [], [], [], []
@@ -165,7 +165,7 @@ def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit
     if row.attack != CLEAN:
         yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
         return
-    batches = context.batches(row.subject, 0)
+    batches = context.batches(row.subject)
     for index in (index for group in unit.groups for index in group):
         x = context.group([batches[index]])[0][0].cpu()
         yield Evaluation(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)

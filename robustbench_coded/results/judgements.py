@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal
+
+from msgspec import Struct, ValidationError, convert
 
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey
@@ -32,54 +34,35 @@ from robustbench_coded.statistics.verdict import Verdict
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
-_OUTCOMES = ("passed", "failed", "not applicable")
 
 
-class SelfTestResult(NamedTuple):
+class SelfTestResult(Struct, frozen=True):
     """One self-test of one subject."""
 
     name: str
-    outcome: str
+    outcome: Literal["passed", "failed", "not applicable"]
     finding: str
     figures: dict[str, float]
 
 
-def selftest_results(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
-    """By subject; nothing for subjects without self-tests, or whose results cannot be read."""
-    found = {
-        probe.subject: _tests(read_selftests(path, probe.selftests))
-        for probe in manifest.probes
-        if probe.selftests is not None
-    }
-    return {subject: tests for subject, tests in found.items() if tests}
-
-
-def selftest_checks(path: Path, manifest: RunManifest) -> Mapping[SubjectKey, tuple[Check, ...]]:
-    """By subject; nothing for subjects of runs from before there were self-tests."""
+def selftest_results(path: Path, manifest: RunManifest) -> dict[SubjectKey, tuple[SelfTestResult, ...]]:
+    """By subject that was to be self-tested; none where the results cannot be read."""
     return {
-        probe.subject: _selftest_checks(read_selftests(path, probe.selftests))
+        probe.subject: _tests(read_selftests(path, probe.selftests))
         for probe in manifest.probes
         if probe.selftests is not None
     }
 
 
 def _tests(data: dict[str, Any] | None) -> tuple[SelfTestResult, ...]:
-    tests = (data or {}).get("tests")
-    if not isinstance(tests, list) or not all(_readable(test) for test in tests):
+    try:
+        return convert((data or {}).get("tests", ()), tuple[SelfTestResult, ...])
+    except ValidationError:
         return ()
-    return tuple(
-        SelfTestResult(
-            test["name"],
-            test["outcome"],
-            test["finding"],
-            {name: float(value) for name, value in test["figures"].items()},
-        )
-        for test in tests
-    )
 
 
-def _selftest_checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
-    tests = _tests(data)
+def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
+    """The self-tests of one subject as checks: those that failed, else one."""
     if not tests:
         missing = Check(
             CheckName.SELF_TESTS,
@@ -88,14 +71,17 @@ def _selftest_checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
             next_step=NextStep("run it again"),
         )
         return (missing,)
-    by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in _OUTCOMES}
+    outcomes = ("passed", "failed", "not applicable")
+    by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in outcomes}
     failed = tuple(
         Check(
             f"{CheckName.SELF_TESTS}: {test.name}",
             CheckOutcome.FAILED,
             test.finding,
             test.figures,
-            next_step=_next_step(test.name),
+            next_step=run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
+            if test.name in GRADIENT_SELF_TESTS
+            else NextStep(_NO_ATTACK.format(repr(test.name))),
         )
         for test in by_outcome["failed"]
         if test.name != RELAXED_SELF_TEST  # it says what may answer for the others
@@ -108,24 +94,6 @@ def _selftest_checks(data: dict[str, Any] | None) -> tuple[Check, ...]:
     if other:
         finding += f"; not applicable: {', '.join(test.name for test in other)}"
     return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
-
-
-def _next_step(name: str) -> NextStep | None:
-    if name in GRADIENT_SELF_TESTS:
-        return run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
-    return NextStep(_NO_ATTACK.format(repr(name)))
-
-
-def _readable(test: Any) -> bool:
-    if not isinstance(test, dict):
-        return False
-    figures = test.get("figures")
-    return (
-        all(isinstance(test.get(name), str) for name in ("name", "finding"))
-        and test.get("outcome") in _OUTCOMES
-        and isinstance(figures, dict)
-        and all(type(value) in (int, float) for value in figures.values())
-    )
 
 
 @dataclass(frozen=True)
@@ -188,7 +156,8 @@ def judgements_of(
         made = design(rows, row) if asked_here else None
         lacking = missing(rows, row) if asked_here and made is None else ()
         checks = _checks(rows, row, manifest, selftests, unbounded)
-        tail = TAIL / _questions(manifest)
+        # Shared out between the words of a run of an earlier version that stopped where a word had fallen.
+        tail = TAIL / (1 if manifest.sequential is None else max(manifest.sequential.questions, 1))
         found = judge(rows, row, checks, margin=_margin(manifest), claim=claim, tail=tail)
         yield Judgement(row.key, found, made, unbounded, lacking)
 
@@ -224,7 +193,9 @@ def _checks(
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
     subject = row.key.subject
     stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == subject}
-    relaxed = any(_is_relaxed(other) and other.key.subject == subject for other in rows)
+    # Where an attack smooths what hides the gradient, its gradients are the ones to judge.
+    measured = (other.key for other in rows if other.cell is not None)
+    relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
     checks = [
         *other_attacks(rows, row, unbounded_eps),
         *converged(rows, row, stopped),
@@ -232,16 +203,6 @@ def _checks(
         *selftests.get(subject, ()),
     ]
     return answered(checks, rows, row, stopped)
-
-
-def _is_relaxed(row: CaseResult) -> bool:
-    """Whether its attack smooths what hides the gradient; its gradients are then the ones to judge."""
-    return row.cell is not None and row.key.attack.startswith("relaxed-")
-
-
-def _questions(manifest: RunManifest) -> int:
-    """Between how many words the error is divided: those of a run that stops where a word has fallen."""
-    return 1 if manifest.sequential is None else max(manifest.sequential.questions, 1)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:

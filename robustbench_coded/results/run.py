@@ -196,7 +196,11 @@ class Run:
 
     @cached_property
     def selftests(self) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
-        """What the self-tests of each subject found."""
+        """What the self-tests of each subject found; nothing for subjects without, or that can't be read."""
+        return {subject: tests for subject, tests in self._selftests.items() if tests}
+
+    @cached_property
+    def _selftests(self) -> dict[SubjectKey, tuple[SelfTestResult, ...]]:
         return selftest_results(self.path, self.manifest)
 
     @cached_property
@@ -207,15 +211,15 @@ class Run:
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Verdict, checks and design of attackers per subject, threat model and budget."""
-        selftests = selftest_checks(self.path, self.manifest)
-        return tuple(judgements_of(self.results, self.manifest, selftests))
+        checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
+        return tuple(judgements_of(self.results, self.manifest, checks))
 
     def words_together(self, judgements: Sequence[Judgement]) -> list[VerdictWord]:
         """The words of these judgements of the run, the error adjusted for their number (Holm)."""
         return words_together(judgements, self.results, self.manifest)
 
     def counts_of(self, key: CaseKey) -> dict[str, float]:
-        """What the units of one row counted, summed over replicate 0."""
+        """What the units of one row counted, summed."""
         found: dict[str, float] = {}
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
@@ -226,8 +230,8 @@ class Run:
         return found
 
     def units_of(self, key: CaseKey) -> list[str]:
-        """The ids of the units of one row, replicate 0."""
-        return [unit for of, unit, replicate in self._units() if of == key and replicate == 0]
+        """The ids of the units of one row."""
+        return [unit for of, unit in self._units() if of == key]
 
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""
@@ -263,6 +267,8 @@ class Run:
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
         outcomes, metadata, timings = read_run(self.path, self.manifest.unit_ids)
+        if "replicate" in outcomes and outcomes["replicate"].any():  # repetitions, of earlier versions
+            outcomes = outcomes[outcomes["replicate"] == 0]
         if outcomes.empty:
             outcomes = pd.DataFrame(
                 columns=[*KEY_COLUMNS, "replicate", "purpose", "example", "batch", "label", "draw"]
@@ -271,10 +277,10 @@ class Run:
 
     @cached_property
     def _costs(self) -> dict[CaseKey, Cost]:
-        """Images through the network; further replicates repeat the work and are left out."""
+        """Images through the network."""
         spent: dict[CaseKey, Cost] = {}
-        for key, unit, replicate in self._units():
-            if replicate == 0 and unit in self._read[1]:
+        for key, unit in self._units():
+            if unit in self._read[1]:
                 counts = self._read[1][unit]
                 cost = Cost(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
                 spent[key] = spent.get(key, Cost(0.0, 0.0)).plus(cost)
@@ -296,11 +302,12 @@ class Run:
             "peak_memory_bytes": int(peak) if peak else None,
         }
 
-    def _units(self) -> Iterator[tuple[CaseKey, str, int]]:
-        """(row, unit, replicate) of every planned unit that attacks, or scores clean inputs."""
+    def _units(self) -> Iterator[tuple[CaseKey, str]]:
+        """(row, unit) of every planned unit that attacks, or scores clean inputs."""
         for case in self.manifest.rows:
             for unit in case.units:
-                yield case.key, unit.id, unit.replicate
+                if unit.replicate == 0:
+                    yield case.key, unit.id
 
     def _all_units(self) -> Iterator[tuple[CaseKey, str]]:
         """(row, unit) of these, and of those that score again what others have attacked."""

@@ -1,13 +1,13 @@
 """What a run was made on: its data, checkpoints and defences, as they were found."""
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 from msgspec import Struct, field
 
 from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy, SubjectKey, setting_of_claim
-from robustbench_coded.schema.planned_case import Outlook, PlannedCase, Sequential, UnitEntry
+from robustbench_coded.schema.planned_case import Outlook, PlannedCase, Sequential
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import CLEAN
 
@@ -224,10 +224,10 @@ def manifest_from(data: Any) -> RunManifest:
     """run.json, checked.
 
     Raises:
-        ManifestError: a part that figures are counted from is missing or of the wrong kind.
+        ManifestError: a part is of the wrong kind, or one that figures are counted from is missing.
     """
     try:
-        return msgspec.convert(_without_misfits(data, RunManifest, STRICT), RunManifest)
+        return msgspec.convert(data, RunManifest)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at ")
         place = where.strip("`").removeprefix("$").removeprefix(".")
@@ -238,37 +238,3 @@ def manifest_from(data: Any) -> RunManifest:
 def manifest_data(manifest: RunManifest) -> dict[str, Any]:
     """The manifest as JSON data, fields in their order."""
     return msgspec.to_builtins(manifest)
-
-
-# Parts of run.json that figures are counted from: a value of the wrong type in them is an error.
-STRICT = {
-    RunManifest: {"identity", "data", "checkpoints", "rows", "notes", "invocations"},
-    CheckpointFacts: {"name", "sha256"},
-    PlannedCase: set(PlannedCase.__struct_fields__),
-    UnitEntry: set(UnitEntry.__struct_fields__),
-}
-
-
-def _without_misfits(data: Any, kind: Any, strict: dict[Any, set[str]]) -> Any:
-    """The data without informational values of another type, so that these take their defaults."""
-    if isinstance(data, list | tuple):
-        items = [part for part in get_args(kind) if part is not Ellipsis]
-        return [_without_misfits(entry, items[0], strict) for entry in data] if items else data
-    if not (isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, Struct)):
-        return data
-    kept = {}
-    for entry in msgspec.structs.fields(kind):
-        if entry.name not in data:
-            continue
-        value = _without_misfits(data[entry.name], entry.type, strict)
-        if entry.name in strict.get(kind, ()) or _fits(value, entry.type):
-            kept[entry.name] = value
-    return kept
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    try:
-        msgspec.convert(value, kind)
-    except (msgspec.ValidationError, ValueError, OverflowError):
-        return False
-    return True

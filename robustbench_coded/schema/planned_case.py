@@ -13,10 +13,14 @@ Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinitie
 
 
 class UnitEntry(Struct, frozen=True):
-    """A unit of work of a case: its id is the name of its files."""
+    """A unit of work of a case: its id is the name of its files.
+
+    Attributes:
+        replicate: 0; others are repetitions of earlier versions, which are not counted.
+    """
 
     id: str
-    replicate: Count
+    replicate: Count = 0
 
 
 class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):

@@ -1,17 +1,14 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
-import subprocess
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -25,23 +22,12 @@ from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.planned_case import Sequential
-from robustbench_coded.session.evaluation import Evaluation, unit_maker
+from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against
 from robustbench_coded.session.queue import Queue, Scope
 from robustbench_coded.session.selftesting import run_selftests, with_selftests
-
-
-def tracked_by_git(folder: Path) -> bool:
-    """Whether any file in a folder is tracked; False where there is no git."""
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "ls-files", "--", "."], capture_output=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return bool(found.stdout.strip())
 
 
 class IncompleteRun(Exception):
@@ -90,8 +76,6 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             raise RunStopped(folder.path, error) from error
 
 
-# Draws the figures. It takes a third of a second to import, which is done while attacks run.
-FIGURES = "matplotlib.figure"
 # By default: forecast time for everything; attacks on open verdicts come first, and the table has what is left.
 SECONDS = 360.0
 
@@ -118,21 +102,19 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     """
     listener = listener or Listener()
     run_file = None if in_memory is not None else run_toml(config)
-    config, prepared, path = made_ready(config, in_memory, listener.preparing)
-    if config.resume and not (path / MANIFEST).exists():
-        raise InputError(f"--resume: {path} holds no run to go on with; leave --resume out to start one")
+    prepared, path = made_ready(config, in_memory, listener.preparing)
     with (
         opened_folder(RunFolder(path), listener, _write_reports) as folder,
         Engine(prepared.context) as engine,
     ):
-        failures = _evaluate_into(folder, engine, config, prepared, listener, run_file)
+        failures = _evaluate_into(folder, engine, prepared, listener, run_file)
     if failures:
         raise IncompleteRun(path, failures)
     return path
 
 
 def _write_reports(path: Path) -> None:
-    from robustbench_coded.reports.write import write_reports  # after matplotlib, see FIGURES
+    from robustbench_coded.reports.write import write_reports  # imports matplotlib
 
     write_reports(path)
 
@@ -141,8 +123,8 @@ def made_ready(
     config: EvalConfig,
     in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[EvalConfig, PreparedEvaluation, Path]:
-    """Options, everything that they name, and the run folder.
+) -> tuple[PreparedEvaluation, Path]:
+    """Everything that the options name, and the run folder.
 
     Writes nothing; ``say`` is told what is probed.
 
@@ -155,32 +137,26 @@ def made_ready(
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, say=say)
-    return config, prepared, config.out or Path("reports") / prepared.folder_name
+    return prepared, config.out or Path("reports") / prepared.folder_name
 
 
 def _evaluate_into(
     folder: RunFolder,
     engine: Engine,
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     listener: Listener,
     run_file: str | None,
 ) -> list[UnitFailure]:
     """Brings a run folder up to date with its options; returns the units that failed."""
-    if config.overwrite:
+    if prepared.config.overwrite:
         folder.clear()
     old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
-    prepared, planned, notes, sequential, scope, seconds = planned_evaluation(
-        config, prepared, old, folder.path
-    )
+    prepared, planned, notes, sequential, scope, seconds = planned_evaluation(prepared, old, folder.path)
     prepared = with_selftests(prepared)
-    run = Evaluation(folder, engine, config, prepared, planned, notes, old, sequential, seconds, listener)
+    run = Evaluation(folder, engine, prepared, planned, notes, old, sequential, seconds, listener)
     for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
-    if tracked_by_git(folder.path):
-        listener.note(f"git tracks {folder.path}: this changes committed files; --out gives another folder")
     folder.write_run_file(run_file)
-    Thread(target=import_module, args=(FIGURES,)).start()
     queue = Queue(run, scope)
     try:
         run_selftests(folder, prepared, listener)
@@ -193,7 +169,7 @@ def _evaluate_into(
 
 
 def planned_evaluation(
-    config: EvalConfig, prepared: PreparedEvaluation, old: RunManifest | None, path: Path
+    prepared: PreparedEvaluation, old: RunManifest | None, path: Path
 ) -> tuple[PreparedEvaluation, list[AttackCase], list[str], Sequential | None, Scope, Seconds]:
     """Every row that may run, and on how many examples rows may run.
 
@@ -206,13 +182,16 @@ def planned_evaluation(
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
         prepared = prepared.resumed_from(old)
-    before = None if old is None else old.sequential
+    config, before = prepared.config, None if old is None else old.sequential
     seconds = Seconds(prepared, None if before is None else before.rates)
     planned, notes = rows_for(config, prepared.subjects, prepared.eps)
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
-        fixed = config.until is None and _all_seconds(config, prepared, planned, seconds) <= SECONDS
+        # Of all rows on all examples, were nothing to end early.
+        units = (unit for case in planned for unit in prepared.maker().units(case))
+        spent = sum(map(seconds.of, units)) if config.until is None else math.inf
+        fixed = spent / worker_count(config, prepared.context.device) <= SECONDS
     if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:
@@ -233,15 +212,6 @@ def _scope(config: EvalConfig) -> Scope:
     """What the options ask for."""
     if config.until is not None:
         return Scope(config.time, 0.0)
-    if config.time is None and (config.all or config.limit is not None or config.replicates > 1):
+    if config.time is None and (config.all or config.limit is not None):
         return Scope(None, None)
     return Scope(config.time or SECONDS, config.time or SECONDS)
-
-
-def _all_seconds(
-    config: EvalConfig, prepared: PreparedEvaluation, planned: list[AttackCase], seconds: Seconds
-) -> float:
-    """Forecast of all rows on all examples, were nothing to end early."""
-    maker = unit_maker(config, prepared)
-    spent = sum(seconds.of(unit) for case in planned for unit in maker.units(case))
-    return spent / worker_count(config, prepared.context.device)

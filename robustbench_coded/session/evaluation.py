@@ -1,5 +1,7 @@
 """An evaluation in progress: what has been begun, how far it runs, and what the run folder says of it."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,15 +10,16 @@ from typing import Any
 from msgspec import structs
 
 from robustbench_coded.engine.run import Engine
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.extents import Lane, lane_of
-from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import Plan, rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.evidence.bundle import write_evidence
+from robustbench_coded.plugins import load
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
+from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.manifest import RunManifest, manifest_data
@@ -24,7 +27,7 @@ from robustbench_coded.schema.planned_case import Outlook, Sequential
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import kept_from, new_manifest, other_attacks
+from robustbench_coded.session.manifest import kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
 
 
@@ -68,12 +71,6 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
     ]
 
 
-def unit_maker(config: EvalConfig, prepared: PreparedEvaluation) -> UnitMaker:
-    """What cuts the rows of an evaluation into units."""
-    setup = prepared.setup
-    return UnitMaker(config, setup.examples, setup.group_images, prepared.fixed, prepared.extents)
-
-
 def plan_of(
     cases: Sequence[AttackCase], units_of: Callable[[AttackCase], Sequence[Unit]], notes: Sequence[str]
 ) -> Plan:
@@ -92,10 +89,10 @@ def plan_of(
     )
 
 
-def make_plan(config: EvalConfig, prepared: PreparedEvaluation) -> Plan:
+def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every row that may run, on all of its examples."""
-    cases, notes = rows_for(config, prepared.subjects, prepared.eps)
-    return plan_of(cases, unit_maker(config, prepared).units, notes)
+    cases, notes = rows_for(prepared.config, prepared.subjects, prepared.eps)
+    return plan_of(cases, prepared.maker().units, notes)
 
 
 class Evaluation:
@@ -123,7 +120,6 @@ class Evaluation:
         self,
         folder: RunFolder,
         engine: Engine,
-        config: EvalConfig,
         prepared: PreparedEvaluation,
         planned: Sequence[AttackCase],
         notes: Sequence[str],
@@ -132,10 +128,10 @@ class Evaluation:
         seconds: Seconds,
         listener: Listener,
     ):
-        self.folder, self.engine, self.config, self.prepared = folder, engine, config, prepared
+        self.folder, self.engine, self.config, self.prepared = folder, engine, prepared.config, prepared
         self.planned, self.old, self.sequential = tuple(planned), old, sequential
         self.seconds, self.listener = seconds, listener
-        self.maker = unit_maker(config, prepared)
+        self.maker = prepared.maker(prepared.extents)
         self.begun: dict[AttackCase, None] = {}
         self.for_table: set[AttackCase] = set()
         self.random: dict[AttackCase, list[Unit]] = {}
@@ -212,16 +208,8 @@ class Evaluation:
         left = tuple(unit for unit in units if unit.id not in self.done.metadata)
         if any(unit.id not in self.done.failures for unit in left):
             plan = replace(self.plan, units=left, notes=())
-            run_plan(
-                self.engine,
-                self.folder,
-                self.prepared,
-                plan,
-                self.done,
-                self._store,
-                self.listener,
-                self.seconds,
-            )
+            done, store = self.done, self._store
+            run_plan(self.engine, self.folder, self.prepared, plan, done, store, self.listener, self.seconds)
         self._judgements = None
 
     @property
@@ -236,7 +224,6 @@ class Evaluation:
         extents = self.prepared.extents
         judged = set(self.begun) - self.for_table if self._stops else set()
         fresh = new_manifest(
-            self.config,
             self.prepared,
             self.plan,
             looks={case: extents.looks for case in judged if extents and case.attack not in CONTROLS},
@@ -245,7 +232,7 @@ class Evaluation:
         )
         notes = [*fresh.notes, *self._remarks]
         if self.old is not None:
-            notes += [*other_attacks(self.old), *self.old.notes]
+            notes += self.old.notes
         rates = {name: self.seconds.rates[name] for name in sorted(self.seconds.rates)}
         manifest = structs.replace(
             fresh,
@@ -273,8 +260,6 @@ class Evaluation:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
         if self.config.certify:
-            from robustbench_coded.session.certifying import certify  # others do without
-
             certify(self.folder, self.prepared, self.listener)
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
         self.folder.write_manifest(manifest_data(self.manifest))
@@ -282,7 +267,7 @@ class Evaluation:
         if self.config.claim is not None:
             for text in write_evidence(run, self.config, self.plan, self.prepared.context):
                 self.listener.note(text)
-        from robustbench_coded.reports.write import write_reports_of  # after matplotlib, see session.evaluate
+        from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
         write_reports_of(run, final=True)
         self.listener.reported(run)
@@ -312,3 +297,36 @@ class Evaluation:
             self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
         for name in self.folder.foreign(ours):
             self.listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
+
+
+VERSION_OF_BOUNDS = 1  # another one computes them again
+
+
+def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
+    """Certifies every subject at every radius that the folder has no certificate for, and stores it.
+
+    The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
+    """
+    for subject in prepared.subjects:
+        for eps in prepared.eps:
+            name, settings = _name(prepared, subject, eps), _settings(prepared, subject)
+            stored = read_stored(folder.path, name)
+            if stored is not None and stored.settings == settings:
+                continue
+            listener.preparing(f"certifying {subject.label} on {subject.checkpoint} at eps {eps:g}")
+            found = load("bounds", "certify")(prepared.context, subject, eps)
+            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
+
+
+def _name(prepared: PreparedEvaluation, subject: Subject, eps: float) -> str:
+    """20 hexadecimal digits for a subject and a budget."""
+    config = prepared.config
+    data = [*subject.key, config.norm, eps, config.eps_space]
+    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
+
+
+def _settings(prepared: PreparedEvaluation, subject: Subject) -> str:
+    """What else decides what is found."""
+    config = prepared.config
+    data = [VERSION_OF_BOUNDS, subject.spec, min(config.draws, config.aware_attacks)]
+    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

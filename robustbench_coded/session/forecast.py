@@ -1,8 +1,5 @@
 """How long units take here: counts of images times the seconds that one image takes.
 
-    Seconds(prepared, rates).of(unit)            -> seconds of one worker, at most about
-    RowCosts(prepared, seconds).of(case, rounds) -> seconds of a row on the examples of so many rounds
-
 Scoring and attacks on the defence take as long as its answers; attacks on its base model as long as the
 model's. Coded inference is timed by itself, for encoding and decoding take time, too. A user's defence takes
 as long as it took when it was probed. Attacks differentiate a prepared model; what is scored is asked of the
@@ -197,7 +194,7 @@ class RowCosts:
 
     def __init__(self, prepared: PreparedEvaluation, seconds: Seconds):
         self._prepared, self._seconds = prepared, seconds
-        self.config = prepared.setup.config
+        self.config = prepared.config
         self.workers = worker_count(self.config, prepared.context.device)
         self._each: dict[AttackCase, float] = {}
 
@@ -206,10 +203,9 @@ class RowCosts:
         if rounds == 0:
             return 0.0
         if case not in self._each:
-            units = [unit for unit in self.maker(1).units(case) if unit.replicate == 0]
+            units = self.maker(1).units(case)
             batches = sum(len(unit.victims) or sum(map(len, unit.groups)) for unit in units)
-            seconds = sum(map(self._seconds.of, units)) * self.config.replicates
-            self._each[case] = seconds / max(batches, 1) / self.workers
+            self._each[case] = sum(map(self._seconds.of, units)) / max(batches, 1) / self.workers
         return self._each[case] * self.batches(case, rounds)
 
     def likely(self, case: AttackCase, rounds: int, standing: float) -> float:
@@ -243,14 +239,12 @@ class RowCosts:
 
     def images_in_full(self, case: AttackCase) -> int:
         """Image gradients of a row on all examples, scoring included."""
-        setup = self._prepared.setup
-        return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed).images(case)
+        return self._prepared.maker().images(case)
 
     def maker(self, rounds: int) -> UnitMaker:
         """Cuts rows that have not begun into the units of so many rounds, others as far as they run."""
-        setup, extents = self._prepared.setup, self._prepared.extents
-        reached = None if extents is None else Extents(extents.ends, extents.reached, rounds)
-        return UnitMaker(self.config, setup.examples, setup.group_images, self._prepared.fixed, reached)
+        extents = self._prepared.extents
+        return self._prepared.maker(extents and Extents(extents.ends, extents.reached, rounds))
 
     def _batches(self, subject: Subject) -> list[Batch]:
-        return batches_for(self.config, subject, self._prepared.setup.examples, 0)
+        return batches_for(self.config, subject, self._prepared.setup.examples)

@@ -79,7 +79,7 @@ class Lanes:
         subject, cases = lane.subject, self.cases[lane]
         ran = [case for case in cases if case in self.run.begun and case not in self.run.for_table]
         shares = {case: share for case in ran if (share := self.share(case)) is not None}
-        examples = max((self.prepared.examples_planned(self.config, case) for case in ran), default=0)
+        examples = max(map(self.prepared.examples_planned, ran), default=0)
         batches = {i for case in ran[:1] for unit in self.run.units(case) for g in unit.groups for i in g}
         return Stop(
             checkpoint=subject.checkpoint,
@@ -163,8 +163,7 @@ class Lanes:
         """What a row leaves, on the draws that attacks are chosen by; None before it has run."""
         if case not in self.run.begun:
             return None
-        units = [unit for unit in self.run.units(case) if unit.replicate == 0]
-        return share_left(case, units, self.run.done.metadata)
+        return share_left(case, self.run.units(case), self.run.done.metadata)
 
     def run_in(self, case: AttackCase) -> int:
         """Rounds that a row has begun to run in."""

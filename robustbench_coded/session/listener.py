@@ -24,9 +24,6 @@ class Listener:
     def preparing(self, text: str) -> None:
         """What is being looked at before anything is planned; it may still turn out to be unusable."""
 
-    def making(self, what: str, done: int, total: int) -> None:
-        """Of ``total`` things that a run needs ``done`` are made: told before the first and after each."""
-
     def opened(self, path: Path) -> None:
         """The run folder is this one."""
 
@@ -88,10 +85,6 @@ class NotebookListener(Listener):
 
     def preparing(self, text: str) -> None:
         self._text = text
-        self._show()
-
-    def making(self, what: str, done: int, total: int) -> None:
-        self._text, self._done, self._total = what, done, total
         self._show()
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:

@@ -1,4 +1,4 @@
-"""Which attacks a run was computed with: their code, since a version number says less than a file."""
+"""What an evaluation writes into run.json, and what it keeps of earlier ones in the same folder."""
 
 import datetime
 import functools
@@ -17,7 +17,6 @@ from msgspec.structs import replace
 import attacks
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
@@ -34,27 +33,16 @@ from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
-VERSION = "attacks"  # among the versions of an invocation
-
 
 @functools.cache
 def attack_code() -> str:
-    """Twelve hexadecimal digits for the names and contents of the package's files."""
+    """Twelve hexadecimal digits for the names and contents of the package's files, which say more than a
+    version number.
+    """
     package, digest = Path(attacks.__path__[0]), hashlib.sha256()
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
-
-
-def other_attacks(begun: RunManifest) -> list[str]:
-    """What to tell the reader where a run goes on with other attacks than it was begun with; else nothing."""
-    before = [invocation.versions.get(VERSION) for invocation in begun.invocations]
-    if not any(code not in (None, attack_code()) for code in before):
-        return []
-    return [
-        "The code of the attacks has changed since this run was begun. What was computed before stays as it "
-        "was, so rows may mix both; --overwrite computes everything again."
-    ]
 
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
@@ -76,7 +64,6 @@ _OTHER_EXAMPLES = {
 
 
 def new_manifest(
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     plan: Plan,
     *,
@@ -93,11 +80,11 @@ def new_manifest(
     """
     units: dict[AttackCase, list[UnitEntry]] = {case: [] for case in plan.rows}
     for unit in plan.units:
-        units[unit.row].append(UnitEntry(unit.id, unit.replicate))
+        units[unit.row].append(UnitEntry(unit.id))
     invocation = Invocation(
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=config.command,
-        options=config.as_data(),
+        command=prepared.config.command,
+        options=prepared.config.as_data(),
         resolved=prepared.resolved,
         versions=dict(_versions()),
         git=_git(),
@@ -109,7 +96,7 @@ def new_manifest(
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
         rows=tuple(
             _planned_case(
-                config, prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
+                prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
             )
             for case in plan.rows
         ),
@@ -229,7 +216,6 @@ class Kept:
 
 
 def _planned_case(
-    config: EvalConfig,
     prepared: PreparedEvaluation,
     case: AttackCase,
     units: list[UnitEntry],
@@ -237,7 +223,8 @@ def _planned_case(
     table: bool,
     random: Sequence[Unit],
 ) -> PlannedCase:
-    subject = case.subject
+    subject, config = case.subject, prepared.config
+    known = min(config.aware_attacks, config.draws)
     return PlannedCase(
         **case.key.as_columns(),  # type: ignore[arg-type]
         spec=subject.spec,
@@ -246,27 +233,21 @@ def _planned_case(
         batch_dependent=subject.batch_dependent,
         has_base=subject.has_base,
         for_check=case.for_check,
-        examples_planned=prepared.examples_planned(config, case),
-        draws=_draws(config, case),
+        examples_planned=prepared.examples_planned(case),
+        draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
         budget=None if case.attack in CONTROLS else config.budget,
         stopped=stopped(config, case),
         looks=looks,
         table=table,
         units=tuple(units),
-        random_batches=tuple(UnitEntry(unit.id, unit.replicate) for unit in random),
+        random_batches=tuple(UnitEntry(unit.id) for unit in random),
     )
-
-
-def _draws(config: EvalConfig, case: AttackCase) -> int:
-    if not case.subject.randomised:
-        return 1
-    return min(config.aware_attacks, config.draws) if case.threat.draw_known else config.draws
 
 
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"csrobust": __version__, VERSION: attack_code(), "python": platform.python_version()}
+    found = {"csrobust": __version__, "attacks": attack_code(), "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

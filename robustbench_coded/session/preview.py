@@ -13,7 +13,6 @@ from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.session.evaluate import made_ready, planned_evaluation
-from robustbench_coded.session.evaluation import unit_maker
 from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.queue import Scope, in_table
 
@@ -74,12 +73,7 @@ class Preview:
             "rows": [
                 {
                     **p.row.key.as_columns(),
-                    "certain": p.certain,
-                    "examples": p.examples,
-                    "images": p.images,
-                    "seconds": p.seconds,
-                    "units": p.units,
-                    "done": p.done,
+                    **{name: value for name, value in vars(p).items() if name != "row"},
                 }
                 for p in self.rows
             ],
@@ -98,13 +92,13 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     Raises:
         InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
     """
-    config, prepared, path = made_ready(config, in_memory)
+    prepared, path = made_ready(config, in_memory)
     going_on = (path / MANIFEST).exists() and not config.overwrite
     old = load_manifest(path) if going_on else None
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
-    prepared, planned, notes, _, scope, seconds = planned_evaluation(config, prepared, old, path)
+    prepared, planned, notes, _, scope, seconds = planned_evaluation(prepared, old, path)
     costs = RowCosts(prepared, seconds)
-    table = [case for case in planned if in_table(config, case)]
+    table = [case for case in planned if in_table(prepared.config, case)]
 
     def pending(units: Sequence[Unit]) -> list[Unit]:
         return [unit for unit in units if unit.id not in committed]
@@ -116,7 +110,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         prepared = replace(
             prepared, extents=_extents(prepared.extents, planned, table, scope, costs, pending)
         )
-    maker = unit_maker(config, prepared)
+    maker = prepared.maker(prepared.extents)
     rows = []
     for case in planned:
         units = maker.units(case)
@@ -124,7 +118,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
             RowPreview(
                 row=case,
                 certain=(case in table and scope.table_seconds != 0) or case.attack == CLEAN,
-                examples=prepared.examples_planned(config, case),
+                examples=prepared.examples_planned(case),
                 images=sum(unit.images for unit in pending(units)),
                 seconds=taken(units),
                 units=len(units),
@@ -134,14 +128,10 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     found = Preview(path, tuple(rows), 0.0, (*prepared.notes, *notes))
     if scope.table_seconds:
         return found
-    everything = unit_maker(config, replace(prepared, extents=_all(prepared.extents)))
+    everything = prepared.maker(None if prepared.extents is None else Extents(prepared.extents.ends))
     most = sum(taken(everything.units(case)) for case in planned) - found.seconds
     limit = most if scope.verdict_seconds is None else min(most, scope.verdict_seconds)
     return replace(found, open_seconds=max(0.0, limit))
-
-
-def _all(extents: Extents | None) -> Extents | None:
-    return None if extents is None else Extents(extents.ends)
 
 
 def _extents(

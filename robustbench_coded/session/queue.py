@@ -242,13 +242,10 @@ class Queue:
             return False
         measured = measured_attacks(cases, self.run.plan.units, self.run.done.metadata)
         hidden = hidden_sources(self.prepared.context, cases)
-        rows, left_out = resubmissions(
-            measured, hidden, self._costs.maker(most), self.prepared.context.levels
-        )
+        rows = resubmissions(measured, hidden, self._costs.maker(most), self.prepared.context.levels)
         rows = [case for case in rows if case.key not in known]
         if self.extents is not None:
             rows = [case for case in rows if lane_of(case) in self._lanes.open]
-        self.run.remark(left_out)
         return self._begin(rows)
 
     def _check(self) -> bool:

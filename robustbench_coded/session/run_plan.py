@@ -2,15 +2,14 @@
 perturbed inputs to the units that submit them, made again where they are missing.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 
-from robustbench_coded.engine.dispatch import limit_for
-from robustbench_coded.engine.run import Engine
+from robustbench_coded.engine.run import Engine, limit_for
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import worker_count
@@ -28,59 +27,8 @@ def kept_for_later(unit: Unit) -> Unit:
     """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
     row = unit.row
     wanted = row.attack not in CONTROLS and not sources_of(unit) and not row.for_check
-    wanted = wanted and unit.replicate == 0 and str(row.threat) == "batch/unknown"
+    wanted = wanted and str(row.threat) == "batch/unknown"
     return replace(unit, keep=True) if wanted else unit
-
-
-def to_make_again(
-    units: Sequence[Unit], store: PerturbationStore, runs_before: Collection[str] = ()
-) -> list[Unit]:
-    """The attacks whose perturbed inputs these units submit and the store lacks, as units without a score.
-
-    Args:
-        runs_before: ids of units that will have run, and stored what they perturbed.
-    """
-    sources = {source.id: source for unit in units for several in sources_of(unit) for source in several}
-    return [
-        replace(unit, keep=True, scored=False)
-        for unit in sources.values()
-        if unit.id not in runs_before and unit.id not in store
-    ]
-
-
-def make_again(
-    again: Sequence[Unit],
-    store: PerturbationStore,
-    engine: Engine,
-    limit: Callable[[Unit], float],
-    made: Callable[[Unit, int], None],
-) -> None:
-    """Puts perturbed inputs into the store; named streams of random numbers make them what they were.
-
-    Args:
-        limit: seconds that a unit may take.
-        made: is told each unit that is through, and how many of them are.
-    """
-    with closing(engine.run(again, limit)) as outcomes:
-        for number, outcome in enumerate(outcomes, start=1):
-            if isinstance(outcome, UnitResult):
-                store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
-            made(outcome.unit, number)
-
-
-def with_perturbations(units: Sequence[Unit], store: PerturbationStore, context: WorkerContext) -> list[Unit]:
-    """The units, those that submit perturbed inputs with these at hand.
-
-    A unit whose inputs can't be had comes back without, and fails.
-    """
-    return [_with_inputs(unit, store, context) for unit in units]
-
-
-def _with_inputs(unit: Unit, store: PerturbationStore, context: WorkerContext) -> Unit:
-    sources = sources_of(unit)
-    if not sources or any(source.id not in store for several in sources for source in several):
-        return unit
-    return replace(unit, submitted=SubmittedInputs(partial(_read, unit, store, context)))
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, Evaluation]]:
@@ -96,8 +44,7 @@ def _of_source(
     Where both have the same batches, a batch is what the attack made of it, inputs that only fill it up
     included. Elsewhere each example brings its own perturbed input to wherever it stands.
     """
-    theirs = context.batches(several[0].row.subject, 0)
-    ours = context.batches(unit.row.subject, 0)
+    theirs, ours = context.batches(several[0].row.subject), context.batches(unit.row.subject)
     wanted = {index for group in unit.groups for index in group}
     found = [evaluation for source in several for evaluation in store.get(source.id) or ()]
     if theirs == ours:
@@ -141,15 +88,34 @@ def run_plan(
     """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
     config = prepared.setup.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
-    again = to_make_again(pending, store)
-    listener.planned(plan, forecast(prepared, plan, pending, again, seconds))
+    sources = {source.id: source for unit in pending for several in sources_of(unit) for source in several}
+    # Named streams of random numbers make perturbed inputs what they were.
+    again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
+    ahead = [*again, *pending]
+    workers = min(worker_count(config, prepared.context.device), max(1, len(pending)))
+    forecast = Forecast(
+        units=len(pending),
+        images=sum(unit.images for unit in ahead),
+        done=len(plan.units) - len(pending),
+        seconds=sum(map(seconds.of, ahead)) / workers,
+        again=len(again),
+    )
+    listener.planned(plan, forecast)
     limit = limit_for(config.unit_timeout, seconds.of)
-    make_again(again, store, engine, limit, listener.inputs_made)
-    pending = with_perturbations(pending, store, prepared.context)
+    with closing(engine.run(again, limit)) as outcomes:
+        for number, outcome in enumerate(outcomes, start=1):
+            if isinstance(outcome, UnitResult):
+                store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
+            listener.inputs_made(outcome.unit, number)
+    ready = []
     for unit in pending:
-        if sources_of(unit) and unit.submitted is None:
+        if any(source.id not in store for several in sources_of(unit) for source in several):
             _failed(folder, UnitFailure(unit, NO_INPUTS, 0), done, listener)
-    ready = [kept_for_later(unit) for unit in pending if unit.id not in done.failures]
+        elif sources_of(unit):
+            read = partial(_read, unit, store, prepared.context)
+            ready.append(replace(unit, submitted=SubmittedInputs(read)))
+        else:
+            ready.append(kept_for_later(unit))
     with closing(engine.run(ready, limit)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
@@ -161,27 +127,9 @@ def run_plan(
             folder.commit(
                 outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing, kept, outcome.pictures
             )
-            done.metadata[outcome.unit.id] = outcome.metadata
-            _announce(listener, outcome)
-
-
-def forecast(
-    prepared: PreparedEvaluation,
-    plan: Plan,
-    pending: Sequence[Unit],
-    again: Sequence[Unit],
-    seconds: Seconds,
-) -> Forecast:
-    """Images still to go and the seconds they take, shared out over the workers."""
-    ahead = [*again, *pending]
-    workers = min(worker_count(prepared.setup.config, prepared.context.device), max(1, len(pending)))
-    return Forecast(
-        units=len(pending),
-        images=sum(unit.images for unit in ahead),
-        done=len(plan.units) - len(pending),
-        seconds=sum(map(seconds.of, ahead)) / workers,
-        again=len(again),
-    )
+            counts = done.metadata[outcome.unit.id] = outcome.metadata
+            right, answers = (counts.get(f"{what}_scoring", 0) for what in ("right", "answers"))
+            listener.unit_done(outcome.unit, right, answers)
 
 
 def _failed(folder: RunFolder, failure: UnitFailure, done: Done, listener: Listener) -> None:
@@ -189,8 +137,3 @@ def _failed(folder: RunFolder, failure: UnitFailure, done: Done, listener: Liste
     folder.record_failure(failure.unit.id, record)
     done.failures[failure.unit.id] = failure
     listener.unit_failed(failure.unit, failure.error)
-
-
-def _announce(listener: Listener, result: UnitResult) -> None:
-    counts = result.metadata
-    listener.unit_done(result.unit, counts.get("right_scoring", 0), counts.get("answers_scoring", 0))

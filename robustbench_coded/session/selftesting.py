@@ -4,13 +4,8 @@ lies in the run folder.
 
 import hashlib
 import json
-import sys
-import sysconfig
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -30,7 +25,6 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.selftests.base_agrees import Network
 from robustbench_coded.selftests.gradients import MODES_ROUNDING
 from robustbench_coded.selftests.other_generators import Batches, Draws
 from robustbench_coded.selftests.other_images import OTHER_IMAGES, blends, other_images
@@ -38,68 +32,6 @@ from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
 from robustbench_coded.selftests.scene import Scene, SelfTest, judged
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
-
-# Python reports these to its audit hooks (PEP 578).
-_WHOLE = ("sys._getframe", "sys._current_frames", "sys.setprofile", "sys.settrace")
-_OF_AN_EXCEPTION = ("object.__getattr__", "tb_frame")
-# Of the standard library. Others, such as logging, look for the number of a line.
-_READERS = ("inspect.py", "traceback.py")
-_STDLIB = sysconfig.get_path("stdlib") + "/"
-_LIBRARIES = tuple(sysconfig.get_path(name) + "/" for name in ("purelib", "platlib"))
-_HOME = Path(__file__).resolve().parents[2]
-_OURS = (f"{_HOME}/robustbench_coded/", f"{_HOME}/attacks/")
-
-_watchers: list[set[str]] = []
-_hooked = False
-
-
-@contextmanager
-def stack_readings() -> Iterator[set[str]]:
-    """Where code of neither this project nor a library reads the stack meanwhile: ``file.py, line 3``."""
-    global _hooked
-    if not _hooked:  # a hook cannot be taken away again
-        sys.addaudithook(_audited)
-        _hooked = True
-    found: set[str] = set()
-    _watchers.append(found)
-    try:
-        yield found
-    finally:
-        _watchers.remove(found)
-
-
-def _audited(event: str, arguments: tuple[object, ...]) -> None:
-    if not _watchers:
-        return
-    of_an_exception = event == _OF_AN_EXCEPTION[0] and arguments[1:2] == _OF_AN_EXCEPTION[1:]
-    if event not in _WHOLE and not of_an_exception:
-        return
-    place = _reader(_caller(), direct=of_an_exception)
-    if place is not None:
-        for found in _watchers:
-            found.add(place)
-
-
-def _caller() -> FrameType | None:
-    """The frame that caused the event; asking for it causes none, for hooks are not called inside a hook."""
-    watching, _watchers[:] = _watchers[:], []
-    try:
-        return sys._getframe(2)
-    finally:
-        _watchers[:] = watching
-
-
-def _reader(frame: FrameType | None, *, direct: bool) -> str | None:
-    """The place of user code that asks, itself or through `_READERS`; None for other code."""
-    while frame is not None and frame.f_code.co_filename.startswith(_STDLIB):
-        name = frame.f_code.co_filename
-        if name.startswith(_LIBRARIES) or direct or name.removeprefix(_STDLIB) not in _READERS:
-            return None
-        frame = frame.f_back
-    if frame is None or frame.f_code.co_filename.startswith((*_OURS, *_LIBRARIES, "<")):
-        return None
-    return f"{Path(frame.f_code.co_filename).name}, line {frame.f_lineno}"
-
 
 ASKED_ALIKE = "answers when scored"
 
@@ -112,11 +44,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         seed, batches: by which the scene names its draws.
     """
     x = scene.budget.random_sign(scene.x, scene.generators)
-    with stack_readings() as places:
-        asked = margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
-    if places:
-        where = "; ".join(sorted(places))
-        return judged(ASKED_ALIKE, False, f"It reads the call stack ({where}): it knows who asks.")
+    asked = margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
     _, margins = predictions(
         defence,
         x,
@@ -158,11 +86,23 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
             plugin = is_plugin(subject.spec)
             drawn = _draws(context, subject, scene) if plugin else None
             batches = _batches(context, subject) if plugin else None
-            results = (*run_all(scene, networks, drawn, batches), _asked_alike(context, subject, scene))
+            seed, defence = context.setup.config.seed, context.defence(subject)
+            own = [-2 - group for group in range(len(scene.x))]
+            alike = _tried(ASKED_ALIKE, "when it is scored", lambda: asked_alike(scene, defence, seed, own))
+            results = (*run_all(scene, networks, drawn, batches), alike)
             if plugin:
                 network = checkpoint if compared else None
                 others = (_elsewhere(context, scene), _blended(context, scene))
-                results = (*results, _other_images(scene, others, network))
+                found = _tried(
+                    OTHER_IMAGES,
+                    "at other images",
+                    lambda: other_images(scene, others[0], network, others[1]),
+                )
+                for asked in others:
+                    if asked is not None:
+                        scene.forwards += asked.forwards
+                        scene.backwards += asked.backwards
+                results = (*results, found)
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -174,27 +114,12 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     }
 
 
-def _asked_alike(context: WorkerContext, subject: Subject, scene: Scene) -> SelfTest:
-    batches = [-2 - group for group in range(len(scene.x))]
+def _tried(name: str, when: str, test: Callable[[], SelfTest]) -> SelfTest:
+    """A self-test; failed where the defence raises an exception."""
     try:
-        return asked_alike(scene, context.defence(subject), context.setup.config.seed, batches)
+        return test()
     except Exception as error:  # a plug-in can fail in any way
-        return judged(ASKED_ALIKE, False, f"The defence fails when it is scored: {type(error).__name__}.")
-
-
-def _other_images(
-    scene: Scene, others: tuple[Scene | None, Scene | None], network: Network | None
-) -> SelfTest:
-    other, blended = others
-    try:
-        found = other_images(scene, other, network, blended)
-        for asked in others:
-            if asked is not None:
-                scene.forwards += asked.forwards
-                scene.backwards += asked.backwards
-        return found
-    except Exception as error:  # a plug-in can fail in any way
-        return judged(OTHER_IMAGES, False, f"The defence fails at other images: {type(error).__name__}.")
+        return judged(name, False, f"The defence fails {when}: {type(error).__name__}.")
 
 
 def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:

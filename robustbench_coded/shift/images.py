@@ -64,7 +64,7 @@ def cached_sets(
         missing = [pair for pair, path in files.items() if not _intact(path)]
         if missing:
             listener.note(f"making {len(missing)} corrupted sets of {len(images)} images in {folder}")
-            listener.making(MAKING, 0, len(missing))
+            listener.preparing(f"{MAKING}: 0 of {len(missing)}")
         jobs = [(clean, files[pair], numbers, *pair, seed) for pair in missing]
         if workers > 1 and len(jobs) > 1:
             # Processes that never had torch: they start in milliseconds and inherit no threads.
@@ -73,11 +73,11 @@ def cached_sets(
                 made = as_completed([pool.submit(_make, *job) for job in jobs])
                 for number, one in enumerate(made, 1):
                     one.result()
-                    listener.making(MAKING, number, len(jobs))
+                    listener.preparing(f"{MAKING}: {number} of {len(jobs)}")
         else:
             for number, job in enumerate(jobs, 1):
                 _make(*job)
-                listener.making(MAKING, number, len(jobs))
+                listener.preparing(f"{MAKING}: {number} of {len(jobs)}")
     except OSError as error:
         raise InputError(
             f"{folder} can't be written ({error.strerror or error}); set XDG_CACHE_HOME to a folder with room"

@@ -20,7 +20,7 @@ from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.session.evaluate import IncompleteRun, opened_folder
-from robustbench_coded.session.evaluation import plan_of, unit_maker
+from robustbench_coded.session.evaluation import plan_of
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against, kept_from, new_manifest
@@ -103,10 +103,10 @@ def _into(
         AttackCase(subject, WHOLE_BATCH, CLEAN, evaluation.norm, 0.0, evaluation.eps_space, None)
         for subject in prepared.subjects
     ]
-    plan = plan_of(cases, unit_maker(evaluation, prepared).units, ())
+    plan = plan_of(cases, prepared.maker().units, ())
     for text in prepared.notes:
         listener.note(text)
-    fresh = new_manifest(evaluation, prepared, plan)
+    fresh = new_manifest(prepared, plan)
     if old is not None:
         checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
     planned = {case.key for case in cases}

@@ -1,28 +1,20 @@
 """Intervals that hold at every look: confidence sequences, bets, and answers in random batches.
 
-The confidence sequence of an accuracy whose answers are independent, each right or wrong.
-
-    mixture_interval(right, trials, tail) -> (low, high)
-
-A beta-binomial mixture (Robbins, Annals of Mathematical Statistics 41, 1970; Howard et al., arXiv
-1810.08240, section 4), one-sided at each end. The upper end is the largest p0 that smaller accuracies do
-not refute: the likelihood of the answers, averaged over accuracies below p0 by Jeffreys' prior, over
-their likelihood at p0. At p0, the truth, that ratio is a martingale with mean 1 in every order of the
-answers, so it ever reaches 1 / tail with probability at most ``tail`` (Ville). The lower end mirrors it.
-
-By Bayes' rule the ratio is a quotient of posterior and prior, below p0 and at p0:
+**The confidence sequence** of an accuracy whose answers are independent, each right or wrong, is a
+beta-binomial mixture (Robbins, Annals of Mathematical Statistics 41, 1970; Howard et al., arXiv 1810.08240,
+section 4), one-sided at each end. The upper end is the largest p0 that smaller accuracies do not refute: the
+likelihood of the answers, averaged over accuracies below p0 by Jeffreys' prior, over their likelihood at p0.
+At p0, the truth, that ratio is a martingale with mean 1 in every order of the answers, so it ever reaches 1 /
+tail with probability at most ``tail`` (Ville). The lower end mirrors it. By Bayes' rule the ratio is a
+quotient of posterior and prior, below p0 and at p0:
 
     [ F(p0 | s, n) / F(p0) ] / [ f(p0 | s, n) / f(p0) ]
 
 Restricting the mixture to one side is what makes 0 of n nearly as short as at a fixed n: 0.71% for 640
 answers at a tail of 2.5%, where Clopper and Pearson have 0.57%.
 
-The upper end of a mean, by betting: certain whatever the distribution, at every look.
-
-    upper_end(values, tail, most)    -> end     largest mean that independent values do not refute
-    values_needed(left, bar, tail)   -> count   how many values settle that a mean is below a bar
-
-The capital of a gambler who bets against "the mean is at least m" is multiplied with every value x by
+**The upper end of a mean, by betting**, is certain whatever the distribution. The capital of a gambler who
+bets against "the mean is at least m" is multiplied with every value x by
 
     1 + c (m - x) / (most - m)
 
@@ -30,23 +22,16 @@ It is never negative, and if the mean is m or more, it is not expected to grow. 
 tail with probability at most ``tail`` (Ville 1939; Waudby-Smith and Ramdas, arXiv 2010.09686, section 4),
 whatever the values are, and however often they are looked at. The gambler divides his capital between
 several c, which is a mixture of such capitals. Half of it goes to c = 1, which loses nothing where every
-value is the smallest: 140 answers, all wrong, show at a tail of 2.5% that less than 3% are right.
+value is the smallest: 140 answers, all wrong, show at a tail of 2.5% that less than 3% are right. Larger
+values never lower the end: the capital falls with each of them.
 
-Larger values never lower the end: the capital falls with each of them.
-
-Answers to one attack's perturbed inputs in random batches of the evaluated images.
-
-    random_batches(outcomes) -> {CaseKey: RandomBatches}
-
-A batch-dependent defence answers few disjoint batches of n images. Perturbed inputs that are already there
-can be scored in any number of random batches for a forward pass each, in one fresh draw of the defence.
-Batches are drawn independently of each other. So their accuracies are independent values in [0, 1] with one
-mean: the accuracy on these images, over random batches of them and draws. Bets (`upper_end`) bound it
-without any assumption on images.
-
-The same bets over images, of which each is one value, its mean over its random batches, have to agree: a few
-images in many batches would otherwise say as much as many images. For them it is assumed that images matter
-to each other only through the batches that they fill.
+**Random batches.** A batch-dependent defence answers few disjoint batches of n images. Perturbed inputs that
+are already there can be scored in any number of random batches for a forward pass each, in one fresh draw of
+the defence. Batches are drawn independently of each other. So their accuracies are independent values in [0,
+1] with one mean: the accuracy on these images, over random batches of them and draws, which bets bound
+without any assumption on images. The same bets over images, of which each is one value, its mean over its
+random batches, have to agree: a few images in many batches would otherwise say as much as many images. For
+them it is assumed that images matter to each other only through the batches that they fill.
 """
 
 import math

@@ -1,18 +1,5 @@
 """The first two objections to praise: another kind of attack finds more, or an attack was not at its end.
 
-The second objection to praise: an attack was not at its end.
-
-    converged(rows, ensemble, stopped) -> [Check, Check]      twice the steps, twice the draws
-
-The strongest attack with twice as many steps, or twice as many draws averaged, finds no more. Where it
-ran with no other number, the next one decides that did and leaves at most half a point more: of attacks
-that have come to their end some other one is the strongest by chance each time.
-
-The first objection to praise: another kind of attack finds more, or never ran.
-
-    other_attacks(rows, ensemble, unbounded_eps) -> [Check, ...]
-    another_loss(rows, ensemble)                 -> Check        where the figures leave room for praise
-
 Where gradients lead an attack astray, something that knows less or goes less far does better: transfer from
 the base model, a random search, an attacker who does not know the draw, a smaller eps, a part of the ball.
 After Athalye et al. (arXiv 1802.00420, section 3) and Carlini et al. (arXiv 1902.06705), with draws.
@@ -21,6 +8,10 @@ Attacks on the cross-entropy alone praise nobody. Its gradient vanishes where lo
 robust network its attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained
 ResNet-20 of ours, targeted Auto-PGD leaves 28.9%. More steps do not show that. The margin between two logits
 has neither fault (arXiv 1608.04644, section V; arXiv 2003.01690, section 4).
+
+An attack was at its end where the strongest one with twice as many steps, or twice as many draws averaged,
+finds no more. Where it ran with no other number, the next one decides that did and leaves at most half a
+point more: of attacks that have come to their end some other one is the strongest by chance each time.
 """
 
 import re

@@ -1,9 +1,5 @@
 """The rows of a run: every planned attack, and per threat model `strongest`, `ensemble` and `naive-min`.
 
-    case_results(outcomes, planned) -> list[CaseResult]
-
-Outcomes of replicate 0 alone make the rows; further replicates serve `components`.
-
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.
@@ -57,7 +53,7 @@ class CaseResult:
     cell: Cell | None  # scoring outcomes; None while there are none
     clean: Cell | None  # unperturbed inputs: the same examples and draws
     examples_planned: int
-    batch_dependent: bool  # of the defence
+    batch_dependent: bool  # of the defence: outcomes come in batches, those of victims in shared ones
     randomised: bool
     complete: bool
     sources: tuple[CaseKey, ...]  # the attacks it was made from, whose costs it bears
@@ -77,16 +73,6 @@ class CaseResult:
     of_complete: "CaseResult | None" = None
 
     @property
-    def unit_is_batch(self) -> bool:
-        """Whether outcomes come in batches; victims do in those that they share with others."""
-        return self.batch_dependent
-
-    @property
-    def attacked_as_batch(self) -> bool:
-        """Whether one attack perturbs all of a batch that is answered as one."""
-        return self.batch_dependent and not self.key.threat.one_victim
-
-    @property
     def unattacked(self) -> "CaseResult":
         """The same examples and draws without any attack."""
         key = self.key.of_attack(CLEAN)
@@ -99,7 +85,7 @@ class CaseResult:
         cell = self.cell
         if cell is None:
             return None
-        if self.looks and not self.unit_is_batch and cell.correct.shape[1] == 1:
+        if self.looks and not self.batch_dependent and cell.correct.shape[1] == 1:
             right, answers = int(cell.correct.sum()), len(cell.example)
             low, high = mixture_interval(right, answers, tail)
             return Interval(right / answers, float(low), float(high))
@@ -107,7 +93,7 @@ class CaseResult:
         interval = accuracy_interval(
             cell.correct,
             cell.batch,
-            batch_dependent=self.unit_is_batch,
+            batch_dependent=self.batch_dependent,
             correlation=self.correlation,
             shared=self.shared,
             tail=tail,
@@ -188,7 +174,7 @@ def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Cor
     """
     shows: dict[tuple[SubjectKey, str], list[tuple[int, Shown]]] = defaultdict(list)
     for row in rows:
-        if row.cell is not None and row.unit_is_batch and row.cell.correct.size:
+        if row.cell is not None and row.batch_dependent and row.cell.correct.size:
             said = shown(row.cell.correct, row.cell.batch, attacked=row.key.attack not in CONTROLS)
             shows[row.key.subject, row.key.threat.inputs].append((len(row.cell.example), said))
     pooled = {}
@@ -235,7 +221,7 @@ def _combined(
         return []
     best = strongest(candidates)
     combined = {STRONGEST: candidates[best].scoring}
-    by_batch = model.attacked_as_batch
+    by_batch = model.batch_dependent and not model.key.threat.one_victim
     if model.randomised and not known:
         combined |= {ENSEMBLE: ensemble(candidates, best, by_batch=by_batch)}
         combined |= {NAIVE_MIN: naive_min(candidates)}

@@ -1,18 +1,11 @@
 """The correlation of two outcomes of a batch: the beta-binomial likelihood, and what all rows of a subject
 show.
 
-Results of pure functions of arrays, which reports and the rounds of a run ask for again.
-
-The beta-binomial likelihood of counts from batches, and the interval for their mean that it gives.
-
-    mean_interval(right, trials, tail) -> (low, high)
-    correlation_interval(right, trials, tail) -> (low, high)
-
 Batch b has ``right[b]`` of ``trials[b]`` outcomes right. Batches have accuracies from a beta distribution
 with mean mu; two outcomes of a batch have correlation rho (Williams, Biometrics 31, 1975). rho = 0 is the
-binomial, rho = 1 a batch that is right or wrong as a whole. Both intervals invert the likelihood ratio test
-of one parameter, the other one being profiled out. Counts may be fractions: the likelihood is continued by
-the gamma function.
+binomial, rho = 1 a batch that is right or wrong as a whole. The intervals of mean and correlation invert the
+likelihood ratio test of one parameter, the other one being profiled out. Counts may be fractions: the
+likelihood is continued by the gamma function.
 
 Two corrections make the ratio's threshold honest for few batches and near the ends:
 
@@ -21,11 +14,6 @@ Two corrections make the ratio's threshold honest for few batches and near the e
 * the ratio that Clopper and Pearson's bound has for a Poisson count of the same information, in place of z^2,
   for the end away from the estimate's nearer bound. With x effective outcomes right it is 7.4 at x = 0, 5.6
   at x = 1, 4.6 at x = 10, and z^2 = 3.8 for large x.
-
-The correlation of two outcomes of a batch, as all rows of a subject show it.
-
-    measured(correct, batch) -> Correlation          what one row shows
-    pooled(attacked, controls) -> Correlation        what several rows of one subject show together
 
 A row with no right answer, or with nothing but right answers, has no spread to measure a correlation on. It
 borrows the correlation from the other rows of its subject, which rests on one assumption: the outcomes of a

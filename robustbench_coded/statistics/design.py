@@ -1,8 +1,5 @@
 """Where the difference between two attackers comes from: a 2 x 2 design with its interaction.
 
-    design(rows, ensemble)  -> Design | None
-    missing(rows, ensemble) -> (names of attacks that a run lacks for it, ...)
-
 The two factors are whether the attacker knows the draw, and whether the attack starts from the base model's
 perturbation; algorithm and steps are equal in all four cells. Each of the four simple effects is the paired
 difference of two measured rows: the accuracy of the attacker who lacks something less that of the one who has
@@ -114,7 +111,7 @@ def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> D
     ]
     assert plain.cell is not None
     one, other = tables[0] - tables[1], tables[2] - tables[3]
-    spread = between_batches if plain.unit_is_batch else between_examples
+    spread = between_batches if plain.batch_dependent else between_examples
     r = correlation_of(one, other, plain.cell.batch, spread)
     first, second = knowing
     estimate = first.estimate - second.estimate

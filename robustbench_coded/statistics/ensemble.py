@@ -1,10 +1,5 @@
 """One attacker out of several attacks: the strongest attack, the ensemble, and the biased minimum.
 
-    strongest(candidates)                -> index: the one attack lowest over the entire run
-    ensemble(candidates, best, by_batch) -> Cell: the attack chosen on selection draws, scored on others
-    naive_min(candidates)                -> Cell: a miss in any attack's one try is final, as elsewhere
-    worst_case(candidates, by_batch)     -> Cell: per draw the attack that wins, where nothing is random
-
 A randomised defence misses now and then whatever the attack does. Letting every attack try once and
 taking any miss for a break counts those misses as the attacks' doing: under pure noise of 10% the minimum
 over a dozen attacks falls to 0.9^12, 28%. So attacks are chosen on selection draws

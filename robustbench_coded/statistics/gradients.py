@@ -1,8 +1,5 @@
 """The third objection to praise: the gradient is useless, and nothing answers for it.
 
-    gradients_agree(rows, ensemble, measured)    -> Check
-    answered(checks, rows, ensemble, stopped)    -> checks      with those of the gradient that others answer
-
 A gradient that is zero, jumps or says nothing about the answers does not make a defence robust, and does not
 make it weak: it silences attacks that follow it (arXiv 1902.06705, section 4.5). Self-tests of the gradient
 that failed count as answered where a decision-based attack ran in two lengths, of which the longer finds at
@@ -26,6 +23,7 @@ from attacks.attack_name import PREFIX, split_submitted
 from attacks.catalogue import DECISION_BASED
 from attacks.naming import parse
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
+from robustbench_coded.statistics.attack_checks import doubled_steps
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import (
     WORTH,
@@ -160,11 +158,11 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         wanted += ASKED_FIRST
     elif gained[0] > WORTH:
         said += f", but {gained[1].key.attack} finds more than at half its length"
-        wanted.append(_doubled(gained[1]))
+        wanted.append(doubled_steps(gained[1]))
     beaten = difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > WORTH:
         said += ", but no attack with gradients found as much"
-        wanted.append(_doubled(max(decisions, key=lambda row: name_of(row).steps or 0)))
+        wanted.append(doubled_steps(max(decisions, key=lambda row: name_of(row).steps or 0)))
     if accuracy_of(best) - left > REACHES:
         said += ", but attacks without gradients are too weak here to answer for it"
         wanted += STRONGER
@@ -186,11 +184,6 @@ def _gained_by_length(rows: Sequence[CaseResult]) -> tuple[float, CaseResult] | 
     longest = max(pairs, key=lambda pair: name_of(pair[1]).steps or 0)
     gained = difference_of(*longest)
     return None if gained is None else (gained.estimate, longest[1])
-
-
-def _doubled(row: CaseResult) -> str:
-    name = name_of(row)
-    return name.text.replace(f"-{name.steps}", f"-{2 * (name.steps or 1)}", 1)
 
 
 def _made_of_its_own(row: CaseResult, ensemble: CaseResult) -> bool:

@@ -1,35 +1,22 @@
 """95% intervals for an accuracy, for each way in which outcomes can depend on one another.
 
-The interval of an accuracy whose outcomes come in batches.
-
-    clustered_interval(correct, batch, tail, correlation) -> (low, high)
-
-Three intervals, each too short somewhere, together err at most by ``tail`` at either end on the populations
-of docs/numbers.md, where they are compared:
-
-* the beta-binomial likelihood interval (`mean_interval`): honest for skewed batches near 0 and 1, where the
-  spread of the batches that were seen says little about those that were not;
-* Clopper and Pearson's with the effective number of outcomes that the variance between batches gives (Korn
-  and Graubard, Survey Methodology 24, 1998) and Student's factor: honest for any distribution of batches,
-  given enough of them. An accuracy below 10 or above 90% takes the largest correlation that the subject's
-  other rows allow where these leave no doubt that there is some: a batch that survived as a whole may just be
-  missing;
-* what 0 of n leaves, n being the effective number of outcomes at the largest correlation that the subject's
-  rows allow, and the number of batches where none of them measures it, this one included: a few right answers
-  must not promise more than none would.
-
-    accuracy_interval(correct, batch, batch_dependent=..., correlation=..., tail=...) -> Interval
-
 The truth aimed at is the population accuracy over examples, batches and draws. Each end errs with
-probability 2.5%, unless another is asked for.
+probability 2.5%, unless another is asked for; docs/numbers.md has a table of how often
+(`benchmarks/coverage.py`).
 
-* Outcomes of a batch-dependent defence come in batches: `clustered_interval`.
+* Outcomes of a batch-dependent defence come in batches. Three intervals, each too short somewhere, together
+  err at most by ``tail`` at either end on the populations of docs/numbers.md: the beta-binomial likelihood
+  interval (`mean_interval`), honest for skewed batches near 0 and 1, where the spread of the batches that
+  were seen says little about those that were not; Clopper and Pearson's with the effective number of outcomes
+  that the variance between batches gives (Korn and Graubard, Survey Methodology 24, 1998) and Student's
+  factor, honest for any distribution of batches, given enough of them; and what 0 of n leaves, n being the
+  effective number of outcomes at the largest correlation that the subject's rows allow, and the number of
+  batches where none of them measures it, this one included: a few right answers must not promise more than
+  none would. An accuracy below 10 or above 90% takes the largest correlation that the subject's other rows
+  allow where these leave no doubt that there is some: a batch that survived as a whole may just be missing.
 * A defence that treats its inputs independently has the exact binomial interval of its examples. With draws
   it is Clopper and Pearson's with the effective number of outcomes that the variance between examples gives,
-  and what a batch's shared draws add to it (Korn and Graubard, Survey Methodology 24, 1998). A row with few
-  draws takes that from others (`variance.py`).
-
-`benchmarks/coverage.py` measures how often each end errs; docs/numbers.md shows the table.
+  and what a batch's shared draws add to it. A row with few draws takes that from others (`variance.py`).
 """
 
 from dataclasses import dataclass

@@ -1,27 +1,15 @@
-"""The verdict on one threat model of a run, and several verdicts at once.
-
-The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run.
-
-judge(rows, ensemble, checks, margin, claim, tail) -> Verdict
-base_ensemble(rows, ensemble)                      -> CaseResult | None    what a gain is measured over
-claimed_accuracy(claim, ensemble, tail)            -> Interval | None      what a claim is held against
-
-Several judgements at once, with the chance of any false one kept at the level of a single one.
-
-    holm(intervals, settled, tail) -> list[Adjusted]      step by step, for decisions
-    simultaneous(intervals, tail)  -> list[Ends]          all at once, for the largest of several estimates
-    step_down(asked, settled, tail) -> list[Answer]       Holm's steps for any kind of question
+"""The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run; and
+several judgements at once, with the chance of any false one kept at the level of a single one.
 
 An interval is given as a function of the probability with which each of its ends may err, because what is
 adjusted is that probability. Holm, Scandinavian Journal of Statistics 6, 1979: of m open questions each is
 asked at tail / m; those that are settled are taken out, and the rest is asked again at their smaller number.
 The chance that any of them is settled wrongly stays at most ``tail`` an end, whatever the dependence between
-them. The largest of m estimates was picked for being large: its interval is the simultaneous one, at tail /
-m.
+them.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -104,7 +92,7 @@ def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> 
     return accuracy_interval(
         np.stack(right, axis=1),
         cell.batch,
-        batch_dependent=ensemble.unit_is_batch,
+        batch_dependent=ensemble.batch_dependent,
         correlation=UNMEASURED,
         tail=tail / max(ensemble.looks, 1),
     )
@@ -149,31 +137,6 @@ def _complete(row: CaseResult | None) -> CaseResult | None:
 
 
 T = TypeVar("T")
-Ends = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Adjusted:
-    """One of several questions: whether it is settled, and the interval at the level it was last asked at."""
-
-    settled: bool
-    low: float
-    high: float
-    tail: float
-
-
-def holm(
-    intervals: Sequence[Callable[[float], Ends]], settled: Callable[[Ends], bool], tail: float
-) -> list[Adjusted]:
-    """Which of several questions are settled, each by its own interval.
-
-    Args:
-        intervals: from the probability that an end errs to the ends; the intervals are nested.
-        settled: whether an interval leaves one answer only, for example that its low end is above 0.
-        tail: probability of error at each end for all questions together.
-    """
-    answers = step_down(intervals, settled, tail)
-    return [Adjusted(answer.settled, *answer.answer, answer.tail) for answer in answers]
 
 
 class Answer(NamedTuple, Generic[T]):
@@ -203,8 +166,3 @@ def step_down(
         for index, answer in (answered or answers).items():
             found[index] = Answer(answer, bool(answered), each)
     return [found[index] for index in range(len(asked))]
-
-
-def simultaneous(intervals: Sequence[Callable[[float], Ends]], tail: float) -> list[Ends]:
-    """Intervals that hold all truths at once: whichever is picked afterwards is still right."""
-    return [interval(tail / len(intervals)) for interval in intervals]

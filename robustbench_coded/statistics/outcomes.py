@@ -1,26 +1,9 @@
 """Outcome frames as arrays, accuracies over their draws, and the floor that uninformative inputs leave.
 
-Outcome frames as arrays: one cell [examples, draws] for each case and purpose.
-
-    cells(outcomes)  -> {(CaseKey, purpose): Cell}
-    case_keys(frame) -> [CaseKey]
-
-Columns of an outcome frame: docs/architecture.md, 'Outcomes'.
-
-Accuracy over several draws of a defence's randomness, in the four ways people ask for it.
-
-accuracy(cell), accuracy_majority(cell), accuracy_every_draw(cell), accuracy_submissions(cell, M)
-
-What a defence keeps without looking at its inputs, and how little above that counts as nothing.
-
-    exchanged_accuracy(clean)  -> float    the floor
-    broken_below(clean)        -> float    the bar: the floor and a twentieth of the clean accuracy
-    uninformative(clean, high) -> bool     clean answers that are worth no more than a constant one
-
-The floor is what uninformative inputs leave: the accuracy after the clean inputs have been exchanged at
-random among the examples. A constant answer keeps the share of its class, an answer that rejects everything
-keeps nothing, and whatever looks at its input falls to chance: about 10% of ten even classes, 1% of a
-hundred, half of two. An attacked accuracy near the floor is worth no more than an answer that needs no
+The floor is what a defence keeps without looking at its inputs: the accuracy after the clean inputs have been
+exchanged at random among the examples. A constant answer keeps the share of its class, an answer that rejects
+everything keeps nothing, and whatever looks at its input falls to chance: about 10% of ten even classes, 1%
+of a hundred, half of two. An attacked accuracy near the floor is worth no more than an answer that needs no
 computation, however many classes there are.
 
 Where the clean answers themselves are no better than the best constant one (guesses, rejections, a single
@@ -89,15 +72,12 @@ def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
     return [CaseKey(*values) for values in zip(*columns)]
 
 
-def cells(outcomes: pd.DataFrame, replicate: int = 0) -> dict[tuple[CaseKey, str], Cell]:
+def cells(outcomes: pd.DataFrame) -> dict[tuple[CaseKey, str], Cell]:
     """Sorts an outcome frame into cells, by case and purpose (``selection`` or ``scoring``).
 
     Args:
-        outcomes: columns as in docs/architecture.md; without a ``replicate`` column all rows are replicate 0.
-        replicate: the repetition of the evaluation to take.
+        outcomes: columns as in docs/architecture.md.
     """
-    if "replicate" in outcomes and not (outcomes["replicate"] == replicate).all():
-        outcomes = outcomes[outcomes["replicate"] == replicate]
     if outcomes.empty:
         return {}
     code = np.zeros(len(outcomes), dtype=np.int64)

@@ -1,17 +1,5 @@
 """Differences between two rows, paired over the same examples, batches and draws.
 
-The interval of the difference of two accuracies over the same examples, of which one comes in batches.
-
-    clustered_difference(left, right, batch, tail, ...) -> (low, high)
-
-The difference is taken in two ways, and the interval reaches as far as either: as the difference of the two
-accuracies, and as that of a and b, where a is the share of answers that are right on the left alone and b on
-the right alone. Each of the four shares has the interval of a proportion whose outcomes come in batches
-(`intervals.py`), and two are joined with their correlation between batches (Zou and Donner, Statistics in
-Medicine 27, 2008). The second way knows the ends: two rows with the same outcomes differ by 0 of n each way.
-
-    paired_difference(first, second, tail=TAIL) -> Difference      first less second, with its interval
-
 Two rows that answer the same examples in the same draws share most of their luck, and the difference of
 their accuracies is known better than either of them. The interval joins those of the two accuracies (Zou
 and Donner, Statistics in Medicine 27, 2008), with their correlation measured between units; away from 0
@@ -21,7 +9,10 @@ leaves.
 As soon as one of the two rows has outcomes that come in batches, the batch is the unit; an
 example-wise row is then averaged over the examples of each batch of the other, and keeps the interval of its
 own examples. Of batches of two sizes the unit is the larger one they fit into. A deterministic row has the
-same outcome in any draw.
+same outcome in any draw. The difference is then taken in two ways, and the interval reaches as far as either:
+as the difference of the two accuracies, and as that of a and b, where a is the share of answers that are
+right on the left alone and b on the right alone. The second way knows the ends: two rows with the same
+outcomes differ by 0 of n each way.
 """
 
 from collections.abc import Callable, Sequence
@@ -175,19 +166,19 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
         raise NotPaired("a row without outcomes cannot be compared")
     tail /= max(first.looks, second.looks, 1)
     one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
-    by_batch = first.unit_is_batch or second.unit_is_batch
+    by_batch = first.batch_dependent or second.batch_dependent
     left, right = one.correct, other.correct
     estimate = float(left.mean() - right.mean())
     if by_batch:
-        of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.unit_is_batch]
+        of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
         low, high = clustered_difference(
             left,
             right,
             unit,
             tail,
-            left_clustered=first.unit_is_batch,
-            right_clustered=second.unit_is_batch,
+            left_clustered=first.batch_dependent,
+            right_clustered=second.batch_dependent,
             correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
         )
         if first.random_batches:
@@ -218,7 +209,7 @@ def _on_these_images(
     The base model answers inputs one by one, each once; ``interval`` stands where it does not.
     """
     cell = base.cell
-    if base.unit_is_batch or cell is None or cell.correct.shape[1] != 1:
+    if base.batch_dependent or cell is None or cell.correct.shape[1] != 1:
         return interval.low, interval.high
     if not all(np.isin(scored.images, cell.example).all() for scored in row.random_batches):
         return interval.low, interval.high

@@ -1,9 +1,6 @@
 """Whether the same attacks ran on a defence and on its base model: otherwise neither a gain nor its absence
 counts.
 
-    what_broke_the_base(rows, ensemble, base, margin) -> Check    asked before a gain is believed
-    spared(rows, ensemble, base)                      -> str      asked before the lack of one is believed
-
 A gain is the difference of two upper bounds, and an attack that ran on one side only lowers one of them. If
 stronger attacks ran on the base model only, the gain is overstated; if on the defence only, understated.
 Attacks with missing outcomes do not count.

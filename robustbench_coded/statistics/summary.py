@@ -1,15 +1,9 @@
 """The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
 
-What survives an attacker who submits each perturbed input several times, with its interval.
-
-An answer to one of the M submissions that is wrong is enough. Each meets a fresh draw, so an input that is
-right with probability p survives with p^M, and the input that falls most often in one submission is also the
-best one to submit M times, or to mix with others: no attack has to be run for an M of its own.
-
-How often an attack towards a class gets there.
-
-summary_rows(case_results(outcomes, planned), costs, submissions=None) -> list[SummaryRow]
-summary_frame(rows)                                                    -> DataFrame
+Of an attacker who submits each perturbed input M times, an answer to one of the submissions that is wrong is
+enough. Each meets a fresh draw, so an input that is right with probability p survives with p^M, and the input
+that falls most often in one submission is also the best one to submit M times, or to mix with others: no
+attack has to be run for an M of its own.
 """
 
 import math
@@ -59,7 +53,7 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
     found = accuracy_interval(
         np.asarray(tried.all(axis=2)),
         cell.batch,
-        batch_dependent=result.unit_is_batch,
+        batch_dependent=result.batch_dependent,
         tail=tail / max(result.looks, 1),
     )
     return Interval(estimate, min(found.low, estimate), max(found.high, estimate))
@@ -77,7 +71,7 @@ def reached(result: CaseResult) -> Interval | None:
     if target is None or not len(others):
         return None
     hit = cell.prediction[others] == target
-    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.unit_is_batch)
+    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.batch_dependent)
 
 
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
@@ -241,7 +235,7 @@ def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions:
         clean_majority=_figure(accuracy_majority, result.clean),
         clean_every_draw=_figure(accuracy_every_draw, result.clean),
         others=_both(interval.others if interval else None),
-        unit="batch" if result.unit_is_batch else "example",
+        unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,
         submissions=submissions,

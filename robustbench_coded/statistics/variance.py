@@ -1,53 +1,24 @@
-"""How much a mean of outcomes would vary from one evaluation to the next, and what of it comes from where.
+"""How much a mean of outcomes would vary from one evaluation to the next, and how alike the answers to a
+batch are because they share a draw, as all rows of a subject show it.
 
-How alike the answers to a batch are because they share a draw, as all rows of a subject show it.
-
-    drawn(correct, batch)  -> Drawn            what one row shows
-    shared_of(rows)        -> SharedDraws      what the rows of one subject show together
+Values are [examples, draws], for example 1 where an answer is right, or the difference of two such tables.
 
 A defence may answer inputs one by one and yet use one draw for a whole batch: it chooses one of two
 networks, say. Two draws that happen to choose the same network agree, and a row with so few draws cannot
 know that others would not. It therefore takes what a draw shares from the rows of its subject that have
 more draws, where these show for certain that there is something (an F test within batches). Rows of a
 defence that draws for each input show nothing, and then nothing changes.
-
-How much the mean of a table of outcomes would vary from one evaluation to the next.
-
-    between_batches(values, batch)  -> Spread     the batch mean over examples and draws is the unit
-    between_examples(values, batch) -> Spread     the example is the unit; draws may be shared by a batch
-
-Values are [examples, draws], for example 1 where an answer is right, or the difference of two such tables.
-
-How much of an accuracy's uncertainty comes from what, when an evaluation was repeated.
-
-    components(outcomes, key) -> Components
-
-Every replicate cuts the data into other batches and uses other seeds for attack and draws. A component is
-the standard deviation that one source alone would give to the accuracy of a single evaluation:
-
-* draw: other scoring draws, from the differences between draws within a batch;
-* batch: other batches of other examples, from the differences between batches within a replicate, less draw;
-* partition and attack run: the same examples again, from the differences between replicates, less draw. What
-  clean inputs show is the partition, for nothing attacks them; what attacked inputs show beyond it is the
-  run.
-
-A variance that comes out negative by chance counts as 0.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import fdtri
 
-from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.statistics.correlation import measured, remembered
-from robustbench_coded.statistics.outcomes import Cell, cells
 
 # Draws that all fall alike: of a fair coin, with probability 2^-5 for as many degrees of freedom.
 ENOUGH = 5
@@ -65,11 +36,6 @@ class SharedDraws:
 
     share: float = 0.0
     degrees: float = 0.0
-
-    @property
-    def unmeasured(self) -> bool:
-        """Whether no row has enough draws, so that the share is only what cannot be ruled out."""
-        return self.degrees == np.inf
 
 
 NOT_SHARED = SharedDraws()
@@ -199,76 +165,3 @@ def shared_by_draws(shared: SharedDraws, draws: int, batch: NDArray[np.integer])
     if not shared.share or (draws - 1) * int((sizes > 1).sum()) >= shared.degrees:
         return 0.0
     return shared.share * float(sizes @ sizes) / sizes.sum() ** 2 / draws
-
-
-@dataclass(frozen=True)
-class Components:
-    """Standard deviations of an accuracy, as fractions; NaN where there are too few of something to tell."""
-
-    replicates: int
-    draw: float
-    batch: float
-    partition: float
-    attack_run: float
-
-
-def components(outcomes: pd.DataFrame, key: CaseKey) -> Components:
-    """The components of the row ``key``, from the scoring outcomes of all replicates.
-
-    Raises:
-        KeyError: no replicate has outcomes for the row.
-    """
-    numbers = outcomes["replicate"].unique() if "replicate" in outcomes else [0]
-    found = [cells(outcomes, int(number)) for number in sorted(numbers)]
-    own = [replicate[key, "scoring"] for replicate in found if (key, "scoring") in replicate]
-    if not own:
-        raise KeyError(f"no outcomes for {key}")
-    draw = _by_draws(own)
-    batches = float(np.mean([between_batches(cell.correct, cell.batch).variance for cell in own]))
-    batch = batches - _or_none(draw) if math.isfinite(batches) else math.nan
-    repeated = _repeated(own)
-    if key.attack == CLEAN:
-        partition = repeated
-    else:
-        partition = _repeated([cell for replicate in found for cell in _clean(replicate, key)])
-        partition = min(partition, repeated) if math.isfinite(partition) else math.nan
-    return Components(len(own), *map(_deviation, (draw, batch, partition, repeated - partition)))
-
-
-def _clean(replicate: dict[tuple[CaseKey, str], Cell], key: CaseKey) -> list[Cell]:
-    """The clean outcomes of the same checkpoint and defence, at most one cell."""
-    return [
-        cell
-        for (other, purpose), cell in replicate.items()
-        if purpose == "scoring" and other.attack == CLEAN and other.subject == key.subject
-    ][:1]
-
-
-def _by_draws(replicates: Sequence[Cell]) -> float:
-    """Variance of an accuracy that its draws explain; NaN for one draw."""
-    return float(np.mean([_drawn(cell) for cell in replicates]))
-
-
-def _drawn(cell: Cell) -> float:
-    if len(cell.draw) == 1:
-        return math.nan
-    members, sizes = np.unique(cell.batch, return_inverse=True, return_counts=True)[1:]
-    totals = np.stack([np.bincount(members, weights=right) for right in cell.correct.T], axis=1)
-    # A batch's draws are its own: the variances of batch totals add up.
-    return float(totals.var(axis=1, ddof=1).sum()) / len(cell.draw) / sizes.sum() ** 2
-
-
-def _repeated(replicates: Sequence[Cell]) -> float:
-    """Variance of an accuracy between replicates beyond what draws explain; NaN for one replicate."""
-    if len(replicates) < 2:
-        return math.nan
-    means = [float(cell.correct.mean()) for cell in replicates]
-    return max(float(np.var(means, ddof=1)) - _or_none(_by_draws(replicates)), 0.0)
-
-
-def _or_none(variance: float) -> float:
-    return 0.0 if math.isnan(variance) else variance
-
-
-def _deviation(variance: float) -> float:
-    return math.sqrt(max(variance, 0.0)) if not math.isnan(variance) else math.nan

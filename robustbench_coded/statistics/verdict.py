@@ -1,13 +1,11 @@
 """The verdict on a defence under one threat model: an ordered table of rules, the first of which decides.
 
-    RULES                       the table; docs/verdicts.md has it for readers
-    decide(figures) -> Verdict  by the first rule that applies; judge.py gathers the figures
-
-Everything that can change a word is in this table. An upper end below a bar condemns, whatever the checks
-say: an attack that was found is its own proof. A lower end below a bar leaves the question open. What lies
-above is praised unless an objection stands. The bars are the margin, for the gain over the base model (the
-accuracy that all attacks together leave the defence less what they leave its base model, paired), and for the
-accuracy what uninformative inputs leave and a twentieth of the clean accuracy (`broken_below`).
+Everything that can change a word is in this table (docs/verdicts.md has it for readers). An upper end below a
+bar condemns, whatever the checks say: an attack that was found is its own proof. A lower end below a bar
+leaves the question open. What lies above is praised unless an objection stands. The bars are the margin, for
+the gain over the base model (the accuracy that all attacks together leave the defence less what they leave
+its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the clean
+accuracy (`broken_below`).
 
 The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
 stop at several looks or where several verdicts are counted together (results/judgements.py).

@@ -14,7 +14,7 @@ from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.reports.write import write_plain
 from robustbench_coded.statistics.intervals import clopper_pearson
-from robustbench_coded.statistics.judge import holm
+from robustbench_coded.statistics.judge import step_down
 from robustbench_coded.studies.over_seeds import TAIL, Records, spread
 from robustbench_coded.tabular.train import (
     BASELINE,
@@ -124,7 +124,8 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
         return middle - reach, middle + reach
 
     asked = [key for key in gains if key[1] != BASELINE]
-    answers = holm([partial(of_gain, *key) for key in asked], lambda ends: ends[0] > 0 or ends[1] < 0, TAIL)
+    of_gains = [partial(of_gain, *key) for key in asked]
+    answers = step_down(of_gains, lambda ends: ends[0] > 0 or ends[1] < 0, TAIL)
     settled = {key: answer.settled for key, answer in zip(asked, answers, strict=True)}
     return [
         Comparison(

@@ -158,7 +158,7 @@ def _scored(
     unit: list[int] = []
     outside, furthest = 0, 0.0
     draws = list(range(config.draws)) if subject.randomised else [0]
-    for batch in context.batches(subject, 0):
+    for batch in context.batches(subject):
         slots = [s for s, member in enumerate(batch.members[: batch.scored]) if member in place]
         if not slots:
             continue

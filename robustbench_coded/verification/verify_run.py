@@ -236,7 +236,7 @@ def _verified(
             return VerifiedRow(**name, problem=str(error))
         if outcomes.empty:
             return VerifiedRow(**name, problem=f"the outcomes of unit {unit.id} are missing or damaged")
-        _verify_unit(context, row, unit.replicate, evaluations, outcomes, planned.draws, tally)
+        _verify_unit(context, row, evaluations, outcomes, planned.draws, tally)
     return VerifiedRow(**name, **tally.figures())
 
 
@@ -265,14 +265,13 @@ class _Tally:
 def _verify_unit(
     context: WorkerContext,
     row: AttackCase,
-    replicate: int,
     evaluations: list[Evaluation],
     outcomes: pd.DataFrame,
     draws: int,
     tally: _Tally,
 ) -> None:
     scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
-    batches = context.batches(row.subject, replicate)
+    batches = context.batches(row.subject)
     size = max(1, context.setup.group_images // row.subject.images)
     for group in _groups(evaluations, size, [batch.k for batch in batches]):
         members = [batches[e.batch] for e in group]
@@ -280,7 +279,7 @@ def _verify_unit(
         x = clean.clone()
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
-        _measure(context, row, replicate, group, clean, x, tally)
+        _measure(context, row, group, clean, x, tally)
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
         answers = [
@@ -289,7 +288,7 @@ def _verify_unit(
                 images,
                 y,
                 clean=clean,
-                seed=context.setup.config.seed + replicate,
+                seed=context.setup.config.seed,
                 batches=[e.batch for e in group],
                 purpose="scoring",
                 draws=indices,
@@ -298,7 +297,7 @@ def _verify_unit(
             for images in (x, (x * 255).round() / 255)
         ]
         for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            every = scored_slots(row.threat, batch, context.setup.config.seed + replicate)
+            every = scored_slots(row.threat, batch, context.setup.config.seed)
             slots = every if evaluation.victim == EVERY else [evaluation.victim]
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
@@ -318,15 +317,14 @@ def _verify_unit(
 def _measure(
     context: WorkerContext,
     row: AttackCase,
-    replicate: int,
     group: list[Evaluation],
     clean: Tensor,
     x: Tensor,
     tally: _Tally,
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
-    batches = context.batches(row.subject, replicate)
-    roles = batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed + replicate)
+    batches = context.batches(row.subject)
+    roles = batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed)
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])

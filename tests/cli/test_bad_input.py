@@ -202,7 +202,6 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         (["--claim", "0.5", "--claim-eps", "0.1"], ["--claim-eps 0.1", "--eps 0.3"]),
         (["--claim", "0.5", "--claim-accuracy", "best"], ["'best'", "majority"]),
         (["--normalize", "0.5/0"], ["0.5/0", "positive"]),
-        (["--replicates", "0"], ["--replicates 0"]),
         (["--victims", "-3"], ["--victims -3"]),
         (["--budget", "0"], ["--budget 0"]),
         (["--workers", "0"], ["--workers 0"]),
@@ -210,7 +209,6 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         (["--threads", "1000000"], ["--threads 1000000", "1,024"]),
         (["--seed", "-1"], ["--seed -1", "0 or more"]),
         (["--attacks", "fgsm,,"], ["'fgsm,fgsm,,'", "empty name"]),
-        (["--resume", "--overwrite"], ["--resume", "deletes it"]),
         (["--threads", "-1"], ["--threads -1"]),
         (["--unit-timeout", "nan"], ["--unit-timeout nan"]),
         (["--engine", "spark"], ["'spark'", "ray"]),
@@ -575,11 +573,6 @@ class TestFolder:
     def test_a_file_where_the_folder_should_be(self, csrobust, digits_erm, tmp_path):
         (tmp_path / "file").write_text("")
         refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "file"), "file")
-
-    def test_nothing_to_resume(self, csrobust, digits_erm, tmp_path):
-        refused(
-            csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run", "--resume"), "--resume"
-        )
 
     def test_a_manifest_of_a_newer_format(self, csrobust, digits_erm, tmp_path):
         (tmp_path / "run").mkdir()

@@ -1,7 +1,5 @@
 """What makes an evaluation say little is told before it runs."""
 
-import subprocess
-
 import pytest
 import torch
 
@@ -11,8 +9,6 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import build
 
-CHEAP = ("--data", "digits", "--attacks", "fgsm", "--draws", "2", "--selection-draws", "2", "--threads", "1")
-
 
 def notes(ckpt, **options):
     config = EvalConfig((("mine", str(ckpt)),), data="digits", threads=1, attacks=("fgsm",), **options)
@@ -21,28 +17,6 @@ def notes(ckpt, **options):
 
 def matching(texts, word):
     return [text for text in texts if word in text]
-
-
-@pytest.mark.parametrize(
-    ("limit", "k", "mend"),
-    [
-        (128, 128, "; use --limit 640 or --batch-size 16"),
-        (64, 64, "; use --limit 320 or --batch-size 8"),
-        (200, 256, "; use --batch-size 32"),  # digits has 640 images, too few for five batches
-    ],
-)
-def test_one_batch_only_is_said_with_what_mends_it(limit, k, mend):
-    said = notes("digits-erm", limit=limit, batch_sizes=(k,), defences=("rci:N=1.5K",))
-    (said,) = matching(said, "batch of")
-    assert said.startswith(f"one batch of {k} only: ") and said.endswith(f"verdicts open{mend}")
-
-
-@pytest.mark.parametrize(
-    "options", [{"limit": 32}, {"limit": 16, "replicates": 2}, {"limit": 16, "rci": False}]
-)
-def test_several_batches_or_none_that_matter_are_no_reason_to_warn(options):
-    defences = ("rci:N=24",) if options.pop("rci", True) else ()
-    assert matching(notes("digits-erm", batch_sizes=(16,), defences=defences, **options), "batch of") == []
 
 
 def test_few_or_many_coded_inputs_are_said():
@@ -64,16 +38,3 @@ def test_weights_that_nobody_trained_are_said_of_a_model_in_memory_and_refused_o
     torch.save(fresh.state_dict(), tmp_path / "fresh.pt")
     with pytest.raises(InputError, match=r"fresh.pt: 1\d.*and chance is 10.0%: its weights are not trained"):
         notes(tmp_path / "fresh.pt", limit=64, normalize="none")
-
-
-def test_a_folder_that_git_tracks_is_said(csrobust, tmp_path):
-    def git(*words):
-        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
-
-    command = ("eval", "--ckpt", "digits-erm", *CHEAP, "--limit", "16", "--batch-size", "16", "--out", "run")
-    git("init")
-    assert "git tracks" not in csrobust(*command).err
-    git("add", "run/run.json")
-    assert "git tracks run: this changes committed files; --out gives another" in " ".join(
-        csrobust(*command).err.split()
-    )

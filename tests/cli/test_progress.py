@@ -152,19 +152,3 @@ def test_a_verdict_is_told_the_moment_it_falls():
         "no gain: RCI (K = 128, N = 190) on net (batch/unknown, linf, eps 8/255 (pixel)) under "
         "transfer-pgd-20, 256 of 10,000 examples\n"
     )
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_how_many_are_made_is_shown_at_a_terminal_until_all_are(terminal):
-    screen = io.StringIO()
-    listener = ProgressListener(Console(file=screen, force_terminal=terminal, width=80))
-    for done in range(3):
-        listener.making("corrupted sets", done, 2)
-    shown = screen.getvalue()
-    assert ("corrupted sets" in shown and "2 of 2" in shown) == terminal
-    listener.opened(Path("run"))
-    plan, forecast = ahead(Row())
-    listener.planned(plan, forecast)
-    listener.unit_done(plan.units[0], 3, 4)
-    listener.close()
-    assert "3/4 right" in screen.getvalue()[len(shown) :]  # of the evaluation that follows

@@ -42,7 +42,7 @@ def parsed(csrobust, monkeypatch):
             "--defence",
             "m:b",
         ],
-        [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2", "--replicates", "2"],
+        [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
         [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-drop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
         [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],

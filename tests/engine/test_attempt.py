@@ -20,7 +20,7 @@ def prepared(config):
 
 @pytest.fixture
 def unit(prepared, config):
-    return make_plan(config(defences=(), attacks=()), prepared).units[0]
+    return make_plan(prepared).units[0]
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_without_memory_forwards_halve_down_to_one_batch(prepared, unit, tries):
 def test_smaller_forwards_are_recorded_and_say_the_same(config, faulty, tmp_path):
     chosen = config(defences=(faulty,), standard=False, attacks=("pgd-3",), limit=64)
     prepared = prepare(chosen)
-    unit = make_plan(chosen, prepared).units[-1]
+    unit = make_plan(prepared).units[-1]
     whole = attempt(prepared.context, unit)
     (tmp_path / "fault").write_text("memory")
     pieces = attempt(prepared.context, unit)

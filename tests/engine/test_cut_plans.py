@@ -45,7 +45,7 @@ def plan(config):
     )
     prepared = prepare(chosen)
     setup = replace(prepared.setup, group_images=GROUP_IMAGES)
-    units = make_plan(chosen, replace(prepared, setup=setup)).units
+    units = make_plan(replace(prepared, setup=setup)).units
     assert max(len(unit.groups) for unit in units) >= 3 and max(len(unit.victims) for unit in units) == 5
     return setup, units, combined([execute(_bench(prepared, setup), unit) for unit in units]), prepared
 

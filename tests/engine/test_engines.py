@@ -15,7 +15,7 @@ ENGINES = [{}, {"workers": 1}, {"workers": 2}, {"workers": 4}]
 def outcomes_of(config, seconds=math.inf, before=lambda: None):
     """Outcomes by unit id; ``before`` is called once the defences have been probed."""
     prepared = prepare(config)
-    units = make_plan(config, prepared).units
+    units = make_plan(prepared).units
     before()
     with Engine(prepared.context) as engine:
         return {o.unit.id: o for o in engine.run(units, lambda unit: seconds)}, units

@@ -1,4 +1,4 @@
-from robustbench_coded.engine.dispatch import limit_for
+from robustbench_coded.engine.run import limit_for
 
 
 def test_a_unit_that_is_said_to_cost_anything_has_a_limit_that_poll_takes():

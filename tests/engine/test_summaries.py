@@ -20,7 +20,7 @@ def summary_of(config, tmp_path_factory):
 
     def evaluated(**engine):
         out = runs / "-".join(map(str, engine.values()))
-        evaluate(config(out=out, replicates=2, **engine))
+        evaluate(config(out=out, **engine))
         return (out / "summary.csv").read_bytes()
 
     return evaluated

@@ -28,7 +28,7 @@ def measured(*attacks, drop):
     )
     prepared = prepare(config)
     found = {}
-    for unit in make_plan(config, prepared).units:
+    for unit in make_plan(prepared).units:
         result = execute(prepared.context, unit)
         rows = result.rows.to_pandas().sort_values("example")
         cost = sum(result.metadata.get(count, 0) for count in ("forwards", "backwards"))

@@ -41,7 +41,7 @@ def outcomes(config):
     """Margins by (defence, attack), in one order for all evaluations."""
     prepared = prepare(config)
     found = {}
-    for unit in make_plan(config, prepared).units:
+    for unit in make_plan(prepared).units:
         frame = execute(prepared.context, unit).rows.to_pandas()
         row = unit.row
         found[row.subject.label, row.attack] = frame.sort_values(
@@ -133,7 +133,7 @@ def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
     for precision in ("float32", "bfloat16"):
         config = options(attack_precision=precision)
         prepared = prepare(config)
-        plans[precision] = {unit.id for unit in make_plan(config, prepared).units}
+        plans[precision] = {unit.id for unit in make_plan(prepared).units}
         facts = prepared.setup.checkpoints[0].facts["gradients"]
         assert (facts["precision"], facts["prepared"], facts["folded"]) == (precision, True, 3)
     assert not plans["float32"] & plans["bfloat16"]

@@ -10,7 +10,6 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import flag_of
 
 WRONG = {
-    "replicates": (0, "--replicates 0 is too small; give 1 or more"),
     "victims": (0, "--victims 0 is too small; give 1 or more"),
     "batch_sizes": (0, "--batch-size 0 is too small; give 1 or more"),
     "eps": (-0.1, "--eps -0.1 is too small; give 0 or more"),

@@ -210,7 +210,6 @@ def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
     [
         ({"until": "claim"}, "--until claim needs a claim; add --claim 72%"),
         ({"until": "settled", "all": True}, "leave one of them out"),
-        ({"until": "settled", "replicates": 2}, "leave --replicates out"),
         ({"until": "settled", "inputs": ("batch", "collateral")}, "collateral damage has none"),
         ({"until": "bored"}, "--until 'bored' is not known; choose settled or claim"),
     ],

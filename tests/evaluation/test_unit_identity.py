@@ -22,7 +22,7 @@ FIXED = {
     "csrobust": "0.1.0",
     "checkpoints": {"erm": ["abc", None, (0.5,), (0.25,), "float32", True]},
 }
-UNIT = Unit(CASE, 0, ((0, 1), (2,)), (), 1000, "")
+UNIT = Unit(CASE, ((0, 1), (2,)), (), 1000, "")
 VICTIMS = replace(
     UNIT,
     row=replace(CASE, threat=ThreatModel("victim", "known"), attack="aware-pgd-10", step_size=None),
@@ -72,8 +72,8 @@ def test_units_of_a_committed_run_are_planned_again_under_their_names():
         **attack_options(("paper",)),
     )
     committed = load_manifest(run)
-    config, prepared, _ = made_ready(config)
-    plan = make_plan(config, prepared.resumed_from(committed))
+    prepared, _ = made_ready(config)
+    plan = make_plan(prepared.resumed_from(committed))
     known = {case.key: [unit.id for unit in case.units] for case in committed.rows}
     for case in plan.rows:
         assert [unit.id for unit in plan.units if unit.row == case] == known[case.key], case.key

@@ -60,9 +60,9 @@ def planned(tmp_path_factory):
         checkpoints=(), batch_sizes=(K,), eps=(0.1,), attacks=("pgd-5", "transfer-pgd-5"), draws=4,
         selection_draws=2, threads=1, out=tmp_path_factory.mktemp("seconds") / "run",
     )  # fmt: skip
-    config, prepared, _ = made_ready(config, brought)
+    prepared, _ = made_ready(config, brought)
     units = {}
-    for unit in make_plan(config, prepared).units:
+    for unit in make_plan(prepared).units:
         units.setdefault((unit.row.subject.label, unit.row.attack), []).append(unit)
     return prepared, units
 

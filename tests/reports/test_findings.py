@@ -9,7 +9,7 @@ from robustbench_coded.reports.render.sections import report_of
 from robustbench_coded.reports.run.findings import findings_of, without_design
 from robustbench_coded.reports.run.methodology import limits_of, methodology_of, terms_of
 from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.text_tables import component_text_table, design_text_table
+from robustbench_coded.reports.run.text_tables import design_text_table
 from robustbench_coded.results.run import load_run
 
 pytestmark = pytest.mark.long
@@ -119,16 +119,10 @@ def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
     assert "on fresh draws its inputs leave 75.0% [" in told[0]
 
 
-def test_replicates_tell_where_the_uncertainty_comes_from(make_run):
-    assert component_text_table(load_run(make_run("one", accuracies=BASE))).rows == ()
-    table = component_text_table(load_run(make_run("three", accuracies=BASE, replicates=3)))
-    rows = {(row[1], row[3]): row[5:] for row in table.rows}
-    draw, batch, partition, attack = rows["RCI (K = 32, N = 48)", "pgd-10"]
-    assert float(draw) > 0
-    assert float(batch) >= 0
-    # Every replicate has the same number of right answers.
-    assert float(partition) == float(attack) == 0
-    assert rows["Standard inference", "pgd-10"][0] == "–"
+def test_repetitions_of_earlier_versions_are_not_counted(make_run):
+    once, thrice = (load_run(make_run(f"{n}", accuracies=BASE, replicates=n)) for n in (1, 3))
+    assert len(thrice.manifest.unit_ids) == 3 * len(once.manifest.unit_ids)
+    assert thrice.summary.equals(once.summary) and len(thrice.outcomes) == len(once.outcomes)
 
 
 FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")

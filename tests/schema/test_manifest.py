@@ -41,18 +41,17 @@ def test_a_case_is_one_key_wherever_it_stands():
         ({"rows": 3}, "rows: expected `array`, got `int`"),
         ({"notes": None}, "notes: expected `array`, got `null`"),
         ({"identity": 1}, "identity: expected `object`, got `int`"),
+        ({"finished": "yes"}, "finished: expected `bool`, got `str`"),
     ],
 )
-def test_what_figures_are_counted_from_is_checked(change, said):
+def test_every_part_is_checked(change, said):
     with pytest.raises(ManifestError, match="^" + said.replace("`", ".")):
         manifest_from({**json.loads(RUNS[0].read_text()), **change})
 
 
-def test_what_only_informs_may_be_missing_or_of_another_kind():
+def test_what_only_informs_may_be_missing():
     data = json.loads(RUNS[0].read_text())
-    data |= {"probes": "none", "finished": "yes"}
-    data["invocations"][0] |= {"versions": 3, "git": [], "machine": {"gpu": 1, "system": "Linux"}}
+    del data["probes"], data["finished"], data["invocations"][0]["git"]
     manifest = manifest_from(data)
     assert manifest.probes == () and manifest.finished is False
-    assert manifest.invocations[0].versions == {} and manifest.invocations[0].git.commit is None
-    assert manifest.invocations[0].machine.system == "Linux" and manifest.invocations[0].machine.gpu is None
+    assert manifest.invocations[0].git.commit is None

@@ -1,10 +1,6 @@
 """Scoring and attacks get the same answers, whatever a plug-in's code can see."""
 
-import inspect
-import logging
 import sys
-import traceback
-import warnings
 
 import pytest
 import torch
@@ -43,54 +39,7 @@ def test_a_defence_that_looks_who_asks_fails(world):
         return logits
 
     found = result(world, Plain(answer))
-    assert found.outcome == "failed" and "test_asked_alike.py, line" in found.finding
-
-
-def through_inspect():
-    return inspect.stack()
-
-
-def through_traceback():
-    return traceback.extract_stack()
-
-
-def through_an_exception():
-    try:
-        raise ValueError
-    except ValueError as error:
-        return error.__traceback__.tb_frame.f_back
-
-
-def by_logging():
-    logging.getLogger("csrobust.test").warning("answering")
-
-
-def by_warning():
-    warnings.warn("answering", stacklevel=1)
-
-
-def by_printing_what_failed():
-    try:
-        raise ValueError
-    except ValueError:
-        return traceback.format_exc()
-
-
-@pytest.mark.parametrize("reads", [through_inspect, through_traceback, through_an_exception])
-def test_whoever_reads_the_stack_may_answer_each_caller_otherwise(world, reads):
-    found = result(world, Plain(lambda x: (reads(), world.model(x))[1]))
-    assert found.outcome == "failed" and "reads the call stack" in found.finding
-
-
-@pytest.mark.filterwarnings("ignore:answering")
-@pytest.mark.parametrize("writes", [by_logging, by_warning, by_printing_what_failed])
-def test_whoever_logs_does_not(world, writes):
-    assert result(world, Plain(lambda x: (writes(), world.model(x))[1])).outcome == "passed"
-
-
-def test_a_compiled_network_does_not_read_the_stack(world):
-    compiled = torch.compile(world.model, backend="eager")
-    assert result(world, Plain(compiled)).outcome == "passed"
+    assert found.outcome == "failed" and found.figures["moved"] > 0.1
 
 
 def test_a_defence_that_knows_how_scoring_asks_fails(world):

@@ -48,16 +48,16 @@ def test_how_many_sets_are_made_is_told_after_each(tmp_path):
         def __init__(self):
             self.told = []
 
-        def making(self, what, done, total):
-            self.told.append((done, total))
+        def preparing(self, text):
+            self.told.append(text.partition(": ")[2])
 
     def made(pairs):
         listener = Counting()
         cached_sets(IMAGES, np.arange(5), pairs, seed=0, cache=tmp_path, listener=listener)
         return listener.told
 
-    assert made([("fog", 1), ("fog", 2)]) == [(0, 2), (1, 2), (2, 2)]
-    assert made([("fog", 1), ("fog", 3)]) == [(0, 1), (1, 1)]  # what is there is not made again
+    assert made([("fog", 1), ("fog", 2)]) == ["0 of 2", "1 of 2", "2 of 2"]
+    assert made([("fog", 1), ("fog", 3)]) == ["0 of 1", "1 of 1"]  # what is there is not made again
     assert made([("fog", 3)]) == []
 
 

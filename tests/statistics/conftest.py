@@ -28,7 +28,6 @@ class Evaluation:
         examples: ArrayLike | None = None,
         batch_size: int = 16,
         planned: int | None = None,
-        replicate: int = 0,
         batch: ArrayLike | None = None,
         randomised: bool = True,
         batch_dependent: bool = True,
@@ -52,19 +51,16 @@ class Evaluation:
         members = ids // batch_size if batch is None else np.asarray(batch)
         for purpose, right in (("scoring", scoring), ("selection", selection)):
             if right is not None:
-                self.outcomes.append(
-                    _frame(full, purpose, np.asarray(right, dtype=bool), ids, members, replicate)
-                )
-        if replicate == 0:
-            self.planned.append(
-                full
-                | {
-                    "examples_planned": len(ids) if planned is None else planned,
-                    "draws": scoring.shape[1],
-                    "batch_dependent": batch_dependent,
-                    "randomised": randomised,
-                }
-            )
+                self.outcomes.append(_frame(full, purpose, np.asarray(right, dtype=bool), ids, members))
+        self.planned.append(
+            full
+            | {
+                "examples_planned": len(ids) if planned is None else planned,
+                "draws": scoring.shape[1],
+                "batch_dependent": batch_dependent,
+                "randomised": randomised,
+            }
+        )
         return self
 
     def parts(self) -> tuple[pd.DataFrame, list[PlannedCase]]:
@@ -76,13 +72,13 @@ class Evaluation:
         return pd.concat(self.outcomes, ignore_index=True), pd.DataFrame(self.planned)
 
 
-def _frame(key: Mapping, purpose: str, right: np.ndarray, ids: np.ndarray, batch: np.ndarray, replicate: int):
+def _frame(key: Mapping, purpose: str, right: np.ndarray, ids: np.ndarray, batch: np.ndarray):
     examples, draws = right.shape
     label = np.repeat(ids % 10, draws)
     return pd.DataFrame(
         {
             **{name: [value] * right.size for name, value in key.items()},
-            "replicate": replicate,
+            "replicate": 0,
             "purpose": purpose,
             "example": np.repeat(ids, draws),
             "label": label,

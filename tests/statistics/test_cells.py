@@ -44,14 +44,6 @@ def test_rows_that_differ_in_one_key_column_are_kept_apart(evaluation):
     assert keys[3].k is None and keys[0].k == 16 and keys[10].step_size is None
 
 
-def test_a_replicate_is_taken_alone(evaluation):
-    run = evaluation().add("fgsm", np.ones((4, 2))).add("fgsm", np.zeros((4, 2)), replicate=1)
-    outcomes, planned = run.frames()
-    key = case_keys(planned)[0]
-    assert [cells(outcomes, number)[key, "scoring"].correct.mean() for number in (0, 1)] == [1, 0]
-    assert cells(outcomes, 2) == {}
-
-
 def test_keys_survive_a_csv_file(evaluation, tmp_path):
     run = evaluation().add("clean", np.ones((4, 1)), k=None, n=None).add("fgsm", np.ones((4, 1)))
     planned = run.frames()[1]

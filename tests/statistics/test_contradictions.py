@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from robustbench_coded.results.certified import contradictions
 from robustbench_coded.runs.certificates import Certificate
 from robustbench_coded.schema.words import NAIVE_MIN
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.certified import contradictions
 
 NOISE = {"defence": "noise", "k": None, "n": None, "batch_dependent": False, "eps": 0.1}
 HOLDS = np.array([[False, True]] * 8)  # the bound: every example, in the second draw

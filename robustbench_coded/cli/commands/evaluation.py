@@ -8,6 +8,7 @@ curve over eps, steps, draws or submissions, screen takes two minutes, the most 
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,79 +16,42 @@ import typer
 from rich.console import Console
 
 from robustbench_coded.cli.eval_options import (
-    CLAIM,
-    FILE,
+    EVAL,
     SHARED,
-    UNTIL,
     attacks_option,
-    claimed_eps,
-    claimed_value,
     config_from,
     takes,
     takes_only,
 )
-from robustbench_coded.cli.options import seconds
 from robustbench_coded.cli.process import foreign_output
-from robustbench_coded.cli.run import evaluated, run_evaluation
+from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
-    from robustbench_coded.reports.render.terminal import SubmissionPoint
     from robustbench_coded.results.run import Run
     from robustbench_coded.session.preview import Preview
 
 
-Time = Annotated[
-    str | None,
-    typer.Option(
-        "--time",
-        metavar="TEXT",
-        help="90s, 30m, 2h: open verdicts first, then the table on as many examples as fit.",
-    ),
-]
-
-
-@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
-def evaluate_command(
-    *,
-    config: Path | None,
-    quiet: bool,
-    as_json: bool,
-    claim: str | None,
-    claim_eps: str | None,
-    time: str | None,
-    **options: Any,
-) -> int:
+@takes(**EVAL)
+def evaluate_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Attack checkpoints and defences, and write a report.
 
     Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
     minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into six
     minutes. --all goes on to every row on every example, in the same folder.
     """
-    limit = None if time is None else seconds(time, "--time")
-    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
-    return run_evaluation(chosen, quiet=quiet, as_json=as_json)
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-@takes(**FILE, **CLAIM, **UNTIL, time=(Time, None))
-def plan_command(
-    *,
-    config: Path | None,
-    quiet: bool,
-    as_json: bool,
-    claim: str | None,
-    claim_eps: str | None,
-    time: str | None,
-    **options: Any,
-) -> int:
+@takes(**EVAL)
+def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Print what eval would run, and its estimated time.
 
     Takes the options of eval. Nothing is written.
     """
-    limit = None if time is None else seconds(time, "--time")
-    chosen = config_from(claim=claimed_value(claim), claim_eps=claimed_eps(claim_eps), time=limit, **options)
+    chosen = config_from(**options)
     all_present(chosen.checkpoints)
 
     from robustbench_coded.reports.text.formatting import counted, duration
@@ -181,44 +145,30 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
         options["attacks"] = [f"pgd-{steps},transfer-pgd-{steps}" for steps in STEPS]
     elif over == "draws":
         options["attacks"] = ["pgd-20" if draws == 1 else f"eot{draws}-pgd-20" for draws in DRAWS]
-    elif over == "submissions":
-        return _submissions(options, quiet=quiet, as_json=as_json)
-    else:
+    elif over != "submissions":
         raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
 
     def lines(run: "Run") -> Iterator[str]:
-        from robustbench_coded.reports.render.terminal import curve_lines
+        from robustbench_coded.reports.render import terminal
 
-        yield from curve_lines(run.rows, over)
+        if over == "submissions":  # any of them may be answered wrongly
+            return terminal.submission_lines(terminal.submission_points(run.results, SUBMISSIONS))
+        return terminal.curve_lines(run.rows, over)
 
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
-def _submissions(options: dict[str, Any], *, quiet: bool, as_json: bool) -> int:
-    """Accuracy where any of M submissions may be answered wrongly, from the outcomes of one run."""
-    from robustbench_coded.reports.render.terminal import submission_lines, submission_points
-    from robustbench_coded.results.run import load_run
-    from robustbench_coded.session.evaluate import evaluate
-
-    config = config_from(**options)
-    path, code = evaluated(config, lambda listener: evaluate(config, listener), silent=quiet or as_json)
-    if path is None:
-        return code
-    points = submission_points(load_run(path).results, SUBMISSIONS)
-    if as_json:
-        print(json.dumps([_point_as_data(point) for point in points]))
-    else:
-        for line in submission_lines(points):
-            print(line)
-    return code
-
-
-def _point_as_data(point: "SubmissionPoint") -> dict[str, Any]:
-    left = point.left
-    figures = {"accuracy": left.estimate, "ci_low": left.low, "ci_high": left.high}
-    return {**point.key.as_columns(), "submissions": point.submissions, **figures}
-
-
+# Transfer needs no gradient of the defence and one victim; the rest is for defences that transfer does not
+# break, and for networks whose gradients hide something.
+SCREENED = (
+    "pgd-20",
+    "transfer-pgd-20",
+    "aware-pgd-20+init=transfer-pgd-20",
+    "aware-pgd-20",
+    "eot10-pgd-20",
+    "apgd-mt-20",
+    "square-1000",
+)
 # Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
 EXAMPLES = 512
 VICTIMS = 16
@@ -236,34 +186,13 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
-    """Run the most damaging attacks first, for two minutes.
-
-    Prints the answer, then one paragraph for each subject, which ends in a verdict.
-    """
+    """Run the most damaging attacks first, for two minutes."""
     if chosen:
         raise InputError(
             "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"
         )
-    config = config_from(**options, attacks=["fgsm"], inputs=[])
-    from robustbench_coded.results.run import load_run
-    from robustbench_coded.session.screen import judged, screen, screening_lines, tried
-
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
-    path, code = evaluated(
-        config, lambda listener: screen(config, seconds, listener), silent=quiet or as_json
-    )
-    if path is None:
-        return code
-    if as_json:
-        run = load_run(path)
-        verdicts = [{**j.key.as_columns(), "verdict": j.verdict.word} for j in judged(run)]
-        print(json.dumps({"run": str(path), "tried": tried(run), "verdicts": verdicts}))
-    else:
-        from robustbench_coded.reports.render.terminal import answer
-
-        console = Console()
-        console.print(answer(load_run(path)))
-        for line in screening_lines(path):
-            print_line(console, line)
-    return code
+    config = config_from(**options, attacks=[",".join(SCREENED)], inputs=[])
+    config = replace(config, victim_attacks=("transfer-pgd-20",), until="settled", time=seconds)
+    return run_evaluation(config, quiet=quiet, as_json=as_json)

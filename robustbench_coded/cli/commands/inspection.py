@@ -240,43 +240,25 @@ def _moved(change: float, what: str) -> str:
     return f"{what} moved no logit" if change == 0 else f"{what} moved logits by up to {change:.2g}"
 
 
-Ckpt = Annotated[list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH.")]
-Defences = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--defence", help="Defence code that may be loaded; with --adversarials: the defence to score."
-    ),
+SCORED = (
+    "ckpt", "rci", "coded", "defence", "data", "data_dir", "batch_size", "eps", "norm", "draws", "seed",
+    "arch", "normalize", "as_json",
+)  # fmt: skip
+RunOrEntry = Annotated[
+    Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
+]
+Adversarials = Annotated[
+    Path | None,
+    typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
 ]
 
 
-def verify_command(
-    run: Annotated[
-        Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
-    ] = None,
-    adversarials: Annotated[
-        Path | None,
-        typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
-    ] = None,
-    ckpt: Ckpt = None,
-    rci: Annotated[list[str] | None, typer.Option("--rci", help="With --adversarials: N=190 ...")] = None,
-    coded: Annotated[list[str] | None, typer.Option("--coded", help="With --adversarials: N=190 ...")] = None,
-    defence: Defences = None,
-    data: Annotated[str, typer.Option("--data", help="With --adversarials: the clean images.")] = "auto",
-    data_dir: DataDirText = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="With --adversarials: K.")] = 128,
-    eps: Annotated[
-        str | None, typer.Option("--eps", help="With --adversarials: the radius to check.")
-    ] = None,
-    norm: Annotated[str, typer.Option("--norm", help="With --adversarials: linf, l2 or l1.")] = "linf",
-    draws: Annotated[int, typer.Option("--draws", help="With --adversarials: scoring draws.")] = 10,
-    seed: Annotated[int, typer.Option("--seed", help="With --adversarials: names the draws.")] = 0,
-    arch: Annotated[str | None, typer.Option("--arch", help="Architecture code that may be loaded.")] = None,
-    normalize: Annotated[str | None, typer.Option("--normalize", help="With --adversarials.")] = None,
-    as_json: AsJson = False,
-) -> int:
+@takes_only(*SCORED, run=(RunOrEntry, None), adversarials=(Adversarials, None))
+def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool, **options: Any) -> int:
     """Score perturbed inputs again and check eps and box.
 
-    The inputs come from a run or from another tool.
+    The inputs come from a run, of which --ckpt, --defence, --arch and --data-dir name what has moved and the
+    code that may be loaded, or from another tool: then the options say what is asked about them.
     """
     if run is not None and adversarials is not None:
         raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
@@ -290,22 +272,16 @@ def verify_command(
         with entry as folder, foreign_output():
             rows: Sequence[VerifiedRow] = verify_run(
                 folder,
-                checkpoints=dict(named_paths(ckpt or [], "--ckpt")),
-                defences=defence or (),
-                arch=arch,
-                data_dir=data_dir,
+                checkpoints=dict(named_paths(options["ckpt"], "--ckpt")),
+                defences=options["defence"],
+                arch=options["arch"],
+                data_dir=options["data_dir"],
             )
     else:
-        from robustbench_coded.cli.eval_options import config_from
         from robustbench_coded.verification.verify_file import verify_file
 
         assert adversarials is not None
-        config = config_from(
-            ckpt=ckpt or [], rci=rci or [], coded=coded or [], defence=defence or [], attacks=[],
-            batch_size=str(batch_size),
-            eps=[eps] if eps else [], inputs=[], limit=None, draws=draws, selection_draws=1, data=data,
-            data_dir=data_dir, norm=norm, seed=seed, arch=arch, normalize=normalize,
-        )  # fmt: skip
+        config = config_from(**options, attacks=[], inputs=[], limit=None, selection_draws=1)
         with foreign_output():
             rows = verify_file(adversarials, config)
     if as_json:

@@ -5,6 +5,7 @@ perturbed as the case's threat model and attack say.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,32 +17,26 @@ from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
-from robustbench_coded.evaluation.execution.score import Tally
+from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import EVERY
-from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN
 
 
-def seed_of(context: WorkerContext, unit: Unit) -> int:
-    """The seed of the unit's streams: each replicate has its own."""
-    return context.setup.config.seed + unit.replicate
-
-
-def draws_to_score(context: WorkerContext, row: AttackCase) -> list[tuple[str, list[int]]]:
-    """Which draws a row is scored on, by purpose; a deterministic defence has only one answer."""
-    if not row.subject.randomised:
-        return [("scoring", [0])]
+def draws_to_score(
+    context: WorkerContext, row: AttackCase, known: int | None
+) -> list[tuple[Purpose, list[int]]]:
+    """Which draws a row is scored on, by purpose: the one that the attacker knew, if any; a deterministic
+    defence has only one answer.
+    """
+    if known is not None or not row.subject.randomised:
+        return [("scoring", [known or 0])]
     config = context.setup.config
     return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
-
-
-def separate_attacks(context: WorkerContext) -> int:
-    """How many scoring draws are attacked one by one under known randomness."""
-    return min(context.setup.config.aware_attacks, context.setup.config.draws)
 
 
 def budget_of(context: WorkerContext, row: AttackCase, eps_scale: Tensor | None = None) -> PerturbationBudget:
@@ -62,7 +57,7 @@ def query_budget_of(context: WorkerContext, row: AttackCase, inputs: int) -> int
         return None
     if row.threat.one_victim:
         return budget * inputs
-    batches = context.batches(row.subject, 0)
+    batches = context.batches(row.subject)
     scored = sum(len(scored_slots(row.threat, batch, context.setup.config.seed)) for batch in batches)
     return budget * inputs * scored // sum(batch.k for batch in batches)
 
@@ -96,22 +91,34 @@ class Group:
         return list(self.victims) or [EVERY] * len(self.batches)
 
 
-def groups_of(context: WorkerContext, unit: Unit) -> Iterator[Group]:
+class UnitRun(NamedTuple):
+    """A unit on its way: with what it is computed, and what it has found."""
+
+    context: WorkerContext
+    unit: Unit
+    tally: Tally
+
+    @property
+    def seed(self) -> int:
+        return self.context.setup.config.seed
+
+
+def groups_of(run: UnitRun) -> Iterator[Group]:
     """The groups of a unit, in their order."""
-    case, seed = unit.row, context.setup.config.seed + unit.replicate
-    batches = context.batches(case.subject, unit.replicate)
+    context, unit, case = run.context, run.unit, run.unit.row
+    batches = context.batches(case.subject)
     for indices in unit.groups:
         members = tuple(batches[i] for i in indices)
-        slots = (np.asarray(scored_slots(case.threat, batch, seed), dtype=np.int64) for batch in members)
+        slots = (np.asarray(scored_slots(case.threat, batch, run.seed), dtype=np.int64) for batch in members)
         yield Group(members, tuple(slots))
-    yield from groups_of_victims(context, unit, context.setup.group_images // case.subject.images)
+    yield from groups_of_victims(run, context.setup.group_images // case.subject.images)
 
 
-def groups_of_victims(context: WorkerContext, unit: Unit, most: int) -> Iterator[Group]:
+def groups_of_victims(run: UnitRun, most: int) -> Iterator[Group]:
     """A unit's victims in their order, at most so many in a group; equally large batches alone share one."""
-    batches = context.batches(unit.row.subject, unit.replicate)
+    batches = run.context.batches(run.unit.row.subject)
     size = max(1, most)
-    for _, alike in groupby(unit.victims, key=lambda victim: batches[victim.batch].k):
+    for _, alike in groupby(run.unit.victims, key=lambda victim: batches[victim.batch].k):
         together = list(alike)
         for start in range(0, len(together), size):
             victims = together[start : start + size]
@@ -122,43 +129,88 @@ def groups_of_victims(context: WorkerContext, unit: Unit, most: int) -> Iterator
             )
 
 
-def attack_group(
-    context: WorkerContext,
-    unit: Unit,
+RANDOM = "random"  # the purpose of outcomes in random batches; their draw is the number of the batch
+
+
+def answers_of(
+    run: UnitRun,
     group: Group,
+    clean: Tensor,
     x: Tensor,
     y: Tensor,
-    known: int | None,
-    tally: Tally,
-) -> Tensor:
+    purpose: Purpose,
+    draws: list[int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """`predictions` of the unit's defence for x [G, K, C, H, W], made from ``clean``, of labels y [G, K]."""
+    return predictions(
+        run.context.defence(run.unit.row.subject),
+        x,
+        y,
+        clean=None if run.unit.row.attack == CLEAN else clean,
+        seed=run.seed,
+        batches=group.indices,
+        purpose=purpose,
+        draws=draws,
+        group_images=run.context.setup.group_images,
+    )
+
+
+def score_group(
+    run: UnitRun,
+    group: Group,
+    clean: Tensor,
+    x: Tensor,
+    y: Tensor,
+    purpose: Purpose,
+    draws: list[int],
+    numbers: Sequence[int] | None = None,
+) -> np.ndarray:
+    """Scores one group; returns the margins [draws, G, K].
+
+    Args:
+        numbers: of random batches, one each; their outcomes have the purpose ``random``.
+    """
+    labels, margins = answers_of(run, group, clean, x, y, purpose, draws)
+    for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
+        run.tally.add(
+            purpose if numbers is None else RANDOM,
+            draws if numbers is None else [numbers[position]],
+            example=run.context.numbers[np.asarray(batch.members)[slots]],
+            batch=np.full(len(slots), batch.index),
+            slot=slots,
+            label=y[position].cpu().numpy()[slots],
+            prediction=labels[:, position, slots],
+            margin=margins[:, position, slots],
+        )
+    return margins
+
+
+def attack_group(run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | None) -> Tensor:
     """The group after the attack, ``[G, K, C, H, W]``.
 
     Args:
         x, y: its images and labels.
         known: the scoring draw that the attacker knows, if any.
-        tally: gets what the attack cost.
     """
-    case, seed = unit.row, seed_of(context, unit)
+    case = run.unit.row
     if case.attack == CLEAN:
         return x
-    roles = _victim_roles(case, group) if group.victims else batch_roles(case, group.batches, seed)
+    if group.victims:
+        make = co_batch if case.threat.free else one_victim
+        roles: Roles | None = make(torch.tensor(group.victims), group.k)
+    else:
+        roles = batch_roles(case, group.batches, run.seed)
     if case.attack == RANDOM_SIGN:
-        budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
-        return budget.random_sign(x, _generators(group, seed, known or 0))
-    return tally.attacked(perturbed(context, unit, group, x, y, known, roles))
+        budget = budget_of(run.context, case, None if roles is None else roles.eps_scale.to(x.device))
+        return budget.random_sign(x, _generators(group, run.seed, known or 0))
+    return run.tally.attacked(perturbed(run, group, x, y, known, roles))
 
 
 def perturbed(
-    context: WorkerContext,
-    unit: Unit,
-    group: Group,
-    x: Tensor,
-    y: Tensor,
-    known: int | None,
-    roles: Roles | None,
+    run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | None, roles: Roles | None
 ) -> AttackResult:
     """The attack of a unit on x [G, k, C, H, W] and y [G, k]; ``roles`` None where all inputs are alike."""
-    case, seed = unit.row, seed_of(context, unit)
+    context, case, seed = run.context, run.unit.row, run.seed
     budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
     name = parse(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
@@ -202,41 +254,25 @@ def batch_roles(case: AttackCase, batches: Sequence[Batch], seed: int) -> Roles 
     return collateral(malicious, free=case.threat.free)
 
 
-def _victim_roles(case: AttackCase, group: Group) -> Roles:
-    return (co_batch if case.threat.free else one_victim)(torch.tensor(group.victims), group.k)
-
-
 def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:
     """A start for each batch. Victims of one batch must not start alike: the index tells them apart."""
     places = [slot + group.k * index for slot in group.victims] or [index] * len(group.batches)
     return [stream(seed, batch, "start", place) for batch, place in zip(group.indices, places, strict=True)]
 
 
-def asks_base_alone(unit: Unit) -> bool:
-    """Whether the unit attacks victims through the base model."""
-    attack = unit.row.attack
-    return unit.row.threat.one_victim and attack not in CONTROLS and parse(attack).estimator == "transfer"
-
-
-def attacked_alone(
-    context: WorkerContext, unit: Unit, groups: list[Group], known: int | None, tally: Tally
-) -> list[Tensor]:
+def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list[Tensor]:
     """The groups' victims after the attack, ``[G, C, H, W]`` for each group.
 
     Args:
         known: the scoring draw that the attacker knows, if any.
-        tally: gets what the attack cost.
     """
     found: list[Tensor] = []
-    for together in groups_of_victims(context, unit, context.setup.group_images):
-        x, y = context.group(list(map(_victim_alone, together.batches, together.victims)))
-        found.append(tally.attacked(perturbed(context, unit, together, x, y, known, None))[:, 0])
+    for together in groups_of_victims(run, run.context.setup.group_images):
+        pairs = zip(together.batches, together.victims, strict=True)
+        alone = [Batch(batch.index, (batch.members[slot],), scored=1) for batch, slot in pairs]
+        x, y = run.context.group(alone)
+        found.append(run.tally.attacked(perturbed(run, together, x, y, known, None))[:, 0])
     return list(torch.cat(found).split([len(group.victims) for group in groups]))
-
-
-def _victim_alone(batch: Batch, slot: int) -> Batch:
-    """The batch without all but one of its inputs."""
-    return Batch(batch.index, (batch.members[slot],), scored=1)
 
 
 def with_victims(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:

@@ -107,7 +107,10 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
         start, counts = begun.x, begun.counts
         if s.query_budget is not None:
             s = replace(s, query_budget=max(0, s.query_budget - counts["forwards"] - counts["backwards"]))
-            if _first_query(name, s) > (s.query_budget or 0):
+            t = s.target
+            images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
+            first = images_per_query(name, images, randomised=t.randomised, independent=t.independent)
+            if first > (s.query_budget or 0):
                 return begun._replace(losses=())
     estimator = estimator_for(
         name,
@@ -119,7 +122,9 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
         query_budget=s.query_budget,
     )
     blind = name.estimator in ("transfer", "surrogate")  # these never stop early
-    early_stop = s.early_stop and s.target.independent and _stops_early(name)
+    algorithm = CATALOGUE.get(name.algorithm)
+    stops = algorithm is not None and algorithm.stops_early
+    early_stop = s.early_stop and s.target.independent and stops
     before = [generator.get_state() for generator in s.generators]
     adversarial = attack_for(name, early_stop=early_stop).perturb(
         s.x, s.y, estimator, s.budget, s.generators, start
@@ -132,13 +137,6 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     counts["backwards"] += estimator.backwards
     comparable = name.algorithm == "pgd" and name.rounds == 1 and not early_stop and s.weights is None
     return AttackResult(adversarial, counts, estimator.trace if comparable else ())
-
-
-def _first_query(name: AttackName, s: AttackInputs) -> float:
-    """Images that the first query of an attack costs."""
-    t = s.target
-    images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
-    return images_per_query(name, images, randomised=t.randomised, independent=t.independent)
 
 
 def _confirmed(
@@ -211,8 +209,3 @@ def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
             counts["peer_inputs"] += len(x)
         counts["peer_filled"] += int(view.filled)
     return AttackResult(torch.stack(found), counts)
-
-
-def _stops_early(name: AttackName) -> bool:
-    algorithm = CATALOGUE.get(name.algorithm)
-    return algorithm is not None and algorithm.stops_early

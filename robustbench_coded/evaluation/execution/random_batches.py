@@ -3,12 +3,6 @@
 A batch-dependent defence has few disjoint batches of images, and any number of random ones. Batches are drawn
 independently, so what they show of these images is certain whatever the images are (docs/numbers.md). Each
 costs one forward pass of the defence, in one fresh draw.
-
-depends_on_batch(case)                     -> bool
-random_batch(examples, k, seed, number)    -> Batch                 all of its inputs are perturbed
-victims_batch(examples, k, seed, number)   -> (Batch, slot)         one of them is
-random_units(case, maker, count)           -> [Unit]
-score_random_batches(context, unit, tally)
 """
 
 from collections.abc import Sequence
@@ -19,17 +13,21 @@ import torch
 from torch import Tensor
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.execution.attack_group import attack_group, groups_of, seed_of
-from robustbench_coded.evaluation.execution.score import Tally, predictions
+from robustbench_coded.evaluation.execution.attack_group import (
+    Group,
+    UnitRun,
+    attack_group,
+    groups_of,
+    score_group,
+)
 from robustbench_coded.evaluation.execution.submitted import placed, submitted_group
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import CLEAN, CONTROLS
+from robustbench_coded.schema.words import CONTROLS
 
 # Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
 IMAGES = IMAGES_PER_UNIT // 20
@@ -83,11 +81,11 @@ def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
     more: units are whole. Of victims at most each image once.
     """
     victims = case.threat.one_victim
-    base = [unit for unit in maker.units(on_whole_batches(case) if victims else case) if unit.replicate == 0]
+    base = maker.units(on_whole_batches(case) if victims else case)
     groups = tuple(group for unit in base for group in unit.groups)
     if victims:
         attacked = {index for group in groups for index in group}
-        batches = batches_for(maker.config, case.subject, maker.examples, 0)
+        batches = batches_for(maker.config, case.subject, maker.examples)
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
@@ -110,68 +108,45 @@ def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
     return made
 
 
-RANDOM = "random"  # the purpose of these outcomes; their draw is the number of the batch
-
-
-def score_random_batches(context: WorkerContext, unit: Unit, tally: Tally) -> None:
+def score_random_batches(run: UnitRun) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
-    subject, seed = unit.row.subject, seed_of(context, unit)
-    images, perturbed = perturbed_inputs(context, unit, tally)
+    context, unit = run.context, run.unit
+    subject, seed = unit.row.subject, context.setup.config.seed
+    images, perturbed = perturbed_inputs(run)
     place = {member: position for position, member in enumerate(images)}
-    every = len(context.batches(subject, unit.replicate))
-    made: list[tuple[int, Batch, np.ndarray]] = []
-    for number in unit.random_batches:
-        if unit.row.threat.one_victim:
-            batch, slot = victims_batch(images, subject.k, seed, number, every)
-            made.append((number, batch, np.asarray([slot])))
-        else:
-            batch = random_batch(images, subject.k, seed, number, every)
-            made.append((number, batch, np.arange(batch.scored)))
+    every = len(context.batches(subject))
     together = max(1, context.setup.group_images // subject.images)
-    for start in range(0, len(made), together):
-        group = made[start : start + together]
-        clean, y = context.group([batch for _, batch, _ in group])
+    for start in range(0, len(unit.random_batches), together):
+        numbers = unit.random_batches[start : start + together]
+        if unit.row.threat.one_victim:
+            made = [victims_batch(images, subject.k, seed, number, every) for number in numbers]
+            batches, victims = zip(*made, strict=True)
+            group = Group(batches, tuple(np.asarray([slot]) for slot in victims), victims)
+        else:
+            batches = tuple(random_batch(images, subject.k, seed, number, every) for number in numbers)
+            group = Group(batches, tuple(np.arange(batch.scored) for batch in batches))
+        clean, y = context.group(list(batches))
         x = clean.clone()
-        for position, (_, batch, slots) in enumerate(group):
-            attacked = slots if unit.row.threat.one_victim else np.arange(batch.k)
+        for position, (batch, slots) in enumerate(zip(batches, group.scored, strict=True)):
+            attacked = slots if group.victims else np.arange(batch.k)
             x[position, attacked] = perturbed[[place[batch.members[slot]] for slot in attacked]].to(clean)
-        labels, margins = predictions(
-            context.defence(subject),
-            x,
-            y,
-            clean=None if unit.row.attack == CLEAN else clean,
-            seed=seed,
-            batches=[batch.index for _, batch, _ in group],
-            purpose="scoring",
-            draws=[0],
-            group_images=context.setup.group_images,
-        )
-        for position, (number, batch, slots) in enumerate(group):
-            tally.add(
-                RANDOM,
-                [number],
-                example=context.numbers[np.asarray(batch.members)[slots]],
-                batch=np.full(len(slots), batch.index),
-                slot=slots,
-                label=y[position].cpu().numpy()[slots],
-                prediction=labels[:, position, slots],
-                margin=margins[:, position, slots],
-            )
+        score_group(run, group, clean, x, y, "scoring", [0], numbers)
 
 
-def perturbed_inputs(context: WorkerContext, unit: Unit, tally: Tally) -> tuple[list[int], Tensor]:
+def perturbed_inputs(run: UnitRun) -> tuple[list[int], Tensor]:
     """The scored examples, and for each its perturbed input, as it was attacked in its own batch."""
-    sources = None if unit.submitted is None else unit.submitted.read()
+    submitted = run.unit.submitted
+    sources = None if submitted is None else submitted.read()
     images: list[int] = []
     found = []
-    for group in groups_of(context, unit):
-        x, y = context.group(list(group.batches))
+    for group in groups_of(run):
+        x, y = run.context.group(list(group.batches))
         if sources is None:  # a control: nothing was attacked
-            adversarial = attack_group(context, unit, group, x, y, None, tally)
-        elif unit.row.submission is None:
+            adversarial = attack_group(run, group, x, y, None)
+        elif run.unit.row.submission is None:
             adversarial = placed(group, sources[0], x)
         else:
-            adversarial = submitted_group(context, unit, group, sources, x, y, tally)
+            adversarial = submitted_group(run, group, sources, x, y)
         for batch, inputs in zip(group.batches, adversarial, strict=True):
             images += batch.members[: batch.scored]
             found.append(inputs[: batch.scored].cpu())

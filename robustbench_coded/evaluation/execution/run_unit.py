@@ -11,19 +11,19 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from attacks.naming import parse
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
-    asks_base_alone,
+    UnitRun,
     attack_group,
     attacked_alone,
     draws_to_score,
     groups_of,
-    seed_of,
-    separate_attacks,
+    score_group,
     with_victims,
 )
 from robustbench_coded.evaluation.execution.random_batches import score_random_batches
-from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally, predictions
+from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
 from robustbench_coded.evaluation.execution.submitted import submitted_group
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
@@ -75,22 +75,27 @@ class UnitFailure:
 def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
     if unit.random_batches:
-        score_random_batches(context, unit, tally)
+        score_random_batches(UnitRun(context, unit, tally))
         return
+    run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
-    known = range(separate_attacks(context)) if unit.row.threat.draw_known else [None]
-    groups = list(groups_of(context, unit))
-    alone = sources is None and asks_base_alone(unit)
-    victims = {draw: attacked_alone(context, unit, groups, draw, tally) for draw in known} if alone else {}
+    row, config = unit.row, context.setup.config
+    # Under known randomness scoring draws are attacked one by one.
+    known = range(min(config.aware_attacks, config.draws)) if row.threat.draw_known else [None]
+    groups = list(groups_of(run))
+    # Victims attacked through the base model need no batch for that.
+    alone = sources is None and row.threat.one_victim and row.attack not in CONTROLS
+    alone = alone and parse(row.attack).estimator == "transfer"
+    victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
         for draw in known:
             if sources is not None:
-                adversarial = submitted_group(context, unit, group, sources, x, y, tally)
+                adversarial = submitted_group(run, group, sources, x, y)
             elif victims:
                 adversarial = with_victims(group, victims[draw][place], x, free=unit.row.threat.free)
             else:
-                adversarial = attack_group(context, unit, group, x, y, draw, tally)
+                adversarial = attack_group(run, group, x, y, draw)
             if tally.adversarials is not None:
                 tally.adversarials.add(group.indices, group.stored_victims, draw, x, adversarial)
             if unit.row.threat.whole_batch and draw is None and unit.row.attack != CLEAN:
@@ -98,59 +103,20 @@ def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
             if not unit.scored:
                 continue
-            scored = draws_to_score(context, unit.row) if draw is None else [("scoring", [draw])]
-            for purpose, draws in scored:
-                margins = _score(context, unit, group, x, adversarial, y, purpose, draws, tally)
-            _picture(tally, group, margins, x, adversarial, context.numbers)
-
-
-def _score(
-    context: WorkerContext,
-    unit: Unit,
-    group: Group,
-    clean: Tensor,
-    x: Tensor,
-    y: Tensor,
-    purpose: str,
-    draws: list[int],
-    tally: Tally,
-) -> np.ndarray:
-    """Scores one group; returns the margins [draws, G, K]."""
-    labels, margins = predictions(
-        context.defence(unit.row.subject),
-        x,
-        y,
-        clean=None if unit.row.attack == CLEAN else clean,
-        seed=seed_of(context, unit),
-        batches=group.indices,
-        purpose=purpose,  # type: ignore[arg-type]
-        draws=draws,
-        group_images=context.setup.group_images,
-    )
-    for position, (batch, slots) in enumerate(zip(group.batches, group.scored, strict=True)):
-        tally.add(
-            purpose,
-            draws,
-            example=context.numbers[np.asarray(batch.members)[slots]],
-            batch=np.full(len(slots), batch.index),
-            slot=slots,
-            label=y[position].cpu().numpy()[slots],
-            prediction=labels[:, position, slots],
-            margin=margins[:, position, slots],
-        )
-    return margins
+            for purpose, draws in draws_to_score(context, unit.row, draw):
+                margins = score_group(run, group, x, adversarial, y, purpose, draws)
+            if tally.pictures is not None:
+                _picture(tally.pictures, group, margins, x, adversarial, context.numbers)
 
 
 def _picture(
-    tally: Tally, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor, numbers: np.ndarray
+    pictures: Pictures, group: Group, margins: np.ndarray, x: Tensor, adversarial: Tensor, numbers: np.ndarray
 ) -> None:
     """Offers pictures of the inputs with the lowest margins [draws, G, K]; filled-up slots are not scored."""
-    if tally.pictures is None:
-        return
     margin = margins.mean(axis=0)
     for position, batch in enumerate(group.batches):
         slots = lowest(margin[position, : batch.scored])
-        tally.pictures.add(
+        pictures.add(
             numbers[np.asarray(batch.members)[slots]],
             margin[position, slots],
             *(images[position, torch.from_numpy(slots)].cpu().numpy() for images in (x, adversarial)),
@@ -173,7 +139,7 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
     keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
     # Reports show those of the strongest attack on whole batches.
-    shows = attacked and unit.row.threat == WHOLE_BATCH and unit.replicate == 0
+    shows = attacked and unit.row.threat == WHOLE_BATCH
     shows = shows and not unit.random_batches
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
     context.defence(unit.row.subject)  # built and asked how it answers before it is attacked

@@ -77,8 +77,12 @@ def predictions(
         logits = _answers(defence, x, samples, clean)
         failed = _failed(logits)
         if failed.double().mean() > BROKEN:
-            alone = logits if clean is None else _answers(defence, clean, samples, None)
-            _check_answers_clean(alone)
+            lost = _failed(logits if clean is None else _answers(defence, clean, samples, None))
+            if lost.double().mean() > BROKEN:
+                raise InvalidAnswer(
+                    f"expected finite logits, got NaN or infinite ones at {int(lost.sum())} of "
+                    f"{lost.numel()} clean inputs"
+                )
         y_chosen = y.expand(len(chosen), -1, -1)
         if reject is not None and clean is not None:
             alone = _answers(defence, clean, samples, None)
@@ -105,27 +109,14 @@ def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor 
         return logits_grouped(defence, inputs, chosen)
 
     logits = answers_or_nan(ask, repeated, samples, clean, independent=independent)
-    _check_shape(logits, len(samples), k)
+    if logits.ndim != 3 or logits.shape[:2] != (len(samples), k):
+        expected = f"expected logits of shape ({len(samples)}, {k}, classes)"
+        raise InvalidAnswer(f"{expected}, got {tuple(logits.shape)}")
     return logits.float().view(draws, groups, k, -1)
 
 
 def _failed(logits: Tensor) -> Tensor:
     return ~logits.isfinite().all(-1)
-
-
-def _check_answers_clean(logits: Tensor) -> None:
-    failed = _failed(logits)
-    if failed.double().mean() > BROKEN:
-        raise InvalidAnswer(
-            f"expected finite logits, got NaN or infinite ones at {int(failed.sum())} of {failed.numel()} "
-            "clean inputs"
-        )
-
-
-def _check_shape(logits: Tensor, groups: int, k: int) -> None:
-    """Raises InvalidAnswer unless ``logits`` is [groups, k, classes]."""
-    if logits.ndim != 3 or logits.shape[:2] != (groups, k):
-        raise InvalidAnswer(f"expected logits of shape ({groups}, {k}, classes), got {tuple(logits.shape)}")
 
 
 TRACED_STEPS = 20
@@ -219,7 +210,7 @@ class Tally:
         """All blocks as outcome rows, in an order that does not depend on how they were computed."""
         found = {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
         order = np.lexsort([found[name] for name in ("slot", "batch", "draw", "purpose")])
-        constant = {**unit.row.key.as_columns(), "replicate": unit.replicate}
+        constant = {**unit.row.key.as_columns(), "replicate": 0}
         columns = [
             _repeated(constant[field.name], field.type, len(order))
             if field.name in constant

@@ -9,37 +9,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS, UNEVEN
-from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled, uneven
-from robustbench_coded.evaluation.execution.attack_group import Group, budget_of, seed_of
+from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
+from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
+from robustbench_coded.evaluation.execution.attack_group import Group, UnitRun, answers_of, budget_of
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
-from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, AttackCase, Subject
 from robustbench_coded.runs.adversarials import Evaluation
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 
 def submitted_group(
-    context: WorkerContext,
-    unit: Unit,
-    group: Group,
-    sources: list[dict[int, Evaluation]],
-    x: Tensor,
-    y: Tensor,
-    tally: Tally,
+    run: UnitRun, group: Group, sources: list[dict[int, Evaluation]], x: Tensor, y: Tensor
 ) -> Tensor:
     """The group as it is submitted, ``[G, K, C, H, W]``; an input that no source perturbed stays clean.
 
     Args:
         sources: for each source the perturbed inputs by batch.
         x, y: the group's images and labels.
-        tally: gets what choosing between several sources costs.
     """
-    candidates = [_transformed(context, unit, placed(group, source, x), x) for source in sources]
-    return _worst(context, unit, group, candidates, x, y, tally) if len(candidates) > 1 else candidates[0]
+    candidates = [_transformed(run, placed(group, source, x), x) for source in sources]
+    return _worst(run, group, candidates, x, y) if len(candidates) > 1 else candidates[0]
 
 
 def placed(group: Group, source: dict[int, Evaluation], clean: Tensor) -> Tensor:
@@ -52,17 +44,15 @@ def placed(group: Group, source: dict[int, Evaluation], clean: Tensor) -> Tensor
     return x
 
 
-def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -> Tensor:
+def _transformed(run: UnitRun, x: Tensor, clean: Tensor) -> Tensor:
     """What the submission's transforms make of perturbed inputs, inside the target's own ball."""
-    case = unit.row
+    case = run.unit.row
     assert case.submission is not None
-    budget = budget_of(context, case)
+    budget = budget_of(run.context, case)
     x = inside(x, clean, budget)
     for option, value in case.submission.transforms:
         if option == SHRUNK:
             x = scaled(x, clean, float(value))
-        elif option == UNEVEN:
-            x = uneven(x, clean, int(value))
         elif option == SLOTS:
             x = in_some_slots(x, clean, float(value))
         elif option == LEVELS:
@@ -70,40 +60,22 @@ def _transformed(context: WorkerContext, unit: Unit, x: Tensor, clean: Tensor) -
         elif option == BITS:
             x = rounded(x, clean, budget)
         else:
-            raise ValueError(f"expected shrunk, uneven, slots, levels or bits, got {option!r}")
+            raise ValueError(f"expected shrunk, slots, levels or bits, got {option!r}")
     return x
 
 
-def _worst(
-    context: WorkerContext,
-    unit: Unit,
-    group: Group,
-    candidates: list[Tensor],
-    clean: Tensor,
-    y: Tensor,
-    tally: Tally,
-) -> Tensor:
+def _worst(run: UnitRun, group: Group, candidates: list[Tensor], clean: Tensor, y: Tensor) -> Tensor:
     """For each input the candidate with the fewest right answers on the attacker's own draws, for each batch
     where inputs are answered together; of those that tie the one with the lowest margin, then the first."""
-    defence = context.defence(unit.row.subject)
+    defence = run.context.defence(run.unit.row.subject)
     draws = list(range(CHOICE_DRAWS)) if defence.randomised else [0]
     best, lowest = candidates[0], None
     for candidate in candidates:
-        predicted, margins = predictions(
-            defence,
-            candidate,
-            y,
-            clean=clean,
-            seed=seed_of(context, unit),
-            batches=group.indices,
-            purpose="attack",
-            draws=draws,
-            group_images=context.setup.group_images,
-        )
-        tally.counts["forwards"] += len(draws) * len(group.batches) * images_of(defence, group.k)
+        predicted, margins = answers_of(run, group, clean, candidate, y, "attack", draws)
+        run.tally.counts["forwards"] += len(draws) * len(group.batches) * images_of(defence, group.k)
         right = (predicted == y.cpu().numpy()).sum(0).astype(np.float64)
         margin = margins.astype(np.float64).sum(0)
-        if unit.row.subject.batch_dependent:
+        if run.unit.row.subject.batch_dependent:
             right, margin = (_of_batches(figure, group) for figure in (right, margin))
         if lowest is None:
             lowest = right, margin

@@ -98,10 +98,10 @@ class WorkerContext:
         self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], Defence] = {}
         self._attack_defences: dict[tuple[str, str, int], Defence] = {}
-        self._sentinels: dict[tuple[str, str, int], Sentinel] = {}
-        self._handed_out: dict[int, Sentinel] = {}
+        # Of models that user code was given, by their id, and of users' defences.
+        self._sentinels: dict[int | tuple[str, str, int], Sentinel] = {}
         self._sampling: dict[int, bool] = {}
-        self._batches: dict[tuple[Subject, int], list[Batch]] = {}
+        self._batches: dict[Subject, list[Batch]] = {}
 
     @cached_property
     def data(self) -> Dataset:
@@ -168,19 +168,20 @@ class WorkerContext:
 
     def _hand_out(self, model: PixelModel) -> None:
         """Asks how a model answers before user code has it."""
-        if id(model) in self._handed_out or isinstance(model.network, Alone):
-            return
-        standard = self._built(Standard.name, model, SENTINEL)
-        x = self.data.batch([i % len(self.data) for i in range(SENTINEL)])[0]
-        draw = standard.sample(stream(self.setup.config.seed, -1, "probe", 4), len(x))
-        self._handed_out[id(model)] = Sentinel.ask(standard, x.to(self.device), draw)
+        if id(model) not in self._sentinels and not isinstance(model.network, Alone):
+            self._sentinels[id(model)] = self._asked(self._built(Standard.name, model, SENTINEL), SENTINEL)
+
+    def _asked(self, defence: Defence, k: int) -> Sentinel:
+        x = self.data.batch([i % len(self.data) for i in range(k)])[0]
+        draw = defence.sample(stream(self.setup.config.seed, -1, "probe", 4), len(x))
+        return Sentinel.ask(defence, x.to(self.device), draw)
 
     def changed(self, model: PixelModel) -> str | None:
         """How user code changed a model that it was given, as a clause; None if nothing did.
 
         Standard inference and every other defence around the checkpoint ask the same object.
         """
-        sentinel = self._handed_out.get(id(model))
+        sentinel = self._sentinels.get(id(model))
         change = None if sentinel is None else sentinel.change()
         if change is None:
             return None
@@ -265,9 +266,7 @@ class WorkerContext:
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
         if is_plugin(subject.spec):
-            x = self.data.batch([i % len(self.data) for i in range(min(subject.k, SENTINEL))])[0]
-            draw = defence.sample(stream(self.setup.config.seed, -1, "probe", 4), len(x))
-            self._sentinels[key] = Sentinel.ask(defence, x.to(self.device), draw)
+            self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
     def memory(self, subject: Subject) -> str | None:
         """What has changed about a user's defence since it was kept, as a clause."""
@@ -302,12 +301,11 @@ class WorkerContext:
             self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
         return self._attack_defences[key]
 
-    def batches(self, subject: Subject, replicate: int) -> list[Batch]:
+    def batches(self, subject: Subject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
-        key = (subject, replicate)
-        if key not in self._batches:
-            self._batches[key] = batches_for(self.setup.config, subject, self.setup.examples, replicate)
-        return self._batches[key]
+        if subject not in self._batches:
+            self._batches[subject] = batches_for(self.setup.config, subject, self.setup.examples)
+        return self._batches[subject]
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
         """Images x [G, K, C, H, W] in [0, 1] and labels y [G, K] of equally large batches, on the device."""

@@ -34,7 +34,11 @@ def check_claim(config: EvalConfig) -> None:
                 raise InputError(f"{flag} needs a claim to be about; add --claim 72%")
         return
     threat, _ = setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, ())
-    if not _judged(threat):
+    try:
+        judged = not ThreatModel.parse(threat).collateral
+    except ValueError:
+        judged = False
+    if not judged:
         wrong = f"--claim-threat {threat} is no threat model with a verdict"
         if config.claim_threat is None:
             wrong = f"--claim needs --claim-threat, for --inputs {config.inputs[0]} has no verdict"
@@ -55,13 +59,6 @@ def check_claimed_eps(config: EvalConfig, eps: Sequence[float]) -> None:
     if config.claim_eps is not None and config.claim_eps not in eps:
         known = ", ".join(f"{radius:g}" for radius in eps)
         raise InputError(f"--claim-eps {config.claim_eps:g} is not among --eps {known}; add it there")
-
-
-def _judged(text: str) -> bool:
-    try:
-        return not ThreatModel.parse(text).collateral
-    except ValueError:
-        return False
 
 
 def inputs_for(asked: Iterable[str], k: int) -> list[str]:
@@ -100,8 +97,6 @@ def check_until(config: EvalConfig) -> None:
         raise InputError("--until claim needs a claim; add --claim 72%, or write --until settled")
     if config.all:
         raise InputError("--until runs what may change a verdict and --all everything; leave one of them out")
-    if config.replicates > 1:
-        raise InputError("--until stops after the examples of one partition; leave --replicates out")
     if any(inputs.startswith("collateral") for inputs in config.inputs):
         raise InputError("--until goes by verdicts, and collateral damage has none; leave one of them out")
 
@@ -117,8 +112,6 @@ def check_options(config: EvalConfig) -> None:
     check_inputs(config.inputs, config.eps or ())
     check_claim(config)
     check_until(config)
-    if config.resume and config.overwrite:
-        raise InputError("--resume goes on with a run and --overwrite deletes it; leave one of them out")
     if config.submissions is not None and config.submissions > config.draws:
         count = config.submissions
         raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")

@@ -33,20 +33,15 @@ def without_checkpoint(specs: Sequence[str]) -> bool:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """The options of one evaluation.
+    """The options of one evaluation; their help says what most of them do.
 
     Attributes:
         checkpoints: (name, path) of each checkpoint.
-        arch: architecture, or ``package.module:function``; None finds it from the weights.
         normalize: normalisation as text; None takes the stored one or guesses.
         data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
-        data_dir: where data sets are looked for.
         limit: how many examples are taken, on all of which every row runs; None takes all there are.
         all: run every row on all examples. Without ``limit`` and ``all``, rows run on as many examples as a
             verdict needs, or as fit into a few minutes.
-        first: take the examples in their own order, not a random sample stratified by class.
-        batch_sizes: K, one or several.
-        standard: whether standard inference is evaluated, too.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
@@ -55,30 +50,16 @@ class EvalConfig:
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
         budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
             included, before which every attack stops; None for as many as its name says.
-        inputs: which inputs of a batch are the attacker's.
-        draws, selection_draws: for scoring, and for choosing between attacks.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
-        victims: size of the sample of victims.
-        replicates: partitions of the data and attack seeds.
-        submissions: M of an attacker who submits each perturbed input M times; None leaves that out.
-        last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
-        attack_precision: of the attacks' gradients: ``float32``, ``bfloat16`` or ``auto``.
-        device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
-        engine: ``local`` or ``ray``.
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
-        address: of a running Ray cluster; None starts Ray on this machine.
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
         time: seconds that the evaluation may take by its forecast: attacks and examples are chosen to fit.
-        peer_raw: let third-party attacks choose their own batches.
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
-        certify: compute lower bounds on accuracy, too.
-        checks: run the attacks of the checks, too.
-        margin: points of accuracy above the base model's that count as a gain.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps, claim_accuracy: the
             threat model and radius it is about, and which accuracy over the draws it is.
     """
@@ -120,7 +101,6 @@ class EvalConfig:
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Seed of all random streams of the run.", count(0, 2**63 - 1))
-    replicates: int = option(1, "Repetitions with other batches and attack seeds.", count(most=1_000))
     submissions: int | None = option(
         None, "Also report accuracy under N submissions of each perturbed input.", count()
     )
@@ -143,7 +123,11 @@ class EvalConfig:
     unit_timeout: float | None = option(
         None, "Seconds after which a unit of work is treated as hanging.", number(0, above=True)
     )
-    time: float | None = option(None, rule=number(0, above=True))
+    time: float | None = option(
+        None,
+        "90s, 30m, 2h: open verdicts first, then the table on as many examples as fit.",
+        number(0, above=True),
+    )
     until: str | None = option(
         None,
         "settled or claim: skip attacks that can no longer change the verdict.",
@@ -156,7 +140,7 @@ class EvalConfig:
     peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(3.0, "Smallest gain over the base model that matters, in points.", number(0, 100))
-    claim: float | None = option(None, rule=number(0, 1))
+    claim: float | None = option(None, "A claimed accuracy to test, 0.72 or 72%.", number(0, 1))
     claim_threat: str | None = option(
         None, "Threat model of the claim; default: the first of --inputs, draw unknown."
     )
@@ -166,9 +150,8 @@ class EvalConfig:
         "Which accuracy is claimed: mean (over draws), majority or every-draw.",
         one_of(*ClaimedAccuracy),
     )
-    claim_attack: str | None = None
+    claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
-    resume: bool = option(False, "Require that the folder holds a run to resume.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)
 

@@ -69,17 +69,9 @@ def worker_count(config: EvalConfig, device: torch.device) -> int:
     return 1
 
 
-def thread_count(config: EvalConfig, workers: int) -> int:
-    """CPU threads of each worker: as asked for, else `threads_each`."""
-    return config.threads or threads_each(workers)
-
-
 def threads_each(workers: int) -> int:
     """CPU threads of each worker: OMP_NUM_THREADS, else the cores shared out evenly."""
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     stated = int(given) if given.isdecimal() else 0
-    return stated or max(1, _cores() // workers)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return stated or max(1, cores // workers)

@@ -1,13 +1,10 @@
 """One definition of an option: its default, its help and its values, for Python and the command line
 alike; and radii as text.
-
-draws: int = option(10, "Fresh scoring draws of a randomised defence.", count(most=10_000))
-radii(["4/255,8/255"], "--eps")
 """
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import Field, field, fields
 from fractions import Fraction
 from typing import Any
@@ -53,13 +50,6 @@ def check_value(flag: str, value: Any, rule: Rule) -> None:
     """Raises InputError where a value of ``flag`` breaks the rule."""
     if wrong := rule(value):
         raise InputError(f"{flag} {value!r} {wrong}")
-
-
-def helps(config: type) -> Iterator[tuple[str, str]]:
-    """The help of every option that has one, by the name of its field."""
-    for entry in fields(config):
-        if entry.metadata.get("help"):
-            yield entry.name, entry.metadata["help"]
 
 
 def count(least: int = 1, most: int | None = None) -> Rule:

@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, att
 # folder is where the file lies, so that a run that is moved still names itself.
 _ATTACKS = ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks")
 _OTHERWISE = {*_ATTACKS, "checkpoints", "defences", "eps", "batch_sizes"}
-_NEVER = {"command", "resume", "overwrite", "out"}
+_NEVER = {"command", "overwrite", "out"}
 
 
 def run_toml(config: EvalConfig) -> str | None:

@@ -58,33 +58,26 @@ class Batch:
         return len(self.members)
 
 
-def partition(
-    examples: int, k: int, last_batch: str = "pad", *, seed: int = 0, replicate: int = 0
-) -> list[Batch]:
-    """Cuts examples 0 ... examples - 1 into batches of ``k``.
+def partition(examples: int, k: int, last_batch: str = "pad") -> list[Batch]:
+    """Cuts examples 0 ... examples - 1, in their order, into batches of ``k``.
 
     Args:
         last_batch: what becomes of a last batch with fewer than k examples: ``pad`` fills it with examples
             from the beginning that are not scored there, ``shrink`` leaves it smaller, ``drop`` out.
-        replicate: 0 keeps the order of the data; r > 0 is the r-th random partition.
 
     Raises:
         ValueError: on an unknown rule, or when ``drop`` leaves nothing.
     """
     if last_batch not in LAST_BATCH_RULES:
         raise ValueError(f"expected last_batch out of {', '.join(LAST_BATCH_RULES)}, got {last_batch!r}")
-    order = list(range(examples))
-    if replicate:
-        generator = stream(seed + replicate, -1, "partition")
-        order = torch.randperm(examples, generator=generator).tolist()
     batches = []
     for index, start in enumerate(range(0, examples, k)):
-        members = order[start : start + k]
+        members = list(range(start, min(start + k, examples)))
         scored = len(members)
         if scored < k and last_batch == "drop":
             break
         if scored < k and last_batch == "pad":
-            members += [order[i % examples] for i in range(k - scored)]
+            members += [i % examples for i in range(k - scored)]
         batches.append(Batch(index, tuple(members), scored))
     if not batches:
         raise ValueError(

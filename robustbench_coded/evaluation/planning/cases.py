@@ -24,32 +24,27 @@ class SubmittedInputs:
     travel as they are, once: that process may have no disk in common with this one, and sends none back.
 
     Args:
-        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch.
+        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch;
+            None where they have been sent from.
+        sent: the same in the process that they were sent to.
     """
 
-    def __init__(self, read: Callable[[], list[dict[int, Evaluation]]] | None):
-        self._read = read
+    def __init__(
+        self,
+        read: Callable[[], list[dict[int, Evaluation]]] | None,
+        sent: list[dict[int, Evaluation]] | None = None,
+    ):
+        self._read, self._sent = read, sent
 
     def read(self) -> list[dict[int, Evaluation]]:
         """For each source the evaluations of the unit's batches, by batch."""
-        if self._read is None:
-            raise RuntimeError("perturbed inputs were asked for where they have been sent from")
+        if self._sent is not None:
+            return self._sent
+        assert self._read is not None
         return self._read()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if isinstance(self._read, _Sent) or self._read is None:
-            return SubmittedInputs, (None,)
-        return SubmittedInputs, (_Sent(self._read()),)
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """What was read in another process."""
-
-    content: list[dict[int, Evaluation]]
-
-    def __call__(self) -> list[dict[int, Evaluation]]:
-        return self.content
+        return SubmittedInputs, (None, None if self._read is None else self._read())
 
 
 # Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
@@ -177,7 +172,6 @@ class Unit:
     """
 
     row: AttackCase
-    replicate: int
     groups: tuple[tuple[int, ...], ...]
     victims: tuple[Victim, ...]
     images: int

@@ -1,10 +1,5 @@
 """On how many examples each row runs, where rows of one evaluation may run on different numbers.
 
-rounds_of(examples, batch) -> (end, ...)   numbers of examples to choose from: a batch, twice as many, ... all
-lane_of(case) -> Lane                      the rows that are judged together
-lanes_judged(config, cases, eps) -> {Lane: (CaseKey, ...)}
-fill(cases, begun, ends, cost, seconds) -> {case: rounds}
-
 Examples are in random order, so that the first of them represent the others. Rows are cut into units at the
 ends of the rounds: whatever a row was run on before, more examples add units and change none.
 """

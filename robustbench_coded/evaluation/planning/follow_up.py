@@ -55,7 +55,9 @@ def follow_up(
         planned: those of them that were planned before anything ran: what a follow-up may cost.
     """
     known = {row.key: row for row in rows}
-    costs = _costs(planned, maker)
+    costs: dict[Subject, list[int]] = defaultdict(list)  # images forwarded and differentiated by each row
+    for row in planned:
+        costs[row.subject].append(maker.images(row))
 
     def too_dear(row: AttackCase) -> bool:
         return maker.images(row) > _most(row, costs[row.subject], maker)
@@ -102,20 +104,12 @@ def _misled(check: Check, judgement: Judgement) -> bool:
     return found and verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING
 
 
-def _costs(rows: Sequence[AttackCase], maker: UnitMaker) -> dict[Subject, list[int]]:
-    """Images forwarded and differentiated by each row, for each subject."""
-    costs: dict[Subject, list[int]] = defaultdict(list)
-    for row in rows:
-        costs[row.subject].append(maker.images(row))
-    return costs
-
-
 def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
     dearest = DEAREST * max(planned)
     if parse(row.attack).algorithm not in DECISION_BASED:
         return dearest
-    alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples * maker.config.replicates
+    alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples
     return max(dearest, sum(planned), alone)
 
 

@@ -37,12 +37,12 @@ class Plan:
         )
 
 
-def batches_for(config: EvalConfig, subject: Subject, examples: int, replicate: int) -> list[Batch]:
+def batches_for(config: EvalConfig, subject: Subject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
     rule = config.last_batch
     if not subject.batch_dependent and rule == "pad":
         rule = "shrink"
-    return partition(examples, subject.k, rule, seed=config.seed, replicate=replicate)
+    return partition(examples, subject.k, rule)
 
 
 def rows_for(
@@ -187,32 +187,24 @@ class UnitMaker:
         self._fixed = fixed
 
     def units(self, row: AttackCase) -> list[Unit]:
-        """The units of one row, over all replicates."""
-        made = []
-        # Submitted inputs are those of the first replicate.
-        for replicate in range(1 if row.submission is not None else self.config.replicates):
-            batches = batches_for(self.config, row.subject, self.examples, replicate)
-            # In a last batch smaller than the number of malicious inputs, no input is left to harm.
-            batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
-            if row.threat.one_victim:
-                chosen = (batches, self.config.victims, self.config.seed + replicate)
-                parts = (
-                    [choose_victims(*chosen)]
-                    if self.extents is None
-                    else self.extents.victim_parts(row, *chosen)
-                )
-                for victims in parts:
-                    made += self._victim_units(row, replicate, victims)
-            elif batches:
-                for part in [batches] if self.extents is None else self.extents.parts(row, batches):
-                    made += self._batch_units(row, replicate, part)
-        return made
+        """The units of one row."""
+        batches = batches_for(self.config, row.subject, self.examples)
+        # In a last batch smaller than the number of malicious inputs, no input is left to harm.
+        batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
+        if row.threat.one_victim:
+            chosen = (batches, self.config.victims, self.config.seed)
+            victims = [choose_victims(*chosen)]
+            if self.extents is not None:
+                victims = self.extents.victim_parts(row, *chosen)
+            return [unit for part in victims for unit in self._victim_units(row, part)]
+        parts = [batches] if self.extents is None else self.extents.parts(row, batches)
+        return [unit for part in parts if part for unit in self._batch_units(row, part)]
 
     def images(self, row: AttackCase) -> int:
-        """Image gradients of one row, scoring included, over all replicates."""
+        """Image gradients of one row, scoring included."""
         return sum(unit.images for unit in self.units(row))
 
-    def _batch_units(self, row: AttackCase, replicate: int, batches: list[Batch]) -> list[Unit]:
+    def _batch_units(self, row: AttackCase, batches: list[Batch]) -> list[Unit]:
         per_group = max(1, self._group_images // row.subject.images)
         groups: list[list[int]] = []
         k = None
@@ -228,18 +220,18 @@ class UnitMaker:
         images = 0
         for group in groups:
             if piece and images + cost * len(group) > self.images_per_unit:
-                made.append(self._unit(row, replicate, piece, [], images))
+                made.append(self._unit(row, piece, [], images))
                 piece, images = [], 0
             piece.append(group)
             images += cost * len(group)
-        made.append(self._unit(row, replicate, piece, [], images))
+        made.append(self._unit(row, piece, [], images))
         return made
 
-    def _victim_units(self, row: AttackCase, replicate: int, victims: Sequence[Victim]) -> list[Unit]:
+    def _victim_units(self, row: AttackCase, victims: Sequence[Victim]) -> list[Unit]:
         cost = self._images_per_batch(row)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
-            self._unit(row, replicate, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
+            self._unit(row, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
             for i in range(0, len(victims), per_unit)
         ]
 
@@ -261,10 +253,8 @@ class UnitMaker:
             images += cost
         return max(images, 1)
 
-    def _unit(
-        self, row: AttackCase, replicate: int, groups: list, victims: Sequence[Victim], images: int
-    ) -> Unit:
-        return self.identified(Unit(row, replicate, tuple(map(tuple, groups)), tuple(victims), images, ""))
+    def _unit(self, row: AttackCase, groups: list, victims: Sequence[Victim], images: int) -> Unit:
+        return self.identified(Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
 
     def identified(self, unit: Unit) -> Unit:
         """The unit under the id that belongs to it."""

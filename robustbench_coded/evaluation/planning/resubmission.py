@@ -2,29 +2,26 @@
 the rule of docs/later-attacks.md, 'Resubmission'.
 
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
-edge of the ball meets the same perturbations inside it. Uneven: where attacks by labels speak for a defence,
-those that notice corners of the ball meet inputs that are none. 8 bits: the same in pictures that a file can
+edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can
 hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits. Slots:
 a defence that notices how much of a batch was perturbed meets batches in which some inputs are clean.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from attacks.attack_name import (
-    BITS,
     EIGHT_BITS,
     LEVELS,
     SEVERAL,
     SHRUNK,
     SLOTS,
-    UNEVEN,
     AttackName,
     Transforms,
     name_of_submitted,
 )
-from attacks.catalogue import BLACK_BOX, DECISION_BASED
+from attacks.catalogue import BLACK_BOX
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker
@@ -38,7 +35,7 @@ class MeasuredAttack:
     """An attack on whole batches, whose draw is made afterwards, with all of its outcomes.
 
     Attributes:
-        units: of the first replicate: they hold its perturbed inputs.
+        units: they hold its perturbed inputs.
         share: of right answers on the draws that attacks are chosen by.
         right: right answers on scoring draws.
         digest: equal for equal perturbed inputs; None where an earlier version measured them.
@@ -77,7 +74,7 @@ def measured_attacks(
     """
     of_case: dict[AttackCase, list[Unit]] = {case: [] for case in cases}
     for unit in units:
-        if unit.replicate == 0 and unit.row in of_case:
+        if unit.row in of_case:
             of_case[unit.row].append(unit)
     found: dict[tuple[Subject, BudgetKey], list[MeasuredAttack]] = {}
     for case, own in of_case.items():
@@ -104,7 +101,7 @@ def share_left(
     """The share of right answers on the draws that attacks are chosen by; None while units are missing.
 
     Args:
-        units: of the first replicate of the case.
+        units: of the case.
         metadata: of the units that are committed, by id.
     """
     if not units or any(unit.id not in metadata for unit in units):
@@ -145,9 +142,6 @@ def _total(facts: Sequence[Mapping[str, Any]], name: str) -> int:
 
 LENGTHS = ("0.9", "0.75", "0.5")
 SHARES_OF_SLOTS = ("0.75", "0.5")
-# Of what the attacks planned on a subject cost: the most that inputs of other subjects may cost, beyond the
-# strongest of each subject of the same checkpoint.
-SHARE = 16
 # Where the strongest attack leaves no more, there is nothing to find that would be worth it: half a point, as
 # in the comparisons of checks.
 NOTHING = 0.005
@@ -157,26 +151,13 @@ NEAR = 1e-6  # of a level, by which eps may miss it in floating point
 Measured = Mapping[tuple[Subject, BudgetKey], Sequence[MeasuredAttack]]
 
 
-@dataclass(frozen=True)
-class Offer:
-    """Perturbed inputs that may be submitted.
-
-    Attributes:
-        needed: whether they are submitted whatever it costs.
-    """
-
-    name: str
-    submission: Submission
-    needed: bool
-
-
 def resubmissions(
     measured: Measured,
     hidden: Mapping[Subject, Sequence[AttackCase]],
     maker: UnitMaker,
     levels: int | None = None,
-) -> tuple[list[AttackCase], list[str]]:
-    """The rows that submit what was found so far, and sentences on what was left out for its cost.
+) -> list[AttackCase]:
+    """The rows that submit what was found so far.
 
     Args:
         measured: the attacks so far, the strongest first.
@@ -184,38 +165,16 @@ def resubmissions(
         levels: of the data's pixels, as ``data.levels.levels_of`` has them.
     """
     rows: dict[CaseKey, AttackCase] = {}
-    left_out: list[str] = []
     for (subject, budget), attacks in measured.items():
-        own = [attack for attack in attacks if attack.case.submission is None]
-        if not own:
-            continue
+        own = [attack.case for attack in attacks if attack.case.submission is None]
         known = {attack.case.key for attack in attacks}
-        allowed = sum(unit.images for attack in own for unit in attack.units) // SHARE
-        spent = late = 0
         kinds = [*_coarse(levels, budget), *_in_some_slots(subject)]
-        for offer in _offers(subject, budget, measured, hidden.get(subject, ()), maker, kinds):
-            row = _row(own[0].case, offer)
-            cost = maker.images(row)
-            if row.key in known:
-                spent += 0 if offer.needed else cost
-            elif row.key in rows:
-                continue
-            elif not offer.needed and spent + cost > allowed:
-                late += 1
-            else:
-                spent += 0 if offer.needed else cost
-                rows[row.key] = row
-        if late:
-            left_out.append(
-                f"Perturbed inputs of {late} more attacks on other subjects were not submitted to "
-                f"{subject.label} on {subject.checkpoint}: with them, all would cost more than 1/{SHARE} of "
-                "its own attacks."
-            )
-    return list(rows.values()), left_out
-
-
-def _row(like: AttackCase, offer: Offer) -> AttackCase:
-    return replace(like, attack=offer.name, step_size=None, submission=offer.submission)
+        at = [case for case in hidden.get(subject, ()) if case.budget == budget]
+        for name, submission in _offers(subject, budget, measured, at, maker, kinds) if own else ():
+            row = replace(own[0], attack=name, step_size=None, submission=submission)
+            if row.key not in known:
+                rows.setdefault(row.key, row)
+    return list(rows.values())
 
 
 def _offers(
@@ -225,48 +184,49 @@ def _offers(
     hidden: Sequence[AttackCase],
     maker: UnitMaker,
     kinds: Sequence[Transforms],
-) -> Iterator[Offer]:
-    """What may be submitted to a subject, in the order of its worth.
+) -> Iterator[tuple[str, Submission]]:
+    """What is submitted to a subject, by name.
 
     Args:
         kinds: transforms of a subject's own inputs, of those of ``standard`` and of ``hidden``.
     """
     attacks = measured[subject, budget]
-    own = of_each_kind(attacks)
-    if subject.independent:  # a forward pass for each of them is next to nothing
-        own = distinct(attacks)
-    yield from _rounded(subject, attacks[0], own)
-    if not attacks[0].right or attacks[0].share <= NOTHING:
+    strongest = attacks[0]
+    # A forward pass for each of them is next to nothing where inputs are answered one by one.
+    own = distinct(attacks) if subject.independent else of_each_kind(attacks)
+
+    def of_own(transforms: Transforms) -> tuple[str, Submission]:
+        """The worst of a subject's own perturbed inputs, transformed."""
+        attack = own[0].case.attack if len(own) == 1 else SEVERAL
+        return _name(subject, attack, transforms), Submission(tuple(a.units for a in own), transforms)
+
+    before = strongest.case.submission
+    if before is None:
+        yield (
+            _name(subject, strongest.case.attack, (EIGHT_BITS,)),
+            Submission((strongest.units,), (EIGHT_BITS,)),
+        )
+    elif EIGHT_BITS not in before.transforms:
+        name = "{}+{}={}".format(strongest.case.attack, *EIGHT_BITS)
+        yield name, replace(before, transforms=(*before.transforms, EIGHT_BITS))
+    if not strongest.right or strongest.share <= NOTHING:
         return
+    if len(own) > 1:
+        yield of_own((EIGHT_BITS,))
     seen = {attack.digest for attack in attacks}
-    others = _other_subjects(subject, budget, measured)
-    for other in [one for one in others if one.checkpoint == subject.checkpoint]:
-        offered = _new(measured[other, budget], seen)[:2]
-        for place, attack in enumerate(offered):
+    for other in _other_subjects(subject, budget, measured):
+        base = other.spec == STANDARD
+        found = [a for a in of_each_kind(measured[other, budget]) if a.digest is None or a.digest not in seen]
+        for attack in found[: 2 if base else 1]:
             seen.add(attack.digest)
-            needed = place == 0 or other.spec == STANDARD
-            yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed)
-            for transforms in kinds if other.spec == STANDARD else ():
-                name = _name(other, subject, attack.case.attack, transforms)
-                yield Offer(name, _submission(attack, transforms), needed)
+            for transforms in ((), *kinds) if base else ((),):
+                yield _name(other, attack.case.attack, transforms), Submission((attack.units,), transforms)
     for case in hidden:
-        if case.budget == budget:
-            units = tuple(maker.units(case))
-            made = (units[: _of_first_replicate(units)],)
-            for transforms in ((), *kinds):
-                name = _name(case.subject, subject, case.attack, transforms)
-                yield Offer(name, Submission(made, transforms), needed=True)
-    for length in LENGTHS:
-        yield _of_own(subject, own, ((SHRUNK, length),))
-    for transforms in kinds:
-        yield _of_own(subject, own, transforms)
-    if any(_by_labels(attack) for attack in attacks):
-        yield _of_own(subject, own, ((UNEVEN, "1"),))
-    for other in [one for one in others if one.checkpoint != subject.checkpoint]:
-        offered = _new(measured[other, budget], seen)[:1]
-        for attack in offered:
-            seen.add(attack.digest)
-            yield Offer(_name(other, subject, attack.case.attack), _submission(attack), needed=False)
+        made = (tuple(maker.units(case)),)
+        for transforms in ((), *kinds):
+            yield _name(case.subject, case.attack, transforms), Submission(made, transforms)
+    for transforms in (*(((SHRUNK, length),) for length in LENGTHS), *kinds):
+        yield of_own(transforms)
 
 
 def _coarse(levels: int | None, budget: BudgetKey) -> list[Transforms]:
@@ -284,66 +244,19 @@ def _in_some_slots(subject: Subject) -> list[Transforms]:
     return [((SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
-def _new(attacks: Sequence[MeasuredAttack], seen: Container[str | None]) -> list[MeasuredAttack]:
-    """The strongest of each kind, without perturbed inputs that were met before."""
-    return [one for one in of_each_kind(attacks) if one.digest is None or one.digest not in seen]
-
-
-def _rounded(subject: Subject, strongest: MeasuredAttack, own: Sequence[MeasuredAttack]) -> Iterator[Offer]:
-    """The strongest attack at 8 bits, and the worst of all."""
-    if (BITS, "8") not in _transforms(strongest):
-        yield _moved(subject, strongest, EIGHT_BITS)
-    if strongest.right and strongest.share > NOTHING and len(own) > 1:
-        yield _of_own(subject, own, (EIGHT_BITS,))
-
-
-def _by_labels(attack: MeasuredAttack) -> bool:
-    """Whether it asks for labels alone. Such attacks run where gradients failed; they end at corners, too."""
-    return attack.case.submission is None and parse(attack.case.attack).algorithm in DECISION_BASED
-
-
-def _transforms(attack: MeasuredAttack) -> Transforms:
-    return () if attack.case.submission is None else attack.case.submission.transforms
-
-
-def _moved(subject: Subject, attack: MeasuredAttack, transform: tuple[str, str]) -> Offer:
-    """One attack's inputs with one more transform."""
-    before = attack.case.submission
-    if before is None:
-        name = _name(subject, subject, attack.case.attack, (transform,))
-        return Offer(name, _submission(attack, (transform,)), needed=True)
-    name = f"{attack.case.attack}+{transform[0]}={transform[1]}"
-    return Offer(name, replace(before, transforms=(*before.transforms, transform)), needed=True)
-
-
-def _of_own(subject: Subject, own: Sequence[MeasuredAttack], transforms: Transforms) -> Offer:
-    """A subject's own perturbed inputs, transformed: the worst of them."""
-    attack = own[0].case.attack if len(own) == 1 else SEVERAL
-    submission = Submission(tuple(attack.units for attack in own), transforms)
-    return Offer(_name(subject, subject, attack, transforms), submission, needed=True)
-
-
-def _submission(attack: MeasuredAttack, transforms: Transforms = ()) -> Submission:
-    return Submission((attack.units,), transforms)
-
-
-def _name(source: Subject, target: Subject, attack: str, transforms: Transforms = ()) -> str:
+def _name(source: Subject, attack: str, transforms: Transforms) -> str:
     size = "" if source.n is None else f":N={source.n}"
-    checkpoint = "" if source.checkpoint == target.checkpoint else f"@{source.checkpoint}"
-    return name_of_submitted(f"{source.label}{size}{checkpoint}", attack, transforms)
+    return name_of_submitted(f"{source.label}{size}", attack, transforms)
 
 
 def _other_subjects(subject: Subject, budget: BudgetKey, measured: Measured) -> list[Subject]:
-    """Those whose perturbed inputs fit this one's batches, standard inference first."""
+    """Of the same checkpoint, those whose inputs fit this one's batches, standard inference first."""
     others = [
         other
         for other, at in measured
         if at == budget
         and other != subject
+        and other.checkpoint == subject.checkpoint
         and not (other.batch_dependent and subject.batch_dependent and other.k != subject.k)
     ]
     return sorted(others, key=lambda other: other.spec != STANDARD)
-
-
-def _of_first_replicate(units: Sequence[Unit]) -> int:
-    return sum(unit.replicate == 0 for unit in units)

@@ -27,7 +27,7 @@ def stream(seed: int, batch: int, purpose: Purpose, index: int = 0) -> torch.Gen
     """The CPU generator of one named stream, at its beginning.
 
     Args:
-        seed: the run's seed (with replicates: seed + replicate).
+        seed: the run's seed.
         batch: index of the batch within its partition; -1 for streams that belong to the entire data set.
         purpose: what the numbers are for. Attacker, selection and scoring never share a stream.
         index: index of the draw or of the restart, so that 10 draws are a prefix of 20.

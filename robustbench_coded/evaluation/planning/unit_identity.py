@@ -26,7 +26,7 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], budget: int | None) -> dict[
     payload = {
         "format": FORMAT_VERSION,
         "row": _case_payload(case),
-        "replicate": unit.replicate,
+        "replicate": 0,
         "groups": [list(group) for group in unit.groups],
         "victims": [{"batch": victim.batch, "slot": victim.slot} for victim in unit.victims],
         "images": None,

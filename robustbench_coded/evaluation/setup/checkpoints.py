@@ -138,30 +138,20 @@ def from_file(
     choice = found.choice
     if found.refusal:
         raise InputError(f"{checkpoint.path}: {found.refusal}")
-    facts = {
-        "name": checkpoint.name,
-        "path": str(checkpoint.path),
-        "sha256": checkpoint.sha256,
-        "arch": found.arch,
-        "classes": checkpoint.classes,
-        "channels": checkpoint.channels,
-        "metadata": checkpoint.metadata,
-        "normalisation": asdict(choice),
-        "recognition": found.evidence,
-    }
-    loaded = LoadedCheckpoint(
+    loaded = _loaded(
+        config,
+        choice,
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
-        # Workers load the variant; where it is the usual one, as before.
-        arch=config.arch if found.arch == checkpoint.arch else found.arch,
-        network=found.arch,
+        arch=found.arch,
         classes=checkpoint.classes,
-        mean=tuple(choice.mean),
-        deviation=tuple(choice.std),
-        attack_precision=config.attack_precision,
-        facts=facts,
+        channels=checkpoint.channels,
+        metadata=checkpoint.metadata,
+        recognition=found.evidence,
     )
+    # Workers load the variant; where it is the usual one, as before.
+    loaded = replace(loaded, arch=config.arch if found.arch == checkpoint.arch else found.arch)
     said = f"{checkpoint.name}: {found.brief}"
     return loaded, "; ".join([said, *(f"warning: {reason}" for reason in found.warnings[:1])])
 
@@ -178,28 +168,32 @@ def checkpoint_in_memory(
     model = in_memory.model(name, data)
     mean, deviation = tuple(model.mean.flatten().tolist()), tuple(model.std.flatten().tolist())
     choice = NormalisationChoice("inside the model", mean, deviation, "given")
-    sha256 = weights_digest(model)
-    facts = {
-        "name": name,
-        "path": None,
-        "sha256": sha256,
-        "arch": model.arch,
-        "classes": model.classes,
-        "channels": model.channels,
-        "metadata": {},
-        "normalisation": asdict(choice),
-    }
-    return LoadedCheckpoint(
+    return _loaded(
+        config,
+        choice,
         name=name,
-        path="",
-        sha256=sha256,
-        arch=None,
-        network=model.arch,
+        path=None,
+        sha256=weights_digest(model),
+        arch=model.arch,
         classes=model.classes,
-        mean=mean,
-        deviation=deviation,
+        channels=model.channels,
+        metadata={},
+    )
+
+
+def _loaded(config: EvalConfig, choice: NormalisationChoice, **facts: Any) -> LoadedCheckpoint:
+    """A checkpoint, and what the report says about it."""
+    return LoadedCheckpoint(
+        name=facts["name"],
+        path=facts["path"] or "",
+        sha256=facts["sha256"],
+        arch=None,
+        network=facts["arch"],
+        classes=facts["classes"],
+        mean=tuple(choice.mean),
+        deviation=tuple(choice.std),
         attack_precision=config.attack_precision,
-        facts=facts,
+        facts={**facts, "normalisation": asdict(choice)},
     )
 
 

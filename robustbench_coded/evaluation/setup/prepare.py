@@ -27,13 +27,13 @@ from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
     images_in_one_forward,
-    thread_count,
+    threads_each,
     worker_count,
 )
 from robustbench_coded.evaluation.planning.batches import evaluated, scored_slots, subset_rule
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.extents import Extents
-from robustbench_coded.evaluation.planning.plan import batches_for
+from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -88,22 +88,14 @@ def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> 
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
 
-# Batches from which intervals begin to be narrow; coded inputs per input beyond which more only cost.
-BATCHES, MOST_CODED = 5, 4
+MOST_CODED = 4  # coded inputs for each input beyond which more only cost
 GLANCE = 64  # examples that a network is asked, to see whether it was trained at all
 BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(
-    config: EvalConfig, subjects: Sequence[Subject], context: WorkerContext, available: int
-) -> Iterator[str]:
-    """A sentence for each thing that the user may not have meant.
-
-    Args:
-        available: examples of the data set, evaluated or not.
-    """
-    yield from _few_batches(config, subjects, len(context.data), available)
+def doubts(subjects: Sequence[Subject], context: WorkerContext) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
             yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
@@ -128,22 +120,6 @@ def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subjec
         yield (
             f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
             f"add --defence {trained}"
-        )
-
-
-def _few_batches(
-    config: EvalConfig, subjects: Sequence[Subject], examples: int, available: int
-) -> Iterator[str]:
-    if config.replicates > 1:
-        return
-    for k in sorted({s.k for s in subjects if s.batch_dependent and s.k >= examples}):
-        smaller = 1 << max(0, (examples // (BATCHES + 1)).bit_length() - 1)
-        ways = [f"--limit {BATCHES * k}"] if available >= BATCHES * k else []
-        ways += [f"--batch-size {smaller}"] if 2 <= smaller < k else []
-        mend = f"; use {' or '.join(ways)}" if ways else ""
-        yield (
-            f"one batch of {k} only: outcomes of a batch depend on each other, so that intervals stay wide "
-            f"and verdicts open{mend}"
         )
 
 
@@ -237,21 +213,23 @@ class PreparedEvaluation:
             folder_name=folder_name(setup.checkpoints, identity),
         )
 
-    def examples_planned(self, config: EvalConfig, row: AttackCase) -> int:
-        """How many examples a row scores as far as it runs."""
-        if self.extents is None:
-            return self.examples_in_full(config, row)
-        batches = batches_for(config, row.subject, self.setup.examples, 0)
-        if row.threat.one_victim:
-            return sum(map(len, self.extents.victim_parts(row, batches, config.victims, config.seed)))
-        parts = self.extents.parts(row, batches)
-        return sum(len(scored_slots(row.threat, batch, config.seed)) for part in parts for batch in part)
+    @property
+    def config(self) -> EvalConfig:
+        return self.setup.config
 
-    def examples_in_full(self, config: EvalConfig, row: AttackCase) -> int:
-        """How many examples a row scores if nothing stops it."""
-        batches = batches_for(config, row.subject, self.setup.examples, 0)
-        scored = sum(len(scored_slots(row.threat, batch, config.seed)) for batch in batches)
-        return min(config.victims, scored) if row.threat.one_victim else scored
+    def maker(self, extents: Extents | None = None) -> UnitMaker:
+        """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
+        return UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
+
+    def examples_planned(self, row: AttackCase) -> int:
+        """How many examples a row scores as far as it runs."""
+        seed, victims, extents = self.config.seed, self.config.victims, self.extents
+        batches = batches_for(self.config, row.subject, self.setup.examples)
+        if row.threat.one_victim and extents is not None:
+            return sum(map(len, extents.victim_parts(row, batches, victims, seed)))
+        parts = [batches] if extents is None else extents.parts(row, batches)
+        scored = sum(len(scored_slots(row.threat, batch, seed)) for part in parts for batch in part)
+        return min(victims, scored) if row.threat.one_victim else scored
 
 
 def prepare(
@@ -296,7 +274,7 @@ def prepare(
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     check_claimed_eps(config, eps)
-    threads = thread_count(config, worker_count(config, device))
+    threads = config.threads or threads_each(worker_count(config, device))
     setup = Setup(
         config=config,
         data=data_name,
@@ -321,7 +299,7 @@ def prepare(
     with own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
-    notes += doubts(config, subjects, context, len(whole))
+    notes += doubts(subjects, context)
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,

@@ -2,6 +2,7 @@
 says; its operators are relaxed once, to see whether they hide its gradient.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -95,13 +96,23 @@ def hidden_gradients(
         quiet = Relaxation()
         quiet.level = relaxation.level
         grads.append(_gradient(defence, x, y, draws[1], quiet))
-    zero = [(grad == 0).all(1).float().mean().item() for grad in grads]
-    figures = {"zero_share": zero[0]}
+    figures = _usable(grads)
+    operators = tuple(met.plain() for met in hiding)
+    return HiddenGradients(operators, without, figures["zero_share"] < 1, figures)
+
+
+def _usable(grads: Sequence[Tensor]) -> dict[str, float]:
+    """How usable gradients [k, pixels] in one draw or two are.
+
+    Returns:
+        zero_share: inputs whose gradient is 0 in every pixel; and between two draws: cosine (mean over
+        inputs) and sign (share of pixels whose gradients have the same sign).
+    """
+    figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
     if len(grads) == 2:
         figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
         figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
-    operators = tuple(met.plain() for met in hiding)
-    return HiddenGradients(operators, without, zero[0] < 1, figures)
+    return figures
 
 
 def _batch(defence: Defence, values: Tensor) -> Tensor:
@@ -156,35 +167,25 @@ def probe_batch(data: Dataset, k: int, most: int = MOST) -> Tensor:
 
 
 def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
-    """How usable the gradients of the cross-entropy are, on one batch x [k, C, H, W] with labels y [k].
+    """How usable the gradients of the cross-entropy are, on one batch x [k, C, H, W] with labels y [k];
+    in two draws of a randomised defence.
 
-    Returns:
-        zero_share: inputs whose gradient is 0 in every pixel; and, for a randomised defence, between two
-        draws: cosine (mean over inputs) and sign (share of pixels whose gradients have the same sign).
     Raises:
         InputError: the defence fails on the batch.
     """
-    with blamed_on(defence, x):
-        return _gradient_figures(defence, x, y, seed)
-
-
-def _gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[str, float]:
-    draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
-    grads = []
 
     def cross_entropy(logits: Tensor) -> Tensor:
         return functional.cross_entropy(fold_unanswered(logits, y), y, reduction="sum")
 
-    for draw in draws if defence.randomised else draws[:1]:
-        try:
-            grads.append(slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
-        except NoGradient:
-            grads.append(torch.zeros_like(x).flatten(1))
-    figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
-    if len(grads) == 2:
-        figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
-        figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
-    return figures
+    with blamed_on(defence, x):
+        draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
+        grads = []
+        for draw in draws if defence.randomised else draws[:1]:
+            try:
+                grads.append(slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
+            except NoGradient:
+                grads.append(torch.zeros_like(x).flatten(1))
+        return _usable(grads)
 
 
 def probed(
@@ -212,7 +213,10 @@ def probed(
     dtype = torch.get_default_dtype()
     try:
         with time_limit(PROBE_SECONDS):
-            state = [] if remembers is None else _memory(defence, remembers, seed)
+            state: list[str] = []
+            if remembers is not None:
+                with blamed_on(defence, remembers):
+                    state = memory_of(defence, remembers, stream(seed, -1, "probe", 3))
             result = probe(defence, x, stream(seed, -1, "probe"))
             if whole is not None and result.scale:
                 result = replace(result, unanswered=_unanswered(defence, whole, seed))
@@ -277,8 +281,3 @@ def _asked_in_other_batches(
             with suppress(Exception):  # it may take no other size, and says so where it is asked for one
                 sizes.append(changed_by(answers[:both], defence.logits(batch, draw)[:both]))
     return replace(result, other_slot=max(slot or 0.0 for slot in slots), other_size=max(sizes))
-
-
-def _memory(defence: Defence, x: Tensor, seed: int) -> list[str]:
-    with blamed_on(defence, x):
-        return memory_of(defence, x, stream(seed, -1, "probe", 3))

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.probe import blamed_on
 from robustbench_coded.defences.protocol import Defence
@@ -18,7 +16,6 @@ from robustbench_coded.evaluation.setup.probing import (
     REMEMBERED,
     ZERO_SHARE,
     HiddenGradients,
-    Probed,
     gradient_figures,
     hidden_gradients,
     probe_batch,
@@ -64,7 +61,9 @@ def probed_subjects(
                 if found.contradictions and refuse:
                     raise InputError(refusal)
                 try:
-                    hidden = _hidden(defence, found, x, y, config.seed)
+                    with blamed_on(defence, x):
+                        without = found.figures["no_gradient"]
+                        hidden = hidden_gradients(defence, x, y, config.seed, without=without)
                     began = time.perf_counter()
                     figures = gradient_figures(defence, x, y, config.seed)
                 except InputError as error:
@@ -128,11 +127,6 @@ def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
             raise InputError(
                 f"{other.spec} and {subject.spec} are both named {subject.label}; give one another name"
             )
-
-
-def _hidden(defence: Defence, found: Probed, x: Tensor, y: Tensor, seed: int) -> HiddenGradients:
-    with blamed_on(defence, x):
-        return hidden_gradients(defence, x, y, seed, without=found.figures["no_gradient"])
 
 
 def _subject(

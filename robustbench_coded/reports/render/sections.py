@@ -22,8 +22,6 @@ from robustbench_coded.reports.run.methodology import Fact, limits_of, methodolo
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.run.text_tables import (
-    COMPONENTS,
-    COMPONENTS_LEGEND,
     DESIGN_LEGEND,
     DESIGN_TITLE,
     SELFTESTS_LEGEND,
@@ -33,7 +31,6 @@ from robustbench_coded.reports.run.text_tables import (
     SUBMITTED_TITLE,
     VERDICT_LEGEND,
     check_text_table,
-    component_text_table,
     design_text_table,
     reason_text_table,
     row_text_table,
@@ -230,8 +227,6 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     submitted = submitted_text_table(run.rows)
     yield _section("submitted", SUBMITTED_TITLE, submitted, Legend(SUBMITTED_LEGEND), detail=True)
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
-    components = component_text_table(run)
-    yield _section("components", COMPONENTS, components, Legend(COMPONENTS_LEGEND), detail=True)
 
 
 def _accuracies(table: Table) -> Section:

@@ -100,7 +100,7 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
 
 def outcomes_of(outcomes: pd.DataFrame, key: CaseKey) -> pd.DataFrame:
-    """The scoring outcomes of one row, all replicates."""
+    """The scoring outcomes of one row."""
     mask = (outcomes["purpose"] == "scoring").to_numpy(dtype=bool)
     for name, value in key.as_columns().items():
         column = outcomes[name]
@@ -120,7 +120,7 @@ def _of_row(run: Run, row: CaseResult, count: int) -> list[WorstExample]:
     attacked, clean = row.cell, row.clean
     assert attacked is not None and clean is not None  # as `worst_examples` takes them
     source = row.sources[0]
-    outcomes = outcomes_of(run.outcomes[run.outcomes["replicate"] == 0], source)
+    outcomes = outcomes_of(run.outcomes, source)
     place = outcomes.drop_duplicates("example").set_index("example")[["batch", "slot"]]
     margin = outcomes.groupby("example")["margin"].mean().reindex(attacked.example).to_numpy()
     fell = clean.correct.sum(axis=1) - attacked.correct.sum(axis=1)
@@ -186,7 +186,7 @@ def example_text_table(run: Run, example: int) -> TextTable:
         InputError: the run has no outcomes for the example.
     """
     outcomes = run.outcomes
-    outcomes = outcomes[(outcomes["example"] == example) & (outcomes["replicate"] == 0)]
+    outcomes = outcomes[outcomes["example"] == example]
     rows = []
     for row in run.results:
         if row.cell is None or row.key.attack in COMBINED:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from attacks.attack_name import LEVELS, SLOTS, UNEVEN
+from attacks.attack_name import LEVELS, SLOTS
 from attacks.catalogue import BLACK_BOX
 from robustbench_coded.reports.paper import paper_tables
 from robustbench_coded.reports.text.formatting import (
@@ -265,8 +265,6 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
         yield Fact("Attack", said + ".")
     if any(is_submitted(attack) for attack in sizes):
         yield Fact("Attack", _SUBMITTED)
-    if any(is_submitted(attack) and f"+{UNEVEN}=" in attack for attack in sizes):
-        yield Fact("Attack", "+uneven: every value of a perturbation times its own factor from 0.25 to 1.")
     if any(is_submitted(attack) and f"+{LEVELS}=" in attack for attack in sizes):
         yield Fact("Attack", "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.")
     if any(is_submitted(attack) and f"+{SLOTS}=" in attack for attack in sizes):

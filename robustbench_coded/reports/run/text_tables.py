@@ -2,12 +2,9 @@
 made elsewhere, and every row of the summary.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
-import pandas as pd
-
-from robustbench_coded.reports.run.examples import WorstExample, answer_text, outcomes_of
+from robustbench_coded.reports.run.examples import WorstExample, answer_text
 from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
     TextTable,
@@ -25,19 +22,12 @@ from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.planned_case import Sequential, Stop
-from robustbench_coded.schema.words import CLEAN, COMBINED, STRONGEST, CheckOutcome
+from robustbench_coded.schema.words import CLEAN, STRONGEST, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.summary import SummaryRow
-from robustbench_coded.statistics.variance import components
 from robustbench_coded.statistics.verdict import Verdict
 
 SUBJECT = ("Checkpoint", "Inference")
-COMPONENTS = "Where the uncertainty comes from"
-COMPONENTS_LEGEND = (
-    "Standard deviation of the accuracy of one evaluation, in points, due to each source alone: other "
-    "scoring draws, other batches of other examples, the same examples in other batches, another run of "
-    "the attack. A dash: too few to estimate it."
-)
 VERDICT_LEGEND = (
     "In percent, with 95% intervals, each by itself; the words at the head of the report allow for their "
     "number. Terms: see 'Terms'."
@@ -164,32 +154,6 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
     "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
 }
-
-
-def component_text_table(run: Run) -> TextTable:
-    """Standard deviations in points that each source alone gives an accuracy; no rows without replicates."""
-    heads = (*SUBJECT, "Threat", "Attack", "Budget", "Draw", "Batch", "Partition", "Attack run")
-    numbers = frozenset(heads[5:])
-    outcomes = run.outcomes
-    if not len(outcomes) or int(outcomes["replicate"].max()) == 0:
-        return TextTable(heads, (), numbers)
-    rows = []
-    for row in run.results:
-        if row.cell is None or row.key.attack in COMBINED:
-            continue
-        clean = next(r.key for r in run.results if r.key.attack == CLEAN and r.key.subject == row.key.subject)
-        found = components(pd.concat([outcomes_of(outcomes, key) for key in {row.key, clean}]), row.key)
-        figures = (found.draw, found.batch, found.partition, found.attack_run)
-        rows.append(
-            (
-                *_subject(row.key.subject),
-                str(row.key.threat),
-                row.key.attack,
-                "" if row.key.attack == CLEAN else budget_text(row.key.budget),
-                *("–" if math.isnan(figure) else f"{100 * figure:.2f}" for figure in figures),
-            )
-        )
-    return TextTable(heads, tuple(rows), numbers)
 
 
 def _subject(subject: SubjectKey) -> tuple[str, str]:
