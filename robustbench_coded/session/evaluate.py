@@ -76,7 +76,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             raise RunStopped(folder.path, error) from error
 
 
-# By default: forecast time for everything; attacks on open verdicts come first, and the table has what is left.
+# By default: forecast time for everything. Attacks on open verdicts come first; the table has what is left.
 SECONDS = 360.0
 
 
