@@ -43,8 +43,10 @@ def stoppable(farewell: Callable[[], None]) -> Iterator[Callable[[], None]]:
     def watch() -> None:
         while number := ours.recv(1):
             if number[0] in _SIGNALS and not heard.wait(GRACE_SECONDS):
-                farewell()
-                os._exit(INTERRUPTED)
+                try:
+                    farewell()
+                finally:
+                    os._exit(INTERRUPTED)
 
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)

@@ -85,7 +85,11 @@ def evaluated(
     def farewell() -> None:
         with suppress(Exception):  # whatever happens, the process ends now
             listener.close()
-            _say_how_to_go_on(config, listener.path)
+            if listener.path is not None:
+                from robustbench_coded.reports.write import write_reports
+
+                write_reports(listener.path)
+        _say_how_to_go_on(config, listener.path)
 
     try:
         with stoppable(farewell) as heard, foreign_output():

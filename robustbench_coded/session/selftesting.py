@@ -88,8 +88,9 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
             batches = _batches(context, subject) if plugin else None
             seed, defence = context.setup.config.seed, context.defence(subject)
             own = [-2 - group for group in range(len(scene.x))]
+            results = run_all(scene, networks, drawn, batches)
             alike = _tried(ASKED_ALIKE, "when it is scored", lambda: asked_alike(scene, defence, seed, own))
-            results = (*run_all(scene, networks, drawn, batches), alike)
+            results = (*results, alike)
             if plugin:
                 network = checkpoint if compared else None
                 others = (_elsewhere(context, scene), _blended(context, scene))
