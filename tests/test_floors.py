@@ -22,9 +22,14 @@ ROOMS = (
 PLUGINS = {
     "studies": ("studies", "ablations", "generation", "tabular", "paper_figures"),
     "shift": ("shift",), "certification": ("certification",), "zoo": ("zoo",), "bench": ("bench",),
+    "published": ("published",),
     "board": ("board", "view"), "exporters": ("exporters",),
 }  # fmt: skip
-BELOW = {"zoo": {"certification"}}  # the other plug-ins that one imports
+BELOW = {
+    "zoo": {"certification"},
+    "certification": {"published"},
+    "board": {"published"},
+}  # the other plug-ins that one imports
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")
 )

@@ -102,15 +102,13 @@ def names(kind: str) -> dict[str, str]:
         return dict(DATA)
     if kind == "defences":
         from robustbench_coded.defences.options import DEFENCES
-        from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
 
-        published = {PREFIX + name: found.description for name, found in PUBLISHED.items()}
         brought = {
-            name: f"{plugin}: {defence.description}"
+            name: defence.description if ":" in name else f"{plugin}: {defence.description}"
             for plugin, defences in all_of("defences").items()
             for name, defence in defences.items()
         }
-        return {**DEFENCES, **published, **brought}
+        return {**DEFENCES, **brought}
     if kind == "checkpoints":
         from robustbench_coded.models.shipped import descriptions
 
