@@ -12,7 +12,6 @@ from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
 from attacks.relaxation.surrogate_gradients import size, sloped, straight_through
 
-ON_LATTICE = 0.02  # of the mean distance: the least one between numbers that are not continuous
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 _SMALLER = ("lt", "le", "less", "less_equal", "__lt__", "__le__")
 _EQUAL = ("eq", "__eq__")
@@ -41,14 +40,8 @@ def _larger(mode: Relaxing, real: Tensor, gap: Tensor, scale: Tensor | None = No
     return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, met)))
 
 
-def negative(mode: Relaxing, call: Call) -> Any:
-    """signbit: whether it is below zero (or the zero with a minus)."""
-    x = call.arg(0, "input")
-    return _larger(mode, call.real(), -x) if live(x) else UNSEEN
-
-
 def equality(mode: Relaxing, call: Call) -> Any:
-    """Equal or not: of a chosen index its probability, of numbers a bump as wide as they are apart."""
+    """Equal or not: of a chosen index its probability, of the largest numbers that they are it."""
     a, b = call.arg(0, "input"), call.arg(1, "other")
     if not (follows(a) or follows(b)):
         return UNSEEN
@@ -71,13 +64,7 @@ def equality(mode: Relaxing, call: Call) -> Any:
             return _larger(mode, real, -above if unequal else above)
         soft = torch.softmax(above.float() / size(gap), dim)
         return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
-    scale = _spacing(apart)
-    if (dim := _list_of(a, b, gap.ndim)) is not None and bool(apart.isfinite().all()):
-        graphed = apart + gap.float() - gap.detach().float()
-        soft = torch.softmax(-graphed.abs() / scale, dim)
-    else:
-        soft = -apart.sign() * torch.exp(-apart.abs() / scale) / scale * gap
-    return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
+    return real
 
 
 def _plain(value: Any) -> Any:
@@ -100,25 +87,6 @@ def _list_of(a: Any, b: Any, ndim: int) -> int | None:
             if len(long) == 1 and (other.ndim < -long[0] or other.shape[long[0]] == 1) and other.ndim == ndim:
                 return long[0]
     return None
-
-
-def _spacing(gap: Tensor) -> Tensor:
-    """How far apart numbers on a lattice are; of others, the mean distance."""
-    mean, away = size(gap), gap.abs()
-    least = away[away > 0].min() if bool((away > 0).any()) else mean.new_ones(())
-    return torch.where(least > ON_LATTICE * mean, least, mean)
-
-
-def close(mode: Relaxing, call: Call) -> Any:
-    """isclose: whether the distance is within what is allowed."""
-    a, b = _graph(call.arg(0, "input")), _graph(call.arg(1, "other"))
-    if not (follows(call.arg(0, "input")) or follows(call.arg(1, "other"))):
-        return UNSEEN
-    real = call.real()
-    allowed = call.arg(3, "atol", 1e-8) + call.arg(2, "rtol", 1e-5) * torch.as_tensor(b).detach().abs()
-    room = allowed - (a - b).abs()
-    mean, width = size(room), 2 * allowed.float().mean()
-    return _larger(mode, real, room, torch.where(width > ON_LATTICE * mean, width.minimum(mean), mean))
 
 
 def _chosen(index: Any, other: Any, real: Tensor) -> Tensor | None:
@@ -197,14 +165,7 @@ def both(mode: Relaxing, call: Call) -> Any:
         soft = p + q - p * q
     else:
         soft = p + q - 2 * p * q
-    return settled(real, _centred(soft, real), mode, call.name)
-
-
-def _centred(soft: Tensor, real: Tensor) -> Tensor:
-    """Where one thing of several is chosen for each place, whatever the others gain it loses."""
-    if real.ndim < 2 or real.shape[-1] < 2 or not bool((real.sum(-1) == 1).all()):
-        return soft
-    return soft - real * (soft - soft.detach()).sum(-1, keepdim=True)
+    return settled(real, soft, mode, call.name)
 
 
 def some(mode: Relaxing, call: Call) -> Any:
@@ -229,9 +190,7 @@ def _is_truth(value: Any) -> bool:
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys((*_LARGER, *_SMALLER), order),
-    "signbit": negative,
     **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
-    "isclose": close,
     "masked_fill": masked_fill,
     **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), both),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"), both),
