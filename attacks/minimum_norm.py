@@ -5,16 +5,16 @@ section VI) and PDPGD (arXiv 2106.01538), the one here that also minimises l1. P
 lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, inf, log, pi
 
 import torch
 from torch import Tensor
 
+from attacks.attack import AttackOnProblem, Problem
 from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 
 
 class Nearest:
@@ -77,7 +77,7 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 
 @dataclass(frozen=True)
-class Fmn:
+class Fmn(AttackOnProblem):
     """Fast minimum-norm attack (algorithm 1), linf or l2: the budget's norm.
 
     Attributes:
@@ -86,16 +86,9 @@ class Fmn:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         adv = x if start is None else start
@@ -144,7 +137,7 @@ DDN_STEP, DDN_LAST_STEP = 1.0, 0.01
 
 
 @dataclass(frozen=True)
-class Ddn:
+class Ddn(AttackOnProblem):
     """Steps along the gradient of cross-entropy, scaled to a norm that shrinks while the answer is wrong.
 
     It minimises the l2 norm; under linf it is what projection leaves of that.
@@ -155,16 +148,9 @@ class Ddn:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         adv = x if start is None else start
@@ -190,7 +176,7 @@ CW_INSIDE = 1 - 1e-6  # atanh has no value at the ends of the box
 
 
 @dataclass(frozen=True)
-class CarliniWagner:
+class CarliniWagner(AttackOnProblem):
     """Minimises ``|u|^2 + weight * (margin, where positive)`` by Adam, over images written as a tanh.
 
     It minimises the l2 norm; under linf it is what projection leaves of that.
@@ -201,16 +187,9 @@ class CarliniWagner:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; every weight's search begins at x, or at ``start``."""
+        x, y, estimator, budget, _, start = problem
         nearest = Nearest(x, budget.around(x))
         weight = torch.full_like(nearest.distance, CW_FIRST_WEIGHT)
         low, high = torch.zeros_like(weight), torch.full_like(weight, inf)
@@ -259,7 +238,7 @@ PROXIMAL_ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Pdpgd:
+class Pdpgd(AttackOnProblem):
     """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
 
     Attributes:
@@ -268,16 +247,9 @@ class Pdpgd:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         u = torch.zeros_like(x) if start is None else nearest.away(start)

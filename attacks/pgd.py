@@ -5,19 +5,19 @@ so far, each divided by its mean absolute value. Against a randomised target thi
 all steps, at one draw per step.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from attacks.attack import AttackOnProblem, Problem
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy
 from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
-class Fgsm:
+class Fgsm(AttackOnProblem):
     """Attributes:
     step_size: in units of eps's space; None for eps itself.
     loss: what the step increases.
@@ -26,16 +26,9 @@ class Fgsm:
     step_size: float | None = None
     loss: Loss = cross_entropy
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; draws no random numbers."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())
         grad = estimator.gradient(adv, y, self.loss).grad
@@ -49,7 +42,7 @@ def default_step_size(eps: float, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pgd:
+class Pgd(AttackOnProblem):
     """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:
@@ -74,20 +67,13 @@ class Pgd:
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"expected momentum in [0, 1], got {self.momentum}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
