@@ -20,50 +20,6 @@ from attacks.pgd import Pgd
 from attacks.score_based import Square
 
 
-@dataclass(frozen=True)
-class Restarts(AttackOnProblem):
-    """Runs ``attack`` so many times and keeps the larger margin loss of each example (``attacks.attack``).
-
-    Attributes:
-        attack: what is run, from a start that is handed to it.
-        restarts: number of runs.
-        early_stop: later runs leave out examples that are answered wrongly. Only for targets that answer
-            inputs one by one and without randomness.
-    """
-
-    attack: Attack
-    restarts: int
-    early_stop: bool = False
-
-    def __post_init__(self) -> None:
-        if self.restarts < 1:
-            raise ValueError(f"expected restarts >= 1, got {self.restarts}")
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is the first run's."""
-        x, y, estimator, budget, generators, start = problem
-        ball = budget.around(x)
-        begun = ball.uniform(generators) if start is None else start
-        best = self.attack.perturb(x, y, estimator, budget, generators, begun)
-        for _ in range(1, self.restarts):
-            if estimator.exhausted:
-                break
-            begun = ball.uniform(generators)
-            if not self.early_stop:
-                found = self.attack.perturb(x, y, estimator, budget, generators, begun)
-                best = better_of(estimator, y, best, found)
-                continue
-            left = estimator.value(best, y, margin_loss).logits.argmax(-1) == y
-            if not bool(left.any()):
-                break
-            # The examples are independent, so those that are left can form one batch.
-            some, labels = x[left][None], y[left][None]
-            found = self.attack.perturb(some, labels, estimator, budget, generators[:1], begun[left][None])
-            best = best.clone()
-            best[left] = better_of(estimator, labels, best[left][None], found)[0]
-        return best
-
-
 def restarted_pgd(
     steps: int,
     step_size: float | None,
@@ -72,9 +28,9 @@ def restarted_pgd(
     restarts: int,
     early_stop: bool,
 ) -> Attack:
-    """PGD from one random start, or the best of several."""
+    """PGD from one random start, or the best of several, later ones on what is left."""
     pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
-    return Restarts(pgd, restarts, early_stop=early_stop) if restarts > 1 else pgd
+    return InTurn((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
 
 SHARE = 16  # of a batch: one in so many of its examples is attacked again

@@ -1,8 +1,8 @@
 """Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
 
-FMN (arXiv 2102.12827), DDN (arXiv 1811.09600), Carlini and Wagner's l2 attack (arXiv 1608.04644,
-section VI) and PDPGD (arXiv 2106.01538), the one here that also minimises l1. PDPGD has two players: one
-lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
+FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538), the one here that also minimises
+l1. PDPGD has two players: one lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the
+weights.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem
-from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball
 
@@ -168,62 +167,6 @@ class Ddn(AttackOnProblem):
         if not estimator.exhausted:
             nearest.see(adv, estimator.value(adv, y, cross_entropy).logits, y)
         return nearest.result()
-
-
-# Searches for the weight of the penalty, ten times as large until one is found; Adam's step size.
-CW_ROUNDS, CW_FIRST_WEIGHT, CW_STEP_SIZE = 9, 0.01, 0.01
-CW_INSIDE = 1 - 1e-6  # atanh has no value at the ends of the box
-
-
-@dataclass(frozen=True)
-class CarliniWagner(AttackOnProblem):
-    """Minimises ``|u|^2 + weight * (margin, where positive)`` by Adam, over images written as a tanh.
-
-    It minimises the l2 norm; under linf it is what projection leaves of that.
-
-    Attributes:
-        steps: gradients in all, shared by 9 weights (by as many as there are steps where these are fewer).
-    """
-
-    steps: int
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; every weight's search begins at x, or at ``start``."""
-        x, y, estimator, budget, _, start = problem
-        nearest = Nearest(x, budget.around(x))
-        weight = torch.full_like(nearest.distance, CW_FIRST_WEIGHT)
-        low, high = torch.zeros_like(weight), torch.full_like(weight, inf)
-        rounds = min(CW_ROUNDS, self.steps)
-        for turn in range(rounds):
-            steps = self.steps // rounds + (turn < self.steps % rounds)
-            ever_wrong = self._search(x if start is None else start, y, weight, steps, nearest, estimator)
-            high = torch.where(ever_wrong, torch.minimum(high, weight), high)
-            low = torch.where(ever_wrong, low, torch.maximum(low, weight))
-            weight = torch.where(high.isinf(), 10 * weight, (low + high) / 2)
-        return nearest.result()
-
-    def _search(
-        self, begun: Tensor, y: Tensor, weight: Tensor, steps: int, nearest: Nearest, estimator: Estimator
-    ) -> Tensor:
-        """One weight ``[G, K]``; whether a wrong answer was met."""
-        free = torch.atanh((2 * begun - 1) * CW_INSIDE)
-        free = torch.nn.Parameter(free)
-        adam = torch.optim.Adam([free], lr=CW_STEP_SIZE)
-        ever_wrong = torch.zeros_like(y, dtype=torch.bool)
-        for _ in range(steps):
-            if estimator.exhausted:
-                break
-            tanh = free.detach().tanh()
-            image = torch.where(nearest.movable > 0, (tanh + 1) / 2, nearest.x0)
-            answer = estimator.gradient(image, y, margin_loss)
-            assert answer.grad is not None
-            ever_wrong |= nearest.see(image, answer.logits, y)
-            # The margin counts while the answer is right; beyond the boundary only the distance does.
-            pull = torch.where(answer.loss <= 0, weight, 0)[..., None, None, None] * answer.grad
-            push = 2 * nearest.away(image) / nearest.ball.unit
-            free.grad = (push - pull) * (1 - tanh.square()) / 2
-            adam.step()
-        return ever_wrong
 
 
 # Of the paper's experiments: the length of a step, first and last; the ratio w0 / w1 to begin with, and its

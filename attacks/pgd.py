@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem
-from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy
-from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
@@ -77,18 +75,29 @@ class Pgd(AttackOnProblem):
         ball = budget.around(x)
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
-        if self.early_stop:
-            x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
-            return self._early_stopping(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
-        velocity = torch.zeros_like(adv)
+        shape = x.shape
+        if self.early_stop:  # the examples are independent, so all batches can form one
+            budget.check_one_eps()
+            x, y, adv = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
+            ball = budget.around(x)
+        done, velocity = adv, torch.zeros_like(adv)
+        left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):
             if estimator.exhausted:
                 break
-            grad = estimator.gradient(adv, y, self.loss).grad
-            assert grad is not None
-            velocity = self._velocity(velocity, grad)
+            found = estimator.gradient(adv, y, self.loss)
+            assert found.grad is not None
+            velocity = self._velocity(velocity, found.grad)
+            right = found.logits.argmax(-1) == y
+            if self.early_stop and not bool(right.all()):
+                done = done.index_copy(1, left, adv)
+                if not bool(right.any()):
+                    return done.view(shape)
+                left = left[right[0]]
+                x, y, adv, velocity = (of[:, right[0]] for of in (x, y, adv, velocity))
+                ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
-        return adv
+        return done.index_copy(1, left, adv).view(shape)
 
     def _velocity(self, before: Tensor, grad: Tensor) -> Tensor:
         """The direction of the next step; ``before`` is that of the last one, [G, K, C, H, W]."""
@@ -96,28 +105,3 @@ class Pgd(AttackOnProblem):
             return grad
         size = grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
         return self.momentum * before + grad / size.clamp_min(torch.finfo(grad.dtype).tiny)
-
-    def _early_stopping(
-        self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: PerturbationBudget, size: float
-    ) -> Tensor:
-        """Works on ``[1, G K, ...]``: the examples are independent, so all batches can form one."""
-        budget.check_one_eps()
-        ball, done, velocity = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
-        left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
-        for _ in range(self.steps):
-            if estimator.exhausted:
-                break
-            found = estimator.gradient(adv, y, self.loss)
-            assert found.grad is not None
-            velocity, wrong = self._velocity(velocity, found.grad), found.logits[0].argmax(-1) != y[0]
-            if bool(wrong.any()):
-                done[:, left[wrong]] = adv[:, wrong]
-                keep = (~wrong).nonzero().squeeze(1)
-                if not len(keep):
-                    return done
-                left = left[keep]
-                x, y, adv, velocity = (of[:, keep] for of in (x, y, adv, velocity))
-                ball = budget.around(x)
-            adv = ball.step_(adv, velocity, size)
-        done[:, left] = adv
-        return done
