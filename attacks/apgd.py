@@ -26,8 +26,7 @@ class Apgd(AttackOnProblem):
         steps: steps of every restart. A restart asks for ``steps`` gradients and one value.
         loss: what is maximised.
         restarts: number of runs.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -98,8 +97,7 @@ class ApgdMultiTargeted(AttackOnProblem):
     Attributes:
         steps: moves of every run.
         targets: classes aimed at after the margin, at most all but two.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int

@@ -56,7 +56,11 @@ class Problem(NamedTuple):
 
 
 class AttackOnProblem:
-    """An attack of this package: ``solve`` takes what ``perturb`` is asked as one object."""
+    """An attack of this package: ``solve`` takes what ``perturb`` is asked as one object.
+
+    Those that have ``early_stop`` then leave an example alone once it is answered wrongly (inside the ball).
+    That is only for targets that answer inputs one by one and without randomness.
+    """
 
     def perturb(
         self,

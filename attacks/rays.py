@@ -28,8 +28,7 @@ class Rays(AttackOnProblem):
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: leave an example alone once it is answered wrongly inside the ball; only for targets that
-            answer inputs one by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int

@@ -35,8 +35,7 @@ def search(
         first: the first candidates.
         steps: queries, including those of kept points.
         y: true classes ``[G, K]``.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
     best = first
     if not estimator.per_example:
@@ -113,8 +112,7 @@ class Square(AttackOnProblem):
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int

@@ -127,8 +127,7 @@ class Greedy(AttackOnProblem):
 
     Attributes:
         steps: gradients; all but the first judge a step, so that there are at least 2.
-        early_stop: stop on an example at its first wrong answer. Only for targets that answer inputs one by
-            one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -222,8 +221,7 @@ class Parts(AttackOnProblem):
 
     Attributes:
         steps: gradients, divided among the parts; at least two for each.
-        early_stop: stop on an example at its first wrong answer. Only for targets that answer inputs one by
-            one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -267,8 +265,7 @@ class Growing(AttackOnProblem):
 
     Attributes:
         steps: gradients, divided among ``STAGES`` balls; at least two for each.
-        early_stop: stop on an example at its first wrong answer. Only for targets that answer inputs one by
-            one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int

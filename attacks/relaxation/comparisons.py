@@ -41,21 +41,18 @@ def _larger(mode: Relaxing, real: Tensor, gap: Tensor, scale: Tensor | None = No
 
 
 def equality(mode: Relaxing, call: Call) -> Any:
-    """Equal or not: of a chosen index its probability, of the largest numbers that they are it."""
+    """Equal or not, of numbers and the largest or smallest of them: how likely each is that one."""
     a, b = call.arg(0, "input"), call.arg(1, "other")
     if not (follows(a) or follows(b)):
         return UNSEEN
     real = call.real()
     unequal = call.name in _UNEQUAL
     met = mode.record.note("comparison")
-    chosen = _chosen(a, b, real) if shadow_of(a) is not None else _chosen(b, a, real)
-    if chosen is not None:
-        return attach(real, Shadow(straight_through(real.float(), 1 - chosen if unequal else chosen, met)))
     gap = _graph(a) - _graph(b)
     if not live(gap) or gap.shape != real.shape:
         return real
     with torch.no_grad():
-        apart = _plain(a) - _plain(b)  # without what a cast has cut off
+        apart = gap.detach()
         least, largest = apart.min(), apart.max()
     if bool((least == 0) & (largest > 0)) or bool((least < 0) & (largest == 0)):
         # What is nowhere above another (its maximum, say) is equal to it where it is the largest.
@@ -65,10 +62,6 @@ def equality(mode: Relaxing, call: Call) -> Any:
         soft = torch.softmax(above.float() / size(gap), dim)
         return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
     return real
-
-
-def _plain(value: Any) -> Any:
-    return value.detach().float() if isinstance(value, Tensor) else value
 
 
 def _reduced(a: Any, b: Any) -> int | None:
@@ -89,18 +82,6 @@ def _list_of(a: Any, b: Any, ndim: int) -> int | None:
     return None
 
 
-def _chosen(index: Any, other: Any, real: Tensor) -> Tensor | None:
-    """How likely a chosen index is ``other``, shaped like ``real``."""
-    shadow = shadow_of(index)
-    if shadow is None or shadow.choice is None or shadow_of(other) is not None:
-        return None
-    n = shadow.choice.shape[-1]
-    wanted = torch.as_tensor(other, device=real.device).expand(real.shape)
-    inside = (wanted >= 0) & (wanted < n)
-    soft = shadow.choice.expand(*real.shape, n)
-    return soft.gather(-1, wanted.clamp(0, n - 1).long()[..., None])[..., 0] * inside
-
-
 def where(mode: Relaxing, call: Call) -> Any:
     """where(condition, a, b): beside the gradients of a and b that of the condition, times a - b."""
     condition = call.arg(0, "condition")
@@ -116,17 +97,6 @@ def where(mode: Relaxing, call: Call) -> Any:
     a, b = _graph(a), _graph(b)
     soft = torch.where(condition, a, b)
     return settled(real, mixed(soft, None if shadow is None else shadow.value, a, b), mode, "where")
-
-
-def masked_fill(mode: Relaxing, call: Call) -> Any:
-    """The same for what a mask replaces."""
-    x, mask, value = call.arg(0, "input"), call.arg(1, "mask"), call.arg(2, "value")
-    shadow = shadow_of(mask)
-    if shadow is None and shadow_of(x) is None:
-        return UNSEEN
-    soft = torch.where(mask, _graph(value), _graph(x))
-    value = None if shadow is None else shadow.value
-    return settled(call.real(), mixed(soft, value, _graph(call.arg(2, "value")), _graph(x)), mode, "where")
 
 
 def mixed(soft: Tensor, mask: Tensor | None, a: Any, b: Any) -> Tensor:
@@ -191,7 +161,6 @@ def _is_truth(value: Any) -> bool:
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys((*_LARGER, *_SMALLER), order),
     **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
-    "masked_fill": masked_fill,
     **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), both),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"), both),
     **dict.fromkeys(("__and__", "__or__", "__xor__", "__invert__", "__rand__", "__ror__"), both),

@@ -150,8 +150,6 @@ def between(mode: Relaxing, call: Call) -> Any:
     low, high = call.arg(1, "min"), call.arg(2, "max")
     if call.name == "hardtanh":
         low, high = call.arg(1, "min_val", -1.0), call.arg(2, "max_val", 1.0)
-    elif call.name == "relu6":
-        low, high = 0.0, 6.0
     elif call.name == "clamp_min":
         low, high = call.arg(1, "min"), None
     elif call.name == "clamp_max":
@@ -253,7 +251,7 @@ HANDLERS: dict[str, Handler] = {
     "sigmoid": _elementwise(_sigmoid_slope, 0.25),
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
     "cross_entropy_loss": cross_entropy,
-    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"), between),
+    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"), between),
     **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
     "sin": sine,
     "cos": sine,

@@ -177,13 +177,11 @@ DEFENCES = {
     "one-hot of the largest": ("comparison", lambda x: _largest(torch.stack([x, 1 - x], -1)) @ W),
     "clamp on its bounds": ("clamp", lambda x: x.round().clamp(0, 1) @ W),
     "where": ("comparison", lambda x: torch.where(x > 0.5, 1.0, 0.0) @ W),
-    "masked_fill": ("comparison", lambda x: torch.ones_like(x).masked_fill(x < 0.5, 0) @ W),
     "and": ("comparison", lambda x: ((x > 0.3) & (x < 0.7)).float() @ W),
     "assignment": ("comparison", lambda x: _assigned(x) @ W),
     "thermometer": ("comparison", lambda x: (x[..., None] > torch.linspace(0, 1, 8)).float().sum(-1) @ W),
     "argmax": ("argmax", lambda x: F.one_hot((x @ W).argmax(1), 5).float()),
     "max indices": ("argmax", lambda x: F.one_hot((x @ W).max(1).indices, 5).float()),
-    "argmax == c": ("argmax", lambda x: ((x @ W).argmax(1)[:, None] == torch.arange(5)).float()),
     "votes": ("argmax", _votes),
     "counted votes": ("argmax", _counts),
     "topk": ("topk", lambda x: _top(x) @ W),
@@ -205,11 +203,6 @@ DEFENCES = {
     "byte": ("cast to uint8", lambda x: (x * 255).byte() / 255.0 @ W),
     "int": ("cast to int32", lambda x: (x * 9).int().float() @ W),
     "shifted bits": ("cast to uint8", lambda x: (((x * 255).byte() >> 4) << 4).float() / 255 @ W),
-    "masked bits": ("cast to int32", lambda x: ((x * 255).int() & 0xF0).float() / 255 @ W),
-    "bits of floats": (
-        "cast to int32",
-        lambda x: (x.view(torch.int32) & ~0xFFFFF).view(torch.float32) @ W,
-    ),
     "autograd function": ("autograd function ZeroBackward", lambda x: ZeroBackward.apply(x) @ W),
     "autograd function kept": ("autograd function ZeroBackward", lambda x: _held(x) @ W),
     "autograd function set up": ("autograd function SetUpApart", lambda x: SetUpApart.apply(x) @ W),
@@ -222,7 +215,6 @@ DEFENCES = {
         "minimum",
         lambda x: torch.minimum(torch.maximum(1e4 * (x - 0.5), torch.tensor(0.0)), torch.tensor(1.0)) @ W,
     ),
-    "relu6": ("relu6", lambda x: F.relu6(1e4 * (x - 0.5)) @ W),
     "pictures": ("numpy", lambda x: _through_pictures(x) @ W),
 }
 
