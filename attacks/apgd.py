@@ -3,20 +3,19 @@
 Momentum, and a step size that is halved per example; the search itself is in ``attacks.apgd_search``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from attacks.apgd_search import search_for
-from attacks.estimators import Estimator
+from attacks.attack import AttackOnProblem, Problem
 from attacks.losses import Loss, cross_entropy, margin_loss, pair_loss, targeted_dlr
-from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
-class Apgd:
+class Apgd(AttackOnProblem):
     """Maximises one loss from the given start or a random one; further restarts begin at random.
 
     The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
@@ -27,8 +26,7 @@ class Apgd:
         steps: steps of every restart. A restart asks for ``steps`` gradients and one value.
         loss: what is maximised.
         restarts: number of runs.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -40,16 +38,9 @@ class Apgd:
         if self.steps < 1 or self.restarts < 1:
             raise ValueError(f"expected steps and restarts >= 1, got {self.steps} and {self.restarts}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is the first run's."""
+        x, y, estimator, budget, generators, start = problem
         search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         for run in range(self.restarts):
             begun = search.uniform(generators) if run or start is None else search.project(start)
@@ -58,7 +49,7 @@ class Apgd:
 
 
 @dataclass(frozen=True)
-class ApgdTargeted:
+class ApgdTargeted(AttackOnProblem):
     """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
 
     Attributes:
@@ -76,16 +67,9 @@ class ApgdTargeted:
         if self.steps < 1 or self.targets < 1:
             raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
+        x, y, estimator, budget, generators, start = problem
         search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         logits = estimator.value(search.x0, search.y, margin_loss).logits
         for target in likeliest_wrong(logits, search.y, self.targets):
@@ -101,7 +85,7 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
-class ApgdMultiTargeted:
+class ApgdMultiTargeted(AttackOnProblem):
     """What finds most comes first, and each run goes on from the best point so far.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
@@ -113,8 +97,7 @@ class ApgdMultiTargeted:
     Attributes:
         steps: moves of every run.
         targets: classes aimed at after the margin, at most all but two.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -125,16 +108,9 @@ class ApgdMultiTargeted:
         if self.steps < 1 or self.targets < 1:
             raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""
+        x, y, estimator, budget, generators, start = problem
         search = search_for(estimator, budget, x, y, self.steps, early_stop=self.early_stop)
         loss, towards = (margin_loss, targeted_dlr) if estimator.per_example else (cross_entropy, pair_loss)
         begun = search.uniform(generators) if start is None else search.project(start)

@@ -1,7 +1,7 @@
 """The interface of every attack, and how attacks tell which of two results is the better one."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -42,6 +42,41 @@ class Attack(Protocol):
         Returns:
             Perturbed inputs like x, inside the budget and the box.
         """
+
+
+class Problem(NamedTuple):
+    """What ``Attack.perturb`` is asked, as one object; ``Attack`` explains the fields."""
+
+    x: Tensor
+    y: Tensor
+    estimator: Estimator
+    budget: PerturbationBudget
+    generators: Sequence[torch.Generator]
+    start: Tensor | None = None
+
+
+class AttackOnProblem:
+    """An attack of this package: ``solve`` takes what ``perturb`` is asked as one object.
+
+    Those that have ``early_stop`` then leave an example alone once it is answered wrongly (inside the ball).
+    That is only for targets that answer inputs one by one and without randomness.
+    """
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``Attack``."""
+        return self.solve(Problem(x, y, estimator, budget, generators, start))
+
+    def solve(self, problem: Problem) -> Tensor:
+        """See ``Attack``: perturbed inputs like x, inside the budget and the box."""
+        raise NotImplementedError
 
 
 def better_of(estimator: Estimator, y: Tensor, first: Tensor, second: Tensor, times: int = 1) -> Tensor:

@@ -187,15 +187,6 @@ CATALOGUE: dict[str, Algorithm] = {
         family="nearest",
         stops_early=False,
     ),
-    "cw": Algorithm(
-        "Carlini and Wagner's l2 attack",
-        "minimum_norm",
-        "CarliniWagner",
-        _steps,
-        norms=_CURVED,
-        family="nearest",
-        stops_early=False,
-    ),
 }
 
 

@@ -13,64 +13,11 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdMultiTargeted
-from attacks.attack import Attack, better_of, wide
-from attacks.estimators import Estimator
+from attacks.attack import Attack, AttackOnProblem, Problem, better_of, wide
 from attacks.estimators.draws import CollectedDraws
 from attacks.losses import Loss, cross_entropy, margin_loss
-from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.score_based import Square
-
-
-@dataclass(frozen=True)
-class Restarts:
-    """Runs ``attack`` so many times and keeps the larger margin loss of each example (``attacks.attack``).
-
-    Attributes:
-        attack: what is run, from a start that is handed to it.
-        restarts: number of runs.
-        early_stop: later runs leave out examples that are answered wrongly. Only for targets that answer
-            inputs one by one and without randomness.
-    """
-
-    attack: Attack
-    restarts: int
-    early_stop: bool = False
-
-    def __post_init__(self) -> None:
-        if self.restarts < 1:
-            raise ValueError(f"expected restarts >= 1, got {self.restarts}")
-
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """See ``attacks.attack.Attack``; ``start`` is the first run's."""
-        ball = budget.around(x)
-        begun = ball.uniform(generators) if start is None else start
-        best = self.attack.perturb(x, y, estimator, budget, generators, begun)
-        for _ in range(1, self.restarts):
-            if estimator.exhausted:
-                break
-            begun = ball.uniform(generators)
-            if not self.early_stop:
-                found = self.attack.perturb(x, y, estimator, budget, generators, begun)
-                best = better_of(estimator, y, best, found)
-                continue
-            left = estimator.value(best, y, margin_loss).logits.argmax(-1) == y
-            if not bool(left.any()):
-                break
-            # The examples are independent, so those that are left can form one batch.
-            some, labels = x[left][None], y[left][None]
-            found = self.attack.perturb(some, labels, estimator, budget, generators[:1], begun[left][None])
-            best = best.clone()
-            best[left] = better_of(estimator, labels, best[left][None], found)[0]
-        return best
 
 
 def restarted_pgd(
@@ -81,9 +28,9 @@ def restarted_pgd(
     restarts: int,
     early_stop: bool,
 ) -> Attack:
-    """PGD from one random start, or the best of several."""
+    """PGD from one random start, or the best of several, later ones on what is left."""
     pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
-    return Restarts(pgd, restarts, early_stop=early_stop) if restarts > 1 else pgd
+    return InTurn((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
 
 SHARE = 16  # of a batch: one in so many of its examples is attacked again
@@ -100,7 +47,7 @@ COMPARISONS = 8  # under draws of their own, between what its attacks found on r
 
 
 @dataclass(frozen=True)
-class InTurn:
+class InTurn(AttackOnProblem):
     """Runs each attack on the examples that those before it left.
 
     Attributes:
@@ -118,20 +65,13 @@ class InTurn:
     early_stop: bool = True
     comparisons: int = 1
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is the first attack's. Later ones choose their own.
 
         Raises:
             ValueError: the budget differs between slots, and attacks stop early.
         """
+        x, y, estimator, budget, generators, start = problem
         first, *others = self.attacks
         best = first.perturb(x, y, estimator, budget, generators, start)
         if not self.early_stop:
@@ -229,7 +169,7 @@ def _more_targets(steps: int, targets: int) -> Attack:
 
 
 @dataclass(frozen=True)
-class Gmsa:
+class Gmsa(AttackOnProblem):
     """Each round adds one draw of the target to a set and attacks the whole set.
 
     A round continues from the result of the last one, with the inner attack's full number of steps. R rounds
@@ -247,20 +187,13 @@ class Gmsa:
         if self.rounds < 1:
             raise ValueError(f"expected rounds >= 1, got {self.rounds}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the estimator is a ``CollectedDraws`` one.
 
         Raises:
             ValueError: the estimator does not collect draws.
         """
+        x, y, estimator, budget, generators, start = problem
         if not isinstance(estimator, CollectedDraws):
             raise ValueError(f"expected a CollectedDraws estimator, got {type(estimator).__name__}")
         adv = start

@@ -8,10 +8,9 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import wide
+from attacks.attack import AttackOnProblem, Problem, wide
 from attacks.decisions import Decisions, begin, inside, length, room, start_images
-from attacks.estimators import Estimator
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 
 # Probes for the first direction; the t-th one takes sqrt(t) times as many (section IV.B of the paper). In a
 # short search no direction takes more than a tenth of the queries at first.
@@ -22,7 +21,7 @@ HALVINGS = 10
 
 
 @dataclass(frozen=True)
-class HopSkipJump:
+class HopSkipJump(AttackOnProblem):
     """The nearest wrong answer on a walk along the boundary, each move in a direction estimated from labels.
 
     A move: bisect between x and the point (eps first, for that decides), estimate the boundary's normal from
@@ -33,23 +32,15 @@ class HopSkipJump:
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: leave an example alone once it is answered wrongly inside the ball; only for targets that
-            answer inputs one by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     early_stop: bool = False
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the walk begins at ``start`` where that is answered wrongly."""
+        x, y, estimator, budget, generators, start = problem
         # Where the result is to be chosen in the end, that takes two queries.
         decisions = Decisions(estimator, y, self.steps if estimator.per_example else self.steps - 2)
         walk = _Walk(decisions, x, budget.around(x), generators, early_stop=self.early_stop)

@@ -1,20 +1,19 @@
 """Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
 
-FMN (arXiv 2102.12827), DDN (arXiv 1811.09600), Carlini and Wagner's l2 attack (arXiv 1608.04644,
-section VI) and PDPGD (arXiv 2106.01538), the one here that also minimises l1. PDPGD has two players: one
-lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
+FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538), the one here that also minimises
+l1. PDPGD has two players: one lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the
+weights.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import cos, inf, log, pi
 
 import torch
 from torch import Tensor
 
-from attacks.estimators import Estimator
+from attacks.attack import AttackOnProblem, Problem
 from attacks.losses import cross_entropy, margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 
 
 class Nearest:
@@ -77,7 +76,7 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 
 @dataclass(frozen=True)
-class Fmn:
+class Fmn(AttackOnProblem):
     """Fast minimum-norm attack (algorithm 1), linf or l2: the budget's norm.
 
     Attributes:
@@ -86,16 +85,9 @@ class Fmn:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         adv = x if start is None else start
@@ -144,7 +136,7 @@ DDN_STEP, DDN_LAST_STEP = 1.0, 0.01
 
 
 @dataclass(frozen=True)
-class Ddn:
+class Ddn(AttackOnProblem):
     """Steps along the gradient of cross-entropy, scaled to a norm that shrinks while the answer is wrong.
 
     It minimises the l2 norm; under linf it is what projection leaves of that.
@@ -155,16 +147,9 @@ class Ddn:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         adv = x if start is None else start
@@ -184,69 +169,6 @@ class Ddn:
         return nearest.result()
 
 
-# Searches for the weight of the penalty, ten times as large until one is found; Adam's step size.
-CW_ROUNDS, CW_FIRST_WEIGHT, CW_STEP_SIZE = 9, 0.01, 0.01
-CW_INSIDE = 1 - 1e-6  # atanh has no value at the ends of the box
-
-
-@dataclass(frozen=True)
-class CarliniWagner:
-    """Minimises ``|u|^2 + weight * (margin, where positive)`` by Adam, over images written as a tanh.
-
-    It minimises the l2 norm; under linf it is what projection leaves of that.
-
-    Attributes:
-        steps: gradients in all, shared by 9 weights (by as many as there are steps where these are fewer).
-    """
-
-    steps: int
-
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """See ``attacks.attack.Attack``; every weight's search begins at x, or at ``start``."""
-        nearest = Nearest(x, budget.around(x))
-        weight = torch.full_like(nearest.distance, CW_FIRST_WEIGHT)
-        low, high = torch.zeros_like(weight), torch.full_like(weight, inf)
-        rounds = min(CW_ROUNDS, self.steps)
-        for turn in range(rounds):
-            steps = self.steps // rounds + (turn < self.steps % rounds)
-            ever_wrong = self._search(x if start is None else start, y, weight, steps, nearest, estimator)
-            high = torch.where(ever_wrong, torch.minimum(high, weight), high)
-            low = torch.where(ever_wrong, low, torch.maximum(low, weight))
-            weight = torch.where(high.isinf(), 10 * weight, (low + high) / 2)
-        return nearest.result()
-
-    def _search(
-        self, begun: Tensor, y: Tensor, weight: Tensor, steps: int, nearest: Nearest, estimator: Estimator
-    ) -> Tensor:
-        """One weight ``[G, K]``; whether a wrong answer was met."""
-        free = torch.atanh((2 * begun - 1) * CW_INSIDE)
-        free = torch.nn.Parameter(free)
-        adam = torch.optim.Adam([free], lr=CW_STEP_SIZE)
-        ever_wrong = torch.zeros_like(y, dtype=torch.bool)
-        for _ in range(steps):
-            if estimator.exhausted:
-                break
-            tanh = free.detach().tanh()
-            image = torch.where(nearest.movable > 0, (tanh + 1) / 2, nearest.x0)
-            answer = estimator.gradient(image, y, margin_loss)
-            assert answer.grad is not None
-            ever_wrong |= nearest.see(image, answer.logits, y)
-            # The margin counts while the answer is right; beyond the boundary only the distance does.
-            pull = torch.where(answer.loss <= 0, weight, 0)[..., None, None, None] * answer.grad
-            push = 2 * nearest.away(image) / nearest.ball.unit
-            free.grad = (push - pull) * (1 - tanh.square()) / 2
-            adam.step()
-        return ever_wrong
-
-
 # Of the paper's experiments: the length of a step, first and last; the ratio w0 / w1 to begin with, and its
 # ends; the step of its logarithm, first and last; the memory of the weights that the first player sees.
 PDPGD_STEP, PDPGD_LAST_STEP = 0.1, 0.001
@@ -259,7 +181,7 @@ PROXIMAL_ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Pdpgd:
+class Pdpgd(AttackOnProblem):
     """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
 
     Attributes:
@@ -268,16 +190,9 @@ class Pdpgd:
 
     steps: int
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; from x, or from ``start``."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         u = torch.zeros_like(x) if start is None else nearest.away(start)

@@ -5,19 +5,17 @@ so far, each divided by its mean absolute value. Against a randomised target thi
 all steps, at one draw per step.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attacks.estimators import Estimator
+from attacks.attack import AttackOnProblem, Problem
 from attacks.losses import Loss, cross_entropy
-from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
-class Fgsm:
+class Fgsm(AttackOnProblem):
     """Attributes:
     step_size: in units of eps's space; None for eps itself.
     loss: what the step increases.
@@ -26,16 +24,9 @@ class Fgsm:
     step_size: float | None = None
     loss: Loss = cross_entropy
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; draws no random numbers."""
+        x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())
         grad = estimator.gradient(adv, y, self.loss).grad
@@ -49,7 +40,7 @@ def default_step_size(eps: float, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pgd:
+class Pgd(AttackOnProblem):
     """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:
@@ -74,35 +65,39 @@ class Pgd:
         if not 0 <= self.momentum <= 1:
             raise ValueError(f"expected momentum in [0, 1], got {self.momentum}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         adv = ball.uniform(generators) if start is None else ball.project_(start.clone())
         size = default_step_size(budget.eps, self.steps) if self.step_size is None else self.step_size
-        if self.early_stop:
-            x_all, y_all, adv_all = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
-            return self._early_stopping(x_all, y_all, adv_all, estimator, budget, size).view_as(x)
-        velocity = torch.zeros_like(adv)
+        shape = x.shape
+        if self.early_stop:  # the examples are independent, so all batches can form one
+            budget.check_one_eps()
+            x, y, adv = (tensor.flatten(0, 1)[None] for tensor in (x, y, adv))
+            ball = budget.around(x)
+        done, velocity = adv, torch.zeros_like(adv)
+        left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
         for _ in range(self.steps):
             if estimator.exhausted:
                 break
-            grad = estimator.gradient(adv, y, self.loss).grad
-            assert grad is not None
-            velocity = self._velocity(velocity, grad)
+            found = estimator.gradient(adv, y, self.loss)
+            assert found.grad is not None
+            velocity = self._velocity(velocity, found.grad)
+            right = found.logits.argmax(-1) == y
+            if self.early_stop and not bool(right.all()):
+                done = done.index_copy(1, left, adv)
+                if not bool(right.any()):
+                    return done.view(shape)
+                left = left[right[0]]
+                x, y, adv, velocity = (of[:, right[0]] for of in (x, y, adv, velocity))
+                ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
-        return adv
+        return done.index_copy(1, left, adv).view(shape)
 
     def _velocity(self, before: Tensor, grad: Tensor) -> Tensor:
         """The direction of the next step; ``before`` is that of the last one, [G, K, C, H, W]."""
@@ -110,28 +105,3 @@ class Pgd:
             return grad
         size = grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
         return self.momentum * before + grad / size.clamp_min(torch.finfo(grad.dtype).tiny)
-
-    def _early_stopping(
-        self, x: Tensor, y: Tensor, adv: Tensor, estimator: Estimator, budget: PerturbationBudget, size: float
-    ) -> Tensor:
-        """Works on ``[1, G K, ...]``: the examples are independent, so all batches can form one."""
-        budget.check_one_eps()
-        ball, done, velocity = budget.around(x), torch.empty_like(adv), torch.zeros_like(adv)
-        left = torch.arange(x.shape[1], device=x.device)  # positions of the rows of x, y and adv in done
-        for _ in range(self.steps):
-            if estimator.exhausted:
-                break
-            found = estimator.gradient(adv, y, self.loss)
-            assert found.grad is not None
-            velocity, wrong = self._velocity(velocity, found.grad), found.logits[0].argmax(-1) != y[0]
-            if bool(wrong.any()):
-                done[:, left[wrong]] = adv[:, wrong]
-                keep = (~wrong).nonzero().squeeze(1)
-                if not len(keep):
-                    return done
-                left = left[keep]
-                x, y, adv, velocity = (of[:, keep] for of in (x, y, adv, velocity))
-                ball = budget.around(x)
-            adv = ball.step_(adv, velocity, size)
-        done[:, left] = adv
-        return done

@@ -120,7 +120,6 @@ LISTED: dict[str, str] = {
     "fmn-100": "fast minimum norm: the nearest wrong answer in linf or l2 (arXiv 2102.12827)",
     "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
     "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
-    "cw-1000": "Carlini and Wagner: the nearest wrong answer in l2 (arXiv 1608.04644)",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
     "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),

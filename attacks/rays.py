@@ -6,10 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import wide
+from attacks.attack import AttackOnProblem, Problem, wide
 from attacks.decisions import Decisions, begin, room, start_images
-from attacks.estimators import Estimator
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
 PRECISION = 1 / 512
@@ -19,7 +18,7 @@ HALVINGS, DRIFT = 6, 1.03
 
 
 @dataclass(frozen=True)
-class Rays:
+class Rays(AttackOnProblem):
     """The distance at which a ray leaves the right class, made smaller by flipping blocks of signs.
 
     Blocks are half as long at every level (algorithms 1 and 3 of the paper). Each example is at its own place
@@ -29,23 +28,15 @@ class Rays:
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: leave an example alone once it is answered wrongly inside the ball; only for targets that
-            answer inputs one by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     early_stop: bool = False
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the first ray is that of ``start``, else one sign a channel."""
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         decisions = Decisions(estimator, y, self.steps)
         rays = _Rays(x, ball)

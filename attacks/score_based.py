@@ -12,10 +12,10 @@ from math import prod, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import wide
+from attacks.attack import AttackOnProblem, Problem, wide
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 from attacks.pgd import default_step_size
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
@@ -35,8 +35,7 @@ def search(
         first: the first candidates.
         steps: queries, including those of kept points.
         y: true classes ``[G, K]``.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
     best = first
     if not estimator.per_example:
@@ -76,7 +75,7 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Te
 
 
 @dataclass(frozen=True)
-class RandomSearch:
+class RandomSearch(AttackOnProblem):
     """Alternates corners of the ball (random signs) and uniform points inside; returns the best one.
 
     Attributes:
@@ -87,16 +86,9 @@ class RandomSearch:
     steps: int
     early_stop: bool = False
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` replaces the first point."""
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         corner = True
 
@@ -115,28 +107,20 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(AttackOnProblem):
     """Keeps a square if it raises the margin loss (``attacks.score_based``); returns the best point.
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
-        early_stop: stop on an example after its first wrong answer. Only for targets that answer inputs one
-            by one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     early_stop: bool = False
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` replaces the stripes or tiles."""
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         candidate = _linf_candidate if budget.norm == "linf" else _l2_candidate
         first = _stripes if budget.norm == "linf" else _tiles
@@ -265,7 +249,7 @@ def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tens
 
 
 @dataclass(frozen=True)
-class Spsa:
+class Spsa(AttackOnProblem):
     """PGD on gradients that are estimated from losses; the target need not be differentiable.
 
     A query is a whole batch, in which every slot has its own random direction: the effect of co-batched
@@ -293,16 +277,9 @@ class Spsa:
         if self.pairs < 1 or self.steps < 2 * self.pairs:
             raise ValueError(f"expected at least {2 * self.pairs} queries for a move, got {self.steps}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``."""
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         adv = x.clone() if start is None else ball.project_(start.clone())
         moves = self.steps // (2 * self.pairs)

@@ -7,14 +7,14 @@ the few values that promise most (saliency as in JSMA, arXiv 1511.07528; corners
 lies in the ball of eps: where one of them finds more, the other attacks failed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from attacks.attack import larger, wide
+from attacks.attack import AttackOnProblem, Problem, larger, wide
 from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball, PerturbationBudget
@@ -122,13 +122,12 @@ class _Ascent:
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(AttackOnProblem):
     """Returns the last point that was better than the one before it.
 
     Attributes:
         steps: gradients; all but the first judge a step, so that there are at least 2.
-        early_stop: stop on an example at its first wrong answer. Only for targets that answer inputs one by
-            one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -138,20 +137,13 @@ class Greedy:
         if self.steps < 2:
             raise ValueError(f"expected steps >= 2, got {self.steps}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; draws no random numbers.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
+        x, y, estimator, budget, _, start = problem
         ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
         e = ascent.left
         ball = budget.around(e.x)
@@ -224,13 +216,12 @@ PARTS = (
 
 
 @dataclass(frozen=True)
-class Parts:
+class Parts(AttackOnProblem):
     """PGD with momentum on the margin, from the clean input, in each part; returns the best point of all.
 
     Attributes:
         steps: gradients, divided among the parts; at least two for each.
-        early_stop: stop on an example at its first wrong answer. Only for targets that answer inputs one by
-            one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -240,20 +231,13 @@ class Parts:
         if self.steps < 2 * len(PARTS):
             raise ValueError(f"expected steps >= {2 * len(PARTS)}, got {self.steps}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; draws no random numbers. A start is confined to each part.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
+        x, y, estimator, budget, _, start = problem
         ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
         for part in PARTS:
             within, e = replace(budget, eps=part.share * budget.eps), ascent.left
@@ -273,7 +257,7 @@ RISE = 0.25  # of eps by which a ball grows at first; halved where the larger on
 
 
 @dataclass(frozen=True)
-class Growing:
+class Growing(AttackOnProblem):
     """PGD with momentum on the margin, from the clean input, in one ball after another.
 
     Each ball is searched from the best point so far. Where it holds a better one, it is the next ball's core,
@@ -281,8 +265,7 @@ class Growing:
 
     Attributes:
         steps: gradients, divided among ``STAGES`` balls; at least two for each.
-        early_stop: stop on an example at its first wrong answer. Only for targets that answer inputs one by
-            one and without randomness.
+        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
@@ -292,20 +275,13 @@ class Growing:
         if self.steps < 2 * STAGES:
             raise ValueError(f"expected steps >= {2 * STAGES}, got {self.steps}")
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; draws no random numbers. A start is projected onto the first ball.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
+        x, y, estimator, budget, _, start = problem
         ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
 
         def around(e: _Examples) -> Ball:

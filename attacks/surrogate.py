@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from attacks.attack import Attack, better_of
+from attacks.attack import Attack, AttackOnProblem, Problem, better_of
 from attacks.estimators import Estimator, FreshDraws, Transfer
 from attacks.losses import margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 
 ROUNDS, FIRST, AROUND = 5, 24, 8  # rounds; questions before the first, and after each
 QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare what a round found with the best so far
@@ -34,7 +34,7 @@ class Taught(FreshDraws):
 
 
 @dataclass(frozen=True)
-class Surrogate:
+class Surrogate(AttackOnProblem):
     """Runs an attack on a network that is taught the target's mean answers, ``ROUNDS`` times over.
 
     Each round goes on from the best points so far; what it finds is kept where the target's own margin loss
@@ -46,16 +46,9 @@ class Surrogate:
 
     inner: Attack
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the network starts from the base of a ``Taught`` estimator."""
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x if start is None else ball.project_(start.clone())
         seeds = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generators[0])))

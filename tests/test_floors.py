@@ -15,16 +15,21 @@ ROOMS = (
     "data", "models", "defences", "statistics", "results", "selftests",
     "reports.text", "reports.paper", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
-    "evaluation.options", "evaluation.planning", "evaluation.execution", "engine", "evidence",
-    "evaluation.setup", "session", "verification", "training", "cli",
+    "evaluation.options", "evaluation.planning", "evaluation.execution", "engine",
+    "evaluation.setup", "session", "training", "cli",
 )  # fmt: skip
 # What the core finds through entry points (pyproject.toml) alone, and the folders of each.
 PLUGINS = {
     "studies": ("studies", "ablations", "generation", "tabular", "paper_figures"),
     "shift": ("shift",), "certification": ("certification",), "zoo": ("zoo",), "bench": ("bench",),
+    "published": ("published",), "verification": ("verification",), "evidence": ("evidence",),
     "board": ("board", "view"), "exporters": ("exporters",),
 }  # fmt: skip
-BELOW = {"zoo": {"certification"}}  # the other plug-ins that one imports
+BELOW = {
+    "zoo": {"certification"},
+    "certification": {"published"},
+    "board": {"published"},
+}  # the other plug-ins that one imports
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")
 )

@@ -71,7 +71,7 @@ def test_the_core_does_without(plugged, capsys):
     plugged()
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert "  verify " in shown and "  shift " not in shown
+    assert "  probe " in shown and "  shift " not in shown and "  verify " not in shown
     assert main(["list", "defences"]) == 0
     assert "coin-flip" not in capsys.readouterr().out
     with pytest.raises(InputError, match=r"csrobust\.bounds has no certify; install csrobust again"):

@@ -12,7 +12,6 @@ from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
 from attacks.relaxation.surrogate_gradients import size, sloped, straight_through
 
-ON_LATTICE = 0.02  # of the mean distance: the least one between numbers that are not continuous
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 _SMALLER = ("lt", "le", "less", "less_equal", "__lt__", "__le__")
 _EQUAL = ("eq", "__eq__")
@@ -41,28 +40,19 @@ def _larger(mode: Relaxing, real: Tensor, gap: Tensor, scale: Tensor | None = No
     return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, met)))
 
 
-def negative(mode: Relaxing, call: Call) -> Any:
-    """signbit: whether it is below zero (or the zero with a minus)."""
-    x = call.arg(0, "input")
-    return _larger(mode, call.real(), -x) if live(x) else UNSEEN
-
-
 def equality(mode: Relaxing, call: Call) -> Any:
-    """Equal or not: of a chosen index its probability, of numbers a bump as wide as they are apart."""
+    """Equal or not, of numbers and the largest or smallest of them: how likely each is that one."""
     a, b = call.arg(0, "input"), call.arg(1, "other")
     if not (follows(a) or follows(b)):
         return UNSEEN
     real = call.real()
     unequal = call.name in _UNEQUAL
     met = mode.record.note("comparison")
-    chosen = _chosen(a, b, real) if shadow_of(a) is not None else _chosen(b, a, real)
-    if chosen is not None:
-        return attach(real, Shadow(straight_through(real.float(), 1 - chosen if unequal else chosen, met)))
     gap = _graph(a) - _graph(b)
     if not live(gap) or gap.shape != real.shape:
         return real
     with torch.no_grad():
-        apart = _plain(a) - _plain(b)  # without what a cast has cut off
+        apart = gap.detach()
         least, largest = apart.min(), apart.max()
     if bool((least == 0) & (largest > 0)) or bool((least < 0) & (largest == 0)):
         # What is nowhere above another (its maximum, say) is equal to it where it is the largest.
@@ -71,17 +61,7 @@ def equality(mode: Relaxing, call: Call) -> Any:
             return _larger(mode, real, -above if unequal else above)
         soft = torch.softmax(above.float() / size(gap), dim)
         return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
-    scale = _spacing(apart)
-    if (dim := _list_of(a, b, gap.ndim)) is not None and bool(apart.isfinite().all()):
-        graphed = apart + gap.float() - gap.detach().float()
-        soft = torch.softmax(-graphed.abs() / scale, dim)
-    else:
-        soft = -apart.sign() * torch.exp(-apart.abs() / scale) / scale * gap
-    return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
-
-
-def _plain(value: Any) -> Any:
-    return value.detach().float() if isinstance(value, Tensor) else value
+    return real
 
 
 def _reduced(a: Any, b: Any) -> int | None:
@@ -102,37 +82,6 @@ def _list_of(a: Any, b: Any, ndim: int) -> int | None:
     return None
 
 
-def _spacing(gap: Tensor) -> Tensor:
-    """How far apart numbers on a lattice are; of others, the mean distance."""
-    mean, away = size(gap), gap.abs()
-    least = away[away > 0].min() if bool((away > 0).any()) else mean.new_ones(())
-    return torch.where(least > ON_LATTICE * mean, least, mean)
-
-
-def close(mode: Relaxing, call: Call) -> Any:
-    """isclose: whether the distance is within what is allowed."""
-    a, b = _graph(call.arg(0, "input")), _graph(call.arg(1, "other"))
-    if not (follows(call.arg(0, "input")) or follows(call.arg(1, "other"))):
-        return UNSEEN
-    real = call.real()
-    allowed = call.arg(3, "atol", 1e-8) + call.arg(2, "rtol", 1e-5) * torch.as_tensor(b).detach().abs()
-    room = allowed - (a - b).abs()
-    mean, width = size(room), 2 * allowed.float().mean()
-    return _larger(mode, real, room, torch.where(width > ON_LATTICE * mean, width.minimum(mean), mean))
-
-
-def _chosen(index: Any, other: Any, real: Tensor) -> Tensor | None:
-    """How likely a chosen index is ``other``, shaped like ``real``."""
-    shadow = shadow_of(index)
-    if shadow is None or shadow.choice is None or shadow_of(other) is not None:
-        return None
-    n = shadow.choice.shape[-1]
-    wanted = torch.as_tensor(other, device=real.device).expand(real.shape)
-    inside = (wanted >= 0) & (wanted < n)
-    soft = shadow.choice.expand(*real.shape, n)
-    return soft.gather(-1, wanted.clamp(0, n - 1).long()[..., None])[..., 0] * inside
-
-
 def where(mode: Relaxing, call: Call) -> Any:
     """where(condition, a, b): beside the gradients of a and b that of the condition, times a - b."""
     condition = call.arg(0, "condition")
@@ -148,17 +97,6 @@ def where(mode: Relaxing, call: Call) -> Any:
     a, b = _graph(a), _graph(b)
     soft = torch.where(condition, a, b)
     return settled(real, mixed(soft, None if shadow is None else shadow.value, a, b), mode, "where")
-
-
-def masked_fill(mode: Relaxing, call: Call) -> Any:
-    """The same for what a mask replaces."""
-    x, mask, value = call.arg(0, "input"), call.arg(1, "mask"), call.arg(2, "value")
-    shadow = shadow_of(mask)
-    if shadow is None and shadow_of(x) is None:
-        return UNSEEN
-    soft = torch.where(mask, _graph(value), _graph(x))
-    value = None if shadow is None else shadow.value
-    return settled(call.real(), mixed(soft, value, _graph(call.arg(2, "value")), _graph(x)), mode, "where")
 
 
 def mixed(soft: Tensor, mask: Tensor | None, a: Any, b: Any) -> Tensor:
@@ -197,14 +135,7 @@ def both(mode: Relaxing, call: Call) -> Any:
         soft = p + q - p * q
     else:
         soft = p + q - 2 * p * q
-    return settled(real, _centred(soft, real), mode, call.name)
-
-
-def _centred(soft: Tensor, real: Tensor) -> Tensor:
-    """Where one thing of several is chosen for each place, whatever the others gain it loses."""
-    if real.ndim < 2 or real.shape[-1] < 2 or not bool((real.sum(-1) == 1).all()):
-        return soft
-    return soft - real * (soft - soft.detach()).sum(-1, keepdim=True)
+    return settled(real, soft, mode, call.name)
 
 
 def some(mode: Relaxing, call: Call) -> Any:
@@ -229,10 +160,7 @@ def _is_truth(value: Any) -> bool:
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys((*_LARGER, *_SMALLER), order),
-    "signbit": negative,
     **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
-    "isclose": close,
-    "masked_fill": masked_fill,
     **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), both),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"), both),
     **dict.fromkeys(("__and__", "__or__", "__xor__", "__invert__", "__rand__", "__ror__"), both),

@@ -11,21 +11,17 @@ from torch import Tensor
 
 from attacks.relaxation.comparisons import mixed, where
 from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing
-from attacks.relaxation.selection import first_of_many, with_choice
-from attacks.relaxation.shadow import Shadow, attach, differentiable, follows, graph_of, live, shadow_of
+from attacks.relaxation.selection import with_choice
+from attacks.relaxation.shadow import Shadow, attach, graph_of, live, shadow_of
 from attacks.relaxation.surrogate_gradients import straight_through
 
 MOST_LABELS = 4096  # a table of larger integers does not hold labels
 
 
 def looked_up(mode: Relaxing, call: Call) -> Any:
-    """A table at an index: embedding, index_select, ``table[index]``."""
+    """A table at an index: embedding, ``table[index]``."""
     if call.name == "embedding":
         index, table = call.arg(0, "input"), call.arg(1, "weight")
-    elif call.name == "index_select":
-        if call.arg(1, "dim") != 0:
-            return UNSEEN
-        table, index = call.arg(0, "input"), call.arg(2, "index")
     else:
         table, index = call.args[0], call.args[1]
     shadow = shadow_of(index)
@@ -54,22 +50,18 @@ def looked_up(mode: Relaxing, call: Call) -> Any:
 
 
 def gathered(mode: Relaxing, call: Call) -> Any:
-    """gather and take_along_dim at chosen places of a table: the mean of what could have been read.
+    """gather at chosen places of a table: the mean of what could have been read.
 
     Where what is read has a gradient itself, as sorted values do, that one is kept.
     """
     table, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
-    if call.name == "take_along_dim":
-        index, dim = call.arg(1, "indices"), call.arg(2, "dim")
     shadow = shadow_of(index)
     if shadow is None or shadow.choice is None or not isinstance(dim, int):
         return UNSEEN
     if not isinstance(table, Tensor) or shadow_of(table) is not None or table.ndim != index.ndim:
         return UNSEEN
     if not table.is_floating_point():
-        row = table.movedim(dim, -1).flatten(0, -2)
-        same = len(row) and bool((row == row[:1]).all())
-        return _label(mode, call.run(), row[0], shadow.choice) if same else UNSEEN
+        return UNSEEN
     if live(table):
         return call.run()
     real, dim = call.run(), dim % table.ndim
@@ -102,8 +94,6 @@ _MASK = "_csrobust_mask"  # of indices: the mask whose places they are, and alon
 def read(mode: Relaxing, call: Call) -> Any:
     """``table[index]`` of an index that was chosen or counted."""
     key = call.args[1]
-    if (found := first_of_many(mode, call)) is not UNSEEN:
-        return found
     if not isinstance(key, Tensor) or shadow_of(key) is None or shadow_of(call.args[0]) is not None:
         return UNSEEN
     return looked_up(mode, call)
@@ -124,29 +114,14 @@ def places_of(mode: Relaxing, call: Call) -> Any:
     return found
 
 
-def put(mode: Relaxing, call: Call) -> Any:
-    """index_put: as square brackets do it, to a copy or, for index_put_, in place."""
-    x, key, value = call.args[:3] if len(call.args) > 2 else (None, None, None)
-    if not isinstance(x, Tensor) or len(call.args) > 3 or call.kwargs:
-        return UNSEEN
-    key = key[0] if len(key) == 1 else tuple(key)
-    into = x if call.func.__name__.endswith("_") else x.clone()
-    answer = write(mode, Call(torch.Tensor.__setitem__, "__setitem__", (into, key, value), {}))
-    if answer is UNSEEN:
-        torch.Tensor.__setitem__(into, key, value)
-    return into
-
-
 def write(mode: Relaxing, call: Call) -> Any:
-    """``x[mask] = value``, ``x[rows, chosen] = value``, and integers written among integers."""
+    """``x[mask] = value``, of one value."""
     x, key, value = call.args
     key = _as_mask(key)
     call = Call(call.func, call.name, (x, key, value), call.kwargs)
     before = x.detach().clone() if _has_shadow(key) else None
     if x.is_floating_point() and shadow_of(value) is not None:
         value = straight_through(value.to(x.dtype), graph_of(value).to(x.dtype))
-    if not differentiable(x) and (shadow_of(x) is not None or follows(value)):
-        return _into_integers(call, x, key, value)
     if before is None:
         call.func(x, key, value)
         return None
@@ -170,17 +145,6 @@ def write(mode: Relaxing, call: Call) -> Any:
     return None
 
 
-def _into_integers(call: Call, x: Tensor, key: Any, value: Any) -> None:
-    """Integers have no graph: the shadow is written to as the tensor is."""
-    shadow = shadow_of(x)
-    number = (x.detach().float() if shadow is None else shadow.value).clone()
-    with torch.no_grad():
-        call.func(x, key, value.detach() if isinstance(value, Tensor) else value)
-    number[key] = graph_of(value).float() if isinstance(value, Tensor) else value
-    if number.requires_grad:
-        attach(x, Shadow(number))
-
-
 def _as_mask(key: Any) -> Any:
     """The mask that places in every dimension were made of, in their place."""
     parts = key if isinstance(key, tuple) else (key,)
@@ -202,29 +166,16 @@ def _has_shadow(key: Any) -> bool:
 
 def _likely(key: Any, x: Tensor) -> Tensor | None:
     """How likely each element of ``x`` is to be written to, float32 with a graph."""
-    if isinstance(key, Tensor):
-        shadow = shadow_of(key)
-        if shadow is not None and key.dtype == torch.bool and key.ndim <= x.ndim:
-            likely = shadow.value.view(*key.shape, *[1] * (x.ndim - key.ndim)).expand(x.shape)
-            return likely
+    shadow = shadow_of(key)
+    if shadow is None or key.dtype != torch.bool or key.ndim > x.ndim:
         return None
-    if isinstance(key, tuple) and len(key) == 2 and x.ndim == 2:
-        rows, shadow = key[0], shadow_of(key[1])
-        if shadow is None or shadow.choice is None or shadow.choice.shape != x.shape:
-            return None
-        every = isinstance(rows, slice) or torch.equal(
-            torch.as_tensor(rows, device=x.device).flatten(), torch.arange(len(x), device=x.device)
-        )
-        return shadow.choice if every else None
-    return None
+    return shadow.value.view(*key.shape, *[1] * (x.ndim - key.ndim)).expand(x.shape)
 
 
 HANDLERS: dict[str, Handler] = {
     "__getitem__": read,
     "__setitem__": write,
     **dict.fromkeys(("nonzero", "where"), places_of),
-    "index_put": put,
-    "narrow": first_of_many,
-    **dict.fromkeys(("embedding", "index_select"), looked_up),
-    **dict.fromkeys(("gather", "take_along_dim"), gathered),
+    **dict.fromkeys(("embedding",), looked_up),
+    "gather": gathered,
 }

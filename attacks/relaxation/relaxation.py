@@ -33,7 +33,6 @@ HANDLERS: dict[str, Handler] = {
 }
 
 # What torch.ops.aten calls operators whose arguments begin as those of the function do.
-_ATEN = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_to_copy": "to", "index": "__getitem__"}
 
 # Floating answers that have no history and need none.
 _NEW = ("_like", "new_", "zeros", "ones", "empty", "full", "rand", "tensor", "arange", "linspace", "eye")
@@ -71,8 +70,6 @@ class RelaxedMode(TorchFunctionMode):
             kwargs = {key: replaced(value, self._returned) for key, value in kwargs.items()}
         name = _name(func)
         in_place = name.endswith("_") and not name.endswith("__")
-        if kwargs.get("out") is not None and torch.is_grad_enabled() and any(map(follows, tensors_in(args))):
-            return self._into(func, args, kwargs)
         if torch.is_grad_enabled() or name in stop_gradients.HANDLERS:
             if in_place and name not in HANDLERS:
                 answer = self._in_place(func, name[:-1], args, kwargs)
@@ -108,26 +105,13 @@ class RelaxedMode(TorchFunctionMode):
             self._shadows = self._shadows or any(shadow_of(part) is not None for part in answer)
         return answer
 
-    def _into(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """``round(x, out=y)`` as ``y.copy_(round(x))``."""
-        out = kwargs["out"]
-        answer = self._answer(func, args, {key: value for key, value in kwargs.items() if key != "out"})
-        pairs = zip(tensors_in((out,)), tensors_in((answer,)))
-        for place, each in pairs:
-            written(place.resize_(each.shape) if place.shape != each.shape else place, each)
-        return out
-
     def _in_place(self, func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """``x.round_()`` as ``x.copy_(x.round())``."""
         functional_form = getattr(torch.Tensor, name, None)
         if functional_form is None or not args or not isinstance(args[0], Tensor):
             return UNSEEN
         if name == "bernoulli":  # x.bernoulli_(p) fills x; x.bernoulli() reads it
-            if len(args) < 2 or not isinstance(args[1], Tensor):
-                return UNSEEN
-            p = args[1].to(args[0].dtype).expand(args[0].shape).contiguous()
-            answer = self._handled(Call(torch.bernoulli, name, (p, *args[2:]), kwargs))
-            return UNSEEN if answer is UNSEEN else written(args[0], answer)
+            return UNSEEN
         answer = self._handled(Call(functional_form, name, args, kwargs))
         return UNSEEN if answer is UNSEEN else written(args[0], answer)
 
@@ -166,11 +150,7 @@ def _tensors(call: Call) -> Any:
 
 def _name(func: Any) -> str:
     """What a function is called, in whatever form: ``special_softmax``, ``softmax`` the method, ``data``."""
-    if isinstance(func, torch._ops.OpOverload):
-        func = func.overloadpacket
     name: str = getattr(func, "__name__", "") or ""
-    if isinstance(func, torch._ops.OpOverloadPacket):
-        return _ATEN.get(name, name)
     if name in ("__get__", "__set__", "__delete__"):
         owner = getattr(func, "__self__", None)
         return f"{getattr(owner, '__name__', '')}.{name.strip('_')}"

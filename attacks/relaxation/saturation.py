@@ -1,4 +1,4 @@
-"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh, exp; clamp; sines.
+"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp; sines.
 
 Where the slope has vanished for most elements of an example, the backward is that of the operator at the
 scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a
@@ -13,7 +13,6 @@ A sine of numbers so large that its slope turns round within a hair's breadth of
 periods, and that is what it goes on as; a sine of ordinary numbers keeps its slope.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,9 +37,6 @@ FEW_OF_MANY, MANY = 0.95, 32
 MOST = 0.5  # share of an example's elements
 # Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
 ROUNDED, LOST = 17.0, 80.0
-OVERFLOWING = 80.0  # where exp is near the largest float32
-FORBIDDEN = -1e4  # of what is added to scores of attention: no key for this query
-NOTHING = 1e-20  # of a probability: its inverse, times another such, still is a float32
 
 
 def softmax(mode: Relaxing, call: Call) -> Any:
@@ -100,30 +96,6 @@ class _Softmax(torch.autograd.Function):
         return (inner * inverse).to(ctx.dtype), None, None, None, None, None
 
 
-def attention(mode: Relaxing, call: Call) -> Any:
-    """scaled_dot_product_attention where its softmax is settled: the same by hand."""
-    q, k, v = (call.arg(i, name) for i, name in enumerate(("query", "key", "value")))
-    if not any(map(live, (q, k, v))) or call.arg(4, "dropout_p", 0.0) or call.kwargs.get("enable_gqa"):
-        return UNSEEN
-    given = call.kwargs.get("scale")
-    factor = 1 / math.sqrt(q.shape[-1]) if given is None else given
-    with torch.no_grad():
-        few = sample(q, -1) * factor
-        settled = _settled((few @ k.transpose(-2, -1)).softmax(-1), -1).float()
-        if not bool((per_example(settled) > MOST).any()):
-            return UNSEEN
-    scores = q @ k.transpose(-2, -1) * factor
-    mask = call.arg(3, "attn_mask")
-    if call.arg(5, "is_causal", False):
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
-    if mask is not None:
-        allowed = mask if mask.dtype == torch.bool else mask > FORBIDDEN
-        scores = scores if mask.dtype == torch.bool else scores + mask
-        scores = scores.masked_fill(~allowed, -torch.inf)
-    weights = softmax(mode, Call(torch.softmax, "softmax", (scores, -1), {}))
-    return straight_through(call.real(), (weights if isinstance(weights, Tensor) else scores.softmax(-1)) @ v)
-
-
 def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Handler:
     """A function of single numbers with this derivative, whose largest value is ``steepest``."""
 
@@ -148,34 +120,6 @@ def _sigmoid_slope(x: Tensor) -> Tensor:
     return torch.sigmoid(x) * torch.sigmoid(-x)
 
 
-def exp(mode: Relaxing, call: Call) -> Any:
-    """exp of large negative numbers, as in a softmax by hand; where it overflows, the slope before."""
-    x = first(call)
-    if not live(x) or call.name != "exp":
-        return UNSEEN
-    with torch.no_grad():
-        vanished = (x < -20).float()
-        share, scale = per_example(vanished), size(x)
-        if not bool((share > MOST).any()) and not bool((x > OVERFLOWING).any()):
-            return UNSEEN
-        tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
-        slopes = torch.exp((x / tau).clamp_max(OVERFLOWING)) / tau
-    return sloped(call.real(), x, slopes, mode.record.note("exp", share, scale))
-
-
-def logarithm(mode: Relaxing, call: Call) -> Any:
-    """log of next to nothing, whose slope overflows: that of an element which is not so small."""
-    x = first(call)
-    if not live(x):
-        return UNSEEN
-    with torch.no_grad():
-        nothing = x < NOTHING
-        if not bool(nothing.any()):
-            return UNSEEN
-        slopes = 1 / x.clamp_min(NOTHING)
-    return sloped(call.real(), x, slopes, mode.record.note("log", per_example(nothing.float())))
-
-
 def cross_entropy(mode: Relaxing, call: Call) -> Any:
     """Of logits so far apart that no class but one has a probability: then the slope of smaller ones."""
     z, target = first(call), call.arg(1, "target")
@@ -194,9 +138,6 @@ def cross_entropy(mode: Relaxing, call: Call) -> Any:
     return straight_through(call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale))
 
 
-_NORMAL = 2 / math.sqrt(math.pi)
-
-
 # A cut on one side is what a ReLU is. It hides something only where it leaves next to nothing.
 NEXT_TO_ALL = 0.99
 FAR = 10.0  # inputs this many times as far apart as the range is wide saturate even a ReLU6
@@ -209,8 +150,6 @@ def between(mode: Relaxing, call: Call) -> Any:
     low, high = call.arg(1, "min"), call.arg(2, "max")
     if call.name == "hardtanh":
         low, high = call.arg(1, "min_val", -1.0), call.arg(2, "max_val", 1.0)
-    elif call.name == "relu6":
-        low, high = 0.0, 6.0
     elif call.name == "clamp_min":
         low, high = call.arg(1, "min"), None
     elif call.name == "clamp_max":
@@ -225,11 +164,6 @@ def pairwise(mode: Relaxing, call: Call) -> Any:
         return UNSEEN
     upper = call.name in ("minimum", "fmin", "min")
     return _bounded(mode, call, x, None if upper else other, other if upper else None)
-
-
-def hardsigmoid(mode: Relaxing, call: Call) -> Any:
-    """clamp(x / 6 + 1 / 2, 0, 1)."""
-    return _cut(mode, call, first(call), -3.0, 3.0, 1 / 6)
 
 
 def _bounded(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
@@ -314,18 +248,11 @@ def sine(mode: Relaxing, call: Call) -> Any:
 HANDLERS: dict[str, Handler] = {
     "softmax": softmax,
     "log_softmax": softmax,
-    "scaled_dot_product_attention": attention,
     "sigmoid": _elementwise(_sigmoid_slope, 0.25),
-    "expit": _elementwise(_sigmoid_slope, 0.25),
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
-    "erf": _elementwise(lambda x: _NORMAL * torch.exp(-x * x), _NORMAL),
-    "softsign": _elementwise(lambda x: 1 / (1 + x.abs()) ** 2),
-    "exp": exp,
-    "log": logarithm,
     "cross_entropy_loss": cross_entropy,
-    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh", "relu6"), between),
+    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"), between),
     **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
-    "hardsigmoid": hardsigmoid,
     "sin": sine,
     "cos": sine,
 }

@@ -111,30 +111,6 @@ def likely_places(z: Tensor, at: Tensor, dim: int, scale: Tensor) -> Tensor | No
     return choice.movedim(-2, dim % z.ndim)
 
 
-def first_of_many(mode: Relaxing, call: Call) -> Any:
-    """``order[:, :k]`` of an order too long to keep all likelihoods: those of the places that are read."""
-    order = call.args[0]
-    shadow = shadow_of(order)
-    if shadow is None or shadow.order_of is None or shadow.choice is not None:
-        return UNSEEN
-    z, dim, _ = shadow.order_of
-    real, dim = call.real(), dim % z.ndim
-    if not _only_along(dim, call) or real.ndim != z.ndim:
-        return UNSEEN
-    scale = spread_along(z, dim)
-    choice = likely_places(z, real, dim, scale)
-    return UNSEEN if choice is None else with_choice(real, choice, mode.record.note("argsort", 1.0, scale))
-
-
-def _only_along(dim: int, call: Call) -> bool:
-    """Whether an index or ``narrow`` leaves all axes but this one as they are."""
-    if call.name == "narrow":
-        return bool(call.arg(1, "dim") % call.args[0].ndim == dim)
-    key = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
-    whole = slice(None)
-    return all(axis == dim or (isinstance(part, slice) and part == whole) for axis, part in enumerate(key))
-
-
 def _members(z: Tensor, k: int, dim: int, top: bool, scale: Tensor) -> Tensor:
     """How likely each element is among the k largest: a sigmoid about the middle between k-th and next."""
     edge = z.topk(k + 1, dim, largest=top).values.narrow(dim, k - 1, 2).mean(dim, keepdim=True)
@@ -161,21 +137,6 @@ def _ranks(mode: Relaxing, call: Call, z: Tensor, dim: int, descending: bool) ->
     return attach(real, Shadow(sloped(real.float(), z.float(), slope, met)))
 
 
-def unique(mode: Relaxing, call: Call) -> Any:
-    """unique with return_inverse: the place among the sorted distinct numbers grows with the number."""
-    x = first(call)
-    if not follows(x) or call.kwargs.get("dim") is not None:
-        return UNSEEN
-    found = call.real()
-    place = found[1] if isinstance(found, tuple | list) and len(found) > 1 else None
-    if place is None or place.shape != x.shape or not bool(call.kwargs.get("sorted", True)):
-        return UNSEEN
-    values = found[0].detach().float()
-    each = (len(values) - 1) / float((values[-1] - values[0]).clamp_min(1e-30)) if len(values) > 1 else 0.0
-    attach(place, Shadow(sloped(place.float(), graph_of(x).float(), each, mode.record.note("unique"))))
-    return found
-
-
 def bucketize(mode: Relaxing, call: Call) -> Any:
     """bucketize and searchsorted: the number of the bin grows with what falls into it."""
     x = call.arg(0, "input") if call.name == "bucketize" else call.arg(1, "input", call.kwargs.get("values"))
@@ -189,48 +150,17 @@ def bucketize(mode: Relaxing, call: Call) -> Any:
 
 
 def one_hot(mode: Relaxing, call: Call) -> Any:
-    """The likelihoods themselves; of any other integer, a hat over the neighbouring classes."""
-    index = first(call)
-    shadow = shadow_of(index)
-    if shadow is None:
+    """The likelihoods themselves."""
+    shadow = shadow_of(first(call))
+    if shadow is None or shadow.choice is None:
         return UNSEEN
     real = call.real()
     n = real.shape[-1]
-    if shadow.choice is not None and shadow.choice.shape[:-1] == real.shape[:-1]:
-        # There may be more classes than the choice was among.
-        likely = functional.pad(shadow.choice, (0, n - shadow.choice.shape[-1]))
-        return attach(real, Shadow(straight_through(real.float(), likely)))
-    return attach(
-        real, Shadow(straight_through(real.float(), _hats(shadow.value, n), mode.record.note("one_hot")))
-    )
-
-
-def _hats(numbers: Tensor, n: int) -> Tensor:
-    """A hat over the neighbouring places of n, ``[*shape, n]``: a growing number leaves one for the next."""
-    return functional.relu(1.5 - (numbers[..., None] - torch.arange(n).to(numbers)).abs())
-
-
-def _places(shadow: Shadow, n: int) -> Tensor | None:
-    """How likely each of n places is to be pointed at, ``[*shape, n]``; None where that is not known."""
-    if shadow.choice is not None:
-        return shadow.choice if shadow.choice.shape[-1] == n else None
-    counted = shadow.members is None and shadow.order_of is None and shadow.value.numel() * n <= MOST_PAIRS
-    return _hats(shadow.value, n) if counted else None
-
-
-def bincount(mode: Relaxing, call: Call) -> Any:
-    """bincount of chosen classes: how many of each are to be expected."""
-    index = first(call)
-    shadow = shadow_of(index)
-    if shadow is None or shadow.choice is None or index.ndim != 1 or call.arg(1, "weights") is not None:
-        return UNSEEN
-    real = call.real()
-    soft = shadow.choice.sum(0)
-    if len(real) < len(soft):
-        soft = soft[: len(real)]
-    else:
-        soft = functional.pad(soft, (0, len(real) - len(soft)))
-    return attach(real, Shadow(straight_through(real.float(), soft, mode.record.note("bincount"))))
+    if shadow.choice.shape[:-1] != real.shape[:-1]:
+        return real
+    # There may be more classes than the choice was among.
+    likely = functional.pad(shadow.choice, (0, n - shadow.choice.shape[-1]))
+    return attach(real, Shadow(straight_through(real.float(), likely)))
 
 
 def most_frequent(mode: Relaxing, call: Call) -> Any:
@@ -246,7 +176,7 @@ def most_frequent(mode: Relaxing, call: Call) -> Any:
 
 
 def scatter(mode: Relaxing, call: Call) -> Any:
-    """Numbers put where chosen or counted indices point: scatter, scatter_add and those with one value."""
+    """Numbers put where chosen indices point: scatter, scatter_add and those with one value."""
     base, dim, index = call.arg(0, "input"), call.arg(1, "dim"), call.arg(2, "index")
     value = call.arg(3, "src", call.kwargs.get("value"))
     shadow = shadow_of(index)
@@ -257,7 +187,7 @@ def scatter(mode: Relaxing, call: Call) -> Any:
     same = isinstance(number, int | float) or bool((number == number.flatten()[:1]).all())
     if shadow.members is not None and same and shadow.members.shape == real.shape:
         soft = shadow.members
-    elif (choice := _places(shadow, real.shape[dim])) is not None:
+    elif (choice := shadow.choice) is not None and choice.shape[-1] == real.shape[dim]:
         weight = 1.0 if isinstance(number, int | float) else number[tuple(map(slice, index.shape))][..., None]
         soft = (choice * weight).movedim(dim, 0).sum(0).movedim(-1, dim)
         same = same and not isinstance(number, Tensor)
@@ -291,44 +221,16 @@ def bernoulli(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), p, 1.0, mode.record.note(call.name))
 
 
-def multinomial(mode: Relaxing, call: Call) -> Any:
-    """multinomial: an index, chosen with the probabilities that were given."""
-    p = first(call)
-    if not live(p):
-        return UNSEEN
-    real = call.real()
-    likely = p / p.sum(-1, keepdim=True)
-    choice = likely.unsqueeze(-2).expand(*real.shape, p.shape[-1])
-    return with_choice(real, choice, mode.record.note("multinomial"))
-
-
-def normal(mode: Relaxing, call: Call) -> Any:
-    """normal(mean, std) as mean + std * noise."""
-    mean, std = call.arg(0, "mean"), call.arg(1, "std", 1.0)
-    if not (live(mean) or live(std)):
-        return UNSEEN
-    real = call.real()
-    noise = (real - (mean.detach() if isinstance(mean, Tensor) else mean)) / (
-        std.detach() if isinstance(std, Tensor) else std
-    )
-    soft = mean + std * torch.nan_to_num(noise, nan=0.0, posinf=0.0, neginf=0.0)
-    return straight_through(real, soft, mode.record.note("normal"))
-
-
 # What a call draws anew.
-SAMPLED = ("bernoulli", "multinomial", "normal")
+SAMPLED = ("bernoulli",)
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("argmax", "argmin"), argmax),
     **dict.fromkeys(("max", "min"), extreme),
     **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), sort),
     **dict.fromkeys(("bucketize", "searchsorted"), bucketize),
-    **dict.fromkeys(("unique", "_unique2", "_return_inverse", "_return_output"), unique),
     "one_hot": one_hot,
-    "bincount": bincount,
     "mode": most_frequent,
     **dict.fromkeys(("scatter", "scatter_add"), scatter),
     "bernoulli": bernoulli,
-    "multinomial": multinomial,
-    "normal": normal,
 }

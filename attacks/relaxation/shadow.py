@@ -141,10 +141,7 @@ def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
     if not isinstance(real, Tensor):
         return real
     if not isinstance(soft, Tensor) or soft.shape != real.shape:
-        # Where an index only says which numbers are read, these have the gradient that torch gives them.
-        soft = None if real.requires_grad else _carried(real, call)
-        if soft is None:
-            return real
+        return real
     if not soft.requires_grad or not differentiable(soft):
         return real
     if differentiable(real) and not real.is_quantized:
@@ -152,15 +149,6 @@ def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
     choice = _moved_choice(real, call, place) if call.name in MOVES else None
     # Numbers that are no longer those of the integer (its bits, say) have its gradient still.
     return attach(real, Shadow(soft.float(), choice))
-
-
-def _carried(real: Tensor, call: Call) -> Tensor | None:
-    """Of an operator on bits and the like: the numbers of the argument that it keeps the shape of."""
-    for x in tensors_in(call.args):
-        shadow = shadow_of(x)
-        if shadow is not None and shadow.value.shape == real.shape:
-            return shadow.value
-    return None
 
 
 def _moved_choice(real: Tensor, call: Call, place: int | None) -> Tensor | None:

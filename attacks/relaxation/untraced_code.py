@@ -6,22 +6,19 @@ of what left, times the slope of the regression between the two: a filter or a c
 """
 
 from collections import deque
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing
-from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, tensors_in, written
+from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, tensors_in
 from attacks.relaxation.surrogate_gradients import sloped
 
 ALIKE = 0.5  # correlation of what returns with what left
 MANY, ALIKE_AMONG_MANY = 256, 0.25  # of so many elements of the same shape, by chance not even a half of it
 FEWEST = 8  # elements that a correlation says anything about
 KEPT = 4096  # departures
-NUMBERS_KEPT = 2**16  # departures of single numbers
 
 
 class Departed:
@@ -31,14 +28,9 @@ class Departed:
         self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
         # By id; kept here and not on the tensor, which may outlive this forward's graph.
         self._checked: dict[int, tuple[Tensor, Tensor]] = {}
-        self._numbers: deque[tuple[Tensor, Met | None]] = deque(maxlen=NUMBERS_KEPT)
 
     def __bool__(self) -> bool:
-        return bool(self._rows or self._numbers)
-
-    def leave_number(self, x: Tensor, met: Met | None) -> None:
-        """Remembers one number."""
-        self._numbers.append((graph_of(x).float().reshape(()), met))
+        return bool(self._rows)
 
     def leave(self, x: Tensor, met: Met | None) -> None:
         """Remembers ``x``, and each element of its first axis."""
@@ -53,8 +45,7 @@ class Departed:
             return checked[1]
         if follows(value) or value.requires_grad:
             return value
-        known = value.numel() in self._rows or value.numel() <= len(self._numbers)
-        if value.numel() < FEWEST or not known or value.is_complex():
+        if value.numel() not in self._rows or value.is_complex():
             return value
         found = self._like(value)
         found = value if found is None else found
@@ -64,7 +55,7 @@ class Departed:
     def _like(self, value: Tensor) -> Tensor | None:
         best, chosen = ALIKE, None
         numbers = value.detach().float()
-        for x, met in (*self._rows.get(value.numel(), ()), *self._last_numbers(value)):
+        for x, met in self._rows.get(value.numel(), ()):
             for shown in _layouts(x, value):
                 correlation, slope = _regression(shown.detach(), numbers)
                 many = shown.shape == x.shape and value.numel() >= MANY
@@ -79,12 +70,6 @@ class Departed:
             number = sloped(numbers, x, slope, met)
         # Not on the tensor itself: it may be one that the defence keeps, and outlive this graph.
         return attach(value.detach(), Shadow(number))
-
-    def _last_numbers(self, value: Tensor) -> Iterator[tuple[Tensor, Met | None]]:
-        """As many of the last numbers as ``value`` holds, in its shape."""
-        if value.numel() <= len(self._numbers):
-            last = list(islice(self._numbers, len(self._numbers) - value.numel(), None))
-            yield torch.stack([number for number, _ in last]).view(value.shape), last[-1][1]
 
 
 def _layouts(x: Tensor, value: Tensor) -> list[Tensor]:
@@ -120,20 +105,6 @@ def to_numpy(mode: Relaxing, call: Call) -> Any:
         return call.func(x.detach(), *call.args[1:], **call.kwargs)
 
 
-def to_number(mode: Relaxing, call: Call) -> Any:
-    """item, float, int and the like of one element."""
-    x = call.args[0]
-    if not follows(x) or x.numel() != 1:
-        return UNSEEN
-    mode.departed.leave_number(x, mode.record.note("item"))
-    return call.func(x.detach(), *call.args[1:])
-
-
-def copied(mode: Relaxing, call: Call) -> Any:
-    """copy.deepcopy, which torch refuses to tensors with a graph."""
-    return call.args[0].clone() if live(call.args[0]) else UNSEEN
-
-
 def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
     """An operator that has no derivative: the identity where shapes agree, else its inputs have left."""
     inputs = [x for x in tensors_in((*call.args, *call.kwargs.values())) if follows(x)]
@@ -150,24 +121,6 @@ def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
     return answer
 
 
-def applied(mode: Relaxing, call: Call) -> Any:
-    """x.apply_(f) and x.map_(y, f), which call Python for each number, and refuse a graph."""
-    x = call.args[0]
-    if not any(map(follows, tensors_in(call.args))):
-        return UNSEEN
-    with torch.no_grad():
-        values = x.detach().clone()
-        others = [a.detach() if isinstance(a, Tensor) else a for a in call.args[1:]]
-        getattr(values, call.name)(*others)
-    # What x was belongs to another moment of the graph than what is written into it.
-    return written(
-        x, opaque(mode, Call(call.func, call.name, (graph_of(x).clone(), *call.args[1:]), {}), values)
-    )
-
-
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("numpy", "__array__", "tolist", "__dlpack__", "untyped_storage"), to_numpy),
-    **dict.fromkeys(("item", "__float__", "__int__", "__index__"), to_number),
-    **dict.fromkeys(("apply_", "map_"), applied),
-    "__deepcopy__": copied,
 }

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.board.source import Source, SubmittedEntry
 from robustbench_coded.defences.options import parse_defence
-from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.errors import InputError
+from robustbench_coded.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import counted, parsed_attack

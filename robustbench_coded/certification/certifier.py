@@ -27,8 +27,8 @@ from robustbench_coded.certification.intervals import Region
 from robustbench_coded.certification.network import Matrices, coded_margins, follows_all, least_margins
 from robustbench_coded.defences.inferences import GaussianNoise, Standard, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw
-from robustbench_coded.defences.published.smoothing import RandomisedSmoothing
 from robustbench_coded.defences.rci import RCI, Coded, CodedPath
+from robustbench_coded.published.smoothing import RandomisedSmoothing
 
 # Gaussian smoothing: how probable a right answer stays under l2 perturbations (arXiv 1902.02918).
 #

@@ -139,7 +139,6 @@ EXAMPLES = {
     "compact": ("csrobust compact reports/mine",),
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
     "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
-    "verify": ("csrobust verify reports/mine",),
     "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
     "inspect": ("csrobust inspect model.pt",),
     "list": ("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports"),

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from robustbench_coded.defences.inferences import GaussianNoise, MixupInference, ResizePad, Standard
-from robustbench_coded.defences.options import PIPED, DefenceSpec, brought, parse_defence, published_of
+from robustbench_coded.defences.options import PIPED, DefenceSpec, installed, mixes_images, parse_defence
 from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.defences.plugin import load_plugin
 from robustbench_coded.defences.protocol import Defence
@@ -45,10 +45,10 @@ def build_defence(
             return load_piped(spec.target or "", model)
         case "plugin":
             return load_plugin(spec.target or "", model)
-        case kind if (published := published_of(kind)) is not None:
-            return published.build(model, _given(pool, spec) if published.pooled else None)
+        case kind if mixes_images(spec):
+            return installed()[kind].build(model, _given(pool, spec))
         case kind:
-            return brought(kind).build(model)
+            return installed()[kind].build(model)
 
 
 def _given(pool: Tensor | None, spec: DefenceSpec) -> Tensor:

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
-from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import all_of
 
@@ -28,7 +27,8 @@ class DefenceSpec:
     """One defence and its options, as plain data.
 
     Attributes:
-        kind: ``standard``, ``coded``, ``rci``, a baseline, a defence of the zoo, or ``plugin``.
+        kind: ``standard``, ``coded``, ``rci``, a baseline, a name that an installed package brings
+            (``published:jpeg``, ``coin-flip``), or ``plugin``.
         n: coded inputs as given, ``190`` or ``1.5K``; None where that means nothing.
         options: (name, value) in a fixed order; of coded defences those that are not at their defaults.
         target: ``package.module:function``, ``file.py:function`` or ``cmd: COMMAND`` of a plug-in, else None.
@@ -63,10 +63,9 @@ def parse_defence(text: str) -> DefenceSpec:
     kind, _, rest = text.strip().partition(":")
     if kind in _OPTIONS:
         return _known(kind, rest)
-    if f"{kind}:" == PREFIX:
-        return _published(rest)
-    if not rest and brought(kind) is not None:
-        return DefenceSpec(kind)
+    name = text.strip() if rest else kind
+    if (family := [known for known in installed() if known.startswith(f"{kind}:")]) or name in installed():
+        return _installed(name, family)
     if text.strip().startswith(PIPED):
         if not rest.strip():
             raise InputError(f'{PIPED} needs a command; write "{PIPED} python my_server.py"')
@@ -75,9 +74,8 @@ def parse_defence(text: str) -> DefenceSpec:
         return DefenceSpec("plugin", target=f"{kind}:{rest or 'build'}")
     if _PLUGIN.fullmatch(text.strip()):
         return DefenceSpec("plugin", target=text.strip())
-    published = f" did you mean {PREFIX}{kind}?" if kind in PUBLISHED else ""
-    built = [PREFIX + name for name, found in PUBLISHED.items() if found.builds]
-    near = published or _closest(kind, [*_OPTIONS, *built, *_brought()])
+    whole = [known for known in installed() if known.endswith(f":{kind}")]
+    near = f" did you mean {whole[0]}?" if whole else _closest(kind, [*_OPTIONS, *installed()])
     raise InputError(
         f"defence {text!r} is not known;{near} write a name of "
         "`csrobust list defences`, package.module:function or file.py:function"
@@ -86,47 +84,44 @@ def parse_defence(text: str) -> DefenceSpec:
 
 def mixes_images(spec: DefenceSpec) -> bool:
     """Whether a defence needs images that are not evaluated."""
-    published = published_of(spec.kind)
-    return spec.kind == "mixup-inference" or (published is not None and published.pooled)
-
-
-def published_of(kind: str) -> PublishedDefence | None:
-    """The published defence of a spec, ``published:jpeg``; None for any other."""
-    return PUBLISHED.get(kind.removeprefix(PREFIX)) if kind.startswith(PREFIX) else None
-
-
-def brought(name: str) -> Any:
-    """The defence of the zoo, or of another plug-in, that has this name; it brings its model and its data.
-
-    ``.description``; ``.build(model)``; ``.brings(config)``: options completed, and what is in memory. None
-    where there is none.
-    """
-    return None if ":" in name else _brought().get(name)
+    return spec.kind == "mixup-inference" or getattr(installed().get(spec.kind), "pooled", False)
 
 
 @cache
-def _brought() -> dict[str, Any]:
+def installed() -> dict[str, Any]:
+    """The defences of ``csrobust.defences`` by name; ``FAMILY:NAME`` where a package has a family of them.
+
+    Each has ``.description`` and ``.build(model)``. What else it may have:
+
+    pooled          True where it is ``.build(model, pool)``, with images that are not evaluated
+    stands_for()    the defence of csrobust that it is, ``rci:N=1.5K``, or ''; raises InputError where it
+                    cannot be built around a checkpoint
+    brings(config)  options completed, and the model and data in memory that it is evaluated with
+    """
     return {name: found for defences in all_of("defences").values() for name, found in defences.items()}
 
 
-def _published(name: str) -> DefenceSpec:
-    """A published defence by the name of its file.
+def brought(name: str) -> Any:
+    """The defence of the zoo, or of another plug-in, that brings its model and its data; None for others."""
+    found = installed().get(name)
+    return found if hasattr(found, "brings") else None
 
+
+def _installed(name: str, family: list[str]) -> DefenceSpec:
+    """The defence of a plug-in that has this name.
+
+    Args:
+        family: all names that begin alike.
     Raises:
-        InputError: there is none, or it is a way of training.
+        InputError: there is none, or it cannot be built.
     """
-    found = PUBLISHED.get(name)
+    found = installed().get(name)
     if found is None:
-        raise InputError(
-            f"published:{name} is not known;{_closest(name, list(PUBLISHED))} "
-            "`csrobust list defences` has them"
-        )
-    if found.record.is_training:
-        raise InputError(
-            f"published:{name} is a property of the checkpoint; name one that has it with --ckpt, without "
-            "--defence"
-        )
-    return DefenceSpec(PREFIX + name) if found.builds else parse_defence(found.record.spec)
+        last = name.partition(":")[2]
+        near = _closest(last, [known.partition(":")[2] for known in family])
+        raise InputError(f"{name} is not known;{near} `csrobust list defences` has them")
+    meant = found.stands_for() if hasattr(found, "stands_for") else ""
+    return parse_defence(meant) if meant else DefenceSpec(name)
 
 
 def resolve_n(n: str | int, k: int) -> int:
@@ -281,7 +276,7 @@ _EXAMPLES = {
     "resize-pad": "resize-pad:scale=0.8",
     "mixup-inference": "mixup-inference:share=0.5,samples=15",
 }
-# Every defence of the core but the published ones, with one line on it.
+# Every defence of the core, with one line on it.
 DEFENCES = {
     "standard": "the network answers each input by itself",
     "coded": "coded inference without randomness (N=190; blocks=, nodes=, order=, smoothing_encoder=, ...)",

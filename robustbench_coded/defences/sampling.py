@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.defences.per_batch import OwnParameters, as_logits, begin_batch, own_answer, own_input
+from robustbench_coded.defences.per_batch import as_logits, begin_batch, own_answer, own_input
 from robustbench_coded.user_code import UserCode
 
 
@@ -196,7 +196,6 @@ class SamplingModule:
         self.batch_dependent: bool = said["batch_dependent"] is not False
         self.has_sampled = False
         self.user_code = UserCode()
-        self.parameters = OwnParameters()
         reject = getattr(module, "abstain", None)
         self.abstain: int | None = reject if isinstance(reject, int) else None
         own_name = getattr(module, "name", None)
@@ -223,13 +222,9 @@ class SamplingModule:
         taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
         seed, own = draw or 0, held_generators(self.module)
 
-        def answer(x: Tensor) -> Tensor:
-            sets_all = seeded_globally(seed, taken=taken)
-            with sets_all as sampled, seeded(own, seed, taken=taken) as own_sampled:
-                begin_batch(self.module, own_input(x))
-                answers = own_answer(as_logits(self.module(own_input(x)), self.name))
-                self.has_sampled = self.has_sampled or sampled() or own_sampled()
-            return answers
-
-        with self.user_code:
-            return self.parameters.answered(answer, x)
+        sets_all, sets_own = seeded_globally(seed, taken=taken), seeded(own, seed, taken=taken)
+        with self.user_code, sets_all as sampled, sets_own as own_sampled:
+            begin_batch(self.module, own_input(x))
+            answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name))
+            self.has_sampled = self.has_sampled or sampled() or own_sampled()
+        return answers

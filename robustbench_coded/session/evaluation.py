@@ -14,7 +14,6 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Uni
 from robustbench_coded.evaluation.planning.extents import Lane, lane_of
 from robustbench_coded.evaluation.planning.plan import Plan, rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.evidence.bundle import write_evidence
 from robustbench_coded.plugins import load
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import load_run
@@ -265,6 +264,7 @@ class Evaluation:
         self.folder.write_manifest(manifest_data(self.manifest))
         run = load_run(self.folder.path)
         if self.config.claim is not None:
+            write_evidence = load("evidence", "refuted")
             for text in write_evidence(run, self.config, self.plan, self.prepared.context):
                 self.listener.note(text)
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib

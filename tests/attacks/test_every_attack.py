@@ -43,7 +43,7 @@ def short(text: str) -> str:
     """The name with so few steps that it runs in an instant."""
     most = {"spsa": 64, "square": 12, "random": 12, "rays": 12, "hopskipjump": 60}
     return re.sub(
-        rf"(pgd|ce|dlr|mt|t|fmn|ddn|cw|{'|'.join(most)})-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text
+        rf"(pgd|ce|dlr|mt|t|fmn|ddn|{'|'.join(most)})-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text
     )
 
 

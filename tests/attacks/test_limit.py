@@ -36,7 +36,6 @@ def perturb(problem, attack, text, query_budget):
         ("pgd-15+restarts=3", 2),
         ("fmn-50", 2),
         ("eot2-ddn-50", 4),
-        ("cw-50", 2),
         ("square-90", 10),
         ("random-90", 10),
         ("spsa-320", 2),

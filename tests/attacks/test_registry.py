@@ -3,7 +3,7 @@ import torch
 
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.catalogue import SEARCH_DRAWS
-from attacks.composite import Gmsa, Restarts
+from attacks.composite import Gmsa, InTurn
 from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.hopskipjump import HopSkipJump
 from attacks.losses import cross_entropy, dlr, margin_loss
@@ -30,7 +30,7 @@ ATTACKS = {
     "random-100": RandomSearch(100),
     "spsa-100@0.01": Spsa(100, 0.01),
     "pgd-7+loss=margin": Pgd(7, loss=margin_loss),
-    "eot4-pgd-7@0.01+restarts=5": Restarts(Pgd(7, 0.01), 5),
+    "eot4-pgd-7@0.01+restarts=5": InTurn((Pgd(7, 0.01),) * 5, early_stop=False),
     "pgd-7+restarts=1": Pgd(7),
     "apgd-mt-10": ApgdMultiTargeted(10),
     "aware-apgd-mt-10+targets=5": ApgdMultiTargeted(10, 5),
@@ -49,7 +49,7 @@ def test_dropping_reaches_every_attack_that_can_but_not_a_transfer():
     assert attack_for(parse("apgd-ce-5"), early_stop=True) == Apgd(5, early_stop=True)
     assert attack_for(parse("apgd-t-5"), early_stop=True) == ApgdTargeted(5, early_stop=True)
     assert attack_for(parse("apgd-mt-5"), early_stop=True) == ApgdMultiTargeted(5, early_stop=True)
-    stopping = Restarts(Pgd(5, early_stop=True), 2, early_stop=True)
+    stopping = InTurn((Pgd(5, early_stop=True),) * 2, early_stop=True)
     assert attack_for(parse("pgd-5+restarts=2"), early_stop=True) == stopping
     assert attack_for(parse("square-5"), early_stop=True) == Square(5, early_stop=True)
     assert attack_for(parse("random-5"), early_stop=True) == RandomSearch(5, early_stop=True)

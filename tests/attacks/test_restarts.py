@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from attacks.attack import better_of
-from attacks.composite import Restarts
+from attacks.composite import InTurn, restarted_pgd
 from attacks.estimators import FreshDraws
-from attacks.losses import margin_loss
+from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 
@@ -40,7 +40,9 @@ def test_each_example_has_the_better_of_its_runs(linear, noise):
     up, down = problem.x + 0.1 * slope(problem), problem.x - 0.1 * slope(problem)
     runs = [torch.where(better, up, down), torch.where(better, down, up), down]
     estimator = FreshDraws(problem.oracle, draws=20)
-    x = Restarts(Planned(runs), 3).perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
+    x = InTurn((Planned(runs),) * 3, early_stop=False).perturb(
+        problem.x, problem.y, estimator, BUDGET, problem.generators
+    )
     assert torch.equal(x, up)
 
 
@@ -56,28 +58,11 @@ def test_points_of_two_batches_that_were_never_answered_together_are_not_mixed(l
     assert torch.equal(better_of(estimator, problem.y, first, second), expected)
 
 
-def test_runs_after_the_first_leave_out_what_is_broken_and_start_elsewhere(linear):
-    problem = linear(batches=2, k=3)
-    broken = torch.tensor([[True, False, True], [True, True, False]])
-    logits = problem.x.flatten(2) @ problem.oracle.weights.T
-    gap = (logits[..., 1] - logits[..., 0]).abs() / (
-        problem.oracle.weights[1] - problem.oracle.weights[0]
-    ).norm(p=1)
-    far = problem.x + 2 * gap[..., None, None, None] * slope(problem)
-    runs = [torch.where(broken[..., None, None, None], far, problem.x), far[~broken][None]]
-    planned = Planned(runs)
-    attack = Restarts(planned, 5, early_stop=True)
-    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators)
-    assert torch.equal(x, far)
-    assert [len(asked.flatten(0, 1)) for asked in planned.asked] == [6, 2]
-    assert torch.equal(planned.asked[1], problem.x[~broken][None])
-
-
 def test_restarts_never_do_worse_and_one_is_none(linear):
     problem = linear(batches=2, k=8, classes=5)
     losses = []
     for restarts in (1, 2, 4):
-        x = Restarts(Pgd(2, 0.02), restarts).perturb(
+        x = restarted_pgd(2, 0.02, cross_entropy, 0.0, restarts, early_stop=False).perturb(
             problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators
         )
         losses.append(margin_loss(problem.oracle.logits(x, [None]), problem.y))
@@ -85,8 +70,3 @@ def test_restarts_never_do_worse_and_one_is_none(linear):
     assert torch.equal(losses[0], margin_loss(problem.oracle.logits(once, [None]), problem.y))
     assert bool((losses[1] >= losses[0]).all()) and bool((losses[2] >= losses[1]).all())
     assert bool((losses[2] > losses[0]).any())
-
-
-def test_no_restarts_at_all_are_refused():
-    with pytest.raises(ValueError, match="expected restarts >= 1, got 0"):
-        Restarts(Pgd(1), 0)

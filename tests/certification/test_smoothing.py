@@ -10,7 +10,7 @@ from robustbench_coded.certification import certifier as smoothing
 from robustbench_coded.certification.certifier import Smoothing, certifiers_of
 from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.inferences import GaussianNoise
-from robustbench_coded.defences.published.smoothing import RandomisedSmoothing
+from robustbench_coded.published.smoothing import RandomisedSmoothing
 from robustbench_coded.zoo.linear import along, pattern, worst_margins
 from robustbench_coded.zoo.registry import ZOO
 

@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.defences.published.activations import ChangedLayers
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.published.activations import ChangedLayers
 from robustbench_coded.threads import torch_threads
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.defended import Defended

@@ -1,10 +1,9 @@
-"""``csrobust list``, ``inspect``, ``probe`` and ``verify``: what there is, what a checkpoint is, what a
-defence does whatever it says of itself, and perturbed inputs scored again from the files alone.
+"""``csrobust list``, ``inspect`` and ``probe``: what there is, what a checkpoint is, and what a defence does
+whatever it says of itself.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from msgspec import to_builtins
 
 from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
-from robustbench_coded.cli.options import AsJson, DataDirText, named_paths
+from robustbench_coded.cli.options import AsJson, DataDirText
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.plugins import all_of
@@ -21,7 +20,6 @@ from robustbench_coded.schema.manifest import ProbeRecord
 
 if TYPE_CHECKING:
     from robustbench_coded.schema.manifest import RunManifest
-    from robustbench_coded.verification.verify_run import VerifiedRow
 
 
 KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
@@ -102,15 +100,13 @@ def names(kind: str) -> dict[str, str]:
         return dict(DATA)
     if kind == "defences":
         from robustbench_coded.defences.options import DEFENCES
-        from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
 
-        published = {PREFIX + name: found.description for name, found in PUBLISHED.items()}
         brought = {
-            name: f"{plugin}: {defence.description}"
+            name: defence.description if ":" in name else f"{plugin}: {defence.description}"
             for plugin, defences in all_of("defences").items()
             for name, defence in defences.items()
         }
-        return {**DEFENCES, **published, **brought}
+        return {**DEFENCES, **brought}
     if kind == "checkpoints":
         from robustbench_coded.models.shipped import descriptions
 
@@ -238,58 +234,3 @@ def _findings(figures: dict[str, Any], gradients: dict[str, float]) -> Iterator[
 
 def _moved(change: float, what: str) -> str:
     return f"{what} moved no logit" if change == 0 else f"{what} moved logits by up to {change:.2g}"
-
-
-SCORED = (
-    "ckpt", "rci", "coded", "defence", "data", "data_dir", "batch_size", "eps", "norm", "draws", "seed",
-    "arch", "normalize", "as_json",
-)  # fmt: skip
-RunOrEntry = Annotated[
-    Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
-]
-Adversarials = Annotated[
-    Path | None,
-    typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
-]
-
-
-@takes_only(*SCORED, run=(RunOrEntry, None), adversarials=(Adversarials, None))
-def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool, **options: Any) -> int:
-    """Score perturbed inputs again and check eps and box.
-
-    The inputs come from a run, of which --ckpt, --defence, --arch and --data-dir name what has moved and the
-    code that may be loaded, or from another tool: then the options say what is asked about them.
-    """
-    if run is not None and adversarials is not None:
-        raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
-    if run is None and adversarials is None:
-        raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
-    if run is not None:
-        from robustbench_coded.verification.verify_run import verify_run
-
-        entries = (opened(run) for opened in all_of("entries").values())
-        entry = next((entry for entry in entries if entry is not None), nullcontext(run))
-        with entry as folder, foreign_output():
-            rows: Sequence[VerifiedRow] = verify_run(
-                folder,
-                checkpoints=dict(named_paths(options["ckpt"], "--ckpt")),
-                defences=options["defence"],
-                arch=options["arch"],
-                data_dir=options["data_dir"],
-            )
-    else:
-        from robustbench_coded.verification.verify_file import verify_file
-
-        assert adversarials is not None
-        config = config_from(**options, attacks=[], inputs=[], limit=None, selection_draws=1)
-        with foreign_output():
-            rows = verify_file(adversarials, config)
-    if as_json:
-        print(json.dumps([row.as_data() for row in rows]))
-    else:
-        from rich.console import Console
-
-        from robustbench_coded.verification.verify_run import verification_table
-
-        Console().print(verification_table(rows))
-    return 0 if all(row.holds for row in rows) else 1

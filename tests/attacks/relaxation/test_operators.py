@@ -109,19 +109,9 @@ def _mask(x: Tensor) -> Tensor:
     return torch.zeros_like(x, dtype=torch.bool).scatter(1, x.topk(4, 1).indices, True)
 
 
-def _mapped(x: Tensor) -> Tensor:
-    return torch.zeros_like(x).map_(x.detach(), lambda _, number: round(number * 4) / 4)
-
-
 def _votes(x: Tensor) -> Tensor:
     votes = torch.stack([(x @ W + shift).argmax(-1) for shift in range(3)])
     return F.one_hot(votes, 5).float().mean(0)
-
-
-def _pairs(x: Tensor) -> Tensor:
-    out = torch.zeros(len(x), 5)
-    out[torch.arange(len(x)), (x @ W).argmax(1)] = 1
-    return out
 
 
 def _counts(x: Tensor) -> Tensor:
@@ -130,18 +120,6 @@ def _counts(x: Tensor) -> Tensor:
         votes = (x @ W + shift).argmax(1, keepdim=True)
         counts.scatter_add_(1, votes, torch.ones(len(x), 1))
     return counts
-
-
-def _in_bins(x: Tensor) -> Tensor:
-    """One of eight bins for each pixel, without one_hot."""
-    place = (x * 7).round().long()[..., None]
-    return torch.zeros(*x.shape, 8).scatter_add_(-1, place, torch.ones(*x.shape, 1))
-
-
-def _by_hand(x: Tensor) -> Tensor:
-    z = 1e3 * (x @ W)
-    e = (z - z.max(1, keepdim=True).values).exp()
-    return e / e.sum(1, keepdim=True)
 
 
 def _hooked(x: Tensor) -> Tensor:
@@ -157,10 +135,6 @@ def _nonzero(x: Tensor) -> Tensor:
     return y
 
 
-def _put(x: Tensor) -> Tensor:
-    return torch.zeros_like(x).index_put(torch.where(x > 0.5), torch.tensor(1.0))
-
-
 def _selected(x: Tensor) -> Tensor:
     y = torch.zeros_like(x)
     y[x > 0.5] = x.masked_select(x > 0.5) * 0 + 1
@@ -170,11 +144,6 @@ def _selected(x: Tensor) -> Tensor:
 def _gathered(x: Tensor) -> Tensor:
     nearest = torch.cdist(x, CODES).argmin(1, keepdim=True)
     return torch.gather(CODES.T.expand(len(x), -1, -1), 2, nearest[:, None].expand(-1, 12, -1))[..., 0]
-
-
-def _bins_of_votes(x: Tensor) -> Tensor:
-    votes = torch.stack([(x @ W + shift).argmax(-1) for shift in range(3)], 1)
-    return torch.stack([torch.bincount(each, minlength=5) for each in votes]).float()
 
 
 def _majority(x: Tensor) -> Tensor:
@@ -193,11 +162,8 @@ DEFENCES = {
     "F.softmax": ("softmax", lambda x: F.softmax(1e3 * (x @ W), -1)),
     "nn.Softmax": ("softmax", lambda x: torch.nn.Softmax(1)(1e3 * (x @ W))),
     "special.softmax": ("softmax", lambda x: torch.special.softmax(1e3 * (x @ W), 1)),
-    "softmax by hand": ("exp", _by_hand),
     "sigmoid": ("sigmoid", lambda x: torch.sigmoid((x - 0.5) * 1e4) @ W),
-    "expit": ("expit", lambda x: torch.special.expit((x - 0.5) * 1e4) @ W),
     "tanh": ("tanh", lambda x: ((x - 0.5) * 1e4).tanh() @ W),
-    "erf": ("erf", lambda x: torch.erf((x - 0.5) * 1e4) @ W),
     "sign": ("sign", lambda x: (x - 0.5).sign() @ W),
     "heaviside": ("heaviside", lambda x: torch.heaviside(x - 0.5, torch.tensor(0.0)) @ W),
     "round": ("round", lambda x: (x * 4).round() / 4 @ W),
@@ -205,28 +171,19 @@ DEFENCES = {
     "ceil": ("ceil", lambda x: (x * 4).ceil() / 4 @ W),
     "trunc": ("trunc", lambda x: torch.trunc(x * 4) / 4 @ W),
     "in place": ("round", lambda x: _in_place(x) @ W),
-    "//": ("floor_divide", lambda x: (x // 0.1) @ W),
-    "%": ("remainder", lambda x: (x - x % 0.1) @ W),
-    "frac": ("frac", lambda x: (x * 8 - (x * 8).frac()) @ W),
     "clamp": ("clamp", lambda x: ((x - 0.5) * 1e4).clamp(0, 1) @ W),
     "hardtanh": ("hardtanh", lambda x: F.hardtanh((x - 0.5) * 1e4) @ W),
-    "hardsigmoid": ("hardsigmoid", lambda x: F.hardsigmoid((x - 0.5) * 1e4) @ W),
     "comparison": ("comparison", lambda x: (x > 0.5).float() @ W),
-    "signbit": ("comparison", lambda x: torch.signbit(x - 0.5).float() @ W),
     "one-hot of the largest": ("comparison", lambda x: _largest(torch.stack([x, 1 - x], -1)) @ W),
     "clamp on its bounds": ("clamp", lambda x: x.round().clamp(0, 1) @ W),
     "where": ("comparison", lambda x: torch.where(x > 0.5, 1.0, 0.0) @ W),
-    "masked_fill": ("comparison", lambda x: torch.ones_like(x).masked_fill(x < 0.5, 0) @ W),
     "and": ("comparison", lambda x: ((x > 0.3) & (x < 0.7)).float() @ W),
     "assignment": ("comparison", lambda x: _assigned(x) @ W),
     "thermometer": ("comparison", lambda x: (x[..., None] > torch.linspace(0, 1, 8)).float().sum(-1) @ W),
-    "scattered bins": ("scatter", lambda x: _in_bins(x).cumsum(-1).sum(-1) @ W),
     "argmax": ("argmax", lambda x: F.one_hot((x @ W).argmax(1), 5).float()),
     "max indices": ("argmax", lambda x: F.one_hot((x @ W).max(1).indices, 5).float()),
-    "argmax == c": ("argmax", lambda x: ((x @ W).argmax(1)[:, None] == torch.arange(5)).float()),
     "votes": ("argmax", _votes),
     "counted votes": ("argmax", _counts),
-    "assigned votes": ("argmax", _pairs),
     "topk": ("topk", lambda x: _top(x) @ W),
     "topk as a mask": ("scatter", lambda x: _mask(x).float() @ W),
     "rank": ("rank", lambda x: x.argsort(1).argsort(1).float() @ W),
@@ -235,18 +192,8 @@ DEFENCES = {
     "embedding": ("argmin", lambda x: F.embedding(torch.cdist(x, CODES).argmin(1), CODES) @ W),
     "table of levels": ("cast to int64", lambda x: LEVELS[(x * 255).long()] @ W),
     "bernoulli": ("bernoulli", lambda x: torch.bernoulli(x) @ W),
-    "bernoulli_": ("bernoulli", lambda x: torch.empty_like(x).bernoulli_(x) @ W),
-    "normal": ("normal", lambda x: torch.normal(x, 0.1) @ W),
     "random mask": ("comparison", lambda x: (torch.rand_like(x) < x).float() @ W),
     "gumbel_softmax": ("argmax", lambda x: F.gumbel_softmax(x @ W, hard=True)),
-    "multinomial": (
-        "multinomial",
-        lambda x: F.one_hot(torch.multinomial((x @ W).softmax(1), 1)[:, 0], 5).float(),
-    ),
-    "categorical": (
-        "multinomial",
-        lambda x: F.one_hot(torch.distributions.Categorical(logits=x @ W).sample(), 5).float(),
-    ),
     "detach": ("detach", lambda x: x.detach() @ W),
     ".data": (".data", lambda x: x.data @ W),
     "no_grad": ("no_grad", lambda x: _no_grad(x) @ W),
@@ -256,36 +203,18 @@ DEFENCES = {
     "byte": ("cast to uint8", lambda x: (x * 255).byte() / 255.0 @ W),
     "int": ("cast to int32", lambda x: (x * 9).int().float() @ W),
     "shifted bits": ("cast to uint8", lambda x: (((x * 255).byte() >> 4) << 4).float() / 255 @ W),
-    "masked bits": ("cast to int32", lambda x: ((x * 255).int() & 0xF0).float() / 255 @ W),
-    "bits of floats": (
-        "cast to int32",
-        lambda x: (x.view(torch.int32) & ~0xFFFFF).view(torch.float32) @ W,
-    ),
-    "quantize": (
-        "quantize",
-        lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.quint8).dequantize() @ W,
-    ),
     "autograd function": ("autograd function ZeroBackward", lambda x: ZeroBackward.apply(x) @ W),
     "autograd function kept": ("autograd function ZeroBackward", lambda x: _held(x) @ W),
     "autograd function set up": ("autograd function SetUpApart", lambda x: SetUpApart.apply(x) @ W),
     "numpy": ("numpy", lambda x: _through_numpy(x) @ W),
-    "apply_": ("apply_", lambda x: x.detach().clone().apply_(lambda v: round(v * 4) / 4) @ W),
-    "map_": ("map_", lambda x: _mapped(x) @ W),
-    "isclose": ("comparison", lambda x: (~torch.isclose(x, torch.zeros(()), atol=0.5)).float() @ W),
     "nonzero": ("assignment", lambda x: _nonzero(x) @ W),
-    "index_put": ("assignment", lambda x: _put(x) @ W),
     "masked_select": ("assignment", lambda x: _selected(x) @ W),
     "gather": ("lookup", lambda x: _gathered(x) @ W),
-    "bincount": ("bincount", _bins_of_votes),
     "majority": ("mode", _majority),
     "two bounds": (
         "minimum",
         lambda x: torch.minimum(torch.maximum(1e4 * (x - 0.5), torch.tensor(0.0)), torch.tensor(1.0)) @ W,
     ),
-    "relu6": ("relu6", lambda x: F.relu6(1e4 * (x - 0.5)) @ W),
-    "copysign": ("copysign", lambda x: torch.copysign(torch.ones_like(x), x - 0.5) @ W),
-    "sign by hand": ("sign", lambda x: (x - 0.5) / ((x - 0.5).abs() + 1e-9) @ W),
-    "aten": ("round", lambda x: torch.ops.aten.round.default(x * 4) / 4 @ W),
     "pictures": ("numpy", lambda x: _through_pictures(x) @ W),
 }
 
@@ -339,9 +268,7 @@ def test_forward_is_the_same_and_backward_is_not_nothing(name):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "name", [n for n in DEFENCES if not n.startswith(("gumbel", "multi", "categ", "bern", "normal"))]
-)
+@pytest.mark.parametrize("name", [n for n in DEFENCES if not n.startswith(("gumbel", "bern"))])
 def test_following_the_gradient_raises_what_it_is_the_gradient_of(name):
     _, defence = DEFENCES[name]
     weights = torch.arange(5.0).cos()

@@ -56,9 +56,7 @@ def test_log_softmax_likewise(z):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "function", [torch.sigmoid, torch.tanh, torch.erf, F.softsign], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("function", [torch.sigmoid, torch.tanh], ids=lambda f: f.__name__)
 def test_elementwise_slopes_at_scale(function):
     x = 1e4 * torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
     scale = x.abs().mean(1, keepdim=True)
@@ -67,7 +65,7 @@ def test_elementwise_slopes_at_scale(function):
     torch.testing.assert_close(gradient(function, x), expected, rtol=1e-4, atol=1e-12)
 
 
-@pytest.mark.parametrize("function", [torch.sigmoid, torch.tanh, torch.erf], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [torch.sigmoid, torch.tanh], ids=lambda f: f.__name__)
 def test_where_the_slope_is_there_it_is_torchs_own(function):
     x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
     leaf = x.clone().requires_grad_()
@@ -166,15 +164,6 @@ def test_a_ripple_is_flat_and_an_ordinary_sine_is_not(z, function):
     assert (gradient(function, 3000 * z) == 0).all()
 
 
-def test_a_quotient_of_one_number_an_example_is_no_sign(z):
-    def quotient(x):
-        return x.sum(1, keepdim=True) / (1 + x.square().sum(1, keepdim=True))
-
-    leaf = z.clone().requires_grad_()
-    (own,) = torch.autograd.grad(quotient(leaf).sum(), leaf)
-    torch.testing.assert_close(gradient(lambda x: quotient(x), z), own)
-
-
 @pytest.mark.parametrize("name", ["max", "min", "median", "sort"])
 def test_a_number_without_an_axis_is_ordered_like_any(name):
     alone = torch.tensor(0.3, requires_grad=True)
@@ -184,25 +173,12 @@ def test_a_number_without_an_axis_is_ordered_like_any(name):
 
 
 STEPS = torch.linspace(0, 1, 9)
-EDGES = torch.linspace(-1 / 16, 17 / 16, 10)
 
 
-def _masked(x):
-    out, bins = torch.zeros_like(x), (x * 8 + 0.5).int()
-    for i, step in enumerate(STEPS.tolist()):
-        out = out.masked_fill(bins == i, step)
-    return out
-
-
-# Rounding to nine steps, by choosing one of nine: all but the first are what encoders of inputs do.
+# Rounding to nine steps, and by choosing one of nine, as encoders of inputs do.
 CHOOSING_A_STEP = {
     "rounding": lambda x: (x * 8).round() / 8,
-    "equal to one of a list": lambda x: ((x * 8).round()[..., None] == torch.arange(9)).float() @ STEPS,
-    "between two of a list": lambda x: (
-        ((x[..., None] >= EDGES[:-1]) & (x[..., None] < EDGES[1:])).float() @ STEPS
-    ),
     "as near as the nearest": lambda x: _nearest((x[..., None] - STEPS).abs()) @ STEPS,
-    "filled in one after the other": _masked,
 }
 
 
@@ -225,30 +201,3 @@ def test_a_number_on_the_bound_of_a_clamp_is_inside():
     # A ReLU that is off stays off, and its zeros are the most of it.
     off = torch.cat([-x, x], 1)
     assert torch.equal(gradient(F.relu, off), (off > 0).float())
-
-
-@pytest.mark.parametrize("mask", [None, "bool", "float", "causal"])
-def test_attention_that_has_settled_is_softmax_by_hand(mask):
-    q, k, v = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
-    scale, allowed = 1e4, torch.ones(5, 5, dtype=torch.bool).tril()
-    given = {
-        None: {},
-        "bool": {"attn_mask": allowed},
-        "float": {"attn_mask": torch.zeros(5, 5).masked_fill(~allowed, -1e30)},
-        "causal": {"is_causal": True},
-    }[mask]
-
-    def by_hand(q):
-        scores = q @ k.mT * scale
-        return (scores if mask is None else scores.masked_fill(~allowed, -torch.inf)).softmax(-1) @ v
-
-    found = gradient(lambda q: F.scaled_dot_product_attention(q, k, v, scale=scale, **given), q)
-    torch.testing.assert_close(found, gradient(by_hand, q))
-    assert (found != 0).any()
-
-
-def test_attention_that_has_not_settled_is_left_alone():
-    q, k, v = torch.randn(3, 2, 5, 4, generator=torch.Generator().manual_seed(0))
-    leaf = q.clone().requires_grad_()
-    (own,) = torch.autograd.grad(F.scaled_dot_product_attention(leaf, k, v).sum(), leaf)
-    assert torch.equal(gradient(lambda q: F.scaled_dot_product_attention(q, k, v), q), own)

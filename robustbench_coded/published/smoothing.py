@@ -8,11 +8,11 @@ from torch.func import functional_call
 
 from robustbench_coded.defences.inferences import standard_normal
 from robustbench_coded.defences.protocol import Deterministic, Seeded
-from robustbench_coded.defences.published.activations import LAYERS, ChangedLayers
-from robustbench_coded.defences.published.registry import Record
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.published.activations import LAYERS, ChangedLayers
+from robustbench_coded.published.registry import Record
 
 RANDOMISED_SMOOTHING = Record(
     description=(

@@ -8,14 +8,14 @@ from torch import nn
 
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.defences.options import parse_defence
-from robustbench_coded.defences.published import (
+from robustbench_coded.errors import InputError
+from robustbench_coded.published import (
     activations,
     batch_adaptation,
     input_transformations,
     purification,
 )
-from robustbench_coded.defences.published.registry import PREFIX, PUBLISHED
-from robustbench_coded.errors import InputError
+from robustbench_coded.published.registry import PREFIX, PUBLISHED
 
 K, CLASSES = 6, 10
 BUILT = sorted(name for name, found in PUBLISHED.items() if not found.record.is_training)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Deterministic
-from robustbench_coded.defences.published.input_transformations import rounded
-from robustbench_coded.defences.published.registry import Record
+from robustbench_coded.published.input_transformations import rounded
+from robustbench_coded.published.registry import Record
 
 FEATURE_SQUEEZING = Record(
     description=(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Deterministic, Seeded
-from robustbench_coded.defences.published.registry import Record
+from robustbench_coded.published.registry import Record
 
 BIT_DEPTH = Record(
     description="Bit-depth reduction: pixels rounded to three bits (arXiv 1711.00117).",

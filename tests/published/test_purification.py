@@ -7,11 +7,11 @@ from torch.nn.functional import cosine_similarity
 
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.data.named_sets import load_digits
-from robustbench_coded.defences.published import purification
-from robustbench_coded.defences.published.purification import ScorePurification, after_steps, denoiser_of
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
+from robustbench_coded.published import purification
+from robustbench_coded.published.purification import ScorePurification, after_steps, denoiser_of
 from robustbench_coded.selftests.run_all import run_all
 from robustbench_coded.selftests.scene import Scene
 

@@ -2,7 +2,7 @@
 alone. Needs no torch.
 """
 
-from robustbench_coded.defences.published.registry import Record
+from robustbench_coded.published.registry import Record
 
 RCI = Record(
     description=(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustbench_coded.defences.protocol import Deterministic, Seeded
-from robustbench_coded.defences.published.registry import Record
 from robustbench_coded.errors import InputError
+from robustbench_coded.published.registry import Record
 
 Change = Callable[[Tensor, torch.Generator, int], Tensor]  # (input, generator, number of the layer) -> input
 LAYERS = (nn.Conv2d, nn.Linear)

@@ -8,8 +8,8 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustbench_coded.defences.protocol import Deterministic
-from robustbench_coded.defences.published.registry import Record
 from robustbench_coded.errors import InputError
+from robustbench_coded.published.registry import Record
 
 
 class WholeBatch(nn.Module):

@@ -1,5 +1,5 @@
 """Published defences by name, ``published:jpeg``: every record of this folder's files, JPEG for jpeg. Needs
-no torch.
+no torch. The core finds them as ``DEFENCES``, an entry point of ``csrobust.defences``.
 
 The records are read from the source without running it. So adding a defence is adding a record ``NAME`` and
 ``build_name(model)`` or, where it needs images that are not evaluated, ``build_name(model, pool)``.
@@ -10,6 +10,8 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from robustbench_coded.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,19 @@ class PublishedDefence:
     def module(self) -> str:
         return f"{__package__}.{self.file}"
 
+    def stands_for(self) -> str:
+        """The inference of csrobust that it is, ``rci:N=1.5K``; '' where it is built here.
+
+        Raises:
+            InputError: it is a way of training.
+        """
+        if self.record.is_training:
+            raise InputError(
+                f"{PREFIX}{self.name} is a property of the checkpoint; name one that has it with --ckpt, "
+                "without --defence"
+            )
+        return self.record.spec
+
     def build(self, model: Any, pool: Any = None) -> Any:
         """The defence around a model, told of every batch."""
         from robustbench_coded.defences.per_batch import per_batch
@@ -129,3 +144,5 @@ def _all() -> dict[str, PublishedDefence]:
 
 
 PUBLISHED: dict[str, PublishedDefence] = _all()
+# As the command line names them.
+DEFENCES = {PREFIX + name: defence for name, defence in PUBLISHED.items()}

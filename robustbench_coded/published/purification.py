@@ -13,8 +13,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from robustbench_coded.defences.protocol import Deterministic, Seeded
-from robustbench_coded.defences.published.registry import Record
 from robustbench_coded.defences.sampling import seeded_globally
+from robustbench_coded.published.registry import Record
 
 Step = Callable[[Tensor], Tensor]
 
