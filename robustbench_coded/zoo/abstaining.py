@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from robustbench_coded.zoo.attack_aware import OffGrid
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
+    Around,
     Deterministic,
     LinearModel,
     along,
@@ -55,25 +56,18 @@ class Unsure(nn.Module):
         return torch.cat([logits, reject], -1)
 
 
-class Always(nn.Module):
+class Always(Around):
     """Rejects whatever it is shown."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
         return torch.cat([logits, logits.amax(-1, keepdim=True) + 1], -1)
 
 
-class RejectsOffGrid(nn.Module):
+class RejectsOffGrid(Around):
     """Rejects inputs with pixels that are not of 8 bits."""
 
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
-        self.off = OffGrid()
+    off = OffGrid()
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)

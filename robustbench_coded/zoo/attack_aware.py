@@ -11,6 +11,7 @@ from robustbench_coded.zoo.linear import (
     SIDE,
     Deterministic,
     LinearModel,
+    WithDecoy,
     against,
     along,
     pattern,
@@ -106,14 +107,10 @@ class TrainMode(nn.Module):
         return torch.full((len(x),), self.training, device=x.device)
 
 
-class DecoyLater(nn.Module):
+class DecoyLater(WithDecoy):
     """The model's answers, with its own slope for the first calls with gradients, then with a decoy's."""
 
-    def __init__(self, model: LinearModel, decoy: LinearModel):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
-        self.calls = 0
+    calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += torch.is_grad_enabled()
@@ -121,16 +118,11 @@ class DecoyLater(nn.Module):
         return logits if self.calls <= CALLS else with_slope_of(logits, self.decoy(x))
 
 
-class Slope(nn.Module):
+class Slope(WithDecoy):
     """The answers of a model with the slope of another."""
 
-    def __init__(self, model: LinearModel, carrier: LinearModel):
-        super().__init__()
-        self.model = model
-        self.carrier = carrier
-
     def forward(self, x: Tensor) -> Tensor:
-        return with_slope_of(self.model(x), self.carrier(x))
+        return with_slope_of(self.model(x), self.decoy(x))
 
 
 def known_edge(n: int = 640, eps: float = 0.1) -> Known:

@@ -101,8 +101,8 @@ def bounds(
 # ``victim`` the neighbour is clean and, in a random batch, any other example: accuracy is the share of those
 # with the same label, half, which is what a constant answer keeps. In the order given it is 100%. Under
 # ``batch`` every neighbour is moved to its own worst point, and each perturbation is the best one at once:
-# accuracy in the order given is the share of inputs whose neighbour's worst margin is positive, 0%. Nothing is
-# random. Batches in the order given must hold whole pairs: runs of an even number of examples.
+# accuracy in the order given is the share of inputs whose neighbour's worst margin is positive, 0%. Nothing
+# is random. Batches in the order given must hold whole pairs: runs of an even number of examples.
 
 
 class LabelLeak:

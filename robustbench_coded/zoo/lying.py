@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from robustbench_coded.defences import protocol
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
+    Around,
     Deterministic,
     LinearModel,
     along,
@@ -18,7 +19,6 @@ from robustbench_coded.zoo.linear import (
     pattern,
     planted_margins,
     spread,
-    standing,
     worst_margins,
 )
 
@@ -69,12 +69,8 @@ class SaysRandomised(protocol.Seeded):
         return self.model(x)
 
 
-class LeakAbove(nn.Module):
+class LeakAbove(Around):
     """Slots 2j and 2j + 1 answer for one another in batches of more than ``PROBED`` inputs."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
@@ -108,12 +104,8 @@ class RaisesWhenUnsure(NanWhenUnsure):
         return self.model(x)
 
 
-class EditsInput(nn.Module):
+class EditsInput(Around):
     """Rounds the pixels of the tensor it is given to multiples of 1/4, in place, after it has answered."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x.clone())
@@ -136,8 +128,7 @@ def known_hidden_noise(n: int = 640, eps: float = 0.1) -> Known:
 
 def known_says_randomised(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = mostly_robust(20, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(SaysRandomised(model), x, y, 128, clean, everywhere(standing(model, x, y, eps)))
+    return like_the_model(SaysRandomised(model), model, x, y, eps)
 
 
 def known_leak(n: int = 640, eps: float = 0.1) -> Known:
@@ -150,20 +141,12 @@ def known_leak(n: int = 640, eps: float = 0.1) -> Known:
     return like_the_model(defence, model, x, y, eps)
 
 
-def known_nan(n: int = 640, eps: float = 0.1) -> Known:
-    return _silent("nan-when-unsure", NanWhenUnsure, n, eps)
-
-
-def known_raises(n: int = 640, eps: float = 0.1) -> Known:
-    return _silent("raises-when-unsure", RaisesWhenUnsure, n, eps)
-
-
 def known_edits(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = fragile(20, n, eps)
     return like_the_model(Deterministic("edits-input", EditsInput(model)), model, x, y, eps)
 
 
-def _silent(name: str, kind: type[NanWhenUnsure], n: int, eps: float) -> Known:
+def known_silent(name: str, kind: type[NanWhenUnsure], n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = fragile(20, n, eps)
     least = 0.999 * float(margins(model, x, y).min())
     return like_the_model(Deterministic(name, kind(model, least)), model, x, y, eps)
@@ -213,16 +196,14 @@ ROBUST, FRAGILE = 10, 29
 
 def known_wrong_base_weak(n: int = 640, eps: float = 0.1) -> Known:
     robust, fragile, x, y = _both(n, eps)
-    return _known_wrong_base(
-        Deterministic("wrong-base-weak", robust, base=fragile), robust, robust, x, y, eps
-    )
+    defence = Deterministic("wrong-base-weak", robust, base=fragile)
+    return like_the_model(defence, robust, x, y, eps, checkpoint=robust)
 
 
 def known_wrong_base_strong(n: int = 640, eps: float = 0.1) -> Known:
     robust, fragile, x, y = _both(n, eps)
-    return _known_wrong_base(
-        Deterministic("wrong-base-strong", robust, base=fragile), robust, fragile, x, y, eps
-    )
+    defence = Deterministic("wrong-base-strong", robust, base=fragile)
+    return like_the_model(defence, robust, x, y, eps, checkpoint=fragile)
 
 
 def _both(n: int, eps: float) -> tuple[LinearModel, LinearModel, Tensor, Tensor]:
@@ -230,10 +211,3 @@ def _both(n: int, eps: float) -> tuple[LinearModel, LinearModel, Tensor, Tensor]
     near = (2 * y - 1) * spread(0.25 * eps, 0.6 * eps, n, seed=2)
     x = x + near.view(-1, 1, 1, 1) * pattern(FRAGILE)
     return robust, along(pattern(FRAGILE)), (x.clamp(0, 1) * 255).round() / 255, y
-
-
-def _known_wrong_base(
-    defence: Deterministic, answers: LinearModel, checkpoint: LinearModel, x: Tensor, y: Tensor, eps: float
-) -> Known:
-    clean = exactly((margins(answers, x, y) > 0).double().mean().item())
-    return Known(defence, x, y, 128, clean, everywhere(standing(answers, x, y, eps)), checkpoint=checkpoint)

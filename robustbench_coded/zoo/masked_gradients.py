@@ -10,8 +10,10 @@ from robustbench_coded.defences import protocol
 from robustbench_coded.zoo.known import Known, everywhere, exactly
 from robustbench_coded.zoo.linear import (
     PIXELS,
+    Around,
     Deterministic,
     LinearModel,
+    WithDecoy,
     along,
     fragile,
     like_the_model,
@@ -37,47 +39,30 @@ LEVELS = 16
 SEEN, DECOY = 63, 26
 
 
-class Rounded(nn.Module):
+class Rounded(Around):
     """Rounds pixels to multiples of 1/LEVELS before the model: the gradient is zero everywhere."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(rounded(x))
 
 
-class Scaled(nn.Module):
+class Scaled(Around):
     """Multiplies the logits by 10,000: probabilities round to 0 and 1, cross-entropy has no slope left."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         return 1e4 * self.model(x)
 
 
-class Reversed(nn.Module):
+class Reversed(Around):
     """Has the model's logits and the opposite of its gradient: steps uphill go down."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
         return with_slope_of(logits, -logits)
 
 
-class OneHot(nn.Module):
+class OneHot(WithDecoy):
     """A hard answer, 10 for the model's class and 0 for the others, with the slope of another model."""
-
-    def __init__(self, model: nn.Module, decoy: nn.Module):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
@@ -85,17 +70,12 @@ class OneHot(nn.Module):
         return with_slope_of(10.0 * hard.to(x), self.decoy(x))
 
 
-class Lifted(nn.Module):
+class Lifted(WithDecoy):
     """The logits of a decoy, bounded, with the model's class lifted above them: the slope is no lie.
 
     Within a region of one class the logits are smooth and move as their gradients say; the model shows in the
     jump from one region to the next alone.
     """
-
-    def __init__(self, model: nn.Module, decoy: nn.Module):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
 
     def forward(self, x: Tensor) -> Tensor:
         shown = self.decoy(x).tanh()
@@ -121,12 +101,8 @@ class Rippled(nn.Module):
         return two_logits(self.model.gain * (self.model.score(x) + self.height * phase.sin()))
 
 
-class NoNumber(nn.Module):
+class NoNumber(Around):
     """Has the model's logits and NaN for a gradient, as a square root at 0 leaves it."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         nothing = (0 * x).flatten(1).sum(1, keepdim=True).sqrt()
@@ -210,12 +186,8 @@ COARSE_LEVELS = 4
 MISLABELLED = 10  # one in so many
 
 
-class CoarselyRounded(nn.Module):
+class CoarselyRounded(Around):
     """Rounds pixels to multiples of 1/COARSE_LEVELS before the model."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model((x * COARSE_LEVELS).round() / COARSE_LEVELS)

@@ -21,11 +21,11 @@ from robustbench_coded.zoo.linear import (
     LinearModel,
     along,
     fragile,
+    like_the_model,
     margins,
     pattern,
     planted_margins,
     spread,
-    standing,
     two_logits,
     with_slope_of,
 )
@@ -116,18 +116,6 @@ class RunningMean:
         return two_logits(self.model.gain * (score - centre))
 
 
-def known_memory(n: int = 640, eps: float = 0.1) -> Known:
-    return _remembering(AnswerMemory, "answer-memory", n, eps)
-
-
-def known_reset(n: int = 640, eps: float = 0.1) -> Known:
-    return _remembering(MemoryWithReset, "memory-reset", n, eps)
-
-
-def known_false_reset(n: int = 640, eps: float = 0.1) -> Known:
-    return _remembering(MemoryWithFalseReset, "memory-false-reset", n, eps)
-
-
 def known_alternating(n: int = 640, eps: float = 0.1) -> Known:
     """Two members that share a fragile part: the step against it fools both."""
     shared, apart = pattern(19), pattern(44)
@@ -148,8 +136,6 @@ def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
     return Known(RunningMean(model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
 
 
-def _remembering(kind: type[AnswerMemory], name: str, n: int, eps: float) -> Known:
+def known_remembering(name: str, kind: type[AnswerMemory], n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = fragile(56, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    truth = everywhere(standing(model, x, y, eps))
-    return Known(kind(name, model, 1.01 * eps), x, y, 128, clean, truth)
+    return like_the_model(kind(name, model, 1.01 * eps), model, x, y, eps)

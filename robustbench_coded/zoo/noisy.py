@@ -18,11 +18,11 @@ from robustbench_coded.zoo.linear import (
     LinearModel,
     along,
     fragile,
+    like_the_model,
     margins,
     pattern,
     planted_margins,
     spread,
-    standing,
     two_logits,
     with_slope_of,
     worst_margins,
@@ -223,8 +223,7 @@ def known_heavy_noise(n: int = 640, eps: float = 0.1) -> Known:
 
 def known_random_slope(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = fragile(41, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(RandomSlope(model), x, y, 128, clean, everywhere(standing(model, x, y, eps)))
+    return like_the_model(RandomSlope(model), model, x, y, eps)
 
 
 # A plain module that draws from all three global generators of the process, before a linear model's answer.
