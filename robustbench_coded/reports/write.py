@@ -2,11 +2,8 @@
 data for, and those that are no evaluation's.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -24,7 +21,7 @@ from robustbench_coded.reports.render.markdown import (
 from robustbench_coded.reports.render.sections import Figures, Section, report_of
 from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
 from robustbench_coded.reports.run.opening import Opening, opening_of
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import replace_text, write_text
@@ -95,18 +92,9 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 def csv_table(table: pd.DataFrame) -> str:
     """A frame as CSV: nulls empty, numbers read back unchanged, texts that no spreadsheet runs."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
-    for line in table.itertuples(index=False):
-        writer.writerow([_field(value) for value in line])
-    return file.getvalue()
-
-
-def _field(value: Any) -> object:
-    if pd.isna(value):
-        return ""
-    return csv_text(value) if isinstance(value, str) else value
+    rows = table.itertuples(index=False)
+    known = ([None if pd.isna(field) else field for field in row] for row in rows)
+    return csv_document(table.columns, map(csv_row, known))
 
 
 def figures_of(run: Run, opening: Opening) -> list[Drawing]:

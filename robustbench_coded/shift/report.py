@@ -52,6 +52,7 @@ from robustbench_coded.shift.tables import (
     row_text,
     rows_csv,
     rows_of,
+    sizes_text,
     statistics_table,
 )
 
@@ -175,11 +176,10 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
             parts.append(f"{answers.subject.checkpoint} {row_text(row)}%{less}")
         how = inference_text(run.answers[0].subject) if run.answers else ""
         said.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
-    sizes = sorted({one.examples for one in run.facts.sets})
     corrupted = sum(1 for one in run.facts.sets if one.severity)
     what = f"{counted(len(run.facts.sets), 'set')}, {corrupted} of them corrupted"
     said.append(
-        f"{what}, of {' or '.join(f'{size:,}' for size in sizes)} images each. Nothing was attacked: this "
+        f"{what}, of {sizes_text(run)} images each. Nothing was attacked: this "
         "says how accuracy changes under shift, and nothing of robustness against an adversary."
     )
     return said
