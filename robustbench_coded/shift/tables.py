@@ -192,7 +192,7 @@ def _number(value: float | None) -> str:
 
 
 class Mean(NamedTuple):
-    """The accuracy of one subject of a run over several sets, or over a natural one, and what is beside it."""
+    """The accuracy of one subject of a run over several sets, or a natural one, and what is beside it."""
 
     run: str
     row: Row

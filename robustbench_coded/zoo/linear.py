@@ -189,6 +189,13 @@ class Deterministic(protocol.Deterministic):
         return self.answer(x)
 
 
+class InBatches(protocol.Deterministic):
+    """Answers every input by its batch, and nothing random."""
+
+    batch_dependent = True
+    base: nn.Module | None = None
+
+
 class Around(nn.Module):
     """Answers as a model does, in a form of its own."""
 

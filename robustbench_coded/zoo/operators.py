@@ -10,18 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.sampling import SamplingModule
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    GAIN,
-    PIXELS,
-    Deterministic,
-    Planted,
-    against,
-    pattern,
-    planted_margins,
-    spread,
-    two_logits,
-)
 
 DECOY = 1e-3  # share of a slope that stays, on the first row of pixels alone
 
@@ -253,11 +243,11 @@ class Monotone(nn.Module):
 
     def __init__(self, score: Score):
         super().__init__()
-        self.register_buffer("direction", pattern(ROW))
+        self.register_buffer("direction", linear.pattern(ROW))
         self.score = score
 
     def forward(self, x: Tensor) -> Tensor:
-        return two_logits(GAIN * self.score(signed(x, self.direction)))
+        return linear.two_logits(linear.GAIN * self.score(signed(x, self.direction)))
 
 
 def signed(x: Tensor, direction: Tensor) -> Tensor:
@@ -265,25 +255,25 @@ def signed(x: Tensor, direction: Tensor) -> Tensor:
     return ((x - 0.5) * direction.to(x)).flatten(1)
 
 
-def images(n: int, eps: float, *, wide: bool) -> Planted:
+def images(n: int, eps: float, *, wide: bool) -> linear.Planted:
     """Margins of 0.25 to 0.6 eps, or 1.4 to 2.2 eps for four images in five."""
-    narrow = spread(0.25 * eps, 0.6 * eps, n)
+    narrow = linear.spread(0.25 * eps, 0.6 * eps, n)
     if not wide:
-        return planted_margins(narrow, pattern(ROW), texture=TEXTURE)
-    distances = spread(1.4 * eps, 2.2 * eps, n)
+        return linear.planted_margins(narrow, linear.pattern(ROW), texture=TEXTURE)
+    distances = linear.spread(1.4 * eps, 2.2 * eps, n)
     distances[::5] = narrow[::5]
-    return planted_margins(distances, pattern(ROW), texture=TEXTURE)
+    return linear.planted_margins(distances, linear.pattern(ROW), texture=TEXTURE)
 
 
 def corner(x: Tensor, y: Tensor, eps: float) -> Tensor:
     """The point of the ball, within the box, where every signed pixel is furthest from the label's side."""
-    return (x + eps * against(y, pattern(ROW))).clamp(0, 1)
+    return (x + eps * linear.against(y, linear.pattern(ROW))).clamp(0, 1)
 
 
 def known_monotone(name: str, score: Score, n: int, eps: float, *, wide: bool = False) -> Known:
     """A deterministic defence by a score, with its truth."""
     x, y = images(n, eps, wide=wide)
-    defence = Deterministic(name, Monotone(score))
+    defence = linear.Deterministic(name, Monotone(score))
 
     def accuracy(x: Tensor) -> float:
         return (defence.logits(x, None).argmax(1) == y).double().mean().item()
@@ -335,7 +325,7 @@ def known_sampled(name: str, score: Score, n: int, eps: float, *, wide: bool = F
     x, y = images(n, eps, wide=wide)
 
     def accuracy(x: Tensor) -> float:
-        ones = probability_of_one(torch.sigmoid(STEEP * signed(x.double(), pattern(ROW))))
+        ones = probability_of_one(torch.sigmoid(STEEP * signed(x.double(), linear.pattern(ROW))))
         return torch.where(y == 1, ones, 1 - ones).mean().item()
 
     robust = exactly(accuracy(corner(x, y, eps)))
@@ -345,12 +335,12 @@ def known_sampled(name: str, score: Score, n: int, eps: float, *, wide: bool = F
 
 def probability_of_one(p: Tensor) -> Tensor:
     """[k] probabilities that more than half of independent bits are on, from theirs [k, 64]."""
-    count = torch.zeros(len(p), PIXELS + 1, dtype=p.dtype)
+    count = torch.zeros(len(p), linear.PIXELS + 1, dtype=p.dtype)
     count[:, 0] = 1.0
     for bit in p.T:
         on = torch.cat([torch.zeros_like(count[:, :1]), count[:, :-1]], 1)
         count = count * (1 - bit[:, None]) + on * bit[:, None]
-    return count[:, PIXELS // 2 + 1 :].sum(1)
+    return count[:, linear.PIXELS // 2 + 1 :].sum(1)
 
 
 known_monotone_wide = partial(known_monotone, wide=True)

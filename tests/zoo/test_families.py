@@ -104,7 +104,7 @@ def test_ripples_decide_nothing_and_are_all_the_slope():
 
 
 def test_gradients_that_are_no_numbers_come_with_answers_that_are():
-    known = masked_gradients.known_no_number(n=8)
+    known = ZOO["nan-gradient"].load(8)
     x = known.x.clone().requires_grad_()
     logits = known.defence.logits(x, None)
     assert torch.equal(logits, known.defence.answer.model(x))
