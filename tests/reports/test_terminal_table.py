@@ -143,7 +143,7 @@ def test_an_example_has_a_block_for_each_subject(make_run):
     assert blocks[0].startswith("example 3; label 1; linf, eps 8/255 (pixel)")
     assert len(blocks) == 3
     assert "aware-pgd-10" not in blocks[1]
-    assert re.search(r"aware-pgd-10 +│ batch/known +│ +[012] of 2", blocks[2])
+    assert re.search(r"batch/known +│ aware-pgd-10 +│ +[012] of 2", blocks[2])
 
 
 def test_several_budgets_are_told_apart(make_run, tmp_path):
