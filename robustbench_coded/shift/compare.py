@@ -28,20 +28,10 @@ from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import Columns, TextTable, inference_text, series, subject_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.shift import tables as shift_tables
 from robustbench_coded.shift.answers import SHIFT, Answers, SetFacts, ShiftRun, load_shift
 from robustbench_coded.shift.estimates import Estimate
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
-from robustbench_coded.shift.tables import (
-    BESIDE_PAPER,
-    CSV_COLUMNS,
-    Row,
-    crossed,
-    csv_fields,
-    means_of_runs,
-    points_text,
-    rows_beside,
-    sizes_text,
-)
 
 # Shift runs side by side: accuracies, and differences and corruption errors beside a baseline.
 #
@@ -66,7 +56,7 @@ class ShiftComparison:
     runs: dict[str, ShiftRun]
     baseline: str
     sets: tuple[SetFacts, ...]
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[shift_tables.Row]]
     apart: tuple[str, ...]
     unpaired: tuple[str, ...]
 
@@ -122,7 +112,7 @@ def compare_shift(paths: Sequence[str | Path], baseline: str | None = None) -> S
     collections: dict[str, list[SetFacts]] = {}
     for one in sets:
         collections.setdefault(one.collection, []).append(one)
-    rows: dict[str, list[Row]] = {name: [] for name in runs}
+    rows: dict[str, list[shift_tables.Row]] = {name: [] for name in runs}
     for contender, mine in answers.items():
         name, subject = contender
         other = counterpart(contender)
@@ -131,7 +121,7 @@ def compare_shift(paths: Sequence[str | Path], baseline: str | None = None) -> S
             unpaired.append(f"{told} in {name} has no counterpart in the baseline, {words}.")
         beside = None if other is None else answers[other]
         for chosen in collections.values():
-            rows[name] += rows_beside(mine, beside, chosen, named[name].get(subject.checkpoint))
+            rows[name] += shift_tables.rows_beside(mine, beside, chosen, named[name].get(subject.checkpoint))
     return ShiftComparison(runs, words, tuple(sets), rows, tuple(_apart(runs, sets)), tuple(unpaired))
 
 
@@ -224,10 +214,18 @@ def shift_document(comparison: ShiftComparison, name: str, *, paper: bool) -> st
     differences of each collection and inference.
     """
     if name == "csv":
-        rows = ([csv_text(run), *csv_fields(row)] for run, found in comparison.rows.items() for row in found)
-        return csv_document(("run", *CSV_COLUMNS), rows)
+        rows = (
+            [csv_text(run), *shift_tables.csv_fields(row)]
+            for run, found in comparison.rows.items()
+            for row in found
+        )
+        return csv_document(("run", *shift_tables.CSV_COLUMNS), rows)
     if name == "latex":
-        tables = [latex_text_table(means_of_runs(comparison.rows, paper=paper), f"Means. {MEANS_LEGEND}")]
+        tables = [
+            latex_text_table(
+                shift_tables.means_of_runs(comparison.rows, paper=paper), f"Means. {MEANS_LEGEND}"
+            )
+        ]
         for collection in _collections(comparison):
             for inference, table in difference_tables(comparison, collection):
                 tables.append(latex_text_table(table, f"{collection}, {inference}. {DIFFERENCES_LEGEND}"))
@@ -247,9 +245,9 @@ def difference_tables(comparison: ShiftComparison, collection: str) -> Iterator[
             if row.severity is None or row.over == CLEAN:
                 column = row.subject.checkpoint if len(comparison.rows) == 1 else _in(name, row.subject)
                 of = found.setdefault(inference_text(row.subject, with_k=True), {})
-                of[row.over, column] = points_text(row)
+                of[row.over, column] = shift_tables.points_text(row)
     for inference, cells in found.items():
-        yield inference, crossed("Over", cells)
+        yield inference, shift_tables.crossed("Over", cells)
 
 
 def _in(run: str, subject: SubjectKey) -> str:
@@ -264,8 +262,8 @@ def _collections(comparison: ShiftComparison) -> list[str]:
 def _sections(comparison: ShiftComparison, *, paper: bool) -> Iterator[Section]:
     yield Section("runs", "Runs", (_runs(comparison),))
     yield apart_section(comparison.apart)
-    means = means_of_runs(comparison.rows, paper=paper)
-    legends = [Legend(MEANS_LEGEND), *([Legend(BESIDE_PAPER)] if "Paper" in means.heads else [])]
+    means = shift_tables.means_of_runs(comparison.rows, paper=paper)
+    legends = [Legend(MEANS_LEGEND), *([Legend(shift_tables.BESIDE_PAPER)] if "Paper" in means.heads else [])]
     yield Section("means", "Means", (means, *legends))
     for number, collection in enumerate(_collections(comparison)):
         blocks: list[Block] = []
@@ -281,7 +279,7 @@ def _sections(comparison: ShiftComparison, *, paper: bool) -> Iterator[Section]:
 def _runs(comparison: ShiftComparison) -> TextTable:
     numbers: Columns[tuple[str, ShiftRun]] = {
         "Sets": lambda run: len(run[1].facts.sets),
-        "Examples": lambda run: sizes_text(run[1]),
+        "Examples": lambda run: shift_tables.sizes_text(run[1]),
         "K": lambda run: run[1].facts.k,
         "Seed": lambda run: run[1].facts.seed,
     }
@@ -296,14 +294,14 @@ def _runs(comparison: ShiftComparison) -> TextTable:
 def _told(comparison: ShiftComparison, collection: str) -> Iterator[str]:
     """For each subject the corruptions under which its interval excludes 0, largest first."""
     for name, rows in comparison.rows.items():
-        by_subject: dict[SubjectKey, list[Row]] = {}
+        by_subject: dict[SubjectKey, list[shift_tables.Row]] = {}
         for row in rows:
             if (row.collection, row.figure) == (collection, "difference") and row.over in CONSTANTS:
                 by_subject.setdefault(row.subject, []).append(row)
         for subject, differences in by_subject.items():
             told = [
                 (
-                    f"{row.over.replace('_', ' ')} {points_text(row)}",
+                    f"{row.over.replace('_', ' ')} {shift_tables.points_text(row)}",
                     row.estimate.value,
                     _settled(row.estimate),
                 )

@@ -197,6 +197,12 @@ def budget_text(budget: BudgetKey) -> str:
     return f"{budget.norm}, eps {pixels(budget.eps)} ({budget.eps_space})"
 
 
+def short_budget_text(budget: Any) -> str:
+    """``linf 8/255``, with the space where it is not that of pixels; of anything that has a budget's fields."""
+    space = "" if budget.eps_space == "pixel" else f" ({budget.eps_space})"
+    return f"{budget.norm} {pixels(budget.eps)}{space}"
+
+
 def inference_text(subject: SubjectKey, *, with_k: bool = False) -> str:
     """``RCI (N = 190)``, with the batch size where a table has several."""
     kind, bracket, options = subject.defence.partition("[")
