@@ -198,7 +198,7 @@ def budget_text(budget: BudgetKey) -> str:
 
 
 def short_budget_text(budget: Any) -> str:
-    """``linf 8/255``, with the space where it is not that of pixels; of anything that has a budget's fields."""
+    """``linf 8/255``, with the space where it is not that of pixels."""
     space = "" if budget.eps_space == "pixel" else f" ({budget.eps_space})"
     return f"{budget.norm} {pixels(budget.eps)}{space}"
 
