@@ -14,7 +14,7 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.comparison import compare
-from robustbench_coded.reports.render.latex import comparison_latex
+from robustbench_coded.reports.render.comparison import comparison_document
 from robustbench_coded.reports.text.formatting import inference_text, pixels
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
@@ -107,7 +107,7 @@ def parquet_tables(run: Run, out: Path) -> list[Path]:
 def latex_tables(run: Run, out: Path) -> list[Path]:
     """One table environment per budget, each subject with its paired difference from standard inference."""
     file = out / "tables.tex"
-    write_text(file, comparison_latex(compare([run.path])))
+    write_text(file, comparison_document(compare([run.path]), "latex"))
     return [file]
 
 

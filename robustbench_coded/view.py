@@ -16,7 +16,7 @@ from markupsafe import Markup
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import one_line, shell
-from robustbench_coded.reports.text.formatting import inference_text, interval, pixels
+from robustbench_coded.reports.text.formatting import inference_text, interval, short_budget_text
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import runs_below
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
@@ -194,10 +194,7 @@ def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[st
         measured=measured,
         report=lambda entry: _link(entry, out),
         examples=lambda entry: _link(entry, out, "worst"),
-        budget=lambda entry: (
-            f"{entry.budget.norm} {pixels(entry.budget.eps)}"
-            + ("" if entry.budget.eps_space == "pixel" else f" ({entry.budget.eps_space})")
-        ),
+        budget=lambda entry: short_budget_text(entry.budget),
         between=lambda figure: interval(figure.low, figure.high),
         signed=_signed,
         inference=lambda entry: inference_text(entry.subject, with_k=True),

@@ -8,15 +8,8 @@ from typing import Any
 
 import torch
 
+from robustbench_coded.bench import workloads
 from robustbench_coded.bench.timing import Contender, Timing, interleaved, machine, peak_memory, startup
-from robustbench_coded.bench.workloads import (
-    SMALL_K,
-    Workload,
-    coded_contenders,
-    gradient_contenders,
-    inference_contenders,
-    third_party_contenders,
-)
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
 from robustbench_coded.evaluation.options.device import device_named
@@ -117,8 +110,10 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     Raises:
         InputError: an unknown architecture, a checkpoint or a number that cannot be used.
     """
-    if options.images < SMALL_K or options.images % SMALL_K:
-        raise InputError(f"--images {options.images} is not a multiple of {SMALL_K}; write for example 128")
+    if options.images < workloads.SMALL_K or options.images % workloads.SMALL_K:
+        raise InputError(
+            f"--images {options.images} is not a multiple of {workloads.SMALL_K}; write for example 128"
+        )
     check_value("--steps", options.steps, count())
     check_value("--rounds", options.rounds, count())
     if options.threads is not None:
@@ -127,7 +122,7 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     with torch_threads(options.threads):
         tell("preparing the model")
         workload, preparation, notes = _workload(options, device)
-        others, missing = third_party_contenders(
+        others, missing = workloads.third_party_contenders(
             workload, reference := f"torchattacks PGD, {workload.steps} steps"
         )
         notes += [f"{package} is not installed" for package in missing]
@@ -135,7 +130,7 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
             reference = "forward+backward, model as loaded"
         gradients = [
             c if c.name != reference else Contender(c.name, c.images, c.run)
-            for c in (*others, *gradient_contenders(workload, reference))
+            for c in (*others, *workloads.gradient_contenders(workload, reference))
         ]
         sections = []
         planned = [
@@ -143,8 +138,11 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
         ]
         if not options.gradients_only:
             planned += [
-                ("gradients through RCI, against as many images without", coded_contenders(workload)),
-                ("inference, Table 4 of arXiv 2510.00253", inference_contenders(workload)),
+                (
+                    "gradients through RCI, against as many images without",
+                    workloads.coded_contenders(workload),
+                ),
+                ("inference, Table 4 of arXiv 2510.00253", workloads.inference_contenders(workload)),
             ]
         for title, contenders in planned:
             tell(title)
@@ -159,7 +157,7 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
 
 def _workload(
     options: BenchOptions, device: torch.device
-) -> tuple[Workload, dict[str, tuple[float, str]], list[str]]:
+) -> tuple[workloads.Workload, dict[str, tuple[float, str]], list[str]]:
     model, shape = _model(options)
     model = model.to(device)
     x = torch.rand(options.images, *shape, generator=torch.Generator().manual_seed(0)).to(device)
@@ -175,7 +173,7 @@ def _workload(
                 gradients[name] = prepared
             else:
                 notes.append(f"{name} was not measured: {info}")
-    return Workload(model, gradients, x, options.steps), preparation, notes
+    return workloads.Workload(model, gradients, x, options.steps), preparation, notes
 
 
 def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:

@@ -11,7 +11,7 @@ from robustbench_coded.reports.figures import ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import inference_text, interval, percent, pixels
+from robustbench_coded.reports.text.formatting import inference_text, interval, percent, short_budget_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.case import SubjectKey
@@ -59,7 +59,7 @@ def index_page(board: Board) -> str:
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,
         choices=choices,
-        budget=budget,
+        budget=short_budget_text,
         between=lambda figure: interval(figure.low, figure.high),
     )
 
@@ -84,7 +84,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
         figures=_ladder(run, subject),
         choices={},
-        budget=budget,
+        budget=short_budget_text,
         cases=_cases(run, subject),
         weights=None if checkpoint is None else checkpoint.sha256,
         between=lambda figure: interval(figure.low, figure.high),
@@ -96,12 +96,6 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
 def _choice(entry: BoardEntry, name: str) -> str:
     by_name = {"Data": entry.dataset, "Threat": entry.threat, "Norm": entry.norm, "Kind": entry.kind}
     return by_name.get(name, entry.verdict)
-
-
-def budget(entry: BoardEntry) -> str:
-    """``linf 8/255``, with the space where it is not that of pixels."""
-    space = "" if entry.eps_space == "pixel" else f" ({entry.eps_space})"
-    return f"{entry.norm} {pixels(entry.eps)}{space}"
 
 
 def _ladder(run: Run, subject: SubjectKey) -> list[Drawing]:

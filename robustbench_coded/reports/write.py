@@ -2,11 +2,8 @@
 data for, and those that are no evaluation's.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,17 +11,12 @@ from robustbench_coded.reports.figures import ladder
 from robustbench_coded.reports.figures.bars import draw_answer, draw_certified, draw_correct_draws
 from robustbench_coded.reports.figures.curves import draw_batch_sizes, draw_cost, draw_eps, draw_losses
 from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report, plain_html
-from robustbench_coded.reports.render.markdown import (
-    markdown_details,
-    markdown_report,
-    plain_details,
-    plain_markdown,
-)
 from robustbench_coded.reports.render.sections import Figures, Section, report_of
 from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
 from robustbench_coded.reports.run.opening import Opening, opening_of
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.results.certified import certified_frame
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import replace_text, write_text
@@ -32,9 +24,9 @@ from robustbench_coded.runs.atomic import replace_text, write_text
 
 def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequence[Section]) -> None:
     """Writes report.md, details.md (where there are any), report.html and the figures that they show."""
-    write_text(folder / "report.md", plain_markdown(title, opening, sections))
+    write_text(folder / "report.md", markdown.plain_markdown(title, opening, sections))
     if any(section.detail for section in sections):
-        write_text(folder / "details.md", plain_details(title, sections))
+        write_text(folder / "details.md", markdown.plain_details(title, sections))
     write_text(folder / "report.html", plain_html(title, opening, sections))
     for figure in _figures(sections):
         figure.write(folder / "figures")
@@ -76,8 +68,8 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)
     report = report_of(run, opening, figures, worst, pictures_of(run, worst))
-    replace_text(run.path / "report.md", markdown_report(report))
-    replace_text(run.path / "details.md", markdown_details(report))
+    replace_text(run.path / "report.md", markdown.markdown_report(report))
+    replace_text(run.path / "details.md", markdown.markdown_details(report))
     replace_text(run.path / "report.html", html_report(report))
     for figure in figures:
         figure.write(run.path / "figures")
@@ -95,18 +87,9 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 def csv_table(table: pd.DataFrame) -> str:
     """A frame as CSV: nulls empty, numbers read back unchanged, texts that no spreadsheet runs."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(table.columns)
-    for line in table.itertuples(index=False):
-        writer.writerow([_field(value) for value in line])
-    return file.getvalue()
-
-
-def _field(value: Any) -> object:
-    if pd.isna(value):
-        return ""
-    return csv_text(value) if isinstance(value, str) else value
+    rows = table.itertuples(index=False)
+    known = ([None if pd.isna(field) else field for field in row] for row in rows)
+    return csv_document(table.columns, map(csv_row, known))
 
 
 def figures_of(run: Run, opening: Opening) -> list[Drawing]:

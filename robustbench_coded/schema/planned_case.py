@@ -125,6 +125,14 @@ class Stop(Struct, frozen=True, kw_only=True):
     attacks: tuple[str, ...] = ()
     spared: tuple[str, ...] = ()
 
+    @property
+    def subject(self) -> SubjectKey:
+        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
+
+    @property
+    def budget(self) -> BudgetKey:
+        return BudgetKey(self.norm, self.eps, self.eps_space)
+
 
 class Sequential(Struct, frozen=True, kw_only=True):
     """How an evaluation chose the number of examples of each row.

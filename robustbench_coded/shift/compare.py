@@ -12,32 +12,26 @@ import numpy as np
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.comparison import (
     batches_apart,
+    beside_baseline,
     named_runs,
     settings_apart,
     weights_apart,
 )
 from robustbench_coded.reports.compare.pairing import Contender, baseline_of
 from robustbench_coded.reports.paper import trainings
+from robustbench_coded.reports.render.comparison import apart_section, unpaired_section
 from robustbench_coded.reports.render.html import plain_html
 from robustbench_coded.reports.render.latex import latex_text_table
 from robustbench_coded.reports.render.markdown import plain_markdown
 from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Section
 from robustbench_coded.reports.text.escape import csv_document, csv_text
-from robustbench_coded.reports.text.formatting import TextTable, inference_text, series, subject_text
+from robustbench_coded.reports.text.formatting import Columns, TextTable, inference_text, series, subject_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.shift import tables as shift_tables
 from robustbench_coded.shift.answers import SHIFT, Answers, SetFacts, ShiftRun, load_shift
 from robustbench_coded.shift.estimates import Estimate
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
-from robustbench_coded.shift.tables import (
-    BESIDE_PAPER,
-    CSV_COLUMNS,
-    Row,
-    csv_fields,
-    means_of_runs,
-    points_text,
-    rows_beside,
-)
 
 # Shift runs side by side: accuracies, and differences and corruption errors beside a baseline.
 #
@@ -62,7 +56,7 @@ class ShiftComparison:
     runs: dict[str, ShiftRun]
     baseline: str
     sets: tuple[SetFacts, ...]
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[shift_tables.Row]]
     apart: tuple[str, ...]
     unpaired: tuple[str, ...]
 
@@ -118,7 +112,7 @@ def compare_shift(paths: Sequence[str | Path], baseline: str | None = None) -> S
     collections: dict[str, list[SetFacts]] = {}
     for one in sets:
         collections.setdefault(one.collection, []).append(one)
-    rows: dict[str, list[Row]] = {name: [] for name in runs}
+    rows: dict[str, list[shift_tables.Row]] = {name: [] for name in runs}
     for contender, mine in answers.items():
         name, subject = contender
         other = counterpart(contender)
@@ -127,7 +121,7 @@ def compare_shift(paths: Sequence[str | Path], baseline: str | None = None) -> S
             unpaired.append(f"{told} in {name} has no counterpart in the baseline, {words}.")
         beside = None if other is None else answers[other]
         for chosen in collections.values():
-            rows[name] += rows_beside(mine, beside, chosen, named[name].get(subject.checkpoint))
+            rows[name] += shift_tables.rows_beside(mine, beside, chosen, named[name].get(subject.checkpoint))
     return ShiftComparison(runs, words, tuple(sets), rows, tuple(_apart(runs, sets)), tuple(unpaired))
 
 
@@ -214,34 +208,36 @@ DIFFERENCES_LEGEND = (
 
 
 def shift_document(comparison: ShiftComparison, name: str, *, paper: bool) -> str:
-    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; ``paper`` shows Table 5 beside it."""
+    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; ``paper`` shows Table 5 beside it.
+
+    csv has the rows of shift.csv, each with its run; latex a table environment for the means, and one for the
+    differences of each collection and inference.
+    """
     if name == "csv":
-        return comparison_csv(comparison)
+        rows = (
+            [csv_text(run), *shift_tables.csv_fields(row)]
+            for run, found in comparison.rows.items()
+            for row in found
+        )
+        return csv_document(("run", *shift_tables.CSV_COLUMNS), rows)
     if name == "latex":
-        return comparison_latex(comparison, paper=paper)
+        tables = [
+            latex_text_table(
+                shift_tables.means_of_runs(comparison.rows, paper=paper), f"Means. {MEANS_LEGEND}"
+            )
+        ]
+        for collection in _collections(comparison):
+            for inference, table in difference_tables(comparison, collection):
+                tables.append(latex_text_table(table, f"{collection}, {inference}. {DIFFERENCES_LEGEND}"))
+        return "\n".join(tables)
     said = [f"Baseline: {comparison.baseline}."]
     render = plain_markdown if name == "md" else plain_html
     return render(TITLE, said, list(_sections(comparison, paper=paper)))
 
 
-def comparison_csv(comparison: ShiftComparison) -> str:
-    """The rows of shift.csv, each with its run; figures are fractions."""
-    rows = ([csv_text(name), *csv_fields(row)] for name, found in comparison.rows.items() for row in found)
-    return csv_document(("run", *CSV_COLUMNS), rows)
-
-
-def comparison_latex(comparison: ShiftComparison, *, paper: bool) -> str:
-    """A table environment for the means, and one for the differences of each collection and inference."""
-    tables = [latex_text_table(means_of_runs(comparison.rows, paper=paper), f"Means. {MEANS_LEGEND}")]
-    for collection in _collections(comparison):
-        for inference, table in difference_tables(comparison, collection):
-            tables.append(latex_text_table(table, f"{collection}, {inference}. {DIFFERENCES_LEGEND}"))
-    return "\n".join(tables)
-
-
 def difference_tables(comparison: ShiftComparison, collection: str) -> Iterator[tuple[str, TextTable]]:
     """For each inference that has differences: corruptions and severities down, checkpoints across."""
-    found: dict[str, dict[str, dict[str, Row]]] = {}
+    found: dict[str, dict[tuple[str, str], str]] = {}
     for name, rows in comparison.rows.items():
         for row in rows:
             if row.collection != collection or row.figure != "difference":
@@ -249,11 +245,9 @@ def difference_tables(comparison: ShiftComparison, collection: str) -> Iterator[
             if row.severity is None or row.over == CLEAN:
                 column = row.subject.checkpoint if len(comparison.rows) == 1 else _in(name, row.subject)
                 of = found.setdefault(inference_text(row.subject, with_k=True), {})
-                of.setdefault(column, {})[row.over] = row
-    for inference, columns in found.items():
-        overs = list(dict.fromkeys(over for of in columns.values() for over in of))
-        lines = tuple((over, *(points_text(of.get(over)) for of in columns.values())) for over in overs)
-        yield inference, TextTable(("Over", *columns), lines, frozenset(columns))
+                of[row.over, column] = shift_tables.points_text(row)
+    for inference, cells in found.items():
+        yield inference, shift_tables.crossed("Over", cells)
 
 
 def _in(run: str, subject: SubjectKey) -> str:
@@ -267,10 +261,9 @@ def _collections(comparison: ShiftComparison) -> list[str]:
 
 def _sections(comparison: ShiftComparison, *, paper: bool) -> Iterator[Section]:
     yield Section("runs", "Runs", (_runs(comparison),))
-    apart = Bullets(comparison.apart) if comparison.apart else Legend("None that matters here.")
-    yield Section("apart", "Differences between the runs", (apart,))
-    means = means_of_runs(comparison.rows, paper=paper)
-    legends = [Legend(MEANS_LEGEND), *([Legend(BESIDE_PAPER)] if "Paper" in means.heads else [])]
+    yield apart_section(comparison.apart)
+    means = shift_tables.means_of_runs(comparison.rows, paper=paper)
+    legends = [Legend(MEANS_LEGEND), *([Legend(shift_tables.BESIDE_PAPER)] if "Paper" in means.heads else [])]
     yield Section("means", "Means", (means, *legends))
     for number, collection in enumerate(_collections(comparison)):
         blocks: list[Block] = []
@@ -280,50 +273,42 @@ def _sections(comparison: ShiftComparison, *, paper: bool) -> Iterator[Section]:
             blocks += [Legend(DIFFERENCES_LEGEND), Bullets(tuple(_told(comparison, collection)))]
             yield Section(f"corruptions-{number}", f"{collection} by corruption", tuple(blocks))
     if comparison.unpaired:
-        yield Section("unpaired", "Differences that could not be computed", (Bullets(comparison.unpaired),))
+        yield unpaired_section(comparison.unpaired)
 
 
 def _runs(comparison: ShiftComparison) -> TextTable:
-    lines = tuple(
-        (
-            name,
-            ", ".join(run.collections),
-            str(len(run.facts.sets)),
-            " or ".join(f"{size:,}" for size in sorted({one.examples for one in run.facts.sets})),
-            str(run.facts.k),
-            str(run.facts.seed),
-        )
-        for name, run in comparison.runs.items()
-    )
-    heads = ("Run", "Data", "Sets", "Examples", "K", "Seed")
-    return TextTable(heads, lines, frozenset(heads[2:]))
+    numbers: Columns[tuple[str, ShiftRun]] = {
+        "Sets": lambda run: len(run[1].facts.sets),
+        "Examples": lambda run: shift_tables.sizes_text(run[1]),
+        "K": lambda run: run[1].facts.k,
+        "Seed": lambda run: run[1].facts.seed,
+    }
+    columns: Columns[tuple[str, ShiftRun]] = {
+        "Run": lambda run: run[0],
+        "Data": lambda run: ", ".join(run[1].collections),
+        **numbers,
+    }
+    return TextTable.of(comparison.runs.items(), columns, numbers)
 
 
 def _told(comparison: ShiftComparison, collection: str) -> Iterator[str]:
     """For each subject the corruptions under which its interval excludes 0, largest first."""
     for name, rows in comparison.rows.items():
-        by_subject: dict[SubjectKey, list[Row]] = {}
+        by_subject: dict[SubjectKey, list[shift_tables.Row]] = {}
         for row in rows:
             if (row.collection, row.figure) == (collection, "difference") and row.over in CONSTANTS:
                 by_subject.setdefault(row.subject, []).append(row)
         for subject, differences in by_subject.items():
-            certain = sorted(
-                (row for row in differences if _settled(row.estimate)),
-                key=lambda row: -abs(row.estimate.value),
-            )
-            said = []
-            for side, sign in (("below", -1), ("above", 1)):
-                listed = [
-                    f"{row.over.replace('_', ' ')} {points_text(row)}"
-                    for row in certain
-                    if row.estimate.value * sign > 0
-                ]
-                if listed:
-                    said.append(f"{side} the baseline under {', '.join(listed)}")
-            if len(certain) < len(differences):
-                said.append(f"not distinguishable under {len(differences) - len(certain)}")
+            told = [
+                (
+                    f"{row.over.replace('_', ' ')} {shift_tables.points_text(row)}",
+                    row.estimate.value,
+                    _settled(row.estimate),
+                )
+                for row in differences
+            ]
             run = f"{name}: " if len(comparison.rows) > 1 else ""
-            yield f"{run}{subject_text(subject, with_k=True)}: {'; '.join(said)}."
+            yield f"{run}{subject_text(subject, with_k=True)}: {beside_baseline(told, 'under', '')}."
 
 
 def _settled(difference: Estimate) -> bool:

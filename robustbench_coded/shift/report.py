@@ -7,19 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from robustbench_coded.reports.figures.style import (
-    COLOURS,
-    MARKERS,
-    WIDTH,
-    Drawing,
-    drawing,
-    label,
-    legend,
-    panels,
-    percent_axis,
-    style_of,
-    styled,
-)
+from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.render.sections import (
     Block,
     Bullets,
@@ -37,42 +25,28 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.reports.write import write_plain
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.shift import tables
 from robustbench_coded.shift.answers import ShiftRun, load_shift
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
-from robustbench_coded.shift.tables import (
-    BESIDE_PAPER,
-    MEAN_19,
-    Row,
-    baseline_of,
-    corruption_table,
-    every_set,
-    inferences_of,
-    means_table,
-    points_text,
-    row_text,
-    rows_csv,
-    rows_of,
-    statistics_table,
-)
 
 
-def figures_of(rows: Sequence[Row], collection: str) -> list[Drawing]:
+def figures_of(rows: Sequence[tables.Row], collection: str) -> list[style.Drawing]:
     """The figures of one collection of corrupted sets; none where there is a single set."""
     rows = [r for r in rows if r.collection == collection and r.figure == "accuracy"]
-    with styled():
+    with style.styled():
         return [
             drawn for draw in (_severities, _corruptions) if (drawn := draw(rows, collection)) is not None
         ]
 
 
-def _severities(rows: Sequence[Row], collection: str) -> Drawing | None:
+def _severities(rows: Sequence[tables.Row], collection: str) -> style.Drawing | None:
     points = [(int(r.over.split()[1]), r) for r in rows if r.over.startswith("severity")]
     points += [(0, r) for r in rows if r.over == CLEAN]
     if len({severity for severity, _ in points}) < 2:
         return None
-    inferences = inferences_of(rows)
+    inferences = tables.inferences_of(rows)
     checkpoints = list(dict.fromkeys(r.subject.checkpoint for r in rows))
-    figure, axes = panels(len(inferences))
+    figure, axes = style.panels(len(inferences))
     for panel, inference in zip(axes, inferences, strict=True):
         for number, checkpoint in enumerate(checkpoints):
             subject = inference._replace(checkpoint=checkpoint)
@@ -84,25 +58,25 @@ def _severities(rows: Sequence[Row], collection: str) -> Drawing | None:
                 [max(v - 100 * (r.estimate.low or 0), 0) for v, (_, r) in zip(values, curve)],
                 [max(100 * (r.estimate.high or 0) - v, 0) for v, (_, r) in zip(values, curve)],
             ]
-            panel.errorbar([s for s, _ in curve], values, yerr=bars, **style_of(number, checkpoint))
-        panel.set_title(label(inference_text(inference, with_k=True)))
+            panel.errorbar([s for s, _ in curve], values, yerr=bars, **style.style_of(number, checkpoint))
+        panel.set_title(style.label(inference_text(inference, with_k=True)))
         panel.set_xlabel("severity (0: clean)")
         panel.set_xticks(sorted({s for s, _ in points}))
-        percent_axis(panel)
-    legend(figure, axes)
+        style.percent_axis(panel)
+    style.legend(figure, axes)
     caption = f"{collection}: mean over the corruptions at each severity, with 95% intervals."
-    return drawing(figure, _name("severity", collection), "Accuracy over severity", caption)
+    return style.drawing(figure, _name("severity", collection), "Accuracy over severity", caption)
 
 
-def _corruptions(rows: Sequence[Row], collection: str) -> Drawing | None:
-    standard = inferences_of(rows)[0]
+def _corruptions(rows: Sequence[tables.Row], collection: str) -> style.Drawing | None:
+    standard = tables.inferences_of(rows)[0]
     chosen = [r for r in rows if r.severity is None and r.over in CONSTANTS]
     chosen = [r for r in chosen if r.subject[1:] == standard[1:]]
     names = list(dict.fromkeys(r.over for r in chosen))
     if len(names) < 2:
         return None
     checkpoints = list(dict.fromkeys(r.subject.checkpoint for r in chosen))
-    figure = Figure(figsize=(WIDTH, 0.26 * len(names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, 0.26 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots()
     for number, checkpoint in enumerate(checkpoints):
         of = {r.over: r for r in chosen if r.subject.checkpoint == checkpoint}
@@ -110,17 +84,17 @@ def _corruptions(rows: Sequence[Row], collection: str) -> Drawing | None:
             [100 * of[name].estimate.value for name in names],
             range(len(names)),
             linestyle="none",
-            color=COLOURS[number % len(COLOURS)],
-            marker=MARKERS[number % len(MARKERS)],
-            label=label(checkpoint),
+            color=style.COLOURS[number % len(style.COLOURS)],
+            marker=style.MARKERS[number % len(style.MARKERS)],
+            label=style.label(checkpoint),
         )
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
     axes.set_xlabel("accuracy, %")
-    legend(figure, [axes])
+    style.legend(figure, [axes])
     axes.set_ylabel("")
     caption = f"{collection}: mean over severities, {inference_text(standard)}. Intervals are in the table."
-    return drawing(figure, _name("corruptions", collection), "Accuracy by corruption", caption)
+    return style.drawing(figure, _name("corruptions", collection), "Accuracy by corruption", caption)
 
 
 def _name(kind: str, collection: str) -> str:
@@ -148,21 +122,21 @@ def write_shift_report(path: Path) -> ShiftRun:
         InputError: it is none, or shift.json is not usable.
     """
     run = load_shift(path)
-    rows = rows_of(run)
-    write_text(path / "shift.csv", rows_csv(rows))
+    rows = tables.rows_of(run)
+    write_text(path / "shift.csv", tables.rows_csv(rows))
     title = "Accuracy under covariate shift"
     write_plain(path, title, opening(run, rows), _sections(run, rows))
     return run
 
 
-def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
+def opening(run: ShiftRun, rows: list[tables.Row]) -> list[str]:
     """What was measured, and what was found for each subject, in sentences."""
     found = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
     said = []
     for collection in run.collections:
         overs = [r.over for r in rows if r.collection == collection and r.over.startswith("mean")]
         natural = [one.name for one in run.sets(collection) if not one.severity]
-        over = MEAN_19 if MEAN_19 in overs else (overs or natural)[-1]
+        over = tables.MEAN_19 if tables.MEAN_19 in overs else (overs or natural)[-1]
         parts = []
         for answers in run.answers:
             if answers.subject.defence != run.answers[0].subject.defence:
@@ -171,24 +145,23 @@ def opening(run: ShiftRun, rows: list[Row]) -> list[str]:
             if row is None:
                 continue
             beside = found.get((answers.subject, collection, over, "difference"))
-            less = f" ({points_text(beside)} points beside the baseline)" if beside else ""
-            parts.append(f"{answers.subject.checkpoint} {row_text(row)}%{less}")
+            less = f" ({tables.points_text(beside)} points beside the baseline)" if beside else ""
+            parts.append(f"{answers.subject.checkpoint} {tables.row_text(row)}%{less}")
         how = inference_text(run.answers[0].subject) if run.answers else ""
         said.append(f"{collection}, {over}, {how[:1].lower() + how[1:]}: {'; '.join(parts)}.")
-    sizes = sorted({one.examples for one in run.facts.sets})
     corrupted = sum(1 for one in run.facts.sets if one.severity)
     what = f"{counted(len(run.facts.sets), 'set')}, {corrupted} of them corrupted"
     said.append(
-        f"{what}, of {' or '.join(f'{size:,}' for size in sizes)} images each. Nothing was attacked: this "
+        f"{what}, of {tables.sizes_text(run)} images each. Nothing was attacked: this "
         "says how accuracy changes under shift, and nothing of robustness against an adversary."
     )
     return said
 
 
-def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
-    blocks: list[Block] = [means_table(rows), Legend(MEANS_LEGEND)]
+def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
+    blocks: list[Block] = [tables.means_table(rows), Legend(MEANS_LEGEND)]
     if any(row.paper is not None for row in rows):
-        blocks.append(Legend(BESIDE_PAPER))
+        blocks.append(Legend(tables.BESIDE_PAPER))
     sections = [Section("means", "Means", tuple(blocks))]
     for number, collection in enumerate(run.collections):
         if not any(one.severity for one in run.sets(collection)):
@@ -197,8 +170,8 @@ def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
         figures = figures_of(rows, collection)
         if figures:
             blocks.append(Figures(tuple(figures)))
-        for subject in inferences_of(rows):
-            table = corruption_table(rows, collection, (subject.defence, subject.n))
+        for subject in tables.inferences_of(rows):
+            table = tables.corruption_table(rows, collection, (subject.defence, subject.n))
             blocks += [Legend(f"{inference_text(subject, with_k=True)}:"), table]
         sections.append(Section(f"corruptions-{number}", collection, tuple(blocks)))
     measured: list[Block] = [Bullets(tuple(_methodology(run)))]
@@ -212,8 +185,8 @@ def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
             "every-set",
             "Every set",
             (
-                Folded("Accuracy by corruption and severity, percent", every_set(rows)),
-                Folded("Statistics of the images, values from 0 to 255", statistics_table(sets)),
+                Folded("Accuracy by corruption and severity, percent", tables.every_set(rows)),
+                Folded("Statistics of the images, values from 0 to 255", tables.statistics_table(sets)),
             ),
             detail=True,
         )
@@ -222,7 +195,7 @@ def _sections(run: ShiftRun, rows: list[Row]) -> list[Section]:
 
 
 def _methodology(run: ShiftRun) -> list[str]:
-    facts, baseline = run.facts, baseline_of(run)
+    facts, baseline = run.facts, tables.baseline_of(run)
     said = []
     if any("(ours)" in one.collection for one in facts.sets):
         said.append(OURS)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from robustbench_coded.reports.paper import printed, trainings
 from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import (
+    Columns,
     TextTable,
     accuracy_text,
     inference_text,
@@ -153,23 +154,9 @@ def rows_beside(
         over: str, severity: int | None, figure: str, estimate: Estimate | None, of: list[SetFacts]
     ) -> None:
         if estimate is not None:
-            paper = None
-            if figure == "accuracy" and standard:
-                paper = papers_mean(collection, over, training)
-            rows.append(
-                Row(
-                    answers.subject,
-                    collection,
-                    over,
-                    severity,
-                    figure,
-                    estimate,
-                    of[0].examples,
-                    len(of),
-                    draws,
-                    paper,
-                )
-            )
+            paper = papers_mean(collection, over, training) if figure == "accuracy" and standard else None
+            about = (answers.subject, collection, over, severity, figure)
+            rows.append(Row(*about, estimate, of[0].examples, len(of), draws, paper))
 
     for one in sets:
         add(one.name, one.severity, "accuracy", accuracy(answers, [one]), [one])
@@ -204,6 +191,15 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
+class Mean(NamedTuple):
+    """The accuracy of one subject of a run over several sets, or a natural one, and what is beside it."""
+
+    run: str
+    row: Row
+    difference: Row | None
+    error: Row | None
+
+
 def means_table(rows: Sequence[Row]) -> TextTable:
     """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error."""
     return means_of_runs({"": rows})
@@ -211,58 +207,41 @@ def means_table(rows: Sequence[Row]) -> TextTable:
 
 def means_of_runs(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
     """`means_table` of several runs, given by name; ``paper`` shows the paper's figures, if any."""
-    lines: list[tuple[str, ...]] = []
     with_k = len({row.subject.k for rows in runs.values() for row in rows if row.subject.k is not None}) > 1
+    means = []
     for name, rows in runs.items():
-        found = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
+        found = {(*_about(row), row.figure): row for row in rows}
         for row in rows:
-            natural = row.severity == 0 and row.figure == "accuracy"
-            if not (natural or (row.over.startswith("mean") and row.figure == "accuracy")):
-                continue
-            key = (row.subject, row.collection, row.over)
-            error = found.get((*key, "corruption_error"))
-            lines.append(
-                (
-                    row.collection,
-                    row.over,
-                    name,
-                    row.subject.checkpoint,
-                    inference_text(row.subject, with_k=with_k),
-                    row_text(row),
-                    points_text(found.get((*key, "difference"))),
-                    "" if error is None else row_text(error),
-                    "" if row.paper is None or not paper else percent(row.paper),
-                )
-            )
-    heads: tuple[str, ...] = ("Images", "Over", "Run", "Checkpoint", "Inference", "Accuracy")
-    heads += ("Less the baseline", "mCE", "Paper")
-    order = list(dict.fromkeys((line[0], line[1]) for line in lines))
-    lines.sort(key=lambda line: order.index((line[0], line[1])))  # stable: subjects as they come
-    empty = {
-        i for i, head in enumerate(heads) if head in ("mCE", "Paper") and not any(line[i] for line in lines)
+            if row.figure == "accuracy" and (row.severity == 0 or row.over.startswith("mean")):
+                beside = [found.get((*_about(row), figure)) for figure in ("difference", "corruption_error")]
+                means.append(Mean(name, row, *beside))
+    order = list(dict.fromkeys((mean.row.collection, mean.row.over) for mean in means))
+    means.sort(key=lambda mean: order.index((mean.row.collection, mean.row.over)))  # subjects as they come
+    figures: Columns[Mean] = {
+        "Accuracy": lambda mean: row_text(mean.row),
+        "Less the baseline": lambda mean: points_text(mean.difference),
+        "mCE": lambda mean: "" if mean.error is None else row_text(mean.error),
+        "Paper": lambda mean: "" if mean.row.paper is None or not paper else percent(mean.row.paper),
     }
-    empty |= {heads.index("Run")} if len(runs) == 1 else set()
-    shown = [i for i in range(len(heads)) if i not in empty]
-    numbers = frozenset(heads[heads.index("Accuracy") :])
-    heads = tuple(heads[i] for i in shown)
-    return TextTable(heads, tuple(tuple(line[i] for i in shown) for line in lines), numbers & set(heads))
+    columns: Columns[Mean] = {
+        "Images": lambda mean: mean.row.collection,
+        "Over": lambda mean: mean.row.over,
+        "Run": lambda mean: mean.run,
+        "Checkpoint": lambda mean: mean.row.subject.checkpoint,
+        "Inference": lambda mean: inference_text(mean.row.subject, with_k=with_k),
+        **figures,
+    }
+    return TextTable.of(means, columns, figures).without_empty(("Run", "mCE", "Paper"))
+
+
+def _about(row: Row) -> tuple[SubjectKey, str, str]:
+    return row.subject, row.collection, row.over
 
 
 def tables_of_means(table: TextTable) -> Iterator[tuple[str, str, TextTable]]:
     """A table of means in parts for a terminal: images, what the mean is over, and its subjects."""
-    parts: dict[tuple[str, str], list[tuple[str, ...]]] = {}
-    for images, over, *rest in table.rows:
-        parts.setdefault((images, over), []).append(tuple(rest))
-    for (images, over), lines in parts.items():
-        kept = [i for i in range(len(lines[0])) if any(line[i] for line in lines)]
-        heads = tuple(table.heads[2 + i] for i in kept)
-        yield (
-            images,
-            over,
-            TextTable(
-                heads, tuple(tuple(line[i] for i in kept) for line in lines), table.numbers & set(heads)
-            ),
-        )
+    for (images, over), part in table.split(2):
+        yield images, over, part.without_empty(part.heads)
 
 
 def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, int | None]) -> TextTable:
@@ -272,50 +251,54 @@ def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, i
         if r.collection == collection and (r.subject.defence, r.subject.n) == defence
         and r.figure == "accuracy" and (r.severity is None or r.over == CLEAN)
     ]  # fmt: skip
-    checkpoints = list(dict.fromkeys(r.subject.checkpoint for r in chosen))
-    overs = list(dict.fromkeys(r.over for r in chosen))
     cells = {(r.over, r.subject.checkpoint): row_text(r) for r in chosen}
-    lines = tuple((over, *(cells.get((over, name), "") for name in checkpoints)) for over in overs)
-    return TextTable(("Over", *checkpoints), lines, frozenset(checkpoints))
+    return crossed("Over", cells)
+
+
+def crossed(corner: str, cells: Mapping[tuple[str, str], str]) -> TextTable:
+    """What stands first in a cell's key down, what stands second across."""
+    across = list(dict.fromkeys(column for _, column in cells))
+    down = dict.fromkeys(row for row, _ in cells)
+    lines = tuple((row, *(cells.get((row, column), "") for column in across)) for row in down)
+    return TextTable((corner, *across), lines, frozenset(across))
 
 
 def every_set(rows: Sequence[Row]) -> TextTable:
     """Every set by itself: severities across."""
     chosen = [r for r in rows if r.figure == "accuracy" and r.severity]
-    severities = sorted({r.severity for r in chosen if r.severity})
-    cells = {(r.subject, r.collection, r.over, r.severity): percent(r.estimate.value) for r in chosen}
-    keys = list(dict.fromkeys((r.subject, r.collection, r.over) for r in chosen))
-    lines = tuple(
-        (
-            key[1],
-            key[2],
-            key[0].checkpoint,
-            inference_text(key[0]),
-            *(cells.get((*key, s), "") for s in severities),
-        )
-        for key in keys
-    )
-    heads = ("Images", "Corruption", "Checkpoint", "Inference", *(f"severity {s}" for s in severities))
-    return TextTable(heads, lines, frozenset(heads[4:]))
+    cells = {(*_about(r), r.severity): percent(r.estimate.value) for r in chosen}
+    severities: Columns[tuple[SubjectKey, str, str]] = {
+        f"severity {s}": lambda about, s=s: cells.get((*about, s), "")  # type: ignore[misc]
+        for s in sorted({r.severity for r in chosen if r.severity})
+    }
+    columns: Columns[tuple[SubjectKey, str, str]] = {
+        "Images": lambda about: about[1],
+        "Corruption": lambda about: about[2],
+        "Checkpoint": lambda about: about[0].checkpoint,
+        "Inference": lambda about: inference_text(about[0]),
+        **severities,
+    }
+    return TextTable.of(dict.fromkeys(map(_about, chosen)), columns, severities)
 
 
 def statistics_table(sets: Sequence[SetFacts]) -> TextTable:
     """Mean and deviation of the pixels and PSNR, a line a corruption, severities side by side."""
-    names = list(dict.fromkeys((one.collection, one.name) for one in sets))
-    lines = []
-    for collection, name in names:
-        of = [one for one in sets if (one.collection, one.name) == (collection, name)]
-        psnr = " / ".join("–" if one.psnr is None else f"{one.psnr:.1f}" for one in of)
-        lines.append(
-            (
-                collection,
-                name,
-                " / ".join(f"{one.mean:.1f}" for one in of),
-                " / ".join(f"{one.deviation:.1f}" for one in of),
-                psnr,
-            )
-        )
-    return TextTable(("Images", "Set", "Mean", "Deviation", "PSNR, dB"), tuple(lines))
+    of: dict[tuple[str, str], list[SetFacts]] = {}
+    for one in sets:
+        of.setdefault((one.collection, one.name), []).append(one)
+    columns: Columns[list[SetFacts]] = {
+        "Images": lambda found: found[0].collection,
+        "Set": lambda found: found[0].name,
+        "Mean": lambda found: " / ".join(f"{one.mean:.1f}" for one in found),
+        "Deviation": lambda found: " / ".join(f"{one.deviation:.1f}" for one in found),
+        "PSNR, dB": lambda found: " / ".join("–" if x.psnr is None else f"{x.psnr:.1f}" for x in found),
+    }
+    return TextTable.of(of.values(), columns)
+
+
+def sizes_text(run: ShiftRun) -> str:
+    """How many examples the sets of a run have: ``1,000 or 2,000``."""
+    return " or ".join(f"{size:,}" for size in sorted({one.examples for one in run.facts.sets}))
 
 
 def row_text(row: Row) -> str:

@@ -10,27 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from robustbench_coded.cli import options
 from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import (
-    Arch,
-    AsJson,
-    Count,
-    DataDir,
-    Device,
-    Epochs,
-    FirstSeed,
-    LearningRate,
-    Precision,
-    Quiet,
-    TensorBoard,
-    TestData,
-    Text,
-    Validation,
-    WeightDecay,
-    counts,
-    made,
-    made_for,
-)
 from robustbench_coded.cli.process import FAILED, INTERRUPTED
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import radius
@@ -48,29 +29,32 @@ def ablate_command(
         list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
     ],
     data: Annotated[str, typer.Option(help="Training images, as for eval.")],
-    arch: Arch,
+    arch: options.Arch,
     out: Annotated[
         Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
     ] = None,
     values: Annotated[
-        Text, typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded.")
+        options.Text,
+        typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
-    seed: FirstSeed = 0,
-    test_data: TestData = None,
-    data_dir: DataDir = None,
-    epochs: Epochs = None,
-    schedule: Annotated[Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
-    batch_size: Annotated[Count, typer.Option(help="K, of training and of RCI.")] = None,
-    learning_rate: LearningRate = None,
-    weight_decay: WeightDecay = None,
-    validation: Validation = None,
-    precision: Precision = None,
-    device: Device = None,
+    seed: options.FirstSeed = 0,
+    test_data: options.TestData = None,
+    data_dir: options.DataDir = None,
+    epochs: options.Epochs = None,
+    schedule: Annotated[options.Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
+    batch_size: Annotated[options.Count, typer.Option(help="K, of training and of RCI.")] = None,
+    learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
+    validation: options.Validation = None,
+    precision: options.Precision = None,
+    device: options.Device = None,
     limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
-    eps: Annotated[Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")] = None,
-    as_json: AsJson = False,
+    eps: Annotated[
+        options.Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")
+    ] = None,
+    as_json: options.AsJson = False,
 ) -> int:
     """Train and evaluate a series of settings.
 
@@ -97,7 +81,7 @@ def ablate_command(
     planned = [(study, study.points(settings, listed)) for study in chosen]
     folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
     laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
-    made(folder)
+    options.made(folder)
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:
@@ -148,7 +132,7 @@ def gan_command(
         ),
     ],
     data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
-    data_dir: DataDir = None,
+    data_dir: options.DataDir = None,
     n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
     mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
     iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
@@ -158,13 +142,13 @@ def gan_command(
         int, typer.Option(help="Generated images per measurement; the paper has 50000.")
     ] = 2000,
     seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
-    seed: FirstSeed = 0,
+    seed: options.FirstSeed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     workers: Annotated[int, typer.Option(help="Processes, each with one training at a time.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
-    tensorboard: TensorBoard = None,
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    tensorboard: options.TensorBoard = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Train plain and coded generators and compare them.
 
@@ -183,11 +167,11 @@ def gan_command(
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
     coded = [
         GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
-        for size in counts(n, "--n")
+        for size in options.counts(n, "--n")
     ]
     on = str(device_named(device))
     try:
-        with made_for(out):
+        with options.made_for(out):
             study(
                 [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
                 quiet=quiet, tensorboard=tensorboard,
@@ -216,8 +200,8 @@ def tabular_command(
     seeds: Annotated[int, typer.Option(help="Random splits; every setting is trained on each.")] = 10,
     steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/tabular"),
-    quiet: Quiet = False,
-    as_json: AsJson = False,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
 ) -> int:
     """Compare coded training with others on tables and sequences.
 

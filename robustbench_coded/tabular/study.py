@@ -16,20 +16,7 @@ from robustbench_coded.reports.write import write_plain
 from robustbench_coded.statistics.intervals import clopper_pearson
 from robustbench_coded.statistics.judge import step_down
 from robustbench_coded.studies.over_seeds import TAIL, Records, spread
-from robustbench_coded.tabular.train import (
-    BASELINE,
-    BATCH,
-    HEADS,
-    LAYERS,
-    SETS,
-    SETTINGS,
-    STEPS,
-    TEST_SHARE,
-    TRANSFORMER_WIDTH,
-    WIDTH,
-    split_of,
-    trained,
-)
+from robustbench_coded.tabular import train
 
 RUNS = "runs.csv"
 
@@ -74,7 +61,7 @@ def run_all(
     tables: Sequence[str],
     *,
     seeds: int,
-    steps: int = STEPS,
+    steps: int = train.STEPS,
     said: Callable[[str], None] = lambda text: None,
 ) -> list[Run]:
     """Trains what ``runs.csv`` of the folder does not hold yet; returns all runs asked for.
@@ -89,17 +76,17 @@ def run_all(
     wanted = []
     for table in tables:
         for seed in range(seeds):
-            split = split_of(table, seed)
-            keys = {setting: (table, setting.name, seed, steps) for setting in SETTINGS}
+            split = train.split_of(table, seed)
+            keys = {setting: (table, setting.name, seed, steps) for setting in train.SETTINGS}
             new = [
-                Run(*key, *trained(setting, split, seed, steps=steps))
+                Run(*key, *train.trained(setting, split, seed, steps=steps))
                 for setting, key in keys.items()
                 if key not in done
             ]
             records.add(new)
             done |= {run[:4]: run for run in new}
             wanted += [done[key] for key in keys.values()]
-        said(f"{table}: {seeds} seeds, {len(SETTINGS)} settings")
+        said(f"{table}: {seeds} seeds, {len(train.SETTINGS)} settings")
     return wanted
 
 
@@ -112,18 +99,18 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     gains, losses = {}, {}
     for table in tables:
         for setting in settings:
-            pairs = [(by_key[table, setting, seed], by_key[table, BASELINE, seed]) for seed in seeds]
+            pairs = [(by_key[table, setting, seed], by_key[table, train.BASELINE, seed]) for seed in seeds]
             gains[table, setting] = np.array([one.accuracy - base.accuracy for one, base in pairs])
             losses[table, setting] = np.array([one.loss - base.loss for one, base in pairs])
 
     def of_gain(table: str, setting: str, tail: float) -> tuple[float, float]:
         low, high = _ends(gains[table, setting], tail)
         # However alike two trainings are, they may differ where 0 of the table's rows showed it.
-        reach = max((high - low) / 2, clopper_pearson(0, SETS[table], tail)[1])
+        reach = max((high - low) / 2, clopper_pearson(0, train.SETS[table], tail)[1])
         middle = (low + high) / 2
         return middle - reach, middle + reach
 
-    asked = [key for key in gains if key[1] != BASELINE]
+    asked = [key for key in gains if key[1] != train.BASELINE]
     of_gains = [partial(of_gain, *key) for key in asked]
     answers = step_down(of_gains, lambda ends: ends[0] > 0 or ends[1] < 0, TAIL)
     settled = {key: answer.settled for key, answer in zip(asked, answers, strict=True)}
@@ -141,7 +128,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _ends(values: np.ndarray, tail: float) -> tuple[float, float]:
-    found = spread(values, tail=tail, overlap=TEST_SHARE / (1 - TEST_SHARE))
+    found = spread(values, tail=tail, overlap=train.TEST_SHARE / (1 - train.TEST_SHARE))
     assert found.low is not None and found.high is not None
     return found.low, found.high
 
@@ -196,11 +183,11 @@ def _table(found: Sequence[Comparison]) -> TextTable:
             one.table,
             one.setting,
             f"{100 * one.accuracy:.2f}",
-            "" if one.setting == BASELINE else _points(one),
+            "" if one.setting == train.BASELINE else _points(one),
             "yes" if one.settled else "",
             f"{one.loss:.4f}",
             ""
-            if one.setting == BASELINE
+            if one.setting == train.BASELINE
             else f"{one.loss_gain:+.4f} [{one.loss_low:+.4f}, {one.loss_high:+.4f}]",
         )
         for one in found
@@ -213,14 +200,15 @@ def _points(one: Comparison) -> str:
 
 
 def _facts(found: Sequence[Comparison], steps: int) -> tuple[str, ...]:
-    shortened = "" if steps == STEPS else f" (shortened from {STEPS})"
+    shortened = "" if steps == train.STEPS else f" (shortened from {train.STEPS})"
     return (
         f"{found[0].seeds} seeds: each splits the rows anew, two thirds to train on, stratified by class, "
         "and begins with other weights. All trainings of a seed have the same split, weights and batches.",
-        f"A network of two hidden layers of {WIDTH} units on standardised features; on digit-lines a "
-        f"Transformer encoder of {LAYERS} layers, width {TRANSFORMER_WIDTH}, {HEADS} heads, without dropout.",
-        f"AdamW, learning rate 0.001, {steps} batches of {BATCH} rows{shortened}, weight decay as AdamW has "
-        "it.",
+        f"A network of two hidden layers of {train.WIDTH} units on standardised features; on digit-lines a "
+        f"Transformer encoder of {train.LAYERS} layers, width {train.TRANSFORMER_WIDTH}, {train.HEADS} "
+        "heads, without dropout.",
+        f"AdamW, learning rate 0.001, {steps} batches of {train.BATCH} rows{shortened}, weight decay as "
+        "AdamW has it.",
         "Coded: equation 7 of arXiv 2510.00253 around the whole network, N from K to 1.5 K in the course of "
         "training. Mixup: arXiv 1710.09412.",
         "All settings were fixed before anything was run, and all are shown: none was chosen by its results, "

@@ -17,25 +17,15 @@ answered wrongly: then the attacker leaves it alone.
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.attack_aware import OffGrid
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    Deterministic,
-    LinearModel,
-    along,
-    fragile,
-    margins,
-    mostly_robust,
-    pattern,
-    standing,
-    with_slope_of,
-)
 
 REJECT = 2  # after the two classes
 DECOY = 33
 
 
-class Abstaining(Deterministic):
+class Abstaining(linear.Deterministic):
     """A function of pixels whose last logit rejects."""
 
     abstain = REJECT
@@ -44,7 +34,7 @@ class Abstaining(Deterministic):
 class Unsure(nn.Module):
     """The model's two logits and a third that is larger than both where the score is below ``least``."""
 
-    def __init__(self, model: LinearModel, least: float):
+    def __init__(self, model: linear.LinearModel, least: float):
         super().__init__()
         self.model = model
         self.least = least
@@ -55,25 +45,18 @@ class Unsure(nn.Module):
         return torch.cat([logits, reject], -1)
 
 
-class Always(nn.Module):
+class Always(linear.Around):
     """Rejects whatever it is shown."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
         return torch.cat([logits, logits.amax(-1, keepdim=True) + 1], -1)
 
 
-class RejectsOffGrid(nn.Module):
+class RejectsOffGrid(linear.Around):
     """Rejects inputs with pixels that are not of 8 bits."""
 
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
-        self.off = OffGrid()
+    off = OffGrid()
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
@@ -84,42 +67,44 @@ class RejectsOffGrid(nn.Module):
 class OffManifold(nn.Module):
     """Rejects what has a part along ``watched``, to which all of its slope points."""
 
-    def __init__(self, model: LinearModel, watched: LinearModel, most: float):
+    def __init__(self, model: linear.LinearModel, watched: linear.LinearModel, most: float):
         super().__init__()
         self.model = model
         self.watched = watched
         self.most = most
-        self.decoy = LinearModel(model.w + 3 * watched.w, model.bias + 3 * watched.bias)
+        self.decoy = linear.LinearModel(model.w + 3 * watched.w, model.bias + 3 * watched.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = with_slope_of(self.model(x), self.decoy(x))
+        logits = linear.with_slope_of(self.model(x), self.decoy(x))
         off = (self.watched.score(x).abs() > self.most).unsqueeze(-1)
         reject = torch.where(off, logits.detach().amax(-1, keepdim=True) + 5, -5.0)
         return torch.cat([logits, reject], -1)
 
 
 def known_unsure(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = mostly_robust(12, n, eps)
+    model, x, y = linear.mostly_robust(12, n, eps)
     least = 1.2 * eps
-    share = exactly((margins(model, x, y) > least).double().mean().item())
+    share = exactly((linear.margins(model, x, y) > least).double().mean().item())
     return Known(Abstaining("abstain-unsure", Unsure(model, least)), x, y, 128, share, everywhere(share))
 
 
 def known_always(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = mostly_robust(12, n, eps)
+    model, x, y = linear.mostly_robust(12, n, eps)
     nothing = exactly(0.0)
     return Known(Abstaining("abstain-always", Always(model)), x, y, 128, nothing, everywhere(nothing))
 
 
 def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(12, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    left = standing(model, x, y, int(255 * eps) / 255)
+    model, x, y = linear.fragile(12, n, eps)
+    clean = exactly((linear.margins(model, x, y) > 0).double().mean().item())
+    left = linear.standing(model, x, y, int(255 * eps) / 255)
     return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, 128, clean, everywhere(left))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(12, n, eps, flat_along=[pattern(DECOY)])
-    defence = Abstaining("abstain-off-manifold", OffManifold(model, along(pattern(DECOY)), 0.3 * eps))
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(defence, x, y, 128, clean, everywhere(standing(model, x, y, eps)))
+    model, x, y = linear.fragile(12, n, eps, flat_along=[linear.pattern(DECOY)])
+    defence = Abstaining(
+        "abstain-off-manifold", OffManifold(model, linear.along(linear.pattern(DECOY)), 0.3 * eps)
+    )
+    clean = exactly((linear.margins(model, x, y) > 0).double().mean().item())
+    return Known(defence, x, y, 128, clean, everywhere(linear.standing(model, x, y, eps)))

@@ -5,20 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    PIXELS,
-    SIDE,
-    Deterministic,
-    LinearModel,
-    against,
-    along,
-    pattern,
-    planted_margins,
-    spread,
-    with_slope_of,
-    worst_margins,
-)
 
 # Defences that tell an attack, or an evaluation, from use, and only then are good.
 #
@@ -75,7 +63,7 @@ class Edge(nn.Module):
 class Part(nn.Module):
     """Whether there is a part along ``watched`` of more than ``most``."""
 
-    def __init__(self, watched: LinearModel, most: float):
+    def __init__(self, watched: linear.LinearModel, most: float):
         super().__init__()
         self.watched = watched
         self.most = most
@@ -106,36 +94,27 @@ class TrainMode(nn.Module):
         return torch.full((len(x),), self.training, device=x.device)
 
 
-class DecoyLater(nn.Module):
+class DecoyLater(linear.WithDecoy):
     """The model's answers, with its own slope for the first calls with gradients, then with a decoy's."""
 
-    def __init__(self, model: LinearModel, decoy: LinearModel):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
-        self.calls = 0
+    calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += torch.is_grad_enabled()
         logits = self.model(x)
-        return logits if self.calls <= CALLS else with_slope_of(logits, self.decoy(x))
+        return logits if self.calls <= CALLS else linear.with_slope_of(logits, self.decoy(x))
 
 
-class Slope(nn.Module):
+class Slope(linear.WithDecoy):
     """The answers of a model with the slope of another."""
 
-    def __init__(self, model: LinearModel, carrier: LinearModel):
-        super().__init__()
-        self.model = model
-        self.carrier = carrier
-
     def forward(self, x: Tensor) -> Tensor:
-        return with_slope_of(self.model(x), self.carrier(x))
+        return linear.with_slope_of(self.model(x), self.decoy(x))
 
 
 def known_edge(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _grey_corners(*_images(n, eps))
-    defence = Deterministic("edge-only", Gated(fragile_model(), robust_model(), Edge(0.95 * eps)))
+    defence = _gated("edge-only", Edge(0.95 * eps))
     pushed = _pushed(x, y, eps)
     pushed.flatten(1)[:, CORNERS] = x.flatten(1)[:, CORNERS]
     return known_by(defence, x, y, pushed)
@@ -144,37 +123,37 @@ def known_edge(n: int = 640, eps: float = 0.1) -> Known:
 def known_edge_wide(n: int = 640, eps: float = 0.1) -> Known:
     """Both models are robust: the gate is noticed, and decides nothing."""
     x, y = _grey_corners(*_images(n, eps, wide=True))
-    defence = Deterministic("edge-wide", Gated(fragile_model(), robust_model(), Edge(0.95 * eps)))
+    defence = _gated("edge-wide", Edge(0.95 * eps))
     both = torch.stack(
-        [worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
+        [linear.worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
     ).all(0)
     return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(both.double().mean().item(), 1.0)))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    seen, watched = fragile_model(), along(pattern(WATCHED))
-    steep = LinearModel(seen.w + 3 * watched.w, seen.bias + 3 * watched.bias)
+    seen, watched = fragile_model(), linear.along(linear.pattern(WATCHED))
+    steep = linear.LinearModel(seen.w + 3 * watched.w, seen.bias + 3 * watched.bias)
     gated = Gated(Slope(seen, steep), Slope(robust_model(), steep), Part(watched, 0.3 * eps))
-    return known_by(Deterministic("off-manifold", gated), x, y, _pushed(x, y, eps))
+    return known_by(linear.Deterministic("off-manifold", gated), x, y, _pushed(x, y, eps))
 
 
 def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    defence = Deterministic("off-grid", Gated(fragile_model(), robust_model(), OffGrid()))
+    defence = _gated("off-grid", OffGrid())
     return known_by(defence, x, y, _pushed(x, y, int(255 * eps) / 255))
 
 
 def known_grad_mode(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    defence = Deterministic("grad-mode", Gated(fragile_model(), robust_model(), GradMode()))
+    defence = _gated("grad-mode", GradMode())
     return known_by(defence, x, y, _pushed(x, y, eps))
 
 
 def known_train_mode(n: int = 640, eps: float = 0.1) -> Known:
     """In use, in evaluation mode, the fragile model answers."""
     x, y = _images(n, eps)
-    defence = Deterministic("train-mode", Gated(fragile_model(), robust_model(), TrainMode()))
+    defence = _gated("train-mode", TrainMode())
     defence.answer.eval()
     known = known_by(defence, x, y, _pushed(x, y, eps))
     defence.answer.train()
@@ -183,24 +162,32 @@ def known_train_mode(n: int = 640, eps: float = 0.1) -> Known:
 
 def known_call_count(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    defence = Deterministic("call-count", DecoyLater(fragile_model(), along(pattern(WATCHED))))
+    defence = linear.Deterministic(
+        "call-count", DecoyLater(fragile_model(), linear.along(linear.pattern(WATCHED)))
+    )
     return known_by(defence, x, y, _pushed(x, y, eps))
 
 
-def fragile_model() -> LinearModel:
-    return along(pattern(FRAGILE))
+def fragile_model() -> linear.LinearModel:
+    return linear.along(linear.pattern(FRAGILE))
 
 
-def robust_model() -> LinearModel:
-    return along(pattern(ROBUST))
+def robust_model() -> linear.LinearModel:
+    return linear.along(linear.pattern(ROBUST))
 
 
 def _images(n: int, eps: float, *, wide: bool = False) -> tuple[Tensor, Tensor]:
     """Images at margins of both models, flat along WATCHED."""
-    distances = spread(1.4 * eps, 2.0 * eps, n)
-    x, y = planted_margins(distances, pattern(ROBUST), flat_along=[pattern(FRAGILE), pattern(WATCHED)])
-    near = spread(1.3 * eps, 1.6 * eps, n, seed=2) if wide else spread(0.3 * eps, 0.6 * eps, n, seed=2)
-    x = x + ((2 * y - 1) * near).view(-1, 1, 1, 1) * pattern(FRAGILE)
+    distances = linear.spread(1.4 * eps, 2.0 * eps, n)
+    x, y = linear.planted_margins(
+        distances, linear.pattern(ROBUST), flat_along=[linear.pattern(FRAGILE), linear.pattern(WATCHED)]
+    )
+    near = (
+        linear.spread(1.3 * eps, 1.6 * eps, n, seed=2)
+        if wide
+        else linear.spread(0.3 * eps, 0.6 * eps, n, seed=2)
+    )
+    x = x + ((2 * y - 1) * near).view(-1, 1, 1, 1) * linear.pattern(FRAGILE)
     return (x.clamp(0, 1) * 255).round() / 255, y
 
 
@@ -211,10 +198,10 @@ def _grey_corners(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pushed(x: Tensor, y: Tensor, eps: float) -> Tensor:
-    return (x + eps * against(y, pattern(FRAGILE))).clamp(0, 1)
+    return (x + eps * linear.against(y, linear.pattern(FRAGILE))).clamp(0, 1)
 
 
-def known_by(defence: Deterministic, x: Tensor, y: Tensor, pushed: Tensor) -> Known:
+def known_by(defence: linear.Deterministic, x: Tensor, y: Tensor, pushed: Tensor) -> Known:
     """No more than what the defence answers rightly, in use, at the perturbation that its truth names."""
     with torch.no_grad():
         clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()
@@ -275,52 +262,50 @@ class OffLattice(nn.Module):
 
 def known_small_only(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _moved_images(n)
-    defence = _gated("small-only", lambda moves: moves.abs() - eps / 2)
-    return known_by(defence, x, y, x + 0.49 * eps * against(y, pattern(FRAGILE)))
+    defence = _gated("small-only", Noticed(lambda moves: moves.abs() - eps / 2))
+    return known_by(defence, x, y, x + 0.49 * eps * linear.against(y, linear.pattern(FRAGILE)))
 
 
 def known_small_wide(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _moved_images(n, wide=True)
-    defence = _gated("small-wide", lambda moves: moves.abs() - eps / 2)
-    near = worst_margins(fragile_model(), x, y, eps / 2) > 0
-    far = worst_margins(robust_model(), x, y, eps) > 0
+    defence = _gated("small-wide", Noticed(lambda moves: moves.abs() - eps / 2))
+    near = linear.worst_margins(fragile_model(), x, y, eps / 2) > 0
+    far = linear.worst_margins(robust_model(), x, y, eps) > 0
     return Known(defence, x, y, 128, exactly(1.0), everywhere(exactly((near & far).double().mean().item())))
 
 
 def known_up_only(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _moved_images(n)
-    defence = _gated("up-only", lambda moves: -moves - LITTLE * eps)
-    return known_by(defence, x, y, x + eps * against(y, pattern(FRAGILE)).clamp(min=0))
+    defence = _gated("up-only", Noticed(lambda moves: -moves - LITTLE * eps))
+    return known_by(defence, x, y, x + eps * linear.against(y, linear.pattern(FRAGILE)).clamp(min=0))
 
 
 def known_half_only(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _moved_images(n)
-    right = torch.cat([torch.zeros(SIDE // 2), torch.ones(SIDE - SIDE // 2)])
+    right = torch.cat([torch.zeros(linear.SIDE // 2), torch.ones(linear.SIDE - linear.SIDE // 2)])
 
     def on_the_left(moves: Tensor) -> Tensor:
-        return (moves.abs() - LITTLE * eps)[..., : SIDE // 2]
+        return (moves.abs() - LITTLE * eps)[..., : linear.SIDE // 2]
 
-    pushed = x + eps * against(y, pattern(FRAGILE)) * right
-    return known_by(_gated("half-only", on_the_left), x, y, pushed)
+    pushed = x + eps * linear.against(y, linear.pattern(FRAGILE)) * right
+    return known_by(_gated("half-only", Noticed(on_the_left)), x, y, pushed)
 
 
 def known_off_lattice(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _on_the_lattice(n)
     level = int(eps * LATTICE + NEAR) / LATTICE
-    return known_by(_off_lattice("off-lattice"), x, y, x + level * against(y, pattern(FRAGILE)))
+    return known_by(
+        _gated("off-lattice", OffLattice()), x, y, x + level * linear.against(y, linear.pattern(FRAGILE))
+    )
 
 
 def known_off_lattice_wide(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _on_the_lattice(n, wide=True)
     level = (int(eps * LATTICE + NEAR) + NEAR) / LATTICE
-    near = worst_margins(fragile_model(), x, y, level) > 0
-    far = worst_margins(robust_model(), x, y, eps) > 0
+    near = linear.worst_margins(fragile_model(), x, y, level) > 0
+    far = linear.worst_margins(robust_model(), x, y, eps) > 0
     left = exactly((near & far).double().mean().item())
-    return Known(_off_lattice("off-lattice-wide"), x, y, 128, exactly(1.0), everywhere(left))
-
-
-def _off_lattice(name: str) -> Deterministic:
-    return Deterministic(name, Gated(fragile_model(), robust_model(), OffLattice()))
+    return Known(_gated("off-lattice-wide", OffLattice()), x, y, 128, exactly(1.0), everywhere(left))
 
 
 def _on_the_lattice(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:
@@ -328,21 +313,23 @@ def _on_the_lattice(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:
     return torch.where(x > 0.5, LATTICE_BRIGHT, LATTICE_DARK), y
 
 
-def _gated(name: str, shows: Moved) -> Deterministic:
-    return Deterministic(name, Gated(fragile_model(), robust_model(), Noticed(shows)))
+def _gated(name: str, noticed: nn.Module) -> linear.Deterministic:
+    return linear.Deterministic(name, Gated(fragile_model(), robust_model(), noticed))
 
 
 def _moved_images(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:
     """Images [n, 1, 8, 8] of dark and bright pixels, alternately of class 0 and 1, with the margins above."""
     generator = torch.Generator().manual_seed(0)
-    agreeing = (pattern(FRAGILE) == pattern(ROBUST)).flatten()
-    signs = pattern(ROBUST).flatten().repeat(n, 1)
+    agreeing = (linear.pattern(FRAGILE) == linear.pattern(ROBUST)).flatten()
+    signs = linear.pattern(ROBUST).flatten().repeat(n, 1)
     for image, row in enumerate(signs):
         sums = WIDE if wide else (AGREEING, OTHERS[image // 2 % len(OTHERS)])
         for where, wanted in zip((agreeing, ~agreeing), sums, strict=True):
             pixels = where.nonzero().flatten()
-            turned = pixels[torch.randperm(PIXELS // 2, generator=generator)[: (PIXELS // 2 - wanted) // 2]]
+            turned = pixels[
+                torch.randperm(linear.PIXELS // 2, generator=generator)[: (linear.PIXELS // 2 - wanted) // 2]
+            ]
             row[turned] *= -1
     y = torch.arange(n) % 2
     signs = signs * (2 * y - 1).view(-1, 1)
-    return torch.where(signs > 0, BRIGHT, DARK).view(n, 1, SIDE, SIDE), y
+    return torch.where(signs > 0, BRIGHT, DARK).view(n, 1, linear.SIDE, linear.SIDE), y

@@ -7,20 +7,8 @@ from torch import Tensor, nn
 
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.defences.rci import RCI
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, Truth, exactly
-from robustbench_coded.zoo.linear import (
-    LinearModel,
-    Planted,
-    TwoBits,
-    along,
-    margins,
-    pattern,
-    planted_margins,
-    spread,
-    two_logits,
-    with_coarse_bit,
-    worst_margins,
-)
 
 # A linear model under randomised coded inference, under each threat model.
 #
@@ -56,8 +44,8 @@ def known_rci_linear_wide(n: int = 640, eps: float = 0.1, k: int = 128, n_coded:
 
 
 def _known_rci(distances: Tensor, eps: float, k: int, n_coded: int | str, name: str) -> Known:
-    model = along(pattern(45))
-    x, y = planted_margins(distances, pattern(45))
+    model = linear.along(linear.pattern(45))
+    x, y = linear.planted_margins(distances, linear.pattern(45))
     defence = RCI(model, k, n_coded, name=name)
     codec = defence.path.codec_for(k)
     clean = bounds(codec, model, x, y, 0.0, co_batched_eps=0.0)
@@ -69,7 +57,7 @@ def _known_rci(distances: Tensor, eps: float, k: int, n_coded: int | str, name: 
 
 
 def bounds(
-    codec: Codec, model: LinearModel, x: Tensor, y: Tensor, eps: float, *, co_batched_eps: float
+    codec: Codec, model: linear.LinearModel, x: Tensor, y: Tensor, eps: float, *, co_batched_eps: float
 ) -> Truth:
     """Robust accuracy of the linear model under RCI, whether or not the permutation is known.
 
@@ -81,8 +69,8 @@ def bounds(
     matrix = codec.decoder(dtype=torch.float64) @ codec.encoder(dtype=torch.float64)
     own = matrix.diagonal()
     others = matrix.abs().sum(1) - own.abs()
-    clean, worst = margins(model, x, y), worst_margins(model, x, y, eps)
-    beside = worst_margins(model, x, y, co_batched_eps)
+    clean, worst = linear.margins(model, x, y), linear.worst_margins(model, x, y, eps)
+    beside = linear.worst_margins(model, x, y, co_batched_eps)
     # Co-batched inputs at their strongest, wherever pushed, and as an attack leaves them that pushes each one
     # its own way.
     anywhere, attacked = clean.abs().max() + co_batched_eps, beside.abs().max()
@@ -105,19 +93,14 @@ def bounds(
 # is random. Batches in the order given must hold whole pairs: runs of an even number of examples.
 
 
-class LabelLeak:
+class LabelLeak(linear.InBatches):
     """Gives every input the answer of the other one of its pair; the last of an odd batch has its own."""
 
     name = "label-leak"
-    randomised = False
-    batch_dependent = True
 
-    def __init__(self, model: LinearModel):
+    def __init__(self, model: linear.LinearModel):
         self.model = model
-        self.base: nn.Module | None = model
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
+        self.base = model
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         slots = torch.arange(len(x), device=x.device)
@@ -127,12 +110,12 @@ class LabelLeak:
 
 def known_label_leak(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 0.2 to 0.8 eps."""
-    model = along(pattern(54))
-    x, y = planted_margins(spread(0.2 * eps, 0.8 * eps, n), pattern(54))
+    model = linear.along(linear.pattern(54))
+    x, y = linear.planted_margins(linear.spread(0.2 * eps, 0.8 * eps, n), linear.pattern(54))
     # Labels alternate 0 1 0 1; taken as 0 0 1 1, neighbours share one.
     order = torch.arange(n).view(-1, 4)[:, [0, 2, 1, 3]].flatten()
     x, y = x[order], y[order]
-    standing = (worst_margins(model, x, y, eps) > 0).double().mean().item()
+    standing = (linear.worst_margins(model, x, y, eps) > 0).double().mean().item()
     same_label = (y[:, None] == y).double().sum(1).sub(1).div(n - 1).mean().item()
     by_inputs = {"batch": exactly(standing), "victim": exactly(same_label)}
     return Known(LabelLeak(model), x, y, 128, exactly(1.0), lambda threat: by_inputs[threat.split("/")[0]])
@@ -157,21 +140,15 @@ def known_label_leak(n: int = 640, eps: float = 0.1) -> Known:
 ROBUST, FRAGILE, SIGN, COARSE = 5, 40, 51, 30
 
 
-class HalfBatch:
+class HalfBatch(linear.InBatches):
     """Even slots by ``robust``, odd ones by ``fragile`` where the batch's mean ``sign`` score is negative."""
 
     name = "half-batch"
-    randomised = False
-    batch_dependent = True
-    base: nn.Module | None = None
 
-    def __init__(self, robust: nn.Module, fragile: nn.Module, sign: LinearModel):
+    def __init__(self, robust: nn.Module, fragile: nn.Module, sign: linear.LinearModel):
         self.robust = robust
         self.fragile = fragile
         self.sign = sign
-
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         even = (torch.arange(len(x), device=x.device) % 2 == 0).unsqueeze(-1)
@@ -180,17 +157,21 @@ class HalfBatch:
 
 
 def known_half_batch(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
-    robust, fragile, sign, coarse = (along(pattern(row)) for row in (ROBUST, FRAGILE, SIGN, COARSE))
-    x, fine = planted_margins(
-        spread(1.4 * eps, 2.2 * eps, n),
-        pattern(ROBUST),
-        flat_along=[pattern(row) for row in (FRAGILE, SIGN, COARSE)],
+    robust, fragile, sign, coarse = (
+        linear.along(linear.pattern(row)) for row in (ROBUST, FRAGILE, SIGN, COARSE)
+    )
+    x, fine = linear.planted_margins(
+        linear.spread(1.4 * eps, 2.2 * eps, n),
+        linear.pattern(ROBUST),
+        flat_along=[linear.pattern(row) for row in (FRAGILE, SIGN, COARSE)],
     )
     towards = (2 * fine - 1).view(-1, 1, 1, 1)
-    x = x + towards * spread(0.25 * eps, 0.6 * eps, n, seed=2).view(-1, 1, 1, 1) * pattern(FRAGILE)
-    x, y = with_coarse_bit(Planted(x, fine), pattern(COARSE), 2 * eps)
+    x = x + towards * linear.spread(0.25 * eps, 0.6 * eps, n, seed=2).view(-1, 1, 1, 1) * linear.pattern(
+        FRAGILE
+    )
+    x, y = linear.with_coarse_bit(linear.Planted(x, fine), linear.pattern(COARSE), 2 * eps)
     coarse_stands, robust_stands, fragile_stands = (
-        worst_margins(model, x, bit, eps) > 0
+        linear.worst_margins(model, x, bit, eps) > 0
         for model, bit in ((coarse, y // 2), (robust, fine), (fragile, fine))
     )
     even = torch.arange(n) % 2 == 0
@@ -200,7 +181,7 @@ def known_half_batch(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
     )
     truth = {"batch": exactly(half), "victim": Truth(0.0, half)}
     return Known(
-        HalfBatch(TwoBits(coarse, robust), TwoBits(coarse, fragile), sign),
+        HalfBatch(linear.TwoBits(coarse, robust), linear.TwoBits(coarse, fragile), sign),
         x,
         y,
         k,
@@ -222,14 +203,10 @@ def known_half_batch(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
 # batches in the order given: exact. ``fit`` is differentiable.
 
 
-class Refit:
+class Refit(linear.InBatches):
     """Answers by the sign of the score less its mean over the batch that ``fit`` has seen."""
 
-    randomised = False
-    batch_dependent = True
-    base: nn.Module | None = None
-
-    def __init__(self, name: str, model: LinearModel):
+    def __init__(self, name: str, model: linear.LinearModel):
         self.name = name
         self.model = model
         self.centre = torch.zeros(())
@@ -237,33 +214,32 @@ class Refit:
     def fit(self, x: Tensor) -> None:
         self.centre = self.model.score(x).mean()
 
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
-
     def logits(self, x: Tensor, draw: None) -> Tensor:
-        return two_logits(self.model.gain * (self.model.score(x) - self.centre))
+        return linear.two_logits(self.model.gain * (self.model.score(x) - self.centre))
 
 
 def known_refit_mean(n: int = 640, eps: float = 0.05) -> Known:
     """Margins of 3 to 3.4 eps for four inputs in five, of 0.1 to 0.3 eps for the others: 80%."""
     few = torch.arange(n) % 5 == 0
-    distances = torch.where(few, spread(0.1 * eps, 0.3 * eps, n), spread(3.0 * eps, 3.4 * eps, n))
+    distances = torch.where(
+        few, linear.spread(0.1 * eps, 0.3 * eps, n), linear.spread(3.0 * eps, 3.4 * eps, n)
+    )
     return _known_refit("refit-mean", distances, eps)
 
 
 def known_refit_mean_narrow(n: int = 640, eps: float = 0.05) -> Known:
-    return _known_refit("refit-mean-narrow", spread(0.1 * eps, 0.4 * eps, n), eps)
+    return _known_refit("refit-mean-narrow", linear.spread(0.1 * eps, 0.4 * eps, n), eps)
 
 
 def _known_refit(name: str, distances: Tensor, eps: float, k: int = 128) -> Known:
-    model = along(pattern(37))
-    x, y = planted_margins(distances, pattern(37))
+    model = linear.along(linear.pattern(37))
+    x, y = linear.planted_margins(distances, linear.pattern(37))
     truth = truths(model, x, y, eps, k)
     return Known(Refit(name, model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
 
 
 def truths(
-    model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float = 1.0
+    model: linear.LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float = 1.0
 ) -> dict[str, Truth]:
     """Accuracy clean, under ``batch`` and ``victim``; ``share`` of the batch's mean is taken off."""
     return {
@@ -274,9 +250,9 @@ def truths(
 
 
 def _bounds(
-    model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float, *, everyone: bool
+    model: linear.LinearModel, x: Tensor, y: Tensor, eps: float, k: int, share: float, *, everyone: bool
 ) -> Truth:
-    clean, worst = margins(model, x, y), worst_margins(model, x, y, eps)
+    clean, worst = linear.margins(model, x, y), linear.worst_margins(model, x, y, eps)
 
     def centre(margin: Tensor) -> Tensor:
         batches = (margin * (2 * y - 1)).split(k)

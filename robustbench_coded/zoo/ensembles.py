@@ -26,16 +26,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, Truth, exactly
-from robustbench_coded.zoo.linear import (
-    TwoBits,
-    along,
-    pattern,
-    planted_margins,
-    spread,
-    with_coarse_bit,
-    worst_margins,
-)
 
 DECOY_WEIGHT = 3.0
 
@@ -64,22 +56,26 @@ class RandomMember:
 
 
 def known_opposed(n: int = 640, eps: float = 0.05) -> Known:
-    shared, conflict, second = pattern(11), pattern(22), pattern(36)
-    fine_models = [along(shared + sign * DECOY_WEIGHT * conflict) for sign in (1, -1)]
-    coarse = along(second)
-    planted = planted_margins(spread(1.4 * eps, 2.4 * eps, n), shared, flat_along=[conflict, second])
-    x, y = with_coarse_bit(planted, second, 2 * eps)
+    shared, conflict, second = linear.pattern(11), linear.pattern(22), linear.pattern(36)
+    fine_models = [linear.along(shared + sign * DECOY_WEIGHT * conflict) for sign in (1, -1)]
+    coarse = linear.along(second)
+    planted = linear.planted_margins(
+        linear.spread(1.4 * eps, 2.4 * eps, n), shared, flat_along=[conflict, second]
+    )
+    x, y = linear.with_coarse_bit(planted, second, 2 * eps)
     fine = y % 2
     # One falls where its worst margin is negative; not both where the shared part keeps its sign.
-    one_falls = torch.stack([worst_margins(model, x, fine, eps) < 0 for model in fine_models]).any(0)
-    coarse_stands = worst_margins(coarse, x, y // 2, eps) > 0
-    not_both = coarse_stands & (worst_margins(along(shared), x, fine, eps) > 0)
+    one_falls = torch.stack([linear.worst_margins(model, x, fine, eps) < 0 for model in fine_models]).any(0)
+    coarse_stands = linear.worst_margins(coarse, x, y // 2, eps) > 0
+    not_both = coarse_stands & (linear.worst_margins(linear.along(shared), x, fine, eps) > 0)
     high = (1 - 0.5 * one_falls.double()).mean().item()
     low = (0.5 * not_both.double()).mean().item()
     # Under a known draw an input stands where the member drawn does.
-    stands = torch.stack([coarse_stands & (worst_margins(model, x, fine, eps) > 0) for model in fine_models])
+    stands = torch.stack(
+        [coarse_stands & (linear.worst_margins(model, x, fine, eps) > 0) for model in fine_models]
+    )
     drawn, hidden = exactly(stands.double().mean().item()), Truth(low, high)
-    members = [TwoBits(coarse, model) for model in fine_models]
+    members = [linear.TwoBits(coarse, model) for model in fine_models]
     defence = RandomMember("ensemble-opposed", members)
     return Known(
         defence,
@@ -92,10 +88,10 @@ def known_opposed(n: int = 640, eps: float = 0.05) -> Known:
 
 
 def known_decoys(n: int = 640, eps: float = 0.1) -> Known:
-    shared, decoys = pattern(13), [pattern(row) for row in (3, 14, 17, 28, 39, 46, 53, 56, 60)]
-    models = [along(shared + DECOY_WEIGHT * decoy) for decoy in decoys]
+    shared, decoys = linear.pattern(13), [linear.pattern(row) for row in (3, 14, 17, 28, 39, 46, 53, 56, 60)]
+    models = [linear.along(shared + DECOY_WEIGHT * decoy) for decoy in decoys]
     members, base = models[:-1], models[-1]
-    x, y = planted_margins(spread(0.2 * eps, 0.5 * eps, n), shared, flat_along=decoys)
+    x, y = linear.planted_margins(linear.spread(0.2 * eps, 0.5 * eps, n), shared, flat_along=decoys)
     against = x - (2 * y - 1).view(-1, 1, 1, 1) * eps * shared
     robust = Truth(0.0, _mean_accuracy(members, against.clamp(0, 1), y))
     defence = RandomMember("ensemble-decoys", members, base)

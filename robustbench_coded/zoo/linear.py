@@ -189,6 +189,29 @@ class Deterministic(protocol.Deterministic):
         return self.answer(x)
 
 
+class InBatches(protocol.Deterministic):
+    """Answers every input by its batch, and nothing random."""
+
+    batch_dependent = True
+    base: nn.Module | None = None
+
+
+class Around(nn.Module):
+    """Answers as a model does, in a form of its own."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+
+class WithDecoy(Around):
+    """The same, and has the slope of another model."""
+
+    def __init__(self, model: nn.Module, decoy: nn.Module):
+        super().__init__(model)
+        self.decoy = decoy
+
+
 def with_slope_of(values: Tensor, carrier: Tensor) -> Tensor:
     """The values, bit by bit, with the gradient of ``carrier``."""
     return values.detach() + (carrier - carrier.detach())
@@ -200,8 +223,14 @@ def standing(model: LinearModel, x: Tensor, y: Tensor, eps: float) -> Truth:
 
 
 def like_the_model(
-    defence: Deterministic, model: LinearModel, x: Tensor, y: Tensor, eps: float, k: int = 128
+    defence: protocol.Defence,
+    model: LinearModel,
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    *,
+    checkpoint: nn.Module | None = None,
 ) -> Known:
     """What is known of a defence whose answers are those of a linear model, whatever its slopes are."""
     clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(defence, x, y, k, clean, everywhere(standing(model, x, y, eps)))
+    return Known(defence, x, y, 128, clean, everywhere(standing(model, x, y, eps)), checkpoint)

@@ -6,21 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.defences import protocol
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    Deterministic,
-    LinearModel,
-    along,
-    fragile,
-    like_the_model,
-    margins,
-    mostly_robust,
-    pattern,
-    planted_margins,
-    spread,
-    standing,
-    worst_margins,
-)
 
 # Defences that do not do what they say, or that behave differently when evaluated.
 #
@@ -47,7 +34,7 @@ class HiddenNoise(protocol.Deterministic):
     name = "hidden-noise"
     base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel, sigma: float):
+    def __init__(self, model: linear.LinearModel, sigma: float):
         self.model = model
         self.sigma = sigma
         self.generator = torch.Generator().manual_seed(0)
@@ -62,19 +49,15 @@ class SaysRandomised(protocol.Seeded):
     name = "says-randomised"
     base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel):
+    def __init__(self, model: linear.LinearModel):
         self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         return self.model(x)
 
 
-class LeakAbove(nn.Module):
+class LeakAbove(linear.Around):
     """Slots 2j and 2j + 1 answer for one another in batches of more than ``PROBED`` inputs."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
@@ -86,7 +69,7 @@ class LeakAbove(nn.Module):
 class NanWhenUnsure(nn.Module):
     """NaN where the score is below ``least`` in size."""
 
-    def __init__(self, model: LinearModel, least: float):
+    def __init__(self, model: linear.LinearModel, least: float):
         super().__init__()
         self.model = model
         self.least = least
@@ -108,12 +91,8 @@ class RaisesWhenUnsure(NanWhenUnsure):
         return self.model(x)
 
 
-class EditsInput(nn.Module):
+class EditsInput(linear.Around):
     """Rounds the pixels of the tensor it is given to multiples of 1/4, in place, after it has answered."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x.clone())
@@ -123,50 +102,43 @@ class EditsInput(nn.Module):
 
 
 def known_hidden_noise(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(20, n, eps)
+    model, x, y = linear.fragile(20, n, eps)
     sigma = 1.6 * eps
     deviation = sigma * model.w.double().norm()
 
     def accuracy(margin: Tensor) -> float:
         return torch.special.ndtr(margin / deviation).mean().item()
 
-    clean, robust = (exactly(accuracy(m)) for m in (margins(model, x, y), worst_margins(model, x, y, eps)))
+    clean, robust = (
+        exactly(accuracy(m)) for m in (linear.margins(model, x, y), linear.worst_margins(model, x, y, eps))
+    )
     return Known(HiddenNoise(model, sigma), x, y, 128, clean, everywhere(robust))
 
 
 def known_says_randomised(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = mostly_robust(20, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(SaysRandomised(model), x, y, 128, clean, everywhere(standing(model, x, y, eps)))
+    model, x, y = linear.mostly_robust(20, n, eps)
+    return linear.like_the_model(SaysRandomised(model), model, x, y, eps)
 
 
 def known_leak(n: int = 640, eps: float = 0.1) -> Known:
     """Pairs of one label, as in ``label_leak``; under ``batch`` both inputs of a pair are attacked."""
-    model = along(pattern(54))
-    x, y = planted_margins(spread(0.25 * eps, 0.6 * eps, n), pattern(54))
+    model = linear.along(linear.pattern(54))
+    x, y = linear.planted_margins(linear.spread(0.25 * eps, 0.6 * eps, n), linear.pattern(54))
     order = torch.arange(n).view(-1, 4)[:, [0, 2, 1, 3]].flatten()
     x, y = x[order], y[order]
-    defence = Deterministic("leak-above-16", LeakAbove(model))
-    return like_the_model(defence, model, x, y, eps)
-
-
-def known_nan(n: int = 640, eps: float = 0.1) -> Known:
-    return _silent("nan-when-unsure", NanWhenUnsure, n, eps)
-
-
-def known_raises(n: int = 640, eps: float = 0.1) -> Known:
-    return _silent("raises-when-unsure", RaisesWhenUnsure, n, eps)
+    defence = linear.Deterministic("leak-above-16", LeakAbove(model))
+    return linear.like_the_model(defence, model, x, y, eps)
 
 
 def known_edits(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(20, n, eps)
-    return like_the_model(Deterministic("edits-input", EditsInput(model)), model, x, y, eps)
+    model, x, y = linear.fragile(20, n, eps)
+    return linear.like_the_model(linear.Deterministic("edits-input", EditsInput(model)), model, x, y, eps)
 
 
-def _silent(name: str, kind: type[NanWhenUnsure], n: int, eps: float) -> Known:
-    model, x, y = fragile(20, n, eps)
-    least = 0.999 * float(margins(model, x, y).min())
-    return like_the_model(Deterministic(name, kind(model, least)), model, x, y, eps)
+def known_silent(name: str, kind: type[NanWhenUnsure], n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = linear.fragile(20, n, eps)
+    least = 0.999 * float(linear.margins(model, x, y).min())
+    return linear.like_the_model(linear.Deterministic(name, kind(model, least)), model, x, y, eps)
 
 
 # A defence that never looks: every input is given class 0.
@@ -192,7 +164,7 @@ class Constant(protocol.Deterministic):
 
 
 def known_constant(n: int = 640, eps: float = 0.1) -> Known:
-    x, _ = planted_margins(spread(0.0, 2 * eps, n), pattern(5))
+    x, _ = linear.planted_margins(linear.spread(0.0, 2 * eps, n), linear.pattern(5))
     y = LABELS[torch.arange(n) % len(LABELS)]
     share = exactly((y == 0).double().mean().item())
     return Known(Constant(), x, y, 128, share, lambda threat: share)
@@ -213,27 +185,18 @@ ROBUST, FRAGILE = 10, 29
 
 def known_wrong_base_weak(n: int = 640, eps: float = 0.1) -> Known:
     robust, fragile, x, y = _both(n, eps)
-    return _known_wrong_base(
-        Deterministic("wrong-base-weak", robust, base=fragile), robust, robust, x, y, eps
-    )
+    defence = linear.Deterministic("wrong-base-weak", robust, base=fragile)
+    return linear.like_the_model(defence, robust, x, y, eps, checkpoint=robust)
 
 
 def known_wrong_base_strong(n: int = 640, eps: float = 0.1) -> Known:
     robust, fragile, x, y = _both(n, eps)
-    return _known_wrong_base(
-        Deterministic("wrong-base-strong", robust, base=fragile), robust, fragile, x, y, eps
-    )
+    defence = linear.Deterministic("wrong-base-strong", robust, base=fragile)
+    return linear.like_the_model(defence, robust, x, y, eps, checkpoint=fragile)
 
 
-def _both(n: int, eps: float) -> tuple[LinearModel, LinearModel, Tensor, Tensor]:
-    robust, x, y = mostly_robust(ROBUST, n, eps, flat_along=[pattern(FRAGILE)])
-    near = (2 * y - 1) * spread(0.25 * eps, 0.6 * eps, n, seed=2)
-    x = x + near.view(-1, 1, 1, 1) * pattern(FRAGILE)
-    return robust, along(pattern(FRAGILE)), (x.clamp(0, 1) * 255).round() / 255, y
-
-
-def _known_wrong_base(
-    defence: Deterministic, answers: LinearModel, checkpoint: LinearModel, x: Tensor, y: Tensor, eps: float
-) -> Known:
-    clean = exactly((margins(answers, x, y) > 0).double().mean().item())
-    return Known(defence, x, y, 128, clean, everywhere(standing(answers, x, y, eps)), checkpoint=checkpoint)
+def _both(n: int, eps: float) -> tuple[linear.LinearModel, linear.LinearModel, Tensor, Tensor]:
+    robust, x, y = linear.mostly_robust(ROBUST, n, eps, flat_along=[linear.pattern(FRAGILE)])
+    near = (2 * y - 1) * linear.spread(0.25 * eps, 0.6 * eps, n, seed=2)
+    x = x + near.view(-1, 1, 1, 1) * linear.pattern(FRAGILE)
+    return robust, linear.along(linear.pattern(FRAGILE)), (x.clamp(0, 1) * 255).round() / 255, y

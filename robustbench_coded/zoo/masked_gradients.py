@@ -2,27 +2,16 @@
 (arXiv 2206.13991).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences import protocol
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    PIXELS,
-    Deterministic,
-    LinearModel,
-    along,
-    fragile,
-    like_the_model,
-    margins,
-    mostly_robust,
-    pattern,
-    planted_margins,
-    spread,
-    two_logits,
-    with_slope_of,
-)
 
 # Linear models that hide their gradients: those that gain nothing by it, and those that need not hide.
 #
@@ -37,65 +26,43 @@ LEVELS = 16
 SEEN, DECOY = 63, 26
 
 
-class Rounded(nn.Module):
+class Rounded(linear.Around):
     """Rounds pixels to multiples of 1/LEVELS before the model: the gradient is zero everywhere."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model(rounded(x))
 
 
-class Scaled(nn.Module):
+class Scaled(linear.Around):
     """Multiplies the logits by 10,000: probabilities round to 0 and 1, cross-entropy has no slope left."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         return 1e4 * self.model(x)
 
 
-class Reversed(nn.Module):
+class Reversed(linear.Around):
     """Has the model's logits and the opposite of its gradient: steps uphill go down."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
-        return with_slope_of(logits, -logits)
+        return linear.with_slope_of(logits, -logits)
 
 
-class OneHot(nn.Module):
+class OneHot(linear.WithDecoy):
     """A hard answer, 10 for the model's class and 0 for the others, with the slope of another model."""
-
-    def __init__(self, model: nn.Module, decoy: nn.Module):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.model(x)
         hard = functional.one_hot(logits.argmax(-1), logits.shape[-1])
-        return with_slope_of(10.0 * hard.to(x), self.decoy(x))
+        return linear.with_slope_of(10.0 * hard.to(x), self.decoy(x))
 
 
-class Lifted(nn.Module):
+class Lifted(linear.WithDecoy):
     """The logits of a decoy, bounded, with the model's class lifted above them: the slope is no lie.
 
     Within a region of one class the logits are smooth and move as their gradients say; the model shows in the
     jump from one region to the next alone.
     """
-
-    def __init__(self, model: nn.Module, decoy: nn.Module):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
 
     def forward(self, x: Tensor) -> Tensor:
         shown = self.decoy(x).tanh()
@@ -109,7 +76,7 @@ class Rippled(nn.Module):
         height: of the sine, in units of the score. period: in units of the watched pattern's score.
     """
 
-    def __init__(self, model: LinearModel, watched: LinearModel, height: float, period: float):
+    def __init__(self, model: linear.LinearModel, watched: linear.LinearModel, height: float, period: float):
         super().__init__()
         self.model = model
         self.watched = watched
@@ -118,19 +85,15 @@ class Rippled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         phase = 2 * torch.pi * self.watched.score(x) / self.period
-        return two_logits(self.model.gain * (self.model.score(x) + self.height * phase.sin()))
+        return linear.two_logits(self.model.gain * (self.model.score(x) + self.height * phase.sin()))
 
 
-class NoNumber(nn.Module):
+class NoNumber(linear.Around):
     """Has the model's logits and NaN for a gradient, as a square root at 0 leaves it."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         nothing = (0 * x).flatten(1).sum(1, keepdim=True).sqrt()
-        return with_slope_of(self.model(x), self.model(x) + nothing)
+        return linear.with_slope_of(self.model(x), self.model(x) + nothing)
 
 
 def rounded(x: Tensor) -> Tensor:
@@ -143,59 +106,53 @@ def known_rounding(n: int = 640, eps: float = 0.1) -> Known:
 
     Rounding grows with its pixel, so the worst of all rounded points is the rounding of the worst point.
     """
-    model, x, y = fragile(SEEN, n, eps)
+    model, x, y = linear.fragile(SEEN, n, eps)
     worst = x.double() - (2 * y - 1).view(-1, 1, 1, 1) * model.w.double().sign() * eps
-    robust = (margins(model, rounded(worst.clamp(0, 1)), y) > 0).double().mean().item()
-    clean = (margins(model, rounded(x.double()), y) > 0).double().mean().item()
-    defence = Deterministic("rounding", Rounded(model), base=model)
+    robust = (linear.margins(model, rounded(worst.clamp(0, 1)), y) > 0).double().mean().item()
+    clean = (linear.margins(model, rounded(x.double()), y) > 0).double().mean().item()
+    defence = linear.Deterministic("rounding", Rounded(model), base=model)
     return Known(defence, x, y, 128, exactly(clean), everywhere(exactly(robust)))
 
 
-def known_saturated(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(SEEN, n, eps)
-    return like_the_model(Deterministic("saturated", Scaled(model), base=model), model, x, y, eps)
+def known_hidden(
+    name: str,
+    kind: Callable[[linear.LinearModel], nn.Module],
+    n: int = 640,
+    eps: float = 0.1,
+    *,
+    images: Callable[[int, int, float], tuple[linear.LinearModel, Tensor, Tensor]] = linear.fragile,
+    base: bool = False,
+) -> Known:
+    """A linear model behind ``kind``, which hides its slope; ``base`` names it as the defence's base."""
+    model, x, y = images(SEEN, n, eps)
+    defence = linear.Deterministic(name, kind(model), base=model if base else None)
+    return linear.like_the_model(defence, model, x, y, eps)
 
 
-def known_saturated_wide(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = mostly_robust(SEEN, n, eps)
-    return like_the_model(Deterministic("saturated-wide", Scaled(model)), model, x, y, eps)
-
-
-def known_misleading(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(SEEN, n, eps)
-    return like_the_model(Deterministic("misleading-gradient", Reversed(model), base=model), model, x, y, eps)
-
-
-def known_one_hot_wide(n: int = 640, eps: float = 0.1) -> Known:
-    """Hard answers and the slope of a model that has no part in them, and yet robust."""
-    model, x, y = mostly_robust(SEEN, n, eps)
-    defence = Deterministic("one-hot-wide", OneHot(model, along(pattern(DECOY))))
-    return like_the_model(defence, model, x, y, eps)
-
-
-def known_lifted(n: int = 640, eps: float = 0.1) -> Known:
-    """Gradients and differences of logits agree everywhere, and none of them is the model's."""
-    model, x, y = fragile(SEEN, n, eps)
-    return like_the_model(Deterministic("lifted", Lifted(model, along(pattern(DECOY)))), model, x, y, eps)
+known_hidden_wide = partial(known_hidden, images=linear.mostly_robust)
+known_hidden_base = partial(known_hidden, base=True)
 
 
 def known_shattered(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(SEEN, n, eps)
-    return like_the_model(Deterministic("shattered", _rippled(model, eps)), model, x, y, eps)
+    return known_hidden("shattered", partial(_rippled, eps=eps), n, eps)
 
 
 def known_shattered_wide(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = mostly_robust(SEEN, n, eps)
-    return like_the_model(Deterministic("shattered-wide", _rippled(model, eps)), model, x, y, eps)
+    return known_hidden_wide("shattered-wide", partial(_rippled, eps=eps), n, eps)
 
 
-def known_no_number(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(SEEN, n, eps)
-    return like_the_model(Deterministic("nan-gradient", NoNumber(model)), model, x, y, eps)
+def hard_answers(model: linear.LinearModel) -> OneHot:
+    """Hard answers, and the slope of a model that has no part in them."""
+    return OneHot(model, linear.along(linear.pattern(DECOY)))
 
 
-def _rippled(model: LinearModel, eps: float) -> Rippled:
-    return Rippled(model, along(pattern(DECOY)), height=0.05 * eps, period=0.001 * eps)
+def lifted(model: linear.LinearModel) -> Lifted:
+    """Gradients and differences of logits agree everywhere, and none of them is the model's."""
+    return Lifted(model, linear.along(linear.pattern(DECOY)))
+
+
+def _rippled(model: linear.LinearModel, eps: float) -> Rippled:
+    return Rippled(model, linear.along(linear.pattern(DECOY)), height=0.05 * eps, period=0.001 * eps)
 
 
 # Pixels rounded so coarsely that no perturbation gets through, before a model that any would fool.
@@ -210,12 +167,8 @@ COARSE_LEVELS = 4
 MISLABELLED = 10  # one in so many
 
 
-class CoarselyRounded(nn.Module):
+class CoarselyRounded(linear.Around):
     """Rounds pixels to multiples of 1/COARSE_LEVELS before the model."""
-
-    def __init__(self, model: LinearModel):
-        super().__init__()
-        self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model((x * COARSE_LEVELS).round() / COARSE_LEVELS)
@@ -225,12 +178,12 @@ def known_coarse_rounding(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 0.031 (two pixels of 64, one level each off) or 0.047."""
     if eps >= 0.5 / COARSE_LEVELS:
         raise ValueError(f"expected eps below {0.5 / COARSE_LEVELS}, half a level, got {eps}")
-    direction = pattern(22)
-    model = along(direction)
+    direction = linear.pattern(22)
+    model = linear.along(direction)
     x, answers = _images(direction, n)
     y = torch.where(torch.arange(n) % MISLABELLED == 3, 1 - answers, answers)
     share = exactly((answers == y).double().mean().item())
-    defence = Deterministic("coarse-rounding", CoarselyRounded(model), base=model)
+    defence = linear.Deterministic("coarse-rounding", CoarselyRounded(model), base=model)
     return Known(defence, x, y, 128, share, everywhere(share))
 
 
@@ -277,7 +230,7 @@ class HiddenDirection(protocol.Deterministic):
 
     name = "hidden-direction"
 
-    def __init__(self, model: LinearModel, watched: LinearModel, threshold: float):
+    def __init__(self, model: linear.LinearModel, watched: linear.LinearModel, threshold: float):
         self.model = model
         self.watched = watched
         self.threshold = threshold
@@ -285,13 +238,15 @@ class HiddenDirection(protocol.Deterministic):
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         score = self.model.gain * self.model.score(x)
-        return two_logits(torch.where(self.watched.score(x).abs() > self.threshold, -score, score))
+        return linear.two_logits(torch.where(self.watched.score(x).abs() > self.threshold, -score, score))
 
 
 def known_hidden_direction(n: int = 640, eps: float = 0.1) -> Known:
-    seen, hidden = pattern(7), pattern(28)
-    x, y = planted_margins(spread(1.3 * eps, 1.8 * eps, n), seen, flat_along=[hidden])
-    defence = HiddenDirection(along(seen), along(hidden), threshold=1.5 * eps / PIXELS**0.5)
+    seen, hidden = linear.pattern(7), linear.pattern(28)
+    x, y = linear.planted_margins(linear.spread(1.3 * eps, 1.8 * eps, n), seen, flat_along=[hidden])
+    defence = HiddenDirection(
+        linear.along(seen), linear.along(hidden), threshold=1.5 * eps / linear.PIXELS**0.5
+    )
     with torch.no_grad():
         clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()
         fooled = (defence.logits((x + eps * hidden).clamp(0, 1), None).argmax(1) != y).double().mean().item()

@@ -15,20 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_coded.defences.protocol import Deterministic
-from robustbench_coded.zoo import coupled
+from robustbench_coded.zoo import coupled, linear
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    LinearModel,
-    along,
-    fragile,
-    margins,
-    pattern,
-    planted_margins,
-    spread,
-    standing,
-    two_logits,
-    with_slope_of,
-)
 
 
 class AnswerMemory(Deterministic):
@@ -36,7 +24,7 @@ class AnswerMemory(Deterministic):
 
     base: nn.Module | None = None
 
-    def __init__(self, name: str, model: LinearModel, radius: float):
+    def __init__(self, name: str, model: linear.LinearModel, radius: float):
         self.name = name
         self.model = model
         self.radius = radius
@@ -58,7 +46,7 @@ class AnswerMemory(Deterministic):
         new = ~known
         self.asked = torch.cat([self.asked.view(-1, flat.shape[1]), flat[new]])
         self.answered = torch.cat([self.answered, fresh.detach().cpu()[new]])
-        stored = with_slope_of(answers.to(x), fresh)
+        stored = linear.with_slope_of(answers.to(x), fresh)
         return torch.where(known.unsqueeze(-1).to(x.device), stored, fresh)
 
 
@@ -82,7 +70,7 @@ class Alternating(Deterministic):
     name = "alternating"
     base: nn.Module | None = None
 
-    def __init__(self, members: list[LinearModel]):
+    def __init__(self, members: list[linear.LinearModel]):
         self.members = members
         self.calls = 0
 
@@ -91,65 +79,47 @@ class Alternating(Deterministic):
         return self.members[self.calls % len(self.members)](x)
 
 
-class RunningMean:
+class RunningMean(linear.InBatches):
     """Centres scores on a running mean over the batches since the last reset."""
 
     name = "running-mean"
-    randomised = False
-    batch_dependent = True
-    base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel):
+    def __init__(self, model: linear.LinearModel):
         self.model = model
         self.reset()
 
     def reset(self) -> None:
         self.centre = torch.zeros(())
 
-    def sample(self, generator: torch.Generator, k: int) -> None:
-        return None
-
     def logits(self, x: Tensor, draw: None) -> Tensor:
         score = self.model.score(x)
         centre = 0.5 * self.centre.to(x) + 0.5 * score.mean()
         self.centre = centre.detach()
-        return two_logits(self.model.gain * (score - centre))
-
-
-def known_memory(n: int = 640, eps: float = 0.1) -> Known:
-    return _remembering(AnswerMemory, "answer-memory", n, eps)
-
-
-def known_reset(n: int = 640, eps: float = 0.1) -> Known:
-    return _remembering(MemoryWithReset, "memory-reset", n, eps)
-
-
-def known_false_reset(n: int = 640, eps: float = 0.1) -> Known:
-    return _remembering(MemoryWithFalseReset, "memory-false-reset", n, eps)
+        return linear.two_logits(self.model.gain * (score - centre))
 
 
 def known_alternating(n: int = 640, eps: float = 0.1) -> Known:
     """Two members that share a fragile part: the step against it fools both."""
-    shared, apart = pattern(19), pattern(44)
-    x, y = planted_margins(spread(0.25 * eps, 0.6 * eps, n), shared, flat_along=[apart])
-    members = [along(shared + sign * 3 * apart) for sign in (1, -1)]
+    shared, apart = linear.pattern(19), linear.pattern(44)
+    x, y = linear.planted_margins(linear.spread(0.25 * eps, 0.6 * eps, n), shared, flat_along=[apart])
+    members = [linear.along(shared + sign * 3 * apart) for sign in (1, -1)]
     against = (x - (2 * y - 1).view(-1, 1, 1, 1) * eps * shared).clamp(0, 1)
-    left = exactly(max((margins(member, against, y) > 0).double().mean().item() for member in members))
+    left = exactly(max((linear.margins(member, against, y) > 0).double().mean().item() for member in members))
     return Known(Alternating(members), x, y, 128, exactly(1.0), everywhere(left))
 
 
 def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
     """Margins of 2.2 to 3 eps for four inputs in five, of 0.1 to 0.4 eps for the others: 80%."""
-    model = along(pattern(38))
+    model = linear.along(linear.pattern(38))
     few = torch.arange(n) % 5 == 0
-    distances = torch.where(few, spread(0.1 * eps, 0.4 * eps, n), spread(2.2 * eps, 3.0 * eps, n))
-    x, y = planted_margins(distances, pattern(38))
+    distances = torch.where(
+        few, linear.spread(0.1 * eps, 0.4 * eps, n), linear.spread(2.2 * eps, 3.0 * eps, n)
+    )
+    x, y = linear.planted_margins(distances, linear.pattern(38))
     truth = coupled.truths(model, x, y, eps, k, share=0.5)
     return Known(RunningMean(model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
 
 
-def _remembering(kind: type[AnswerMemory], name: str, n: int, eps: float) -> Known:
-    model, x, y = fragile(56, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    truth = everywhere(standing(model, x, y, eps))
-    return Known(kind(name, model, 1.01 * eps), x, y, 128, clean, truth)
+def known_remembering(name: str, kind: type[AnswerMemory], n: int = 640, eps: float = 0.1) -> Known:
+    model, x, y = linear.fragile(56, n, eps)
+    return linear.like_the_model(kind(name, model, 1.01 * eps), model, x, y, eps)

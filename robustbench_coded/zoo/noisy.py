@@ -13,20 +13,8 @@ from torch.special import ndtr
 from robustbench_coded.defences.inferences import GaussianNoise, standard_normal
 from robustbench_coded.defences.protocol import Seeded
 from robustbench_coded.defences.sampling import SamplingModule
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    LinearModel,
-    along,
-    fragile,
-    margins,
-    pattern,
-    planted_margins,
-    spread,
-    standing,
-    two_logits,
-    with_slope_of,
-    worst_margins,
-)
 
 # A classifier that is right everywhere, but for a coin that has nothing to do with its input.
 #
@@ -47,7 +35,7 @@ class CoinFlip:
     batch_dependent = False
     base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel, p: float):
+    def __init__(self, model: linear.LinearModel, p: float):
         self.model = model
         self.p = p
 
@@ -60,9 +48,9 @@ class CoinFlip:
 
 
 def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
-    model = along(pattern(9))
-    x, y = planted_margins(spread(1.3 * eps, 1.9 * eps, n), pattern(9))
-    if not (worst_margins(model, x, y, eps) > 0).all():
+    model = linear.along(linear.pattern(9))
+    x, y = linear.planted_margins(linear.spread(1.3 * eps, 1.9 * eps, n), linear.pattern(9))
+    if not (linear.worst_margins(model, x, y, eps) > 0).all():
         raise ValueError(f"expected a classifier that is right everywhere, but {eps=} reaches its boundary")
     return Known(
         CoinFlip(model, p),
@@ -86,37 +74,37 @@ def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
 
 def known_noise_wide(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 1.2 to 2.2 eps under noise of deviation 0.4 eps: about 92% are right whatever is done."""
-    defence = GaussianNoise(along(pattern(18)), sigma=3.2 * eps, name="noise-wide")
+    defence = GaussianNoise(linear.along(linear.pattern(18)), sigma=3.2 * eps, name="noise-wide")
     defence.base = None  # the model underneath is as robust: against it, nothing is gained
-    return _known_noise(defence, spread(1.2 * eps, 2.2 * eps, n), eps)
+    return _known_noise(defence, linear.spread(1.2 * eps, 2.2 * eps, n), eps)
 
 
 def known_noise_narrow(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 0.2 to 0.6 eps under noise of deviation 0.2 eps: averaging over draws breaks it."""
     return _known_noise(
-        GaussianNoise(along(pattern(18)), sigma=1.6 * eps, name="noise-narrow"),
-        spread(0.2 * eps, 0.6 * eps, n),
+        GaussianNoise(linear.along(linear.pattern(18)), sigma=1.6 * eps, name="noise-narrow"),
+        linear.spread(0.2 * eps, 0.6 * eps, n),
         eps,
     )
 
 
 def _known_noise(defence: GaussianNoise, distances: Tensor, eps: float) -> Known:
     model = defence.model
-    assert isinstance(model, LinearModel)
-    x, y = planted_margins(distances, pattern(18))
+    assert isinstance(model, linear.LinearModel)
+    x, y = linear.planted_margins(distances, linear.pattern(18))
     deviation = defence.sigma * model.w.double().norm()
 
     def accuracy(margin: Tensor, submissions: int = 1) -> Truth:
         return exactly((ndtr(margin / deviation) ** submissions).mean().item())
 
-    worst = worst_margins(model, x, y, eps)
+    worst = linear.worst_margins(model, x, y, eps)
     robust = accuracy(worst)
     return Known(
         defence,
         x,
         y,
         128,
-        accuracy(margins(model, x, y)),
+        accuracy(linear.margins(model, x, y)),
         lambda threat: robust,
         submitted=lambda submissions: accuracy(worst, submissions),
     )
@@ -137,7 +125,7 @@ class MedianOfNoise(Seeded):
     name = "median-of-noise"
     base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel, sigma: float, copies: int):
+    def __init__(self, model: linear.LinearModel, sigma: float, copies: int):
         self.model = model
         self.sigma = sigma
         self.copies = copies
@@ -148,21 +136,21 @@ class MedianOfNoise(Seeded):
     def logits(self, x: Tensor, draw: int) -> Tensor:
         noise = standard_normal(draw, (self.copies, *x.shape)).to(x)
         scores = self.model.score((x + self.sigma * noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
-        return two_logits(self.model.gain * scores.median(0).values)
+        return linear.two_logits(self.model.gain * scores.median(0).values)
 
 
 def known_median_of_noise(n: int = 640, eps: float = 0.1, copies: int = 9) -> Known:
     """Margins of 1.1 to 2 eps under noise of deviation eps for each copy."""
-    model = along(pattern(27))
+    model = linear.along(linear.pattern(27))
     defence = MedianOfNoise(model, sigma=8 * eps, copies=copies)
-    x, y = planted_margins(spread(1.1 * eps, 2.0 * eps, n), pattern(27))
+    x, y = linear.planted_margins(linear.spread(1.1 * eps, 2.0 * eps, n), linear.pattern(27))
     deviation = defence.sigma * model.w.double().norm()
 
     def accuracy(margin: Tensor) -> float:
         return float(bdtrc(copies // 2, copies, ndtr(margin / deviation).double().numpy()).mean())
 
-    robust = exactly(accuracy(worst_margins(model, x, y, eps)))
-    return Known(defence, x, y, 128, exactly(accuracy(margins(model, x, y))), lambda threat: robust)
+    robust = exactly(accuracy(linear.worst_margins(model, x, y, eps)))
+    return Known(defence, x, y, 128, exactly(accuracy(linear.margins(model, x, y))), lambda threat: robust)
 
 
 # Noise that gets in the way: Cauchy noise before the answer, and noise in the slope alone.
@@ -183,7 +171,7 @@ class HeavyNoise:
     batch_dependent = False
     base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel, scale: float):
+    def __init__(self, model: linear.LinearModel, scale: float):
         self.model = model
         self.scale = scale
 
@@ -192,7 +180,7 @@ class HeavyNoise:
         return torch.tan(torch.pi * (torch.rand(k, generator=generator, dtype=torch.float64) - 0.5))
 
     def logits(self, x: Tensor, draw: Tensor) -> Tensor:
-        return two_logits(self.model.gain * (self.model.score(x) + self.scale * draw.to(x)))
+        return linear.two_logits(self.model.gain * (self.model.score(x) + self.scale * draw.to(x)))
 
 
 class RandomSlope(Seeded):
@@ -201,30 +189,31 @@ class RandomSlope(Seeded):
     name = "random-slope"
     base: nn.Module | None = None
 
-    def __init__(self, model: LinearModel):
+    def __init__(self, model: linear.LinearModel):
         self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         made_up = (x * standard_normal(draw, x.shape[1:]).to(x)).flatten(1).sum(1)
-        return with_slope_of(self.model(x), two_logits(made_up))
+        return linear.with_slope_of(self.model(x), linear.two_logits(made_up))
 
 
 def known_heavy_noise(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 1.4 to 2.4 eps under noise of scale 0.1 eps."""
-    model, scale = along(pattern(41)), 0.1 * eps
-    x, y = planted_margins(spread(1.4 * eps, 2.4 * eps, n), pattern(41))
+    model, scale = linear.along(linear.pattern(41)), 0.1 * eps
+    x, y = linear.planted_margins(linear.spread(1.4 * eps, 2.4 * eps, n), linear.pattern(41))
 
     def accuracy(margin: Tensor) -> float:
         return (0.5 + torch.atan(margin / scale) / torch.pi).mean().item()
 
-    clean, robust = (exactly(accuracy(m)) for m in (margins(model, x, y), worst_margins(model, x, y, eps)))
+    clean, robust = (
+        exactly(accuracy(m)) for m in (linear.margins(model, x, y), linear.worst_margins(model, x, y, eps))
+    )
     return Known(HeavyNoise(model, scale), x, y, 128, clean, everywhere(robust))
 
 
 def known_random_slope(n: int = 640, eps: float = 0.1) -> Known:
-    model, x, y = fragile(41, n, eps)
-    clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(RandomSlope(model), x, y, 128, clean, everywhere(standing(model, x, y, eps)))
+    model, x, y = linear.fragile(41, n, eps)
+    return linear.like_the_model(RandomSlope(model), model, x, y, eps)
 
 
 # A plain module that draws from all three global generators of the process, before a linear model's answer.
@@ -238,7 +227,7 @@ def known_random_slope(n: int = 640, eps: float = 0.1) -> Known:
 class NoisyScore(nn.Module):
     """Adds normal noise of deviation ``sigma`` to the score; says nothing about itself."""
 
-    def __init__(self, model: LinearModel, sigma: float):
+    def __init__(self, model: linear.LinearModel, sigma: float):
         super().__init__()
         # Kept out of the module's parts: the linear model is not offered as a base.
         self.linear = [model]
@@ -249,15 +238,15 @@ class NoisyScore(nn.Module):
         by_numpy = torch.from_numpy(np.random.standard_normal(len(x))).to(x)
         by_python = torch.tensor([random.gauss(0, 1) for _ in x]).to(x)
         noise = (torch.randn(len(x)).to(x) + by_numpy + by_python) / 3**0.5
-        return two_logits(model.gain * (model.score(x) + self.sigma * noise))
+        return linear.two_logits(model.gain * (model.score(x) + self.sigma * noise))
 
 
 def known_sampling_module(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 1.2 to 2.2 eps under noise of deviation 0.5 eps."""
-    model = along(pattern(34))
-    x, y = planted_margins(spread(1.2 * eps, 2.2 * eps, n), pattern(34))
+    model = linear.along(linear.pattern(34))
+    x, y = linear.planted_margins(linear.spread(1.2 * eps, 2.2 * eps, n), linear.pattern(34))
     sigma = 0.5 * eps
-    clean = exactly(ndtr(margins(model, x, y) / sigma).mean().item())
-    robust = exactly(ndtr(worst_margins(model, x, y, eps) / sigma).mean().item())
+    clean = exactly(ndtr(linear.margins(model, x, y) / sigma).mean().item())
+    robust = exactly(ndtr(linear.worst_margins(model, x, y, eps) / sigma).mean().item())
     defence = SamplingModule(NoisyScore(model, sigma), name="sampling-module")
     return Known(defence, x, y, 128, clean, lambda threat: robust)

@@ -10,18 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.sampling import SamplingModule
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    GAIN,
-    PIXELS,
-    Deterministic,
-    Planted,
-    against,
-    pattern,
-    planted_margins,
-    spread,
-    two_logits,
-)
 
 DECOY = 1e-3  # share of a slope that stays, on the first row of pixels alone
 
@@ -242,6 +232,7 @@ def bit_depth(u: Tensor) -> Tensor:
 
 Score = Callable[[Tensor], Tensor]  # signed pixels [k, 64] in [-0.5, 0.5] -> scores [k]
 
+ROW = 63  # of the pattern that every entry looks for
 TEXTURE = 0.05  # finer than the margins: pixels of an image mostly agree on its class
 
 
@@ -250,13 +241,13 @@ class Monotone(nn.Module):
 
     direction: Tensor
 
-    def __init__(self, row: int, score: Score):
+    def __init__(self, score: Score):
         super().__init__()
-        self.register_buffer("direction", pattern(row))
+        self.register_buffer("direction", linear.pattern(ROW))
         self.score = score
 
     def forward(self, x: Tensor) -> Tensor:
-        return two_logits(GAIN * self.score(signed(x, self.direction)))
+        return linear.two_logits(linear.GAIN * self.score(signed(x, self.direction)))
 
 
 def signed(x: Tensor, direction: Tensor) -> Tensor:
@@ -264,30 +255,30 @@ def signed(x: Tensor, direction: Tensor) -> Tensor:
     return ((x - 0.5) * direction.to(x)).flatten(1)
 
 
-def images(row: int, n: int, eps: float, *, wide: bool) -> Planted:
+def images(n: int, eps: float, *, wide: bool) -> linear.Planted:
     """Margins of 0.25 to 0.6 eps, or 1.4 to 2.2 eps for four images in five."""
-    narrow = spread(0.25 * eps, 0.6 * eps, n)
+    narrow = linear.spread(0.25 * eps, 0.6 * eps, n)
     if not wide:
-        return planted_margins(narrow, pattern(row), texture=TEXTURE)
-    distances = spread(1.4 * eps, 2.2 * eps, n)
+        return linear.planted_margins(narrow, linear.pattern(ROW), texture=TEXTURE)
+    distances = linear.spread(1.4 * eps, 2.2 * eps, n)
     distances[::5] = narrow[::5]
-    return planted_margins(distances, pattern(row), texture=TEXTURE)
+    return linear.planted_margins(distances, linear.pattern(ROW), texture=TEXTURE)
 
 
-def corner(x: Tensor, y: Tensor, row: int, eps: float) -> Tensor:
+def corner(x: Tensor, y: Tensor, eps: float) -> Tensor:
     """The point of the ball, within the box, where every signed pixel is furthest from the label's side."""
-    return (x + eps * against(y, pattern(row))).clamp(0, 1)
+    return (x + eps * linear.against(y, linear.pattern(ROW))).clamp(0, 1)
 
 
-def known_monotone(name: str, row: int, score: Score, n: int, eps: float, *, wide: bool = False) -> Known:
+def known_monotone(name: str, score: Score, n: int, eps: float, *, wide: bool = False) -> Known:
     """A deterministic defence by a score, with its truth."""
-    x, y = images(row, n, eps, wide=wide)
-    defence = Deterministic(name, Monotone(row, score))
+    x, y = images(n, eps, wide=wide)
+    defence = linear.Deterministic(name, Monotone(score))
 
     def accuracy(x: Tensor) -> float:
         return (defence.logits(x, None).argmax(1) == y).double().mean().item()
 
-    robust = exactly(accuracy(corner(x, y, row, eps)))
+    robust = exactly(accuracy(corner(x, y, eps)))
     return Known(defence, x, y, 128, exactly(accuracy(x)), everywhere(robust))
 
 
@@ -321,77 +312,36 @@ def compared(u: Tensor) -> Tensor:
 class Sampled(nn.Module):
     """A score that draws; says nothing about itself."""
 
-    def __init__(self, row: int, score: Callable[[Tensor], Tensor]):
+    def __init__(self, score: Score):
         super().__init__()
-        self.answer = Monotone(row, score)
+        self.answer = Monotone(score)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.answer(x)
 
 
-def known_sampled(
-    name: str, row: int, score: Callable[[Tensor], Tensor], n: int, eps: float, *, wide: bool = False
-) -> Known:
+def known_sampled(name: str, score: Score, n: int, eps: float, *, wide: bool = False) -> Known:
     """A randomised defence by a score that counts drawn bits, with its truth."""
-    x, y = images(row, n, eps, wide=wide)
+    x, y = images(n, eps, wide=wide)
 
     def accuracy(x: Tensor) -> float:
-        ones = probability_of_one(torch.sigmoid(STEEP * signed(x.double(), pattern(row))))
+        ones = probability_of_one(torch.sigmoid(STEEP * signed(x.double(), linear.pattern(ROW))))
         return torch.where(y == 1, ones, 1 - ones).mean().item()
 
-    robust = exactly(accuracy(corner(x, y, row, eps)))
-    defence = SamplingModule(Sampled(row, score), name=name)
+    robust = exactly(accuracy(corner(x, y, eps)))
+    defence = SamplingModule(Sampled(score), name=name)
     return Known(defence, x, y, 128, exactly(accuracy(x)), everywhere(robust))
 
 
 def probability_of_one(p: Tensor) -> Tensor:
     """[k] probabilities that more than half of independent bits are on, from theirs [k, 64]."""
-    count = torch.zeros(len(p), PIXELS + 1, dtype=p.dtype)
+    count = torch.zeros(len(p), linear.PIXELS + 1, dtype=p.dtype)
     count[:, 0] = 1.0
     for bit in p.T:
         on = torch.cat([torch.zeros_like(count[:, :1]), count[:, :-1]], 1)
         count = count * (1 - bit[:, None]) + on * bit[:, None]
-    return count[:, PIXELS // 2 + 1 :].sum(1)
+    return count[:, linear.PIXELS // 2 + 1 :].sum(1)
 
 
-ROW = 63  # of the pattern that every entry looks for
-
-known_softmax = partial(known_monotone, "op-softmax", ROW, softmax)
-known_sigmoid = partial(known_monotone, "op-sigmoid", ROW, sigmoid)
-known_tanh = partial(known_monotone, "op-tanh", ROW, tanh)
-known_clamp = partial(known_monotone, "op-clamp", ROW, clamp)
-known_one_hot = partial(known_monotone, "op-one-hot", ROW, one_hot_votes)
-known_winners = partial(known_monotone, "op-top-k", ROW, winners)
-known_median = partial(known_monotone, "op-median", ROW, median_filter)
-known_ranks = partial(known_monotone, "op-ranks", ROW, ranks)
-known_pooled = partial(known_monotone, "op-max-pool", ROW, pooled_ties)
-known_sign = partial(known_monotone, "op-sign", ROW, sign)
-known_floor = partial(known_monotone, "op-floor", ROW, floor)
-known_where = partial(known_monotone, "op-where", ROW, where)
-known_assigned = partial(known_monotone, "op-assigned", ROW, assigned)
-known_in_place = partial(known_monotone, "op-in-place", ROW, in_place)
-known_thermometer = partial(known_monotone, "op-thermometer", ROW, thermometer)
-known_nearest_code = partial(known_monotone, "op-nearest-code", ROW, nearest_code)
-known_gathered = partial(known_monotone, "op-gather", ROW, gathered_code)
-known_placed = partial(known_monotone, "op-nonzero", ROW, placed)
-known_majorities = partial(known_monotone, "op-majority", ROW, majorities)
-known_two_bounds = partial(known_monotone, "op-two-bounds", ROW, two_bounds)
-known_mapped = partial(known_monotone, "op-vmap", ROW, mapped)
-known_bit_depth = partial(known_monotone, "op-bit-depth", ROW, bit_depth)
-known_silent = partial(known_monotone, "op-silent-backward", ROW, silent_backward)
-known_lying = partial(known_monotone, "op-lying-backward", ROW, lying_backward)
-known_detached = partial(known_monotone, "op-detach", ROW, detached)
-known_without_graph = partial(known_monotone, "op-no-grad", ROW, without_graph)
-known_numpy = partial(known_monotone, "op-numpy", ROW, through_numpy)
-known_in_python = partial(known_monotone, "op-python", ROW, in_python)
-known_bernoulli = partial(known_sampled, "op-bernoulli", ROW, bernoulli)
-known_gumbel = partial(known_sampled, "op-gumbel", ROW, gumbel)
-known_compared = partial(known_sampled, "op-drawn-mask", ROW, compared)
-
-known_sign_wide = partial(known_monotone, "op-sign-wide", ROW, sign, wide=True)
-known_clamp_wide = partial(known_monotone, "op-clamp-wide", ROW, clamp, wide=True)
-known_bit_depth_wide = partial(known_monotone, "op-bit-depth-wide", ROW, bit_depth, wide=True)
-known_winners_wide = partial(known_monotone, "op-top-k-wide", ROW, winners, wide=True)
-known_without_graph_wide = partial(known_monotone, "op-no-grad-wide", ROW, without_graph, wide=True)
-known_bernoulli_wide = partial(known_sampled, "op-bernoulli-wide", ROW, bernoulli, wide=True)
-known_gumbel_wide = partial(known_sampled, "op-gumbel-wide", ROW, gumbel, wide=True)
+known_monotone_wide = partial(known_monotone, wide=True)
+known_sampled_wide = partial(known_sampled, wide=True)

@@ -17,7 +17,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.zoo.known import Known, Truth, everywhere_later, exactly
-from robustbench_coded.zoo.linear import Deterministic, with_slope_of
+from robustbench_coded.zoo.linear import Deterministic, WithDecoy, with_slope_of
 from robustbench_coded.zoo.masked_gradients import Lifted, OneHot
 
 EXAMPLES = 256  # of the test data, the first; the networks are a hundred times as slow as a linear model
@@ -269,13 +269,8 @@ def pairwise_margins(model: LinearClassifier, x: Tensor, y: Tensor, eps: float) 
 WRAPPED, OTHER = "digits-erm", "digits-mixup"
 
 
-class Pinned(nn.Module):
+class Pinned(WithDecoy):
     """The model's class is ahead of one other by 0.1, always, with the decoy's slope."""
-
-    def __init__(self, model: nn.Module, decoy: nn.Module):
-        super().__init__()
-        self.model = model
-        self.decoy = decoy
 
     def forward(self, x: Tensor) -> Tensor:
         slope = self.decoy(x)
@@ -285,25 +280,17 @@ class Pinned(nn.Module):
         return with_slope_of(values, slope)
 
 
-def known_one_hot(n: int = EXAMPLES, eps: float = 0.1) -> Known:
+def known_wrapped(
+    name: str, kind: type[OneHot | Pinned | Lifted], n: int = EXAMPLES, eps: float = 0.1
+) -> Known:
     model = _network(WRAPPED)
-    return _known(Deterministic(f"one-hot-{eps:g}", OneHot(model, decoy())), model, n, eps)
+    return _known(Deterministic(name, kind(model, decoy())), model, n, eps)
 
 
 def known_other_base(n: int = EXAMPLES, eps: float = 0.1) -> Known:
     model = _network(WRAPPED)
     defence = Deterministic(f"other-base-{eps:g}", OneHot(model, decoy()), base=_network(OTHER))
     return _known(defence, model, n, eps)
-
-
-def known_pinned(n: int = EXAMPLES, eps: float = 0.1) -> Known:
-    model = _network(WRAPPED)
-    return _known(Deterministic(f"pinned-{eps:g}", Pinned(model, decoy())), model, n, eps)
-
-
-def known_lifted(n: int = EXAMPLES, eps: float = 0.1) -> Known:
-    model = _network(WRAPPED)
-    return _known(Deterministic(f"lifted-{eps:g}", Lifted(model, decoy())), model, n, eps)
 
 
 @lru_cache

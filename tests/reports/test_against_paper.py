@@ -2,15 +2,14 @@
 
 from msgspec import structs
 
-from robustbench_coded.reports.paper import (
+from robustbench_coded.reports.paper import paper_tables, trainings
+from robustbench_coded.results.run import load_run
+from robustbench_coded.studies.beside_paper import (
     paper_lines,
-    paper_tables,
     paper_text_table,
     reasons,
     time_text_table,
-    trainings,
 )
-from robustbench_coded.results.run import load_run
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

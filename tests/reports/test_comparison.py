@@ -8,9 +8,8 @@ import pytest
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.comparison import compare, comparison_csv, differences_told
-from robustbench_coded.reports.render.html import comparison_html
-from robustbench_coded.reports.render.latex import comparison_latex
-from robustbench_coded.reports.render.markdown import comparison_markdown
+from robustbench_coded.reports.render.comparison import comparison_document
+from robustbench_coded.studies.beside_paper import beside_paper
 
 SMALL = {
     ("clean", "batch/unknown"): (0.9, 0.8),
@@ -86,7 +85,7 @@ def test_what_is_certainly_above_and_below_the_baseline_is_said(make_run):
     open_ones = sum(d.low <= 0 <= d.high for d in found.values())
     assert "fgsm" not in told
     assert told.endswith(f"; not distinguishable in {open_ones} column{'s' * (open_ones > 1)}.")
-    for text in (comparison_markdown(comparison, paper=False), comparison_html(comparison, paper=False)):
+    for text in (comparison_document(comparison, "md"), comparison_document(comparison, "html")):
         assert "Compared with the baseline" in text and "above the baseline in" in text
 
 
@@ -104,7 +103,7 @@ def test_several_runs_are_named_in_what_is_said(make_run):
 def test_nothing_is_said_without_a_baseline(make_run, subject):
     comparison = compare([make_run(subjects=[subject("erm", "rci", 32, 48)], accuracies=SMALL)])
     assert differences_told(comparison.tables[0]) == []
-    assert "Compared with the baseline" not in comparison_markdown(comparison, paper=False)
+    assert "Compared with the baseline" not in comparison_document(comparison, "md")
 
 
 def test_a_name_that_names_nothing_is_refused_with_those_that_do(make_run):
@@ -192,20 +191,13 @@ def test_csv_holds_what_the_tables_show(make_run):
         assert float(row["difference_low"]) <= float(row["difference"]) <= float(row["difference_high"])
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        comparison_latex,
-        comparison_csv,
-        lambda c: comparison_markdown(c, paper=True),
-        lambda c: comparison_html(c, paper=True),
-    ],
-)
-def test_hostile_names_stay_names(hostile_run, write):
-    text = write(compare([hostile_run]))
+@pytest.mark.parametrize("name", ["latex", "csv", "md", "html"])
+def test_hostile_names_stay_names(hostile_run, name):
+    comparison = compare([hostile_run])
+    text = comparison_document(comparison, name, beside_paper(comparison.runs))
     assert all(c.isprintable() or c in "\n\r" for c in text)
-    assert "<script>alert" not in text or write is comparison_csv
-    if write is comparison_latex:
+    assert "<script>alert" not in text or name == "csv"
+    if name == "latex":
         assert r"\input{" not in text
         assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\begin{table}")
         body = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -214,7 +206,7 @@ def test_hostile_names_stay_names(hostile_run, write):
 
 
 def test_latex_balances_its_braces(hostile_run):
-    text = comparison_latex(compare([hostile_run]))
+    text = comparison_document(compare([hostile_run]), "latex")
     text = re.sub(r"\\.", "", text, flags=re.DOTALL)  # control symbols, among them \\ and escaped braces
     depth = 0
     for character in text:

@@ -19,6 +19,7 @@ from robustbench_coded.reports.render.terminal import (
 from robustbench_coded.reports.run.examples import example_text_table
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.results.run import load_run
+from robustbench_coded.studies.beside_paper import beside_paper
 
 
 def printed(path, width, *, color=False, **environment):
@@ -110,7 +111,7 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
 def test_the_largest_drops_fit_80_columns_with_no_word_cut(make_run):
     text = shown(run_table(load_run(make_run())), 80)
     assert re.search(
-        r"│ example │ label │ right, clean │ attacked │ margin │ answers", text.replace("┃", "│")
+        r"│ example │ label │ right, clean │ right, attacked │ answers *│ margin", text.replace("┃", "│")
     )
     assert max(map(len, text.splitlines())) <= 80
 
@@ -120,7 +121,8 @@ def views(path):
     run = load_run(path)
     yield run_table(run)
     yield example_table("example 3", example_text_table(run, 3))
-    yield comparison_table(compare([path]), paper=True)
+    comparison = compare([path])
+    yield comparison_table(comparison, beside_paper(comparison.runs))
 
 
 @pytest.mark.parametrize("width", [60, 300])
@@ -141,7 +143,7 @@ def test_an_example_has_a_block_for_each_subject(make_run):
     assert blocks[0].startswith("example 3; label 1; linf, eps 8/255 (pixel)")
     assert len(blocks) == 3
     assert "aware-pgd-10" not in blocks[1]
-    assert re.search(r"aware-pgd-10 +│ batch/known +│ +[012] of 2", blocks[2])
+    assert re.search(r"batch/known +│ aware-pgd-10 +│ +[012] of 2", blocks[2])
 
 
 def test_several_budgets_are_told_apart(make_run, tmp_path):

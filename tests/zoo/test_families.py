@@ -104,7 +104,7 @@ def test_ripples_decide_nothing_and_are_all_the_slope():
 
 
 def test_gradients_that_are_no_numbers_come_with_answers_that_are():
-    known = masked_gradients.known_no_number(n=8)
+    known = ZOO["nan-gradient"].load(8)
     x = known.x.clone().requires_grad_()
     logits = known.defence.logits(x, None)
     assert torch.equal(logits, known.defence.answer.model(x))
@@ -123,13 +123,13 @@ def test_cauchy_quantiles_and_a_slope_that_is_drawn():
 
 
 def test_a_memory_protects_whoever_asked_before_and_nobody_after_a_reset():
-    protected = memory.known_memory(n=64)
+    protected = ZOO["answer-memory"].load(64)
     fooled = protected.x - 0.1 * sign(protected) * pattern(56)
     assert right(protected, protected.x).all()
     assert right(protected, fooled).all()
-    assert not right(memory.known_memory(n=64), fooled).any()
-    for kind, stands in ((memory.known_reset, 0.0), (memory.known_false_reset, 1.0)):
-        known = kind(n=64)
+    assert not right(ZOO["answer-memory"].load(64), fooled).any()
+    for name, stands in (("memory-reset", 0.0), ("memory-false-reset", 1.0)):
+        known = ZOO[name].load(64)
         right(known, known.x)
         assert right(known, fooled).double().mean() == stands
 
@@ -146,14 +146,14 @@ def test_what_happens_in_large_batches_alone():
     leak = lying.known_leak(n=64)
     small, large = (leak.defence.logits(leak.x[:k], None)[:16] for k in (16, 32))
     torch.testing.assert_close(large.unflatten(0, (-1, 2)).flip(1).flatten(0, 1), small)
-    silent = lying.known_nan(n=64)
+    silent = ZOO["nan-when-unsure"].load(64)
     near = silent.x - 0.5 * silent.defence.answer.model.score(silent.x).view(-1, 1, 1, 1) * pattern(20)
     near = near - 0.5 * silent.defence.answer.model.score(silent.x).view(-1, 1, 1, 1) * pattern(20)
     assert silent.defence.logits(near, None).isnan().all()
     assert silent.defence.logits(near[:16], None).isfinite().all()
     assert silent.defence.logits(silent.x, None).isfinite().all()
     with pytest.raises(ArithmeticError):
-        lying.known_raises(n=64).defence.logits(near, None)
+        ZOO["raises-when-unsure"].load(64).defence.logits(near, None)
     edits = lying.known_edits(n=64)
     handed = edits.x + 0.01
     edits.defence.logits(handed, None)

@@ -12,6 +12,7 @@ from robustbench_coded.zoo import certified as certified_module
 from robustbench_coded.zoo import coupled, ensembles, masked_gradients
 from robustbench_coded.zoo import masked_gradients as masked_gradients_module
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
+from robustbench_coded.zoo.registry import ZOO
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -195,11 +196,11 @@ def test_each_mask_hides_the_gradient_in_its_own_way():
     def cross_entropy(logits):
         return torch.nn.functional.cross_entropy(logits, known.y)
 
-    for known in (masked_gradients.known_rounding(n=8), masked_gradients.known_saturated(n=8)):
+    for known in (masked_gradients.known_rounding(n=8), ZOO["saturated"].load(8)):
         assert (slope(known, cross_entropy) == 0).all()
     assert (slope(masked_gradients.known_rounding(n=8), lambda logits: logits[:, 1].sum()) == 0).all()
-    assert (slope(masked_gradients.known_saturated(n=8), lambda logits: logits[:, 1].sum()) != 0).all()
-    known = masked_gradients.known_misleading(n=8)
+    assert (slope(ZOO["saturated"].load(8), lambda logits: logits[:, 1].sum()) != 0).all()
+    known = ZOO["misleading-gradient"].load(8)
     misled = slope(known, cross_entropy)
     x = known.x.clone().requires_grad_()
     (honest,) = torch.autograd.grad(cross_entropy(known.defence.base(x)), x)

@@ -74,7 +74,7 @@ def test_the_pinned_margin_is_always_a_tenth():
 def test_a_wrapper_that_follows_its_decoy_would_be_noticed():
     """The planted fault: answers that are the decoy's."""
     decoy, model = along(pattern(26)), along(pattern(63))
-    x = masked_gradients.known_one_hot_wide(n=64).x
+    x = ZOO["one-hot-wide"].load(64).x
     honest, faulty = masked_gradients.OneHot(model, decoy), masked_gradients.OneHot(decoy, decoy)
     assert torch.equal(honest(x).argmax(1), model(x).argmax(1))
     assert not torch.equal(faulty(x).argmax(1), model(x).argmax(1))

@@ -133,21 +133,9 @@ def _kind_of(run: Path) -> Any:
 
 
 def _document(comparison: Any, name: str, *, paper: bool) -> str:
-    if name == "md":
-        from robustbench_coded.reports.render.markdown import comparison_markdown
+    from robustbench_coded.reports.render.comparison import comparison_document
 
-        return comparison_markdown(comparison, paper=paper)
-    if name == "csv":
-        from robustbench_coded.reports.compare.comparison import comparison_csv
-
-        return comparison_csv(comparison)
-    if name == "latex":
-        from robustbench_coded.reports.render.latex import comparison_latex
-
-        return comparison_latex(comparison)
-    from robustbench_coded.reports.render.html import comparison_html
-
-    return comparison_html(comparison, paper=paper)
+    return comparison_document(comparison, name, _beside_paper(comparison) if paper else ())
 
 
 def _show(comparison: Any, *, paper: bool) -> None:
@@ -155,7 +143,11 @@ def _show(comparison: Any, *, paper: bool) -> None:
 
     from robustbench_coded.reports.render.terminal import comparison_table
 
-    Console().print(comparison_table(comparison, paper=paper))
+    Console().print(comparison_table(comparison, _beside_paper(comparison) if paper else ()))
+
+
+def _beside_paper(comparison: Any) -> Any:
+    return load("comparisons", "paper")(comparison.runs)
 
 
 def export_command(

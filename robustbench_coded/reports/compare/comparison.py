@@ -2,8 +2,6 @@
 what these settle, and what the runs do not share; and all of it as CSV.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +18,7 @@ from robustbench_coded.reports.run.tables import (
     by_inference,
     columns_of,
 )
-from robustbench_coded.reports.text.escape import csv_text
+from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.reports.text.formatting import (
     TextTable,
     budget_text,
@@ -285,23 +283,31 @@ def differences_told(table: Table) -> list[str]:
         }
         if not found:
             continue
-        certain = sorted(
-            (item for item in found.items() if settled(item[1])), key=lambda item: -abs(item[1].estimate)
-        )
-        said = []
-        for side, sign in (("below", -1), ("above", 1)):
-            listed = [
-                f"{_column_text(column)} {difference_text(d)}"
-                for column, d in certain
-                if d.estimate * sign > 0
-            ]
-            if listed:
-                said.append(f"{side} the baseline in {', '.join(listed)}")
-        if len(certain) < len(found):
-            said.append(f"not distinguishable in {counted(len(found) - len(certain), 'column')}")
+        differences = [
+            (f"{_column_text(c)} {difference_text(d)}", d.estimate, settled(d)) for c, d in found.items()
+        ]
+        said = beside_baseline(differences, "in", "column")
         run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
-        told.append(f"{run}{subject_text(row.subject, with_k=True)}: {'; '.join(said)}.")
+        told.append(f"{run}{subject_text(row.subject, with_k=True)}: {said}.")
     return told
+
+
+def beside_baseline(differences: Sequence[tuple[str, float, bool]], where: str, unit: str) -> str:
+    """What lies below and above the baseline, the largest differences first, and how much can't be told.
+
+    Args:
+        differences: each in words, its estimate, and whether its interval leaves out 0.
+        where: "in" a column, "under" a corruption; unit: what is counted, empty for a number alone.
+    """
+    certain = sorted((found for found in differences if found[2]), key=lambda found: -abs(found[1]))
+    said = []
+    for side, sign in (("below", -1), ("above", 1)):
+        listed = [words for words, estimate, _ in certain if estimate * sign > 0]
+        if listed:
+            said.append(f"{side} the baseline {where} {', '.join(listed)}")
+    if left := len(differences) - len(certain):
+        said.append(f"not distinguishable {where} {counted(left, unit) if unit else left}")
+    return "; ".join(said)
 
 
 def _column_text(column: Column) -> str:
@@ -315,17 +321,15 @@ DIFFERENCE = ("difference", "difference_low", "difference_high", "paired_example
 
 def comparison_csv(comparison: Comparison) -> str:
     """The comparison; empty fields where no difference was formed or the paper has no number."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(("run", *SUBJECT, *MEASURED, *DIFFERENCE, "paper"))
     names = list(comparison.runs)
-    for table in comparison.tables:
-        for row in table.rows:
-            run = row.labels[0] if len(names) > 1 else names[0]
-            for cell in row.cells:
-                if cell is not None:
-                    writer.writerow(csv_text(v) if isinstance(v, str) else v for v in (run, *_fields(cell)))
-    return file.getvalue()
+    rows = [
+        csv_row((row.labels[0] if len(names) > 1 else names[0], *_fields(cell)))
+        for table in comparison.tables
+        for row in table.rows
+        for cell in row.cells
+        if cell is not None
+    ]
+    return csv_document(("run", *SUBJECT, *MEASURED, *DIFFERENCE, "paper"), rows)
 
 
 def _fields(cell: Cell) -> tuple[object, ...]:

@@ -9,20 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from robustbench_coded.reports.figures.style import (
-    COLOURS,
-    LABEL_WIDTH,
-    MARKERS,
-    MOST_PANELS,
-    WIDTH,
-    Drawing,
-    drawing,
-    first_of,
-    label,
-    legend,
-    panels,
-    subject_title,
-)
+from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.opening import Opening, spread
 from robustbench_coded.reports.text.formatting import budget_text, inference_text
@@ -43,7 +30,7 @@ CAPTION = (
 )
 
 
-def draw_answer(opening: Opening) -> Drawing | None:
+def draw_answer(opening: Opening) -> style.Drawing | None:
     """Groups of two bars, the defence over no defence; None where nothing was judged."""
     groups = opening.bars
     if not groups:
@@ -53,12 +40,12 @@ def draw_answer(opening: Opening) -> Drawing | None:
     both = any(group.bare for group in groups)
     for place, group in enumerate(groups):
         shift = BAR / 2 if both else 0.0
-        _bar(axes, place - shift, group.settings, COLOURS[1])
+        _bar(axes, place - shift, group.settings, style.COLOURS[1])
         if group.bare:
             _bar(axes, place + shift, group.bare, GREY)
     names = [opening.settings, *([opening.bare] if both else [])]
-    for name, colour in zip(names, (COLOURS[1], GREY), strict=False):
-        axes.barh([0], [0], color=colour, label=label(name))
+    for name, colour in zip(names, (style.COLOURS[1], GREY), strict=False):
+        axes.barh([0], [0], color=colour, label=style.label(name))
     axes.set_yticks(range(len(groups)), [group.label for group in groups], fontsize=10)
     axes.set_ylim(len(groups) - 0.5, -0.5)
     axes.set_xlim(0, ROOM)
@@ -66,7 +53,7 @@ def draw_answer(opening: Opening) -> Drawing | None:
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
     figure.legend(loc="outside upper left", ncols=2, fontsize=10)
-    return drawing(figure, "answer", TITLE, CAPTION)
+    return style.drawing(figure, "answer", TITLE, CAPTION)
 
 
 def _bar(axes: Axes, place: float, accuracies: Sequence[float], colour: str) -> None:
@@ -78,20 +65,20 @@ def _bar(axes: Axes, place: float, accuracies: Sequence[float], colour: str) -> 
 
 
 MOST_BARS = 24
-_PARTS = (("certified", COLOURS[2], ""), ("unknown", "#BBBBBB", "//"), ("broken", COLOURS[1], ""))
+_PARTS = (("certified", style.COLOURS[2], ""), ("unknown", "#BBBBBB", "//"), ("broken", style.COLOURS[1], ""))
 
 
-def draw_certified(rows: Sequence[CertifiedRow]) -> Drawing | None:
+def draw_certified(rows: Sequence[CertifiedRow]) -> style.Drawing | None:
     """A bar per subject, threat model and budget; None where nothing is certified."""
     found = [row for row in rows if row.certified is not None and row.ensemble is not None]
     shown = found[:MOST_BARS]
     if not shown:
         return None
-    figure = Figure(figsize=(WIDTH, 0.34 * len(shown) + 1.2), layout="constrained")
+    figure = Figure(figsize=(style.WIDTH, 0.34 * len(shown) + 1.2), layout="constrained")
     axes = figure.subplots()
     names = [
-        f"{label(inference_text(row.key.subject, with_k=True), LABEL_WIDTH)}, {row.key.threat}\n"
-        f"{label(row.key.checkpoint, LABEL_WIDTH)}, {budget_text(row.key.budget)}"
+        f"{style.label(inference_text(row.key.subject, with_k=True), style.LABEL_WIDTH)}, {row.key.threat}\n"
+        f"{style.label(row.key.checkpoint, style.LABEL_WIDTH)}, {budget_text(row.key.budget)}"
         for row in shown
     ]
     places = range(len(shown), 0, -1)
@@ -108,8 +95,8 @@ def draw_certified(rows: Sequence[CertifiedRow]) -> Drawing | None:
     caption = (
         "Shares of answers: certified (no perturbation within eps can make them wrong), broken (wrong "
         "under the ensemble of attacks), and unknown (neither)."
-    ) + first_of(len(shown), len(found), "bars")
-    return drawing(figure, "certified", "Certified, unknown and broken", caption)
+    ) + style.first_of(len(shown), len(found), "bars")
+    return style.drawing(figure, "certified", "Certified, unknown and broken", caption)
 
 
 def _share(row: CertifiedRow, part: str) -> float:
@@ -121,17 +108,17 @@ def _share(row: CertifiedRow, part: str) -> float:
 DASHES = ("-", "--", ":")
 
 
-def draw_correct_draws(rows: Sequence[CaseResult]) -> Drawing | None:
+def draw_correct_draws(rows: Sequence[CaseResult]) -> style.Drawing | None:
     """A panel per randomised subject, a line for clean inputs, the paper's attacks and the strongest one."""
     subjects: dict[tuple, list[CaseResult]] = {}
     for row in rows:
         if row.randomised and row.cell is not None and row.key.threat == WHOLE_BATCH:
             subjects.setdefault(row.key.subject, []).append(row)
     several = [found for found in subjects.values() if any(r.cell and len(r.cell.draw) > 1 for r in found)]
-    shown = several[:MOST_PANELS]
+    shown = several[: style.MOST_PANELS]
     if not shown:
         return None
-    figure, axes = panels(len(shown))
+    figure, axes = style.panels(len(shown))
     for panel, found in zip(axes, shown, strict=True):
         for i, (name, row) in enumerate(_three(found)):
             assert row.cell is not None  # rows without outcomes are left out above
@@ -140,21 +127,21 @@ def draw_correct_draws(rows: Sequence[CaseResult]) -> Drawing | None:
             panel.plot(
                 range(draws + 1),
                 100 * share,
-                color=COLOURS[i],
-                marker=MARKERS[i],
+                color=style.COLOURS[i],
+                marker=style.MARKERS[i],
                 linestyle=DASHES[i],
                 label=name,
             )
-        subject_title(panel, found[0].key.subject)
+        style.subject_title(panel, found[0].key.subject)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.set_xlabel("correct draws")
         panel.set_ylabel("examples, %")
-    legend(figure, axes)
+    style.legend(figure, axes)
     caption = (
         "Share of examples that are answered correctly in none, one, ... all of the scoring draws. Noise "
         "spreads examples over the middle; a successful attack moves them to the left."
-    ) + first_of(len(shown), len(several), "subjects")
-    return drawing(figure, "correct-draws", "Correct draws per example", caption)
+    ) + style.first_of(len(shown), len(several), "subjects")
+    return style.drawing(figure, "correct-draws", "Correct draws per example", caption)
 
 
 def _three(rows: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:

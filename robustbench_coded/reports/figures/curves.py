@@ -19,14 +19,7 @@ from robustbench_coded.reports.figures.style import (
     style_of,
     subject_title,
 )
-from robustbench_coded.reports.run.tables import (
-    attacked,
-    checkpoints_of,
-    cost,
-    find,
-    main_budget,
-    subjects_of,
-)
+from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
@@ -46,16 +39,16 @@ def draw_eps(rows: Sequence[SummaryRow]) -> Drawing | None:
     ensembles = [row for row in ensembles if (row.budget.norm, row.budget.eps_space) == space]
     if space is None or len({row.budget.eps for row in ensembles}) < 2:
         return None
-    found = checkpoints_of(ensembles)
+    found = tables.checkpoints_of(ensembles)
     checkpoints = found[:MOST_PANELS]
     figure, axes = panels(len(checkpoints))
-    methods = list(dict.fromkeys(s[1:] for s in subjects_of(ensembles)))
+    methods = list(dict.fromkeys(s[1:] for s in tables.subjects_of(ensembles)))
     for panel, checkpoint in zip(axes, checkpoints, strict=True):
-        for subject in subjects_of(ensembles):
+        for subject in tables.subjects_of(ensembles):
             if subject.checkpoint != checkpoint:
                 continue
             curve = sorted((e for e in ensembles if e.subject == subject), key=lambda row: row.budget.eps)
-            clean = find(rows, subject, "clean", THREAT, None)
+            clean = tables.find(rows, subject, "clean", THREAT, None)
             points = [(0.0, clean)] if clean is not None else []
             points += [(row.budget.eps, row) for row in curve]
             name = inference_text(subject, with_k=True)
@@ -73,7 +66,7 @@ def draw_eps(rows: Sequence[SummaryRow]) -> Drawing | None:
 
 def draw_batch_sizes(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per swept defence, a line per attack; None where each defence had one batch size."""
-    budget = main_budget(rows)
+    budget = tables.main_budget(rows)
     swept: dict[tuple[str, str], list[SummaryRow]] = {}
     for row in rows:
         usable = row.accuracy is not None and row.subject.k is not None
@@ -111,23 +104,23 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> Drawing | None:
 
 def draw_cost(rows: Sequence[SummaryRow]) -> Drawing | None:
     """A panel per subject, a point per attack; None where no attack has a cost."""
-    budget = main_budget(rows)
+    budget = tables.main_budget(rows)
     costly = [
         row
-        for row in attacked(rows)
+        for row in tables.attacked(rows)
         if row.budget == budget and row.forwards and row.threat.whole_batch and not is_submitted(row.attack)
     ]
-    found = [s for s in subjects_of(costly) if s.defence != "standard"]
+    found = [s for s in tables.subjects_of(costly) if s.defence != "standard"]
     subjects = found[:MOST_PANELS]
     if budget is None or not subjects:
         return None
     figure, axes = panels(len(subjects), 2.9)
-    spent = [cost(row) for row in costly]
+    spent = [tables.cost(row) for row in costly]
     names = list(dict.fromkeys((row.attack, row.threat) for row in costly))
     for panel, subject in zip(axes, subjects, strict=True):
         for row in (row for row in costly if row.subject == subject):
             style = names.index((row.attack, row.threat))
-            plot(panel, [cost(row)], [row], style, row.attack, linestyle="none")
+            plot(panel, [tables.cost(row)], [row], style, row.attack, linestyle="none")
         logarithmic(panel)
         panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
         panel.set_xlabel("images per example")
@@ -149,7 +142,7 @@ Curve = tuple[str, ThreatModel, dict[int, float]]
 def draw_losses(run: Run) -> Drawing | None:
     """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
     found: dict[SubjectKey, list[Curve]] = {}
-    budget = main_budget([row for row in run.rows if row.budget in run.manifest.judged_budgets])
+    budget = tables.main_budget([row for row in run.rows if row.budget in run.manifest.judged_budgets])
     for row in run.results:
         shown = row.cell is not None and row.key.budget == budget
         losses = losses_of(run.counts_of(row.key)) if shown else {}

@@ -14,6 +14,7 @@ from robustbench_coded.reports.figures.style import (
     legend,
     panels,
     style_of,
+    with_bars,
 )
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
@@ -100,21 +101,10 @@ def _dots(
 ) -> None:
     """One subject's accuracies; subjects of one rung stand a little apart."""
     apart = 0.6 / styles * (style - (styles - 1) / 2)
-    rows = [(names.index(name) + apart, row) for name, row in found.items()]
-    points = [
-        (at, 100 * row.accuracy, 100 * row.low, 100 * row.high)
-        for at, row in sorted(rows, key=lambda pair: pair[0])
-        if row.accuracy is not None and row.low is not None and row.high is not None
-    ]
-    panel.errorbar(
-        [accuracy for _, accuracy, *_ in points],
-        [at for at, *_ in points],
-        xerr=[
-            [max(accuracy - low, 0.0) for _, accuracy, low, _ in points],
-            [max(high - accuracy, 0.0) for _, accuracy, _, high in points],
-        ],
-        **{**style_of(style, inference_text(subject, with_k=True)), "linestyle": "none"},
-    )
+    rungs = sorted(((names.index(name), row) for name, row in found.items()), key=lambda pair: pair[0])
+    places, accuracies, bars = with_bars([rung + apart for rung, _ in rungs], [row for _, row in rungs])
+    look = style_of(style, inference_text(subject, with_k=True))
+    panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
 
 
 def _rungs(rows: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:

@@ -111,20 +111,23 @@ def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> t
 def plot(
     axes: Axes, x: Sequence[float], rows: Sequence[SummaryRow], style: int, name: str, **more: Any
 ) -> None:
-    """Accuracies of ``lines`` at ``x`` with their intervals, in the ``style``-th colour and marker."""
+    """Accuracies of ``rows`` at ``x`` with their intervals, in the ``style``-th colour and marker."""
+    places, accuracies, bars = with_bars(x, rows)
+    axes.errorbar(places, accuracies, yerr=bars, **{**style_of(style, name), **more})
+
+
+def with_bars(
+    at: Sequence[float], rows: Sequence[SummaryRow]
+) -> tuple[list[float], list[float], list[list[float]]]:
+    """Of the rows that have an interval: their places, accuracies in percent, and bars below and above."""
     shown = [
-        (at, 100 * row.accuracy, 100 * row.low, 100 * row.high)
-        for at, row in zip(x, rows, strict=True)
+        (place, 100 * row.accuracy, 100 * row.low, 100 * row.high)
+        for place, row in zip(at, rows, strict=True)
         if row.accuracy is not None and row.low is not None and row.high is not None
     ]
     below = [max(accuracy - low, 0.0) for _, accuracy, low, _ in shown]
     above = [max(high - accuracy, 0.0) for _, accuracy, _, high in shown]
-    axes.errorbar(
-        [at for at, *_ in shown],
-        [accuracy for _, accuracy, *_ in shown],
-        yerr=[below, above],
-        **{**style_of(style, name), **more},
-    )
+    return [place for place, *_ in shown], [accuracy for _, accuracy, *_ in shown], [below, above]
 
 
 def style_of(style: int, name: str) -> dict[str, Any]:

@@ -10,23 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from robustbench_coded.reports.compare.comparison import (
-    DIFFERENCES_LEGEND,
-    LEGEND,
-    Comparison,
-    differences_told,
-    run_text_table,
-)
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.paper import (
-    INCONSISTENCIES,
-    paper_text_table,
-    reasons,
-    time_text_table,
-)
 from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.run.examples import answer_text
-from robustbench_coded.reports.run.tables import Column, Table, TableRow, narrowed
+from robustbench_coded.reports.run.tables import Column, TableRow
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import (
     difference_text,
@@ -54,35 +41,16 @@ def html_report(report: Report) -> str:
     )
 
 
-def comparison_html(comparison: Comparison, *, paper: bool) -> str:
-    """A whole comparison in one file; ``paper`` sets every run beside the paper's tables, too."""
-    papers = [
-        {
-            "name": name,
-            "accuracies": paper_text_table(run),
-            "times": time_text_table(run),
-            "reasons": reasons(run),
-        }
-        for name, run in comparison.runs.items()
-        if paper
-    ]
-    return page(
-        "comparison.html.j2",
-        title="csrobust comparison",
-        comparison=comparison,
-        told=[differences_told(table) for table in comparison.tables],
-        told_legend=DIFFERENCES_LEGEND,
-        runs=run_text_table(comparison),
-        legend=LEGEND,
-        papers=papers,
-        inconsistencies=INCONSISTENCIES,
-        choices=_choices(_lines(comparison.tables)),
-    )
+def plain_html(
+    title: str, opening: Sequence[str], sections: Sequence[Section], lines: Sequence[SummaryRow] = ()
+) -> str:
+    """A report that is no evaluation's, in one file.
 
-
-def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
-    """A report that is no evaluation's, in one file."""
-    return page("plain.html.j2", title=title, opening=opening, sections=sections, choices={})
+    Args:
+        lines: what its filters choose from.
+    """
+    choices = _choices(lines) if lines else {}
+    return page("plain.html.j2", title=title, opening=opening, sections=sections, choices=choices)
 
 
 def page(template: str, *, more_style: str = "", more_script: str = "", **values: Any) -> str:
@@ -132,7 +100,6 @@ def _environment() -> Environment:
         "chip": _chip,
         "with_joints": _with_joints,
         "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
-        "narrowed": narrowed,
         "of_column": _of_column,
         "of_row": _of_row,
         "of_sheet_row": _of_sheet_row,
@@ -172,10 +139,6 @@ def _choices(lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
         for line in lines
     ]
     return {name: list(dict.fromkeys(one_line(text[i]) for text in texts)) for i, name in enumerate(FILTERED)}
-
-
-def _lines(tables: Sequence[Table]) -> list[SummaryRow]:
-    return [cell.line for table in tables for row in table.rows for cell in row.cells if cell is not None]
 
 
 def _chip(text: str) -> Markup:

@@ -1,17 +1,12 @@
 """Tables in LaTeX, for a document that loads booktabs."""
 
-from robustbench_coded.reports.compare.comparison import LEGEND, Comparison
+from robustbench_coded.reports.compare.comparison import LEGEND
 from robustbench_coded.reports.run.tables import Cell, Column, Table
 from robustbench_coded.reports.text.escape import latex
 from robustbench_coded.reports.text.formatting import TextTable, interval, percent, settled
 
 CAPTION_WIDTH = 1000
 NEW_LINE = r"\\"
-
-
-def comparison_latex(comparison: Comparison) -> str:
-    """A table environment per budget."""
-    return "\n".join(latex_table(table) for table in comparison.tables)
 
 
 def latex_table(table: Table) -> str:

@@ -5,43 +5,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.reports.figures.style import Drawing
+from robustbench_coded.reports.run import findings, text_tables
 from robustbench_coded.reports.run.examples import WorstExample
-from robustbench_coded.reports.run.findings import (
-    CERTIFIED,
-    CERTIFIED_LEGEND,
-    COLLATERAL,
-    COLLATERAL_LEGEND,
-    certified_text_table,
-    collateral_text_table,
-    commands_of,
-    failures_of,
-    findings_of,
-    remarks_on,
-)
 from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of, terms_of
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
-from robustbench_coded.reports.run.text_tables import (
-    DESIGN_LEGEND,
-    DESIGN_TITLE,
-    SELFTESTS_LEGEND,
-    SELFTESTS_TITLE,
-    STOPS_TITLE,
-    SUBMITTED_LEGEND,
-    SUBMITTED_TITLE,
-    VERDICT_LEGEND,
-    check_text_table,
-    design_text_table,
-    reason_text_table,
-    row_text_table,
-    selftest_count_table,
-    selftest_table,
-    stops_legend,
-    stops_text_table,
-    submitted_text_table,
-    verdict_text_table,
-    worst_text_table,
-)
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.results.run import Run
 from robustbench_coded.statistics.summary import SummaryRow
@@ -161,16 +129,21 @@ def report_of(
             "worst",
             "Examples with the largest drop in margin",
             *((Legend(PICTURES_LEGEND), Pictures(shown)) if shown else ()),  # type: ignore[arg-type]
-            worst_text_table(worst),
+            text_tables.worst_text_table(worst),
             detail=True,
         ),
-        Section("cost", "Cost and every row", (Legend(ROWS_LEGEND), row_text_table(run.rows)), detail=True),
+        Section(
+            "cost",
+            "Cost and every row",
+            (Legend(ROWS_LEGEND), text_tables.row_text_table(run.rows)),
+            detail=True,
+        ),
     ]
     return Report(
         title=run.name,
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
-        remarks=tuple(remarks_on(run)),
+        remarks=tuple(findings.remarks_on(run)),
         sections=tuple(section for section in sections if _says_something(section)),
         lines=tuple(run.rows),
     )
@@ -184,15 +157,24 @@ _PARTICULARS = ("Recognition", "Attack", "Versions")
 def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
     """What answers the question, and what qualifies it."""
     bars = tuple(figures[name] for name in ("certified",) if name in figures)
-    yield _section("verdicts", "Verdicts", verdict_text_table(run), Legend(VERDICT_LEGEND))
+    yield _section(
+        "verdicts", "Verdicts", text_tables.verdict_text_table(run), Legend(text_tables.VERDICT_LEGEND)
+    )
     for table in tables_of(run):
         yield _accuracies(narrowed(table))
-    certified = certified_text_table(run.certified)
-    yield _section("certified", CERTIFIED, certified, Legend(CERTIFIED_LEGEND), Figures(bars))
-    yield _section("collateral", COLLATERAL, collateral_text_table(run.rows), Legend(COLLATERAL_LEGEND))
-    yield _section("failures", "What did not run", Bullets(tuple(failures_of(run))))
+    certified = findings.certified_text_table(run.certified)
+    yield _section(
+        "certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND), Figures(bars)
+    )
+    yield _section(
+        "collateral",
+        findings.COLLATERAL,
+        findings.collateral_text_table(run.rows),
+        Legend(findings.COLLATERAL_LEGEND),
+    )
+    yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "What these tables do not prove", Bullets(tuple(limits_of(run))))
-    yield _section("again", "Run it again", Commands(tuple(commands_of(run))))
+    yield _section("again", "Run it again", Commands(tuple(findings.commands_of(run))))
 
 
 def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
@@ -200,23 +182,33 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     judgements, tables = run.judgements, tables_of(run)
     facts = methodology_of(run, paper=any(table.has_paper for table in tables))
     sequential, selftests = run.manifest.sequential, run.selftests
-    every_selftest = Folded("Every self-test with its figures", selftest_table(selftests))
-    passed = Folded("Checks that passed", check_text_table(judgements, passed=True))
+    every_selftest = Folded("Every self-test with its figures", text_tables.selftest_table(selftests))
+    passed = Folded("Checks that passed", text_tables.check_text_table(judgements, passed=True))
     measured = tuple(fact for fact in facts if fact.about not in _PARTICULARS)
     particulars = tuple(fact for fact in facts if fact.about in _PARTICULARS)
-    design, stops = design_text_table(judgements), stops_text_table(sequential, judgements)
-    counts, unpassed = selftest_count_table(selftests), check_text_table(judgements, passed=False)
+    design, stops = (
+        text_tables.design_text_table(judgements),
+        text_tables.stops_text_table(sequential, judgements),
+    )
+    counts, unpassed = (
+        text_tables.selftest_count_table(selftests),
+        text_tables.check_text_table(judgements, passed=False),
+    )
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(terms_of(run))),)),
-        ("why", "Reasons for the verdicts", (reason_text_table(judgements),)),
-        ("findings", "Further findings", (Bullets(tuple(findings_of(run))),)),
-        ("design", DESIGN_TITLE, (design, Legend(DESIGN_LEGEND))),
-        ("stops", STOPS_TITLE, (stops, Legend(stops_legend(sequential)))),
+        ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
+        ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
+        ("design", text_tables.DESIGN_TITLE, (design, Legend(text_tables.DESIGN_LEGEND))),
+        ("stops", text_tables.STOPS_TITLE, (stops, Legend(text_tables.stops_legend(sequential)))),
         ("measured", "How this was measured", (Facts(measured),)),
         ("notes", "Notes", (Bullets(run.manifest.notes),)),
         ("attacks", "Checkpoints, attacks and software versions", (Facts(particulars),)),
         ("open-checks", "Checks that did not pass", (unpassed, passed)),
-        ("self-tests", SELFTESTS_TITLE, (counts, Legend(SELFTESTS_LEGEND), every_selftest)),
+        (
+            "self-tests",
+            text_tables.SELFTESTS_TITLE,
+            (counts, Legend(text_tables.SELFTESTS_LEGEND), every_selftest),
+        ),
     ]
     for name, title, blocks in parts:
         yield _section(name, title, *blocks, detail=True)
@@ -224,8 +216,10 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
         if narrowed(table) != table:
             whole = _accuracies(table)
             yield replace(whole, title=f"All attacks. {table.title}", detail=True)
-    submitted = submitted_text_table(run.rows)
-    yield _section("submitted", SUBMITTED_TITLE, submitted, Legend(SUBMITTED_LEGEND), detail=True)
+    submitted = text_tables.submitted_text_table(run.rows)
+    yield _section(
+        "submitted", text_tables.SUBMITTED_TITLE, submitted, Legend(text_tables.SUBMITTED_LEGEND), detail=True
+    )
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -13,9 +14,9 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from robustbench_coded.reports.compare.comparison import Comparison
-from robustbench_coded.reports.paper import paper_text_table, reasons
+from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.render.sentence import Sentence
-from robustbench_coded.reports.run.examples import WorstExample, answer_text, worst_examples
+from robustbench_coded.reports.run.examples import WorstExample, worst_examples
 from robustbench_coded.reports.run.findings import (
     COLLATERAL,
     certified_sentences,
@@ -27,6 +28,7 @@ from robustbench_coded.reports.run.findings import (
 from robustbench_coded.reports.run.methodology import GLOSSARY
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
+from robustbench_coded.reports.run.text_tables import worst_text_table
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.reports.text.formatting import (
     TextTable,
@@ -89,38 +91,16 @@ def _sentence(text: str) -> Sentence:
 
 def _worst(found: Sequence[WorstExample]) -> Iterator[PlainTable]:
     """The examples with the largest drop, a short table per subject and attack."""
-    by_attack: dict[str, list[WorstExample]] = {}
-    for worst in found:
-        subject = subject_text(worst.key.subject, with_k=True)
-        by_attack.setdefault(f"{subject}: largest drops under {worst.key.attack}", []).append(worst)
-    heads = ("Example", "Label", "Right, clean", "Attacked", "Margin", "Answers")
-    for title, examples in by_attack.items():
-        rows = tuple(
-            (
-                str(worst.example),
-                str(worst.label),
-                f"{worst.right_clean} of {worst.draws}",
-                f"{worst.right} of {worst.draws}",
-                f"{worst.margin:.2f}",
-                answer_text(worst.answers),
-            )
-            for worst in examples[:WORST_SHOWN]
-        )
-        yield PlainTable(title, TextTable(heads, rows, frozenset(heads[:-1])))
+    for (checkpoint, inference, attack), table in worst_text_table(found).split(3):
+        shown = replace(table, rows=table.rows[:WORST_SHOWN])
+        yield PlainTable(f"{inference} on {checkpoint}: largest drops under {attack}", shown)
 
 
 def _collateral(text_table: TextTable) -> Group:
     """Accuracy of the unperturbed inputs beside M malicious ones, a table per subject."""
-    subject, figures = text_table.heads[:4], text_table.heads[4:]
-    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for row in text_table.rows:
-        groups.setdefault(row[: len(subject)], []).append(row[len(subject) :])
     parts = [
-        PlainTable(
-            f"{COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}",
-            TextTable(figures, tuple(rows), frozenset(figures)),
-        )
-        for (checkpoint, inference, budget, draw), rows in groups.items()
+        PlainTable(f"{COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}", table)
+        for (checkpoint, inference, budget, draw), table in text_table.split(4)
     ]
     return Group(*parts)
 
@@ -136,15 +116,21 @@ def _open(run: Run) -> Iterator[str]:
         yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
-def comparison_table(comparison: Comparison, *, paper: bool) -> Group:
-    """The tables of a comparison, differences to the baseline in them, and what the runs do not share."""
+def comparison_table(comparison: Comparison, beside: Sequence[Section] = ()) -> Group:
+    """The tables of a comparison, differences to the baseline in them, and what the runs do not share.
+
+    Args:
+        beside: sections that stand behind these.
+    """
     parts: list[Any] = [_sentence(f"baseline: {comparison.baseline}")]
     parts += [_Fitting(table) for table in comparison.tables]
     parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
-    if paper:
-        for name, run in comparison.runs.items():
-            parts.append(PlainTable(f"{name} and arXiv 2510.00253", paper_text_table(run)))
-            parts += map(_sentence, reasons(run))
+    for section in beside:
+        for block in section.blocks:
+            if isinstance(block, TextTable):
+                parts.append(PlainTable(section.title, block))
+            elif isinstance(block, Legend | Bullets):
+                parts += map(_sentence, [block.text] if isinstance(block, Legend) else block.texts)
     return Group(*parts)
 
 
@@ -188,18 +174,13 @@ class PlainTable:
 
 def example_table(title: str, text_table: TextTable) -> Group:
     """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
-    place = {head: i for i, head in enumerate(text_table.heads)}
-    budgets = dict.fromkeys(row[place["Budget"]] for row in text_table.rows if row[place["Budget"]])
-    heads = ["Attack", "Threat", *(["Budget"] if len(budgets) > 1 else []), "Right", "Margin", "Answers"]
-    blocks: dict[str, list[tuple[str, ...]]] = {}
-    for row in text_table.rows:
-        subject = f"{row[place['Inference']]} on {row[place['Checkpoint']]}"
-        blocks.setdefault(subject, []).append(tuple(row[place[head]] for head in heads))
-    about = [title, f"label {text_table.rows[0][place['Label']]}", *(budgets if len(budgets) == 1 else [])]
-    parts: list[Any] = [Text(one_line("; ".join(about)))]
-    for subject, rows in blocks.items():
-        parts.append(PlainTable(subject, TextTable(tuple(heads), tuple(rows), text_table.numbers)))
-    return Group(*parts)
+    rows = [dict(zip(text_table.heads, row, strict=True)) for row in text_table.rows]
+    budgets = dict.fromkeys(row["Budget"] for row in rows if row["Budget"])
+    about = [title, f"label {rows[0]['Label']}", *(budgets if len(budgets) == 1 else [])]
+    left_out = {"Label", *(["Budget"] if len(budgets) == 1 else [])}
+    shown = text_table.with_columns([head not in left_out for head in text_table.heads])
+    parts = [PlainTable(f"{inference} on {name}", table) for (name, inference), table in shown.split(2)]
+    return Group(Text(one_line("; ".join(about))), *parts)
 
 
 def _verdicts(run: Run) -> Iterator[str]:

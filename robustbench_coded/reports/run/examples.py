@@ -8,18 +8,27 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import image
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.formatting import TextTable, budget_text, inference_text, series
+from robustbench_coded.reports.text.formatting import (
+    ATTACKED_BY,
+    SUBJECT,
+    THREAT,
+    Columns,
+    TextTable,
+    of_part,
+    series,
+)
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.pictures import Image, read_picture
 from robustbench_coded.schema.case import BudgetKey, CaseKey
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import CLEAN, COMBINED, STANDARD, STRONGEST
+from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.outcomes import Cell
 
@@ -187,33 +196,22 @@ def example_text_table(run: Run, example: int) -> TextTable:
     """
     outcomes = run.outcomes
     outcomes = outcomes[outcomes["example"] == example]
-    rows = []
-    for row in run.results:
-        if row.cell is None or row.key.attack in COMBINED:
-            continue
-        found = (row.cell.example == example).nonzero()[0]
-        if not len(found):
-            continue
-        i = int(found[0])
-        subject = row.key.subject
-        margin = outcomes_of(outcomes, row.key)["margin"].mean()
-        rows.append(
-            (
-                subject.checkpoint,
-                inference_text(subject, with_k=True),
-                str(row.key.threat),
-                row.key.attack,
-                "" if row.key.attack == CLEAN else budget_text(row.key.budget),
-                str(int(row.cell.label[i])),
-                f"{int(row.cell.correct[i].sum())} of {len(row.cell.draw)}",
-                answer_text(answers(row.cell, i)),
-                f"{margin:.2f}",
-            )
-        )
-    if not rows:
+    scored = [
+        (row, place[0])
+        for row in run.results
+        if row.cell is not None and row.key.attack not in COMBINED
+        and len(place := (row.cell.example == example).nonzero()[0])
+    ]  # fmt: skip
+    if not scored:
         raise InputError(f"--example {example}: {run.path} has no outcomes for it; {_known(run, example)}")
-    heads = ("Checkpoint", "Inference", "Threat", "Attack", "Budget", "Label", "Right", "Answers", "Margin")
-    return TextTable(heads, tuple(rows), frozenset({"Label", "Right", "Margin"}))
+    figures: Columns[tuple[Any, int]] = {
+        "Label": lambda found: found[0].cell.label[found[1]],
+        "Right": lambda found: f"{found[0].cell.correct[found[1]].sum()} of {len(found[0].cell.draw)}",
+        "Answers": lambda found: answer_text(answers(found[0].cell, found[1])),
+        "Margin": lambda found: f"{outcomes_of(outcomes, found[0].key)['margin'].mean():.2f}",
+    }
+    about = of_part({**SUBJECT, **THREAT, **ATTACKED_BY}, lambda found: found[0].key)
+    return TextTable.of(scored, {**about, **figures}, {"Label", "Right", "Margin"})
 
 
 def _known(run: Run, example: int) -> str:

@@ -8,14 +8,19 @@ from typing import Any
 
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
+    BUDGET,
+    SUBJECT,
+    THREAT,
+    Columns,
     TextTable,
     accuracy_text,
     budget_text,
     counted,
     hiding_text,
-    inference_text,
     interval,
     is_peers,
+    of_key,
+    of_part,
     percent,
     series,
     share_text,
@@ -54,23 +59,14 @@ def certified_sentences(rows: Sequence[CertifiedRow]) -> list[str]:
 
 def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
     """A row per subject, threat model and budget."""
-    heads = (
-        "Checkpoint", "Inference", "Threat", "Budget", "Certified", "Unknown", "Broken", "How",
-    )  # fmt: skip
-    lines = [
-        (
-            row.key.checkpoint,
-            inference_text(row.key.subject, with_k=True),
-            str(row.key.threat),
-            budget_text(row.key.budget),
-            with_interval(row.certified, missing="–"),
-            percent(row.unknown),
-            percent(row.broken),
-            row.method or f"not certified: {row.missing}",
-        )
-        for row in rows
-    ]
-    return TextTable(heads, tuple(lines), frozenset({"Unknown", "Broken"}))
+    columns: Columns[CertifiedRow] = {
+        **of_key({**SUBJECT, **THREAT, **BUDGET}),
+        "Certified": lambda row: with_interval(row.certified, missing="–"),
+        "Unknown": lambda row: percent(row.unknown),
+        "Broken": lambda row: percent(row.broken),
+        "How": lambda row: row.method or f"not certified: {row.missing}",
+    }
+    return TextTable.of(rows, columns, {"Unknown", "Broken"})
 
 
 COLLATERAL = "Collateral damage"
@@ -84,24 +80,25 @@ COLLATERAL_LEGEND = (
 
 def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """A row per subject, budget, number of malicious inputs and what they know; no rows without any."""
-    heads = ("Checkpoint", "Inference", "Budget", "Draw", "Malicious", "Clean", "Within eps", "Anywhere")
-    rows = []
-    for (subject, budget, draw, count), found in _found(lines).items():
-        within, anywhere = found.get(False), found.get(True)
-        clean = next(row.clean_accuracy for row in (within, anywhere) if row is not None)
-        rows.append(
-            (
-                subject.checkpoint,
-                inference_text(subject, with_k=True),
-                budget_text(budget),
-                draw,
-                str(count),
-                percent(clean),
-                _accuracy(within),
-                _accuracy(anywhere),
-            )
-        )
-    return TextTable(heads, tuple(rows), frozenset(heads[4:]))
+
+    def left(found: dict[bool, SummaryRow], *, free: bool) -> str:
+        row = found.get(free)
+        return "" if row is None else accuracy_text(row.accuracy, row.low, row.high)
+
+    figures: Columns[dict[bool, SummaryRow]] = {
+        "Malicious": lambda found: _any(found).threat.malicious,
+        "Clean": lambda found: percent(_any(found).clean_accuracy),
+        "Within eps": lambda found: left(found, free=False),
+        "Anywhere": lambda found: left(found, free=True),
+    }
+    draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
+    columns = {**of_part({**SUBJECT, **BUDGET, **draw}, _any), **figures}
+    return TextTable.of(_found(lines).values(), columns, figures)
+
+
+def _any(found: dict[bool, SummaryRow]) -> SummaryRow:
+    """One of the rows with so many malicious inputs: within eps, where that was tried."""
+    return found[min(found)]
 
 
 def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
@@ -134,12 +131,6 @@ def _found(
             key = row.subject, row.budget, row.threat.randomness, count
             found.setdefault(key, {})[row.threat.free] = row
     return found
-
-
-def _accuracy(row: SummaryRow | None) -> str:
-    if row is None:
-        return ""
-    return accuracy_text(row.accuracy, row.low, row.high)
 
 
 def _where(row: SummaryRow, budget: BudgetKey) -> str:

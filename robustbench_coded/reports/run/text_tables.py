@@ -3,31 +3,40 @@ made elsewhere, and every row of the summary.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
 from robustbench_coded.reports.run.examples import WorstExample, answer_text
 from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
+    ATTACK,
+    ATTACKED_BY,
+    BUDGET,
+    SUBJECT,
+    THREAT,
+    Columns,
     TextTable,
     accuracy_text,
-    budget_text,
     gain_text,
     inference_text,
     interval,
     is_submitted,
+    of_key,
+    of_part,
     percent,
     points_text,
     with_interval,
 )
 from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.planned_case import Sequential, Stop
-from robustbench_coded.schema.words import CLEAN, STRONGEST, CheckOutcome
+from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
+from robustbench_coded.statistics.check import Check
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
 
-SUBJECT = ("Checkpoint", "Inference")
 VERDICT_LEGEND = (
     "In percent, with 95% intervals, each by itself; the words at the head of the report allow for their "
     "number. Terms: see 'Terms'."
@@ -37,21 +46,12 @@ GIVEN_UP = "Clean accuracy given up, points"
 
 def verdict_text_table(run: Run) -> TextTable:
     """A row per subject, budget and threat model: the word, and the figures that it came from."""
-    heads = (
-        *SUBJECT, "Budget", "Threat", "Images", "Verdict", "Accuracy", "Bare network", "Gain, points",
-        "Clean", GIVEN_UP,
-    )  # fmt: skip
     found = {row.key: row for row in run.results}
-    rows = [
-        (
-            *_subject(j.subject),
-            budget_text(j.budget),
-            str(j.threat),
-            *_judged(j.verdict, found[j.key]),
-        )
-        for j in run.judgements
-    ]
-    return TextTable(heads, tuple(rows), frozenset(heads[6:]) | {"Images"})
+    figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
+    about = TextTable.of(run.judgements, {**SUBJECT, **BUDGET, **THREAT})
+    rows = zip(about.rows, (_judged(j.verdict, found[j.key]) for j in run.judgements), strict=True)
+    heads = (*about.heads, "Images", "Verdict", *figures)
+    return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
 
 
 def _judged(verdict: Verdict, row: CaseResult) -> tuple[str, ...]:
@@ -71,72 +71,47 @@ def _judged(verdict: Verdict, row: CaseResult) -> tuple[str, ...]:
     )
 
 
+_JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **BUDGET}
+
+
 def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """Why each verdict is what it is."""
-    rows = [
-        (*_subject(j.subject), str(j.threat), budget_text(j.budget), j.verdict.word, j.verdict.reason)
-        for j in judgements
-    ]
-    return TextTable((*SUBJECT, "Threat", "Budget", "Verdict", "Why"), tuple(rows))
+    columns: Columns[Judgement] = {"Verdict": lambda j: j.verdict.word, "Why": lambda j: j.verdict.reason}
+    return TextTable.of(judgements, {**_JUDGED, **columns})
 
 
 def check_text_table(judgements: Sequence[Judgement], *, passed: bool) -> TextTable:
     """A row per check that passed, or one per check that did not."""
-    rows = [
-        (
-            *_subject(j.subject),
-            str(j.threat),
-            budget_text(j.budget),
-            c.name,
-            c.outcome,
-            c.finding,
-            str(c.next_step or ""),
-        )
-        for j in judgements
-        for c in j.checks
-        if (c.outcome == CheckOutcome.PASSED) == passed
-    ]
-    heads = (*SUBJECT, "Threat", "Budget", "Check", "Outcome", "Finding", "Next")
-    return TextTable(heads, tuple(rows))
+    checks = [(j, c) for j in judgements for c in j.checks if (c.outcome == CheckOutcome.PASSED) == passed]
+    columns: Columns[tuple[Judgement, Check]] = {
+        **of_part(_JUDGED, itemgetter(0)),
+        "Check": lambda pair: pair[1].name,
+        "Outcome": lambda pair: pair[1].outcome,
+        "Finding": lambda pair: pair[1].finding,
+        "Next": lambda pair: pair[1].next_step or "",
+    }
+    return TextTable.of(checks, columns)
 
 
 def worst_text_table(examples: Sequence[WorstExample]) -> TextTable:
     """A row per example that fell."""
-    rows = [
-        (
-            *_subject(worst.key.subject),
-            worst.key.attack,
-            str(worst.example),
-            str(worst.label),
-            f"{worst.right_clean} of {worst.draws}",
-            f"{worst.right} of {worst.draws}",
-            answer_text(worst.answers),
-            f"{worst.margin:.2f}",
-        )
-        for worst in examples
-    ]
-    numbers = ("Example", "Label", "Right, clean", "Right, attacked", "Margin")
-    heads = (*SUBJECT, "Attack", *numbers[:4], "Answers", "Margin")
-    return TextTable(heads, tuple(rows), frozenset(numbers))
+    columns: Columns[WorstExample] = {
+        **of_key({**SUBJECT, **ATTACK}),
+        "Example": lambda worst: worst.example,
+        "Label": lambda worst: worst.label,
+        "Right, clean": lambda worst: f"{worst.right_clean} of {worst.draws}",
+        "Right, attacked": lambda worst: f"{worst.right} of {worst.draws}",
+        "Answers": lambda worst: answer_text(worst.answers),
+        "Margin": lambda worst: f"{worst.margin:.2f}",
+    }
+    return TextTable.of(examples, columns, {*columns} - {*SUBJECT, *ATTACK, "Answers"})
 
 
 def row_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """The lines of summary.csv, accuracies in percent; figures that no line has are left out."""
-    columns = {name: figure for name, figure in _FIGURES.items() if any(figure(row) for row in lines)}
-    rows = [
-        (
-            *_subject(row.subject),
-            str(row.threat),
-            row.attack,
-            "" if row.attack == CLEAN else budget_text(row.budget),
-            *(figure(row) for figure in columns.values()),
-            "done" if row.done else "incomplete",
-        )
-        for row in lines
-    ]
-    return TextTable(
-        (*SUBJECT, "Threat", "Attack", "Budget", *columns, "Status"), tuple(rows), frozenset(columns)
-    )
+    figures = {name: figure for name, figure in _FIGURES.items() if any(figure(row) for row in lines)}
+    status: Columns[SummaryRow] = {"Status": lambda row: "done" if row.done else "incomplete"}
+    return TextTable.of(lines, {**SUBJECT, **THREAT, **ATTACKED_BY, **figures, **status}, figures)
 
 
 _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
@@ -156,10 +131,6 @@ _FIGURES: dict[str, Callable[[SummaryRow], str]] = {
 }
 
 
-def _subject(subject: SubjectKey) -> tuple[str, str]:
-    return subject.checkpoint, inference_text(subject, with_k=True)
-
-
 SELFTESTS_TITLE = "Self-tests of answers and gradients"
 SELFTESTS_LEGEND = (
     "Each self-test asks whether answers and gradients of a subject can carry an attack; docs/self-tests.md "
@@ -169,38 +140,37 @@ SELFTESTS_LEGEND = (
 
 def selftest_count_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject: how many passed, and which did not."""
-    rows = []
-    for subject, tests in found.items():
-        named = {
-            outcome: [test.name for test in tests if test.outcome == outcome]
-            for outcome in ("passed", "failed", "not applicable")
-        }
-        rows.append(
-            (
-                subject.checkpoint,
-                inference_text(subject, with_k=True),
-                str(len(named["passed"])),
-                ", ".join(named["failed"]) or "none",
-                ", ".join(named["not applicable"]) or "none",
-            )
-        )
-    return TextTable(
-        ("Checkpoint", "Inference", "Passed", "Failed", "Not applicable"), tuple(rows), frozenset({"Passed"})
-    )
+
+    def named(tests: Sequence[SelfTestResult], outcome: str) -> str:
+        return ", ".join(test.name for test in tests if test.outcome == outcome) or "none"
+
+    columns: Columns[Sequence[SelfTestResult]] = {
+        "Passed": lambda tests: sum(test.outcome == "passed" for test in tests),
+        "Failed": lambda tests: named(tests, "failed"),
+        "Not applicable": lambda tests: named(tests, "not applicable"),
+    }
+    rows = found.items()
+    return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))}, {"Passed"})
 
 
 def selftest_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject and self-test, with its finding."""
-    rows = [
-        (subject.checkpoint, inference_text(subject, with_k=True), test.name, test.outcome, test.finding)
-        for subject, tests in found.items()
-        for test in tests
-    ]
-    return TextTable(("Checkpoint", "Inference", "Self-test", "Outcome", "Finding"), tuple(rows))
+    columns: Columns[SelfTestResult] = {
+        "Self-test": lambda test: test.name,
+        "Outcome": lambda test: test.outcome,
+        "Finding": lambda test: test.finding,
+    }
+    rows = [(subject, test) for subject, tests in found.items() for test in tests]
+    return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))})
+
+
+_OF_SUBJECT: Columns[tuple[SubjectKey, Any]] = {
+    "Checkpoint": lambda pair: pair[0].checkpoint,
+    "Inference": lambda pair: inference_text(pair[0], with_k=True),
+}
 
 
 STOPS_TITLE = "When the verdicts fell"
-_COUNTS = ("Examples", "Batches", "Image gradients", "All would cost")
 
 
 def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgement]) -> TextTable:
@@ -210,10 +180,28 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
         judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
             than they seemed, and open the word again; then both words are told.
     """
-    heads = ("Checkpoint", "Inference", "Threat model", "Budget", "Verdict", *_COUNTS, "Ran", "Not run")
-    stops = () if sequential is None else sequential.stops
     words = {(j.subject, str(j.threat), j.budget): j.verdict.word for j in judgements}
-    return TextTable(heads, tuple(_row(stop, words) for stop in stops), frozenset(_COUNTS))
+
+    def word(stop: Stop) -> str:
+        now = words.get((stop.subject, stop.threat, stop.budget), stop.word)
+        return stop.word if now == stop.word else f"{stop.word}: later {now}"
+
+    counts: Columns[Stop] = {
+        "Examples": lambda stop: f"{stop.examples:,} of {stop.planned:,}",
+        "Batches": lambda stop: f"{stop.batches:,}",
+        "Image gradients": lambda stop: f"{stop.images:,}",
+        "All would cost": lambda stop: f"{stop.images_planned:,}",
+    }
+    columns: Columns[Stop] = {
+        **SUBJECT,
+        "Threat model": lambda stop: stop.threat,
+        **BUDGET,
+        "Verdict": word,
+        **counts,
+        "Ran": lambda stop: ", ".join(stop.attacks),
+        "Not run": lambda stop: ", ".join(stop.spared),
+    }
+    return TextTable.of(() if sequential is None else sequential.stops, columns, counts)
 
 
 def stops_legend(sequential: Sequential | None) -> str:
@@ -225,25 +213,6 @@ def stops_legend(sequential: Sequential | None) -> str:
         f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
         "changed the word."
-    )
-
-
-def _row(stop: Stop, words: Mapping[tuple[SubjectKey, str, BudgetKey], str]) -> tuple[str, ...]:
-    subject = SubjectKey(stop.checkpoint, stop.defence, stop.k, stop.n)
-    budget = BudgetKey(stop.norm, stop.eps, stop.eps_space)
-    now = words.get((subject, stop.threat, budget), stop.word)
-    return (
-        stop.checkpoint,
-        inference_text(subject, with_k=True),
-        stop.threat,
-        budget_text(budget),
-        stop.word if now == stop.word else f"{stop.word}: later {now}",
-        f"{stop.examples:,} of {stop.planned:,}",
-        f"{stop.batches:,}",
-        f"{stop.images:,}",
-        f"{stop.images_planned:,}",
-        ", ".join(stop.attacks),
-        ", ".join(stop.spared),
     )
 
 
@@ -263,8 +232,7 @@ def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
         made = judgement.design
         if made is None:
             continue
-        subject = judgement.subject
-        about = (subject.checkpoint, inference_text(subject, with_k=True), budget_text(judgement.budget))
+        (about,) = TextTable.of([judgement], {**SUBJECT, **BUDGET}).rows
         names = (made.cells[0].key.attack, made.cells[2].key.attack)
         for attack, effect in zip(names, made.knowing, strict=True):
             cells = (percent(effect.first), percent(effect.second))
@@ -288,21 +256,11 @@ SUBMITTED_LEGEND = (
 
 def submitted_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     """A row per subject and perturbed inputs."""
-    heads = ("Checkpoint", "Inference", "Budget", "Perturbed inputs", "Accuracy", "Strongest")
-    strongest = {(x.subject, x.budget, x.threat): x for x in lines if x.attack == STRONGEST}
-    rows = []
-    for row in lines:
-        if not is_submitted(row.attack):
-            continue
-        best = strongest.get((row.subject, row.budget, row.threat))
-        rows.append(
-            (
-                row.subject.checkpoint,
-                inference_text(row.subject, with_k=True),
-                budget_text(row.budget),
-                row.attack,
-                accuracy_text(row.accuracy, row.low, row.high),
-                percent(best.accuracy if best is not None else None),
-            )
-        )
-    return TextTable(heads, tuple(rows), frozenset({"Accuracy", "Strongest"}))
+    best = {(x.subject, x.budget, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
+    figures: Columns[SummaryRow] = {
+        "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
+        "Strongest": lambda row: percent(best.get((row.subject, row.budget, row.threat))),
+    }
+    columns: Columns[SummaryRow] = {"Perturbed inputs": lambda row: row.attack, **figures}
+    submitted = [row for row in lines if is_submitted(row.attack)]
+    return TextTable.of(submitted, {**SUBJECT, **BUDGET, **columns}, figures)

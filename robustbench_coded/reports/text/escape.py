@@ -93,6 +93,11 @@ def csv_text(text: object) -> str:
     return f"'{line}" if line.lstrip().startswith(_FORMULA_STARTS) else line
 
 
+def csv_row(fields: Iterable[object]) -> list[object]:
+    """The fields of a row, texts as `csv_text` has them."""
+    return [csv_text(field) if isinstance(field, str) else field for field in fields]
+
+
 def csv_document(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A CSV file; None is an empty field."""
     text = io.StringIO()

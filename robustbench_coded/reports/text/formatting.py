@@ -2,11 +2,12 @@
 plain table of texts, for every format.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from operator import attrgetter
+from typing import Any, TypeVar
 
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import BLACK_BOX, CATALOGUE
@@ -16,6 +17,9 @@ from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
+
+T = TypeVar("T")
+Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
 
 
 @dataclass(frozen=True)
@@ -30,27 +34,50 @@ class TextTable:
     rows: tuple[tuple[str, ...], ...]
     numbers: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, items: Iterable[T], columns: Columns[T], numbers: Iterable[str] = ()) -> "TextTable":
+        """A row for each item."""
+        rows = tuple(tuple(str(text_of(item)) for text_of in columns.values()) for item in items)
+        return cls(tuple(columns), rows, frozenset(numbers))
+
+    def split(self, count: int) -> Iterator[tuple[tuple[str, ...], "TextTable"]]:
+        """A table for all rows that begin with the same ``count`` texts: these, and the rest of the rows."""
+        groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+        for row in self.rows:
+            groups.setdefault(row[:count], []).append(row[count:])
+        for same, rows in groups.items():
+            yield same, TextTable(self.heads[count:], tuple(rows), self.numbers)
+
+    def with_columns(self, shown: Sequence[bool]) -> "TextTable":
+        """The table with those of its columns that are shown."""
+        heads, *rows = (
+            tuple(text for text, kept in zip(row, shown, strict=True) if kept)
+            for row in (self.heads, *self.rows)
+        )
+        return TextTable(heads, tuple(rows), self.numbers & {*heads})
+
+    def without_empty(self, heads: Collection[str]) -> "TextTable":
+        """The table without those of these columns that say nothing in any row."""
+        columns = zip(self.heads, zip(*self.rows, strict=True), strict=True)
+        return self.with_columns([head not in heads or any(texts) for head, texts in columns])
+
     def without_constants(self) -> tuple["TextTable", str]:
         """The table without empty columns and those that say the same in every row, and what these say.
 
         A row that is the only one keeps its texts.
         """
+        if not self.rows:
+            return self, ""
         single = len(self.rows) < 2
         same = [
             len(set(column)) == 1 and not (single and column[0]) for column in zip(*self.rows, strict=True)
         ]
-        if not self.rows:
-            return self, ""
         said = [
             f"{head}: {text}"
             for head, text, drop in zip(self.heads, self.rows[0], same, strict=True)
             if drop and text
         ]
-        heads = tuple(head for head, drop in zip(self.heads, same, strict=True) if not drop)
-        rows = tuple(
-            tuple(text for text, drop in zip(row, same, strict=True) if not drop) for row in self.rows
-        )
-        return TextTable(heads, rows, self.numbers), "; ".join(said)
+        return self.with_columns([not drop for drop in same]), "; ".join(said)
 
 
 INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
@@ -170,6 +197,12 @@ def budget_text(budget: BudgetKey) -> str:
     return f"{budget.norm}, eps {pixels(budget.eps)} ({budget.eps_space})"
 
 
+def short_budget_text(budget: Any) -> str:
+    """``linf 8/255``, with the space where it is not that of pixels."""
+    space = "" if budget.eps_space == "pixel" else f" ({budget.eps_space})"
+    return f"{budget.norm} {pixels(budget.eps)}{space}"
+
+
 def inference_text(subject: SubjectKey, *, with_k: bool = False) -> str:
     """``RCI (N = 190)``, with the batch size where a table has several."""
     kind, bracket, options = subject.defence.partition("[")
@@ -182,6 +215,34 @@ def inference_text(subject: SubjectKey, *, with_k: bool = False) -> str:
 def subject_text(subject: SubjectKey, *, with_k: bool = False) -> str:
     """``RCI (N = 190) on resnet20``."""
     return f"{inference_text(subject, with_k=with_k)} on {subject.checkpoint}"
+
+
+# What tables say first of anything that has a subject, a threat model, a budget and an attack.
+SUBJECT: Columns[Any] = {
+    "Checkpoint": lambda row: row.subject.checkpoint,
+    "Inference": lambda row: inference_text(row.subject, with_k=True),
+}
+THREAT: Columns[Any] = {"Threat": lambda row: row.threat}
+BUDGET: Columns[Any] = {"Budget": lambda row: budget_text(row.budget)}
+ATTACK: Columns[Any] = {"Attack": lambda row: row.attack}
+ATTACKED_BY: Columns[Any] = {
+    **ATTACK,
+    "Budget": lambda row: "" if row.attack == CLEAN else budget_text(row.budget),
+}
+
+
+def of_part(columns: Columns[Any], part: Callable[[Any], Any]) -> Columns[Any]:
+    """The columns of what has these facts in a part of it."""
+
+    def through(text_of: Callable[[Any], object]) -> Callable[[Any], object]:
+        return lambda row: text_of(part(row))
+
+    return {head: through(text_of) for head, text_of in columns.items()}
+
+
+def of_key(columns: Columns[Any]) -> Columns[Any]:
+    """The columns of what has these facts in its key."""
+    return of_part(columns, attrgetter("key"))
 
 
 def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:

@@ -1,0 +1,64 @@
+"""A comparison of runs in every format, and its sections."""
+
+from collections.abc import Iterator, Sequence
+
+from robustbench_coded.reports.compare.comparison import (
+    DIFFERENCES_LEGEND,
+    LEGEND,
+    Comparison,
+    comparison_csv,
+    differences_told,
+    run_text_table,
+)
+from robustbench_coded.reports.render.html import plain_html
+from robustbench_coded.reports.render.latex import latex_table
+from robustbench_coded.reports.render.markdown import plain_markdown
+from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Section
+
+TITLE = "csrobust comparison"
+
+
+def comparison_document(comparison: Comparison, name: str, beside: Sequence[Section] = ()) -> str:
+    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; the last has a table environment a budget.
+
+    Args:
+        beside: sections that stand behind its own, in ``md`` and ``html``.
+    """
+    if name == "csv":
+        return comparison_csv(comparison)
+    if name == "latex":
+        return "\n".join(map(latex_table, comparison.tables))
+    said, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
+    if name == "md":
+        return plain_markdown(TITLE, said, sections)
+    rows = [row for table in comparison.tables for row in table.rows]
+    lines = [cell.line for row in rows for cell in row.cells if cell is not None]
+    return plain_html(TITLE, said, sections, lines)
+
+
+def _sections(comparison: Comparison) -> Iterator[Section]:
+    yield Section("runs", "Runs", (run_text_table(comparison),))
+    yield apart_section(comparison.incompatibilities)
+    for table in comparison.tables:
+        told = differences_told(table)
+        blocks: list[Block] = [table, Legend(LEGEND)]
+        if told:
+            blocks += [
+                Legend("Compared with the baseline:"),
+                Bullets(tuple(told)),
+                Legend(DIFFERENCES_LEGEND),
+            ]
+        yield Section("accuracies", table.title, tuple(blocks))
+    if comparison.unpaired:
+        yield unpaired_section(comparison.unpaired)
+
+
+def apart_section(apart: tuple[str, ...]) -> Section:
+    """What the runs do not share."""
+    found = Bullets(apart) if apart else Legend("None that matters here.")
+    return Section("apart", "Differences between the runs", (found,))
+
+
+def unpaired_section(unpaired: tuple[str, ...]) -> Section:
+    """Why some differences are missing."""
+    return Section("unpaired", "Differences that could not be computed", (Bullets(unpaired),))
