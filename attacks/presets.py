@@ -72,7 +72,7 @@ PRESETS["full"] = (
     "apgd-dlr-100",
     "spsa-2000",
     # What all others leave close to the boundary.
-    "crossover-80",
+    "crossover-160",
 )
 
 
@@ -98,7 +98,7 @@ LISTED: dict[str, str] = {
     "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
     "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
     "greedy-20": "moves the values that promise most first, and takes back what does not help",
-    "crossover-80": "PGD's results, recombined in 80 generations, where they end close to the boundary",
+    "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",
     "aa-100": "apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; "
     "on random targets all of them on everything, and PGD with momentum",
     "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",

@@ -12,7 +12,7 @@ from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 
 TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
-RECOMBINED = 1 / 8  # of what crossover may cost after its first runs: most examples are given up early
+RECOMBINED = 1 / 20  # of what crossover may cost after its first runs: most examples are given up early
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
 
