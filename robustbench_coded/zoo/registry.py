@@ -276,6 +276,15 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("abstain-off-manifold", "abstaining:known_off_manifold", BROKEN, "rejects what gradients lead to"),
     ),
     *family(
+        "switched",
+        ("wrapped", "switches:known_wrapped", BROKEN, "logits overflow where they are raised"),
+        ("gate", "switches:known_gate", BROKEN, "fragile where one half is brighter"),
+        ("border-band", "switches:known_border_band", BROKEN, "fragile where its outer columns are brighter"),
+        ("route", "switches:known_route", BROKEN, "one of three routes is fragile"),
+        ("unchecked", "switches:known_unchecked", BROKEN, "stops rejecting where one half is brighter"),
+        ("hashed", "switches:known_hashed", BROKEN, "fragile at some values of a hash"),
+    ),
+    *family(
         "attack-aware",
         ("edge-wide", "attack_aware:known_edge_wide", GOOD, "notices the edge of the ball, and need not"),
         ("edge-only", "attack_aware:known_edge", BROKEN, "robust at the edge of the ball alone"),
