@@ -279,6 +279,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
         "switched",
         ("wrapped", "switches:known_wrapped", BROKEN, "logits overflow where they are raised"),
         ("gate", "switches:known_gate", BROKEN, "fragile where one half is brighter"),
+        ("gate-wide", "switches:known_gate_wide", GOOD, "two models, a gate between them, both robust"),
         ("border-band", "switches:known_border_band", BROKEN, "fragile where its outer columns are brighter"),
         ("route", "switches:known_route", BROKEN, "one of three routes is fragile"),
         ("unchecked", "switches:known_unchecked", BROKEN, "stops rejecting where one half is brighter"),

@@ -13,7 +13,8 @@ of a fragile one. The robust model answers; an attacker needs a move that is wor
 - ``hashed``: brightness, in steps, is hashed; some of its values lead to the fragile model.
 
 Truth: an upper end, which is what is left at one perturbation that flips the switch and spends the rest of
-eps against the model that answers then. All of them keep nothing.
+eps against the model that answers then. All of them keep nothing. ``gate-wide`` is ``gate`` with images that
+are far from both models' boundaries, and keeps all.
 """
 
 from collections.abc import Callable
@@ -23,8 +24,15 @@ from torch import Tensor, nn
 
 from robustbench_coded.zoo.abstaining import Abstaining
 from robustbench_coded.zoo.attack_aware import FRAGILE, ROBUST, Gated, fragile_model, known_by, robust_model
-from robustbench_coded.zoo.known import Known
-from robustbench_coded.zoo.linear import Deterministic, against, pattern, planted_margins, spread
+from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
+from robustbench_coded.zoo.linear import (
+    Deterministic,
+    against,
+    pattern,
+    planted_margins,
+    spread,
+    worst_margins,
+)
 
 ALL, LEFT, UPPER, QUARTERS = 0, 4, 32, 36  # patterns: all ones, halves, and a checkerboard of quarters
 OPEN = 0.45  # of eps: a part along a pattern that flips a switch
@@ -85,6 +93,15 @@ def known_gate(n: int = 640, eps: float = 0.1) -> Known:
     return _gated("gate", n, eps, LEFT, lambda x: _part(x, LEFT).abs() > OPEN * eps)
 
 
+def known_gate_wide(n: int = 640, eps: float = 0.1) -> Known:
+    """Images at margins of more than eps from both models' boundaries: who answers does not matter."""
+    x, y = _images(n, eps, near=(1.3, 1.6))
+    defence = _behind("gate-wide", lambda x: _part(x, LEFT).abs() > OPEN * eps)
+    both = [worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
+    low = torch.stack(both).all(0).double().mean().item()
+    return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(low, 1.0)))
+
+
 def known_border_band(n: int = 640, eps: float = 0.1) -> Known:
     def opens(x: Tensor) -> Tensor:
         brighter = x[:, 0, :, COLUMNS].mean(1) - 0.5
@@ -129,11 +146,11 @@ def _behind(name: str, opens: Callable[[Tensor], Tensor]) -> Deterministic:
     return Deterministic(name, Gated(fragile_model(), robust_model(), Opened(lambda x: ~opens(x))))
 
 
-def _images(n: int, eps: float) -> tuple[Tensor, Tensor]:
+def _images(n: int, eps: float, near: tuple[float, float] = (0.3, 0.45)) -> tuple[Tensor, Tensor]:
     flat = [pattern(row) for row in (FRAGILE, ALL, LEFT, UPPER, QUARTERS)]
     x, y = planted_margins(spread(1.4 * eps, 2.0 * eps, n), pattern(ROBUST), flat_along=flat)
-    near = spread(0.3 * eps, 0.45 * eps, n, seed=2) * (2 * y - 1)
-    return ((x + near.view(-1, 1, 1, 1) * pattern(FRAGILE)).clamp(0, 1) * 255).round() / 255, y
+    margins = spread(near[0] * eps, near[1] * eps, n, seed=2) * (2 * y - 1)
+    return ((x + margins.view(-1, 1, 1, 1) * pattern(FRAGILE)).clamp(0, 1) * 255).round() / 255, y
 
 
 def _pushed(x: Tensor, y: Tensor, eps: float, row: int) -> Tensor:

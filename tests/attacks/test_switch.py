@@ -12,7 +12,7 @@ from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.zoo.registry import ZOO
 
-SWITCHED = [name for name, entry in ZOO.items() if entry.family == "switched"]
+SWITCHED = [name for name, entry in ZOO.items() if entry.family == "switched" and entry.broken]
 
 
 def left_by(name, attack, norm="linf", eps=0.1):
@@ -32,6 +32,11 @@ def test_no_switch_of_the_zoo_stands(name):
     assert known.clean.low == 1 and known.truth("batch/unknown").high == 0
     assert left_by(name, attack_for(parse("pgd-40+loss=margin+restarts=4")))[0] > 0.9
     assert left_by(name, attack_for(parse("switch-20")))[0] == 0
+
+
+def test_a_switch_between_two_robust_models_is_no_weakness():
+    assert ZOO["gate-wide"].load(32).truth("batch/unknown").low == 1
+    assert left_by("gate-wide", attack_for(parse("switch-20")))[0] == 1
 
 
 def test_where_nothing_jumps_it_costs_a_scan_alone(linear):
