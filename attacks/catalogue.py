@@ -137,6 +137,7 @@ CATALOGUE: dict[str, Algorithm] = {
         family="search",
         draws=SEARCH_DRAWS,
     ),
+    "switch": Algorithm("smooth moves to jumps of the answer, then ascent", "switch", "Switch", _steps),
     "random": Algorithm("random search", "score_based", "RandomSearch", _steps, family="search", **_DRAWN),
     "spsa": Algorithm(
         "SPSA",

@@ -26,6 +26,7 @@ SECOND_STAGE = (
     "greedy-20",
     "parts-60",
     "growing-48",
+    "switch-20",
     "transfer-apgd-mt-20",
     *RELAXED,
     *LAST_RESORT,
@@ -49,6 +50,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "parts-60",
         # Balls that grow from the clean input: what notices how far it was moved.
         "growing-48",
+        # Smooth moves: what switches without any margin falling.
+        "switch-20",
         "transfer-apgd-mt-20",
         *RELAXED,
         *LAST_RESORT,
@@ -72,7 +75,7 @@ PRESETS["full"] = (
     "apgd-dlr-100",
     "spsa-2000",
     # What all others leave close to the boundary.
-    "crossover-80",
+    "crossover-160",
 )
 
 
@@ -97,8 +100,9 @@ LISTED: dict[str, str] = {
     "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
     "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
     "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
+    "switch-20": "smooth moves to where the answer jumps, then 20 steps behind the jump",
     "greedy-20": "moves the values that promise most first, and takes back what does not help",
-    "crossover-80": "PGD's results, recombined in 80 generations, where they end close to the boundary",
+    "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",
     "aa-100": "apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; "
     "on random targets all of them on everything, and PGD with momentum",
     "apgd-ce-100": "Auto-PGD on cross-entropy, 100 steps (arXiv 2003.01690)",

@@ -70,9 +70,9 @@ def is_adaptive(name: AttackName) -> bool:
 def informative(name: AttackName) -> bool:
     """Whether an attack's figure says what a network keeps: it follows gradients for ten steps or more.
 
-    FGSM's one step does not, and neither does a search or an attack towards a single target.
+    FGSM's one step does not, and neither does a search for jumps or an attack towards a single target.
     """
-    if is_black_box(name) or name.algorithm.lower() == "fgsm" or name.target is not None:
+    if is_black_box(name) or name.algorithm.lower() in ("fgsm", "switch") or name.target is not None:
         return False
     return name.steps is None or name.steps >= FEWEST_STEPS
 

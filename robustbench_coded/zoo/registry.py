@@ -248,6 +248,16 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("abstain-off-manifold", "off_manifold", BROKEN, "rejects what gradients lead to"),
     ),
     *family(
+        "switched",
+        ("wrapped", "switches:known_wrapped", BROKEN, "logits overflow where they are raised"),
+        ("gate", "switches:known_gate", BROKEN, "fragile where one half is brighter"),
+        ("gate-wide", "switches:known_gate_wide", GOOD, "two models, a gate between them, both robust"),
+        ("border-band", "switches:known_border_band", BROKEN, "fragile where its outer columns are brighter"),
+        ("route", "switches:known_route", BROKEN, "one of three routes is fragile"),
+        ("unchecked", "switches:known_unchecked", BROKEN, "stops rejecting where one half is brighter"),
+        ("hashed", "switches:known_hashed", BROKEN, "fragile at some values of a hash"),
+    ),
+    *family(
         "attack-aware",
         "attack_aware",
         ("edge-wide", "edge_wide", GOOD, "notices the edge of the ball, and need not"),

@@ -8,6 +8,7 @@ from attacks.estimators import FreshDraws
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for
+from attacks.smoothed_relu import SmoothedReLU
 from robustbench_coded.evaluation.planning.cost import queries_of
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4
@@ -59,7 +60,31 @@ def test_it_finds_the_best_of_many_optima_where_hundreds_of_starts_find_none_as_
     assert attacked(oracle, pgd)[0] < -1
     lead, estimator = attacked(oracle, Crossover(20))
     assert lead == pytest.approx(1)
-    assert estimator.backwards == most_gradients(20)
+    assert most_gradients(10) < estimator.backwards <= most_gradients(20)
+
+
+class Dormant(Rugged):
+    """Class 1 wins by half a unit where all pixels are raised, through one ReLU that is off elsewhere."""
+
+    def lead(self, x):
+        u = (x - CLEAN).flatten(2) / EPS
+        return torch.relu(u.sum(-1) - (SIDE**2 - 1)) - 0.5
+
+
+def test_a_relu_that_is_off_is_switched_on_where_no_gradient_leads_there():
+    pgd = attack_for(parse("pgd-40+loss=margin+restarts=200"))
+    assert attacked(Dormant(0), pgd)[0] == pytest.approx(-0.5)
+    assert attacked(Dormant(0), Crossover(1))[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_smoothed_relu_answers_as_it_is_and_has_the_slope_of_a_sigmoid(in_place):
+    z = torch.tensor([[-3.0, 1.0], [-3.0, 1.0]], requires_grad=True)  # deviation 2
+    with SmoothedReLU(torch.tensor([0.5, 5.0])):
+        answer = torch.nn.functional.relu(z + 0, inplace=in_place)
+    assert torch.equal(answer, z.clamp(min=0))
+    answer.sum().backward()
+    assert torch.allclose(z.grad, torch.sigmoid(z.detach() / torch.tensor([[1.0], [10.0]])))
 
 
 def test_it_stops_at_the_first_wrong_answer():
@@ -71,7 +96,7 @@ def test_it_stops_at_the_first_wrong_answer():
 def test_progress_that_is_too_slow_ends_the_search():
     lead, estimator = attacked(Rugged(BEST + 1), Crossover(80, early_stop=True))
     assert lead == pytest.approx(-1)
-    assert most_gradients(10) <= estimator.backwards < most_gradients(40)
+    assert most_gradients(10) <= estimator.backwards < most_gradients(60)
 
 
 def test_examples_whose_first_runs_end_alike_cost_these_runs_alone(linear):
@@ -80,7 +105,7 @@ def test_examples_whose_first_runs_end_alike_cost_these_runs_alone(linear):
     found = Crossover(80, early_stop=True).perturb(
         problem.x, problem.y, estimator, budget, problem.generators
     )
-    assert estimator.backwards == 8 * RUNS * FIRST
+    assert estimator.backwards == 8 * (1 + RUNS * FIRST)
     assert bool((problem.oracle.logits(found, [None]).argmax(-1) == problem.y).all())
 
 
@@ -95,7 +120,7 @@ def test_on_random_or_coupled_targets_it_is_one_run_of_pgd(linear, options):
 def test_it_begins_where_another_attack_ended():
     best = torch.full((1, 1, 1, SIDE, SIDE), CLEAN + EPS, dtype=torch.float64)
     lead, estimator = attacked(Rugged(BEST - 1), Crossover(1, early_stop=True), start=best)
-    assert lead == pytest.approx(1) and estimator.backwards == RUNS
+    assert lead == pytest.approx(1) and estimator.backwards == 1 + RUNS
 
 
 def test_it_ends_where_the_query_budget_does():
@@ -113,6 +138,6 @@ def test_windows_are_rectangles_of_up_to_half_the_image():
 
 
 def test_its_forecast_lies_between_the_first_runs_and_all_that_it_may_cost():
-    name = parse("crossover-80")
+    name = parse("crossover-160")
     assert RUNS * FIRST < queries_of(name, randomised=False)[1] < most_gradients(80)
     assert queries_of(name, randomised=True) == (FIRST, FIRST)

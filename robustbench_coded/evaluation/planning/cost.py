@@ -10,9 +10,11 @@ from attacks.crossover import FIRST, RUNS, most_gradients
 from attacks.naming import parse
 from attacks.pgd import default_step_size as pgd_step_size
 from attacks.surrogate import QUERIES as SURROGATE_QUERIES
+from attacks.switch import UPHILL
 
 TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
-RECOMBINED = 1 / 8  # of what crossover may cost after its first runs: most examples are given up early
+RECOMBINED = 1 / 20  # of what crossover may cost after its first runs: most examples are given up early
+SWITCH_SCAN = 220  # forwards of smooth moves and bisections, about
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
 
@@ -54,6 +56,8 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
         first = FIRST if randomised else FIRST * RUNS
         later = 0 if randomised else RECOMBINED * (most_gradients(steps) - first)
         forwards = backwards = ceil(first + later)
+    elif name.algorithm == "switch":
+        forwards, backwards = SWITCH_SCAN, UPHILL + 1  # most networks have no jumps
     elif name.algorithm == "apgd-mt":
         targets = int(options.get("targets", 3))
         later = closest / SHARE * (1 + max(targets, ALL_TARGETS))

@@ -1,0 +1,192 @@
+"""Two stages: a smooth move to where the answer jumps, then an ascent that stays behind the jump.
+
+A defence may have a switch (a gate, a route, a rejection, a hash, logits that overflow) which decides who
+answers. A move that flips it need not lower any margin, so that no ascent on a loss makes it, and a random
+start, whose values cancel, does not either. Smooth moves do not cancel. They are scanned for jumps, which are
+told from slopes by bisection: a jump does not shrink with the interval.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.attack import larger, wide
+from attacks.estimators import Estimator
+from attacks.losses import margin_loss
+from attacks.perturbation_budget import Ball, PerturbationBudget
+
+FRACTIONS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the ball's radius
+HALF = (-0.5, 0.0, 0.5)  # on top of an ascent in half the ball
+UPHILL = 4  # steps of that ascent
+WAVES = 4  # random fields of low frequency beside the fixed ones
+FLIPS = 3  # jumps of each input that are looked into
+BISECTIONS = 6
+JUMP = 0.5  # of the change over the whole interval that is left in a 64th of it
+
+
+def true_logit(logits: Tensor, y: Tensor) -> Tensor:
+    """The true class's logit ``[...]``, as a loss that an attack raises."""
+    return logits.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Returns the best point seen.
+
+    An input costs about 220 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is
+    attacked with it has a jump.
+
+    Attributes:
+        steps: of the ascent behind each jump.
+        early_stop: stop looking behind jumps once every input is answered wrongly.
+    """
+
+    steps: int
+    early_stop: bool = False
+
+    def perturb(
+        self,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        budget: PerturbationBudget,
+        generators: Sequence[torch.Generator],
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See ``attacks.attack.Attack``; ``start`` is one of the points compared."""
+        ball = budget.around(x)
+        best = x.clone() if start is None else ball.project_(start.clone())
+        first = estimator.value(best, y, margin_loss)
+        reached, moves = first.loss, [*_fields(x, generators), self._upwards(x, y, estimator)]
+        jumps: list[tuple[Tensor, Tensor, Tensor]] = []  # size, and the two ends of the interval
+        halfway = self._halfway(x, y, estimator, ball, budget.eps)
+        scans = [(x, move, FRACTIONS) for move in moves] + [(halfway, move, HALF) for move in moves]
+        for origin, move, fractions in scans:
+            if estimator.exhausted:
+                return best
+            points = [_moved(origin, move, fraction, ball) for fraction in fractions]
+            answers = estimator.compare(points, y, margin_loss)  # under the same draws
+            for at, found in zip(points, answers):
+                best, reached = _better(estimator, best, reached, at, found.loss)
+            for i in range(1, len(points)):
+                size = (answers[i].logits - answers[i - 1].logits).abs().amax(-1)
+                ends = points[i - 1 : i + 1]
+                jumps.append((size, *(ends if fractions[i] > 0 else reversed(ends))))  # the far one last
+        sizes = torch.stack([size for size, _, _ in jumps])
+        for chosen in sizes.topk(FLIPS, dim=0).indices:
+            near, far = (_picked([jump[end] for jump in jumps], chosen) for end in (1, 2))
+            whole = sizes.gather(0, chosen[None])[0]
+            jumped, far = self._bisected(near, far, y, whole, estimator)
+            if estimator.exhausted or not bool(jumped.any()):
+                continue
+            if self.early_stop and bool((reached > 0).all()):
+                break
+            best, reached = self._behind(far, x, y, estimator, ball, budget.eps, best, reached)
+        return best
+
+    def _upwards(self, x: Tensor, y: Tensor, estimator: Estimator) -> Tensor:
+        """Where the true class's logit rises: the way that no attack on a margin goes."""
+        found = estimator.gradient(x, y, true_logit)
+        assert found.grad is not None
+        return found.grad.sign()
+
+    def _halfway(self, x: Tensor, y: Tensor, estimator: Estimator, ball: Ball, eps: float) -> Tensor:
+        """Uphill in half the ball: what a switch decides may show only where a margin is low."""
+        at = x
+        for _ in range(UPHILL):
+            if estimator.exhausted:
+                break
+            grad = estimator.gradient(at, y, margin_loss).grad
+            assert grad is not None
+            at = ball.step_(at.clone(), grad, eps / 2 / UPHILL)
+        return at
+
+    def _bisected(
+        self, near: Tensor, far: Tensor, y: Tensor, whole: Tensor, estimator: Estimator
+    ) -> tuple[Tensor, Tensor]:
+        """Whether the answer jumps between two points, ``[G, K]``, and the point behind the jump."""
+        a, b, left = near, far, whole
+        for _ in range(BISECTIONS):
+            if estimator.exhausted:
+                break
+            middle = (a + b) / 2
+            asked = estimator.compare([a, middle, b], y, margin_loss)
+            first, second = ((asked[i + 1].logits - asked[i].logits).abs().amax(-1) for i in range(2))
+            a = torch.where(wide(first > second), a, middle)
+            b = torch.where(wide(first > second), middle, b)
+            left = torch.maximum(first, second)
+        return left > JUMP * whole, far
+
+    def _behind(
+        self,
+        at: Tensor,
+        x: Tensor,
+        y: Tensor,
+        estimator: Estimator,
+        ball: Ball,
+        eps: float,
+        best: Tensor,
+        reached: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Steps uphill across the move that led there; one after which the margin falls is taken back."""
+        move = at - x
+        still = (move != 0).flatten(2).float().mean(2) < 0.5  # a move of few values: the others are free
+        size = torch.full(y.shape, eps / 2, dtype=x.dtype, device=x.device)
+        held = torch.full_like(size, -torch.inf)
+        grad, here = torch.zeros_like(x), at
+        for _ in range(self.steps):
+            if estimator.exhausted:
+                break
+            found = estimator.gradient(at, y, margin_loss)
+            assert found.grad is not None
+            best, reached = _better(estimator, best, reached, at, found.loss)
+            rose = wide(larger(estimator, found.loss, held))
+            size = torch.where(rose[..., 0, 0, 0], size, size / 2)
+            held = torch.where(rose[..., 0, 0, 0], found.loss, held)
+            here, grad = torch.where(rose, at, here), torch.where(rose, found.grad, grad)
+            step = torch.where(wide(still) & (move != 0), 0, ball.step_(here.clone(), grad, size) - here)
+            along = (step * move).flatten(2).sum(2) / (move**2).flatten(2).sum(2).clamp(min=1e-30)
+            at = ball.project_(here + step - wide(along) * move)
+        return best, reached
+
+
+def _better(
+    estimator: Estimator, best: Tensor, reached: Tensor, at: Tensor, loss: Tensor
+) -> tuple[Tensor, Tensor]:
+    more = larger(estimator, loss, reached)
+    return torch.where(wide(more), at, best), torch.where(more, loss, reached)
+
+
+def _picked(points: list[Tensor], chosen: Tensor) -> Tensor:
+    """For each input the one of ``points`` that ``chosen`` ``[G, K]`` names."""
+    picked = points[0].clone()
+    for number, point in enumerate(points):
+        picked = torch.where(wide(chosen == number), point, picked)
+    return picked
+
+
+def _moved(x: Tensor, move: Tensor, fraction: float, ball: Ball) -> Tensor:
+    """``x`` moved along ``move`` by a fraction of what the ball allows."""
+    length = torch.linalg.vector_norm(move, ball.order, (2, 3, 4), keepdim=True).clamp(min=1e-30)
+    radius = ball.radius.clamp(max=1)
+    return ball.project_(x + fraction * radius * ball.unit * move / length)
+
+
+def _fields(x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor]:
+    """Smooth moves ``[1 or G, 1, 1, H, W]``: even, ramps, halves, quarters, borders, low frequencies."""
+    height, width = x.shape[-2:]
+    down, across = (torch.linspace(-1, 1, size, dtype=x.dtype) for size in (height, width))
+    even = torch.ones(height, width, dtype=x.dtype)
+    ramps = [down[:, None] * even, across[None] * even]
+    sides = (across.abs() == 1)[None] * even, (down.abs() == 1)[:, None] * even
+    found = [even, *ramps, *(ramp.sign() for ramp in ramps), (ramps[0] * ramps[1]).sign(), *sides]
+    fields = [field.view(1, 1, 1, height, width) for field in found]
+    basis = [torch.cos(torch.pi * order * (at + 1) / 2) for at in (down, across) for order in range(3)]
+    rows, columns = torch.stack(basis[:3]), torch.stack(basis[3:])
+    for _ in range(WAVES):
+        drawn = torch.stack([torch.randn(3, 3, generator=generator) for generator in generators])
+        waves = torch.einsum("gab,ah,bw->ghw", drawn.to(x.dtype), rows, columns)
+        fields.append(waves.view(-1, 1, 1, height, width))
+    return [field.to(x.device) for field in fields]

@@ -1,0 +1,66 @@
+"""The switch attack: finds what a jump along a smooth move hides, in bounded cost, and only then climbs."""
+
+import pytest
+import torch
+
+from attacks.estimators import FreshDraws
+from attacks.naming import parse
+from attacks.perturbation_budget import PerturbationBudget
+from attacks.registry import attack_for
+from attacks.switch import Switch, _fields
+from robustbench_coded.defences.per_batch import per_batch
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.zoo.registry import ZOO
+
+SWITCHED = [name for name, entry in ZOO.items() if entry.family == "switched" and entry.broken]
+
+
+def left_by(name, attack, norm="linf", eps=0.1):
+    """The share of 32 images that a defence of the zoo still answers rightly, and the attack's estimator."""
+    known = ZOO[name].load(32)
+    target, budget = Target(per_batch(known.defence), 32, 0, [0]), PerturbationBudget(norm, eps)
+    estimator, x, y = FreshDraws(target), known.x[None], known.y[None]
+    found = attack.perturb(x, y, estimator, budget, [torch.Generator().manual_seed(0)])
+    assert budget.distance(found, x).max() <= 1 + 1e-5 and found.min() >= 0 and found.max() <= 1
+    answers = target.logits(found, target.draws(0)).argmax(-1)
+    return float(((answers == y) | (answers == getattr(target, "reject", -1))).float().mean()), estimator
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_no_switch_of_the_zoo_stands(name):
+    known = ZOO[name].load(32)
+    assert known.clean.low == 1 and known.truth("batch/unknown").high == 0
+    assert left_by(name, attack_for(parse("pgd-40+loss=margin+restarts=4")))[0] > 0.9
+    assert left_by(name, attack_for(parse("switch-20")))[0] == 0
+
+
+def test_a_switch_between_two_robust_models_is_no_weakness():
+    assert ZOO["gate-wide"].load(32).truth("batch/unknown").low == 1
+    assert left_by("gate-wide", attack_for(parse("switch-20")))[0] == 1
+
+
+def test_where_nothing_jumps_it_costs_a_scan_alone(linear):
+    problem = linear(batches=2, classes=3)
+    estimator = FreshDraws(problem.oracle)
+    budget = PerturbationBudget("l2", 0.01)
+    Switch(20).perturb(problem.x, problem.y, estimator, budget, problem.generators)
+    n = problem.y.numel()
+    assert estimator.backwards == 5 * n
+    assert estimator.forwards < 270 * n
+
+
+def test_it_ends_where_the_query_budget_does():
+    known = ZOO["gate"].load(32)
+    estimator = FreshDraws(Target(per_batch(known.defence), 32, 0, [0]))
+    estimator.query_budget = 32 * 60
+    budget = PerturbationBudget("linf", 0.1)
+    Switch(20).perturb(known.x[None], known.y[None], estimator, budget, [torch.Generator().manual_seed(0)])
+    assert estimator.forwards + estimator.backwards <= 32 * 70  # a scan of one move is asked at once
+
+
+def test_smooth_moves_do_not_change_with_other_batches():
+    x = torch.zeros(2, 4, 3, 8, 10)
+    both = _fields(x, [torch.Generator().manual_seed(seed) for seed in (0, 1)])
+    one = _fields(x[1:], [torch.Generator().manual_seed(1)])
+    for field, alone in zip(both, one):
+        assert torch.equal(field[-1], alone[-1])
