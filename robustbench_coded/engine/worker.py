@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from attacks.accelerator import release_memory
 from attacks.gradients import is_out_of_memory, makes_process_unusable
 from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult, execute
@@ -94,8 +95,7 @@ def _group_images(context: WorkerContext, images: int) -> Iterator[None]:
 
 def _release_memory() -> None:
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    release_memory()
 
 
 def one_line(error: BaseException) -> str:

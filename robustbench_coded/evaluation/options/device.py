@@ -18,27 +18,41 @@ from robustbench_coded.models.pixel_model import SMALL_IMAGES, SMALL_PIXELS
 # far below its memory.
 CPU_GROUP_IMAGES = 256
 CUDA_IMAGES_PER_GIB = 128
+KINDS = "cpu, cuda, mps or xpu, with :1 for the second"
 
 
 def device_named(name: str | None) -> torch.device:
-    """``--device``; None and ``auto`` take CUDA where there is one.
+    """``--device``; None and ``auto`` take this machine's accelerator where there is one.
 
     Raises:
         InputError: a device that torch or this machine does not have.
     """
+    found = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count()
     if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return found if found is not None and count else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"--device {name!r} is not known; write cpu, cuda or cuda:1") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name!r} is not supported; write cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name!r} is not known; write {KINDS}") from error
+    if device.type == "cpu":
+        return device
+    if device.type not in KINDS and (found is None or device.type != found.type):
+        raise InputError(f"--device {name!r} is not supported; write {KINDS}")
+    if found is None or device.type != found.type:
+        count = 0
+    if (device.index or 0) >= count:
         raise InputError(
-            f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu"
+            f"--device {name!r}: this machine has {count} {device.type.upper()} devices; try cpu"
         )
     return device
+
+
+def devices(device: torch.device) -> list[str]:
+    """The devices that workers share: all of an accelerator's where no index names one."""
+    if device.type == "cpu" or device.index is not None:
+        return [str(device)]
+    return [f"{device.type}:{index}" for index in range(torch.accelerator.device_count())]
 
 
 def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> int:
@@ -61,12 +75,10 @@ def check_engine_options(config: EvalConfig) -> None:
 
 
 def worker_count(config: EvalConfig, device: torch.device) -> int:
-    """Workers on this machine: as asked for, else one for each GPU, else one."""
+    """Workers on this machine: as asked for, else one for each device, else one."""
     if config.workers is not None:
         return config.workers
-    if device.type == "cuda" and device.index is None:
-        return max(1, torch.cuda.device_count())
-    return 1
+    return len(devices(device))
 
 
 def thread_count(config: EvalConfig, workers: int) -> int:
