@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from attacks.accelerator import layout
+from attacks.accelerator import layout, random_states_kept
 from attacks.gradients import gradient_or_zero, recorded
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -292,7 +292,7 @@ class _Answer(NamedTuple):
 def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answer:
     """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
     # Networks that sample draw the same numbers in every copy.
-    with tf32(allow_tf32), torch.enable_grad(), torch.random.fork_rng():
+    with tf32(allow_tf32), torch.enable_grad(), random_states_kept():
         torch.manual_seed(0)
         x = images.detach().clone().requires_grad_()
         logits = recorded(model, x)

@@ -11,6 +11,7 @@ import torch
 from msgspec import structs, to_builtins
 from scipy.special import bdtrc
 
+from attacks.accelerator import lacks, random_states_kept
 from attacks.naming import parse
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
@@ -149,7 +150,7 @@ def _few_batches(
 
 @torch.no_grad()
 def _right(context: WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
-    with torch.random.fork_rng():  # a model in memory may sample
+    with random_states_kept():  # a model in memory may sample
         answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
     return int((answers == y).sum())
 
