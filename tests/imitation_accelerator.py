@@ -1,9 +1,9 @@
 """A test bed: an accelerator that does not exist, for machines without one.
 
-``register()`` gives torch two devices, ``imitation:0`` and ``imitation:1``, on its place for backends from outside
-(PrivateUse1). A tensor on one says so everywhere and computes on the CPU, to the same numbers. Like a real device it
-refuses operations between devices, ``numpy()`` and generators of the CPU; has random numbers of its own; waits for
-the host where a real one would, and counts that; and runs out of memory at ``limit_bytes``. Its switches stand for
+``register()`` gives torch two devices, ``imitation:0`` and ``imitation:1``, on its place for backends from
+outside (PrivateUse1). A tensor on one says so everywhere and computes on the CPU, to the same numbers. Like a
+real device it refuses operations between devices, ``numpy()`` and generators of the CPU; has random numbers of
+its own; counts where the host would wait for it; and runs out of memory at ``limit_bytes``. Switches stand for
 what devices lack: ``float64`` and ``channels_last``.
 
 Found through an entry point of the group ``torch.backends`` (``install``), it is there in every process.
@@ -14,6 +14,7 @@ from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 from weakref import WeakValueDictionary
 
 import torch
@@ -33,14 +34,15 @@ WAITS = {
 class State:
     """What the devices count, and what they lack."""
 
+    present = True
     limit_bytes: int | None = None
     float64 = True
     channels_last = True
     ran_out = 0  # how often an allocation failed
-    waits: Counter = Counter()  # by operator and by the file and line that asked
+    waits: ClassVar[Counter] = Counter()  # by operator and by the file and line that asked
     allocated = [0] * COUNT
     peak = [0] * COUNT
-    generators = [torch.Generator() for _ in range(COUNT)]
+    generators: ClassVar = [torch.Generator() for _ in range(COUNT)]
 
 
 class Block:
@@ -182,73 +184,73 @@ def numbers_of(index):
         torch.default_generator.set_state(before)
 
 
+def index_of(device):
+    return 0 if device is None else torch.device(device).index or 0
+
+
 class Module:
-    """``torch.imitation``: what torch and its users ask of a backend, as torch.cuda and torch.xpu answer it."""
+    """``torch.imitation``: what torch and its users ask of a backend, as torch.cuda and torch.xpu answer."""
 
     def is_available(self):
-        return True
+        return State.present
 
-    def is_initialized(self):
-        return True
+    is_initialized = is_available
+
+    def device_count(self):
+        return COUNT if State.present else 0
 
     def _is_in_bad_fork(self):
         return False
 
-    def device_count(self):
-        return COUNT
-
     def current_device(self):
         return 0
 
+    def get_amp_supported_dtype(self):
+        return [torch.bfloat16, torch.float16]
+
     def get_device_name(self, device=None):
         return "an imitation"
-
-    def synchronize(self, device=None):
-        pass
 
     def empty_cache(self):
         pass
 
     def memory_allocated(self, device=None):
-        return State.allocated[torch.device(device or NAME).index or 0]
+        return State.allocated[index_of(device)]
 
     def max_memory_allocated(self, device=None):
-        return State.peak[torch.device(device or NAME).index or 0]
-
-    def mem_get_info(self, device=None):
-        total = State.limit_bytes or 2**34
-        return total - State.allocated[torch.device(device or NAME).index or 0], total
+        return State.peak[index_of(device)]
 
     def reset_peak_memory_stats(self, device=None):
         State.peak[:] = State.allocated
 
+    def mem_get_info(self, device=None):
+        total = State.limit_bytes or 2**34
+        return total - State.allocated[index_of(device)], total
+
     def manual_seed_all(self, seed):
-        [one.manual_seed(seed) for one in State.generators]
+        for generator in State.generators:
+            generator.manual_seed(seed)
 
     manual_seed = manual_seed_all
 
-    def get_rng_state(self, device=NAME):
-        return State.generators[torch.device(device).index or 0].get_state()
+    def get_rng_state(self, device=None):
+        return State.generators[index_of(device)].get_state()
 
-    def set_rng_state(self, state, device=NAME):
-        State.generators[torch.device(device).index or 0].set_state(state)
+    def set_rng_state(self, state, device=None):
+        State.generators[index_of(device)].set_state(state)
 
     def get_rng_state_all(self):
-        return [one.get_state() for one in State.generators]
+        return [generator.get_state() for generator in State.generators]
 
     def set_rng_state_all(self, states):
-        [one.set_state(s) for one, s in zip(State.generators, states)]
-
-    def get_amp_supported_dtype(self):
-        return [torch.bfloat16, torch.float16]
-
-    def is_bf16_supported(self):
-        return False
+        for generator, state in zip(State.generators, states, strict=True):
+            generator.set_state(state)
 
 
 # Factories that would resize an empty tensor, which has its shape for good here.
 RESIZED = (
-    "arange", "arange.start", "arange.start_step", "linspace", "eye", "eye.m", "randperm", "randperm.generator",
+    "arange", "arange.start", "arange.start_step", "linspace", "eye", "eye.m", "randperm",
+    "randperm.generator",
 )  # fmt: skip
 _libraries = []
 

@@ -181,11 +181,11 @@ def unread_features(
         return ()
     features, logits = seen
     own = logits.argmax(1) == labels
-    right = float(own.double().mean())
+    right = float(own.cpu().double().mean())
     if right + MORE_RIGHT > 1:
         return ()
     other = _refitted(features, labels, classes) == labels
-    more = float(other.double().mean())
+    more = float(other.cpu().double().mean())
     gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
     clear = gained - lost >= LABELS_CONTRADICT * (gained + lost) ** 0.5
     if not clear or more < right + MORE_RIGHT or 1 - more > ERRORS_LEFT * (1 - right):
@@ -217,8 +217,8 @@ def _last_features(
             taken = [inputs for module, inputs in calls if module is calls[-1][0]]
             if not taken or calls[-1][0].out_features != classes or sum(map(len, taken)) != len(answered):
                 return None
-            features.append(torch.cat(taken).double().cpu())
-            logits.append(answered.double().cpu())
+            features.append(torch.cat(taken).cpu().double())
+            logits.append(answered.cpu().double())
     return torch.cat(features), torch.cat(logits)
 
 

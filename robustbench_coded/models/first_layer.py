@@ -114,7 +114,7 @@ class Patches:
             ones = layout(torch.ones_like(self.images[:1, :1]))
             basis = torch.cat([layout(self.images), ones.expand(len(self.images), -1, -1)], 1)
             products = basis @ basis.mT / basis.shape[2]
-            self._moments[sides] = over_groups(basis.mean(2).double()), over_groups(products.double())
+            self._moments[sides] = over_groups(basis.mean(2).cpu().double()), over_groups(products.cpu().double())
         return self._moments[sides]
 
 
@@ -130,8 +130,8 @@ def first_layer(assembly: Assembly, arch: str, patches: Patches) -> FirstLayer |
         if basis is None:
             return None
         by_image = basis.permute(1, 2, 0, 3)  # [n, outputs, 2 C, pixels]
-        first.append(by_image.mean(3).double().cpu())
-        second.append((by_image @ by_image.mT / by_image.shape[3]).double().cpu())
+        first.append(by_image.mean(3).cpu().double())
+        second.append((by_image @ by_image.mT / by_image.shape[3]).cpu().double())
     firsts, seconds = over_groups(torch.cat(first)), over_groups(torch.cat(second))
     return FirstLayer(firsts, seconds, len(patches.images), name, norm)
 
@@ -157,7 +157,7 @@ def first_convolution(assembly: Assembly, arch: str, patches: Patches) -> FirstL
     means, products = patches.moments(found.convolution)
     weight = found.convolution.weight.detach()
     outputs, channels = weight.shape[:2]
-    filters = weight.flatten(2).double()  # [outputs, C, taps]
+    filters = weight.flatten(2).cpu().double()  # [outputs, C, taps]
     if found.turned:  # parts of the normalisation, and patches, are in the order of the images' own channels
         filters = filters.flip(1)
     taps = filters.shape[2]

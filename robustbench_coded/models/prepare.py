@@ -329,4 +329,4 @@ def _passes(info: PreparedInfo, candidate: _Candidate) -> bool:
 
 
 def _share(same: Tensor) -> float:
-    return float(same.double().mean())
+    return float(same.cpu().double().mean())

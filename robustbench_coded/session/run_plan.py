@@ -142,6 +142,9 @@ def run_plan(
     config = prepared.setup.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     again = to_make_again(pending, store)
+    for unit in plan.units:  # of an interrupted run, too
+        if fitted := done.metadata.get(unit.id, {}).get("group_images"):
+            prepared.context.setup.fitting[unit.row.subject.checkpoint] = fitted
     listener.planned(plan, forecast(prepared, plan, pending, again, seconds))
     limit = limit_for(config.unit_timeout, seconds.of)
     make_again(again, store, engine, limit, listener.inputs_made)

@@ -76,7 +76,7 @@ def predictions(
         samples = [s for d in chosen for s in draws_of(defence, k, seed, batches, purpose, d)]
         logits = _answers(defence, x, samples, clean)
         failed = _failed(logits)
-        if failed.double().mean() > BROKEN:
+        if failed.cpu().double().mean() > BROKEN:
             alone = logits if clean is None else _answers(defence, clean, samples, None)
             _check_answers_clean(alone)
         y_chosen = y.expand(len(chosen), -1, -1)
@@ -115,7 +115,7 @@ def _failed(logits: Tensor) -> Tensor:
 
 def _check_answers_clean(logits: Tensor) -> None:
     failed = _failed(logits)
-    if failed.double().mean() > BROKEN:
+    if failed.cpu().double().mean() > BROKEN:
         raise InvalidAnswer(
             f"expected finite logits, got NaN or infinite ones at {int(failed.sum())} of {failed.numel()} "
             "clean inputs"

@@ -74,6 +74,8 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
+        fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
+            units run.
     """
 
     config: EvalConfig
@@ -84,6 +86,7 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     in_memory: InMemory = field(default_factory=InMemory)
+    fitting: dict[str, int] = field(default_factory=dict)
 
 
 class WorkerContext:
