@@ -5,8 +5,8 @@
 Counted on the imitation of an accelerator (tests/imitation_accelerator.py): answers that the host asks for,
 and operators whose answer has a shape that the host must learn. An attack runs with two numbers of steps, and
 the difference is divided by that of the steps, so that what it does once an attack is not in it.
-``--write`` writes benchmarks/synchronisations.md; ``--before`` takes the column of an earlier state from a file
-that this script printed.
+``--write`` writes benchmarks/synchronisations.md; ``--before`` takes the columns of an earlier state from a
+file that this script printed.
 """
 
 import argparse
@@ -33,10 +33,11 @@ MORE = 8  # steps
 NORMS = ("linf", "l2", "l1")
 ABOUT = f"""# Synchronisations per step
 
-How often an attack waits for the device in each of its steps, counted on the imitation of an accelerator: the difference that
-{MORE} more steps make on 16 images of digits, divided by {MORE}. `random` is a defence that adds noise, so that no attack stops early;
-`fixed` is a network alone, where attacks look at every step for images that need no more of them. `once` is what an attack
-waits for besides, against `random`. Written by `python benchmarks/synchronisations.py --write`.
+How often an attack waits for the device in each of its steps, counted on the imitation of an
+accelerator: the difference that {MORE} more steps make on 16 images of digits, divided by {MORE}. `random` is a
+defence that adds noise, so that no attack stops early; `fixed` is a network alone, where attacks look at every step
+for images that need no more of them. `once` is what an attack waits for besides, against `random`. Written by
+`python benchmarks/synchronisations.py --write`.
 
 """
 

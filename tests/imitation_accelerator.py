@@ -2,9 +2,9 @@
 
 ``register()`` gives torch two devices, ``imitation:0`` and ``imitation:1``, on its place for backends from
 outside (PrivateUse1). A tensor on one says so everywhere and computes on the CPU, to the same numbers. Like a
-real device it refuses operations between devices, ``numpy()`` and generators of the CPU; has random numbers of
-its own; counts where the host would wait for it; and runs out of memory at ``limit_bytes``. Switches stand for
-what devices lack: ``float64`` and ``channels_last``.
+real device it refuses operations between devices, ``numpy()`` and generators of the CPU; has random numbers
+of its own; counts where the host would wait for it; and runs out of memory at ``limit_bytes``. Switches stand
+for what devices lack: ``float64`` and ``channels_last``.
 
 Found through an entry point of the group ``torch.backends`` (``install``), it is there in every process.
 """
@@ -38,6 +38,7 @@ class State:
     limit_bytes: int | None = None
     float64 = True
     channels_last = True
+    current = 0
     ran_out = 0  # how often an allocation failed
     waits: ClassVar[Counter] = Counter()  # by operator and by the file and line that asked
     allocated = [0] * COUNT
@@ -92,6 +93,16 @@ class OnDevice(torch.Tensor):
     def device(self):
         return torch.device(NAME, self.index)
 
+    def __deepcopy__(self, memo):
+        with torch.no_grad():
+            copied = self.clone().requires_grad_(self.requires_grad)
+        if getattr(self, "_is_param", False):
+            copied._is_param = True
+        return memo.setdefault(id(self), copied)
+
+    def __reduce_ex__(self, protocol):
+        return OnDevice, (self.held, self.index)
+
     def tolist(self):
         return self.cpu().tolist()
 
@@ -130,7 +141,9 @@ def run(func, args, kwargs):
     target = min(on, default=None)
     if (named := kwargs.get("device")) is not None:
         named = torch.device(named)
-        target = None if named.type == "cpu" else named.index or 0
+        # Torch says 0 of both devices where it repeats a tensor's own: who has asked for the second stays there.
+        State.current = max(State.current, named.index or 0)
+        target = None if named.type == "cpu" else State.current
         kwargs["device"] = torch.device("cpu")
     if "pin_memory" in kwargs:
         kwargs["pin_memory"] = False

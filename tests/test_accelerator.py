@@ -1,5 +1,5 @@
-"""What runs on an accelerator, on the imitation of one: outcomes are those of the CPU; it waits for the device as
-seldom as it can; memory that runs out and operators that are lacking change no word.
+"""What runs on an accelerator, on the imitation of one: outcomes are those of the CPU; attacks hardly wait for
+the device; memory that runs out and operators that are lacking change no word.
 """
 
 import os
@@ -15,11 +15,15 @@ from imitation_accelerator import State
 
 from attacks.accelerator import lacks
 from attacks.catalogue import CATALOGUE
+from attacks.estimators import FreshDraws
+from attacks.estimators.base_model import PlainModel
 from robustbench_coded import attack
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.device import device_named
+from robustbench_coded.evaluation.options.device import device_named, images_that_fit
+from robustbench_coded.evaluation.setup import prepare as prepare_module
+from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.loop import train
@@ -49,7 +53,13 @@ def build(model):
 def device(monkeypatch):
     """The first of two devices, present in this test alone."""
     imitation.register()
-    for name, value in (("present", True), ("limit_bytes", None), ("float64", True), ("channels_last", True)):
+    for name, value in (
+        ("present", True),
+        ("limit_bytes", None),
+        ("current", 0),
+        ("float64", True),
+        ("channels_last", True),
+    ):
         monkeypatch.setattr(State, name, value)
     State.waits.clear()
     lacks.cache_clear()
@@ -81,7 +91,7 @@ def same_on_both(device, tmp_path, **options):
     _, on_cpu = evaluated("cpu", tmp_path, **options)
     path, on_device = evaluated(device, tmp_path, **options)
     pd.testing.assert_frame_equal(on_cpu, on_device)
-    assert torch.accelerator.max_memory_allocated is not None and State.peak[0] > 0
+    assert State.peak[0] > 0 and State.waits  # it did run there
     return path
 
 
@@ -114,7 +124,7 @@ def test_the_imitation_counts_waits_and_memory(device):
     with pytest.raises(torch.OutOfMemoryError):
         x + 2
     del y
-    assert State.allocated[0] == before and (x + 2).sum().item() == 3000
+    assert State.allocated[0] == before
 
 
 @pytest.mark.parametrize(
@@ -124,7 +134,11 @@ def test_the_imitation_counts_waits_and_memory(device):
         {"attacks": ()},
         {"eps": (0.1, 0.3), "attacks": ("fgsm",), "norm": "l2"},
         {"attacks": ("square-20", "apgd-ce-5", "eot2-pgd-2", "relaxed-pgd-2"), "standard": False},
-        {"defences": ("jpeg", "discretisation", "random-resize-pad"), "attacks": ("pgd-2",), "limit": 8},
+        {
+            "defences": ("published:jpeg", "resize-pad", "published:randomised-smoothing"),
+            "attacks": ("pgd-2",),
+            "limit": 8,
+        },
     ],
     ids=["rci", "controls", "sweep", "attacks", "published"],
 )
@@ -141,47 +155,32 @@ def test_a_plugin_that_draws_on_the_device_gives_the_outcomes_of_the_cpu(device,
 
 def test_what_the_device_lacks_is_said_once_and_avoided(device, tmp_path):
     State.float64 = State.channels_last = False
-    path = same_on_both(device, tmp_path)
-    assert (path / "run.json").read_text().count("has no channels-last and no float64") == 1
+    same_on_both(device, tmp_path)
+    config = EvalConfig(checkpoints=(("erm", str(CHECKPOINT)),), data="digits", limit=16, device=device)
+    said = [note for note in prepare(config).notes if "float64" in note]
+    assert len(said) == 1 and "imitation:0 has no channels-last and no float64" in said[0]
 
 
 def test_perturbed_inputs_of_a_device_are_verified(device, tmp_path):
     path, _ = evaluated(device, tmp_path, save_adversarials=True, attacks=("pgd-2",))
     for where in ("cpu", device):
         rows = verify_run(path, device=where)
-        assert rows and all(row.problem is None for row in rows)
+        assert rows and not any(row.problem or row.differing for row in rows)
 
 
 def test_two_workers_have_a_device_each(device, tmp_path):
     imitation.install(tmp_path / "site")
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "robustbench_coded.cli",
-            "eval",
-            "--ckpt",
-            f"erm={CHECKPOINT}",
-            "--rci",
-            "N=1.5K",
-        ),
-        *(
-            "--data",
-            "digits",
-            "--eps",
-            "0.3",
-            "--limit",
-            "16",
-            "--batch-size",
-            "8",
-            "--attacks",
-            "fgsm,pgd-2",
-        ),
-        *("--device", "imitation", "--workers", "2", "--threads", "1", "--out", str(tmp_path / "two")),
-    ]
+    options = (
+        f"eval --ckpt erm={CHECKPOINT} --rci N=1.5K --data digits --eps 0.3 --limit 16 "
+        f"--batch-size 8 --attacks fgsm --draws 2 --selection-draws 2 --device imitation --workers 2 "
+        f"--threads 1 --quiet --out {tmp_path / 'two'}"
+    )
+    run = f"from robustbench_coded.cli.main import main; import sys; sys.exit(main({options.split()!r}))"
     paths = f"{tmp_path / 'site'}{os.pathsep}{ROOT}"
-    subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, check=True)
-    _, alone = evaluated(device, tmp_path, attacks=("fgsm", "pgd-2"), draws=20, selection_draws=10)
+    subprocess.run(
+        [sys.executable, "-c", run], env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, check=True
+    )
+    _, alone = evaluated(device, tmp_path, attacks=("fgsm",))
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "two" / "summary.csv"), alone)
 
 
@@ -241,7 +240,7 @@ def test_a_step_does_not_wait_for_the_device(device, name, norm, most):
 
 def test_nan_in_a_loss_is_noticed_at_the_end(device):
     network, x, y = tiny()
-    estimator = FreshDraws(Plain(network.to(device)))
+    estimator = FreshDraws(PlainModel(network.to(device)))
     nan = lambda logits, y: logits.sum(-1) * torch.nan  # noqa: E731
     x, y = x.to(device)[None], y.to(device)[None]
     estimator.gradient(x, y, nan)
@@ -262,3 +261,27 @@ def test_the_accelerator_is_taken_where_there_is_one(monkeypatch):
     assert device_named("auto").type == device_named(None).type == "imitation"
     monkeypatch.setattr(State, "present", False)
     assert device_named("auto").type == "cpu"
+
+
+def test_memory_that_runs_out_is_found_out_once_and_changes_no_outcome(device, tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "images_that_fit", lambda model, x, most: most)  # it would prevent it
+    options = {"limit": 128, "standard": False, "attacks": ("pgd-2",), "draws": 1}
+    _, on_cpu = evaluated("cpu", tmp_path, **options)
+    State.limit_bytes = 6 * 2**20  # a third of what all images together take
+    before = State.ran_out
+    _, found = evaluated(device, tmp_path, **options)
+    pd.testing.assert_frame_equal(found, on_cpu, rtol=1e-4)
+    assert 1 < State.ran_out - before <= 5  # one more try, and one for each time that groups are halved
+
+
+def test_group_sizes_follow_the_memory_that_an_image_takes(device):
+    network, x, _ = tiny()
+    network = network.to(device)
+    x = x.to(device)
+    wide = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4096), torch.nn.Linear(4096, 10)).to(
+        device
+    )
+    State.limit_bytes = State.allocated[0] + 2**20
+    few, many = (images_that_fit(model, x[:4], 10_000) for model in (wide, network))
+    assert 1 <= few < many / 8
+    assert images_that_fit(network, x, 16) == 16
