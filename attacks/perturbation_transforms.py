@@ -6,8 +6,8 @@ All of it keeps to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 
 import torch
 from torch import Tensor
 
-from attacks.attack import wide
 from attacks.accelerator import double
+from attacks.attack import wide
 from attacks.perturbation_budget import PerturbationBudget
 
 LEVELS = 255

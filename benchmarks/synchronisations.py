@@ -34,10 +34,10 @@ NORMS = ("linf", "l2", "l1")
 ABOUT = f"""# Synchronisations per step
 
 How often an attack waits for the device in each of its steps, counted on the imitation of an
-accelerator: the difference that {MORE} more steps make on 16 images of digits, divided by {MORE}. `random` is a
-defence that adds noise, so that no attack stops early; `fixed` is a network alone, where attacks look at every step
-for images that need no more of them. `once` is what an attack waits for besides, against `random`. Written by
-`python benchmarks/synchronisations.py --write`.
+accelerator: the difference that {MORE} more steps make on 16 images of digits, divided by {MORE}. `random`
+is a defence that adds noise, so that no attack stops early; `fixed` is a network alone, where attacks look
+at every step for images that need no more of them. `once` is what an attack waits for besides, against
+`random`. Written by `python benchmarks/synchronisations.py --write`.
 
 """
 

@@ -141,7 +141,7 @@ def run(func, args, kwargs):
     target = min(on, default=None)
     if (named := kwargs.get("device")) is not None:
         named = torch.device(named)
-        # Torch says 0 of both devices where it repeats a tensor's own: who has asked for the second stays there.
+        # Torch says 0 of both devices where it repeats a tensor's own: the second, once asked for, stays.
         State.current = max(State.current, named.index or 0)
         target = None if named.type == "cpu" else State.current
         kwargs["device"] = torch.device("cpu")

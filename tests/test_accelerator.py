@@ -1,9 +1,7 @@
-"""What runs on an accelerator, on the imitation of one: outcomes are those of the CPU; attacks hardly wait for
-the device; memory that runs out and operators that are lacking change no word.
+"""What runs on an accelerator, on the imitation of one: outcomes are those of the CPU; attacks hardly wait
+for it; memory that runs out and operators that are lacking change no word.
 """
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.device import device_named, images_that_fit
-from robustbench_coded.evaluation.setup import prepare as prepare_module
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.training.config import TrainConfig
@@ -168,22 +165,6 @@ def test_perturbed_inputs_of_a_device_are_verified(device, tmp_path):
         assert rows and not any(row.problem or row.differing for row in rows)
 
 
-def test_two_workers_have_a_device_each(device, tmp_path):
-    imitation.install(tmp_path / "site")
-    options = (
-        f"eval --ckpt erm={CHECKPOINT} --rci N=1.5K --data digits --eps 0.3 --limit 16 "
-        f"--batch-size 8 --attacks fgsm --draws 2 --selection-draws 2 --device imitation --workers 2 "
-        f"--threads 1 --quiet --out {tmp_path / 'two'}"
-    )
-    run = f"from robustbench_coded.cli.main import main; import sys; sys.exit(main({options.split()!r}))"
-    paths = f"{tmp_path / 'site'}{os.pathsep}{ROOT}"
-    subprocess.run(
-        [sys.executable, "-c", run], env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path, check=True
-    )
-    _, alone = evaluated(device, tmp_path, attacks=("fgsm",))
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "two" / "summary.csv"), alone)
-
-
 def test_training_gives_the_weights_of_the_cpu(device, tmp_path):
     made = {}
     for where in ("cpu", device):
@@ -261,17 +242,6 @@ def test_the_accelerator_is_taken_where_there_is_one(monkeypatch):
     assert device_named("auto").type == device_named(None).type == "imitation"
     monkeypatch.setattr(State, "present", False)
     assert device_named("auto").type == "cpu"
-
-
-def test_memory_that_runs_out_is_found_out_once_and_changes_no_outcome(device, tmp_path, monkeypatch):
-    monkeypatch.setattr(prepare_module, "images_that_fit", lambda model, x, most: most)  # it would prevent it
-    options = {"limit": 128, "standard": False, "attacks": ("pgd-2",), "draws": 1}
-    _, on_cpu = evaluated("cpu", tmp_path, **options)
-    State.limit_bytes = 6 * 2**20  # a third of what all images together take
-    before = State.ran_out
-    _, found = evaluated(device, tmp_path, **options)
-    pd.testing.assert_frame_equal(found, on_cpu, rtol=1e-4)
-    assert 1 < State.ran_out - before <= 5  # one more try, and one for each time that groups are halved
 
 
 def test_group_sizes_follow_the_memory_that_an_image_takes(device):

@@ -114,7 +114,8 @@ class Patches:
             ones = layout(torch.ones_like(self.images[:1, :1]))
             basis = torch.cat([layout(self.images), ones.expand(len(self.images), -1, -1)], 1)
             products = basis @ basis.mT / basis.shape[2]
-            self._moments[sides] = over_groups(basis.mean(2).cpu().double()), over_groups(products.cpu().double())
+            means, products = basis.mean(2).cpu().double(), products.cpu().double()
+            self._moments[sides] = over_groups(means), over_groups(products)
         return self._moments[sides]
 
 

@@ -32,10 +32,11 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
     planted_at = scene.answers(corner, draws)
     others = [clean] + [scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)]
     readout, there = _separate(planted_at, others)
-    if float(there.cpu().double().mean()) < 0.5:
+    apart = float(there.cpu().double().mean())
+    if apart < 0.5:
         return not_applicable(
             PLANTED,
-            f"Logits tell a random corner from others at {there.cpu().double().mean():.0%} of the inputs only.",
+            f"Logits tell a random corner from others at {apart:.0%} of the inputs only.",
         )
 
     def value(logits: Tensor) -> Tensor:

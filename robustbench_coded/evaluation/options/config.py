@@ -64,7 +64,7 @@ class EvalConfig:
         last_batch: ``pad``, ``shrink`` or ``drop``.
         drop: stop on examples already misclassified where that changes nothing but the time.
         attack_precision: of the attacks' gradients: ``float32``, ``bfloat16`` or ``auto``.
-        device: ``cpu``, ``cuda`` ...; None takes CUDA where there is one.
+        device: ``cpu``, ``cuda`` ...; None takes the accelerator where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
         engine: ``local`` or ``ray``.
@@ -133,7 +133,7 @@ class EvalConfig:
         "Precision of attack gradients: float32, bfloat16 or auto.",
         one_of("float32", "bfloat16", "auto"),
     )
-    device: str | None = option(None, "cpu, cuda, cuda:1 ...; default CUDA if available.")
+    device: str | None = option(None, "cpu, cuda, mps, xpu, cuda:1 ...; default the accelerator.")
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
     engine: str = option("local", "local or ray.", one_of("local", "ray"))
     workers: int | None = option(

@@ -314,12 +314,13 @@ def prepare(
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
     x = data.batch(range(min(MEASURED_IMAGES, len(data))))[0].to(device)
     models = [context.gradients(checkpoint.name).model for checkpoint in loaded]
-    fitting = min((images_that_fit(model, x, setup.group_images) for model in models), default=setup.group_images)
+    fitting = min(
+        (images_that_fit(model, x, setup.group_images) for model in models), default=setup.group_images
+    )
     context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
     if lacking := lacks(device):
-        notes.append(
-            f"{device} has no {' and no '.join(sorted(lacking))}: what needs it is computed otherwise"
-        )
+        named = " and no ".join(sorted(lacking))
+        notes.append(f"{device} has no {named}: what needs it is computed otherwise")
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
