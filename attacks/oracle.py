@@ -71,10 +71,12 @@ def fold_unanswered(logits: Tensor, y: Tensor) -> Tensor:
     They are constants there: no gradient leads on, and none is needed.
 
     Args:
-        logits: ``[..., classes]``. y: true classes ``[...]``.
+        logits: ``[..., classes]``. y: true classes ``[...]``, or pairs that begin with them ``[..., 2]``.
     """
     answered = logits.isfinite().all(-1, keepdim=True)
-    if bool(answered.all()):
+    # Elsewhere the question would make the host wait for the device, and costs more than the answer saves.
+    if logits.device.type == "cpu" and bool(answered.all()):
         return logits
-    lost = torch.zeros_like(logits).scatter(-1, y.unsqueeze(-1), -LOST)
+    true = y[..., :1] if y.ndim == logits.ndim else y.unsqueeze(-1)
+    lost = torch.zeros_like(logits).scatter(-1, true, -LOST)
     return torch.where(answered, logits, lost)

@@ -6,6 +6,7 @@ All of it keeps to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 
 import torch
 from torch import Tensor
 
+from attacks.accelerator import double
 from attacks.attack import wide
 from attacks.perturbation_budget import PerturbationBudget
 
@@ -63,12 +64,12 @@ def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = 
 
 
 def _rounded_in_box(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int) -> Tensor:
-    start = clean.double()
+    start = double(clean)
     ball = budget.around(start)  # whose bounds are the projections of black and white
     lower, upper = (ball.project_(torch.full_like(start, corner)) for corner in (0.0, 1.0))
     lowest, highest = (lower * levels - SLACK).ceil(), (upper * levels + SLACK).floor()
-    level = (x.double() * levels).round().clamp(lowest, highest).to(x)
-    return torch.where(lowest > highest, clean, _on_grid(level, levels))
+    level = (x.to(start) * levels).round().clamp(lowest, highest)
+    return torch.where((lowest > highest).to(x.device), clean, _on_grid(level.to(x), levels))
 
 
 def _on_grid(level: Tensor, levels: int) -> Tensor:

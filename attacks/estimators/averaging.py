@@ -56,11 +56,14 @@ class Estimator(Protocol):
         """Loss and gradient from the same forwards.
 
         Raises:
-            ValueError: a loss of another shape than ``[G, K]``, or NaN.
+            ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
         """
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""
+
+    def check_losses(self) -> None:
+        """On an accelerator no query waits for its losses: raises ValueError where one so far was NaN."""
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
         """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
@@ -111,6 +114,7 @@ class AveragingEstimator:
         self.trace: list[Tensor] = []
         self._cost_per_input = 0.0  # images for one input in one query, at most so far
         self._inputs = 0  # of the last query
+        self._nan: Tensor | int = 0  # NaN among losses, not asked for yet: on the inputs' device
 
     @property
     def per_example(self) -> bool:
@@ -131,6 +135,14 @@ class AveragingEstimator:
     @property
     def _cost_so_far(self) -> int:
         return self.forwards + self.backwards
+
+    def check_losses(self) -> None:
+        """Asks for what no query has waited for: on an accelerator at the end of an attack.
+
+        Raises:
+            ValueError: a loss was NaN.
+        """
+        _check_none(self._nan)
 
     def draw_sets(self) -> Sequence[DrawSet]:
         """The draws of the next query; a target that is not randomised needs only one."""
@@ -239,8 +251,11 @@ class AveragingEstimator:
             losses = loss(logits, y.expand(n, *y.shape))
             if losses.shape != logits.shape[:-1]:
                 raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
-            if bool(losses.isnan().any()):
-                raise ValueError(f"expected losses without NaN, got {int(losses.isnan().sum())} NaN")
+            without = losses.detach().isnan().sum()
+            if losses.device.type == "cpu" or relaxed is not None:
+                _check_none(without)
+            else:
+                self._nan = self._nan + without
             losses = self.objective.slot_losses(losses)
             if relaxed is not None and losses.requires_grad:
                 losses = losses + 0 * leaf.sum()  # there may be a graph that leads elsewhere
@@ -272,6 +287,11 @@ class AveragingEstimator:
         """Images forwarded and differentiated by one answer to ``x``."""
         images = self.oracle.images(x)
         return images, images if differentiated else 0
+
+
+def _check_none(nan: Tensor | int) -> None:
+    if found := int(nan):
+        raise ValueError(f"expected losses without NaN, got {found} NaN")
 
 
 def _all(losses: Tensor) -> Tensor:

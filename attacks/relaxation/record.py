@@ -69,7 +69,7 @@ class Record:
 
 
 def _mean(value: Tensor | float) -> float:
-    return float(value.detach().double().mean()) if isinstance(value, Tensor) else float(value)
+    return float(value.detach().cpu().double().mean()) if isinstance(value, Tensor) else float(value)
 
 
 UNSEEN: Any = NotImplemented  # what a handler answers that leaves the call as it is

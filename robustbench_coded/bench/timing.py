@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from attacks.accelerator import device_name, module_of, synchronise
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -98,16 +100,11 @@ def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.devi
 
 
 def _timed(run: Callable[[], Any], device: torch.device) -> float:
-    _finish(device)
+    synchronise(device)
     started = time.perf_counter()
     run()
-    _finish(device)
+    synchronise(device)
     return time.perf_counter() - started
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 PACKAGES = ("torch", "torchattacks", "foolbox", "adversarial-robustness-toolbox", "pyautoattack")
@@ -124,8 +121,8 @@ def machine(device: torch.device) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
         "device": str(device),
     }
-    if device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)
+    if device.type != "cpu":
+        facts["gpu"] = device_name(device)
     return {**facts, "versions": {"python": platform.python_version(), **_versions()}}
 
 
@@ -160,14 +157,15 @@ STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 def peak_memory(run: Callable[[], Any], device: torch.device) -> int | None:
     """Bytes that the call needs beyond what is in use before it; None if the system does not report it.
 
-    On CUDA the device's memory, else that of this process, whose peak Linux can reset.
+    Memory of a device that counts it, else that of this process, whose peak Linux can reset.
     """
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    module = module_of(device)
+    if hasattr(module, "max_memory_allocated"):
+        module.reset_peak_memory_stats(device)
+        before = module.memory_allocated(device)
         run()
-        return torch.cuda.max_memory_allocated(device) - before
+        return int(module.max_memory_allocated(device) - before)
     try:
         _give_back_freed()
         CLEAR.write_text("5")

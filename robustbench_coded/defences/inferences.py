@@ -133,7 +133,7 @@ class MixupInference:
         """Indices into the pool, int64 [k, samples], of images that the network puts into other classes."""
         predicted = self.model(x).argmax(-1)
         counts, starts = self._counts[predicted].unsqueeze(1), self._starts[predicted].unsqueeze(1)
-        rank = (draw.to(counts.device).double() * (len(self.pool) - counts)).long()
+        rank = (draw.cpu().double() * (len(self.pool) - counts.cpu())).long().to(counts.device)
         return torch.where(rank < starts, rank, rank + counts)
 
 

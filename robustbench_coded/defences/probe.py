@@ -208,12 +208,12 @@ def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
 
 def unanswered_share(answers: Sequence[Tensor]) -> float:
     """Share of inputs whose logits are not all finite; ``answers`` [k, classes] each."""
-    return 1 - torch.stack([answer.isfinite().all(-1) for answer in answers]).double().mean().item()
+    return 1 - torch.stack([answer.isfinite().all(-1) for answer in answers]).cpu().double().mean().item()
 
 
 def _share(true: Tensor) -> float:
     """Share of inputs at which all pixels are true."""
-    return true.flatten(1).all(1).double().mean().item()
+    return true.flatten(1).all(1).cpu().double().mean().item()
 
 
 def _in_double(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:

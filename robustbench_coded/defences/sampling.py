@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attacks.accelerator import random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import as_logits, begin_batch, own_answer, own_input
 from robustbench_coded.user_code import UserCode
 
@@ -20,51 +21,45 @@ from robustbench_coded.user_code import UserCode
 def seeded_globally(seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]]:
     """Within it torch's, numpy's and Python's generators start at ``seed``; afterwards they are as before.
 
-    For code that is not ours and samples from them. CUDA's generators are included once CUDA is in use.
+    For code that is not ours and samples from them. Those of accelerators in use are included.
     Yields a function that tells whether any number has been drawn since.
 
     Args:
         seed: from 0 to 2**32 - 1.
         taken: how many numbers are taken from each of them first.
     """
-    cuda = torch.cuda.is_initialized()
-    before = _states(cuda)
+    before = _states()
     try:
         torch.default_generator.manual_seed(seed)
-        if cuda:
-            torch.cuda.manual_seed_all(seed)
+        seed_accelerators(seed, taken=taken)
         np.random.seed(seed)
         random.seed(seed)
         if taken:
             torch.rand(taken), np.random.rand(taken), [random.random() for _ in range(taken)]
-            if cuda:
-                torch.rand(taken, device="cuda")
-        start = _states(cuda)
-        yield lambda: not _equal(start, _states(cuda))
+        start = _states()
+        yield lambda: not _equal(start, _states())
     finally:
         torch.set_rng_state(before.torch)
         np.random.set_state(before.numpy)
         random.setstate(before.python)
-        if cuda:
-            torch.cuda.set_rng_state_all(before.cuda)
+        set_random_states(before.accelerators)
 
 
 class _States(NamedTuple):
     torch: Tensor
-    cuda: list[Tensor]
+    accelerators: list[Tensor]
     numpy: Any
     python: Any
 
 
-def _states(cuda: bool) -> _States:
-    on_cuda = torch.cuda.get_rng_state_all() if cuda else []
-    return _States(torch.get_rng_state(), on_cuda, np.random.get_state(), random.getstate())
+def _states() -> _States:
+    return _States(torch.get_rng_state(), random_states(), np.random.get_state(), random.getstate())
 
 
 def _equal(one: _States, other: _States) -> bool:
     return (
         torch.equal(one.torch, other.torch)
-        and all(torch.equal(a, b) for a, b in zip(one.cuda, other.cuda))
+        and all(torch.equal(a, b) for a, b in zip(one.accelerators, other.accelerators))
         and all(np.array_equal(a, b) for a, b in zip(one.numpy, other.numpy))
         and one.python == other.python
     )

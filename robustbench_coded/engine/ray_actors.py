@@ -46,7 +46,7 @@ class RayActors:
 
     def __init__(self, context: WorkerContext, address: str | None, workers: int):
         self._setup = context.setup
-        self._gpus = 1 if context.device.type == "cuda" else 0
+        self._gpus = 0 if context.device.type == "cpu" else 1
         self._connected_before = ray.is_initialized()
         if not self._connected_before:
             _connect(address, workers * context.setup.threads, context)
@@ -60,7 +60,7 @@ class RayActors:
         try:
             self._require_room()
             self._worker_setup = ray.put(
-                replace(self._setup, device="cuda" if self._gpus else self._setup.device)
+                replace(self._setup, device=context.device.type if self._gpus else self._setup.device)
             )
             self._shared = ray.put((_in_memory(context.data), _on_cpu(context)))
         except BaseException:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Self
 
-import torch
-
 from robustbench_coded.engine.worker import attempt
 from robustbench_coded.engine.worker_pool import (
     Died,
@@ -23,7 +21,7 @@ from robustbench_coded.engine.worker_pool import (
 )
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.device import worker_count
+from robustbench_coded.evaluation.options.device import devices, worker_count
 from robustbench_coded.evaluation.planning.cases import Subject, Unit
 from robustbench_coded.threads import torch_threads
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
@@ -296,16 +294,9 @@ def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     config = context.setup.config
     workers = worker_count(config, context.device)
     if config.engine != "ray":
-        return ProcessPool(context.setup, _devices(context)), workers
+        return ProcessPool(context.setup, devices(context.device)), workers
     from robustbench_coded.engine.ray_actors import RayActors
 
     actors = RayActors(context, config.address, workers)
     as_many_as_fit = config.workers is None and config.address is not None
     return actors, actors.room if as_many_as_fit else workers
-
-
-def _devices(context: WorkerContext) -> list[str]:
-    """The devices that the workers of this machine share."""
-    if context.device.type == "cuda" and context.device.index is None:
-        return [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    return [str(context.device)]

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from attacks.accelerator import release_memory
 from attacks.gradients import is_out_of_memory, makes_process_unusable
 from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult, execute
@@ -32,16 +33,19 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     Units are deterministic, so an error recurs unless its cause is outside: a stalled file system (one retry)
     or lack of memory (one retry, then with half the images per forward, and so on until a forward holds one
     batch). Smaller forwards can round differently, so the result's metadata then state their number of images
-    as ``group_images``.
+    as ``group_images``. Later units on the same checkpoint begin with what fitted.
     """
-    images = context.setup.group_images
+    planned, checkpoint = context.setup.group_images, unit.row.subject.checkpoint
+    images = min(planned, context.setup.fitting.get(checkpoint, planned))
     tries = 0
     while True:
         tries += 1
         outcome, error = _try(context, unit, images, tries)
         if error is None:
+            if images < planned:
+                context.setup.fitting[checkpoint] = images
             return outcome
-        again = _images_of_next_try(error, tries, images, unit.row.subject.images)
+        again = _images_of_next_try(error, tries, images, unit.row.subject.images, images == planned)
         if again is None:
             return outcome
         images = again
@@ -64,10 +68,12 @@ def _try(
         return UnitFailure(unit, one_line(error), tries, details, makes_process_unusable(error)), error
 
 
-def _images_of_next_try(error: BaseException, tries: int, images: int, least: int) -> int | None:
+def _images_of_next_try(
+    error: BaseException, tries: int, images: int, least: int, as_planned: bool
+) -> int | None:
     """How many images a forward of the next try may hold; None if another try is useless."""
     if is_out_of_memory(error):
-        if tries == 1:
+        if tries == 1 and as_planned:
             return images  # another process's memory, or fragments of ours, may be free by now
         return images // 2 if images > least else None
     if isinstance(error, OSError):
@@ -94,8 +100,7 @@ def _group_images(context: WorkerContext, images: int) -> Iterator[None]:
 
 def _release_memory() -> None:
     gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+    release_memory()
 
 
 def one_line(error: BaseException) -> str:

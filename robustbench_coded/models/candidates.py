@@ -69,7 +69,7 @@ def _features(images: Tensor) -> Tensor:
     for apart in (1, 2):
         found.append((x[..., apart:] * x[..., :-apart]).mean((2, 3)))
         found.append((x[:, :, apart:] * x[:, :, :-apart]).mean((2, 3)))
-    return torch.cat(found, 1).double()
+    return torch.cat(found, 1).cpu().double()
 
 
 # Images are made as in training so many at a time, so that more of them begin with the same ones.

@@ -269,7 +269,7 @@ def _renamed(chosen: Evidence) -> Iterator[str]:
         return
     own = chosen.labelled
     renamed = torch.tensor([found.get(number, number) for number in range(own.logits.shape[1])])
-    right = float((own.logits.argmax(1) == renamed[own.labels]).double().mean())
+    right = float((own.logits.argmax(1) == renamed[own.labels]).cpu().double().mean())
     first = ", ".join(f"{number} by {output}" for number, output in list(found.items())[:3])
     first += ", ..." if len(found) > 3 else ""
     yield (

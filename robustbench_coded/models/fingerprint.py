@@ -177,7 +177,7 @@ def _moments_of(x: Tensor) -> Tensor:
         # A copy, squared in place: a second tensor of this size takes longer than all else here.
         piece = piece.to(torch.float32, copy=True)
         found.append(torch.stack([piece.mean(pixels), piece.square_().mean(pixels)]))
-    return torch.cat(found, 1).double()
+    return torch.cat(found, 1).cpu().double()
 
 
 def fingerprint_of(moments: Moments, norms: dict[str, BatchNorm]) -> Fingerprint:

@@ -50,7 +50,7 @@ class Labelled:
 
     def accuracy_of(self, count: int) -> float:
         """The same of the first ``count`` images, at least 1 of them."""
-        return float(self.rightly[:count].double().mean())
+        return float(self.rightly[:count].cpu().double().mean())
 
     def interval(self, error: float = 0.01) -> tuple[float, float]:
         """Clopper-Pearson's, wrong with at most that probability."""
@@ -63,7 +63,7 @@ class Labelled:
     def agreement(self, other: "Labelled") -> float:
         """The share of the images both answered that both give the same class, in [0, 1]."""
         both = min(self.examples, other.examples)
-        return float((self.logits[:both].argmax(1) == other.logits[:both].argmax(1)).double().mean())
+        return float((self.logits[:both].argmax(1) == other.logits[:both].argmax(1)).cpu().double().mean())
 
     def renamed(self) -> dict[int, int]:
         """Class -> output, of the classes that the network clearly has in another order than the data."""
@@ -123,7 +123,7 @@ def labelled(
     """
     known = [] if before is None else [before.logits]
     seen = 0 if before is None else before.examples
-    answers = [model(batch).double().cpu() for batch in images[seen:].split(BATCH) if len(batch)]
+    answers = [model(batch).cpu().double() for batch in images[seen:].split(BATCH) if len(batch)]
     logits = torch.cat([*known, *answers]).nan_to_num(nan=0.0, posinf=1e30, neginf=-1e30)
     labels = labels.cpu()
 

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from attacks.accelerator import layout, random_states_kept
 from attacks.gradients import gradient_or_zero, recorded
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -226,7 +227,7 @@ def prepare_model(
     declined = []
     for candidate in _candidates(precision, images.device, compiled):
         try:
-            network, folded = _rebuilt(model.network, candidate.dtype)
+            network, folded = _rebuilt(model.network, candidate.dtype, images.device)
             prepared = PreparedModel(model, network, candidate.dtype, compiled=candidate.compiled)
             answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
         except Exception as error:  # a network from outside can refuse any of this, in any way
@@ -255,18 +256,18 @@ def _candidates(precision: Precision, device: torch.device, compiled: bool) -> I
             least = AUTO_AGREEMENT if precision == "auto" else 0.0
             yield _Candidate(torch.bfloat16, with_compiler, 0.1, 0.9, least)
     for with_compiler in (True, False) if compiled else (False,):
-        if device.type == "cuda":
+        if device.type != "cpu":
             yield _Candidate(torch.float32, with_compiler, 0.02, 0.9, 0.0)
         else:
             yield _Candidate(torch.float32, with_compiler, 1e-3, 1.0, 0.99)
 
 
-def _rebuilt(network: nn.Module, dtype: torch.dtype) -> tuple[nn.Module, int]:
+def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, int]:
     network = copy.deepcopy(network)
     folded = fold_batch_norms(network)
     # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this layout,
     # and would rearrange every image otherwise.
-    return network.to(dtype).to(memory_format=torch.channels_last), folded
+    return network.to(dtype).to(memory_format=layout(device)), folded
 
 
 def _compile(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -291,7 +292,7 @@ class _Answer(NamedTuple):
 def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answer:
     """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
     # Networks that sample draw the same numbers in every copy.
-    with tf32(allow_tf32), torch.enable_grad(), torch.random.fork_rng():
+    with tf32(allow_tf32), torch.enable_grad(), random_states_kept():
         torch.manual_seed(0)
         x = images.detach().clone().requires_grad_()
         logits = recorded(model, x)
@@ -328,4 +329,4 @@ def _passes(info: PreparedInfo, candidate: _Candidate) -> bool:
 
 
 def _share(same: Tensor) -> float:
-    return float(same.double().mean())
+    return float(same.cpu().double().mean())

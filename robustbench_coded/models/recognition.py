@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from attacks.accelerator import random_states_kept
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.candidates import (
@@ -131,7 +132,7 @@ def recognise_network(
     """
     device = torch.device("cpu") if device is None else device
     # Networks that sample take the same draws each time, without touching the global generator.
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with random_states_kept():
         torch.manual_seed(0)
         assembly = Assembly(checkpoint, images[: images_wanted(checkpoint)], device)
         decision = _Decision(assembly, labels, budgets)

@@ -89,7 +89,7 @@ def _along(scene: Scene, path: Walk, network: Network) -> float | None:
         own = gradient.flatten(2)
         usable = own.isfinite().all(-1) & (own != 0).any(-1)
         cosines.append(torch.cosine_similarity(own, theirs.flatten(2), -1)[usable])
-    found = torch.cat(cosines).double()
+    found = torch.cat(cosines).cpu().double()
     return float(found.mean()) if 2 * len(found) >= len(cosines) * scene.examples else None
 
 
@@ -131,7 +131,7 @@ def _predicted(scene: Scene, network: Network, x: Tensor) -> Tensor:
 
 
 def _share(alike: Tensor) -> float:
-    return float(alike.double().mean()) if alike.numel() else 0.0
+    return float(alike.cpu().double().mean()) if alike.numel() else 0.0
 
 
 def _sign_test(more: int, less: int) -> float:

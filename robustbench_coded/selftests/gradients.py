@@ -79,7 +79,7 @@ def gradients_exist(scene: Scene, path: Walk) -> SelfTest:
 
 
 def _share(gradients: tuple[Tensor, ...], what: object) -> float:
-    return sum(what(g).double().mean().item() for g in gradients) / len(gradients)  # type: ignore[operator]
+    return sum(what(g).cpu().double().mean().item() for g in gradients) / len(gradients)  # type: ignore[operator]
 
 
 def _zero(gradient: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _cosines(scene: Scene, first: Tensor, second: Tensor) -> Tensor:
     """Of each input, or of each batch where inputs are answered together; 0 where a gradient is unusable."""
     start = 1 if scene.batch_dependent else 2
     one, other = (g.flatten(start).flatten(0, start - 1) for g in (first, second))
-    return torch.nan_to_num(cosine_similarity(one, other, dim=-1).double()).cpu()
+    return torch.nan_to_num(cosine_similarity(one, other, dim=-1).cpu().double())
 
 
 RISING = "steps uphill"
@@ -139,7 +139,7 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
     """
     start, moved = path.points[0], path.points[1] - path.points[0]
     before = gap(path.logits[0], scene.y, path.others[0])
-    rise = torch.nan_to_num(gap(path.logits[1], scene.y, path.others[0]) - before).flatten().double()
+    rise = torch.nan_to_num(gap(path.logits[1], scene.y, path.others[0]) - before).flatten().cpu().double()
     promised = float(torch.nan_to_num(path.gradients[0] * moved).sum())
     if promised <= 0:
         return not_applicable(RISING, "The gradients promise nothing.", promised=promised)
@@ -147,7 +147,7 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
     ball = scene.budget.around(scene.x)
     beside = ball.project_(start + scene.random_signs() * moved.abs())
     chance = gap(scene.answers(beside, path.draws), scene.y, path.others[0]) - before
-    more = rise - torch.nan_to_num(chance).flatten().double()
+    more = rise - torch.nan_to_num(chance).flatten().cpu().double()
     error = float(more.std()) / len(more) ** 0.5
     clear = float(more.mean()) / error if error > 0 else 0.0
     finding = (
@@ -170,7 +170,7 @@ def saturation(scene: Scene, path: Walk) -> SelfTest:
     Such answers give an attack that raises a loss nothing to follow, whatever their gradients say.
     """
     logits = torch.cat([scene.answers(scene.x, path.draws), *path.logits])
-    top = torch.nan_to_num(logits.double()).topk(2, dim=-1).values
+    top = torch.nan_to_num(logits.cpu().double()).topk(2, dim=-1).values
     gaps = (top[..., 0] - top[..., 1]).flatten()
     step = max(FINE * float(gaps.max()), 1e-30)
     distinct = len((gaps / step).round().unique()) / min(len(gaps), round(1 / FINE))

@@ -81,7 +81,7 @@ def _used(name: str, index: int, batches: int) -> list[torch.Generator]:
 
 def chance_of(first: Tensor, second: Tensor) -> float:
     """The smaller p-value of two permutation tests on [DRAWS, values] each: of means and of spreads."""
-    both = torch.nan_to_num(torch.cat([first, second]).double().cpu())
+    both = torch.nan_to_num(torch.cat([first, second]).cpu().double())
     away = (both - both.median(0).values).abs()
     least = ROUNDING * float(both.abs().amax(0).median().clamp(min=1e-30))
     return min(_p_value(both, least), _p_value(away, least))

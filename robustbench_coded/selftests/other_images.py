@@ -51,7 +51,7 @@ def beside_clean(scene: Scene, path: Walk) -> SelfTest:
     spread = (before.amax(-1) - before.amin(-1)).clamp(min=torch.finfo(before.dtype).tiny)
     # NaN compares false with everything; it must count as a jump.
     still = (after - before).abs().amax(-1) <= JUMP * spread
-    share = float((~still).double().mean())
+    share = float((~still).cpu().double().mean())
     finding = f"A random move of eps/{1 / MOVE:g} changes the logits of {share:.1%} of the clean inputs."
     return judged(BESIDE, share <= TOLERATED, finding, jumps=share)
 
@@ -113,7 +113,7 @@ def _natural(scene: Scene, network: Network) -> bool:
     x = scene.x.flatten(0, 1)
     with torch.no_grad():
         logits = network(x)
-    return bool((logits.argmax(-1) == scene.y.flatten()).double().mean() >= NATURAL)
+    return bool((logits.argmax(-1) == scene.y.flatten()).cpu().double().mean() >= NATURAL)
 
 
 def _standing(scene: Scene, network: Network | None) -> tuple[int, int]:

@@ -32,10 +32,11 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
     planted_at = scene.answers(corner, draws)
     others = [clean] + [scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)]
     readout, there = _separate(planted_at, others)
-    if float(there.double().mean()) < 0.5:
+    apart = float(there.cpu().double().mean())
+    if apart < 0.5:
         return not_applicable(
             PLANTED,
-            f"Logits tell a random corner from others at {there.double().mean():.0%} of the inputs only.",
+            f"Logits tell a random corner from others at {apart:.0%} of the inputs only.",
         )
 
     def value(logits: Tensor) -> Tensor:
@@ -66,13 +67,13 @@ def planted(scene: Scene, path: Walk) -> SelfTest:
 def _separate(planted_at: Tensor, others: list[Tensor]) -> tuple[Tensor, Tensor]:
     """The shortest readout [G, K, classes] with 1 between the planted point and each other one, and where
     there is one, bool [G, K]."""
-    differences = torch.stack([planted_at - other for other in others], dim=-2).double()
-    ones = torch.ones(differences.shape[:-1], dtype=torch.double, device=planted_at.device)
+    differences = torch.stack([planted_at - other for other in others], dim=-2).cpu().double()
+    ones = torch.ones(differences.shape[:-1], dtype=torch.double)
     readout = (torch.linalg.pinv(differences, rcond=1e-4) @ ones.unsqueeze(-1)).squeeze(-1)
     reached = (differences @ readout.unsqueeze(-1)).squeeze(-1)
     scale = float(planted_at.abs().max())
     there = (reached > 0.9).all(-1) & (differences.abs().amax((-1, -2)) > RESOLVED * scale)
-    return readout.to(planted_at), there
+    return readout.to(planted_at), there.to(planted_at.device)
 
 
 def _share(found: Tensor, there: Tensor) -> float:

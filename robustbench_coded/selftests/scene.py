@@ -118,7 +118,7 @@ class Scene:
         Returns [units].
         """
         per_input = values.flatten(2).sum(2) if values.ndim > 2 else values
-        return (per_input.sum(1) if self.batch_dependent else per_input.flatten()).double()
+        return (per_input.sum(1) if self.batch_dependent else per_input.flatten()).cpu().double()
 
 
 def runner_up(logits: Tensor, y: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
+from attacks.accelerator import synchronise
 from attacks.catalogue import CATALOGUE
 from attacks.gradients import gradient_or_zero, recorded
 from attacks.naming import parse
@@ -152,8 +153,7 @@ class Seconds:
             while len(taken) < MOST_TIMES and (len(taken) < 3 or sum(taken) < TIMED_SECONDS):
                 start = time.perf_counter()
                 timed(ask, x)
-                if context.device.type == "cuda":
-                    torch.cuda.synchronize(context.device)
+                synchronise(context.device)
                 taken.append(time.perf_counter() - start)
         # The first pays for warming up; the others for whatever else the machine does, as the run will.
         return median(taken[1:]) / images

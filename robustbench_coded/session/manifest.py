@@ -274,8 +274,10 @@ def _git() -> GitState:
 
 def _machine(device: str) -> Machine:
     gpu = None
-    if device.startswith("cuda"):
+    if device != "cpu":
         import torch
 
-        gpu = torch.cuda.get_device_name(torch.device(device))
+        from attacks.accelerator import device_name
+
+        gpu = device_name(torch.device(device))
     return Machine(system=platform.system(), processor=platform.machine(), device=device, gpu=gpu)

@@ -88,6 +88,9 @@ def run_plan(
     """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
     config = prepared.setup.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
+    for unit in plan.units:  # of an interrupted run, too
+        if fitted := done.metadata.get(unit.id, {}).get("group_images"):
+            prepared.context.setup.fitting[unit.row.subject.checkpoint] = fitted
     sources = {source.id: source for unit in pending for several in sources_of(unit) for source in several}
     # Named streams of random numbers make perturbed inputs what they were.
     again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]

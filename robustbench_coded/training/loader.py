@@ -86,7 +86,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
     if processes.world == 1:
         yield processes
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    dist.init_process_group(dist.get_default_backend_for_device(device))
     try:
         yield processes
     finally:
@@ -95,9 +95,10 @@ def joined_processes(device: str) -> Iterator[Processes]:
 
 def device_of(name: str, processes: Processes) -> torch.device:
     """The device to train on: this process's GPU where the run is on several."""
-    if name == "cuda" and processes.world > 1:
-        return torch.device("cuda", processes.local_rank)
-    return torch.device(name)
+    device = torch.device(name)
+    if device.type != "cpu" and device.index is None and processes.world > 1:
+        return torch.device(device.type, processes.local_rank)
+    return device
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from attacks.accelerator import layout, module_of
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
@@ -148,7 +149,7 @@ class _Run:
         self.objective: nn.Module = _Objective(self.defended or self.stages, config.recipe)
         if processes.world > 1:
             self.objective = DistributedDataParallel(
-                self.objective, device_ids=[device] if device.type == "cuda" else None
+                self.objective, device_ids=None if device.type == "cpu" else [device]
             )
         self.optimizer = torch.optim.SGD(
             self.stages.parameters(),
@@ -172,7 +173,7 @@ class _Run:
             network.load_state_dict(weights_to_start_from(config, self.data, mean, deviation))
         stages = Stages(network, mean, deviation, _autocast(config.precision, self.device))
         stages.to(self.device)
-        stages.to(memory_format=torch.channels_last)
+        stages.to(memory_format=layout(self.device))
         wanted = self.device.type == "cuda" and config.defence is None  # defences change layers as they run
         if config.compile or (config.compile is None and wanted):
             network.compile()
@@ -314,6 +315,6 @@ def _copied(network: nn.Module) -> Weights:
 
 def _autocast(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        fast = getattr(module_of(device), "is_bf16_supported", lambda: False)()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

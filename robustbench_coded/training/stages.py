@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from attacks.accelerator import layout
 from robustbench_coded.errors import InputError
 
 
@@ -53,7 +54,7 @@ class Stages(nn.Module):
         if start == 0:
             x = (x - self.mean) / self.deviation
         if x.ndim == 4:  # the layout that convolutions are fastest in, which encoding does not keep
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=layout(x.device))
         whole = (start, stop) == (0, self.count)
         with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.autocast == torch.bfloat16):
             # The network itself where possible: only as a whole is it compiled.

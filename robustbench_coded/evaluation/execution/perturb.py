@@ -133,6 +133,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
         for generator, state in zip(s.generators, before, strict=True):
             generator.set_state(state)
         adversarial = _confirmed(name, s, estimator, adversarial, start)
+    estimator.check_losses()
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
     comparable = name.algorithm == "pgd" and name.rounds == 1 and not early_stop and s.weights is None
@@ -185,6 +186,7 @@ def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> Att
     estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
     estimator.query_budget = s.query_budget
     found = attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None)
+    estimator.check_losses()
     inside = s.budget.project(plugin.checked(name, found, s.x), s.x)
     return AttackResult(inside, Counter(forwards=estimator.forwards, backwards=estimator.backwards))
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from attacks.accelerator import module_of
 from attacks.naming import parse
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
@@ -132,8 +133,9 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
         Exception: whatever the defence or the attack raised; the engine makes it a recorded failure.
     """
     started = time.perf_counter()
-    if context.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(context.device)
+    module = module_of(context.device)
+    if hasattr(module, "reset_peak_memory_stats"):
+        module.reset_peak_memory_stats(context.device)
     attacked = unit.row.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
     keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
@@ -156,8 +158,9 @@ def execute(context: WorkerContext, unit: Unit) -> UnitResult:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Bytes: the device's peak in this unit on CUDA, the process's so far on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    """Bytes: the device's peak in this unit where it counts that, else the process's so far."""
+    module = module_of(device)
+    if hasattr(module, "max_memory_allocated"):
+        return int(module.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -76,9 +76,9 @@ def predictions(
         samples = [s for d in chosen for s in draws_of(defence, k, seed, batches, purpose, d)]
         logits = _answers(defence, x, samples, clean)
         failed = _failed(logits)
-        if failed.double().mean() > BROKEN:
+        if failed.cpu().double().mean() > BROKEN:
             lost = _failed(logits if clean is None else _answers(defence, clean, samples, None))
-            if lost.double().mean() > BROKEN:
+            if lost.cpu().double().mean() > BROKEN:
                 raise InvalidAnswer(
                     f"expected finite logits, got NaN or infinite ones at {int(lost.sum())} of "
                     f"{lost.numel()} clean inputs"

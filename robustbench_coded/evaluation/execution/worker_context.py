@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.accelerator import layout, random_states_kept
 from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.build import build_defence
@@ -73,6 +74,8 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
+        fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
+            units run.
     """
 
     config: EvalConfig
@@ -83,6 +86,7 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     in_memory: InMemory = field(default_factory=InMemory)
+    fitting: dict[str, int] = field(default_factory=dict)
 
 
 class WorkerContext:
@@ -146,7 +150,7 @@ class WorkerContext:
             network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
             model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
             # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
-            self._models[checkpoint] = model.to(self.device).to(memory_format=torch.channels_last)
+            self._models[checkpoint] = model.to(self.device).to(memory_format=layout(self.device))
         return self._models[checkpoint]
 
     def checkpoint(self, name: str) -> LoadedCheckpoint:
@@ -320,6 +324,6 @@ def own_threads(context: WorkerContext) -> AbstractContextManager[None]:
     if not names or any(name in context.setup.in_memory.models for name in names):
         return nullcontext()  # a user's module may count how often it is asked
     image = context.data.batch([0])[0].to(context.device)
-    with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+    with random_states_kept():
         most = max(multiplications(context.model(name), image) for name in names)
     return few_threads(most)

@@ -52,6 +52,7 @@ class EvalConfig:
             included, before which every attack stops; None for as many as its name says.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
         drop: stop on examples already misclassified where that changes nothing but the time.
+        device: ``cpu``, ``cuda`` ...; None takes the accelerator where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
@@ -113,7 +114,7 @@ class EvalConfig:
         "Precision of attack gradients: float32, bfloat16 or auto.",
         one_of("float32", "bfloat16", "auto"),
     )
-    device: str | None = option(None, "cpu, cuda, cuda:1 ...; default CUDA if available.")
+    device: str | None = option(None, "cpu, cuda, mps, xpu, cuda:1 ...; default the accelerator.")
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))
     engine: str = option("local", "local or ray.", one_of("local", "ray"))
     workers: int | None = option(

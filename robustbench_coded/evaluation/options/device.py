@@ -4,52 +4,93 @@ their threads.
 
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
+from torch import Tensor
 
+from attacks.accelerator import module_of
+from attacks.gradients import gradient_or_zero, recorded
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.pixel_model import SMALL_IMAGES, SMALL_PIXELS
 
 # Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), small images in
 # larger ones, and more gain nothing. On a GPU a CIFAR network's activations and gradients for that many stay
-# far below its memory.
+# far below its memory; others are measured.
 CPU_GROUP_IMAGES = 256
-CUDA_IMAGES_PER_GIB = 128
+IMAGES_PER_GIB = 128
+SHARE_OF_FREE = 0.5
+KINDS = "cpu, cuda, mps or xpu, with :1 for the second"
 
 
 def device_named(name: str | None) -> torch.device:
-    """``--device``; None and ``auto`` take CUDA where there is one.
+    """``--device``; None and ``auto`` take this machine's accelerator where there is one.
 
     Raises:
         InputError: a device that torch or this machine does not have.
     """
+    found = torch.accelerator.current_accelerator()
+    count = torch.accelerator.device_count()
     if name is None or name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return found if found is not None and count else torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"--device {name!r} is not known; write cpu, cuda or cuda:1") from error
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"--device {name!r} is not supported; write cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {name!r} is not known; write {KINDS}") from error
+    if device.type == "cpu":
+        return device
+    if device.type not in KINDS and (found is None or device.type != found.type):
+        raise InputError(f"--device {name!r} is not supported; write {KINDS}")
+    if found is None or device.type != found.type:
+        count = 0
+    if (device.index or 0) >= count:
         raise InputError(
-            f"--device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices; try cpu"
+            f"--device {name!r}: this machine has {count} {device.type.upper()} devices; try cpu"
         )
     return device
 
 
-def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> int:
-    """Images of ``image_shape`` (channels, height, width) that may go through a network together.
+def devices(device: torch.device) -> list[str]:
+    """The devices that workers share: all of an accelerator's where no index names one."""
+    if device.type == "cpu" or device.index is not None:
+        return [str(device)]
+    return [f"{device.type}:{index}" for index in range(torch.accelerator.device_count())]
 
-    On a GPU, from the device's whole memory.
+
+def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> int:
+    """The most images of ``image_shape`` (channels, height, width) that go through a network together.
+
+    On an accelerator that tells its memory, from the whole of it; see ``images_that_fit``.
     """
-    if device.type != "cuda":
-        return SMALL_IMAGES if prod(image_shape[-2:]) <= SMALL_PIXELS else CPU_GROUP_IMAGES
-    total = torch.cuda.get_device_properties(device).total_memory
-    return max(CPU_GROUP_IMAGES, int(total / 2**30) * CUDA_IMAGES_PER_GIB)
+    on_cpu = SMALL_IMAGES if prod(image_shape[-2:]) <= SMALL_PIXELS else CPU_GROUP_IMAGES
+    if not hasattr(module := module_of(device), "mem_get_info"):
+        return on_cpu
+    return max(on_cpu, int(module.mem_get_info(device)[1] / 2**30) * IMAGES_PER_GIB)
+
+
+def images_that_fit(model: Callable[[Tensor], Tensor], x: Tensor, most: int) -> int:
+    """How many images a forward and backward can hold in half of the memory that is free, at most ``most``.
+
+    Measured with the images x [n, C, H, W]; a power of two where it is less than ``most``, so that a little
+    more or less free memory changes nothing. ``most`` where the device does not tell its memory.
+    """
+    if not hasattr(module := module_of(x.device), "mem_get_info"):
+        return most
+    gradient_of_sum(model, x[:1])  # what is allocated once for all sizes
+    module.reset_peak_memory_stats(x.device)
+    before = module.memory_allocated(x.device)
+    gradient_of_sum(model, x)
+    each = max(1, (module.max_memory_allocated(x.device) - before) // len(x))
+    fitting = max(1, int(module.mem_get_info(x.device)[0] * SHARE_OF_FREE / each))
+    return most if fitting >= most else 2 ** (fitting.bit_length() - 1)
+
+
+def gradient_of_sum(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
+    """A forward and backward, as attacks ask for it."""
+    leaf = x.detach().clone().requires_grad_()
+    gradient_or_zero(recorded(model, leaf).sum(), leaf)
 
 
 def check_engine_options(config: EvalConfig) -> None:
@@ -61,12 +102,10 @@ def check_engine_options(config: EvalConfig) -> None:
 
 
 def worker_count(config: EvalConfig, device: torch.device) -> int:
-    """Workers on this machine: as asked for, else one for each GPU, else one."""
+    """Workers on this machine: as asked for, else one for each device, else one."""
     if config.workers is not None:
         return config.workers
-    if device.type == "cuda" and device.index is None:
-        return max(1, torch.cuda.device_count())
-    return 1
+    return len(devices(device))
 
 
 def threads_each(workers: int) -> int:

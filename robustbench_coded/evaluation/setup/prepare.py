@@ -11,6 +11,7 @@ import torch
 from msgspec import structs, to_builtins
 from scipy.special import bdtrc
 
+from attacks.accelerator import lacks, random_states_kept
 from attacks.naming import parse
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
@@ -27,6 +28,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
     images_in_one_forward,
+    images_that_fit,
     threads_each,
     worker_count,
 )
@@ -125,11 +127,12 @@ def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subjec
 
 @torch.no_grad()
 def _right(context: WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
-    with torch.random.fork_rng():  # a model in memory may sample
+    with random_states_kept():  # a model in memory may sample
         answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
     return int((answers == y).sum())
 
 
+MEASURED_IMAGES = 4  # by which the memory that an image takes is measured
 SLOW_BFLOAT16 = (
     "this processor has no instructions for bfloat16, so its gradients take longer than float32's; "
     "--attack-precision auto takes what is faster"
@@ -287,7 +290,15 @@ def prepare(
     )
     context = WorkerContext(setup)
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
-    context.setup = setup = replace(setup, checkpoints=tuple(loaded))
+    x = data.batch(range(min(MEASURED_IMAGES, len(data))))[0].to(device)
+    models = [context.gradients(checkpoint.name).model for checkpoint in loaded]
+    fitting = min(
+        (images_that_fit(model, x, setup.group_images) for model in models), default=setup.group_images
+    )
+    context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
+    if lacking := lacks(device):
+        named = " and no ".join(sorted(lacking))
+        notes.append(f"{device} has no {named}: what needs it is computed otherwise")
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
             notes.append(f"{name}: {info}")
