@@ -29,7 +29,6 @@ def test_the_console_script_says_how_long_threads_spin(monkeypatch, given, expec
         return 0
 
     monkeypatch.setattr(command_line, "run", run)
-    monkeypatch.setattr(command_line, "_exit_at_once", lambda code: None)
     monkeypatch.setattr(command_line, "keep_memory", lambda: None)  # it would last
     command_line.main(None)
     assert {name: seen[name] for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if name in seen} == expected
