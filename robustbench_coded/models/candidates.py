@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustbench_coded.data.augment import images_of_kind
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.fingerprint import (
     BatchNorm,
@@ -232,6 +232,7 @@ class Assembly:
             self._networks[arch] = OtherInput(self.network(unchanged(arch, INPUT)), form).eval()
         if arch not in self._networks:
             built = construct(arch, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+            give_places(built, self._weights)
             built.load_state_dict(self._weights, assign=True)
             self._networks[arch] = built.eval().requires_grad_(False)
         return self._networks[arch]

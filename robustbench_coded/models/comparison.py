@@ -1,4 +1,6 @@
-"""Candidates beside their batch-norms: by labelled images, and under PGD where it matters which is right."""
+"""Candidates beside their batch-norms: by labelled images, by a refitted last layer, and under PGD, where
+it may matter which is right.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -6,12 +8,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.models.candidates import Assembly, Candidate, Evidence
-from robustbench_coded.models.labelled_accuracy import BATCH, labelled
+from robustbench_coded.models.fingerprint import watched
+from robustbench_coded.models.labelled_accuracy import BATCH, LABELS_CONTRADICT, labelled
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.registry import split_variant, unchanged
 
@@ -124,6 +127,97 @@ def _best(found: Sequence[Evidence], most: int = BEST) -> list[Evidence]:
     """Those that explain the labels best, each once."""
     ordered = sorted(found, key=lambda one: one.labelled.cross_entropy if one.labelled else float("inf"))
     return list({one.candidate: one for one in reversed(ordered)}.values())[::-1][:most]
+
+
+# Another last layer has to make at most so many of the errors, be right on so many more of all images, and
+# that by LABELS_CONTRADICT standard errors (McNemar). Right networks that were trained for too short a time
+# keep 46% of their errors or more; see docs/recognition.md.
+ERRORS_LEFT = 1 / 3
+MORE_RIGHT = 0.05
+
+REFIT_IMAGES = 2048
+FEWEST_OF_A_CLASS = 20  # on average; with fewer the other layer cannot be fitted
+RIDGE = 0.01  # beside the second moments of features of deviation 1
+
+
+def unread_features(
+    network: nn.Module,
+    answers: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+) -> tuple[str, ...]:
+    """That another last layer answers far more images rightly: a clause that ends in what to try, or none.
+
+    Args:
+        network: has the last layer.
+        answers: from pixels to its logits.
+        images: [n, C, H, W] in [0, 1]; at most IMAGES of them are looked at.
+        labels: int64, of these images and perhaps more.
+    """
+    images = images[:REFIT_IMAGES]
+    labels = labels[: len(images)].cpu()
+    if len(images) < FEWEST_OF_A_CLASS * classes:
+        return ()
+    seen = _last_features(network, answers, images, classes)
+    if seen is None:
+        return ()
+    features, logits = seen
+    own = logits.argmax(1) == labels
+    right = float(own.cpu().double().mean())
+    if right + MORE_RIGHT > 1:
+        return ()
+    other = _refitted(features, labels, classes) == labels
+    more = float(other.cpu().double().mean())
+    gained, lost = int((other & ~own).sum()), int((own & ~other).sum())
+    clear = gained - lost >= LABELS_CONTRADICT * (gained + lost) ** 0.5
+    if not clear or more < right + MORE_RIGHT or 1 - more > ERRORS_LEFT * (1 - right):
+        return ()
+    return (
+        f"its last layer does not read its features: of {len(images)} labelled images {right:.1%} are right, "
+        f"and {more:.1%} would be with a last layer fitted to the others of them. A part before it, as a "
+        "connection around layers, differs from training; try --arch package.module:function with its "
+        "authors' network",
+    )
+
+
+@torch.no_grad()
+def _last_features(
+    network: nn.Module, answers: Callable[[Tensor], Tensor], images: Tensor, classes: int
+) -> tuple[Tensor, Tensor] | None:
+    """[n, width] float64 what the last linear layer takes, and the logits; None where there is none."""
+    calls: list[tuple[nn.Module, Tensor]] = []
+
+    def called(module: nn.Module, x: Tensor, output: Tensor) -> None:
+        calls.append((module, x))
+
+    features, logits = [], []
+    with watched((one for one in network.modules() if isinstance(one, nn.Linear)), called):
+        for batch in images.split(BATCH):
+            calls.clear()
+            answered = answers(batch)
+            # A model may answer a batch in pieces.
+            taken = [inputs for module, inputs in calls if module is calls[-1][0]]
+            if not taken or calls[-1][0].out_features != classes or sum(map(len, taken)) != len(answered):
+                return None
+            features.append(torch.cat(taken).cpu().double())
+            logits.append(answered.cpu().double())
+    return torch.cat(features), torch.cat(logits)
+
+
+def _refitted(features: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """[n] answers to each half of the images by ridge regression on the other half."""
+    scaled = (features - features.mean(0)) / (features.std(0) + 1e-6)
+    scaled = torch.cat([scaled, torch.ones(len(scaled), 1).double()], 1).nan_to_num()
+    targets = nn.functional.one_hot(labels, classes).double()
+    found = torch.empty_like(labels)
+    even = torch.arange(len(labels)) % 2 == 0
+    for fitted, asked in ((even, ~even), (~even, even)):
+        known = scaled[fitted]
+        moments = known.T @ known + RIDGE * len(known) * torch.eye(known.shape[1]).double()
+        found[asked] = (scaled[asked] @ torch.linalg.solve(moments, known.T @ targets[fitted])).argmax(1)
+    return found
 
 
 PGD_STEPS = 10

@@ -15,7 +15,7 @@ from robustbench_coded.models.architectures.wide_resnet import (
     robust_wide_resnet_name,
     wide_resnet_name,
 )
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.build import construct, notes_on, with_biases
 from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare
 from robustbench_coded.models.state_dict import IN_PARTS
 
@@ -90,7 +90,7 @@ def channels_of(shapes: Shapes) -> int | None:
 
 
 def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
-    """Finds the architecture whose weights have exactly these names and shapes.
+    """Finds the architecture whose weights have exactly these names and shapes, or but for ``fused``.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
@@ -105,8 +105,8 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     if classes is not None and classes < 2:
         raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
     candidates = [arch] if arch is not None else _candidates(shapes)
-    differences = []
-    for candidate in candidates:
+    differences, refused = [], []
+    for candidate, fused in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
         try:
             architecture = registry.find(candidate)[0]
             image_size = image_size_for(shapes) if architecture.takes_image_size else None
@@ -115,13 +115,25 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             if arch is not None:
                 raise Refused(str(error)) from None
             continue
+        if fused:
+            expected = with_biases(shapes, expected)
         difference = compare(candidate, shapes, expected)
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):
                 raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
-            notes = tuple(_notes(candidate, arch, difference))
-            return Recognised(candidate, classes, channels, image_size or architecture.image_size, notes)
+            notes = _notes(candidate, arch, difference)
+            if fused:
+                try:
+                    notes += notes_on(construct(candidate, classes, channels, image_size), shapes)
+                except Refused as error:
+                    refused.append(error)
+                    continue
+            return Recognised(
+                candidate, classes, channels, image_size or architecture.image_size, tuple(notes)
+            )
         differences.append(difference)
+    if refused:
+        raise refused[0]
     if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
         raise Refused(
             f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "

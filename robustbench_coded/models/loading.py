@@ -10,7 +10,7 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import tokens_of
 from robustbench_coded.models.archive import read_archive
-from robustbench_coded.models.build import construct
+from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.checkpoint import Checkpoint, FileLayout
 from robustbench_coded.models.detect import Recognised, recognise
 from robustbench_coded.models.external_architectures import (
@@ -94,6 +94,7 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
     network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
+    give_places(network, weights.tensors)
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     if form := split_variant(recognised.arch)[1].get(INPUT):

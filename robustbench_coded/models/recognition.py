@@ -30,11 +30,13 @@ from robustbench_coded.models.comparison import (
     differ,
     forms_of,
     under_attack,
+    unread_features,
 )
 from robustbench_coded.models.decision import (
     Stated,
     accuracy_in_doubt,
     by_chance,
+    confirmed,
     contradictions,
     options,
     plausible,
@@ -231,6 +233,8 @@ class _Decision:
         chosen = self._asked_until_clear(chosen)
         others = [one for one in found if one.candidate != chosen.candidate]
         doubts = list(contradictions(chosen, others, stated, few=self.few))
+        if not by_batch_norms and not confirmed(chosen, stated):
+            doubts += self._unread(chosen)
         strange = None if self.few else unfamiliar(chosen, stated)
         if (chance := by_chance(chosen, checkpoint.classes, stated)) is not None:
             refusal = chance
@@ -332,6 +336,18 @@ class _Decision:
             count = min(2 * count, images)
             chosen = asked(self.assembly, chosen, self.labels, count)
         return chosen
+
+    def _unread(self, chosen: Evidence) -> Sequence[str]:
+        if self.labels is None:
+            return ()
+        affordable = int(LABELLED_MULTIPLICATIONS / self.cost)
+        return unread_features(
+            self.assembly.network(chosen.candidate.arch),
+            self.assembly.answers(chosen.candidate),
+            self.assembly.images[:affordable].to(self.assembly.device),
+            self.labels,
+            classes=self.assembly.checkpoint.classes,
+        )
 
 
 def _undecided(attacked: Sequence[Attacked]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -197,7 +197,9 @@ def stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict
     while True:
         dropped += [name for name in tensors if name.startswith(UNUSED)]
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(UNUSED)}
-        shared = next((prefix for prefix in PREFIXES if _is_shared(prefix, tensors)), None)
+        shared = next(
+            (prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in tensors)), None
+        )
         pair = _normalisation_buffers(tensors) if normalisation is None else None
         if tensors and shared is not None:
             tensors = {name.removeprefix(shared): tensor for name, tensor in tensors.items()}
@@ -209,12 +211,6 @@ def stripped(original: dict[str, Tensor], nesting: tuple[str, ...], dtypes: dict
             return StateDict(
                 tensors, original, nesting, tuple(prefixes), tuple(dropped), dtypes, normalisation
             )
-
-
-def _is_shared(prefix: str, names: Collection[str]) -> bool:
-    """Whether every name has the prefix, and it is not that of the only layer."""
-    own = [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
-    return len(own) == len(names) and any("." in name for name in own)
 
 
 def _normalisation(mean_name: str, std_name: str, tensors: Mapping[str, Tensor]) -> Normalisation:

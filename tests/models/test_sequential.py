@@ -136,6 +136,36 @@ def test_a_stack_is_put_together_as_it_was(tmp_path, stack, prefix):
     assert torch.equal(again.network(x), network(x))
 
 
+LINEAR = {
+    "a classifier": nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
+    "its layer alone": nn.Linear(784, 10),
+    "a layer with a name": nn.ModuleDict({"fc": nn.Linear(784, 10, bias=False)}),
+    "two layers with names": nn.ModuleDict({"fc1": nn.Linear(784, 30), "fc2": nn.Linear(30, 10)}),
+    "flattened by its caller": nn.Sequential(nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10)),
+}
+
+
+@pytest.mark.parametrize("stack", LINEAR)
+def test_linear_layers_alone_are_a_stack_whatever_their_names(tmp_path, stack):
+    module = LINEAR[stack]
+    torch.save(module.state_dict(), tmp_path / "model.pt")
+    loaded = load_checkpoint(tmp_path / "model.pt")
+    assert (loaded.channels, loaded.classes, loaded.image_size) == (1, 10, 28)
+    x = torch.rand(3, 1, 28, 28)
+    layers = [one for one in module.modules() if isinstance(one, nn.Linear)]
+    expected = x.flatten(1)
+    for layer in layers[:-1]:
+        expected = layer(expected).relu()
+    torch.testing.assert_close(loaded.network(x), layers[-1](expected))
+
+
+def test_linear_layers_that_do_not_follow_each_other_are_refused(tmp_path):
+    module = nn.ModuleDict({"fc1": nn.Linear(784, 30), "fc2": nn.Linear(31, 10)})
+    torch.save(module.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputError, match="no known architecture has these weights"):
+        load_checkpoint(tmp_path / "model.pt")
+
+
 def test_layouts_that_give_the_same_shapes_are_variants():
     name = "sequential-28-c16k4-a-c32k4-a-f1568-l100-a-l"
     first, *others = layouts(name)
@@ -230,7 +260,9 @@ def test_pooling_and_layout_are_chosen_together(tmp_path):
     with torch.no_grad():
         logits = network(x)
         network[-1].bias -= logits.mean(0)  # all classes are answered
-    torch.save(network.state_dict(), tmp_path / "a.pt")
+    names = dict(zip(("0", "3", "7"), ("conv1", "conv2", "fc"), strict=True))
+    weights = {f"{names[n.split('.')[0]]}.{n.split('.')[1]}": t for n, t in network.state_dict().items()}
+    torch.save(weights, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt")
     assembly = Assembly(checkpoint, x, torch.device("cpu"))
     labels, none = network(x).argmax(1), KNOWN[1]["none"]
