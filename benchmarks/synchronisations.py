@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     register()
+    State.present = True
     now = measured()
     if not asked.write:
         print(json.dumps(now, indent=1))

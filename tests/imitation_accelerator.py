@@ -5,8 +5,6 @@ outside (PrivateUse1). A tensor on one says so everywhere and computes on the CP
 real device it refuses operations between devices, ``numpy()`` and generators of the CPU; has random numbers
 of its own; counts where the host would wait for it; and runs out of memory at ``limit_bytes``. Switches stand
 for what devices lack: ``float64`` and ``channels_last``.
-
-Found through an entry point of the group ``torch.backends`` (``install``), it is there in every process.
 """
 
 import sys
@@ -34,7 +32,7 @@ WAITS = {
 class State:
     """What the devices count, and what they lack."""
 
-    present = True
+    present = False  # they are there while a test says so
     limit_bytes: int | None = None
     float64 = True
     channels_last = True
@@ -291,14 +289,3 @@ def register():
     for op in RESIZED:
         one.impl(op, partial(run_named, op), "PrivateUse1")
     _libraries.extend((everything, one))
-
-
-def install(folder):
-    """Writes a package into ``folder`` which, on PYTHONPATH, registers the devices in every process."""
-    metadata = folder / "imitation_accelerator-0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: imitation_accelerator\nVersion: 0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[torch.backends]\nimitation = imitation_accelerator:register\n"
-    )
-    (folder / "imitation_accelerator.py").write_text(Path(__file__).read_text())

@@ -53,13 +53,6 @@ def test_an_activation_and_a_normalisation_are_found_together(tmp_path, images, 
 
 
 @pytest.mark.long
-def test_a_combination_of_numbers_without_a_name_is_found(tmp_path, images):
-    found, right = recognised(tmp_path, images, nn.ReLU(), lambda x: 255 * x - 127.5)
-    assert found.choice.mean == (0.5,) and found.choice.name == "custom"
-    assert right > 0.95
-
-
-@pytest.mark.long
 def test_what_is_stated_is_refused_where_it_answers_at_chance(tmp_path, images):
     recognised(tmp_path, images, nn.ReLU(), lambda x: x)
     name = load_checkpoint(tmp_path / "a.pt").arch
