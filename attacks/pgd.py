@@ -88,16 +88,15 @@ class Pgd(AttackOnProblem):
             found = estimator.gradient(adv, y, self.loss)
             assert found.grad is not None
             velocity = self._velocity(velocity, found.grad)
-            right = found.logits.argmax(-1) == y
-            if self.early_stop and not bool(right.all()):
+            if self.early_stop and not bool((right := found.logits[0].argmax(-1) == y[0]).all()):
                 done = done.index_copy(1, left, adv)
                 if not bool(right.any()):
                     return done.view(shape)
-                left = left[right[0]]
-                x, y, adv, velocity = (of[:, right[0]] for of in (x, y, adv, velocity))
+                left = left[right]
+                x, y, adv, velocity = (of[:, right] for of in (x, y, adv, velocity))
                 ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
-        return done.index_copy(1, left, adv).view(shape)
+        return done.index_copy(1, left, adv).view(shape) if self.early_stop else adv
 
     def _velocity(self, before: Tensor, grad: Tensor) -> Tensor:
         """The direction of the next step; ``before`` is that of the last one, [G, K, C, H, W]."""
