@@ -81,7 +81,9 @@ def device_name(device: torch.device) -> str | None:
 
 @cache
 def lacks(device: torch.device) -> frozenset[str]:
-    """Which of ``float64`` and ``channels-last`` convolutions the device refuses; tried once."""
+    """Which of ``float64`` and ``channels-last`` convolutions the device refuses; tried once. A CPU none."""
+    if device.type == "cpu":
+        return frozenset()
     found = set()
     try:
         torch.ones(1, device=device, dtype=torch.float64).sum().item()

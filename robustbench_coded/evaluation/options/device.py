@@ -22,7 +22,8 @@ from robustbench_coded.models.pixel_model import SMALL_IMAGES, SMALL_PIXELS
 CPU_GROUP_IMAGES = 256
 IMAGES_PER_GIB = 128
 SHARE_OF_FREE = 0.5
-KINDS = "cpu, cuda, mps or xpu, with :1 for the second"
+KINDS = ("cpu", "cuda", "mps", "xpu")
+KNOWN = "cpu, cuda, mps or xpu, with :1 for the second"
 
 
 def device_named(name: str | None) -> torch.device:
@@ -38,11 +39,11 @@ def device_named(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise InputError(f"--device {name!r} is not known; write {KINDS}") from error
+        raise InputError(f"--device {name!r} is not known; write {KNOWN}") from error
     if device.type == "cpu":
         return device
     if device.type not in KINDS and (found is None or device.type != found.type):
-        raise InputError(f"--device {name!r} is not supported; write {KINDS}")
+        raise InputError(f"--device {name!r} is not supported; write {KNOWN}")
     if found is None or device.type != found.type:
         count = 0
     if (device.index or 0) >= count:

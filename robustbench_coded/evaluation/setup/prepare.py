@@ -290,11 +290,11 @@ def prepare(
     )
     context = WorkerContext(setup)
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
-    x = data.batch(range(min(MEASURED_IMAGES, len(data))))[0].to(device)
-    models = [context.gradients(checkpoint.name).model for checkpoint in loaded]
-    fitting = min(
-        (images_that_fit(model, x, setup.group_images) for model in models), default=setup.group_images
-    )
+    fitting = setup.group_images
+    if device.type != "cpu":
+        x = data.batch(range(min(MEASURED_IMAGES, len(data))))[0].to(device)
+        for name in (checkpoint.name for checkpoint in loaded):
+            fitting = images_that_fit(context.gradients(name).model, x, fitting)
     context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
     if lacking := lacks(device):
         named = " and no ".join(sorted(lacking))
