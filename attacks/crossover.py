@@ -1,26 +1,27 @@
 """A population of PGD's results, recombined: for margins with many local optima close to the boundary.
 
 PGD from many starts ends in as many local optima, in better ones if ReLUs have a smooth slope at first, of a
-width that differs between starts (``smoothed_relu.py``). Exchanging windows between them, as genetic
+width that differs between starts (``SmoothedReLU``). Exchanging windows between them, as genetic
 algorithms do without gradients (GenAttack, arXiv 1805.11090), and a short ascent afterwards lead further than
 new starts. Some adversarially trained networks have images on which gradient attacks fail although a
 mixed-integer solver finds an adversarial example (arXiv 2206.06737). This attack is for them.
 """
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from attacks.apgd import likeliest_wrong
-from attacks.attack import wide
+from attacks.attack import AttackOnProblem, Problem, wide
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss, targeted_margin
 from attacks.perturbation_budget import Ball, PerturbationBudget
-from attacks.smoothed_relu import SmoothedReLU
 
 TARGETS, RUNS = 5, 24  # the likeliest wrong classes, and first runs, which aim at them in turn
 KEPT, MEMBERS = 4, 48  # of the first runs, whose classes the population aims at; of the population
@@ -42,7 +43,7 @@ def most_gradients(generations: int) -> int:
 
 
 @dataclass(frozen=True)
-class Crossover:
+class Crossover(AttackOnProblem):
     """Returns the best point of the population.
 
     An example costs ``1 + RUNS * FIRST`` gradients, and at most ``most_gradients(steps)``: it is given up if
@@ -59,16 +60,9 @@ class Crossover:
     steps: int
     early_stop: bool = False
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is where an example's first run begins."""
+        x, y, estimator, budget, generators, start = problem
         if not estimator.per_example:
             ball = budget.around(x)
             at = ball.uniform(generators) if start is None else ball.project_(start.clone())
@@ -205,3 +199,51 @@ def _windows(x: Tensor, generator: torch.Generator) -> Tensor:
         return (torch.arange(size) + 0.5 - size * middle).abs() <= size * reach / 4 + 0.5
 
     return (within(height)[..., None] & within(width)[..., None, :]).to(x.device)
+
+
+# The gradient of a ReLU that is off is zero, however close it is to being on: an ascent keeps most of the
+# activation pattern that it starts with. With the slope of a sigmoid it sees the neighbouring patterns, too.
+# The width shrinks to nothing during an ascent, as in graduated non-convexity. Forwards are unchanged.
+
+
+class SmoothedReLU(TorchFunctionMode):
+    """Within it, the slope of a ReLU at z is sigmoid(z / (width * s)), s the deviation of the layer's inputs.
+
+    Args:
+        widths: ``[n]``, one for each input of a batch of n; batches of another size take their mean.
+    """
+
+    def __init__(self, widths: Tensor):
+        super().__init__()
+        self.widths = widths
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _RELUS or not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        z: Tensor = args[0] if args else kwargs["input"]
+        if not z.is_floating_point() or not z.ndim:
+            return func(*args, **kwargs)
+        in_place = func in _IN_PLACE or kwargs.get("inplace") or args[1:] == (True,)
+        widths = self.widths.to(z) if len(z) == len(self.widths) else self.widths.mean().to(z)[None]
+        width = (widths * z.detach().std(correction=0)).clamp(min=torch.finfo(z.dtype).tiny)
+        smooth = _Smooth.apply(z.clone() if in_place else z, width.view(-1, *[1] * (z.ndim - 1)))
+        return z.copy_(smooth) if in_place else smooth
+
+
+_IN_PLACE = (torch.relu_, Tensor.relu_)
+_RELUS = (functional.relu, torch.relu, Tensor.relu, *_IN_PLACE)
+
+
+class _Smooth(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, width: Tensor) -> Tensor:
+        ctx.save_for_backward(z, width)
+        return z.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        z, width = ctx.saved_tensors
+        return grads[0] * torch.sigmoid(z / width), None

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import larger, wide
+from attacks.attack import AttackOnProblem, Problem, larger, wide
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import Ball
 
 FRACTIONS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the ball's radius
 HALF = (-0.5, 0.0, 0.5)  # on top of an ascent in half the ball
@@ -32,7 +32,7 @@ def true_logit(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Switch:
+class Switch(AttackOnProblem):
     """Returns the best point seen.
 
     An input costs about 220 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is
@@ -46,16 +46,9 @@ class Switch:
     steps: int
     early_stop: bool = False
 
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
+    def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is one of the points compared."""
+        x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x.clone() if start is None else ball.project_(start.clone())
         first = estimator.value(best, y, margin_loss)

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from attacks.crossover import FIRST, RUNS, Crossover, _windows, most_gradients
+from attacks.crossover import FIRST, RUNS, Crossover, SmoothedReLU, _windows, most_gradients
 from attacks.estimators import FreshDraws
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for
-from attacks.smoothed_relu import SmoothedReLU
 from robustbench_coded.evaluation.planning.cost import queries_of
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4
