@@ -51,11 +51,11 @@ def test_the_batches_of_a_row_are_cut_at_the_ends_of_rounds_whatever_it_runs_to(
 def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
     batches, row = partition(10_000, 128), case("transfer-pgd-20", threat=ONE_VICTIM)
     (first,) = Extents(ENDS, {row: 2}).victim_parts(row, batches, 64, 0)
-    assert len(first) == FIRST_VICTIMS and {victim.batch for victim in first} == {0, 1}  # of 256 images
+    assert len(first) == FIRST_VICTIMS and {victim.batch for victim in first} <= {0, 1}  # of 256 images
     parts = Extents(ENDS, {row: 3}).victim_parts(row, batches, 64, 0)
     assert parts[0] == first and len({victim for part in parts for victim in part}) == 64
     assert len({victim.batch for victim in parts[1]}) > 30
-    assert [len(part) for part in Extents(ENDS, {row: 7}).victim_parts(row, batches, 10, 0)] == [10]
+    assert [len(part) for part in Extents(ENDS, {row: 7}).victim_parts(row, batches, 3, 0)] == [3]
 
 
 def test_rows_are_never_taken_back():

@@ -9,7 +9,7 @@ from torch import nn
 from robustbench_coded import evaluate
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.planning.extents import fill, rounds_of
+from robustbench_coded.evaluation.planning.extents import FIRST_VICTIMS, fill, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session import evaluate as session
 from robustbench_coded.session.forecast import Seconds
@@ -223,7 +223,7 @@ def test_victims_are_settled_by_random_batches(tmp_path):
     run = measured(tmp_path / "run", until="settled", inputs=("batch", "victim"))
     stop = next(stop for stop in run.manifest.sequential.stops if stop.threat == "victim/unknown")
     assert (stop.word, stop.attacks) == ("no gain", ("transfer-pgd-10",))
-    assert stop.examples == 16  # of 64 that may be attacked
+    assert stop.examples == FIRST_VICTIMS  # of 64 that may be attacked
 
 
 class Rounds(Reads):

@@ -169,9 +169,9 @@ SCREENED = (
     "apgd-mt-20",
     "square-1000",
 )
-# Four batches of 128: enough for an interval that knows about batches, few enough for two minutes.
-EXAMPLES = 512
-VICTIMS = 16
+# The fewest on which a word may fall; asked once, it errs least with the fewest random batches.
+EXAMPLES = 256
+VICTIMS = 4
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
 DECIDED = ("attacks", "inputs", "checks", "peer_raw")

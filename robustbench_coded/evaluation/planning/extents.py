@@ -17,8 +17,9 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD
 # The first number of examples on which a word may fall: none right of so many leaves less than 3%, in random
 # batches of them, too.
 FIRST_LOOK = 256
-# Victims attacked at first: each has a batch of its own, and costs as much.
-FIRST_VICTIMS = 16
+# Victims attacked at first: each has a batch of its own, and costs as much. Where their attack has perturbed
+# whole batches, too, random batches with one victim settle the word.
+FIRST_VICTIMS = 4
 
 
 def rounds_of(examples: int, batch: int) -> tuple[int, ...]:

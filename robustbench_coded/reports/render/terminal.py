@@ -289,7 +289,7 @@ def _cell(cell: Cell | None, between: str, *, examples: int) -> Text:
         text.append(f"{between}{100 * cell.difference.estimate:+.1f}", style=style)
     if not line.done:
         text.append(f"{between}{line.examples}/{line.examples_planned}", style="not bold yellow")
-    elif line.examples != examples:
+    elif line.examples != examples and line.others is None:  # intervals of random batches rest on these
         text.append(f"{between}n={line.examples}", style="not bold dim")
     return text
 
