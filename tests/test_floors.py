@@ -23,12 +23,13 @@ PLUGINS = {
     "studies": ("studies", "ablations", "generation", "tabular", "paper_figures"),
     "shift": ("shift",), "certification": ("certification",), "zoo": ("zoo",), "bench": ("bench",),
     "published": ("published",), "verification": ("verification",), "evidence": ("evidence",),
-    "board": ("board", "view"), "exporters": ("exporters",),
+    "board": ("board", "view"), "exporters": ("exporters",), "power": ("power",),
 }  # fmt: skip
 BELOW = {
     "zoo": {"certification"},
     "certification": {"published"},
     "board": {"published"},
+    "power": {"verification"},
 }  # the other plug-ins that one imports
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")

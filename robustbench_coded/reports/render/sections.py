@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from robustbench_coded.plugins import all_of
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import findings, text_tables
 from robustbench_coded.reports.run.examples import WorstExample
@@ -172,6 +173,8 @@ def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
         findings.collateral_text_table(run.rows),
         Legend(findings.COLLATERAL_LEGEND),
     )
+    for plugged in all_of("sections").values():
+        yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
     yield _section("limits", "What these tables do not prove", Bullets(tuple(limits_of(run))))
     yield _section("again", "Run it again", Commands(tuple(findings.commands_of(run))))

@@ -15,6 +15,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.planned_case import Outlook
+from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.check import merged_steps
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -74,7 +75,15 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         return min(steps, key=lambda step: step.images)
     if everything is not None:
         return everything
+    if _stands(run) and not (run.path / "power.json").is_file():
+        return NextCommand("to see what these attacks would have found", f"csrobust power {_folder(run)}")
     return NextCommand("nothing is open, and every row ran on all of its images")
+
+
+def _stands(run: Run) -> bool:
+    """Whether nothing was found where weaknesses can be planted."""
+    found = [j for j in run.judgements if j.verdict.word == VerdictWord.NO_FAILURE_FOUND]
+    return any(j.key.threat.whole_batch and not j.key.threat.draw_known for j in found)
 
 
 def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
