@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from parts import joined, parts_of
+from speed_third_party import third_party
 
 from robustbench_coded.bench.run import BenchOptions, bench
 from robustbench_coded.bench.table import markdown
@@ -44,7 +45,7 @@ def main() -> None:
     for options in (ten, hundred):
         if given.steps not in (None, options.steps):
             continue
-        report = bench(options, _tell)
+        report = bench(options, _tell, third_party)
         device = str(report.machine["device"]).partition(":")[0]
         out = given.out or HERE / f"speed-{device}.md"
         # Each part is written at once: the first figures are there while the long part runs.

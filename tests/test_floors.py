@@ -26,7 +26,7 @@ PLUGINS = {
     "board": ("board", "view"), "exporters": ("exporters",),
 }  # fmt: skip
 BELOW = {
-    "zoo": {"certification"},
+    "zoo": {"certification", "published"},
     "certification": {"published"},
     "board": {"published"},
 }  # the other plug-ins that one imports

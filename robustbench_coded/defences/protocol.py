@@ -102,3 +102,12 @@ class Seeded:
 
     def sample(self, generator: torch.Generator, k: int) -> int:
         return int(torch.randint(2**31, (), generator=generator))
+
+
+class Around:
+    """Is put around a network, pixels -> logits, which is its base."""
+
+    base: nn.Module | None
+
+    def __init__(self, model: nn.Module):
+        self.base = self.model = model

@@ -11,11 +11,11 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.training.config import read_recipe
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "recipes"))
+sys.path.append(str(Path(__file__).parents[2] / "recipes"))
 
 from make_checkpoints import DIGITS, make_checkpoints
 
+ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT / "checkpoints"
 MANIFEST = tomllib.loads((CHECKPOINTS / "manifest.toml").read_text())
 
