@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.layers import (
     Dropout,
+    PreActBlock,
     PreactParts,
     activation_named,
     enter,
@@ -151,33 +152,6 @@ class ResNet(BlockNetwork):
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Five functions whose composition is the network: stem, three stages, last stage with the head."""
         return [self._stem, self.layer1, self.layer2, self.layer3, self._last]
-
-
-class PreActBlock(nn.Module):
-    """Batch-norm and ReLU before each 3x3 convolution; a 1x1 one as shortcut where the shape changes."""
-
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
-        super().__init__()
-        self.parts = parts
-        self.activation = activation_named(parts.activation)
-        self.bn1 = nn.BatchNorm2d(in_planes)
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.dropout = Dropout(dropout)
-        self.shortcut: nn.Sequential | None = None
-        if stride != 1 or in_planes != planes:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.activation(self.bn1(x))
-        if self.shortcut is None:
-            shortcut = active if self.parts.identity == "active" else x
-        else:
-            shortcut = self.shortcut(x if self.parts.shortcut == "raw" else active)
-        out = self.conv1(active)
-        out = self.conv2(self.activation(self.dropout(self.bn2(out))))
-        return out + shortcut
 
 
 class PreActResNet18(BlockNetwork):

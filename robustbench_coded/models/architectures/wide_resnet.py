@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.layers import (
     Block,
-    Dropout,
+    PreActBlock,
     PreactParts,
     activation_named,
     blocks_of_wide,
@@ -22,39 +22,19 @@ from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.models.refusal import Shapes
 
 
-class WideBlock(nn.Module):
-    """Batch-norm and ReLU before each 3x3 convolution."""
+class WideBlock(PreActBlock):
+    """A block whose shortcut is called ``convShortcut``."""
 
     def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
-        super().__init__()
-        self.parts = parts
-        self.activation = activation_named(parts.activation)
-        self.bn1 = nn.BatchNorm2d(in_planes)
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.dropout = Dropout(dropout)
+        super().__init__(in_planes, planes, stride, dropout, parts)
+        self.shortcut = None
         # The trained files put a convolution on the shortcut where the channels change, and only there.
         self.convShortcut: nn.Conv2d | None = None
         if in_planes != planes:
             self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
 
-    def _activated(self, x: Tensor, place: int) -> Tensor:
-        """``x`` behind the first or second activation."""
-        return self.activation(x)
-
     def _projection(self) -> nn.Module | None:
         return self.convShortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self._activated(self.bn1(x), 0)
-        projection = self._projection()
-        if projection is None:
-            shortcut = active if self.parts.identity == "active" else x
-        else:
-            shortcut = projection(x if self.parts.shortcut == "raw" else active)
-        out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
-        return self.conv2(out) + shortcut
 
 
 class WideStage(nn.Module):
@@ -196,20 +176,6 @@ def lwta_wide_resnet_name(shapes: Shapes) -> str | None:
     return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
 
 
-class BlockOf2022(WideBlock):
-    """A block with the names of the second paper's files: its shortcut is called ``shortcut.0``."""
-
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
-        super().__init__(in_planes, planes, stride, dropout, parts)
-        self.convShortcut = None
-        self.shortcut: nn.Sequential | None = None
-        if in_planes != planes or stride != 1:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
-
-    def _projection(self) -> nn.Module | None:
-        return self.shortcut
-
-
 class Stages(nn.ModuleList):
     """The stages: a list under the trained files' name ``blocks``, which called answers the blocks."""
 
@@ -251,7 +217,7 @@ class RobustWideResNet(BlockNetwork):
         self.act = activation_named(activation)
         self.stem_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         block = partial(
-            BlockOf2022 if named_2022 else WideBlock, dropout=0.0, parts=PreactParts(activation=activation)
+            PreActBlock if named_2022 else WideBlock, dropout=0.0, parts=PreactParts(activation=activation)
         )
         stages = [
             WideStage(block, before, after, count, stride)
