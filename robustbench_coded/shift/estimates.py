@@ -7,8 +7,6 @@ and ratios are paired over the same examples. Where all examples have one value,
 says nothing of those that were not seen: n examples may have missed a share of up to 1 - TAIL^(1/n).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple

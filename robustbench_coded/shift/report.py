@@ -1,7 +1,5 @@
 """report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

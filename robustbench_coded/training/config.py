@@ -1,7 +1,5 @@
 """Everything that decides a training run, from Python or from a TOML file, and its learning rates."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import hashlib

@@ -1,7 +1,5 @@
 """Trains one network as a configuration says."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

@@ -2,8 +2,6 @@
 smoothing.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import math
@@ -61,7 +59,7 @@ class Mixing(NamedTuple):
     partner: Tensor  # a permutation of the batch
 
     @staticmethod
-    def draw(k: int, alpha: float, generator: torch.Generator) -> Mixing:
+    def draw(k: int, alpha: float, generator: torch.Generator) -> "Mixing":
         """One share ~ Beta(alpha, alpha) for the batch and uniformly permuted partners (arXiv 1710.09412)."""
         # The inverse distribution function, because torch's Beta takes no generator.
         uniform = torch.rand((), generator=generator, dtype=torch.float64).item()
