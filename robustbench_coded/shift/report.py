@@ -16,11 +16,7 @@ from robustbench_coded.reports.render.sections import (
     Section,
 )
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import (
-    counted,
-    inference_text,
-    subject_text,
-)
+from robustbench_coded.reports.text.formatting import counted, inference_text, subject_text
 from robustbench_coded.reports.write import write_plain
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.shift import tables
