@@ -3,7 +3,6 @@ smoothing.
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from robustbench_coded.coding.codec import CodedSmoothing
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.training.stages import Stages
 
 
@@ -307,9 +306,8 @@ def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:
         InputError: unknown name, unknown option, or a value out of range.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"unknown recipe {name!r}; {hint}known: {', '.join(RECIPES)}")
+        known = f"{did_you_mean(name, RECIPES)}known: {', '.join(RECIPES)}"
+        raise InputError(f"unknown recipe {name!r}; {known}")
     kind = RECIPES[name]
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     values = {}

@@ -159,8 +159,6 @@ class Lipschitz(nn.Module):
 class LipschitzDefence(Deterministic):
     """The network alone, with no other model underneath."""
 
-    base: nn.Module | None = None
-
     def __init__(self, model: Lipschitz, name: str):
         self.name = name
         self.model = model
