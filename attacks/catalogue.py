@@ -4,8 +4,6 @@ A new algorithm is a class in a file of its family and one entry in ``CATALOGUE`
 what builds an attack is imported when one is built.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module

@@ -161,7 +161,7 @@ class Ddn(AttackOnProblem):
             assert answer.grad is not None
             wrong = nearest.see(adv, answer.logits, y)
             norm = norm * torch.where(wrong, 1 - DDN_CHANGE, 1 + DDN_CHANGE)
-            size = DDN_LAST_STEP + (DDN_STEP - DDN_LAST_STEP) * (1 + cos(pi * step / self.steps)) / 2
+            size = _annealed(DDN_STEP, DDN_LAST_STEP, step, self.steps)
             u = nearest.away(adv) + size * unit_length(answer.grad * ball.unit)
             adv = nearest.at(unit_length(u) * norm[..., None, None, None])
         if not estimator.exhausted:

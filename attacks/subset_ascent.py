@@ -10,12 +10,12 @@ lies in the ball of eps: where one of them finds more, the other attacks failed.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem, larger, wide
-from attacks.estimators import Estimator
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball, PerturbationBudget
 
@@ -39,7 +39,6 @@ class _Ascent:
     """What is left to search and what was found, on the margin loss of ``[G, K]`` examples.
 
     Args:
-        start: where the search begins, once projected; None for x.
         early_stop: leave examples out once they are answered wrongly. All batches then form one.
 
     Attributes:
@@ -49,16 +48,8 @@ class _Ascent:
         ValueError: ``early_stop`` with a budget that differs between slots.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        y: Tensor,
-        start: Tensor | None,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        *,
-        early_stop: bool,
-    ):
+    def __init__(self, problem: Problem, *, early_stop: bool):
+        x, y, estimator, budget, _, start = problem
         self._shape, self.estimator, self.early_stop = x.shape, estimator, early_stop
         begun = x.clone() if start is None else budget.around(x).project_(start.clone())
         if early_stop:
@@ -122,34 +113,49 @@ class _Ascent:
 
 
 @dataclass(frozen=True)
-class Greedy(AttackOnProblem):
-    """Returns the last point that was better than the one before it.
+class _SubsetAscent(AttackOnProblem):
+    """Climbs from the clean input, or from a start once it is projected, and draws no random numbers.
 
     Attributes:
-        steps: gradients; all but the first judge a step, so that there are at least 2.
+        steps: gradients, at least ``least``.
         early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     early_stop: bool = False
+    least: ClassVar[int]
 
     def __post_init__(self) -> None:
-        if self.steps < 2:
-            raise ValueError(f"expected steps >= 2, got {self.steps}")
+        if self.steps < self.least:
+            raise ValueError(f"expected steps >= {self.least}, got {self.steps}")
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; draws no random numbers.
+        """See ``attacks.attack.Attack``.
 
         Raises:
             ValueError: also for ``early_stop`` with a budget that differs between slots.
         """
-        x, y, estimator, budget, _, start = problem
-        ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
+        ascent = _Ascent(problem, early_stop=self.early_stop)
+        self.climb(ascent, problem.budget)
+        return ascent.result()
+
+    def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
+        """Asks about points until the steps are spent or the search is over."""
+        raise NotImplementedError
+
+
+class Greedy(_SubsetAscent):
+    """Returns the last point that was better than the one before it; all gradients but the first judge a
+    step."""
+
+    least = 2
+
+    def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         e = ascent.left
         ball = budget.around(e.x)
         e.slope, e.moved = torch.zeros_like(e.x), torch.zeros_like(e.x, dtype=torch.bool)
         e.barred = torch.zeros_like(e.moved)
-        values = -(-x[0, 0].numel() // (self.steps - 1))  # so that all can be moved
+        values = -(-e.x[0, 0].numel() // (self.steps - 1))  # so that all can be moved
         for _ in range(self.steps):
             if not ascent.ask():
                 break
@@ -158,7 +164,6 @@ class Greedy(AttackOnProblem):
             e.slope = torch.where(wide(e.better), e.grad, e.slope)
             e.barred = e.barred | (e.moved & ~wide(e.better))
             e.at, e.moved = _step(ball, e.best, e.slope, e.barred, budget.eps, values)
-        return ascent.result()
 
 
 def _step(
@@ -215,30 +220,15 @@ PARTS = (
 )
 
 
-@dataclass(frozen=True)
-class Parts(AttackOnProblem):
+class Parts(_SubsetAscent):
     """PGD with momentum on the margin, from the clean input, in each part; returns the best point of all.
 
-    Attributes:
-        steps: gradients, divided among the parts; at least two for each.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
+    A start is confined to each part. The gradients are divided among the parts, at least two for each.
     """
 
-    steps: int
-    early_stop: bool = False
+    least = 2 * len(PARTS)
 
-    def __post_init__(self) -> None:
-        if self.steps < 2 * len(PARTS):
-            raise ValueError(f"expected steps >= {2 * len(PARTS)}, got {self.steps}")
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; draws no random numbers. A start is confined to each part.
-
-        Raises:
-            ValueError: also for ``early_stop`` with a budget that differs between slots.
-        """
-        x, y, estimator, budget, _, start = problem
-        ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
+    def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         for part in PARTS:
             within, e = replace(budget, eps=part.share * budget.eps), ascent.left
             e.at = part.confine(within.around(e.x).project_(e.begun.clone()), e.x)
@@ -249,41 +239,23 @@ class Parts(AttackOnProblem):
                 self.steps // len(PARTS),
             ):
                 break
-        return ascent.result()
 
 
 STAGES = 8
 RISE = 0.25  # of eps by which a ball grows at first; halved where the larger one holds nothing better
 
 
-@dataclass(frozen=True)
-class Growing(AttackOnProblem):
+class Growing(_SubsetAscent):
     """PGD with momentum on the margin, from the clean input, in one ball after another.
 
     Each ball is searched from the best point so far. Where it holds a better one, it is the next ball's core,
-    and else the next is smaller: the radius ends near the largest at which the same model answers.
-
-    Attributes:
-        steps: gradients, divided among ``STAGES`` balls; at least two for each.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
+    and else the next is smaller: the radius ends near the largest at which the same model answers. A start is
+    projected onto the first ball. The gradients are divided among ``STAGES`` balls, at least two for each.
     """
 
-    steps: int
-    early_stop: bool = False
+    least = 2 * STAGES
 
-    def __post_init__(self) -> None:
-        if self.steps < 2 * STAGES:
-            raise ValueError(f"expected steps >= {2 * STAGES}, got {self.steps}")
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; draws no random numbers. A start is projected onto the first ball.
-
-        Raises:
-            ValueError: also for ``early_stop`` with a budget that differs between slots.
-        """
-        x, y, estimator, budget, _, start = problem
-        ascent = _Ascent(x, y, start, estimator, budget, early_stop=self.early_stop)
-
+    def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         def around(e: _Examples) -> Ball:
             scale = e.share if budget.eps_scale is None else e.share * budget.eps_scale
             return replace(budget, eps_scale=scale).around(e.x)
@@ -299,4 +271,3 @@ class Growing(AttackOnProblem):
             grew = e.reached > e.before
             e.core = torch.where(grew, e.share, e.core)
             e.rise = torch.where(grew, e.rise, e.rise / 2)
-        return ascent.result()

@@ -52,8 +52,9 @@ class Line:
 
 def measure(name: str) -> list[Line]:
     """Evaluates one entry of the zoo twice."""
+    from zoo_judged import evaluate_entry
+
     from robustbench_coded.statistics.paired import paired_difference
-    from robustbench_coded.zoo.judged import evaluate_entry
 
     with tempfile.TemporaryDirectory() as folder:
         # The defence alone: what a base model without it keeps is no question here.

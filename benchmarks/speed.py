@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 from parts import joined, parts_of
+from speed_third_party import third_party
 
-from robustbench_coded.bench.run import BenchOptions, bench
-from robustbench_coded.bench.table import markdown
+from robustbench_coded.bench.run import BenchOptions, BenchReport, bench
+from robustbench_coded.bench.table import cells, pipes, preparation
+from robustbench_coded.bench.timing import in_words
 from robustbench_coded.runs.atomic import write_text
 
 HERE = Path(__file__).parent
@@ -44,13 +46,25 @@ def main() -> None:
     for options in (ten, hundred):
         if given.steps not in (None, options.steps):
             continue
-        report = bench(options, _tell)
+        report = bench(options, _tell, third_party)
         device = str(report.machine["device"]).partition(":")[0]
         out = given.out or HERE / f"speed-{device}.md"
         # Each part is written at once: the first figures are there while the long part runs.
         parts = parts_of(out) | {f"{name}, PGD-{options.steps}": markdown(report)}
         write_text(out, joined(INTRODUCTION, parts))
     print(out)
+
+
+def markdown(report: BenchReport) -> str:
+    """Machine, preparation, sections and notes, without a title."""
+    parts = [in_words(report.machine) + ".", "\n".join(f"- {line}" for line in preparation(report))]
+    for section in report.sections:
+        head, *rows = cells(section)
+        parts.append(f"### {section.title[0].upper()}{section.title[1:]}")
+        parts.append(pipes([("", "", *head[2:]), *rows]))
+    if report.notes:
+        parts.append("\n".join(f"- {note}" for note in report.notes))
+    return "\n\n".join(parts) + "\n"
 
 
 def _tell(text: str) -> None:

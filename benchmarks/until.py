@@ -81,12 +81,13 @@ class Measured:
 
 def measure(name: str) -> Measured:
     """Evaluates an entry both ways with default settings."""
+    from zoo_judged import evaluate_entry
+
     from robustbench_coded.results.run import load_manifest, load_run
     from robustbench_coded.runs.folder import read_run
     from robustbench_coded.schema.words import VerdictWord
     from robustbench_coded.session.evaluate import IncompleteRun
     from robustbench_coded.session.listener import Listener
-    from robustbench_coded.zoo.judged import evaluate_entry
 
     def images(path: Path) -> int:
         units = read_run(path, load_manifest(path).unit_ids)[1].values()

@@ -32,7 +32,7 @@ EOTPGD = "torchattacks:EOTPGD"
 
 def measure(name: str, *, third_party: bool) -> Measured:
     """Judges one entry, and lets the third-party attacks judge it."""
-    from robustbench_coded.zoo.judged import judge_entry
+    from zoo_judged import judge_entry
 
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()
@@ -64,11 +64,12 @@ def measure(name: str, *, third_party: bool) -> Measured:
 
 def _their_own(name: str, out: Path) -> dict[str, float]:
     """The share that stands by each third-party attack's own account; none where the entry stops them."""
+    from zoo_judged import evaluate_entry
+
     from attacks.adapters.third_party import installed
     from robustbench_coded.errors import InputError
     from robustbench_coded.results.run import load_run
     from robustbench_coded.session.evaluate import IncompleteRun
-    from robustbench_coded.zoo.judged import evaluate_entry
 
     entry = ZOO[name]
     defence = entry.build()

@@ -26,7 +26,7 @@ PLUGINS = {
     "board": ("board", "view"), "exporters": ("exporters",), "power": ("power",),
 }  # fmt: skip
 BELOW = {
-    "zoo": {"certification"},
+    "zoo": {"certification", "published"},
     "certification": {"published"},
     "board": {"published"},
     "power": {"verification"},

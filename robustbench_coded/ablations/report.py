@@ -1,7 +1,5 @@
 """What an ablation found, over seeds: tables beside the paper's, figures, report.md and CSV files."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Trains and measures the runs that studies need and that are not there yet."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Which runs a table of the paper needs: settings that all points share, points, studies by name."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""``csrobust bench``: the time of attacks, compared with the bare network and with other packages."""
+"""``csrobust bench``: the time of attacks, compared with the bare network."""

@@ -36,7 +36,7 @@ def bench_command(
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Time attacks, coded inference and other packages."""
+    """Time attacks and coded inference beside the bare network."""
     from robustbench_coded.bench.run import BenchOptions, bench
     from robustbench_coded.bench.table import plain
 

@@ -102,11 +102,17 @@ class BenchReport:
         }
 
 
-def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None) -> BenchReport:
+def bench(
+    options: BenchOptions,
+    tell: Callable[[str], None] = lambda text: None,
+    others: Callable[[workloads.Workload], tuple[list[Contender], list[str]]] = lambda workload: ([], []),
+) -> BenchReport:
     """Measures everything, section by section.
 
     Args:
         tell: is told what is measured next.
+        others: attacks of other packages on standard inference, and notes; the first of them is what costs
+            of gradients are compared with, if there is one.
     Raises:
         InputError: an unknown architecture, a checkpoint or a number that cannot be used.
     """
@@ -122,16 +128,10 @@ def bench(options: BenchOptions, tell: Callable[[str], None] = lambda text: None
     with torch_threads(options.threads):
         tell("preparing the model")
         workload, preparation, notes = _workload(options, device)
-        others, missing = workloads.third_party_contenders(
-            workload, reference := f"torchattacks PGD, {workload.steps} steps"
-        )
-        notes += [f"{package} is not installed" for package in missing]
-        if not any(other.name == reference for other in others):
-            reference = "forward+backward, model as loaded"
-        gradients = [
-            c if c.name != reference else Contender(c.name, c.images, c.run)
-            for c in (*others, *workloads.gradient_contenders(workload, reference))
-        ]
+        beside, more = others(workload)
+        notes += more
+        reference = beside[0].name if beside else workloads.AS_LOADED
+        gradients = [*beside, *workloads.gradient_contenders(workload, reference)]
         sections = []
         planned = [
             (f"gradients: {workload.steps} steps on {workload.k} images, standard inference", gradients)

@@ -1,4 +1,4 @@
-"""A benchmark report as lines for a terminal and as Markdown for benchmarks/."""
+"""A benchmark report as lines for a terminal; a table in Markdown for benchmarks/."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ def plain(report: BenchReport, width: int | None = None) -> Iterator[str]:
         width: of the terminal; where a section is wider, its numbers stand below their names.
     """
     yield in_words(report.machine)
-    yield from _preparation(report)
+    yield from preparation(report)
     for section in report.sections:
         yield ""
         rows = cells(section)
@@ -33,18 +33,6 @@ def _narrow(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     for number, name, *found in body:
         yield f"{number:>2}  {name}"
         yield "      " + ", ".join(f"{unit} {cell}" for unit, cell in zip(units, found, strict=True) if cell)
-
-
-def markdown(report: BenchReport) -> str:
-    """The same in Markdown, without a title."""
-    parts = [in_words(report.machine) + ".", "\n".join(f"- {line}" for line in _preparation(report))]
-    for section in report.sections:
-        head, *rows = cells(section)
-        parts.append(f"### {section.title[0].upper()}{section.title[1:]}")
-        parts.append(pipes([("", "", *head[2:]), *rows]))
-    if report.notes:
-        parts.append("\n".join(f"- {note}" for note in report.notes))
-    return "\n\n".join(parts) + "\n"
 
 
 def pipes(rows: Sequence[Sequence[str]]) -> str:
@@ -67,7 +55,8 @@ def cells(section: Section) -> list[tuple[str, ...]]:
     return rows
 
 
-def _preparation(report: BenchReport) -> list[str]:
+def preparation(report: BenchReport) -> list[str]:
+    """How long each way of differentiating the model took to prepare, a line each."""
     return [
         f"{name}: prepared in {seconds:.1f} s; {comparison}"
         for name, (seconds, comparison) in report.preparation.items()

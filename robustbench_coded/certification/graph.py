@@ -10,19 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from robustbench_coded.certification.affine import (
-    Affine,
-    Bend,
-    Convolution,
-    Difference,
-    Gathering,
-    Matrix,
-    Rising,
-    Scale,
-)
+from robustbench_coded.certification import affine
 from robustbench_coded.models.pixel_model import PixelModel
 
-Op = Affine | Bend | Rising
+Op = affine.Affine | affine.Bend | affine.Rising
 Shapes = tuple[torch.Size, ...]
 
 
@@ -54,16 +45,16 @@ def step_of(
     if name in _SAME:
         return None
     if name in _BENT:
-        return Bend(_BENT[name](node))
+        return affine.Bend(_BENT[name](node))
     if name in _RISING:
-        return Rising(_called(node, dependent, given))
+        return affine.Rising(_called(node, dependent, given))
     if name in _ARITHMETIC:
         return _arithmetic(name, node, dependent, given, made)
     if name in _RESHAPING:
-        return Gathering(_Reshape(made.shape[1:]), shapes, 1)
+        return affine.Gathering(_Reshape(made.shape[1:]), shapes, 1)
     if name in _GATHERING and _gathers_soundly(name, node):
         terms = max(1, prod(shapes[0]) // max(1, prod(made.shape[1:])))
-        return Gathering(_called(node, dependent, given), shapes, terms + 1)
+        return affine.Gathering(_called(node, dependent, given), shapes, terms + 1)
     raise NotCertifiable(f"its network has {name}, which has no bounds here")
 
 
@@ -72,30 +63,30 @@ def _of_module(module: nn.Module, shapes: Shapes, made: torch.Size) -> Op | None
         case nn.Identity() | nn.Dropout() | nn.Dropout2d():
             return None
         case nn.ReLU():
-            return Bend()
+            return affine.Bend()
         case nn.LeakyReLU() if module.negative_slope <= 1:
-            return Bend(module.negative_slope)
+            return affine.Bend(module.negative_slope)
         case nn.Conv2d() if module.padding_mode == "zeros" and isinstance(module.padding, tuple):
-            return Convolution(
+            return affine.Convolution(
                 module.weight, module.bias, module.stride, module.padding, module.dilation,  # type: ignore[arg-type]
                 module.groups, shapes[0],
             )  # fmt: skip
         case nn.Linear():
-            return Matrix(module.weight, module.bias)
+            return affine.Matrix(module.weight, module.bias)
         case nn.BatchNorm1d() | nn.BatchNorm2d() if module.running_var is not None:
             return _batch_norm(module, len(shapes[0]))
         case nn.MaxPool2d() | nn.AdaptiveMaxPool2d() | nn.Sigmoid() | nn.Tanh() | nn.ReLU6() | nn.Hardtanh():
-            return Rising(module)
+            return affine.Rising(module)
         case nn.Flatten() | nn.Unflatten():
-            return Gathering(_Reshape(made), shapes, 1)
+            return affine.Gathering(_Reshape(made), shapes, 1)
         case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
-            return Gathering(module, shapes, prod(shapes[0]) // max(1, made[0]) + 1)
+            return affine.Gathering(module, shapes, prod(shapes[0]) // max(1, made[0]) + 1)
         case nn.ZeroPad2d():
-            return Gathering(module, shapes, 1)
+            return affine.Gathering(module, shapes, 1)
     raise NotCertifiable(f"its network has {type(module).__name__}, which has no bounds here")
 
 
-def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> Scale:
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Scale:
     assert norm.running_mean is not None and norm.running_var is not None
     scale = 1 / (norm.running_var + norm.eps).sqrt()
     if norm.weight is not None:
@@ -104,7 +95,7 @@ def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> Scale:
     if norm.bias is not None:
         shift = shift + norm.bias
     shape = (-1,) + (1,) * (dims - 1)
-    return Scale(scale.view(shape), shift.view(shape))
+    return affine.Scale(scale.view(shape), shift.view(shape))
 
 
 class _Reshape:
@@ -158,15 +149,17 @@ def _arithmetic(
     if node.kwargs:
         raise NotCertifiable(f"its network has {name} with options, which has no bounds here")
     if name in ("neg", "negative"):
-        return Scale(-made.new_ones(()), made.new_zeros(()))
+        return affine.Scale(-made.new_ones(()), made.new_zeros(()))
     left, right = node.args[:2]
     if len(node.all_input_nodes) == 2 and len(dependent) == 2:
         both = [given[n] for n in dependent]
         equal = all(isinstance(v, Tensor) and v.shape == made.shape for v in both)
         if name == "add" and equal:
-            return Gathering(operator.add, (made.shape[1:],) * 2, 2)
+            return affine.Gathering(operator.add, (made.shape[1:],) * 2, 2)
         if name == "sub" and equal:
-            return Difference() if dependent == [left, right] else _refuse("a difference of this order")
+            return (
+                affine.Difference() if dependent == [left, right] else _refuse("a difference of this order")
+            )
         _refuse(f"{name} of two values that depend on the image")
     if left is right:
         _refuse(f"{name} of a value with itself")
@@ -178,7 +171,7 @@ def _arithmetic(
     if name in ("matmul", "linear"):
         if not first or c.ndim not in (1, 2):
             _refuse("a product of matrices of this order")
-        return Matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
+        return affine.Matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
     # A constant must not tell the images of a batch apart, nor make them larger.
     if c.ndim == len(made.shape) and c.ndim and len(c) != 1:
         _refuse(f"{name} with a constant for each image of a batch")
@@ -188,15 +181,15 @@ def _arithmetic(
     one, zero = torch.ones_like(c), torch.zeros_like(c)
     match name, first:
         case "add", _:
-            return Scale(one, c)
+            return affine.Scale(one, c)
         case "sub", True:
-            return Scale(one, -c)
+            return affine.Scale(one, -c)
         case "sub", False:
-            return Scale(-one, c)
+            return affine.Scale(-one, c)
         case "mul", _:
-            return Scale(c, zero)
+            return affine.Scale(c, zero)
         case "div", True:
-            return Scale(1 / c, zero)
+            return affine.Scale(1 / c, zero)
     return _refuse(f"{name} of a constant by a value that depends on the image")
 
 
@@ -256,7 +249,7 @@ AGREEMENT = 1e-4  # of the largest logit: the network in float32 against its ste
 class Step:
     """One operation on earlier values; value 0 is the images, value i + 1 what step i makes."""
 
-    op: Affine | Bend | Rising
+    op: affine.Affine | affine.Bend | affine.Rising
     inputs: tuple[int, ...]
     shape: torch.Size  # of what it makes, without the images' axis
 
@@ -290,7 +283,7 @@ class Graph:
     @property
     def bent(self) -> list[int]:
         """The values that functions with a bend are applied to, in order."""
-        return list(dict.fromkeys(s.inputs[0] for s in self.steps if isinstance(s.op, Bend)))
+        return list(dict.fromkeys(s.inputs[0] for s in self.steps if isinstance(s.op, affine.Bend)))
 
 
 @torch.no_grad()
@@ -315,7 +308,7 @@ def graph_of(model: nn.Module, images: Tensor) -> Graph:
     first: Tensor = x
     if isinstance(model, PixelModel):
         mean, std = model.mean.double().squeeze(0), model.std.double().squeeze(0)
-        scale = Scale(1 / std, -mean / std)
+        scale = affine.Scale(1 / std, -mean / std)
         steps.append(Step(scale, (0,), x.shape[1:]))
         first = scale.forward(x)
     try:

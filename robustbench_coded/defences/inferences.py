@@ -16,7 +16,6 @@ class Standard(Deterministic):
     """The network as it is. There is no model underneath to compare it with, so ``base`` is None."""
 
     name = "standard"
-    base: nn.Module | None = None
 
     def __init__(self, model: nn.Module):
         self.model = model

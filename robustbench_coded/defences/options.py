@@ -1,7 +1,5 @@
 """Defences as the command line names them, ``rci:N=1.5K,average=4``, ``noise:sigma=0.1``. Needs no torch."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import re

@@ -86,7 +86,7 @@ class Deterministic:
     name = ""
     randomised = False
     batch_dependent = False
-    base: nn.Module | None
+    base: nn.Module | None = None
 
     def sample(self, generator: torch.Generator, k: int) -> None:
         return None
@@ -98,7 +98,16 @@ class Seeded:
     name = ""
     randomised = True
     batch_dependent = False
-    base: nn.Module | None
+    base: nn.Module | None = None
 
     def sample(self, generator: torch.Generator, k: int) -> int:
         return int(torch.randint(2**31, (), generator=generator))
+
+
+class Around:
+    """Is put around a network, pixels -> logits, which is its base."""
+
+    base: nn.Module | None
+
+    def __init__(self, model: nn.Module):
+        self.base = self.model = model

@@ -24,7 +24,6 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictWord
-from robustbench_coded.statistics.judge import claimed_accuracy
 
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.
@@ -91,11 +90,10 @@ def _claim(
 ) -> dict[str, Any]:
     result = next(result for result in run.results if result.key == row.key)
     claim = judgement.verdict.claim
-    interval = None if claim is None else claimed_accuracy(claim, result)
+    interval = result.interval()
     assert claim is not None and interval is not None  # the judgement is refuted by its outcomes
     return {
         "claim": claim.value,
-        "accuracy": claim.about,
         "about": f" under {config.claim_attack}" if config.claim_attack else "",
         "checkpoint": row.subject.checkpoint,
         "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,

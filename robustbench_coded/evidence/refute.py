@@ -39,20 +39,12 @@ def answer(network, x, permutations, encoder, decoder):
     return total / len(permutations)
 
 
-def accuracy(about, network, x, label, scored, draw, encoder, decoder):
-    """Accuracy over the scored inputs of all batches, and how many outcomes it is of.
-
-    ``about``: the mean over answers, or the share of inputs that are right in every draw or by their
-    majority.
-    """
+def accuracy(network, x, label, scored, draw, encoder, decoder):
+    """Accuracy over the scored inputs of all batches and draws, and how many answers it is of."""
     right = count = 0
     for b in range(len(x)):
         found = torch.stack([answer(network, x[b], p, encoder, decoder).argmax(1) for p in draw[b]])
         correct = found == label[b]
-        if about == "majority":
-            correct = (found.mode(0).values == label[b])[None]
-        elif about == "every-draw":
-            correct = correct.all(0, keepdim=True)
         right += int((correct & scored[b]).sum())
         count += len(correct) * int(scored[b].sum())
     return right / count, count
@@ -80,12 +72,11 @@ def main():
     print(f"threat:    {claim['threat']}, {claim['norm']}, eps {claim['eps']:.6g} ({claim['eps_space']})")
     distance = furthest(stored["clean"], stored["perturbed"], claim)
     print(f"budget:    the furthest input moved by {distance:.6g}; box [0, 1]: {in_box(stored['perturbed'])}")
-    of = "answers" if claim["accuracy"] == "mean" else f"inputs ({claim['accuracy']})"
-    clean, count = accuracy(claim["accuracy"], network, stored["clean"], *parts, *matrices)
-    print(f"clean:     {clean:.1%} of {count} {of}")
-    measured, count = accuracy(claim["accuracy"], network, stored["perturbed"], *parts, *matrices)
+    clean, count = accuracy(network, stored["clean"], *parts, *matrices)
+    print(f"clean:     {clean:.1%} of {count} answers")
+    measured, count = accuracy(network, stored["perturbed"], *parts, *matrices)
     low, high = claim["interval"]
-    print(f"perturbed: {measured:.1%} of {count} {of}")
+    print(f"perturbed: {measured:.1%} of {count} answers")
     print(f"recorded:  {claim['measured']:.1%} in the whole run, 95% interval {low:.1%} to {high:.1%}")
     inside = in_box(stored["perturbed"]) and distance <= claim["eps"] * (1 + 1e-5)
     refuted = inside and measured < claim["claim"]

@@ -1,7 +1,5 @@
 """The options of one training of a generator, and the file of its measurements."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
@@ -68,7 +66,7 @@ class GanConfig:
         """Of its folder: ``plain-seed0``."""
         return f"{self.variant.lower().replace(' ', '-').replace('=', '')}-seed{self.seed}"
 
-    def seeded(self, seed: int) -> GanConfig:
+    def seeded(self, seed: int) -> "GanConfig":
         """The same with another seed."""
         return replace(self, seed=seed)
 

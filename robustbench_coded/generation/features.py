@@ -1,7 +1,5 @@
 """Frechet distance and inception score by Inception or by a classifier of our own."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import Callable, Mapping

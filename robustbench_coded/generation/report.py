@@ -1,7 +1,5 @@
 """The report on generators, beside Table 2 of arXiv 2510.00253."""
 
-from __future__ import annotations
-
 import json
 import operator
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Plain and coded generators over seeds, trained into one folder, and the report on them."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -126,7 +124,7 @@ class _Bar:
         self._progress = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self._console, self._runs, self._quiet = console, runs, quiet
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> "_Bar":
         self._progress.start()
         return self
 

@@ -2,8 +2,6 @@
 losses, training.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import io

@@ -2,8 +2,6 @@
 logs.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass

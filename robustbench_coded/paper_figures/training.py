@@ -2,8 +2,6 @@
 arXiv 2510.00253).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple

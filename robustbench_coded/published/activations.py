@@ -86,10 +86,6 @@ def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0)
     return (flat * (flat >= least)).view_as(a)
 
 
-def build_k_winners_take_all(model: nn.Module) -> KWinnersTakeAll:
-    return KWinnersTakeAll(model)
-
-
 STOCHASTIC_ACTIVATION_PRUNING = Record(
     description=(
         "Stochastic activation pruning: activations survive by chance, large ones more often "
@@ -134,10 +130,6 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
         kept = torch.zeros_like(flat).scatter_(1, drawn, 1.0) * (flat != 0)
     survives = -torch.expm1(samples * torch.log1p(-p.clamp(max=1 - 1e-6)))
     return (flat * kept / survives.clamp(min=1e-6)).view_as(a)
-
-
-def build_stochastic_activation_pruning(model: nn.Module) -> StochasticActivationPruning:
-    return StochasticActivationPruning(model)
 
 
 RANDOM_PROJECTION_FILTERS = Record(
@@ -186,7 +178,3 @@ def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
         if isinstance(layer, nn.Conv2d) and name:
             return name, layer
     raise InputError("the network has no convolution whose filters could be random; give one that has")
-
-
-def build_random_projection_filters(model: nn.Module) -> RandomProjectionFilters:
-    return RandomProjectionFilters(model)

@@ -79,10 +79,6 @@ class BatchNormAdaptation(Deterministic):
         return self.adapted(x)
 
 
-def build_batch_norm_adaptation(model: nn.Module) -> BatchNormAdaptation:
-    return BatchNormAdaptation(model)
-
-
 TENT = Record(
     description=(
         "TENT: batch-norms are fitted to the unlabelled batch by minimising entropy (arXiv 2006.10726)."
@@ -140,7 +136,3 @@ class Tent(Deterministic):
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         return functional_call(self.adapted, self.fitted, (x,))
-
-
-def build_tent(model: nn.Module) -> Tent:
-    return Tent(model)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Deterministic
+from robustbench_coded.defences.protocol import Around, Deterministic
 from robustbench_coded.published.input_transformations import rounded
 from robustbench_coded.published.registry import Record
 
@@ -26,12 +26,11 @@ BITS, WINDOW = 4, 2
 REJECTED = 0.05  # of clean images
 
 
-class FeatureSqueezing(Deterministic):
+class FeatureSqueezing(Around, Deterministic):
     """Rejects where the probabilities of the squeezed input are far from those of the input, in l1."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
-        self.base = model
-        self.model = model
+        super().__init__(model)
         with torch.no_grad():
             answers = model(pool)
             self.threshold = float(self._moved(pool, answers).quantile(1 - REJECTED))
@@ -61,10 +60,6 @@ def median(x: Tensor) -> Tensor:
     return padded.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).flatten(-2).median(-1).values
 
 
-def build_feature_squeezing(model: nn.Module, pool: Tensor) -> FeatureSqueezing:
-    return FeatureSqueezing(model, pool)
-
-
 STATEFUL_DETECTION = Record(
     description="Stateful detection: rejects queries that lie close to earlier ones (arXiv 1907.05587).",
     title="Stateful Detection of Black-Box Adversarial Attacks",
@@ -80,14 +75,13 @@ STATEFUL_DETECTION = Record(
 CLOSE_PAIRS = 0.001  # of pairs of clean images are closer than the threshold
 
 
-class StatefulDetection(Deterministic):
+class StatefulDetection(Around, Deterministic):
     """Rejects an input that is closer to an earlier query than clean images are to each other."""
 
     batch_dependent = True
 
     def __init__(self, model: nn.Module, pool: Tensor):
-        self.base = model
-        self.model = model
+        super().__init__(model)
         apart = torch.cdist(pool.flatten(1), pool.flatten(1))
         pairs = apart[*torch.triu_indices(len(pool), len(pool), 1)]
         self.threshold = float(pairs.quantile(CLOSE_PAIRS))
@@ -111,7 +105,3 @@ class StatefulDetection(Deterministic):
         closeness = (self.threshold - nearest).clamp(min=-self.threshold - 1)
         reject = answers.amax(-1) + 10 * closeness
         return torch.cat([answers, reject.unsqueeze(-1)], dim=-1)
-
-
-def build_stateful_detection(model: nn.Module, pool: Tensor) -> StatefulDetection:
-    return StatefulDetection(model, pool)

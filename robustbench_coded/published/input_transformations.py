@@ -5,10 +5,10 @@ transforms.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.published.registry import Record
 
 BIT_DEPTH = Record(
@@ -27,12 +27,8 @@ BIT_DEPTH = Record(
 BITS = 3
 
 
-class BitDepth(Deterministic):
+class BitDepth(Around, Deterministic):
     """Rounds every pixel to a multiple of 1/7."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -43,10 +39,6 @@ def rounded(x: Tensor, bits: int) -> Tensor:
     """Pixels in [0, 1] rounded to ``bits`` bits."""
     steps = 2**bits - 1
     return (x * steps).round() / steps
-
-
-def build_bit_depth(model: nn.Module) -> BitDepth:
-    return BitDepth(model)
 
 
 THERMOMETER = Record(
@@ -67,12 +59,8 @@ THERMOMETER = Record(
 LEVELS = 15
 
 
-class Thermometer(Deterministic):
+class Thermometer(Around, Deterministic):
     """The network sees how many of ``LEVELS`` thresholds a pixel exceeds, as a share of them."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -83,10 +71,6 @@ def codes(x: Tensor) -> Tensor:
     """[LEVELS, *x.shape]: 1 where a pixel is above the level's threshold, else 0."""
     thresholds = (torch.arange(LEVELS).to(x) + 0.5) / LEVELS
     return (x > thresholds.view(-1, *[1] * x.ndim)).to(x)
-
-
-def build_thermometer(model: nn.Module) -> Thermometer:
-    return Thermometer(model)
 
 
 JPEG = Record(
@@ -111,12 +95,8 @@ LUMINANCE = (
 )  # fmt: skip
 
 
-class Jpeg(Deterministic):
+class Jpeg(Around, Deterministic):
     """The network sees the image as JPEG at quality 75 would give it back, but for colour conversion."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -148,10 +128,6 @@ def _cosines() -> Tensor:
     return rows
 
 
-def build_jpeg(model: nn.Module) -> Jpeg:
-    return Jpeg(model)
-
-
 TOTAL_VARIATION = Record(
     description=(
         "Total variation minimisation: random pixels are dropped, the image is smoothed (arXiv 1711.00117)."
@@ -171,12 +147,8 @@ SWEEPS = 10
 SMOOTH = 1e-3  # added under the root of the variation
 
 
-class TotalVariation(Seeded):
+class TotalVariation(Around, Seeded):
     """The network sees the smoothest image that agrees with the pixels that were kept."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -220,10 +192,6 @@ def _padded(between: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return functional.pad(between, sides[0]), functional.pad(between, sides[1])
 
 
-def build_total_variation(model: nn.Module) -> TotalVariation:
-    return TotalVariation(model)
-
-
 PIXEL_DEFLECTION = Record(
     description="Pixel deflection: random pixels are replaced by neighbours (arXiv 1801.08926).",
     title="Deflecting Adversarial Attacks with Pixel Deflection",
@@ -239,12 +207,8 @@ PIXEL_DEFLECTION = Record(
 SHARE, REACH = 0.1, 2
 
 
-class PixelDeflection(Seeded):
+class PixelDeflection(Around, Seeded):
     """The network sees the image with a tenth of its pixels taken from at most two pixels away."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -262,10 +226,6 @@ def _sources(k: int, height: int, width: int, generator: torch.Generator) -> Ten
     rows = (at // width + by[0]).clamp(0, height - 1)
     columns = (at % width + by[1]).clamp(0, width - 1)
     return torch.where(moved, rows * width + columns, at)
-
-
-def build_pixel_deflection(model: nn.Module) -> PixelDeflection:
-    return PixelDeflection(model)
 
 
 RANDOM_TRANSFORMS = Record(
@@ -291,12 +251,8 @@ RANDOM_TRANSFORMS = Record(
 CHANCE = 0.5  # that an input goes through a transform
 
 
-class RandomTransforms(Seeded):
+class RandomTransforms(Around, Seeded):
     """Six transforms in a random order; each input goes through each with probability a half."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -342,7 +298,3 @@ def _coarse(x: Tensor, strength: Tensor, noise: Tensor) -> Tensor:
 
 
 TRANSFORMS = (_noisy, _gamma, _contrast, _blurred, _shifted, _coarse)
-
-
-def build_random_transforms(model: nn.Module) -> RandomTransforms:
-    return RandomTransforms(model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.defences.sampling import seeded_globally
 from robustbench_coded.published.registry import Record
 
@@ -113,13 +113,12 @@ SCORE_STEPS = 8
 SHRINKS = 0.7  # the share of the noise that a step leaves
 
 
-class ScorePurification(Seeded):
+class ScorePurification(Around, Seeded):
     """Denoises in ``STEPS`` steps; gradients through them are exact, and each step keeps its image alone."""
 
-    def __init__(self, model: nn.Module, denoiser: Denoiser):
-        self.base = model
-        self.model = model
-        self.denoiser = denoiser
+    def __init__(self, model: nn.Module, pool: Tensor):
+        super().__init__(model)
+        self.denoiser = denoiser_of(pool)
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -134,10 +133,6 @@ class ScorePurification(Seeded):
     def stepped(self, x: Tensor, deviation: float) -> Tensor:
         """A step up the score, which is the denoised image less x, over the variance (Tweedie's formula)."""
         return x + (1 - SHRINKS) * (self.denoiser(x, deviation) - x)
-
-
-def build_score_purification(model: nn.Module, pool: Tensor) -> ScorePurification:
-    return ScorePurification(model, denoiser_of(pool))
 
 
 DIFFUSION_PURIFICATION = Record(
@@ -162,7 +157,7 @@ FLOW_STEPS = 10  # between them
 KERNEL_WIDTH = 0.2  # deviation of each kernel of the density
 
 
-class DiffusionPurification(Seeded):
+class DiffusionPurification(Around, Seeded):
     """Follows the probability flow from noise of deviation 0.3 to 0.03; gradients through it are exact.
 
     For a density that is a sum of Gaussian kernels around images, the expected clean image is known in
@@ -170,8 +165,7 @@ class DiffusionPurification(Seeded):
     """
 
     def __init__(self, model: nn.Module, pool: Tensor):
-        self.base = model
-        self.model = model
+        super().__init__(model)
         self.pool = pool
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -198,10 +192,6 @@ class DiffusionPurification(Seeded):
         return (noise * nearby.view_as(x) + kernel * x) / (noise + kernel)
 
 
-def build_diffusion_purification(model: nn.Module, pool: Tensor) -> DiffusionPurification:
-    return DiffusionPurification(model, pool)
-
-
 ANTI_ADVERSARY = Record(
     description=(
         "The anti-adversary layer: inputs move to where the network is surer of its answer "
@@ -221,12 +211,8 @@ MOVES = 2
 MOVE = 0.15
 
 
-class AntiAdversary(Deterministic):
+class AntiAdversary(Around, Deterministic):
     """Answers f(x + g), where g takes two signed steps down the loss of the network's own prediction."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
@@ -249,7 +235,3 @@ class AntiAdversary(Deterministic):
                 (slope,) = torch.autograd.grad(loss, g)
                 g = (g - MOVE * slope.sign()).detach()
         return g
-
-
-def build_anti_adversary(model: nn.Module) -> AntiAdversary:
-    return AntiAdversary(model)

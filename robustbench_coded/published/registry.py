@@ -1,8 +1,8 @@
 """Published defences by name, ``published:jpeg``: every record of this folder's files, JPEG for jpeg. Needs
 no torch. The core finds them as ``DEFENCES``, an entry point of ``csrobust.defences``.
 
-The records are read from the source without running it. So adding a defence is adding a record ``NAME`` and
-``build_name(model)`` or, where it needs images that are not evaluated, ``build_name(model, pool)``.
+The records are read from the source without running it. So adding a defence is adding a record ``BIT_DEPTH``
+and a class ``BitDepth(model)`` or, where it needs images that are not evaluated, ``BitDepth(model, pool)``.
 """
 
 import ast
@@ -111,30 +111,32 @@ class PublishedDefence:
 
         module = importlib.import_module(self.module)
         with seeded_globally(0):  # weights that it draws are the same in every worker
-            build = getattr(module, _builder(self.name))
-            built = build(model, pool) if self.pooled else build(model)
+            kind = getattr(module, _class_of(self.name))
+            built = kind(model, pool) if self.pooled else kind(model)
         built.name = PREFIX + self.name
         return per_batch(built)
 
 
-def _builder(name: str) -> str:
-    """``build_jpeg`` for ``jpeg``."""
-    return f"build_{name.replace('-', '_')}"
+def _class_of(name: str) -> str:
+    """``BitDepth`` for ``bit-depth``."""
+    return "".join(word.capitalize() for word in name.split("-"))
 
 
 def _read(path: Path) -> list[PublishedDefence]:
     """The defences of a file: its assignments ``NAME = Record(...)``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found = []
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Record("):
             assert isinstance(node.value, ast.Call)
             values = {str(given.arg): ast.literal_eval(given.value) for given in node.value.keywords}
             name = ast.unparse(node.targets[0]).lower().replace("_", "-")
-            build = functions.get(_builder(name))
-            pooled = build is not None and len(build.args.args) == 2
-            found.append(PublishedDefence(name, path.stem, Record(**values), build is not None, pooled))
+            kind = classes.get(_class_of(name))
+            pooled = kind is not None and any(
+                isinstance(n, ast.arg) and n.arg == "pool" for n in ast.walk(kind)
+            )
+            found.append(PublishedDefence(name, path.stem, Record(**values), kind is not None, pooled))
     return found
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from robustbench_coded.defences.inferences import standard_normal
-from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
@@ -31,12 +31,11 @@ RANDOMISED_SMOOTHING = Record(
 SIGMA, VOTES = 0.25, 25
 
 
-class RandomisedSmoothing(Seeded):
+class RandomisedSmoothing(Around, Seeded):
     """Counts the classes of noisy copies. A count has no gradient; the mean probabilities lend theirs."""
 
     def __init__(self, model: nn.Module, sigma: float = SIGMA, votes: int = VOTES):
-        self.base = model
-        self.model = model
+        super().__init__(model)
         self.sigma = sigma
         self.votes = votes
 
@@ -51,10 +50,6 @@ class RandomisedSmoothing(Seeded):
         soft = answers.softmax(-1).mean(0)
         votes = nn.functional.one_hot(answers.argmax(-1), answers.shape[-1]).to(soft).mean(0)
         return 10 * (soft + (votes - soft).detach())
-
-
-def build_randomised_smoothing(model: nn.Module) -> RandomisedSmoothing:
-    return RandomisedSmoothing(model)
 
 
 RANDOM_SELF_ENSEMBLE = Record(
@@ -98,10 +93,6 @@ def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
     return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
 
 
-def build_random_self_ensemble(model: nn.Module) -> RandomSelfEnsemble:
-    return RandomSelfEnsemble(model)
-
-
 PARAMETRIC_NOISE = Record(
     description="Parametric noise injection: noise on the weights of every layer (arXiv 1811.09310).",
     title="Parametric Noise Injection: Trainable Randomness to Improve Deep Neural Network Robustness",
@@ -117,12 +108,8 @@ PARAMETRIC_NOISE = Record(
 SCALE = 0.25  # of the deviation of a layer's weights
 
 
-class ParametricNoise(Seeded):
+class ParametricNoise(Around, Seeded):
     """Every answer is that of the network with weights w + 0.25 std(w) n, n normal and drawn anew."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -134,10 +121,6 @@ class ParametricNoise(Seeded):
                 noise = torch.randn(weight.shape, generator=generator).to(weight)
                 noisy[f"{name}.weight" if name else "weight"] = weight + SCALE * weight.std() * noise
         return functional_call(self.model, noisy, (x,))
-
-
-def build_parametric_noise(model: nn.Module) -> ParametricNoise:
-    return ParametricNoise(model)
 
 
 ADAPTIVE_SMOOTHING = Record(
@@ -157,13 +140,23 @@ ROBUST = 0.6  # weight of the robust network; from a half on, its margins can pr
 SHIPPED = {1: "digits-pgd-at", 3: "cifar10-pgd-at-resnet20"}  # by channels
 
 
-class AdaptiveSmoothing(Deterministic):
+class AdaptiveSmoothing(Around, Deterministic):
     """Logits are log(0.4 p + 0.6 q), p of the given network and q of the robust one."""
 
-    def __init__(self, model: nn.Module, robust: nn.Module):
-        self.base = model
-        self.model = model
-        self.robust = robust
+    def __init__(self, model: nn.Module):
+        """Raises InputError where no robust network for these images is shipped."""
+        super().__init__(model)
+        channels, classes = getattr(model, "channels", None), getattr(model, "classes", None)
+        if channels not in SHIPPED or classes != 10:
+            raise InputError(
+                f"published:adaptive-smoothing has a robust network for digits and CIFAR-10 alone, not for "
+                f"images of {channels} channels and {classes} classes; give a checkpoint of one of these"
+            )
+        found = load_checkpoint(SHIPPED[channels])
+        assert found.normalisation is not None
+        device = next(model.parameters()).device
+        mean, std = found.normalisation.mean, found.normalisation.std
+        self.robust = PixelModel(found.network, mean, std, classes=found.classes, arch=found.arch).to(device)
 
     def images(self, k: int) -> int:
         """Images through a network for a batch of ``k``."""
@@ -173,19 +166,3 @@ class AdaptiveSmoothing(Deterministic):
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         mixed = (1 - ROBUST) * self.model(x).softmax(-1) + ROBUST * self.robust(x).softmax(-1)
         return mixed.clamp(min=1e-30).log()
-
-
-def build_adaptive_smoothing(model: nn.Module) -> AdaptiveSmoothing:
-    """Raises InputError where no robust network for these images is shipped."""
-    channels, classes = getattr(model, "channels", None), getattr(model, "classes", None)
-    if channels not in SHIPPED or classes != 10:
-        raise InputError(
-            f"published:adaptive-smoothing has a robust network for digits and CIFAR-10 alone, not for "
-            f"images of {channels} channels and {classes} classes; give a checkpoint of one of these"
-        )
-    found = load_checkpoint(SHIPPED[channels])
-    assert found.normalisation is not None
-    device = next(model.parameters()).device
-    mean, std = found.normalisation.mean, found.normalisation.std
-    robust = PixelModel(found.network, mean, std, classes=found.classes, arch=found.arch).to(device)
-    return AdaptiveSmoothing(model, robust)

@@ -10,19 +10,10 @@ from typing import Any, Literal
 from msgspec import Struct, ValidationError, convert
 
 from robustbench_coded.runs.folder import read_selftests
+from robustbench_coded.schema import words
 from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.schema.words import (
-    ENSEMBLE,
-    GRADIENT_SELF_TESTS,
-    RELAXED_CHECK,
-    RELAXED_SELF_TEST,
-    STANDARD,
-    CheckName,
-    CheckOutcome,
-    VerdictWord,
-)
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check, NextStep, run_attacks
@@ -65,8 +56,8 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
     """The self-tests of one subject as checks: those that failed, else one."""
     if not tests:
         missing = Check(
-            CheckName.SELF_TESTS,
-            CheckOutcome.NOT_RUN,
+            words.CheckName.SELF_TESTS,
+            words.CheckOutcome.NOT_RUN,
             "The attacks were not self-tested.",
             next_step=NextStep("run it again"),
         )
@@ -75,25 +66,28 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
     by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in outcomes}
     failed = tuple(
         Check(
-            f"{CheckName.SELF_TESTS}: {test.name}",
-            CheckOutcome.FAILED,
+            f"{words.CheckName.SELF_TESTS}: {test.name}",
+            words.CheckOutcome.FAILED,
             test.finding,
             test.figures,
             next_step=run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
-            if test.name in GRADIENT_SELF_TESTS
+            if test.name in words.GRADIENT_SELF_TESTS
             else NextStep(_NO_ATTACK.format(repr(test.name))),
         )
         for test in by_outcome["failed"]
-        if test.name != RELAXED_SELF_TEST  # it says what may answer for the others
+        if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others
     )
     if failed:
-        relaxed = (test for test in by_outcome["passed"] if test.name == RELAXED_SELF_TEST)
-        return (*failed, *(Check(RELAXED_CHECK, CheckOutcome.PASSED, t.finding, t.figures) for t in relaxed))
+        relaxed = (test for test in by_outcome["passed"] if test.name == words.RELAXED_SELF_TEST)
+        return (
+            *failed,
+            *(Check(words.RELAXED_CHECK, words.CheckOutcome.PASSED, t.finding, t.figures) for t in relaxed),
+        )
     passed, other = by_outcome["passed"], by_outcome["not applicable"]
     finding = f"{len(passed)} passed ({', '.join(test.name for test in passed)})"
     if other:
         finding += f"; not applicable: {', '.join(test.name for test in other)}"
-    return (Check(CheckName.SELF_TESTS, CheckOutcome.PASSED, f"{finding}."),)
+    return (Check(words.CheckName.SELF_TESTS, words.CheckOutcome.PASSED, f"{finding}."),)
 
 
 @dataclass(frozen=True)
@@ -144,13 +138,13 @@ def judgements_of(
         selftests: the checks of each subject that came of its self-tests.
     """
     asked = manifest.judged_budgets
-    defended = any(row.key.defence != STANDARD for row in rows)
+    defended = any(row.key.defence != words.STANDARD for row in rows)
     for row in rows:
-        if row.key.attack != ENSEMBLE or row.key.budget not in asked or row.key.threat.collateral:
+        if row.key.attack != words.ENSEMBLE or row.key.budget not in asked or row.key.threat.collateral:
             continue
         unbounded = _unbounded(row.key.budget, row.key.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
-        claim = claim_of(manifest) if row.key.defence != STANDARD or not defended else None
+        claim = claim_of(manifest) if row.key.defence != words.STANDARD or not defended else None
         asked_here = row.randomised and row.has_base and row.key.threat.whole_batch
         asked_here = asked_here and not row.key.threat.draw_known
         made = design(rows, row) if asked_here else None
@@ -164,22 +158,22 @@ def judgements_of(
 
 def words_together(
     judgements: Sequence[Judgement], rows: Sequence[CaseResult], manifest: RunManifest
-) -> list[VerdictWord]:
+) -> list[words.VerdictWord]:
     """The words of several judgements with the error adjusted for their number (Holm), as counts need them.
 
     A word that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
     """
-    ensembles = {row.key: row for row in rows if row.key.attack == ENSEMBLE}
+    ensembles = {row.key: row for row in rows if row.key.attack == words.ENSEMBLE}
 
-    def ask(judgement: Judgement) -> Callable[[float], VerdictWord]:
+    def ask(judgement: Judgement) -> Callable[[float], words.VerdictWord]:
         row, found = ensembles[judgement.key], judgement.verdict
-        if found.word == VerdictWord.NOT_SETTLED:
-            return lambda tail: VerdictWord.NOT_SETTLED
+        if found.word == words.VerdictWord.NOT_SETTLED:
+            return lambda tail: words.VerdictWord.NOT_SETTLED
         margin = _margin(manifest)
         return lambda tail: judge(rows, row, found.checks, margin=margin, claim=found.claim, tail=tail).word
 
     asked = [ask(judgement) for judgement in judgements]
-    answers = step_down(asked, lambda word: word != VerdictWord.NOT_SETTLED, TAIL)
+    answers = step_down(asked, lambda word: word != words.VerdictWord.NOT_SETTLED, TAIL)
     return [answer.answer for answer in answers]
 
 

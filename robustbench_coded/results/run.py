@@ -353,7 +353,7 @@ def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
     if claim is None:
         return None
     eps = None if claim.budget is None else claim.budget.eps
-    return {"accuracy": claim.value, "about": claim.about, "threat": str(claim.threat), "eps": eps}
+    return {"accuracy": claim.value, "about": "mean", "threat": str(claim.threat), "eps": eps}
 
 
 def _amount(value: Any) -> float:

@@ -15,13 +15,7 @@ import pyarrow as pa
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import found as plugged_in
-from robustbench_coded.runs.atomic import (
-    is_unfinished,
-    remove_unfinished,
-    replace_text,
-    write_bytes,
-    write_text,
-)
+from robustbench_coded.runs import atomic
 from robustbench_coded.runs.outcomes import DamagedFile, read_unit, write_outcomes
 from robustbench_coded.runs.packed import packed_timings, packed_units, unpack
 
@@ -66,7 +60,7 @@ class RunFolder:
                     f"{path} holds other files and no {manifest}; give --out a new or an empty folder"
                 )
             self._lock = _lock(path / LOCK)
-            remove_unfinished(path)
+            atomic.remove_unfinished(path)
             unpack(path)
         except OSError as error:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
@@ -94,14 +88,14 @@ class RunFolder:
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replaces run.json, or what stands for it."""
         text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
-        write_text(self.path / self._manifest, text)
+        atomic.write_text(self.path / self._manifest, text)
 
     def write_run_file(self, text: str | None) -> None:
         """Replaces run.toml, the options of the last evaluation; None where no file can repeat it."""
         if text is None:
             (self.path / RUN_FILE).unlink(missing_ok=True)
         else:
-            write_text(self.path / RUN_FILE, text)
+            atomic.write_text(self.path / RUN_FILE, text)
 
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.
@@ -127,15 +121,15 @@ class RunFolder:
         """Stores a finished unit. The outcome file is written last: its appearance is the commit."""
         for kind, content in (("adversarials", adversarials), ("pictures", pictures)):
             if content:
-                write_bytes(self.path / kind / f"{unit}.safetensors", content)
-        replace_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
+                atomic.write_bytes(self.path / kind / f"{unit}.safetensors", content)
+        atomic.replace_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
         write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
     def commit_selftests(self, identity: str, results: dict[str, Any]) -> None:
         """Stores what the self-tests of one subject found."""
         text = json.dumps(results, indent=1, sort_keys=True) + "\n"
-        write_text(self.path / "selftests" / f"{identity}.json", text)
+        atomic.write_text(self.path / "selftests" / f"{identity}.json", text)
 
     def has_selftests(self, identity: str) -> bool:
         """Whether the self-tests of that identity are stored and can be read."""
@@ -143,7 +137,7 @@ class RunFolder:
 
     def record_failure(self, unit: str, failure: dict[str, Any]) -> None:
         """Stores why a unit has no outcomes."""
-        write_text(self.path / "failures" / f"{unit}.json", json.dumps(failure, sort_keys=True) + "\n")
+        atomic.write_text(self.path / "failures" / f"{unit}.json", json.dumps(failure, sort_keys=True) + "\n")
 
     def committed(self, units: Iterable[str]) -> tuple[dict[str, dict], dict[str, str]]:
         """Reads the outcome files of these units.
@@ -318,7 +312,7 @@ def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
 
 def _is_empty(path: Path) -> bool:
     """Whether a folder contains only what a run leaves if it is killed before it writes run.json."""
-    return all(p.name == LOCK or is_unfinished(p) for p in path.iterdir())
+    return all(p.name == LOCK or atomic.is_unfinished(p) for p in path.iterdir())
 
 
 def _lock(path: Path) -> IO:

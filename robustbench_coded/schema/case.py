@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import NamedTuple
 
 from robustbench_coded.schema.threat_model import ThreatModel
@@ -84,14 +83,6 @@ class CaseKey(NamedTuple):
 KEY_COLUMNS = CaseKey._fields
 
 
-class ClaimedAccuracy(StrEnum):
-    """Which of the accuracies over several draws a claim is about; without randomness they are the same."""
-
-    MEAN = "mean"
-    MAJORITY = "majority"
-    EVERY_DRAW = "every-draw"
-
-
 def setting_of_claim(
     threat: str | None, eps: float | None, inputs: Iterable[str], radii: Iterable[float]
 ) -> tuple[str, float | None]:
@@ -107,20 +98,18 @@ def setting_of_claim(
 
 @dataclass(frozen=True)
 class Claim:
-    """An accuracy that is claimed.
+    """An accuracy that is claimed: the mean over draws.
 
     Attributes:
         value: the accuracy, a fraction.
         threat: the threat model under which it is to hold.
         budget: the perturbation budget; None where no eps is known, and then nothing refutes it.
-        about: which accuracy.
         attack: the attack under which it was measured; None where none is named.
     """
 
     value: float
     threat: ThreatModel
     budget: BudgetKey | None
-    about: ClaimedAccuracy = ClaimedAccuracy.MEAN
     attack: str | None = None
 
     def is_about(self, threat: ThreatModel, budget: BudgetKey) -> bool:

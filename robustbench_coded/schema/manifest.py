@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy, SubjectKey, setting_of_claim
+from robustbench_coded.schema.case import BudgetKey, Claim, SubjectKey, setting_of_claim
 from robustbench_coded.schema.planned_case import Outlook, PlannedCase, Sequential
 from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import CLEAN
@@ -139,7 +139,9 @@ class Invocation(Struct, frozen=True, kw_only=True):
     def claim(self) -> Claim | None:
         """What was claimed, with the defaults of what it did not say filled in."""
         value = _finite(self.options.get("claim"))
-        if value is None or not 0 <= value <= 1:
+        # Earlier versions weighed claims about other accuracies than the mean over draws.
+        about = self.options.get("claim_accuracy", "mean")
+        if value is None or not 0 <= value <= 1 or about != "mean":
             return None
         inputs = self.options.get("inputs")
         threat, eps = setting_of_claim(
@@ -148,15 +150,14 @@ class Invocation(Struct, frozen=True, kw_only=True):
             inputs if isinstance(inputs, list | tuple) else (),
             self.resolved.eps,
         )
-        about = self.options.get("claim_accuracy", ClaimedAccuracy.MEAN)
         norm, space = (self.options.get(name, default) for name, default in _BUDGET)
         try:
-            parsed, which = ThreatModel.parse(str(threat)), ClaimedAccuracy(about)
+            parsed = ThreatModel.parse(str(threat))
         except ValueError:
             return None
         budget = None if eps is None else BudgetKey(str(norm), eps, str(space))
         attack = self.options.get("claim_attack")
-        return Claim(value, parsed, budget, which, attack if isinstance(attack, str) else None)
+        return Claim(value, parsed, budget, attack if isinstance(attack, str) else None)
 
 
 _BUDGET = (("norm", "linf"), ("eps_space", "pixel"))

@@ -65,8 +65,3 @@ class VerdictWord(StrEnum):
     NOT_SETTLED = "not settled"
     BROKEN = "broken"
     CLAIM_REFUTED = "claim refuted"
-
-    @property
-    def settles(self) -> bool:
-        """Whether more attacks on the defence can't change it: they only lower its accuracy."""
-        return self not in (VerdictWord.NO_FAILURE_FOUND, VerdictWord.NOT_SETTLED)

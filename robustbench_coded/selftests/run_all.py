@@ -7,22 +7,8 @@ from dataclasses import dataclass, replace
 
 from attacks.relaxation import Relaxation
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_SELF_TEST
+from robustbench_coded.selftests import gradients
 from robustbench_coded.selftests.base_agrees import BASE, Network, base_agrees
-from robustbench_coded.selftests.gradients import (
-    AGREE,
-    DIFFERENCES,
-    EXIST,
-    MODES,
-    RISING,
-    SATURATION,
-    SMOOTH,
-    finite_differences,
-    gradient_modes,
-    gradients_agree,
-    gradients_exist,
-    rising_loss,
-    saturation,
-)
 from robustbench_coded.selftests.other_generators import (
     GENERATORS,
     ONE_INPUT,
@@ -35,7 +21,13 @@ from robustbench_coded.selftests.other_images import BESIDE, beside_clean
 from robustbench_coded.selftests.planted import PLANTED, planted
 from robustbench_coded.selftests.scene import Scene, SelfTest, Walk, judged, walk
 
-_RELAXED_TESTS = (finite_differences, gradients_exist, rising_loss, gradients_agree, planted)
+_RELAXED_TESTS = (
+    gradients.finite_differences,
+    gradients.gradients_exist,
+    gradients.rising_loss,
+    gradients.gradients_agree,
+    planted,
+)
 
 
 def relaxed_gradients(scene: Scene, path: Walk) -> SelfTest:
@@ -63,19 +55,19 @@ def relaxed_gradients(scene: Scene, path: Walk) -> SelfTest:
 
 def _counts(test: SelfTest) -> bool:
     """Differences say nothing where answers jump."""
-    return test.name != DIFFERENCES or test.figures.get("smooth", 0.0) >= SMOOTH
+    return test.name != gradients.DIFFERENCES or test.figures.get("smooth", 0.0) >= gradients.SMOOTH
 
 
 EXAMPLES = 32  # inputs of the scene: enough for shares of a quarter to be told from those of honest networks
 
 _TESTS: dict[str, Callable[[Scene, Walk], SelfTest]] = {
-    MODES: gradient_modes,
+    gradients.MODES: gradients.gradient_modes,
     BESIDE: beside_clean,
-    EXIST: gradients_exist,
-    DIFFERENCES: finite_differences,
-    RISING: rising_loss,
-    AGREE: gradients_agree,
-    SATURATION: saturation,
+    gradients.EXIST: gradients.gradients_exist,
+    gradients.DIFFERENCES: gradients.finite_differences,
+    gradients.RISING: gradients.rising_loss,
+    gradients.AGREE: gradients.gradients_agree,
+    gradients.SATURATION: gradients.saturation,
     PLANTED: planted,
 }
 

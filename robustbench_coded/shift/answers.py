@@ -1,7 +1,5 @@
 """The answers of a run of `csrobust shift`: what shift.json states, and outcomes by set."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The options of `csrobust shift`, the sets that they choose, and the blocks of a clustered estimate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -15,6 +15,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
+    from robustbench_coded.reports.text.formatting import TextTable
     from robustbench_coded.shift.answers import ShiftRun
     from robustbench_coded.shift.compare import ShiftComparison
 
@@ -121,30 +122,32 @@ def document(comparison: "ShiftComparison", name: str, *, paper: bool) -> str:
 
 def show(comparison: "ShiftComparison", *, paper: bool) -> None:
     """A comparison at a terminal."""
-    from rich.console import Console
-
-    from robustbench_coded.reports.render.terminal import PlainTable
-    from robustbench_coded.shift.tables import means_of_runs, tables_of_means
+    from robustbench_coded.shift.tables import means_of_runs
 
     print(one_line(f"baseline: {comparison.baseline}"))
-    for images, over, table in tables_of_means(means_of_runs(comparison.rows, paper=paper)):
-        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+    _print_means(means_of_runs(comparison.rows, paper=paper))
     for text in (*comparison.apart, *comparison.unpaired):
         print(one_line(text))
 
 
 def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     """The means of a run: as one object, as a table, or not at all."""
-    from rich.console import Console
-
-    from robustbench_coded.reports.render.terminal import PlainTable
-    from robustbench_coded.shift.tables import means_table, rows_of, tables_of_means
+    from robustbench_coded.shift.tables import means_table, rows_of
 
     rows = rows_of(run) if as_json or not quiet else []
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     elif not quiet:
-        for images, over, table in tables_of_means(means_table(rows)):
-            Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+        _print_means(means_table(rows))
         print(one_line(f"report: {run.path / 'report.md'}"))
     return 0
+
+
+def _print_means(means: "TextTable") -> None:
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable
+    from robustbench_coded.shift.tables import tables_of_means
+
+    for images, over, table in tables_of_means(means):
+        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))

@@ -1,7 +1,5 @@
 """Runs of `csrobust shift` beside each other, and the document on it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -7,8 +7,6 @@ and ratios are paired over the same examples. Where all examples have one value,
 says nothing of those that were not seen: n examples may have missed a share of up to 1 - TAIL^(1/n).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,13 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.shift.answers import Answers, SetFacts
-from robustbench_coded.statistics.intervals import (
-    TAIL,
-    accuracy_interval,
-    clopper_pearson,
-    clustered_interval,
-    student_factor,
-)
+from robustbench_coded.statistics import intervals
 from robustbench_coded.statistics.paired import clustered_difference
 
 FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
@@ -44,10 +36,10 @@ def accuracy(answers: Answers, sets: list[SetFacts]) -> Estimate:
     correct = answers.of(sets)
     batch = answers.batches(len(correct))
     if answers.clustered:
-        low, high = clustered_interval(correct, batch, TAIL, answers.correlation)
+        low, high = intervals.clustered_interval(correct, batch, intervals.TAIL, answers.correlation)
         return Estimate(float(correct.mean()), low, high)
     if len(sets) == 1:
-        found = accuracy_interval(correct, batch, batch_dependent=False)
+        found = intervals.accuracy_interval(correct, batch, batch_dependent=False)
         return Estimate(found.estimate, found.low, found.high)
     return _share(correct.mean(axis=1))
 
@@ -65,7 +57,7 @@ def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estima
         left,
         right,
         unit,
-        TAIL,
+        intervals.TAIL,
         left_clustered=answers.clustered,
         right_clustered=other.clustered,
         correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
@@ -128,9 +120,9 @@ def _share(values: NDArray[np.floating]) -> Estimate:
     low, high = _with_unseen(values, examples, (0.0, 1.0))
     if np.ptp(values) < 10.0**-DECIMALS:
         return Estimate(mean, low, high)
-    variance = float(values.var(ddof=1)) / examples * student_factor(examples - 1, TAIL)
+    variance = float(values.var(ddof=1)) / examples * intervals.student_factor(examples - 1, intervals.TAIL)
     effective = mean * (1 - mean) / variance
-    exact = clopper_pearson(mean * effective, effective, TAIL)
+    exact = intervals.clopper_pearson(mean * effective, effective, intervals.TAIL)
     return Estimate(mean, min(exact[0], low), max(exact[1], high))
 
 
@@ -148,7 +140,7 @@ def _mean(
     if units < 2:
         return Estimate(mean, None, None)
     deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
-    reach = float(stdtrit(units - 1, 1 - TAIL)) * deviation
+    reach = float(stdtrit(units - 1, 1 - intervals.TAIL)) * deviation
     low, high = _with_unseen(values, seen, within)
     return Estimate(mean, min(mean - reach, low), max(mean + reach, high))
 
@@ -164,5 +156,5 @@ def _with_unseen(
     others = len(values) - int(np.unique(values.round(DECIMALS), return_counts=True)[1].max())
     if others > FEW_EXAMPLES:
         return mean, mean
-    unseen = clopper_pearson(0, seen, TAIL)[1]
+    unseen = intervals.clopper_pearson(0, seen, intervals.TAIL)[1]
     return mean - unseen * (mean - within[0]), mean + unseen * (within[1] - mean)

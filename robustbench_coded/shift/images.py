@@ -1,7 +1,5 @@
 """Where shifted images come from: corrupted here and cached, or published as files."""
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 import sys

@@ -1,7 +1,5 @@
 """report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +16,7 @@ from robustbench_coded.reports.render.sections import (
     Section,
 )
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import (
-    counted,
-    inference_text,
-    subject_text,
-)
+from robustbench_coded.reports.text.formatting import counted, inference_text, subject_text
 from robustbench_coded.reports.write import write_plain
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.shift import tables

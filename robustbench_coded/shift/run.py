@@ -1,7 +1,5 @@
 """One evaluation under covariate shift, from options to a finished folder. Forward passes only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sets of images under covariate shift: names, corruptions and their constants (arXiv 1903.12261)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,7 +80,7 @@ class ShiftSet:
     collection: str
     name: str
     severity: int
-    images: Images
+    images: "Images"
     rows: np.ndarray
     labels: np.ndarray
 

@@ -1,7 +1,5 @@
 """The rows of a report on shift and their tables, beside those of the paper."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -13,16 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from robustbench_coded.statistics import paired
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import attacks_under, differs_only_in, name_of
 from robustbench_coded.statistics.ensemble import common
-from robustbench_coded.statistics.paired import (
-    Difference,
-    NotPaired,
-    correlation_of,
-    joined,
-    paired_difference,
-)
 from robustbench_coded.statistics.variance import between_batches, between_examples
 
 # Attacks that fill the four cells at so many steps; any algorithm and start does, if all four have it.
@@ -43,8 +37,8 @@ class Design:
     """
 
     cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]
-    knowing: tuple[Difference, Difference]
-    starting: tuple[Difference, Difference]
+    knowing: tuple[paired.Difference, paired.Difference]
+    starting: tuple[paired.Difference, paired.Difference]
     interaction: tuple[float, float, float]
 
 
@@ -72,7 +66,7 @@ def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
     cells = max(found, key=lambda four: name_of(four[0]).steps or 1)
     try:
         return _measured(cells)
-    except NotPaired:
+    except paired.NotPaired:
         return None
 
 
@@ -104,19 +98,19 @@ def _same_but_start(row: CaseResult, plain: CaseResult) -> bool:
 
 def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> Design:
     plain, aware, started, both = _shared(cells)
-    knowing = paired_difference(plain, aware), paired_difference(started, both)
-    starting = paired_difference(plain, started), paired_difference(aware, both)
+    knowing = paired.paired_difference(plain, aware), paired.paired_difference(started, both)
+    starting = paired.paired_difference(plain, started), paired.paired_difference(aware, both)
     tables = [
         row.cell.correct.astype(np.int8) for row in (plain, aware, started, both) if row.cell is not None
     ]
     assert plain.cell is not None
     one, other = tables[0] - tables[1], tables[2] - tables[3]
     spread = between_batches if plain.batch_dependent else between_examples
-    r = correlation_of(one, other, plain.cell.batch, spread)
+    r = paired.correlation_of(one, other, plain.cell.batch, spread)
     first, second = knowing
     estimate = first.estimate - second.estimate
-    below = joined(first.estimate - first.low, second.high - second.estimate, r)
-    above = joined(first.high - first.estimate, second.estimate - second.low, r)
+    below = paired.joined(first.estimate - first.low, second.high - second.estimate, r)
+    above = paired.joined(first.high - first.estimate, second.estimate - second.low, r)
     return Design(cells, knowing, starting, (estimate, estimate - below, estimate + above))
 
 
@@ -125,5 +119,5 @@ def _shared(rows: Sequence[CaseResult]) -> list[CaseResult]:
     cells = [row.cell for row in rows if row.cell is not None]
     example, draw = common([cell.example for cell in cells]), common([cell.draw for cell in cells])
     if len(cells) < len(rows) or not len(example) or not len(draw):
-        raise NotPaired("they have no examples and draws in common")
+        raise paired.NotPaired("they have no examples and draws in common")
     return [replace(row, cell=cell.at_examples(example).at_draws(draw)) for row, cell in zip(rows, cells)]

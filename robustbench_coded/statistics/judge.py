@@ -12,17 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
-import numpy as np
-
-from robustbench_coded.schema.case import Claim, ClaimedAccuracy
+from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckName, VerdictWord
 from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check, difference_of
-from robustbench_coded.statistics.correlation import UNMEASURED
-from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
-from robustbench_coded.statistics.outcomes import broken_below, plurality, uninformative
+from robustbench_coded.statistics.intervals import TAIL
+from robustbench_coded.statistics.outcomes import broken_below, uninformative
 from robustbench_coded.statistics.same_attacks import spared, what_broke_the_base
 from robustbench_coded.statistics.verdict import Verdict, decide
 
@@ -81,23 +78,6 @@ def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResul
     return _checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
 
 
-def claimed_accuracy(claim: Claim, ensemble: CaseResult, tail: float = TAIL) -> Interval | None:
-    """The accuracy that the claim is about, as the ensemble leaves it; None without outcomes."""
-    cell = ensemble.cell
-    if claim.about == ClaimedAccuracy.MEAN or cell is None:
-        return ensemble.interval(tail)
-    majority = claim.about == ClaimedAccuracy.MAJORITY
-    right = [plurality(cell.prediction) == cell.label if majority else cell.correct.all(axis=1)]
-    # What the rows show of the correlation is about single answers.
-    return accuracy_interval(
-        np.stack(right, axis=1),
-        cell.batch,
-        batch_dependent=ensemble.batch_dependent,
-        correlation=UNMEASURED,
-        tail=tail / max(ensemble.looks, 1),
-    )
-
-
 def _measured(
     figures: Verdict, rows: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
 ) -> Verdict:
@@ -117,7 +97,7 @@ def _measured(
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
-        claimed=None if claim is None or figures.missing else claimed_accuracy(claim, whole, tail),
+        claimed=None if claim is None or figures.missing else whole.interval(tail),
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )

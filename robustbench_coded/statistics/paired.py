@@ -22,16 +22,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from robustbench_coded.statistics import intervals
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, remembered
 from robustbench_coded.statistics.ensemble import common
-from robustbench_coded.statistics.intervals import (
-    TAIL,
-    Interval,
-    accuracy_interval,
-    clopper_pearson,
-    clustered_interval,
-)
 from robustbench_coded.statistics.outcomes import Cell
 from robustbench_coded.statistics.variance import SharedDraws, Spread, between_batches, between_examples
 
@@ -62,7 +56,7 @@ def clustered_difference(
     correlation = Correlation(0.0, correlation.high)
     estimate = float(left.mean() - right.mean())
     first, second = (
-        _reach(correct, clustered_interval(correct, batch, tail, correlation))
+        _reach(correct, intervals.clustered_interval(correct, batch, tail, correlation))
         if clustered
         else _reach(correct, _of_examples(correct, tail))
         for correct, clustered in ((left, left_clustered), (right, right_clustered))
@@ -99,7 +93,7 @@ def _part(
     correlation: Correlation,
 ) -> Reach:
     """Reach of the interval for a share that is at most each of ``within``, whose answers are independent."""
-    low, high = clustered_interval(correct, batch, tail, correlation)
+    low, high = intervals.clustered_interval(correct, batch, tail, correlation)
     return _reach(correct, (low, min([high, *(_of_examples(whole, tail)[1] for whole in within)])))
 
 
@@ -115,7 +109,7 @@ def joined(one: float, other: float, correlation: float) -> float:
 def _of_examples(correct: NDArray[np.bool_], tail: float) -> tuple[float, float]:
     """Exact for one draw; several draws of an example count as one answer."""
     examples = len(correct)
-    return clopper_pearson(float(correct.mean()) * examples, examples, tail)
+    return intervals.clopper_pearson(float(correct.mean()) * examples, examples, tail)
 
 
 def correlation_of(
@@ -156,7 +150,7 @@ class Difference:
         return f"{estimate} points ({low} to {high})"
 
 
-def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL) -> Difference:
+def paired_difference(first: CaseResult, second: CaseResult, tail: float = intervals.TAIL) -> Difference:
     """Accuracy of ``first`` less that of ``second``, each end erring with probability ``tail``.
 
     Raises:
@@ -182,9 +176,9 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
             correlation=Correlation(0.0, max(row.correlation.high for _, row in of)),
         )
         if first.random_batches:
-            low, high = _on_these_images(first, second, Interval(estimate, low, high), tail)
+            low, high = _on_these_images(first, second, intervals.Interval(estimate, low, high), tail)
         elif second.random_batches:
-            below, above = _on_these_images(second, first, Interval(-estimate, -high, -low), tail)
+            below, above = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low), tail)
             low, high = -above, -below
     else:
         unit = one.example
@@ -201,7 +195,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = TAIL)
 
 
 def _on_these_images(
-    row: CaseResult, base: CaseResult, interval: Interval, tail: float
+    row: CaseResult, base: CaseResult, interval: intervals.Interval, tail: float
 ) -> tuple[float, float]:
     """Both ends of what random batches show of a row's accuracy less a base model's, in place of
     ``interval``.
@@ -229,9 +223,11 @@ def _independent(
     shared: tuple[SharedDraws, SharedDraws],
 ) -> tuple[float, float]:
     """The interval where both rows answer their inputs one by one."""
-    plain = [accuracy_interval(side, batch, batch_dependent=False, tail=tail) for side in (left, right)]
+    plain = [
+        intervals.accuracy_interval(side, batch, batch_dependent=False, tail=tail) for side in (left, right)
+    ]
     a, b = (
-        accuracy_interval(side, batch, batch_dependent=False, shared=known, tail=tail)
+        intervals.accuracy_interval(side, batch, batch_dependent=False, shared=known, tail=tail)
         if known.share
         else seen
         for side, known, seen in zip((left, right), shared, plain, strict=True)
@@ -241,7 +237,7 @@ def _independent(
     for wider, seen in zip((a, b), plain, strict=True):
         r *= (seen.high - seen.low) / (wider.high - wider.low)
     # However alike the two rows are, they may still differ where 0 of n examples showed it.
-    unseen = clopper_pearson(0, len(left), tail)[1]
+    unseen = intervals.clopper_pearson(0, len(left), tail)[1]
     below = max(joined(a.estimate - a.low, b.high - b.estimate, r), unseen)
     above = max(joined(a.high - a.estimate, b.estimate - b.low, r), unseen)
     estimate = a.estimate - b.estimate

@@ -14,7 +14,7 @@ stop at several looks or where several verdicts are counted together (results/ju
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
-from robustbench_coded.schema.case import Claim, ClaimedAccuracy
+from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import CheckName, VerdictWord
 from robustbench_coded.statistics.check import Check, merged_steps
 from robustbench_coded.statistics.gradients import OF_THE_GRADIENT
@@ -167,8 +167,7 @@ def _below_claim(v: Verdict) -> str:
     """
     if v.claim is None or v.claimed is None or v.claimed.high >= v.claim.value:
         return ""
-    which = "" if v.claim.about == ClaimedAccuracy.MEAN else f" ({v.claim.about})"
-    return f"{_told(v.claimed)} is left{which}, all of it below the claimed {v.claim.value:.1%}"
+    return f"{_told(v.claimed)} is left, all of it below the claimed {v.claim.value:.1%}"
 
 
 def _below_base(v: Verdict) -> str:

@@ -1,7 +1,5 @@
 """All settings on all tables over seeds, compared with ERM seed by seed, and the report."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Coded training and other regularisers on tables and sequences: data, networks, one training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,9 +1,6 @@
 """Everything that decides a training run, from Python or from a TOML file, and its learning rates."""
 
-from __future__ import annotations
-
 import dataclasses
-import difflib
 import hashlib
 import json
 import tomllib
@@ -13,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.recipes import Erm, Recipe, build_recipe, recipe_name, recipe_options
 
@@ -187,9 +184,8 @@ def read_recipe(path: Path, **overrides: Any) -> TrainConfig:
     fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"recipe"}
     for name in values:
         if name not in fields:
-            near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise InputError(f"{path}: unknown entry {name!r}; {hint}known: {', '.join(sorted(fields))}")
+            known = f"{did_you_mean(name, fields)}known: {', '.join(sorted(fields))}"
+            raise InputError(f"{path}: unknown entry {name!r}; {known}")
     for name in ("arch", "data"):
         if name not in values and name not in overrides:
             raise InputError(f"{path}: {name} is missing")

@@ -1,7 +1,5 @@
 """A network that is trained behind its defence: what a recipe is told are the defence's answers."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

@@ -1,7 +1,5 @@
 """The batches of one epoch and the random numbers behind them: streams, validation split, processes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Trains one network as a configuration says."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence
@@ -20,18 +18,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
 from robustbench_coded.models.build import build
+from robustbench_coded.training import loader
 from robustbench_coded.training.config import TrainConfig, milestones, one_cycle
 from robustbench_coded.training.defended import Defended
 from robustbench_coded.training.listener import EpochRow, Listener
-from robustbench_coded.training.loader import (
-    Processes,
-    device_of,
-    epoch_batches,
-    joined_processes,
-    steps_per_epoch,
-    stream,
-    train_validation,
-)
 from robustbench_coded.training.recipes import Moment, Recipe
 from robustbench_coded.training.save import Score, measure, save_trained
 from robustbench_coded.training.stages import Stages, check_blocks
@@ -107,8 +97,8 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ())
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
     device = str(device_named(config.device))
-    with joined_processes(device) as processes:
-        run = _Run(config, out, device_of(device, processes), processes)
+    with loader.joined_processes(device) as processes:
+        run = _Run(config, out, loader.device_of(device, processes), processes)
         return run.finish(listeners if processes.is_first else ())
 
 
@@ -131,17 +121,17 @@ class _Objective(nn.Module):
 class _Run:
     """What the epochs of one run share."""
 
-    def __init__(self, config: TrainConfig, out: Path, device: torch.device, processes: Processes):
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device, processes: loader.Processes):
         self.config, self.out, self.device, self.processes = config, out, device, processes
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
         self.test.require(data.classes, data.image_shape[0])
-        self.data, self.validation = train_validation(data, config.validation, config.seed)
+        self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
         if len(self.data) < 4 * processes.world:
             raise InputError(
                 f"{config.data}: {len(self.data)} training images; at least 4 are needed a process"
             )
-        self.steps = steps_per_epoch(len(self.data), config.batch_size)
+        self.steps = loader.steps_per_epoch(len(self.data), config.batch_size)
 
         self.stages = self._fresh_stages()
         self.defended = self._defended()
@@ -166,7 +156,7 @@ class _Run:
             channels,
             height,
             dropout=config.dropout,
-            generator=stream(config.seed, "initialisation"),
+            generator=loader.stream(config.seed, "initialisation"),
         )
         mean, deviation = channel_statistics(self.data)
         if config.start is not None:
@@ -218,11 +208,11 @@ class _Run:
     def _epoch(self, epoch: int, listeners: Sequence[Listener]) -> EpochRow:
         config, begin = self.config, time.monotonic()
         rank = self.processes.rank
-        moment = Moment(epoch, config.total_epochs, stream(config.seed, "recipe", epoch, rank))
-        seed_dropout(self.stages, stream(config.seed, "dropout", epoch, rank))
+        moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch, rank))
+        seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch, rank))
         if self.defended is not None:
-            self.defended.generator = stream(config.seed, "defence", epoch, rank)
-        batches = epoch_batches(
+            self.defended.generator = loader.stream(config.seed, "defence", epoch, rank)
+        batches = loader.epoch_batches(
             self.data,
             batch_size=config.batch_size,
             augmentation=self._augmentation(),
@@ -258,7 +248,7 @@ class _Run:
         """Of what is trained: behind its defence, with the same draws after every epoch."""
         if self.defended is None:
             return measure(self.stages, data, self.device)
-        self.defended.generator = stream(self.config.seed, "defence", self.config.total_epochs)
+        self.defended.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
         return measure(self.defended, data, self.device)
 
     def _set_learning_rate(self, epoch: int, step: int) -> float:

@@ -2,10 +2,7 @@
 smoothing.
 """
 
-from __future__ import annotations
-
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from robustbench_coded.coding.codec import CodedSmoothing
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.training.stages import Stages
 
 
@@ -61,7 +58,7 @@ class Mixing(NamedTuple):
     partner: Tensor  # a permutation of the batch
 
     @staticmethod
-    def draw(k: int, alpha: float, generator: torch.Generator) -> Mixing:
+    def draw(k: int, alpha: float, generator: torch.Generator) -> "Mixing":
         """One share ~ Beta(alpha, alpha) for the batch and uniformly permuted partners (arXiv 1710.09412)."""
         # The inverse distribution function, because torch's Beta takes no generator.
         uniform = torch.rand((), generator=generator, dtype=torch.float64).item()
@@ -309,9 +306,8 @@ def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:
         InputError: unknown name, unknown option, or a value out of range.
     """
     if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise InputError(f"unknown recipe {name!r}; {hint}known: {', '.join(RECIPES)}")
+        known = f"{did_you_mean(name, RECIPES)}known: {', '.join(RECIPES)}"
+        raise InputError(f"unknown recipe {name!r}; {known}")
     kind = RECIPES[name]
     defaults = {field.name: field.default for field in dataclasses.fields(kind)}
     values = {}

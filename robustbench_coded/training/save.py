@@ -2,8 +2,6 @@
 there.
 """
 
-from __future__ import annotations
-
 import platform
 from pathlib import Path
 from typing import Any, NamedTuple

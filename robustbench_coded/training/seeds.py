@@ -1,7 +1,5 @@
 """The same run with several seeds, for a mean and a deviation."""
 
-from __future__ import annotations
-
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence

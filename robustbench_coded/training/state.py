@@ -1,7 +1,5 @@
 """What a training starts from: the state of a killed run, or the weights of a checkpoint."""
 
-from __future__ import annotations
-
 import io
 import pickle
 from dataclasses import dataclass, field

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
 from robustbench_coded.certification.certifier import ALONE, SMOOTHED
-from robustbench_coded.defences.inferences import standard_normal
-from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic
+from robustbench_coded.published.smoothing import RandomisedSmoothing
 from robustbench_coded.zoo.known import Known, Truth, exactly
 from robustbench_coded.zoo.linear import GAIN, PIXELS, SIDE, pattern, planted_margins, spread, two_logits
 
@@ -56,29 +56,14 @@ class Stripes(nn.Module):
         return torch.stack([-g, g], dim=-1)
 
 
-class Smoothed(Seeded):
-    """Majority vote over ``votes`` noisy copies; a draw is the seed of the noise.
+class Smoothed(RandomisedSmoothing):
+    """The published defence around stripes; it offers no base."""
 
-    The votes are counted, which has no gradient; the backward pass takes that of the mean probabilities.
-    """
-
-    base: nn.Module | None = None
+    model: Stripes
 
     def __init__(self, model: Stripes, sigma: float, votes: int, name: str = "smoothing"):
-        self.name = name
-        self.model = model
-        self.sigma = sigma
-        self.votes = votes
-
-    def images(self, k: int) -> int:
-        return k * self.votes
-
-    def logits(self, x: Tensor, draw: int) -> Tensor:
-        noise = standard_normal(draw, (self.votes, *x.shape)).to(x)
-        logits = self.model((x + self.sigma * noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
-        soft = logits.softmax(-1).mean(0)
-        share = (logits == logits.amax(-1, keepdim=True)).to(soft).mean(0)
-        return 10 * (soft + (share - soft).detach())
+        super().__init__(model, sigma, votes)
+        self.name, self.base = name, None
 
 
 SMOOTHED.add(Smoothed)
@@ -173,8 +158,6 @@ class Lipschitz(nn.Module):
 
 class LipschitzDefence(Deterministic):
     """The network alone, with no other model underneath."""
-
-    base: nn.Module | None = None
 
     def __init__(self, model: Lipschitz, name: str):
         self.name = name

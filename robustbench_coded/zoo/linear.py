@@ -193,7 +193,6 @@ class InBatches(protocol.Deterministic):
     """Answers every input by its batch, and nothing random."""
 
     batch_dependent = True
-    base: nn.Module | None = None
 
 
 class Around(nn.Module):

@@ -32,7 +32,6 @@ class HiddenNoise(protocol.Deterministic):
     """Adds Gaussian noise from a hidden generator to the pixels."""
 
     name = "hidden-noise"
-    base: nn.Module | None = None
 
     def __init__(self, model: linear.LinearModel, sigma: float):
         self.model = model
@@ -47,7 +46,6 @@ class SaysRandomised(protocol.Seeded):
     """A linear model that declares itself randomised."""
 
     name = "says-randomised"
-    base: nn.Module | None = None
 
     def __init__(self, model: linear.LinearModel):
         self.model = model
@@ -155,7 +153,6 @@ class Constant(protocol.Deterministic):
     """Logits (1, 0, 0, 0, 0) for every input."""
 
     name = "constant"
-    base: nn.Module | None = None
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         # Times zero, so that the gradient is there, and is zero.

@@ -12,7 +12,7 @@ batch's own. Truth after a reset: ``refit``'s, where the centre moves half as fa
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_coded.defences.protocol import Deterministic
 from robustbench_coded.zoo import coupled, linear
@@ -21,8 +21,6 @@ from robustbench_coded.zoo.known import Known, everywhere, exactly
 
 class AnswerMemory(Deterministic):
     """Gives an input within ``radius`` (l-infinity) of one asked before the answer that it had then."""
-
-    base: nn.Module | None = None
 
     def __init__(self, name: str, model: linear.LinearModel, radius: float):
         self.name = name
@@ -68,7 +66,6 @@ class Alternating(Deterministic):
     """Answers by the members in turn, one for each call."""
 
     name = "alternating"
-    base: nn.Module | None = None
 
     def __init__(self, members: list[linear.LinearModel]):
         self.members = members

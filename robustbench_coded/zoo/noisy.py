@@ -123,7 +123,6 @@ class MedianOfNoise(Seeded):
     """Answers by the median score of ``copies`` noisy copies, an odd number; a draw is the noise's seed."""
 
     name = "median-of-noise"
-    base: nn.Module | None = None
 
     def __init__(self, model: linear.LinearModel, sigma: float, copies: int):
         self.model = model
@@ -187,7 +186,6 @@ class RandomSlope(Seeded):
     """Has the model's logits and the slope of Gaussian weights; a draw is their seed."""
 
     name = "random-slope"
-    base: nn.Module | None = None
 
     def __init__(self, model: linear.LinearModel):
         self.model = model

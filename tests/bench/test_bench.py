@@ -1,17 +1,23 @@
 """``csrobust bench`` on a small network: everything is measured, nothing is asserted on times."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from robustbench_coded.bench import timing as startup
 from robustbench_coded.bench.run import BenchOptions, bench
-from robustbench_coded.bench.table import markdown, plain
+from robustbench_coded.bench.table import plain
 from robustbench_coded.bench.timing import peak_memory
 from robustbench_coded.bench.workloads import ANSWERS
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from speed import markdown
 
 pytestmark = pytest.mark.long
 

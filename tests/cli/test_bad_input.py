@@ -200,7 +200,6 @@ def test_options(csrobust, digits_erm, tmp_path, options, words):
         ),
         (["--claim", "0.5", "--claim-eps", "0.1", "--eps", "0.3"], ["--claim-eps 0.1", "--eps 0.3"]),
         (["--claim", "0.5", "--claim-eps", "0.1"], ["--claim-eps 0.1", "--eps 0.3"]),
-        (["--claim", "0.5", "--claim-accuracy", "best"], ["'best'", "majority"]),
         (["--normalize", "0.5/0"], ["0.5/0", "positive"]),
         (["--victims", "-3"], ["--victims -3"]),
         (["--budget", "0"], ["--budget 0"]),

@@ -133,18 +133,6 @@ def test_a_claim_about_something_else_is_not_refuted(csrobust, digits_erm, tmp_p
         assert not (run / "evidence").exists()
 
 
-def test_the_script_counts_the_accuracy_that_is_claimed(csrobust, digits_erm, tmp_path, refute):
-    options = ("--rci", "N=1.5K", "--attacks", "pgd-3", "--claim", "0.6", "--claim-accuracy", "every-draw")
-    all_of_them = ("--limit", "256")  # the eight batches that the bundle holds
-    claim, run = _claimed(csrobust, digits_erm, tmp_path / "run", *options, *all_of_them)
-    row = next(row for row in run.rows if (row.subject.defence, row.attack) == ("rci", claim["attack"]))
-    assert claim["measured"] == pytest.approx(row.every_draw, abs=1e-6)
-    assert row.every_draw < row.accuracy
-    code, said = refute(tmp_path / "run" / "evidence")
-    assert code == 0
-    assert f"perturbed: {claim['measured']:.1%} of 256 inputs (every-draw)" in said
-
-
 def test_a_claim_may_be_refuted_by_random_signs(csrobust, digits_erm, tmp_path, refute):
     # A step of no length from the clean input: weaker than the signs at the ball's corners.
     options = ("--attacks", "fgsm@0.0000001", "--eps", "0.5", "--claim", "0.9")

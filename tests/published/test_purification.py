@@ -11,7 +11,7 @@ from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.published import purification
-from robustbench_coded.published.purification import ScorePurification, after_steps, denoiser_of
+from robustbench_coded.published.purification import ScorePurification, after_steps
 from robustbench_coded.selftests.run_all import run_all
 from robustbench_coded.selftests.scene import Scene
 
@@ -22,11 +22,11 @@ EXAMPLES, POOL = 16, 64
 
 @pytest.fixture(scope="module")
 def digits():
-    """A shipped network, images with their labels, and a denoiser."""
+    """A shipped network, images with their labels, and others."""
     data = load_digits("test")
     x, y = data.batch(range(EXAMPLES))
     network = with_normalisation(load_checkpoint("digits-erm"), x, y)[0]
-    return network, x, y, denoiser_of(data.batch(range(300, 300 + POOL))[0])
+    return network, x, y, data.batch(range(300, 300 + POOL))[0]
 
 
 def in_full(x, steps):
@@ -53,8 +53,8 @@ def bytes_saved(forward, x):
 
 
 def test_gradients_are_exact_at_a_quarter_of_the_memory(digits, monkeypatch):
-    network, x, _, denoiser = digits
-    defence = ScorePurification(network, denoiser)
+    network, x, _, pool = digits
+    defence = ScorePurification(network, pool)
 
     def gradient():
         leaf = x.clone().requires_grad_()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy
+from robustbench_coded.schema.case import BudgetKey, Claim
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictWord
 from robustbench_coded.statistics import verdict as module
@@ -182,12 +182,6 @@ def test_a_checkpoint_beside_a_defence_without_a_base_model_is_told_and_changes_
     made = decide(replace(GOOD, **ALONE, beside=gain(-0.3, -0.1)))
     assert made.word == PRAISE
     assert "It names no base model; its checkpoint alone keeps 80.0%: -20.0 points" in made.reason
-
-
-def test_a_claim_about_another_accuracy_is_named():
-    claim = replace(CLAIM, about=ClaimedAccuracy.EVERY_DRAW)
-    reason = decide(replace(GOOD, claim=claim, claimed=accuracy(0.2, 0.3))).reason
-    assert "25.0% (20.0% to 30.0%) is left (every-draw), all of it below the claimed 70.0%" in reason
 
 
 def fractions():

@@ -1,4 +1,5 @@
 import hashlib
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.training.config import read_recipe
-from robustbench_coded.training.make_checkpoints import DIGITS, make_checkpoints
+
+sys.path.append(str(Path(__file__).parents[2] / "recipes"))
+
+from make_checkpoints import DIGITS, make_checkpoints
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINTS = ROOT / "checkpoints"

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded.zoo.judged import Finding, judge_entry
 from robustbench_coded.zoo.known import Truth
 from robustbench_coded.zoo.registry import ZOO
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from zoo_judged import Finding, judge_entry
 
 pytestmark = pytest.mark.long
 

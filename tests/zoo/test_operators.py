@@ -1,13 +1,19 @@
 """The operator family: what its truths rest on, and that the default sees through every operator."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from scipy.stats import binom
 
 from robustbench_coded.zoo import operators
-from robustbench_coded.zoo.judged import judge_entry
 from robustbench_coded.zoo.operators import probability_of_one
 from robustbench_coded.zoo.registry import ZOO
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+from zoo_judged import judge_entry
 
 OPERATORS = {name: entry for name, entry in ZOO.items() if entry.family == "operators"}
 BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]

@@ -13,7 +13,7 @@ from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.device import check_engine_options
 from robustbench_coded.evaluation.options.option import check_values
-from robustbench_coded.schema.case import ClaimedAccuracy, setting_of_claim
+from robustbench_coded.schema.case import setting_of_claim
 from robustbench_coded.schema.threat_model import INPUTS, RANDOMNESS, ThreatModel
 
 
@@ -28,7 +28,6 @@ def check_claim(config: EvalConfig) -> None:
             ("--claim-threat", config.claim_threat is not None),
             ("--claim-eps", config.claim_eps is not None),
             ("--claim-attack", config.claim_attack is not None),
-            ("--claim-accuracy", config.claim_accuracy != ClaimedAccuracy.MEAN),
         ):
             if given:
                 raise InputError(f"{flag} needs a claim to be about; add --claim 72%")

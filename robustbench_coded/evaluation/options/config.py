@@ -12,7 +12,6 @@ from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
-from robustbench_coded.schema.case import ClaimedAccuracy
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -61,8 +60,8 @@ class EvalConfig:
         time: seconds that the evaluation may take by its forecast: attacks and examples are chosen to fit.
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
-        claim: a claimed accuracy, a fraction; claim_threat, claim_eps, claim_accuracy: the
-            threat model and radius it is about, and which accuracy over the draws it is.
+        claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
+            about.
     """
 
     checkpoints: tuple[tuple[str, str], ...]
@@ -146,11 +145,6 @@ class EvalConfig:
         None, "Threat model of the claim; default: the first of --inputs, draw unknown."
     )
     claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
-    claim_accuracy: str = option(
-        "mean",
-        "Which accuracy is claimed: mean (over draws), majority or every-draw.",
-        one_of(*ClaimedAccuracy),
-    )
     claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")

@@ -18,13 +18,7 @@ from attacks.relaxation import Met, Relaxation
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.per_batch import changed_by, stated_protocol
-from robustbench_coded.defences.probe import (
-    blamed_on,
-    grouped_otherwise,
-    other_slot,
-    probe,
-    unanswered_share,
-)
+from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe, unanswered_share
 from robustbench_coded.defences.probe_findings import (
     DRAWS,
     ProbeResult,

@@ -149,3 +149,37 @@ class PreactParts:
             raise ValueError(
                 f"expected shortcut and identity active or raw, got {self.shortcut} and {self.identity}"
             )
+
+
+class PreActBlock(nn.Module):
+    """Batch-norm and activation before each 3x3 convolution; a 1x1 shortcut where the shape changes."""
+
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
+        super().__init__()
+        self.parts = parts
+        self.activation = activation_named(parts.activation)
+        self.bn1 = nn.BatchNorm2d(in_planes)
+        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(planes)
+        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.dropout = Dropout(dropout)
+        self.shortcut: nn.Sequential | None = None
+        if stride != 1 or in_planes != planes:
+            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
+
+    def _activated(self, x: Tensor, place: int) -> Tensor:
+        """``x`` behind the first or second activation."""
+        return self.activation(x)
+
+    def _projection(self) -> nn.Module | None:
+        return self.shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = self._activated(self.bn1(x), 0)
+        projection = self._projection()
+        if projection is None:
+            shortcut = active if self.parts.identity == "active" else x
+        else:
+            shortcut = projection(x if self.parts.shortcut == "raw" else active)
+        out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
+        return self.conv2(out) + shortcut

@@ -6,14 +6,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.layers import (
-    Dropout,
-    PreactParts,
-    activation_named,
-    enter,
-    stage,
-    stem_stride,
-)
+from robustbench_coded.models.architectures import layers
 from robustbench_coded.models.pixel_model import BlockNetwork
 
 
@@ -32,7 +25,7 @@ class Parts:
     stride_at: str = "conv2"
 
     def __post_init__(self) -> None:
-        activation_named(self.activation)
+        layers.activation_named(self.activation)
         if self.after_sum not in ("activated", "raw") or self.stride_at not in ("conv1", "conv2"):
             raise ValueError(
                 "expected after_sum activated or raw and stride_at conv1 or conv2, got "
@@ -54,12 +47,12 @@ class BasicBlock(nn.Module):
     def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: Parts):
         super().__init__()
         self.parts = parts
-        self.activation = activation_named(parts.activation)
+        self.activation = layers.activation_named(parts.activation)
         self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.dropout = Dropout(dropout)
+        self.dropout = layers.Dropout(dropout)
         self.shortcut = _shortcut(in_planes, planes, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,13 +70,13 @@ class Bottleneck(nn.Module):
     def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: Parts):
         super().__init__()
         self.parts = parts
-        self.activation = activation_named(parts.activation)
+        self.activation = layers.activation_named(parts.activation)
         first, second = (stride, 1) if parts.stride_at == "conv1" else (1, stride)
         self.conv1 = nn.Conv2d(in_planes, planes, 1, stride=first, bias=False)
         self.bn1 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, stride=second, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
-        self.dropout = Dropout(dropout)
+        self.dropout = layers.Dropout(dropout)
         self.conv3 = nn.Conv2d(planes, 4 * planes, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * planes)
         self.shortcut = _shortcut(in_planes, 4 * planes, stride)
@@ -129,21 +122,21 @@ class ResNet(BlockNetwork):
             raise ValueError(f"expected depth 18, 34 or 50, got {depth}")
         block, counts = STAGES[depth]
         self.parts = Parts(**parts)
-        self.activation = activation_named(self.parts.activation)
+        self.activation = layers.activation_named(self.parts.activation)
         self.stem = stem
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stem_stride(stem), padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         stages = []
         in_planes = 64
         for planes, count, stride in zip((64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True):
             make = partial(block, dropout=dropout, parts=self.parts)
-            stages.append(stage(make, in_planes, planes, count, stride, block.expansion))
+            stages.append(layers.stage(make, in_planes, planes, count, stride, block.expansion))
             in_planes = block.expansion * planes
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.linear = nn.Linear(in_planes, classes)
 
     def _stem(self, x: Tensor) -> Tensor:
-        return enter(self.activation(self.bn1(self.conv1(x))), self.stem)
+        return layers.enter(self.activation(self.bn1(self.conv1(x))), self.stem)
 
     def _last(self, x: Tensor) -> Tensor:
         return self.linear(self.layer4(x).mean((2, 3)))
@@ -151,33 +144,6 @@ class ResNet(BlockNetwork):
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Five functions whose composition is the network: stem, three stages, last stage with the head."""
         return [self._stem, self.layer1, self.layer2, self.layer3, self._last]
-
-
-class PreActBlock(nn.Module):
-    """Batch-norm and ReLU before each 3x3 convolution; a 1x1 one as shortcut where the shape changes."""
-
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
-        super().__init__()
-        self.parts = parts
-        self.activation = activation_named(parts.activation)
-        self.bn1 = nn.BatchNorm2d(in_planes)
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.dropout = Dropout(dropout)
-        self.shortcut: nn.Sequential | None = None
-        if stride != 1 or in_planes != planes:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self.activation(self.bn1(x))
-        if self.shortcut is None:
-            shortcut = active if self.parts.identity == "active" else x
-        else:
-            shortcut = self.shortcut(x if self.parts.shortcut == "raw" else active)
-        out = self.conv1(active)
-        out = self.conv2(self.activation(self.dropout(self.bn2(out))))
-        return out + shortcut
 
 
 class PreActResNet18(BlockNetwork):
@@ -202,20 +168,20 @@ class PreActResNet18(BlockNetwork):
         **parts: str,
     ) -> None:
         super().__init__()
-        self.parts = PreactParts(**parts)
-        self.activation = activation_named(self.parts.activation)
+        self.parts = layers.PreactParts(**parts)
+        self.activation = layers.activation_named(self.parts.activation)
         self.stem = stem
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=stem_stride(stem), padding=1, bias=False)
-        block = partial(PreActBlock, dropout=dropout, parts=self.parts)
-        self.layer1 = stage(block, 64, 64, 2, 1)
-        self.layer2 = stage(block, 64, 128, 2, 2)
-        self.layer3 = stage(block, 128, 256, 2, 2)
-        self.layer4 = stage(block, 256, 512, 2, 2)
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
+        block = partial(layers.PreActBlock, dropout=dropout, parts=self.parts)
+        self.layer1 = layers.stage(block, 64, 64, 2, 1)
+        self.layer2 = layers.stage(block, 64, 128, 2, 2)
+        self.layer3 = layers.stage(block, 128, 256, 2, 2)
+        self.layer4 = layers.stage(block, 256, 512, 2, 2)
         self.bn = nn.BatchNorm2d(512) if final_bn else None
         self.linear = nn.Linear(512, classes)
 
     def _stem(self, x: Tensor) -> Tensor:
-        return enter(self.conv1(x), self.stem)
+        return layers.enter(self.conv1(x), self.stem)
 
     def _last(self, x: Tensor) -> Tensor:
         x = self.layer4(x)

@@ -5,12 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures.layers import Activation, Dropout, activation_named
-from robustbench_coded.models.architectures.sequential_names import (
-    LAYOUT,
-    POOLINGS,
-    layouts,
-    tokens_of,
-)
+from robustbench_coded.models.architectures.sequential_names import LAYOUT, POOLINGS, layouts, tokens_of
 from robustbench_coded.models.pixel_model import BlockNetwork
 
 

@@ -8,61 +8,32 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.layers import (
-    Block,
-    Dropout,
-    PreactParts,
-    activation_named,
-    blocks_of_wide,
-    enter,
-    stage,
-    stem_stride,
-)
+from robustbench_coded.models.architectures import layers
 from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.models.refusal import Shapes
 
 
-class WideBlock(nn.Module):
-    """Batch-norm and ReLU before each 3x3 convolution."""
+class WideBlock(layers.PreActBlock):
+    """A block whose shortcut is called ``convShortcut``."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
-        super().__init__()
-        self.parts = parts
-        self.activation = activation_named(parts.activation)
-        self.bn1 = nn.BatchNorm2d(in_planes)
-        self.conv1 = nn.Conv2d(in_planes, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.dropout = Dropout(dropout)
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: layers.PreactParts):
+        super().__init__(in_planes, planes, stride, dropout, parts)
+        self.shortcut = None
         # The trained files put a convolution on the shortcut where the channels change, and only there.
         self.convShortcut: nn.Conv2d | None = None
         if in_planes != planes:
             self.convShortcut = nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False)
 
-    def _activated(self, x: Tensor, place: int) -> Tensor:
-        """``x`` behind the first or second activation."""
-        return self.activation(x)
-
     def _projection(self) -> nn.Module | None:
         return self.convShortcut
-
-    def forward(self, x: Tensor) -> Tensor:
-        active = self._activated(self.bn1(x), 0)
-        projection = self._projection()
-        if projection is None:
-            shortcut = active if self.parts.identity == "active" else x
-        else:
-            shortcut = projection(x if self.parts.shortcut == "raw" else active)
-        out = self._activated(self.dropout(self.bn2(self.conv1(active))), 1)
-        return self.conv2(out) + shortcut
 
 
 class WideStage(nn.Module):
     """``count`` blocks; its one child is called ``layer``, as in the trained files."""
 
-    def __init__(self, block: Block, in_planes: int, planes: int, count: int, stride: int) -> None:
+    def __init__(self, block: layers.Block, in_planes: int, planes: int, count: int, stride: int) -> None:
         super().__init__()
-        self.layer = stage(block, in_planes, planes, count, stride)
+        self.layer = layers.stage(block, in_planes, planes, count, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x)
@@ -94,11 +65,11 @@ class WideResNet(BlockNetwork):
         **parts: str,
     ) -> None:
         super().__init__()
-        n = blocks_of_wide(depth, width)
-        self.parts = PreactParts(**parts)
-        self.activation = activation_named(self.parts.activation)
+        n = layers.blocks_of_wide(depth, width)
+        self.parts = layers.PreactParts(**parts)
+        self.activation = layers.activation_named(self.parts.activation)
         self.stem = stem
-        self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=stem_stride(stem), padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 16, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
         block = partial(self.block, dropout=dropout, parts=self.parts)
         self.block1 = WideStage(block, 16, 16 * width, n, 1)
         self.block2 = WideStage(block, 16 * width, 32 * width, n, 2)
@@ -113,7 +84,7 @@ class WideResNet(BlockNetwork):
         return self.fc(self._activated(self.bn1(self.block3(x))).mean((2, 3)))
 
     def _stem(self, x: Tensor) -> Tensor:
-        return enter(self.conv1(x), self.stem)
+        return layers.enter(self.conv1(x), self.stem)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Four functions whose composition is the network: stem, two stages, the last stage with the head."""
@@ -161,7 +132,7 @@ class Competition(nn.Module):
 class LwtaBlock(WideBlock):
     """A block in which channels compete in place of the activations."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: layers.PreactParts):
         super().__init__(in_planes, planes, stride, dropout, parts)
         self.lwta1, self.lwta2 = Competition(), Competition()
 
@@ -194,20 +165,6 @@ def lwta_wide_resnet_name(shapes: Shapes) -> str | None:
     """``lwta-wrn-DEPTH-WIDTH`` as the shapes have it; None for a network without competitions."""
     plain = wide_resnet_name(shapes)
     return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
-
-
-class BlockOf2022(WideBlock):
-    """A block with the names of the second paper's files: its shortcut is called ``shortcut.0``."""
-
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: PreactParts):
-        super().__init__(in_planes, planes, stride, dropout, parts)
-        self.convShortcut = None
-        self.shortcut: nn.Sequential | None = None
-        if in_planes != planes or stride != 1:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_planes, planes, 1, stride=stride, bias=False))
-
-    def _projection(self) -> nn.Module | None:
-        return self.shortcut
 
 
 class Stages(nn.ModuleList):
@@ -248,10 +205,12 @@ class RobustWideResNet(BlockNetwork):
         named_2022: bool = False,
     ) -> None:
         super().__init__()
-        self.act = activation_named(activation)
+        self.act = layers.activation_named(activation)
         self.stem_conv = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         block = partial(
-            BlockOf2022 if named_2022 else WideBlock, dropout=0.0, parts=PreactParts(activation=activation)
+            layers.PreActBlock if named_2022 else WideBlock,
+            dropout=0.0,
+            parts=layers.PreactParts(activation=activation),
         )
         stages = [
             WideStage(block, before, after, count, stride)

@@ -15,15 +15,8 @@ from robustbench_coded.reports.render.sections import (
     Section,
 )
 from robustbench_coded.reports.run.tables import Cell, Column, Table
+from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import markdown, markdown_block
-from robustbench_coded.reports.text.formatting import (
-    TextTable,
-    difference_text,
-    incomplete_text,
-    interval,
-    percent,
-    settled,
-)
 
 
 def markdown_report(report: Report) -> str:
@@ -76,7 +69,7 @@ def markdown_table(table: Table) -> str:
     return _rows(lines)
 
 
-def markdown_text_table(text_table: TextTable) -> str:
+def markdown_text_table(text_table: formatting.TextTable) -> str:
     """A plain table; a dash where it has no rows."""
     if not text_table.rows:
         return "None."
@@ -120,7 +113,7 @@ def _block(block: Block) -> list[str]:
             return [f"<details>{summary}\n\n{markdown_text_table(table)}\n\n</details>"]
         case Table():
             return [markdown_table(block)]
-        case TextTable():
+        case formatting.TextTable():
             return [markdown_text_table(block)]
 
 
@@ -136,18 +129,18 @@ def _cell(cell: Cell | None, examples: int) -> str:
     if cell is None:
         return ""
     line = cell.line
-    text = f"**{percent(line.accuracy)}**" if cell.strongest else percent(line.accuracy)
-    small = interval(line.low, line.high)
+    text = f"**{formatting.percent(line.accuracy)}**" if cell.strongest else formatting.percent(line.accuracy)
+    small = formatting.interval(line.low, line.high)
     shown = [text + (f" <sub>{small}</sub>" if small else "")]
     if not line.done:
-        shown.append(f"<sub>{incomplete_text(line.examples, line.examples_planned)}</sub>")
+        shown.append(f"<sub>{formatting.incomplete_text(line.examples, line.examples_planned)}</sub>")
     elif line.examples != examples:
         shown.append(f"<sub>n = {line.examples:,}</sub>")
     if cell.difference is not None:
-        mark = "**" if settled(cell.difference) else ""
-        shown.append(f"<sub>{mark}{difference_text(cell.difference)}{mark}</sub>")
+        mark = "**" if formatting.settled(cell.difference) else ""
+        shown.append(f"<sub>{mark}{formatting.difference_text(cell.difference)}{mark}</sub>")
     if cell.paper is not None:
-        shown.append(f"<sub>paper {percent(cell.paper)}</sub>")
+        shown.append(f"<sub>paper {formatting.percent(cell.paper)}</sub>")
     return "<br>".join(shown)
 
 

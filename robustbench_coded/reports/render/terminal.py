@@ -2,8 +2,6 @@
 points of a curve, a line each.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -89,7 +87,7 @@ def _sentence(text: str) -> Sentence:
     return Sentence(one_line(text))
 
 
-def _worst(found: Sequence[WorstExample]) -> Iterator[PlainTable]:
+def _worst(found: Sequence[WorstExample]) -> Iterator["PlainTable"]:
     """The examples with the largest drop, a short table per subject and attack."""
     for (checkpoint, inference, attack), table in worst_text_table(found).split(3):
         shown = replace(table, rows=table.rows[:WORST_SHOWN])

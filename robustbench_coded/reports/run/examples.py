@@ -15,15 +15,7 @@ import pandas as pd
 from matplotlib import image
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.formatting import (
-    ATTACKED_BY,
-    SUBJECT,
-    THREAT,
-    Columns,
-    TextTable,
-    of_part,
-    series,
-)
+from robustbench_coded.reports.text import formatting
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.pictures import Image, read_picture
 from robustbench_coded.schema.case import BudgetKey, CaseKey
@@ -188,7 +180,7 @@ def answers(cell: Cell, row: int) -> dict[int, int]:
 NEAREST = 3  # examples named in place of one that a run does not have
 
 
-def example_text_table(run: Run, example: int) -> TextTable:
+def example_text_table(run: Run, example: int) -> formatting.TextTable:
     """A row per attack that was scored on the example, with its answers over the scoring draws.
 
     Raises:
@@ -204,14 +196,16 @@ def example_text_table(run: Run, example: int) -> TextTable:
     ]  # fmt: skip
     if not scored:
         raise InputError(f"--example {example}: {run.path} has no outcomes for it; {_known(run, example)}")
-    figures: Columns[tuple[Any, int]] = {
+    figures: formatting.Columns[tuple[Any, int]] = {
         "Label": lambda found: found[0].cell.label[found[1]],
         "Right": lambda found: f"{found[0].cell.correct[found[1]].sum()} of {len(found[0].cell.draw)}",
         "Answers": lambda found: answer_text(answers(found[0].cell, found[1])),
         "Margin": lambda found: f"{outcomes_of(outcomes, found[0].key)['margin'].mean():.2f}",
     }
-    about = of_part({**SUBJECT, **THREAT, **ATTACKED_BY}, lambda found: found[0].key)
-    return TextTable.of(scored, {**about, **figures}, {"Label", "Right", "Margin"})
+    about = formatting.of_part(
+        {**formatting.SUBJECT, **formatting.THREAT, **formatting.ATTACKED_BY}, lambda found: found[0].key
+    )
+    return formatting.TextTable.of(scored, {**about, **figures}, {"Label", "Right", "Margin"})
 
 
 def _known(run: Run, example: int) -> str:
@@ -222,4 +216,4 @@ def _known(run: Run, example: int) -> str:
     if known[-1] - known[0] + 1 == len(known):
         return f"its examples are {known[0]} to {known[-1]}"
     near = sorted(sorted(known, key=lambda i: abs(i - example))[:NEAREST])
-    return f"of its {len(known)} examples the nearest are {series([str(i) for i in near])}"
+    return f"of its {len(known)} examples the nearest are {formatting.series([str(i) for i in near])}"

@@ -16,18 +16,13 @@ from robustbench_coded.reports.run.settings import Kept, Setting, other_attacker
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, Claim, ClaimedAccuracy, SubjectKey
+from robustbench_coded.schema.case import BudgetKey, Claim, SubjectKey
 from robustbench_coded.schema.words import STANDARD, VerdictWord
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 NAME_WIDTH = 40
 NO_VERDICT = "There is no verdict: no attack that gets one has outcomes."
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
-_ABOUT = {
-    ClaimedAccuracy.MEAN: "",
-    ClaimedAccuracy.MAJORITY: " by majority vote",
-    ClaimedAccuracy.EVERY_DRAW: " in every draw",
-}
 STANDS = "the claim stands"
 TOO_FEW = "too few images to tell"
 # The rules that leave a verdict open (statistics/verdict.py), in plain words.
@@ -146,8 +141,7 @@ def _claimed(subjects: Sequence[SubjectKey], claim: Claim) -> str:
     eps = "" if claim.budget is None else f" at eps {pixels(claim.budget.eps)}"
     verb = "Does" if len(subjects) == 1 else "Do the"
     on = "" if subjects[0].defence == STANDARD else f" on {_networks(subjects)}"
-    kept = f"{percent(claim.value)}%{_ABOUT[claim.about]}"
-    return f"{verb} {_named(subjects)}{on} keep the claimed {kept}{under}{eps}?"
+    return f"{verb} {_named(subjects)}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
 
 
 def _named(subjects: Sequence[SubjectKey]) -> str:
@@ -238,8 +232,8 @@ def _certainty(settings: Sequence[Setting]) -> str:
         return ""
     sizes = sorted({s.examples for s in settings if s.measured is not None})
     images = f"on {' to '.join(f'{size:,}' for size in dict.fromkeys((sizes[0], sizes[-1])))} images"
-    only, claim, several = settings[0], settings[0].claim, len(settings) > 1
-    if not several and (claim is None or claim.about == ClaimedAccuracy.MEAN):
+    only, several = settings[0], len(settings) > 1
+    if not several:
         images = f"{only.right:,} of {only.answers:,} answers right {images}"
     little = several and max(one.estimate for one in measured) <= NEXT_TO_NOTHING
     condemned, praised = little or all(s.condemned for s in settings), all(s.praised for s in settings)

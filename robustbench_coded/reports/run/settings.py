@@ -20,7 +20,6 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, 
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
-from robustbench_coded.statistics.judge import claimed_accuracy
 from robustbench_coded.statistics.verdict import CONDEMNED
 
 
@@ -137,11 +136,7 @@ def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> 
         word,
         kept=_kept(run, judgement.subject, judgement.key),
         bare=None if bare is None or bare.left is None else bare,
-        measured=None
-        if cell is None
-        else claimed_accuracy(claim, row, tail)
-        if claim
-        else row.interval(tail),
+        measured=None if cell is None else row.interval(tail),
         examples=0 if cell is None else len(cell.example),
         answers=0 if cell is None else cell.correct.size,
         right=0 if cell is None else int(cell.correct.sum()),
@@ -171,5 +166,5 @@ def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | Non
         and row.complete
     ]
     row = min(rows, key=lambda row: row.key.threat != claim.threat, default=None)
-    found = None if row is None else claimed_accuracy(claim, row)
+    found = None if row is None else row.interval()
     return None if found is None else found.estimate

@@ -1,4 +1,4 @@
-"""``python -m robustbench_coded.training.make_checkpoints`` makes the checkpoints of this repository again.
+"""``python recipes/make_checkpoints.py`` makes the checkpoints of this repository again.
 
 Run in the root of the repository. Without arguments it makes the digits checkpoints that the embedded example
 compares, with recipe files those. On one machine a file comes out the same to the byte.
@@ -24,7 +24,7 @@ from robustbench_coded.training.loop import TrainResult, train
 from robustbench_coded.training.recipes import recipe_name, recipe_options
 
 NAME = "manifest.toml"
-_HEADER = "# Made again by: python -m robustbench_coded.training.make_checkpoints RECIPE\n"
+_HEADER = "# Made again by: python recipes/make_checkpoints.py RECIPE\n"
 
 
 def record(source: Path, config: TrainConfig, result: TrainResult) -> None:
@@ -101,7 +101,7 @@ def make_checkpoints(
 
 
 def _main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m robustbench_coded.training.make_checkpoints")
+    parser = argparse.ArgumentParser(prog="python recipes/make_checkpoints.py")
     parser.add_argument(
         "recipe", type=Path, nargs="*", default=DIGITS, help="default: the digits checkpoints"
     )
