@@ -156,7 +156,10 @@ def array(values: Any) -> np.ndarray:
         values = values.convert("RGB")  # a palette, or a channel of transparency
     if isinstance(values, list | tuple) and len(values) and not isinstance(values[0], int | float | str):
         return np.stack([array(value) for value in values])
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # a data set has items, too
+        raise InputError(f"expected an array or a list of arrays, got {type(values).__name__}") from error
 
 
 def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
