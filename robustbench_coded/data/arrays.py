@@ -147,18 +147,25 @@ def require_memory(size: float, name: str, mend: str) -> None:
 def array(values: Any) -> np.ndarray:
     """A tensor, an array, an image of PIL, or a list of these, as an array."""
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
+        values = values.detach().cpu().to_dense()
         # numpy has no bfloat16.
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if getattr(getattr(values, "dtype", None), "kind", "") == "O":  # arrays of arrays, columns of pandas
+        values = list(values)
     if hasattr(values, "convert") and getattr(values, "mode", "RGB") not in ("L", "RGB"):
         values = values.convert("RGB")  # a palette, or a channel of transparency
     if isinstance(values, list | tuple) and len(values) and not isinstance(values[0], int | float | str):
         return np.stack([array(value) for value in values])
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # a data set has items, too
+        raise InputError(f"expected an array or a list of arrays, got {type(values).__name__}") from error
 
 
 def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """All images and all labels, in the shapes that they have."""
+    if hasattr(data, "columns"):  # a frame of pandas
+        data = {column: data[column] for column in data.columns}
     parts = [_fields(data, name)] if _is_pair(data) or isinstance(data, Mapping) else _elements(data, name)
     images, numbers = [], []
     try:
@@ -181,8 +188,8 @@ def _is_pair(data: Any) -> bool:
     if not isinstance(data, tuple | list) or len(data) != 2:
         return False
     first = data[0]
-    images_first = hasattr(first, "ndim") or (isinstance(first, list | tuple) and not _is_labelled(first))
-    return images_first and hasattr(data[1], "__len__")
+    listed = isinstance(first, list | tuple) and not _is_labelled(first) and hasattr(data[1], "__len__")
+    return listed or hasattr(first, "ndim")
 
 
 def _is_labelled(values: list | tuple) -> bool:
@@ -193,7 +200,7 @@ def _is_labelled(values: list | tuple) -> bool:
 def _elements(data: Any, name: str) -> Iterator[tuple[Any, Any]]:
     """The pairs of a data set, a loader or a list, each of one image or of a batch."""
     iterable, indexed = hasattr(data, "__iter__"), hasattr(data, "__getitem__") and hasattr(data, "__len__")
-    if isinstance(data, str | bytes) or not (iterable or indexed):
+    if isinstance(data, str | bytes) or hasattr(data, "ndim") or not (iterable or indexed):
         raise InputError(
             f"{name}: expected a pair (x, y), a data set or a DataLoader, got {type(data).__name__}"
         )
@@ -220,7 +227,7 @@ def _fields(element: Any, name: str) -> tuple[Any, Any]:
         if x is None or y is None:
             raise InputError(
                 f"{name}: expected images (one of {', '.join(IMAGES)}) and labels (one of "
-                f"{', '.join(LABELS)}), got a dictionary of {', '.join(map(str, element))}"
+                f"{', '.join(LABELS)}), got a dictionary of {', '.join(map(str, [*element][:10]))}"
             )
         return element[x], element[y]
     if not isinstance(element, tuple | list) or len(element) < 2:

@@ -80,6 +80,7 @@ def evaluate(
     """
     chosen = _options(options)
     checkpoints, networks = _models({} if models is None else models)
+    data = str(data) if isinstance(data, PathLike) else data
     named, built = _defences(defences)
     alone = not checkpoints and not networks
     if alone and not without_checkpoint(named):
@@ -115,15 +116,16 @@ def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callabl
     """(name, path) of checkpoints, and networks by name."""
     if isinstance(models, str | PathLike):
         models = {Path(models).stem: models}
-    elif not isinstance(models, Mapping) and (callable(models) or hasattr(models, "logits")):
-        models = {"model": models}
-    if not isinstance(models, Mapping):
+    elif isinstance(models, list | tuple):
         raise InputError(
             f"models: expected a network, a path, or either by name, got {type(models).__name__}; give "
             "{'name': model}"
         )
+    elif not isinstance(models, Mapping):
+        models = {"model": models}
     networks = {}
     for name, model in models.items():
+        model = model.module() if isinstance(model, torch.export.ExportedProgram) else model
         if isinstance(model, nn.Module) or is_function(model):
             networks[str(name)] = model
         elif hasattr(model, "logits"):

@@ -5,6 +5,7 @@ import pickle
 import zipfile
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -57,10 +58,19 @@ class Stream(IterableDataset):
         ([X[0], X[1]], (1, 0)),
         (X.requires_grad_(False).numpy().tolist(), [1, 0]),
         {"img": list(X.permute(0, 2, 3, 1)), "fine_label": [1, 0]},
+        pd.DataFrame({"image": list(X.numpy()), "label": Y.numpy()}, index=["a", "b"]),
+        (pd.Series(list(X.numpy()), index=["a", "b"]), pd.Series([1, 0])),
+        (X.to_sparse(), Y),
     ],
 )
 def test_every_form_gives_the_same_images(data):
     assert same(data)
+
+
+@pytest.mark.parametrize("data", [(X[:1], 1), (X[0], 1), (X[0], Y[0])])
+def test_one_image_may_have_its_label_as_a_number(data):
+    found = dataset_in_memory(data)
+    assert torch.equal(found.batch([0])[0], X[:1]) and found.labels.tolist() == [1]
 
 
 def test_a_loader_that_shuffles_has_one_order_and_leaves_the_generator_alone():
@@ -112,7 +122,8 @@ class Broken(Dataset):
     [
         (Broken(), r"in memory: it can't be read: KeyError: 'image-17' \(test_arrays.py, line \d+\)"),
         ([], "there are no images"),
-        (X, "expected pairs .* got Tensor"),
+        (X, "expected a pair .* got Tensor"),
+        (pd.DataFrame(X.flatten(1).numpy()), r"got a dictionary of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9$"),
         ("digits", "expected a pair .* got str"),
         (None, "expected a pair .* got NoneType"),
         ((X, np.array(["cat", "dog"])), "number the classes: numpy.unique"),

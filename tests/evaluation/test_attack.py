@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from attacks.adapters.third_party import installed
 from robustbench_coded import attack, evaluate
@@ -149,6 +150,12 @@ def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch,
     assert "\n" not in str(refused.value)
 
 
+def test_a_list_of_images_gives_an_array(model, batch):
+    x, y = batch
+    perturbed = attack(model, list(x), y, "pgd-2", EPS)
+    assert torch.equal(torch.from_numpy(perturbed), attack(model, x, y, "pgd-2", EPS))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -168,6 +175,10 @@ def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch,
         ({"model": len}, r"expected logits \[1, classes\] for an image, got int"),
         ({"model": object()}, "expected a network or a defence, got object, which lacks name, randomised"),
         ({"eps": "8/0"}, "eps '8/0' is not a number; write 8/255 or 0.03"),
+        (
+            {"x": TensorDataset(torch.rand(K, 1, 8, 8), torch.zeros(K))},
+            "expected an array or a list of arrays, got TensorDataset",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(model, batch, change, words):

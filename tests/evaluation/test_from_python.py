@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import threading
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -56,6 +59,13 @@ class Unbuildable:
 
 def broken_builder(model):
     return 1 / 0
+
+
+def locked():
+    """A network with something that cannot be copied."""
+    model = RowMean()
+    model.lock = threading.Lock()
+    return model
 
 
 def labelled():
@@ -137,9 +147,16 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
         ({"eps": "8/0"}, "eps '8/0' is not a number"),
         ({"limit": 0}, "--limit 0 is too small; give 1 or more"),
-        ({"data": np.zeros((2, 2))}, r"expected pairs \(image, label\) or batches \(x, y\), got ndarray"),
+        ({"data": np.zeros((2, 2))}, "expected a pair .* got ndarray"),
         ({"data": (torch.rand(4, 1, 8, 8), torch.zeros(3))}, r"expected y integers \[4\]"),
         ({"data": 3}, "expected a pair .* got int"),
+        ({"data": Path("mine.npz")}, "unknown data 'mine.npz'; known: .*, npz:FILE"),
+        (
+            {"models": {"a": locked()}},
+            r"a: it can't be copied \(TypeError: .*\); give a function",
+        ),
+        ({"models": lambda x: RowMean()(x[:16].reshape(16, 1, 8, 8))}, r"fails on images \[2, 1, 8, 8\]: "),
+        ({"models": LogisticRegression()}, "expected a torch.nn.Module, .* got LogisticRegression"),
         ({"attacks": "pgd-ten"}, "--attacks: "),
     ],
 )

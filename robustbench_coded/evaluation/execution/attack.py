@@ -105,7 +105,8 @@ def _like(x: Any, perturbed: Tensor) -> Any:
     if isinstance(x, Tensor):
         return perturbed.to(x.device, x.dtype if x.is_floating_point() else torch.float32)
     array = perturbed.float().cpu().numpy()
-    return array.astype(x.dtype) if getattr(x, "dtype", array.dtype).kind == "f" else array
+    given = getattr(x, "dtype", array.dtype)
+    return array.astype(given) if given.kind == "f" else array
 
 
 def _targeted(

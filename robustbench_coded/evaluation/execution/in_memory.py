@@ -211,18 +211,27 @@ class Alone(nn.Module):
 def _asked(given: Callable[[Tensor], Any], x: Tensor, name: str) -> tuple[nn.Module, Tensor]:
     """A network as a module of our own, and its logits for x [n, C, H, W]."""
     try:
-        # Rounded to float32, in which everything else computes.
-        own = copy.deepcopy(given).eval().float() if isinstance(given, nn.Module) else given
+        with torch.no_grad():  # otherwise copies of TorchScript's parameters have a graph
+            # Rounded to float32, in which everything else computes.
+            own = copy.deepcopy(given).eval().float() if isinstance(given, nn.Module) else given
+    except Exception as error:  # the user's code can fail in any way
+        mend = "give a function that asks it, for example lambda x: model(x)"
+        raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
+    asked = x
+    try:
         network = NetworkInMemory(own)
         if training := [module for module in network.modules_held if module.training]:
             kind = type(training[0]).__name__
             raise InputError(f"{name}: the {kind} that it asks is in training mode; call its eval()")
         with torch.enable_grad(), seeded_globally(0), seeded(held_generators(network), 0):  # it may sample
             answers = network(x.clone().requires_grad_())
+            asked = x[:2]  # some answer batches of one size alone
+            network(asked)
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
     except Exception as error:  # the user's code can fail in any way
-        raise InputError(f"{name}: the model fails on images {list(x.shape)}: {described(error)}") from error
+        what = f"the model fails on images {list(asked.shape)}"
+        raise InputError(f"{name}: {what}: {described(error)}") from error
     if not isinstance(answers, Tensor) or answers.ndim != 2 or len(answers) != len(x):
         shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
         raise InputError(f"{name}: expected logits [{len(x)}, classes], got {shape}")
