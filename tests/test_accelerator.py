@@ -53,7 +53,7 @@ def device(monkeypatch):
     for name, value in (
         ("present", True),
         ("limit_bytes", None),
-        ("current", 0),
+        ("last", 0),
         ("float64", True),
         ("channels_last", True),
     ):

@@ -166,7 +166,8 @@ class Seconds:
         height, width = context.data.image_shape[-2:]
         on_cpu = context.device.type == "cpu"
         most = min(TIMED_PIXELS // (height * width), setup.group_images) if on_cpu else 0
-        count = min(max(TIMED_IMAGES, most), setup.examples)
+        fitting = setup.fitting.get(subject.checkpoint, setup.group_images)
+        count = min(max(TIMED_IMAGES, most), fitting, setup.examples)
         x = context.data.batch(range(count))[0].to(context.device)
         if through is None:
             return model, x, images_of(model.network, count)
