@@ -63,8 +63,8 @@ class Block:
         State.allocated[index] = wanted
         State.peak[index] = max(State.peak[index], wanted)
 
-    def __del__(self):
-        State.allocated[self.index] -= self.size
+    def __del__(self, allocated=State.allocated):
+        allocated[self.index] -= self.size
 
 
 _blocks = WeakValueDictionary()
