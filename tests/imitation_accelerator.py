@@ -316,8 +316,13 @@ def register():
     DevicesNamed().__enter__()
 
 
-def work(pipe, setup, folder):
-    """What a worker process runs that has the devices."""
+def appear():
+    """Gives a process of its own the devices for good."""
     register()
     State.present = True
+
+
+def work(pipe, setup, folder):
+    """What a worker process runs that has the devices."""
+    appear()
     worker.work(pipe, setup, folder)

@@ -2,6 +2,7 @@
 for it; memory that runs out and operators that are lacking change no word.
 """
 
+import importlib
 import sys
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from tempfile import TemporaryDirectory
 import imitation_accelerator as imitation
 import pandas as pd
 import pytest
+import ray
 import torch
 from imitation_accelerator import State
 
@@ -316,7 +318,7 @@ def test_memory_that_runs_out_costs_a_run_one_retry(device, tmp_path, place):
 
 def test_a_run_for_which_one_batch_is_too_much_says_so(device, tmp_path):
     spare = most_memory(8)[1] // 4
-    with pytest.raises(IncompleteRun, match="units failed.*OutOfMemoryError"):
+    with pytest.raises(IncompleteRun, match=r"units failed.*OutOfMemoryError"):
         evaluated(device, tmp_path, LimitedOncePlanned(spare), **SMALL_RUN)
 
 
@@ -401,3 +403,39 @@ def test_a_unit_whose_worker_lost_its_device_is_tried_by_another(device, tmp_pat
     _, found = evaluated("imitation", tmp_path, OnceLost(), **options)
     assert not Path("lost").exists()
     pd.testing.assert_frame_equal(found, expected)
+
+
+def test_ray_gives_one_actor_a_device(device, tmp_path):
+    _, on_cpu = evaluated("cpu", tmp_path)
+    environment = {
+        "env_vars": {"PYTHONPATH": str(ROOT / "tests")},
+        "worker_process_setup_hook": imitation.appear,
+    }
+    free, seen = [], Listener()
+    seen.unit_done = lambda *given: free.append(ray.available_resources().get("GPU", 0))
+    ray.init(
+        "local", num_cpus=4, num_gpus=2, runtime_env=environment, include_dashboard=False, log_to_driver=False
+    )
+    try:
+        path, on_actors = evaluated("imitation", tmp_path, seen, engine="ray", workers=2)
+    finally:
+        ray.shutdown()
+    pd.testing.assert_frame_equal(on_cpu, on_actors)
+    assert min(free) == 0  # two actors had both
+    assert pd.read_csv(path / "timings.csv").peak_memory_bytes.min() > 0
+
+
+def test_table_3_of_make_gpu_runs_on_the_device(device, monkeypatch):
+    pytest.importorskip("torchattacks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table3 = importlib.import_module("table3_gpu")
+    found = {}
+    for where in ("cpu", device):
+        setting = table3.Setting("digits-erm", "digits", 16, 0.3, torch.device(where), ("fgsm",), batch=8)
+        found[where], _ = table3.measure(setting, ("TF32", "bfloat16"))
+    for on_cpu, on_device in zip(found["cpu"], found[device], strict=True):
+        rounding = (
+            0.1 if on_cpu.precision == "bfloat16" else 0
+        )  # which signs it changes depends on the groups
+        assert on_device.accuracy == pytest.approx(on_cpu.accuracy, abs=rounding, rel=0)
+        assert on_device.memory > 0

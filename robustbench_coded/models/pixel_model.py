@@ -159,8 +159,8 @@ class PixelModel(nn.Module):
         most = images_at_once(x.shape[-2:].numel(), CPU_IMAGES)
         if len(x) <= most:
             return self._at_once(x)
-        # Every image is answered by itself, so in pieces they get the same answers. Of large images a gradient
-        # holds one piece at a time and computes it again, but for modes that change what is computed.
+        # Every image is answered by itself, so in pieces they get the same answers. The gradient of large
+        # ones holds one piece at a time and computes it again, unless a mode changes what is computed.
         again = most < CPU_IMAGES and torch.is_grad_enabled() and not _get_current_function_mode_stack()
         answer = partial(checkpoint, self._at_once, use_reentrant=False) if again else self._at_once
         return torch.cat([answer(piece) for piece in x.split(most)])

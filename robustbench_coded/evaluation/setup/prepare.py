@@ -291,6 +291,7 @@ def prepare(
         in_memory=in_memory,
     )
     context = WorkerContext(setup)
+    context.data = data  # a large folder takes seconds to list
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
     fitting = setup.group_images
     if device.type != "cpu":
