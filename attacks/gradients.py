@@ -1,6 +1,6 @@
 """Where a target is differentiated. Whatever it or torch raises meanwhile means that it has no gradient.
 
-Exceptions that say something about the machine alone (no memory, a CUDA fault) are told apart.
+Exceptions that say something about the machine alone (no memory, a fault of the device) are told apart.
 """
 
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-# torch's CPU allocator and CUDA's libraries have no exception of their own.
-_NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED")
+# torch's CPU allocator, CUDA's libraries and MPS have no exception of their own; nor have lost devices.
+_NO_MEMORY = ("DefaultCPUAllocator", "STATUS_ALLOC_FAILED", "MPS backend out of memory")
+_FAULTS = ("CUDA error", "DEVICE_LOST")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -21,9 +22,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def makes_process_unusable(error: BaseException) -> bool:
-    """After a CUDA fault, every later call in the process fails."""
-    text = str(error)
-    return isinstance(error, RuntimeError) and "CUDA error" in text and not is_out_of_memory(error)
+    """After a fault of CUDA, or a device that is lost, every later call in the process fails."""
+    told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _FAULTS)
+    return told and not is_out_of_memory(error)
 
 
 def is_machine_fault(error: BaseException) -> bool:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attacks.accelerator import synchronise
 from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.bench.timing import in_words, machine, peak_memory
@@ -159,8 +160,7 @@ def _measured(
     def timed() -> None:
         started = time.perf_counter()
         accuracy = run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronise(device)
         found.append((time.perf_counter() - started, accuracy))
 
     memory = peak_memory(timed, device)

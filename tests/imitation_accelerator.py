@@ -4,7 +4,7 @@
 outside (PrivateUse1). A tensor on one says so everywhere and computes on the CPU, to the same numbers. Like a
 real device it refuses operations between devices, ``numpy()`` and generators of the CPU; has random numbers
 of its own; counts where the host would wait for it; and runs out of memory at ``limit_bytes``. Switches stand
-for what devices lack: ``float64`` and ``channels_last``.
+for what devices lack: ``float64`` and ``channels_last``. ``work`` is what worker processes run on it.
 """
 
 import sys
@@ -16,8 +16,11 @@ from typing import ClassVar
 from weakref import WeakValueDictionary
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from robustbench_coded.engine import worker
 
 NAME, COUNT = "imitation", 2
 aten = torch.ops.aten
@@ -36,7 +39,8 @@ class State:
     limit_bytes: int | None = None
     float64 = True
     channels_last = True
-    current = 0
+    named: int | None = None  # the device that Python has named in the call that runs
+    last = 0  # the device of the last operator
     ran_out = 0  # how often an allocation failed
     waits: ClassVar[Counter] = Counter()  # by operator and by the file and line that asked
     allocated = [0] * COUNT
@@ -59,8 +63,8 @@ class Block:
         State.allocated[index] = wanted
         State.peak[index] = max(State.peak[index], wanted)
 
-    def __del__(self):
-        State.allocated[self.index] -= self.size
+    def __del__(self, allocated=State.allocated):
+        allocated[self.index] -= self.size
 
 
 _blocks = WeakValueDictionary()
@@ -75,7 +79,7 @@ class OnDevice(torch.Tensor):
     def __new__(cls, held, index):
         if held.dtype == torch.float64 and not State.float64:
             raise TypeError(f"Cannot convert an {NAME} Tensor to float64: the device has no float64")
-        # Torch's engine knows one device of such a backend; which of the two it is, `device` says.
+        # Torch's engine knows one device of such a backend, number 0; which of the two it is, `device` says.
         self = torch.Tensor._make_wrapper_subclass(
             cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
             device=torch.device(NAME, 0),
@@ -138,11 +142,12 @@ def run(func, args, kwargs):
         raise RuntimeError(f"Expected all tensors to be on the same device, but found {found} ({name})")
     target = min(on, default=None)
     if (named := kwargs.get("device")) is not None:
-        named = torch.device(named)
-        # Torch says 0 of both devices where it repeats a tensor's own: the second, once asked for, stays.
-        State.current = max(State.current, named.index or 0)
-        target = None if named.type == "cpu" else State.current
+        # Where Python names none, torch repeats a tensor's own device, and says 0 of both.
+        own = State.last if target is None else target
+        target = own if State.named is None else State.named
+        target = None if torch.device(named).type == "cpu" else target
         kwargs["device"] = torch.device("cpu")
+    State.last = State.last if target is None else target
     if "pin_memory" in kwargs:
         kwargs["pin_memory"] = False
     generator = next((leaf for leaf in leaves if isinstance(leaf, torch.Generator)), None)
@@ -176,6 +181,25 @@ def run(func, args, kwargs):
     return pytree.tree_map_only(
         torch.Tensor, lambda one: known[id(one)] if id(one) in known else OnDevice(one, target), out
     )
+
+
+class DevicesNamed(TorchFunctionMode):
+    """Notes which device a call in Python names: one without a number is the first, as for torch.cuda."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs, before = kwargs or {}, State.named
+        for one in (kwargs.get("device"), *args[1:2]):
+            if func is torch.Tensor.to and isinstance(one, OnDevice):
+                one = one.device
+            if isinstance(one, (str, torch.device)) and str(one).startswith(NAME):
+                State.named = torch.device(one).index or 0
+                # To torch both are number 0, so that it would leave the tensor where it is.
+                if func is torch.Tensor.to and getattr(args[0], "index", State.named) != State.named:
+                    kwargs["copy"] = True
+        try:
+            return func(*args, **kwargs)
+        finally:
+            State.named = before
 
 
 @contextmanager
@@ -289,3 +313,16 @@ def register():
     for op in RESIZED:
         one.impl(op, partial(run_named, op), "PrivateUse1")
     _libraries.extend((everything, one))
+    DevicesNamed().__enter__()
+
+
+def appear():
+    """Gives a process of its own the devices for good."""
+    register()
+    State.present = True
+
+
+def work(pipe, setup, folder):
+    """What a worker process runs that has the devices."""
+    appear()
+    worker.work(pipe, setup, folder)

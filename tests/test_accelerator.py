@@ -2,12 +2,16 @@
 for it; memory that runs out and operators that are lacking change no word.
 """
 
+import importlib
 import sys
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import imitation_accelerator as imitation
 import pandas as pd
 import pytest
+import ray
 import torch
 from imitation_accelerator import State
 
@@ -15,13 +19,21 @@ from attacks.accelerator import lacks
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import FreshDraws
 from attacks.estimators.base_model import PlainModel
+from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded import attack
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.data.named_sets import load_digits
+from robustbench_coded.engine import run as engine
+from robustbench_coded.engine import worker
+from robustbench_coded.engine.worker_pool import ProcessPool
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.device import device_named, images_that_fit
+from robustbench_coded.evaluation.options.device import device_named, gradient_of_sum, images_that_fit
+from robustbench_coded.evaluation.setup import prepare as preparation
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.session.evaluate import IncompleteRun, evaluate
+from robustbench_coded.session.listener import Listener
 from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.loop import train
 from robustbench_coded.verification.verify_run import verify_run
@@ -53,7 +65,8 @@ def device(monkeypatch):
     for name, value in (
         ("present", True),
         ("limit_bytes", None),
-        ("current", 0),
+        ("last", 0),
+        ("ran_out", 0),
         ("float64", True),
         ("channels_last", True),
     ):
@@ -64,7 +77,7 @@ def device(monkeypatch):
     lacks.cache_clear()
 
 
-def evaluated(device, folder, **options):
+def evaluated(device, folder, listener=None, **options):
     """The run folder of a small evaluation, and what it says of each row."""
     given = {
         "checkpoints": (("erm", str(CHECKPOINT)),),
@@ -79,7 +92,7 @@ def evaluated(device, folder, **options):
         "threads": 1,
     }
     out = folder / device.replace(":", "-")
-    path = evaluate(EvalConfig(**{**given, **options}, device=device, out=out))
+    path = evaluate(EvalConfig(**{**given, **options}, device=device, out=out), listener)
     return path, pd.read_csv(path / "summary.csv")
 
 
@@ -252,6 +265,177 @@ def test_group_sizes_follow_the_memory_that_an_image_takes(device):
         device
     )
     State.limit_bytes = State.allocated[0] + 2**20
-    few, many = (images_that_fit(model, x[:4], 10_000) for model in (wide, network))
+    few, many = (
+        images_that_fit(x.device, partial(gradient_of_sum, model, x[:4]), 4, 10_000)
+        for model in (wide, network)
+    )
     assert 1 <= few < many / 8
-    assert images_that_fit(network, x, 16) == 16
+    assert images_that_fit(x.device, partial(gradient_of_sum, network, x), len(x), 16) == 16
+
+
+class LimitedOncePlanned(Listener):
+    """Takes memory away when group sizes have been measured and planned, as another program does."""
+
+    def __init__(self, spare):
+        self.spare = spare
+
+    def planned(self, plan, forecast):
+        State.limit_bytes = State.limit_bytes or State.allocated[0] + self.spare
+
+
+SMALL_RUN = {"limit": 64, "attacks": ("pgd-3",)}
+LIMITS = 10
+
+
+@cache
+def most_memory(images):
+    """What a run says on the device, and the most bytes that a unit takes with so many images a forward."""
+    taken, real = [], worker.execute
+
+    def execute(context, unit):
+        before = State.allocated[0]
+        result = real(context, unit)
+        taken.append(State.peak[0] - before)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        patch.setattr(worker, "execute", execute)
+        patch.setattr(preparation, "images_in_one_forward", lambda *given: images)
+        _, table = evaluated("imitation:0", Path(folder), **SMALL_RUN)
+    return table, max(taken)
+
+
+@pytest.mark.parametrize("place", range(LIMITS))
+def test_memory_that_runs_out_costs_a_run_one_retry(device, tmp_path, place):
+    """Between what groups of one batch need and what the largest ones do, at equal ratios."""
+    (expected, most), (_, least) = most_memory(2048), most_memory(8)
+    assert most > 8 * least
+    spare = int(1.02 * least * (most / least) ** (place / LIMITS))
+    _, table = evaluated(device, tmp_path, LimitedOncePlanned(spare), **SMALL_RUN)
+    pd.testing.assert_frame_equal(table, expected)
+    assert State.ran_out == 1
+
+
+def test_a_run_for_which_one_batch_is_too_much_says_so(device, tmp_path):
+    spare = most_memory(8)[1] // 4
+    with pytest.raises(IncompleteRun, match=r"units failed.*OutOfMemoryError"):
+        evaluated(device, tmp_path, LimitedOncePlanned(spare), **SMALL_RUN)
+
+
+@pytest.mark.parametrize("where", ["encoder", "labels", "start"])
+def test_devices_that_are_mixed_on_purpose_are_noticed(device, tmp_path, monkeypatch, where):
+    encoder, group, start = Codec.encoder, WorkerContext.group, PerturbationBudget.random_sign
+
+    def labels_left_behind(self, batches):
+        x, y = group(self, batches)
+        return x, y.cpu()
+
+    match where:
+        case "encoder":
+            here = lambda self, perm=None, **given: encoder(self, perm, **{**given, "device": "cpu"})  # noqa: E731
+            monkeypatch.setattr(Codec, "encoder", here)
+        case "labels":
+            monkeypatch.setattr(WorkerContext, "group", labels_left_behind)
+        case "start":
+            monkeypatch.setattr(PerturbationBudget, "random_sign", lambda *given: start(*given).cpu())
+    with pytest.raises(Exception, match="same device"):
+        evaluated(device, tmp_path)
+
+
+LOST = """
+import os
+
+gone = []  # in this process, for good
+
+def build(model):
+    def answer(x):
+        if os.path.exists("lost"):
+            os.remove("lost")
+            gone.append(True)
+        if gone:
+            raise RuntimeError("level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)")
+        return model(x)
+    return answer
+"""
+
+
+class OnceLost(Listener):
+    """The device is lost in the first unit."""
+
+    lost = False
+
+    def planned(self, plan, forecast):
+        if not self.lost:
+            self.lost = True
+            Path("lost").touch()
+
+
+@pytest.fixture
+def given_to(monkeypatch):
+    """Workers have the imitated devices; the devices of those that get units, one for each unit."""
+    found = []
+
+    class Pool(ProcessPool):
+        def __init__(self, setup, devices):
+            super().__init__(setup, devices, imitation.work)
+
+        def assign(self, worker, job):
+            found.append(self._workers[worker].device)
+            super().assign(worker, job)
+
+    monkeypatch.setattr(engine, "ProcessPool", Pool)
+    return found
+
+
+def test_two_workers_on_two_devices_give_the_outcomes_of_the_cpu(device, tmp_path, given_to):
+    _, on_cpu = evaluated("cpu", tmp_path)
+    path, on_two = evaluated("imitation", tmp_path)
+    pd.testing.assert_frame_equal(on_cpu, on_two)
+    assert set(given_to) == {"imitation:0", "imitation:1"}
+    assert pd.read_csv(path / "timings.csv").peak_memory_bytes.min() > 0  # each on its own device
+
+
+def test_a_unit_whose_worker_lost_its_device_is_tried_by_another(device, tmp_path, given_to, monkeypatch):
+    (tmp_path / "loses.py").write_text(LOST)
+    monkeypatch.chdir(tmp_path)
+    options = {"defences": ("loses:build",), "standard": False, "attacks": ("fgsm",)}
+    _, expected = evaluated("cpu", tmp_path, **options)
+    _, found = evaluated("imitation", tmp_path, OnceLost(), **options)
+    assert not Path("lost").exists()
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_ray_gives_one_actor_a_device(device, tmp_path):
+    _, on_cpu = evaluated("cpu", tmp_path)
+    environment = {
+        "env_vars": {"PYTHONPATH": str(ROOT / "tests")},
+        "worker_process_setup_hook": imitation.appear,
+    }
+    free, seen = [], Listener()
+    seen.unit_done = lambda *given: free.append(ray.available_resources().get("GPU", 0))
+    ray.init(
+        "local", num_cpus=4, num_gpus=2, runtime_env=environment, include_dashboard=False, log_to_driver=False
+    )
+    try:
+        path, on_actors = evaluated("imitation", tmp_path, seen, engine="ray", workers=2)
+    finally:
+        ray.shutdown()
+    pd.testing.assert_frame_equal(on_cpu, on_actors)
+    assert min(free) == 0  # two actors had both
+    assert pd.read_csv(path / "timings.csv").peak_memory_bytes.min() > 0
+
+
+def test_table_3_of_make_gpu_runs_on_the_device(device, monkeypatch):
+    pytest.importorskip("torchattacks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table3 = importlib.import_module("table3_gpu")
+    found = {}
+    for where in ("cpu", device):
+        setting = table3.Setting("digits-erm", "digits", 16, 0.3, torch.device(where), ("fgsm",), batch=8)
+        found[where], _ = table3.measure(setting, ("TF32", "bfloat16"))
+    for on_cpu, on_device in zip(found["cpu"], found[device], strict=True):
+        rounding = (
+            0.1 if on_cpu.precision == "bfloat16" else 0
+        )  # which signs it changes depends on the groups
+        assert on_device.accuracy == pytest.approx(on_cpu.accuracy, abs=rounding, rel=0)
+        assert on_device.memory > 0

@@ -21,6 +21,7 @@ from attacks.gradients import is_out_of_memory, makes_process_unusable
 from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult, execute
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
+from robustbench_coded.evaluation.options.device import images_that_fit
 from robustbench_coded.evaluation.planning.cases import Unit
 
 MESSAGE_LENGTH = 500
@@ -31,9 +32,10 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     """Runs a unit; any error in it becomes a failure.
 
     Units are deterministic, so an error recurs unless its cause is outside: a stalled file system (one retry)
-    or lack of memory (one retry, then with half the images per forward, and so on until a forward holds one
-    batch). Smaller forwards can round differently, so the result's metadata then state their number of images
-    as ``group_images``. Later units on the same checkpoint begin with what fitted.
+    or lack of memory. Then one batch alone tells how many images a forward can hold, and the unit is tried
+    again with these, and with half as many until a forward holds one batch. Smaller forwards can round
+    differently, so the result's metadata then state their number of images as ``group_images``. Later units
+    on the same checkpoint begin with what fitted.
     """
     planned, checkpoint = context.setup.group_images, unit.row.subject.checkpoint
     images = min(planned, context.setup.fitting.get(checkpoint, planned))
@@ -45,20 +47,22 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
             if images < planned:
                 context.setup.fitting[checkpoint] = images
             return outcome
-        again = _images_of_next_try(error, tries, images, unit.row.subject.images, images == planned)
+        no_memory, stalled = is_out_of_memory(error), isinstance(error, OSError) and tries == 1
+        del error  # its traceback references the tensors that filled the memory
+        if no_memory:
+            gc.collect()
+            release_memory()
+        again = _fewer(context, unit, images) if no_memory else images if stalled else None
         if again is None:
             return outcome
         images = again
-        del error  # its traceback references the tensors that filled the memory
-        _release_memory()
 
 
 def _try(
     context: WorkerContext, unit: Unit, images: int, tries: int
 ) -> tuple[UnitResult | UnitFailure, BaseException | None]:
-    planned = context.setup.group_images
     try:
-        if images == planned:
+        if images == context.setup.group_images:
             return execute(context, unit), None
         with _group_images(context, images):
             result = execute(context, _cut(unit, images))
@@ -68,17 +72,18 @@ def _try(
         return UnitFailure(unit, one_line(error), tries, details, makes_process_unusable(error)), error
 
 
-def _images_of_next_try(
-    error: BaseException, tries: int, images: int, least: int, as_planned: bool
-) -> int | None:
-    """How many images a forward of the next try may hold; None if another try is useless."""
-    if is_out_of_memory(error):
-        if tries == 1 and as_planned:
-            return images  # another process's memory, or fragments of ours, may be free by now
-        return images // 2 if images > least else None
-    if isinstance(error, OSError):
-        return images if tries == 1 else None
-    return None
+def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:
+    """How many images a forward of the next try may hold, after ``images`` did not fit; None if none do."""
+    batch = unit.row.subject.images
+    if images <= batch:
+        return None
+    first = replace(unit, groups=_cut(unit, batch).groups[:1])
+    try:
+        with _group_images(context, batch):
+            fitting = images_that_fit(context.device, lambda: execute(context, first), batch, images // 2)
+    except Exception:  # what the unit itself raised is reported
+        return None
+    return max(batch, fitting)
 
 
 def _cut(unit: Unit, images: int) -> Unit:
@@ -96,11 +101,6 @@ def _group_images(context: WorkerContext, images: int) -> Iterator[None]:
         yield
     finally:
         context.setup = before
-
-
-def _release_memory() -> None:
-    gc.collect()
-    release_memory()
 
 
 def one_line(error: BaseException) -> str:

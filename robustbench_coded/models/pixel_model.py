@@ -3,9 +3,12 @@ outputs.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils.checkpoint import checkpoint
 
 from robustbench_coded.models.registry import BGR, PER_IMAGE
 
@@ -98,6 +101,13 @@ class SomeClasses(BlockNetwork):
 CPU_IMAGES = 128
 # Of images this small more stay there: 8x8 digits cost an eighth less than in pieces of 128.
 SMALL_PIXELS, SMALL_IMAGES = 16 * 16, 512
+# Of images so large fewer: a ResNet-50 holds 2 GiB for the gradients of 20 of ImageNet's.
+LARGE_PIXELS = 2**20
+
+
+def images_at_once(pixels: int, most: int) -> int:
+    """How many images of so many pixels, ``most`` where they are neither small nor large."""
+    return SMALL_IMAGES if pixels <= SMALL_PIXELS else max(1, min(most, LARGE_PIXELS // pixels))
 
 
 class PixelModel(nn.Module):
@@ -146,11 +156,14 @@ class PixelModel(nn.Module):
         # What is traced must not depend on how many images there are.
         if x.device.type != "cpu" or torch.compiler.is_compiling():
             return self._at_once(x)
-        most = SMALL_IMAGES if x.shape[-2:].numel() <= SMALL_PIXELS else CPU_IMAGES
+        most = images_at_once(x.shape[-2:].numel(), CPU_IMAGES)
         if len(x) <= most:
             return self._at_once(x)
-        # Every image is answered by itself, so in pieces they get the same answers.
-        return torch.cat([self._at_once(piece) for piece in x.split(most)])
+        # Every image is answered by itself, so in pieces they get the same answers. The gradient of large
+        # ones holds one piece at a time and computes it again, unless a mode changes what is computed.
+        again = most < CPU_IMAGES and torch.is_grad_enabled() and not _get_current_function_mode_stack()
+        answer = partial(checkpoint, self._at_once, use_reentrant=False) if again else self._at_once
+        return torch.cat([answer(piece) for piece in x.split(most)])
 
     def _at_once(self, x: Tensor) -> Tensor:
         for block in self.blocks():

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from attacks.accelerator import layout, random_states_kept
+from attacks.accelerator import layout, module_of, random_states_kept
 from attacks.gradients import gradient_or_zero, recorded
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -242,8 +242,11 @@ def prepare_model(
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16 products: else they are slower than float32's."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if (module := module_of(device)) is not None:
+        if not hasattr(module, "is_bf16_supported"):
+            return False
+        with module.device(device):
+            return bool(module.is_bf16_supported(including_emulation=False))
     # Older versions of torch cannot tell.
     capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attacks.accelerator import synchronise
 from attacks.catalogue import CATALOGUE
-from attacks.gradients import gradient_or_zero, recorded
+from attacks.gradients import gradient_or_zero, is_out_of_memory, recorded
 from attacks.naming import parse
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
@@ -35,6 +35,7 @@ from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.threads import torch_threads
 
 TIMED_IMAGES = 64
+NO_MEMORY_SECONDS = 1.0  # for an image that could not be timed; its units say why
 TIMED_PIXELS = TIMED_IMAGES * 32 * 32  # on a CPU, where small images go through a network in larger pieces
 TIMED_SECONDS = 0.25
 MOST_TIMES = 20
@@ -152,7 +153,12 @@ class Seconds:
         with torch_threads(setup.threads):
             while len(taken) < MOST_TIMES and (len(taken) < 3 or sum(taken) < TIMED_SECONDS):
                 start = time.perf_counter()
-                timed(ask, x)
+                try:
+                    timed(ask, x)
+                except (RuntimeError, MemoryError) as error:
+                    if is_out_of_memory(error):
+                        return NO_MEMORY_SECONDS
+                    raise
                 synchronise(context.device)
                 taken.append(time.perf_counter() - start)
         # The first pays for warming up; the others for whatever else the machine does, as the run will.
@@ -166,7 +172,8 @@ class Seconds:
         height, width = context.data.image_shape[-2:]
         on_cpu = context.device.type == "cpu"
         most = min(TIMED_PIXELS // (height * width), setup.group_images) if on_cpu else 0
-        count = min(max(TIMED_IMAGES, most), setup.examples)
+        fitting = setup.fitting.get(subject.checkpoint, setup.group_images)
+        count = min(max(TIMED_IMAGES, most), fitting, setup.examples)
         x = context.data.batch(range(count))[0].to(context.device)
         if through is None:
             return model, x, images_of(model.network, count)

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attacks.accelerator import layout, module_of
+from attacks.accelerator import layout
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
 from robustbench_coded.models.build import build
+from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.training import loader
 from robustbench_coded.training.config import TrainConfig, milestones, one_cycle
 from robustbench_coded.training.defended import Defended
@@ -305,6 +306,6 @@ def _copied(network: nn.Module) -> Weights:
 
 def _autocast(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
-        fast = getattr(module_of(device), "is_bf16_supported", lambda: False)()
+        fast = device.type != "cpu" and multiplies_bfloat16(device)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

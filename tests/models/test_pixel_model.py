@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.crossover import SmoothedReLU
 from robustbench_coded.models.build import build
 from robustbench_coded.models.pixel_model import CPU_IMAGES, SMALL_IMAGES, PixelModel
 
@@ -89,3 +90,44 @@ def test_a_cpu_answers_many_images_in_pieces_with_the_same_gradients(side, most,
     assert torch.equal(logits, x.flatten(1) ** 2) and network.shown == [most] + more * [more]
     (grad,) = torch.autograd.grad(logits.sum(), x)
     assert torch.equal(grad, 2 * x)
+
+
+class Counting(nn.Module):
+    """Means of fourth powers; notes how many images each call gets."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, x):
+        self.calls.append(len(x))
+        return x.square().square().mean((2, 3)) * 3
+
+
+def test_gradients_of_large_images_hold_one_piece_at_a_time():
+    """The graph that is kept has no activations of the network: they are computed again, piece by piece."""
+    model = PixelModel(Counting(), MEAN, STD, classes=3, arch="")
+    x = torch.rand(45, 3, 224, 224, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        answer = model(x)
+    assert model.network.calls == [20, 20, 5]
+    assert sum(kept) == x.numel()  # what the pieces begin with
+    (gradient,) = torch.autograd.grad(answer.logsumexp(1).sum(), x)
+    assert sorted(model.network.calls) == [5, 5, 20, 20, 20, 20]
+    at_once = model._at_once(x)
+    assert torch.equal(answer, at_once)
+    assert torch.equal(gradient, torch.autograd.grad(at_once.logsumexp(1).sum(), x)[0])
+    with torch.no_grad():
+        model(x)
+    assert model.network.calls[-3:] == [20, 20, 5]
+
+
+def test_gradients_under_a_mode_are_of_what_the_mode_computed():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 224 * 224, 3), nn.ReLU())
+    model = PixelModel(network, MEAN, STD, classes=3, arch="")
+    x = torch.rand(25, 3, 224, 224, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with SmoothedReLU(torch.ones(25)):
+        answer = model(x)
+    (gradient,) = torch.autograd.grad(answer.sum(), x)
+    assert gradient.abs().amin((1, 2, 3)).min() > 0

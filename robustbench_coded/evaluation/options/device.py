@@ -14,7 +14,7 @@ from attacks.accelerator import module_of
 from attacks.gradients import gradient_or_zero, recorded
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.pixel_model import SMALL_IMAGES, SMALL_PIXELS
+from robustbench_coded.models.pixel_model import images_at_once
 
 # Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), small images in
 # larger ones, and more gain nothing. On a GPU a CIFAR network's activations and gradients for that many stay
@@ -65,26 +65,25 @@ def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> i
 
     On an accelerator that tells its memory, from the whole of it; see ``images_that_fit``.
     """
-    on_cpu = SMALL_IMAGES if prod(image_shape[-2:]) <= SMALL_PIXELS else CPU_GROUP_IMAGES
+    on_cpu = images_at_once(prod(image_shape[-2:]), CPU_GROUP_IMAGES)
     if not hasattr(module := module_of(device), "mem_get_info"):
         return on_cpu
     return max(on_cpu, int(module.mem_get_info(device)[1] / 2**30) * IMAGES_PER_GIB)
 
 
-def images_that_fit(model: Callable[[Tensor], Tensor], x: Tensor, most: int) -> int:
-    """How many images a forward and backward can hold in half of the memory that is free, at most ``most``.
+def images_that_fit(device: torch.device, compute: Callable[[], object], images: int, most: int) -> int:
+    """How many images ``compute`` could take in half of the memory that is free, at most ``most``.
 
-    Measured with the images x [n, C, H, W]; a power of two where it is less than ``most``, so that a little
+    It is called once, with ``images`` images. A power of two where it is less than ``most``, so that a little
     more or less free memory changes nothing. ``most`` where the device does not tell its memory.
     """
-    if not hasattr(module := module_of(x.device), "mem_get_info"):
+    if not hasattr(module := module_of(device), "mem_get_info"):
         return most
-    gradient_of_sum(model, x[:1])  # what is allocated once for all sizes
-    module.reset_peak_memory_stats(x.device)
-    before = module.memory_allocated(x.device)
-    gradient_of_sum(model, x)
-    each = max(1, (module.max_memory_allocated(x.device) - before) // len(x))
-    fitting = max(1, int(module.mem_get_info(x.device)[0] * SHARE_OF_FREE / each))
+    module.reset_peak_memory_stats(device)
+    before = module.memory_allocated(device)
+    compute()
+    each = max(1, (module.max_memory_allocated(device) - before) // images)
+    fitting = max(1, int(module.mem_get_info(device)[0] * SHARE_OF_FREE / each))
     return most if fitting >= most else 2 ** (fitting.bit_length() - 1)
 
 

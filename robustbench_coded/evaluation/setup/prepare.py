@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from robustbench_coded.evaluation.options.check_options import check_claimed_eps
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
+    gradient_of_sum,
     images_in_one_forward,
     images_that_fit,
     threads_each,
@@ -289,12 +291,15 @@ def prepare(
         in_memory=in_memory,
     )
     context = WorkerContext(setup)
+    context.data = data  # a large folder takes seconds to list
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
     fitting = setup.group_images
     if device.type != "cpu":
         x = data.batch(range(min(MEASURED_IMAGES, len(data))))[0].to(device)
         for name in (checkpoint.name for checkpoint in loaded):
-            fitting = images_that_fit(context.gradients(name).model, x, fitting)
+            passes = partial(gradient_of_sum, context.gradients(name).model)
+            passes(x[:1])  # what is allocated once for all sizes
+            fitting = images_that_fit(device, partial(passes, x), len(x), fitting)
     context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
     if lacking := lacks(device):
         named = " and no ".join(sorted(lacking))

@@ -1,0 +1,170 @@
+"""Images of ImageNet's size on a CPU: FGSM on 64 of them, memory and speed beside torchattacks.
+
+    python benchmarks/big_inputs.py [--cells FOLDER] [--write]
+
+Networks as torchvision defines them, with random weights. Each cell is a process of its own, with one thread:
+FGSM through standard inference and through RCI, and torchattacks' in batches of 16. The speed is in images a
+second of processor time, which other programs on the machine hardly change; the memory is the process's peak,
+Python, torch and weights included. Last, 50,000 images in a folder are planned. ``--cells`` keeps what was
+measured, so that an interrupted measurement goes on; ``--write`` writes benchmarks/big_inputs.md.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+OUT = Path(__file__).with_suffix(".md")
+NETWORKS = {"resnet50": "ResNet-50", "vit_b_16": "ViT-B/16"}
+IMAGES, EPS, BATCH, FILES = 64, 8 / 255, 16, 50_000
+BARE, STANDARD = "torchattacks, batches of 16", "csrobust, standard"
+RCI = {f"csrobust, RCI, K = {k}, N = {n}": (k, n) for k, n in ((16, 24), (64, 96), (128, 192))}
+CELLS = [
+    *((network, how) for network in NETWORKS for how in (BARE, STANDARD, next(iter(RCI)))),
+    *(("resnet50", how) for how in list(RCI)[1:]),
+]
+PLANNED = ("planning", f"{FILES:,} images")
+ABOUT = f"""# Big inputs
+
+FGSM at 8/255 on {IMAGES} images of 224 x 224 (a batch of 128 for K = 128) on a CPU with one thread. The
+networks have random weights and 1,000 classes. Images a second are of processor time. The memory is the
+process's peak, about 0.9 GiB of it Python, torch and weights. torchattacks gets batches of {BATCH},
+csrobust batches of K or all {IMAGES} images. On a CPU a network takes at most 20 such images at once. A
+gradient of more of them computes the pieces' activations again in the backward pass, which costs a
+forward more and makes the memory that of one piece. Written by `python benchmarks/big_inputs.py --write`.
+
+"""
+
+
+def measured(network: str, how: str) -> dict[str, float]:
+    """One cell, in this process."""
+    import torch
+    import torchvision
+
+    from robustbench_coded import attack
+    from robustbench_coded.defences.rci import RCI as Randomised
+    from robustbench_coded.models.pixel_model import PixelModel
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    bare = getattr(torchvision.models, network)(weights=None).eval().requires_grad_(False)
+    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    model = PixelModel(bare, mean, deviation, classes=1000, arch=network)
+    k, n = RCI.get(how, (IMAGES, 0))
+    x = torch.rand(max(IMAGES, k), 3, 224, 224)
+    y = torch.randint(1000, (len(x),))
+    if how == BARE:
+        import torchattacks
+
+        theirs = torchattacks.FGSM(bare, eps=EPS)
+        theirs.set_normalization_used(mean, deviation)
+        run, size = theirs, BATCH
+    elif n:
+        defence = Randomised(model, k, n)
+        run, size = lambda x, y: attack(defence, x, y, "fgsm", EPS), k
+    else:
+        run, size = lambda x, y: attack(model, x, y, "fgsm", EPS), IMAGES
+    start = time.process_time()
+    for rows in torch.arange(len(x)).split(size):
+        run(x[rows], y[rows])
+    seconds = time.process_time() - start
+    return {"images_per_second": len(x) / seconds, "peak": peak()}
+
+
+def peak() -> float:
+    """Bytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def planned(limit: int | None = 1000) -> dict[str, float]:
+    """A folder of so many images, from its listing to the units of an evaluation of 1,000 of them."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from robustbench_coded.evaluation.options.config import EvalConfig
+    from robustbench_coded.evaluation.setup.prepare import prepare
+    from robustbench_coded.session.evaluation import make_plan
+
+    with tempfile.TemporaryDirectory() as folder:
+        root, generator = Path(folder), np.random.default_rng(0)
+        for shade in range(2):
+            pixels = generator.integers(128 * shade, 128 * shade + 128, (224, 224, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / f"{shade}.jpg")
+            (root / "images" / str(shade)).mkdir(parents=True)
+        for number in range(FILES):
+            os.link(root / f"{number % 2}.jpg", root / "images" / str(number % 2) / f"{number}.jpg")
+        weights = {"2.weight": torch.tensor([[-1.0] * 3, [1.0] * 3]), "2.bias": torch.tensor([1.5, -1.5])}
+        torch.save(weights, root / "shades.pt")
+        (root / "shades_network.py").write_text(
+            "from torch import nn\n\n\ndef build():\n"
+            "    return nn.Sequential(nn.AvgPool2d(224), nn.Flatten(), nn.Linear(3, 2))\n"
+        )
+        start, before = time.process_time(), peak()
+        sys.path.insert(0, str(root))
+        config = EvalConfig(
+            checkpoints=(("shades", str(root / "shades.pt")),), arch="shades_network:build", normalize="none",
+            data=f"folder:{root / 'images'}", limit=limit, attacks=("fgsm",), device="cpu",
+        )  # fmt: skip
+        plan = make_plan(prepare(config))
+        seconds = time.process_time() - start
+        return {"seconds": seconds, "units": len(plan.units), "more": peak() - before}
+
+
+def page(cells: dict[str, dict[str, float]]) -> str:
+    from robustbench_coded.bench.table import pipes
+
+    rows = []
+    for network, how in CELLS:
+        if (cell := cells.get(f"{network}: {how}")) is not None:
+            speed, memory = f"{cell['images_per_second']:.2f}", f"{cell['peak'] / 2**30:.2f} GiB"
+            rows.append([NETWORKS[network], how, speed, memory])
+    text = ABOUT + pipes(["network", "FGSM through", "images/s", "peak memory"], rows) + "\n"
+    if (plan := cells.get(": ".join(PLANNED))) is not None:
+        text += (
+            f"\nPlanning an evaluation of 1,000 of {FILES:,} JPEG files in a folder takes "
+            f"{plan['seconds']:.1f} s of processor time, recognition of the network on 256 of them included, "
+            f"and {plan['more'] / 2**20:.0f} MiB more memory. Files are decoded when a batch asks for them.\n"
+        )
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cells", type=Path)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--cell", nargs=2)
+    options = parser.parse_args()
+    if options.cell is not None:
+        print(json.dumps(planned() if tuple(options.cell) == PLANNED else measured(*options.cell)))
+        return
+    cells = {}
+    for cell in [*CELLS, PLANNED]:
+        name = ": ".join(cell)
+        kept = (
+            options.cells / f"{CELLS.index(cell) if cell in CELLS else 'planned'}.json"
+            if options.cells
+            else None
+        )
+        if kept is not None and kept.exists():
+            cells[name] = json.loads(kept.read_text())
+            continue
+        command = [sys.executable, __file__, "--cell", *cell]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        cells[name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, cells[name], flush=True)
+        if kept is not None:
+            kept.write_text(json.dumps(cells[name]))
+    text = page(cells)
+    if options.write:
+        OUT.write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
