@@ -87,9 +87,6 @@ def gradient_contenders(workload: Workload, reference: str) -> list[Contender]:
         pgd = attack(workload, Standard(model), workload.x[None], f"pgd-{workload.steps}")
         made.append(Contender(limit, images, _passes(workload, model), reference))
         made.append(Contender(f"csrobust pgd-{workload.steps}, {name}", images, pgd, reference))
-    if workload.device.type == "cuda":
-        limit = "forward+backward, float32, one CUDA graph"
-        made.append(Contender(limit, images, _replayed(workload, workload.gradients["float32"]), reference))
     # Auto-PGD needs one gradient or value more than it has steps.
     apgd = attack(
         workload, Standard(workload.gradients["float32"]), workload.x[None], f"apgd-ce-{workload.steps}"
@@ -142,32 +139,6 @@ def _passes(workload: Workload, model: PixelModel) -> Callable[[], None]:
             for _ in range(workload.steps):
                 x = workload.x.detach().requires_grad_()
                 torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), x)
-
-    return run
-
-
-def _replayed(workload: Workload, model: PixelModel) -> Callable[[], None]:
-    """The same passes as a replayed CUDA graph: without launch overhead, the limit on this device."""
-    y, x = workload.labels(workload.x), workload.x.detach().clone().requires_grad_()
-
-    def once() -> Tensor:
-        return torch.autograd.grad(F.cross_entropy(model(x), y, reduction="sum"), x)[0]
-
-    warming_up = torch.cuda.Stream()
-    warming_up.wait_stream(torch.cuda.current_stream())
-    graph = torch.cuda.CUDAGraph()
-    with tf32(True):
-        with torch.cuda.stream(warming_up):
-            for _ in range(3):
-                once()
-        torch.cuda.current_stream().wait_stream(warming_up)
-        with torch.cuda.graph(graph):
-            grad = once()
-
-    def run() -> None:
-        for _ in range(workload.steps):
-            graph.replay()
-        assert grad is not None  # the graph writes to this memory
 
     return run
 

@@ -52,14 +52,11 @@ def submit_command(
     code: Annotated[
         list[Path] | None, typer.Option("--code", help="Python file of the defence, stored with the entry.")
     ] = None,
-    sign: Annotated[
-        Path | None, typer.Option("--sign", help="SSH private key that signs the entry's hashes.")
-    ] = None,
 ) -> int:
     """Check a run against the board's rules and write its entry."""
     from robustbench_coded.board.submit import submit
 
-    folder = submit(run, entry, out, code or (), sign)
+    folder = submit(run, entry, out, code or ())
     print(one_line(f"entry: {folder}; see it with csrobust board {folder} --out board"))
     return 0
 

@@ -223,7 +223,6 @@ def _entry(
         run=run.name,
         run_sha256=digest,
         stored=(run.path / "adversarials").is_dir(),
-        signed=source.signer,
         command=_command(run, planned, judgement.budget.eps),
     )
 

@@ -1,6 +1,4 @@
-"""Submissions: the rules of the board, the check of an entry, and `csrobust submit`, which signs and packs
-one.
-"""
+"""Submissions: the rules of the board, the check of an entry, and `csrobust submit`, which packs one."""
 
 import re
 import shutil
@@ -18,7 +16,6 @@ from robustbench_coded.board.source import (
     SubmittedEntry,
     hashes_of,
     read_entry,
-    sign,
     source_at,
 )
 from robustbench_coded.errors import InputError
@@ -116,9 +113,7 @@ def refuse_broken(run: Run, entry: SubmittedEntry) -> None:
 LEFT_OUT = (".lock", "*.part", "perturbed", "figures", "report.html")
 
 
-def submit(
-    path: Path, entry_file: Path, out: Path, code: Sequence[Path] = (), key: Path | None = None
-) -> Path:
+def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -> Path:
     """Checks a run against the rules of the board and writes the folder of its entry.
 
     Args:
@@ -126,7 +121,6 @@ def submit(
         entry_file: entry.toml.
         out: the folder below which the entry's own is made, named by the defence.
         code: files of a plug-in defence, so that others can load it.
-        key: SSH private key that signs the hashes.
 
     Raises:
         InputError: the entry or the run breaks a rule, a file is missing, or there is an entry of that name.
@@ -144,10 +138,4 @@ def submit(
         shutil.copyfile(file, folder / CODE / file.name)
     write_text(folder / ENTRY, entry_file.read_text(encoding="utf-8"))
     write_text(folder / HASHES, hashes_of(folder))
-    if key is not None:
-        try:
-            sign(folder, key)
-        except InputError:
-            shutil.rmtree(folder)  # the same command with another key writes it
-            raise
     return folder

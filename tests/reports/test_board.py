@@ -3,15 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
 
 import msgspec
 import pytest
 
 from robustbench_coded.board.entry import Board, schema
-from robustbench_coded.board.source import check_hashes, hashes_of, source_at
+from robustbench_coded.board.source import check_hashes, hashes_of
 from robustbench_coded.cli.main import main
-from robustbench_coded.errors import InputError
 from robustbench_coded.results.run import load_run
 
 ENTRY = """
@@ -195,86 +193,6 @@ def test_a_changed_file_of_an_entry_is_noticed(accepted, tmp_path, capsys):
     outcome.write_bytes(outcome.read_bytes() + b"x")
     assert main(["board", str(folder), "--out", str(tmp_path / "site")]) == 2
     assert f"{outcome.relative_to(folder)} is not as it was submitted" in capsys.readouterr().err
-
-
-@pytest.fixture
-def key(tmp_path):
-    """Makes an SSH key; its public part has the ending .pub."""
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("needs ssh-keygen")
-
-    def made(name):
-        path = tmp_path / name
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "somebody", "-f", str(path)]
-        subprocess.run(command, check=True)
-        return path
-
-    return made
-
-
-@pytest.fixture
-def signed(accepted, tmp_path, key):
-    (tmp_path / "entry.toml").write_text(ENTRY)
-    where = ["--entry", str(tmp_path / "entry.toml"), "--out", str(tmp_path / "in")]
-    assert main(["submit", str(accepted), *where, "--sign", str(key("mine"))]) == 0
-    return tmp_path / "in" / "my-coded-inference"
-
-
-def test_a_signed_entry_shows_whose_key_signed_it(signed, tmp_path, key):
-    told = subprocess.run(
-        ["ssh-keygen", "-l", "-f", str(tmp_path / "mine.pub")], capture_output=True, text=True, check=True
-    )
-    fingerprint = told.stdout.split()[1]
-    assert main(["board", str(signed), "--out", str(tmp_path / "site")]) == 0
-    (entry,) = board_in(tmp_path / "site").entries
-    assert entry.signed == fingerprint
-    (page,) = (tmp_path / "site" / "entries").iterdir()
-    assert fingerprint in page.read_text()
-    (signed.parent / "allowed_signers").write_text(f"me@here {(tmp_path / 'mine.pub').read_text()}")
-    assert source_at(signed).signer == f"me@here, {fingerprint}"
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        ("hashes written anew", "SHA256SUMS is not what was signed"),
-        ("another's signature", "SHA256SUMS is not what was signed"),
-        ("damaged", "SHA256SUMS is not what was signed"),
-        ("a key nobody knows", "allowed_signers has no key that made SHA256SUMS.sig"),
-        ("not signed", "is not signed, and"),
-    ],
-)
-def test_what_was_not_signed_by_its_author_is_refused(signed, tmp_path, key, capsys, fault, said):
-    signature, allowed = signed / "SHA256SUMS.sig", signed.parent / "allowed_signers"
-    if fault == "hashes written anew":
-        (signed / "run" / "more.txt").write_text("better")
-        (signed / "SHA256SUMS").write_text(hashes_of(signed))
-    elif fault == "another's signature":
-        (tmp_path / "SHA256SUMS").write_text("of other files")
-        command = ["ssh-keygen", "-q", "-Y", "sign", "-n", "csrobust", "-f", str(tmp_path / "mine")]
-        subprocess.run([*command, str(tmp_path / "SHA256SUMS")], check=True)
-        shutil.copyfile(tmp_path / "SHA256SUMS.sig", signature)
-    elif fault == "damaged":
-        signature.write_text("no")
-    elif fault == "a key nobody knows":
-        allowed.write_text(f"me@here {key('other').with_suffix('.pub').read_text()}")
-    else:
-        signature.unlink()
-        assert source_at(signed).signer is None  # without a list of signers nothing asks for it
-        allowed.write_text(f"me@here {(tmp_path / 'mine.pub').read_text()}")
-    with pytest.raises(InputError, match=said) as refused:
-        source_at(signed)
-    assert "\n" not in str(refused.value)
-    assert main(["board", str(signed), "--out", str(tmp_path / "site")]) == 2
-
-
-def test_a_key_that_signs_nothing_leaves_no_entry(accepted, tmp_path, capsys):
-    (tmp_path / "entry.toml").write_text(ENTRY)
-    where = ["--entry", str(tmp_path / "entry.toml"), "--out", str(tmp_path / "in")]
-    assert main(["submit", str(accepted), *where, "--sign", str(tmp_path / "none")]) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "--sign" in line and "give an SSH private key" in line
-    assert not (tmp_path / "in" / "my-coded-inference").exists()
 
 
 @pytest.mark.parametrize(
