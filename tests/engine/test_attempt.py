@@ -61,17 +61,17 @@ def test_a_passing_error_is_tried_once_more(prepared, unit, tries):
     assert isinstance(failure, UnitFailure) and failure.attempts == 2
 
 
-def test_memory_that_is_back_leaves_no_trace(prepared, unit, tries):
+def test_what_fitted_is_remembered(prepared, unit, tries):
     sizes = tries(torch.OutOfMemoryError("full"))
-    outcome = attempt(prepared.context, unit)
-    assert sizes == [512, 512]
-    assert outcome.metadata == {"forwards": 3}
+    outcomes = [attempt(prepared.context, unit) for _ in range(2)]
+    assert sizes == [512, 256, 256]
+    assert all(outcome.metadata == {"forwards": 3, "group_images": 256} for outcome in outcomes)
 
 
 def test_without_memory_forwards_halve_down_to_one_batch(prepared, unit, tries):
     sizes = tries(*[MemoryError()] * 20)
     outcome = attempt(prepared.context, unit)
-    assert sizes == [512, 512, 256, 128, 64, 32, 16, 8]  # K = 8
+    assert sizes == [512, 256, 128, 64, 32, 16, 8]  # K = 8
     assert isinstance(outcome, UnitFailure) and not outcome.process_unusable
     assert prepared.context.setup.group_images == 512
 
