@@ -124,7 +124,7 @@ def page(cells: dict[str, dict[str, float]]) -> str:
         if (cell := cells.get(f"{network}: {how}")) is not None:
             speed, memory = f"{cell['images_per_second']:.2f}", f"{cell['peak'] / 2**30:.2f} GiB"
             rows.append([NETWORKS[network], how, speed, memory])
-    text = ABOUT + pipes(["network", "FGSM through", "images/s", "peak memory"], rows) + "\n"
+    text = ABOUT + pipes([("network", "FGSM through", "images/s", "peak memory"), *rows]) + "\n"
     if (plan := cells.get(": ".join(PLANNED))) is not None:
         text += (
             f"\nPlanning an evaluation of 1,000 of {FILES:,} JPEG files in a folder takes "

@@ -43,13 +43,19 @@ def tries(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("no"), RuntimeError("CUDA error: device-side assert"), SystemExit(2)]
+    "error",
+    [
+        ValueError("no"),
+        RuntimeError("CUDA error: device-side assert"),
+        RuntimeError("level_zero backend failed with error: 20 (UR_RESULT_ERROR_DEVICE_LOST)"),
+        SystemExit(2),
+    ],
 )
 def test_what_would_come_back_is_not_tried_again(prepared, unit, tries, error):
     sizes = tries(error)
     outcome = attempt(prepared.context, unit)
     assert isinstance(outcome, UnitFailure) and outcome.attempts == 1 and len(sizes) == 1
-    assert outcome.process_unusable == ("CUDA" in str(error))
+    assert outcome.process_unusable == isinstance(error, RuntimeError)
     assert "raise errors" in outcome.details
 
 
@@ -100,4 +106,5 @@ def test_a_real_allocation_that_fails_is_recognised():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)"))
     assert not is_out_of_memory(RuntimeError("expected scalar type Float"))
