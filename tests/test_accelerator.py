@@ -425,7 +425,7 @@ def test_ray_gives_one_actor_a_device(device, tmp_path):
     assert pd.read_csv(path / "timings.csv").peak_memory_bytes.min() > 0
 
 
-def test_table_3_of_make_gpu_runs_on_the_device(device, monkeypatch):
+def test_table_3_runs_on_the_device(device, monkeypatch):
     pytest.importorskip("torchattacks")
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     table3 = importlib.import_module("table3_gpu")

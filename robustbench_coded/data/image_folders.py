@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     scaled = f", scaled and cropped to {size} x {size}" if size else ""
     return Dataset(
         name=f"folder:{root}@{size}" if size else f"folder:{root}",
-        images=FolderImages(paths, size),
+        images=ImageFiles(paths, size, partial(_scaled_and_cropped, size=size) if size else None),
         scale=255.0,
         labels=labels,
         classes=len(class_names),
@@ -93,15 +94,34 @@ def _key(path: Path) -> bytes:
     return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()
 
 
-class FolderImages:
-    """``[n, H, W, C]`` uint8 pixels of image files, decoded when read; all of one size."""
+# Decoded at once: what an image needs before it is cropped can be a hundred times what is left of it.
+WORKERS = 4
 
-    def __init__(self, paths: Sequence[Path], size: int | None = None):
+
+class ImageFiles:
+    """``[n, H, W, C]`` uint8 pixels of image files, decoded when read.
+
+    Args:
+        paths: of the files, at least one.
+        size: height and width that ``prepared`` makes of each; None where all have the size of the first.
+        prepared: what happens to a decoded image; None for nothing.
+        coloured: whether grey images get three channels, too; else where one of the first is coloured.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int | None = None,
+        prepared: Callable[[Image.Image], Image.Image] | None = None,
+        *,
+        coloured: bool = False,
+    ):
         self._paths = list(paths)
-        self._scaled_to = size
+        self._prepared = prepared
         with _open(paths[0]) as first:
             self._size = (size, size) if size else first.size  # (width, height), as Pillow has it
-        self._grey = all(_mode(path) in _GREY_MODES for path in self._paths[:_COLOUR_SAMPLE])
+        looked_at = self._paths[:_COLOUR_SAMPLE]
+        self._grey = not coloured and all(_mode(path) in _GREY_MODES for path in looked_at)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,15 +129,17 @@ class FolderImages:
         return (len(self._paths), height, width, 1 if self._grey else 3)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        paths = [self._paths[row] for row in rows]
-        with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
-            return np.stack(list(pool.map(self._decode, paths)))
+        pixels = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        with ThreadPoolExecutor(WORKERS) as pool:  # decoding releases the interpreter's lock
+            for place, image in enumerate(pool.map(self._decode, [self._paths[row] for row in rows])):
+                pixels[place] = image
+        return pixels
 
     def _decode(self, path: Path) -> np.ndarray:
         """Pixels [H, W, C] of one file."""
         width, height = self._size
         with _open(path) as image:
-            if not self._scaled_to and image.size != self._size:
+            if not self._prepared and image.size != self._size:
                 raise InputError(
                     f"{path}: is {image.height} x {image.width}, the first image is {height} x {width}; "
                     f"give folder:DIR@SIZE to scale and crop all of them"
@@ -130,8 +152,8 @@ class FolderImages:
                 pixels = image.convert("L" if self._grey else "RGB")
             except (OSError, SyntaxError, ValueError) as error:
                 raise InputError(f"{path}: damaged image ({error}); replace or remove it") from error
-        if self._scaled_to:
-            pixels = _scaled_and_cropped(pixels, self._scaled_to)
+        if self._prepared:
+            pixels = self._prepared(pixels)
         return np.asarray(pixels).reshape(height, width, -1)
 
 
@@ -154,10 +176,6 @@ def _open(path: Path) -> Image.Image:
         return Image.open(path)
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not a readable image ({error}); replace or remove it") from error
-
-
-# Decoded at once: what an image needs before it is cropped can be a hundred times what is left of it.
-WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -213,37 +231,3 @@ class Preprocessing:
             size = [self.resize] if self.crop else [self.resize, self.resize]
             image = transforms.resize(image, size, interpolation=how)
         return transforms.center_crop(image, [self.crop, self.crop]) if self.crop else image
-
-
-class ImageFiles:
-    """``[n, H, W, 3]`` uint8 pixels of image files, all of the preprocessing's size."""
-
-    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing):
-        self._paths = list(paths)
-        self._preprocessing = preprocessing
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        size = self._preprocessing.size
-        return (len(self._paths), size, size, 3)
-
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        pixels = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        with ThreadPoolExecutor(WORKERS) as pool:  # decoding releases the interpreter's lock
-            for place, image in enumerate(pool.map(self._decode, [self._paths[row] for row in rows])):
-                pixels[place] = image
-        return pixels
-
-    def _decode(self, path: Path) -> np.ndarray:
-        try:
-            with Image.open(path) as image:
-                return np.asarray(self._preprocessing(image.convert("RGB")))
-        except (
-            UnidentifiedImageError,
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{path}: not a readable image ({reason}); replace or remove it") from error

@@ -7,8 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -64,8 +63,7 @@ def _try(
     try:
         if images == context.setup.group_images:
             return execute(context, unit), None
-        with _group_images(context, images):
-            result = execute(context, _cut(unit, images))
+        result = _executed(context, unit, images)
         return replace(result, unit=unit, metadata={**result.metadata, "group_images": images}), None
     except (Exception, SystemExit) as error:
         details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
@@ -79,9 +77,10 @@ def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:
         return None
     first = replace(unit, groups=_cut(unit, batch).groups[:1])
     try:
-        with _group_images(context, batch):
-            fitting = images_that_fit(context.device, lambda: execute(context, first), batch, images // 2)
-    except Exception:  # what the unit itself raised is reported
+        fitting = images_that_fit(
+            context.device, lambda: _executed(context, first, batch), batch, images // 2
+        )
+    except (Exception, SystemExit):  # what the unit itself raised is reported
         return None
     return max(batch, fitting)
 
@@ -93,12 +92,12 @@ def _cut(unit: Unit, images: int) -> Unit:
     return replace(unit, groups=tuple(pieces))
 
 
-@contextmanager
-def _group_images(context: WorkerContext, images: int) -> Iterator[None]:
+def _executed(context: WorkerContext, unit: Unit, images: int) -> UnitResult:
+    """The unit with at most so many images in a forward."""
     before = context.setup
     context.setup = replace(before, group_images=images)
     try:
-        yield
+        return execute(context, _cut(unit, images))
     finally:
         context.setup = before
 

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from attacks.accelerator import synchronise
 from attacks.catalogue import CATALOGUE
-from attacks.gradients import gradient_or_zero, is_out_of_memory, recorded
+from attacks.gradients import is_out_of_memory
 from attacks.naming import parse
 from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.target import draws_of, images_of
-from robustbench_coded.evaluation.options.device import worker_count
+from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
 from robustbench_coded.evaluation.planning.batches import Batch, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
 from robustbench_coded.evaluation.planning.cost import queries_of
@@ -123,10 +123,9 @@ class Seconds:
         through = None if of_base or not _encodes(subject) else context.attack_defence(subject)
 
         def differentiate(ask: Ask, x: Tensor) -> None:
-            leaf = x.clone().requires_grad_()
             with tf32(True):
                 # Where it has none, its relaxed gradients are what costs, and somewhat more.
-                gradient_or_zero(recorded(ask, leaf).sum(), leaf)
+                gradient_of_sum(ask, x)
 
         model = context.gradients(subject.checkpoint).model
         name = "gradient of the network" if through is None else "gradient"
