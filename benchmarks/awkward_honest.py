@@ -2,8 +2,8 @@
 
     csrobust eval --ckpt digits-pgd-at --defence benchmarks/awkward_honest.py:shuffled --eps 0.2 --limit 384
 
-None of them hides anything. They leave torch, round, draw, route, or answer inputs together, as published code
-does. Truth: what the network keeps, less what the change itself costs. ``NAME`` names no base model,
+None of them hides anything. They leave torch, round, draw, route, or answer inputs together, as published
+code does. Truth: what the network keeps, less what the change itself costs. ``NAME`` names no base model,
 ``NAME_over_its_own`` names the network that it stands around, and ``NAME_over_plain``, with ``--ckpt
 digits-erm``, is around the robust network and names the undefended one.
 """
@@ -25,7 +25,7 @@ ROBUST, ALSO_ROBUST = "digits-pgd-at", "digits-trades"
 
 
 class Honest:
-    """A deterministic defence around ``model``, one input at a time; the base model is set by the builders."""
+    """A deterministic defence around ``model``, one input at a time; builders set the base model."""
 
     randomised, batch_dependent = False, False
 

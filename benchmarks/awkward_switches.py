@@ -2,8 +2,8 @@
 
     csrobust eval --ckpt digits-pgd-at --defence benchmarks/awkward_switches.py:patch --eps 0.2
 
-Truth: an upper end. ``broken_by`` knows the switch: it descends on the margin of what answers behind it less a
-multiple of what opens it, and keeps what the defence itself answers wrongly.
+Truth: an upper end. ``broken_by`` knows the switch: it descends on the margin of what answers behind it less
+a multiple of what opens it, and keeps what the defence itself answers wrongly.
 """
 
 from collections.abc import Callable
@@ -159,5 +159,7 @@ class Blind(Patch):
         return torch.where(opened, behind, self.in_numpy.logits(at, None))
 
 
-SWITCHES = {one.__name__.lower(): one for one in (Patch, Chequered, Bright, Constant, Both, Saturated, Wrapped, Blind)}
+SWITCHES = {
+    one.__name__.lower(): one for one in (Patch, Chequered, Bright, Constant, Both, Saturated, Wrapped, Blind)
+}
 globals().update(SWITCHES)
