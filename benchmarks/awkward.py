@@ -54,7 +54,8 @@ def line(folder: Path, name: str) -> str:
     assert left is not None  # the run is finished
     kind = SWITCHES[name] if name in SWITCHES else HONEST[name.removesuffix("_over_plain")]
     truth = known(name) if name in SWITCHES else "the network's, but for the change"
-    images = max(row.examples for row in load_run(out).summary.itertuples() if row.attack == "ensemble")
+    summary = load_run(out).summary
+    images = int(summary[summary["attack"] == "ensemble"]["examples"].max())
     word = verdict.word + (f": {verdict.rule}" if verdict.word == "not settled" else "")
     cells = (
         name.replace("_over_plain", " over plain"),

@@ -3,9 +3,8 @@
     csrobust eval --ckpt digits-pgd-at --defence benchmarks/awkward_honest.py:shuffled --eps 0.2 --limit 384
 
 None of them hides anything. They leave torch, round, draw, route, or answer inputs together, as published
-code does. Truth: what the network keeps, less what the change itself costs. ``NAME`` names no base model,
-``NAME_over_its_own`` names the network that it stands around, and ``NAME_over_plain``, with ``--ckpt
-digits-erm``, is around the robust network and names the undefended one.
+code does. Truth: what the network keeps, less what the change itself costs. ``NAME`` names no base model;
+``NAME_over_plain``, with ``--ckpt digits-erm``, is around the robust network and names the undefended one.
 """
 
 import json
@@ -30,7 +29,8 @@ class Honest:
     randomised, batch_dependent = False, False
 
     def __init__(self, model: nn.Module):
-        self.model, self.base = model, None
+        self.model = model
+        self.base: nn.Module | None = None
         self.name = type(self).__name__.lower()
 
     def sample(self, generator: torch.Generator, k: int) -> Any:
@@ -220,10 +220,10 @@ HONEST = {
 }
 
 
-def _builder(defence: type[Honest], name: str, base: str) -> Callable[[nn.Module], Honest]:
+def _builder(defence: type[Honest], name: str, *, over_plain: bool) -> Callable[[nn.Module], Honest]:
     def build(model: nn.Module) -> Honest:
-        built = defence(digits_network(ROBUST) if base == "plain" else model)
-        built.base, built.name = None if base == "none" else model, name
+        built = defence(digits_network(ROBUST) if over_plain else model)
+        built.base, built.name = model if over_plain else None, name
         return built
 
     return build
@@ -231,6 +231,5 @@ def _builder(defence: type[Honest], name: str, base: str) -> Callable[[nn.Module
 
 for _name, _defence in HONEST.items():
     _at = _name.replace("-", "_")
-    globals()[_at] = _builder(_defence, _name, "none")
-    globals()[f"{_at}_over_its_own"] = _builder(_defence, _name, "own")
-    globals()[f"{_at}_over_plain"] = _builder(_defence, _name, "plain")
+    globals()[_at] = _builder(_defence, _name, over_plain=False)
+    globals()[f"{_at}_over_plain"] = _builder(_defence, _name, over_plain=True)

@@ -250,9 +250,8 @@ def compared(
         None where the two rows have nothing in common.
     """
     try:
-        difference = paired_difference(
-            *(replace(row, batch_dependent=False) for row in (larger, smaller)), tail
-        )
+        one, other = (replace(row, batch_dependent=False) for row in (larger, smaller))
+        difference = paired_difference(one, other, tail)
     except NotPaired:
         return None
     first, second, estimate = difference.first, difference.second, difference.estimate
