@@ -35,7 +35,7 @@ def true_logit(logits: Tensor, y: Tensor) -> Tensor:
 class Switch(AttackOnProblem):
     """Returns the best point seen.
 
-    An input costs about 220 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is
+    An input costs about 260 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is
     attacked with it has a jump.
 
     Attributes:
@@ -123,13 +123,18 @@ class Switch(AttackOnProblem):
         best: Tensor,
         reached: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Steps uphill across the move that led there; one after which the margin falls is taken back."""
+        """Steps uphill across the move that led there; then single values, those first that promise most, of
+        which a part of the move is enough. What lowers the margin is taken back, and the next step is halved.
+        """
+        deep = ball.project_(x + 4 * (at - x))  # where it may give way most without coming back
+        first, second = estimator.compare([at, deep], y, margin_loss)
+        at = torch.where(wide(larger(estimator, second.loss, first.loss)), deep, at)
         move = at - x
         still = (move != 0).flatten(2).float().mean(2) < 0.5  # a move of few values: the others are free
-        size = torch.full(y.shape, eps / 2, dtype=x.dtype, device=x.device)
+        size = torch.full(y.shape, 1.0, dtype=x.dtype, device=x.device)  # of eps / 2, or of half the values
         held = torch.full_like(size, -torch.inf)
         grad, here = torch.zeros_like(x), at
-        for _ in range(self.steps):
+        for number in range(self.steps):
             if estimator.exhausted:
                 break
             found = estimator.gradient(at, y, margin_loss)
@@ -139,10 +144,25 @@ class Switch(AttackOnProblem):
             size = torch.where(rose[..., 0, 0, 0], size, size / 2)
             held = torch.where(rose[..., 0, 0, 0], found.loss, held)
             here, grad = torch.where(rose, at, here), torch.where(rose, found.grad, grad)
-            step = torch.where(wide(still) & (move != 0), 0, ball.step_(here.clone(), grad, size) - here)
-            along = (step * move).flatten(2).sum(2) / (move**2).flatten(2).sum(2).clamp(min=1e-30)
-            at = ball.project_(here + step - wide(along) * move)
+            if number == self.steps // 2:
+                size = torch.ones_like(size)
+            if number < self.steps // 2:
+                step = ball.step_(here.clone(), grad, size * eps / 2) - here
+                step = torch.where(wide(still) & (move != 0), 0, step)
+                along = (step * move).flatten(2).sum(2) / (move**2).flatten(2).sum(2).clamp(min=1e-30)
+                at = ball.project_(here + step - wide(along) * move)
+            else:
+                step = ball.step_(here.clone(), grad, 2 * eps) - here
+                at = ball.project_(here + step * _most_promising(step * grad, size / 2))
         return best, reached
+
+
+def _most_promising(gains: Tensor, share: Tensor) -> Tensor:
+    """True for the values with the largest gains, ``share`` ``[G, K]`` of those with any."""
+    flat = gains.flatten(2)
+    counts = (share * (flat > 0).sum(2)).ceil().long().clamp(min=1)
+    least = flat.sort(2, descending=True).values.gather(2, counts.unsqueeze(2) - 1)
+    return (flat >= least).view_as(gains)
 
 
 def _better(
@@ -168,13 +188,19 @@ def _moved(x: Tensor, move: Tensor, fraction: float, ball: Ball) -> Tensor:
 
 
 def _fields(x: Tensor, generators: Sequence[torch.Generator]) -> list[Tensor]:
-    """Smooth moves ``[1 or G, 1, 1, H, W]``: even, ramps, halves, quarters, borders, low frequencies."""
+    """Moves ``[1 or G, 1, 1, H, W]`` of one pattern: even, ramps, halves, quarters, borders, low frequencies,
+    and the highest, which are rows, columns and squares of one pixel that alternate."""
     height, width = x.shape[-2:]
     down, across = (torch.linspace(-1, 1, size, dtype=x.dtype) for size in (height, width))
     even = torch.ones(height, width, dtype=x.dtype)
     ramps = [down[:, None] * even, across[None] * even]
     sides = (across.abs() == 1)[None] * even, (down.abs() == 1)[:, None] * even
     found = [even, *ramps, *(ramp.sign() for ramp in ramps), (ramps[0] * ramps[1]).sign(), *sides]
+    rows_alternate, columns_alternate = (
+        1 - 2 * (torch.arange(size) % 2).to(x.dtype) for size in (height, width)
+    )
+    found += [rows_alternate[:, None] * even, columns_alternate * even]
+    found.append(found[-2] * found[-1])
     fields = [field.view(1, 1, 1, height, width) for field in found]
     basis = [torch.cos(torch.pi * order * (at + 1) / 2) for at in (down, across) for order in range(3)]
     rows, columns = torch.stack(basis[:3]), torch.stack(basis[3:])

@@ -165,6 +165,8 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """
     name = CheckName.ANOTHER_LOSS
     adaptive = [row for row in usable_by(rows, ensemble) if row.complete and is_adaptive(name_of(row))]
+    if not adaptive:
+        return passed(name, "No attack had its gradients, to follow on any loss.")
     relaxed = [row for row in adaptive if name_of(row).relaxed]
     shown = [row for row in adaptive if not name_of(row).relaxed]
     hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
@@ -259,7 +261,14 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         check = compared(name, larger, smaller, fault, doubled_steps(larger))
         if check is not None and check.failed:
             return check
-    ends = [curve[-1] for curve in curves if curve[-1].key.eps >= unbounded_eps]
+    # A search may have run there in another length than here.
+    largest = max(row.key.eps for row in rows)
+    there = replace(ensemble, key=ensemble.key._replace(eps=largest)) if largest >= unbounded_eps else None
+    ends = [
+        end
+        for end in (usable_by(rows, there) if there else ())
+        if any(differs_only_in(name_of(end), name_of(row), "steps") for row in usable)
+    ]
     if not ends:
         # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
         # of the ball reach any image.

@@ -12,7 +12,8 @@ from attacks.attack_name import TORCHATTACKS_LINF, AttackName
 from attacks.catalogue import BLACK_BOX
 from attacks.naming import parse
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.words import COMBINED, CONTROLS, CheckName, CheckOutcome
+from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult, inherited
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
@@ -39,6 +40,14 @@ def usable_by(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResu
     """
     weaker = [row for row in inherited(ensemble.key, rows) if _is_attack(row)]
     return [row for row in attacks_under(rows, ensemble.key.setting) + weaker if not row.table]
+
+
+def checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The ensemble of standard inference, whatever base model the defence names."""
+    wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
+    if ensemble.key.defence == STANDARD:
+        return None
+    return next((row for row in rows if row.key == wanted), None)
 
 
 def _is_attack(row: CaseResult) -> bool:
@@ -229,6 +238,8 @@ def compared(
     """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does, by half a point.
 
     It counts as not run where the interval of the paired difference is so wide that it could not have failed.
+    Answers that depend on their batch count as any others: the question is which attack found more of these
+    very batches. How other batches fare is a question to the accuracy, whose interval goes by batches.
 
     Args:
         fault: what it means if so, as a clause.
@@ -239,7 +250,8 @@ def compared(
         None where the two rows have nothing in common.
     """
     try:
-        difference = paired_difference(larger, smaller, tail)
+        one, other = (replace(row, batch_dependent=False) for row in (larger, smaller))
+        difference = paired_difference(one, other, tail)
     except NotPaired:
         return None
     first, second, estimate = difference.first, difference.second, difference.estimate

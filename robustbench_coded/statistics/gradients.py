@@ -12,6 +12,9 @@ most half a point more, and one of these holds:
   ensemble, and not half a point less than the strongest of the others. It may be as weak as the gradients
   are otherwise, and then its silence is no evidence.
 
+Where no attack had gradients of the defence, these attacks also stand in for *transfer or black-box*, if the
+network that it stands around keeps as much: gradients were followed there, and queries found as much here.
+
 Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
 """
 
@@ -30,6 +33,7 @@ from robustbench_coded.statistics.check import (
     Check,
     NextStep,
     accuracy_of,
+    checkpoints_ensemble,
     difference_of,
     differs_only_in,
     guesses_draw,
@@ -110,6 +114,10 @@ def answered(
         answer = _by_relaxed(usable, ensemble)
     if not answer:
         answer, wanted = _by_labels(usable, ensemble)
+        if not wanted and (kept := _as_its_network(rows, usable, ensemble)):
+            answer += f"; {kept}"
+            blind = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN
+            open_ones += [check for check in checks if (check.name, check.outcome) == blind]
 
     def settled(check: Check) -> Check:
         finding = f"{check.finding.rstrip('.')}; {answer}."
@@ -167,6 +175,17 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         said += ", but attacks without gradients are too weak here to answer for it"
         wanted += STRONGER
     return (f"{'' if wanted else 'answered '}without gradients: {said}", tuple(dict.fromkeys(wanted)))
+
+
+def _as_its_network(rows: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
+    """That a defence without gradients keeps no more than its checkpoint, a clause; '' where it is not so."""
+    if any(is_adaptive(name_of(row)) for row in usable):
+        return ""
+    checkpoint = checkpoints_ensemble(rows, ensemble)
+    gained = None if checkpoint is None else difference_of(ensemble, checkpoint)
+    if gained is None or gained.high > REACHES:
+        return ""
+    return f"its checkpoint, whose gradients were followed, keeps {gained.second:.1%}: {gained}"
 
 
 def _gained_by_length(rows: Sequence[CaseResult]) -> tuple[float, CaseResult] | None:

@@ -13,11 +13,10 @@ from dataclasses import replace
 from typing import Generic, NamedTuple, TypeVar
 
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
-from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckName, VerdictWord
+from robustbench_coded.schema.words import STANDARD, CheckName, VerdictWord
 from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check, difference_of
+from robustbench_coded.statistics.check import Check, checkpoints_ensemble, difference_of
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.outcomes import broken_below, uninformative
 from robustbench_coded.statistics.same_attacks import spared, what_broke_the_base
@@ -75,7 +74,7 @@ def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResul
 
     None for standard inference itself, for a defence that names no base model, and where it was not run.
     """
-    return _checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
+    return checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
 
 
 def _measured(
@@ -90,7 +89,7 @@ def _measured(
             clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
             spared=spared(rows, whole, base),
         )
-    checkpoint = None if figures.compared else _complete(_checkpoints_ensemble(rows, whole))
+    checkpoint = None if figures.compared else _complete(checkpoints_ensemble(rows, whole))
     return replace(
         figures,
         accuracy=whole.interval(tail),
@@ -101,14 +100,6 @@ def _measured(
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
-
-
-def _checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
-    """The ensemble of standard inference, whatever base model the defence names."""
-    wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
-    if ensemble.key.defence == STANDARD:
-        return None
-    return next((row for row in rows if row.key == wanted), None)
 
 
 def _complete(row: CaseResult | None) -> CaseResult | None:

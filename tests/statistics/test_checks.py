@@ -5,7 +5,7 @@ import pytest
 
 from robustbench_coded.statistics.attack_checks import converged, other_attacks, randomness_known
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import difference_of
+from robustbench_coded.statistics.check import compared, difference_of
 from robustbench_coded.statistics.gradients import gradients_agree
 from robustbench_coded.statistics.outcomes import Cell, exchanged_accuracy
 
@@ -231,11 +231,24 @@ def test_lengths_that_a_budget_of_images_made_equal_prove_nothing(checked, attac
         assert str(check.next_step) == "give more images (--budget)"
 
 
-def test_two_batches_are_too_few_to_tell(checked):
-    attacks = [("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.2), SEARCHED]
-    for batches, outcome in ((50, "failed"), (2, "not run")):
-        check = checked(attacks, batch=np.arange(EXAMPLES) * batches // EXAMPLES)["transfer or black-box"]
-        assert check.outcome == outcome
+@pytest.mark.parametrize("batches", [50, 2])
+@pytest.mark.parametrize(("transferred", "outcome"), [(0.2, "failed"), (0.35, "passed")])
+def test_two_batches_tell_which_attack_found_more_of_them(checked, batches, transferred, outcome):
+    attacks = [("eot10-pgd-20", 0.3), ("transfer-pgd-20", transferred), SEARCHED]
+    check = checked(attacks, batch=np.arange(EXAMPLES) * batches // EXAMPLES)["transfer or black-box"]
+    assert check.outcome == outcome
+
+
+def test_a_few_examples_are_too_few_to_tell(evaluation):
+    made = evaluation().add("pgd-10", np.arange(32)[:, None] < 16).add("pgd-20", np.arange(32)[:, None] < 15)
+    fewer, more = (row for row in case_results(*made.parts()) if row.key.attack.startswith("pgd"))
+    check = compared("check", fewer, more, "fault", "pgd-40")
+    assert (check.outcome, str(check.next_step)) == ("not run", "evaluate more examples (--limit)")
+
+
+def test_a_search_may_be_shorter_where_eps_reaches_any_image(checked):
+    check = checked([("square-1000", 0.5), ("square-100", 0.05, {"eps": 1.0})])["falls with eps"]
+    assert (check.outcome, check.attacks) == ("passed", ("square-100",))
 
 
 def test_an_attack_whose_name_cannot_be_read_is_compared_with_nothing(checked):

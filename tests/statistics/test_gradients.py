@@ -170,3 +170,34 @@ def test_the_relaxed_gradients_must_have_been_tested_and_followed_to_the_end(out
 
 def test_relaxed_gradients_answer_nothing_else(outcome):
     assert outcome(RELAXED, failed("self-tests: base model"), RELAXED_PASSED).outcome == CheckOutcome.FAILED
+
+
+QUERIES = {"square-1000": 0.8, "rays-400": 0.8, "rays-800": 0.8, "from:standard/pgd-20": 0.8}
+NOT_COMPARED = Check(CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN, "No attack with gradients ran.")
+
+
+@pytest.mark.parametrize(
+    ("attacks", "network", "answered_for"),
+    [
+        (QUERIES, 0.8, True),
+        (QUERIES, 0.7, False),  # ten points that nothing but silence speaks for
+        (QUERIES, None, False),
+        (QUERIES | {"rays-800": 0.7}, 0.8, False),
+        (QUERIES | {"pgd-20": 0.8}, 0.8, False),  # it has gradients, and the check compares with them
+    ],
+)
+def test_queries_stand_in_for_gradients_where_the_network_keeps_as_much(
+    evaluation, attacks, network, answered_for
+):
+    made = evaluation()
+    made.add("clean", np.ones((N, 1)), **ALONE)
+    for attack, left in attacks.items():
+        made.add(attack, (np.arange(N) < left * N)[:, None], **ALONE)
+    if network is not None:
+        alone = ALONE | {"defence": "standard", "k": None, "n": None}
+        made.add("pgd-20", (np.arange(N) < network * N)[:, None], **alone)
+    rows = case_results(*made.parts())
+    (ensemble,) = [row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != "standard"]
+    _, found = answered([DIFFERENCES, NOT_COMPARED], rows, ensemble)
+    assert found.passed is answered_for
+    assert ("its checkpoint, whose gradients were followed, keeps 80.0%" in found.finding) is answered_for
