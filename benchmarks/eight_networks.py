@@ -114,7 +114,7 @@ def trained(folder: Path) -> list[PixelModel]:
     config = read_recipe(RECIPE, device="cpu", validation=0.2)
     runs = train_seeds(config, folder / "digits.safetensors", NETWORKS + 1).runs
     x, y = load_data("digits").batch(range(1))
-    return [with_normalisation(load_checkpoint(run.checkpoint), x, y)[0] for run in runs]
+    return [with_normalisation(load_checkpoint(run.checkpoint), x, y) for run in runs]
 
 
 def attacked(models: Sequence[PixelModel], attacks: Sequence[str], eps: Sequence[float], out: Path) -> Run:

@@ -1,7 +1,7 @@
 """Networks of known truth for recognition.py: quick trainings, each with other parts without weights."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -82,9 +82,14 @@ def cifar10_images(file: str, split: str, count: int) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    path: Path, arch: str, normalisation: str, x: Tensor, y: Tensor, *, epochs: int, rate: float, seed: int
-) -> None:
-    """Trains a network by SGD with momentum and a one-cycle schedule; writes its bare state dict."""
+    path: Path, arch: str, normalisation: str, x: Tensor, y: Tensor, *, epochs: int, rate: float, seed: int,
+    eps: float = 0.0,
+) -> None:  # fmt: skip
+    """Trains a network by SGD with momentum and a one-cycle schedule; writes its bare state dict.
+
+    With ``eps``, on the images that PGD with 3 steps makes within this radius (linf), which grows until half
+    of the training is over.
+    """
     if path.exists():
         return
     generator = torch.Generator().manual_seed(seed)
@@ -97,10 +102,14 @@ def train(
     steps = epochs * (len(x) // BATCH)
     optimiser = torch.optim.SGD(network.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        size = eps * min(1.0, 2 * epoch / epochs)
         order = torch.randperm(len(x), generator=generator)
         for rows in order.split(BATCH)[: len(x) // BATCH]:
             pixels = augmented(x[rows].clone(), generator)
+            if size:
+                answers = lambda adv: model((adv - mean) / std)  # noqa: E731
+                pixels = _perturbed(answers, pixels, y[rows], size, generator)
             loss = F.cross_entropy(model((pixels - mean) / std), y[rows])
             optimiser.zero_grad()
             loss.backward()
@@ -109,6 +118,18 @@ def train(
             schedule.step()
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file(network.state_dict(), path)
+
+
+def _perturbed(
+    answers: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, eps: float, generator: torch.Generator
+) -> Tensor:
+    low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
+    adv = low + (high - low) * torch.rand(x.shape, generator=generator)
+    for _ in range(3):
+        adv.requires_grad_()
+        (gradient,) = torch.autograd.grad(F.cross_entropy(answers(adv), y), adv)
+        adv = (adv.detach() + eps / 2 * gradient.sign()).clamp(low, high)
+    return adv
 
 
 @dataclass(frozen=True)

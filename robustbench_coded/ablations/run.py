@@ -223,7 +223,7 @@ class Laboratory:
             self._add(rows)
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        model, _ = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
+        model = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
         settings = self.settings
         bench = Bench(
             model,

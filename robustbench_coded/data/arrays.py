@@ -148,8 +148,7 @@ def array(values: Any) -> np.ndarray:
     """A tensor, an array, an image of PIL, or a list of these, as an array."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().to_dense()
-        # numpy has no bfloat16.
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # numpy has none
     if getattr(getattr(values, "dtype", None), "kind", "") == "O":  # arrays of arrays, columns of pandas
         values = list(values)
     if hasattr(values, "convert") and getattr(values, "mode", "RGB") not in ("L", "RGB"):

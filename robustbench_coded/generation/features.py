@@ -83,7 +83,7 @@ class Classifier:
     def __init__(self, path: str | Path, data: Dataset, device: torch.device):
         checkpoint = load_checkpoint(str(path))
         check_data(checkpoint, data.image_shape, data.classes, data.name)
-        model = with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))[0]
+        model = with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))
         linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not linear:
             raise InputError(f"{path}: a classifier without a linear layer has no features to measure by")

@@ -142,10 +142,8 @@ def recognise_network(
             return decision.made()
 
 
-def with_normalisation(
-    checkpoint: Checkpoint, images: Tensor, labels: Tensor
-) -> tuple[PixelModel, NormalisationChoice]:
-    """The checkpoint as a Model from pixels to logits, and the normalisation it has inside.
+def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> PixelModel:
+    """The checkpoint as a Model from pixels to logits.
 
     Args:
         checkpoint: as loaded; its network is shared with the Model.
@@ -156,19 +154,15 @@ def with_normalisation(
         InputError: the images or labels are not of the checkpoint's channels or classes, or they leave open
             which normalisation is right.
     """
-    if checkpoint.normalisation is not None:
-        known = checkpoint.normalisation
-        choice = NormalisationChoice(known.name, known.mean, known.std, checkpoint.normalisation_source)
-    else:
-        _check_examples(checkpoint, images, labels)
-        found = recognise_network(checkpoint, images, labels)
-        if found.refusal:
-            raise InputError(f"{checkpoint.path}: {found.refusal}")
-        return found.model, found.choice
-    model = PixelModel(
-        checkpoint.network, choice.mean, choice.std, classes=checkpoint.classes, arch=checkpoint.arch
-    )
-    return model, choice
+    known = checkpoint.normalisation
+    if known is not None:
+        network, classes = checkpoint.network, checkpoint.classes
+        return PixelModel(network, known.mean, known.std, classes=classes, arch=checkpoint.arch)
+    _check_examples(checkpoint, images, labels)
+    found = recognise_network(checkpoint, images, labels)
+    if found.refusal:
+        raise InputError(f"{checkpoint.path}: {found.refusal}")
+    return found.model
 
 
 def _check_examples(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> None:

@@ -37,14 +37,15 @@ def as_stack(weights: StateDict) -> StateDict | None:
             if not before or shape != (width,):
                 return None
             kind = "b"
-            number += _before_batch_norm(last, scope)
+            number += _between(last, scope, 2, 0)
         elif len(shape) in KINDS and own.keys() <= {"weight", "bias"}:
             kind = KINDS[len(shape)]
             follows = width is None or shape[1] == width
             flattened = before == "c" and kind == "l" and width is not None and shape[1] % width == 0
             if not (follows or flattened) or (before == "l" and kind == "c"):
                 return None
-            number += _between(before, kind, last, scope)
+            most = NUMBERED.get((before, kind), -1)
+            number += _between(last, scope, most, UNKNOWN[before, kind])
             before, width = kind, shape[0]
         else:
             return None
@@ -58,22 +59,14 @@ def as_stack(weights: StateDict) -> StateDict | None:
     return replace(weights, tensors=tensors, notes=(*weights.notes, note))
 
 
-def _before_batch_norm(last: str, scope: str) -> int:
-    """How many modules without weights stand before a batch-norm, as far as numbers tell."""
-    (parent, _, number), (other, _, own) = last.rpartition("."), scope.rpartition(".")
-    between = int(own) - int(number) - 1 if parent == other and own.isdecimal() and number.isdecimal() else 0
-    return between if 0 <= between <= 2 else 0
-
-
-def _between(before: str, kind: str, last: str, scope: str) -> int:
-    """How many modules without weights stand between two layers, or the number that means unknown."""
-    parents = [name.rpartition(".")[0] for name in (last, scope)]
-    numbers = [name.rpartition(".")[2] for name in (last, scope)]
-    if (before, kind) in NUMBERED and parents[0] == parents[1] and all(one.isdecimal() for one in numbers):
-        between = int(numbers[1]) - int(numbers[0]) - 1
-        if 0 <= between <= NUMBERED[before, kind]:
+def _between(last: str, scope: str, most: int, otherwise: int) -> int:
+    """Modules without weights between two layers, at most so many; ``otherwise`` where no numbers tell."""
+    (parent, _, first), (other, _, second) = last.rpartition("."), scope.rpartition(".")
+    if parent == other and first.isdecimal() and second.isdecimal():
+        between = int(second) - int(first) - 1
+        if 0 <= between <= most:
             return between
-    return UNKNOWN[before, kind]
+    return otherwise
 
 
 # A network has more weights than this under one name, and a file few such names.

@@ -116,11 +116,6 @@ def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callabl
     """(name, path) of checkpoints, and networks by name."""
     if isinstance(models, str | PathLike):
         models = {Path(models).stem: models}
-    elif isinstance(models, list | tuple):
-        raise InputError(
-            f"models: expected a network, a path, or either by name, got {type(models).__name__}; give "
-            "{'name': model}"
-        )
     elif not isinstance(models, Mapping):
         models = {"model": models}
     networks = {}
@@ -137,7 +132,7 @@ def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callabl
             what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
             raise InputError(
                 f"{name}: expected a torch.nn.Module, a function or a path, got {what}; give what maps "
-                "pixels to logits"
+                "pixels to logits, or several by name: {'name': model}"
             )
     return tuple(
         (str(name), str(path)) for name, path in models.items() if str(name) not in networks

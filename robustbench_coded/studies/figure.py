@@ -167,7 +167,7 @@ def _models(
     for checkpoint in loaded:
         images.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
         x, y = images.batch(range(min(512, len(images))))
-        models[checkpoint.name] = with_normalisation(checkpoint, x, y)[0]
+        models[checkpoint.name] = with_normalisation(checkpoint, x, y)
     starts = range(0, min(batches, len(images) // k) * k, k)
     return models, [images.batch(range(start, start + k))[0] for start in starts], data
 

@@ -28,7 +28,7 @@ def digits_network(name: str) -> PixelModel:
         InputError: it is not there.
     """
     x, y = load_digits("test").batch(range(EXAMPLES))
-    return with_normalisation(load_checkpoint(name), x, y)[0]
+    return with_normalisation(load_checkpoint(name), x, y)
 
 
 STEPS = 40

@@ -117,7 +117,7 @@ def test_rci_is_scored_on_the_streams_of_an_evaluation(few_digits):
     """The clean accuracy of RCI against its definition, batch by batch and draw by draw."""
     data = load_data("digits").first(300)
     path = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
-    model, _ = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
+    model = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
     bench = Bench(model, data, k=128, limit=300, eps=0.1, draws=2, device=torch.device("cpu"))
     from robustbench_coded.coding.codec import CodedSmoothing
 

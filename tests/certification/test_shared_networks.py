@@ -20,7 +20,7 @@ def test_certified_training_on_mnist():
     """Wong and Kolter's network at the eps it was trained for: 95% certified, and PGD leaves little more."""
     loaded = load_checkpoint(SHARED / "checkpoints" / "kw_mnist.pth", normalize="none")
     x, y = load_data("mnist", data_dir=str(SHARED / "data" / "mnist")).batch(range(16))
-    model = with_normalisation(loaded, x, y)[0]
+    model = with_normalisation(loaded, x, y)
     eps = 0.1
     found = least_margins(graph_of(model, x), Region.around(x, "linf", eps), y).amin(1)
     assert (found > 0).float().mean() > 0.85

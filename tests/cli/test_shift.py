@@ -51,7 +51,7 @@ def test_accuracies_are_those_of_the_network_on_the_corrupted_images(cached):
     chosen = np.load(path)
     corrupted = corrupt(images, range(len(images)), "contrast", 5, 0)
     places = [int(np.flatnonzero((corrupted == image).all(axis=(1, 2, 3)))[0]) for image in chosen]
-    model = with_normalisation(load_checkpoint("digits-erm"), *data.batch(range(64)))[0]
+    model = with_normalisation(load_checkpoint("digits-erm"), *data.batch(range(64)))
     x = torch.from_numpy(chosen.transpose(0, 3, 1, 2) / 255).float()
     with torch.no_grad():
         right = (model.eval()(x).argmax(1).numpy() == data.labels[places]).mean()

@@ -132,7 +132,7 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
     ("given", "said"),
     [
         ({"models": None}, "no model given"),
-        ({"models": [RowMean()]}, "expected a network, a path, or either by name, got list"),
+        ({"models": [RowMean()]}, r"expected a .* got list; .* several by name: \{'name': model\}"),
         ({"models": {"a": len}}, r"a: expected logits \[16, classes\], got int"),
         ({"models": {"a": RowMean}}, "a: expected a torch.nn.Module, .* got the class RowMean"),
         ({"models": {"a": 3}}, "a: expected a torch.nn.Module, .* got int"),

@@ -39,7 +39,7 @@ def pixels(channels=3, size=8):
 
 
 def logits(checkpoint, x=None):
-    model, _ = with_normalisation(checkpoint, pixels(), torch.zeros(4, dtype=torch.long))
+    model = with_normalisation(checkpoint, pixels(), torch.zeros(4, dtype=torch.long))
     return model(pixels() if x is None else x)
 
 
@@ -171,8 +171,8 @@ def test_a_stored_normalisation_is_found_and_used(tmp_path, weights, network, wr
 def test_a_given_normalisation_comes_before_a_stored_one(tmp_path, weights, network):
     torch.save({**buffers(), **weights}, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="cifar10-2023")
-    model, choice = with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
-    assert (choice.source, choice.name) == ("given", "cifar10-2023")
+    model = with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
+    assert checkpoint.normalisation_source == "given"
     assert torch.equal(model(pixels()), normalised(network, KNOWN[3]["cifar10-2023"]))
 
 

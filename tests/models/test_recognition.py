@@ -72,8 +72,8 @@ def test_a_bare_file_is_recognised_as_what_it_is(silu, test_images):
     assert found.doubts == ()
     assert found.chosen.labelled.accuracy > 0.9
     assert found.chosen.fingerprint.median < 0.005
-    model, choice = with_normalisation(load_checkpoint(silu), *test_images)
-    assert choice.name == "mnist" and model.arch == found.arch
+    model = with_normalisation(load_checkpoint(silu), *test_images)
+    assert found.choice.name == "mnist" and model.arch == found.arch
     x = test_images[0][:8]
     assert torch.equal(model(x), found.model(x))
     taken = "recognised as digits-cnn[activation=silu] with MNIST's normalisation (guessed): "

@@ -68,7 +68,7 @@ def test_a_name_settles_what_the_weights_do_not_say(tmp_path):
     network = saved(tmp_path / "a.pt", arch, prefix="module.")
     checkpoint = load_checkpoint(tmp_path / "a.pt", arch="robustbench:Wong2020Fast")
     assert (checkpoint.arch, checkpoint.normalisation_source) == (arch, "stored")
-    model, _ = with_normalisation(checkpoint, images(), torch.zeros(2).long())
+    model = with_normalisation(checkpoint, images(), torch.zeros(2).long())
     mean, std = ((0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616))
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
     assert torch.equal(model(images()), network((images() - mean) / std))

@@ -74,7 +74,7 @@ def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10, recognised):
 def test_files_with_their_normalisation_inside_need_no_guess(cifar10, training, stated):
     checkpoint = load_checkpoint(CHECKPOINTS / f"resnet20-{training}.safetensors")
     assert (checkpoint.arch, checkpoint.normalisation.name) == ("resnet20", "imagenet")
-    model, choice = with_normalisation(checkpoint, *cifar10)
-    assert choice.source == "stored"
+    model = with_normalisation(checkpoint, *cifar10)
+    assert checkpoint.normalisation_source == "stored"
     # 500 images stand for 10,000: three standard errors. Without the normalisation it is below 60%.
     assert accuracy(model, *(part[:500] for part in cifar10)) == pytest.approx(stated, abs=0.045)

@@ -25,7 +25,7 @@ def digits():
     """A shipped network, images with their labels, and others."""
     data = load_digits("test")
     x, y = data.batch(range(EXAMPLES))
-    network = with_normalisation(load_checkpoint("digits-erm"), x, y)[0]
+    network = with_normalisation(load_checkpoint("digits-erm"), x, y)
     return network, x, y, data.batch(range(300, 300 + POOL))[0]
 
 

@@ -68,7 +68,7 @@ class World:
 
 def network(name):
     images, labels = load_digits("test").batch(range(EXAMPLES))
-    return with_normalisation(load_checkpoint(CHECKPOINTS / f"{name}.safetensors"), images, labels)[0]
+    return with_normalisation(load_checkpoint(CHECKPOINTS / f"{name}.safetensors"), images, labels)
 
 
 @pytest.fixture(scope="session")

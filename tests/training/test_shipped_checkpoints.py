@@ -52,7 +52,7 @@ def test_shipped_digits_checkpoints_have_the_accuracy_they_state(name):
     checkpoint = load_checkpoint(path)
     assert data_for(checkpoint.metadata, 10, 1, None) == "digits"
     x, y = load_data("digits").batch(range(640))
-    model, _ = with_normalisation(checkpoint, x, y)
+    model = with_normalisation(checkpoint, x, y)
     accuracy = (model(x).argmax(1) == y).float().mean().item()
     assert checkpoint.metadata["accuracy"] == pytest.approx(accuracy, abs=1e-6) and accuracy > 0.97
 

@@ -143,9 +143,9 @@ def test_a_checkpoint_says_what_it_is_and_loads_without_options(npz, tmp_path):
     assert (metadata["epochs"], metadata["seed"], metadata["n_last"]) == (6, 0, 48)
     assert metadata["image_shape"] == [1, 8, 8] and metadata["versions"]["torch"] == torch.__version__
     x, y = load_data("digits").batch(range(640))
-    model, choice = with_normalisation(checkpoint, x, y)
+    model = with_normalisation(checkpoint, x, y)
     accuracy = (model(x).argmax(1) == y).float().mean().item()
-    assert choice.source == "stored"
+    assert checkpoint.normalisation_source == "stored"
     assert metadata["accuracy"] == pytest.approx(accuracy, abs=1e-6) == pytest.approx(result.test.accuracy)
     assert accuracy > 0.6
     assert result.history[-1].loss < 0.5 * result.history[0].loss
@@ -222,7 +222,7 @@ def test_bfloat16_changes_the_arithmetic_and_keeps_float32_weights(npz, tmp_path
     # What is stated of the file is what the file gives in float32.
     checkpoint = load_checkpoint(result.checkpoint)
     x, y = load_data(npz).batch(range(200))
-    logits = with_normalisation(checkpoint, x, y)[0](x)
+    logits = with_normalisation(checkpoint, x, y)(x)
     assert checkpoint.metadata["loss"] == pytest.approx(float(cross_entropy(logits, y)), abs=2e-6)
 
 
