@@ -13,7 +13,9 @@ from robustbench_coded.cli.options import named_paths
 from robustbench_coded.cli.process import foreign_output
 
 Folder = Annotated[Path, typer.Argument(help="Run folder with a verdict `no failure found`.")]
-Images = Annotated[int, typer.Option("--images", min=1, help="Images that get a weakness, at most.")]
+Images = Annotated[
+    int, typer.Option("--images", min=1, metavar="NUMBER", help="Images that get a weakness, at most.")
+]
 
 
 @examples("csrobust power reports/mine")

@@ -28,8 +28,8 @@ OURS = dict.fromkeys(
 )
 pytestmark = pytest.mark.usefixtures("barely_taught")
 
-# These begin at the clean input and draw no directions.
-FROM_X = re.compile("(aware-)?fgsm|greedy|parts|growing|" + "|".join(MINIMAL_NORM))
+# These begin at the clean input and draw no directions; switch draws a few of many that it compares.
+FROM_X = re.compile("(aware-)?fgsm|greedy|parts|growing|switch|" + "|".join(MINIMAL_NORM))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),
