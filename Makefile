@@ -274,6 +274,7 @@ report-board-digits: $(INSTALLED)
 	$(BIN)/csrobust eval $(DIGITS_ERM) $(AUTOATTACKED:%=--defence published:%) --eps 0.2 --draws 1 --selection-draws 1 \
 		--attacks autoattack:rand --peer-raw --no-standard --limit 32 --batch-size 32 --out reports/board-digits-autoattack
 	$(BIN)/csrobust compact reports/board-digits reports/board-digits-*
+	for run in control l2 kept; do $(BIN)/csrobust power reports/board-digits-$$run || exit 1; done
 
 # CIFAR-10, each defence around the network that was trained behind it.
 BEHIND = $(BIN)/csrobust eval --ckpt $(1)=checkpoints/cifar10-$(2)-$(3)-resnet20.safetensors --defence published:$(3) \
