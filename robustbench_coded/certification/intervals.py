@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.certification.affine import Bend, Interval, Rising
-from robustbench_coded.certification.graph import Graph
+from robustbench_coded.certification.graph import Graph, Step
 
 # An attack's projection works in float32: it may leave the ball by the last bits of a pixel, and by 1e-5 of
 # eps where inputs are submitted to another subject.
@@ -119,6 +119,9 @@ FUNCTION = 8 * UNIT  # of a function's own value: sigmoid, tanh
 def rounding(graph: Graph, bounds: Sequence[Interval], start: Tensor | None = None) -> Tensor:
     """How far each logit may be off, [n, classes].
 
+    What no step cancels adds up here, so deep networks may be off by more than their logits; their linear
+    bounds follow each step's own error back instead (``rounded``).
+
     Args:
         bounds: intervals of all values over the region.
         start: how far the images may be off; by default, as a float32 is of a sum of two.
@@ -139,6 +142,29 @@ def rounding(graph: Graph, bounds: Sequence[Interval], start: Tensor | None = No
     return off[-1]
 
 
+def own_rounding(step: Step, before: Sequence[Interval], made: Interval | None) -> Tensor | None:
+    """How far float32 may put what a step makes from what it makes in exact arithmetic of the same inputs.
+
+    Args:
+        before: of its inputs as float32 has them.
+        made: of its output; only functions that are not sums need it.
+
+    Returns:
+        [n, *shape], or one number for all; None for nothing: ReLUs and absolute values are exact.
+    """
+    if isinstance(step.op, Bend):
+        if step.op.slope in (0.0, 1.0, -1.0):
+            return None
+        assert made is not None
+        return UNIT * largest(made)
+    if isinstance(step.op, Rising):
+        assert made is not None
+        return FUNCTION * largest(made)
+    sizes = [largest(bound) for bound in before]
+    constant = step.op.forward(*(torch.zeros_like(s[:1]) for s in sizes)).abs()
+    return sum_off(step.op.fan_in) * (step.op.spread(*sizes) + constant)
+
+
 def sum_off(terms: int) -> float:
     """By how much a sum of so many products may be off, as a share of the sum of their absolute values."""
     return SAFETY * terms * UNIT / (1 - SAFETY * terms * UNIT)
@@ -149,16 +175,31 @@ def largest(bound: Interval) -> Tensor:
     return torch.maximum(low.abs(), high.abs())
 
 
-def intervals(graph: Graph, region: Region, known: Mapping[int, Interval] | None = None) -> list[Interval]:
+def intervals(
+    graph: Graph,
+    region: Region,
+    known: Mapping[int, Interval] | None = None,
+    *,
+    rounded: bool = False,
+) -> list[Interval]:
     """(low, high) of every value of the graph, each [n, *shape].
 
     Args:
         known: bounds on some values that come from elsewhere; where both exist, the tighter holds.
+        rounded: of the values that float32 has, not of those of exact arithmetic.
     """
-    return steps_from(graph, [(region.low, region.high)], known or {})
+    return steps_from(graph, [of_images(region, rounded=rounded)], known or {}, rounded=rounded)
 
 
-def steps_from(graph: Graph, found: list[Interval], known: Mapping[int, Interval]) -> list[Interval]:
+def of_images(region: Region, *, rounded: bool) -> Interval:
+    """The region's box; ``rounded``, with images off as a float32 is of a sum of two."""
+    off = UNIT * largest((region.low, region.high)) if rounded else 0.0
+    return region.low - off, region.high + off
+
+
+def steps_from(
+    graph: Graph, found: list[Interval], known: Mapping[int, Interval], *, rounded: bool = False
+) -> list[Interval]:
     """The intervals of all values, from those of the first ones."""
     found = list(found)
     for step in graph.steps[len(found) - 1 :]:
@@ -169,6 +210,9 @@ def steps_from(graph: Graph, found: list[Interval], known: Mapping[int, Interval
             middle = step.op.forward(*((low + high) / 2 for low, high in ends))
             radius = step.op.spread(*((high - low) / 2 for low, high in ends))
             low, high = middle - radius, middle + radius
+        own = own_rounding(step, ends, (low, high)) if rounded else None
+        if own is not None:
+            low, high = low - own, high + own
         other = known.get(len(found))
         if other is not None:
             low, high = torch.maximum(low, other[0]), torch.minimum(high, other[1])

@@ -8,7 +8,16 @@ from torch import Tensor
 
 from robustbench_coded.certification.affine import Bend, Interval, Rising
 from robustbench_coded.certification.graph import Graph
-from robustbench_coded.certification.intervals import Region, intervals, steps_from, times
+from robustbench_coded.certification.intervals import (
+    UNIT,
+    Region,
+    intervals,
+    largest,
+    of_images,
+    own_rounding,
+    steps_from,
+    times,
+)
 
 # Linear bounds: margins followed backwards through a network (CROWN, arXiv 1811.00866).
 #
@@ -35,6 +44,7 @@ def backward(
     a: Tensor,
     *,
     parallel: bool = False,
+    rounded: bool = False,
 ) -> LinearBound:
     """Coefficients of one value as coefficients of the images: a lower bound.
 
@@ -43,6 +53,8 @@ def backward(
         value: which value; the last one is the logits.
         a: [n, S, *shape].
         parallel: lines below with the slope of those above (arXiv 1711.00851), not the nearer branch.
+        rounded: of the value that float32 has; ``bounds`` are of such values, too. What float32 does to a
+            step is a perturbation of the step's own, followed back from there.
     """
     rows = a.shape[:2]
     constant = a.new_zeros(rows)
@@ -51,6 +63,9 @@ def backward(
         if made not in coefficients:
             continue
         a, step = coefficients.pop(made), graph.steps[made - 1]
+        own = own_rounding(step, [bounds[i] for i in step.inputs], bounds[made]) if rounded else None
+        if own is not None:
+            constant = constant - times(a.abs(), own)
         if isinstance(step.op, Rising):
             made_low, made_high = step.op.interval(*bounds[step.inputs[0]])
             constant = constant + times(a.clamp(min=0), made_low) + times(a.clamp(max=0), made_high)
@@ -70,32 +85,48 @@ def backward(
             coefficients[number] = coefficients[number] + part if number in coefficients else part
     if 0 not in coefficients:  # a value that no image reaches
         return LinearBound(a.new_zeros(*rows, *graph.in_shape), constant)
+    if rounded:
+        constant = constant - times(coefficients[0].abs(), UNIT * largest(bounds[0]))
     return LinearBound(coefficients[0], constant)
 
 
-def least(graph: Graph, region: Region, bounds: Sequence[Interval], value: int, a: Tensor) -> Tensor:
+def least(
+    graph: Graph,
+    region: Region,
+    bounds: Sequence[Interval],
+    value: int,
+    a: Tensor,
+    *,
+    rounded: bool = False,
+) -> Tensor:
     """The least [n, S] that coefficients ``a`` [n, S, *shape] of a value can come to, by either slope."""
     found = None
     for parallel in (False, True):
-        bound = backward(graph, bounds, value, a, parallel=parallel)
+        bound = backward(graph, bounds, value, a, parallel=parallel, rounded=rounded)
         this = region.least(bound.a) + bound.constant
         found = this if found is None else torch.maximum(found, this)
     assert found is not None
     return found
 
 
-def refined(graph: Graph, region: Region) -> list[Interval]:
-    """Intervals of every value, those of bends' inputs from linear bounds where their sign is open."""
-    found: list[Interval] = [(region.low, region.high)]
+def refined(graph: Graph, region: Region, *, rounded: bool = False) -> list[Interval]:
+    """Intervals of every value, those of bends' inputs from linear bounds where their sign is open.
+
+    Args:
+        rounded: of the values that float32 has.
+    """
+    found: list[Interval] = [of_images(region, rounded=rounded)]
     known: dict[int, Interval] = {}
     for value in graph.bent:
-        found = steps_from(_until(graph, value), found, known)
-        known[value] = _refined(graph, region, found, value)
+        found = steps_from(_until(graph, value), found, known, rounded=rounded)
+        known[value] = _refined(graph, region, found, value, rounded=rounded)
         found[value] = known[value]
-    return intervals(graph, region, known)
+    return intervals(graph, region, known, rounded=rounded)
 
 
-def _refined(graph: Graph, region: Region, bounds: Sequence[Interval], value: int) -> Interval:
+def _refined(
+    graph: Graph, region: Region, bounds: Sequence[Interval], value: int, *, rounded: bool
+) -> Interval:
     """Bounds on one value by following every number of it back whose sign is open."""
     low, high = (end.flatten(1).clone() for end in bounds[value])
     open_ = (low < 0) & (high > 0)
@@ -106,7 +137,7 @@ def _refined(graph: Graph, region: Region, bounds: Sequence[Interval], value: in
         for chosen in numbers.split(at_once, dim=1):
             rows = torch.zeros(*chosen.shape, low.shape[1], dtype=low.dtype, device=low.device)
             rows = rows.scatter(2, chosen.unsqueeze(2), 1.0).unflatten(2, graph.shape(value))
-            lower, upper = _both_ends(graph, region, bounds, value, rows)
+            lower, upper = _both_ends(graph, region, bounds, value, rows, rounded=rounded)
             low.scatter_(1, chosen, torch.maximum(low.gather(1, chosen), lower))
             high.scatter_(1, chosen, torch.minimum(high.gather(1, chosen), upper))
     shape = graph.shape(value)
@@ -114,10 +145,16 @@ def _refined(graph: Graph, region: Region, bounds: Sequence[Interval], value: in
 
 
 def _both_ends(
-    graph: Graph, region: Region, bounds: Sequence[Interval], value: int, rows: Tensor
+    graph: Graph,
+    region: Region,
+    bounds: Sequence[Interval],
+    value: int,
+    rows: Tensor,
+    *,
+    rounded: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """A lower and an upper bound [n, S] on ``rows`` of a value."""
-    bound = backward(graph, bounds, value, torch.cat([rows, -rows], dim=1))
+    bound = backward(graph, bounds, value, torch.cat([rows, -rows], dim=1), rounded=rounded)
     below, above = (region.least(bound.a) + bound.constant).chunk(2, dim=1)
     return below, -above
 
@@ -144,8 +181,10 @@ def ahead(y: Tensor, classes: int) -> Tensor:
     return one[y].unsqueeze(1) - one
 
 
-def margins(graph: Graph, region: Region, bounds: Sequence[Interval], y: Tensor) -> Tensor:
+def margins(
+    graph: Graph, region: Region, bounds: Sequence[Interval], y: Tensor, *, rounded: bool = False
+) -> Tensor:
     """Lower bounds [n, classes] on how far class y is ahead of each; infinite for y itself."""
     last = len(graph.steps)
-    found = least(graph, region, bounds, last, ahead(y, graph.shape(last).numel()))
+    found = least(graph, region, bounds, last, ahead(y, graph.shape(last).numel()), rounded=rounded)
     return found.scatter(1, y[:, None], torch.inf)

@@ -138,10 +138,8 @@ def _of_some(graph: Graph, region: Region, y: Tensor) -> Tensor:
 
 
 def _followed(graph: Graph, region: Region, y: Tensor) -> Tensor:
-    bounds = linear_bounds.refined(graph, region) if follows_all(graph) else intervals(graph, region)
-    off = rounding(graph, bounds)
-    margins = linear_bounds.margins(graph, region, bounds, y) - off.gather(1, y[:, None]) - off
-    return margins.scatter(1, y[:, None], torch.inf)
+    bounds_of = linear_bounds.refined if follows_all(graph) else intervals
+    return linear_bounds.margins(graph, region, bounds_of(graph, region, rounded=True), y, rounded=True)
 
 
 # Bounds on coded answers: one map from the whole batch, its encoder and decoder linear.
