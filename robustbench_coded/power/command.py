@@ -48,6 +48,7 @@ def power_command(*, run: Path, images: int, quiet: bool, as_json: bool, **optio
         return 0
     for power in measured:
         print(f"{power.about}: {power.seen} of {len(power.found)} planted weaknesses were found")
+        print(f"  {power.control:>5.0%}  nothing planted, of {power.images} images that stayed right")
         for found in power.found:
             print(f"  {found.share:>5.0%}  {found.weakness} ({found.what})")
     return 0

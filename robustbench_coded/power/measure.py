@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.power.report import STORED, Found, Power
-from robustbench_coded.power.weaknesses import WEAKNESSES, Planted, Weakness
+from robustbench_coded.power.weaknesses import NOTHING, WEAKNESSES, Planted, Weakness
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_bytes
@@ -104,14 +104,16 @@ def _power(
         others = [i for i in place.values() if i not in set(chosen)]
         whole = -(-min(FILL, len(place)) // case.subject.k) * case.subject.k
         chosen += others[: max(0, whole - len(chosen))]
-    start, found = time.monotonic(), []
-    for weakness in WEAKNESSES:
+    start, shares = time.monotonic(), []
+    for weakness in (NOTHING, *WEAKNESSES):
         say(f"{weakness.name} in {len(stood)} images of {setting.defence}")
         planted = _planted(context, case, weakness, chosen[: len(stood)], chosen)
-        share = _share_found(context, case, planted, [key.attack for key in own], chosen, len(stood))
-        found.append(Found(weakness.name, weakness.what, round(share, 4)))
+        names = [key.attack for key in own]
+        shares.append(round(_share_found(context, case, planted, names, chosen, len(stood)), 4))
+    found = [Found(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)]
+    seconds = round(time.monotonic() - start, 1)
     about = f"{setting.defence} on {setting.checkpoint}, {setting.norm}, eps {setting.eps:.4g}"
-    return Power(about, len(stood), len(own), round(time.monotonic() - start, 1), tuple(found))
+    return Power(about, len(stood), len(own), seconds, shares[0], tuple(found))
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ class Power(Struct, frozen=True):
         images: images with a weakness.
         attacks: how many attacks looked for it.
         seconds: of all evaluations together.
+        control: the share of these images that fell without any weakness.
         found: each weakness.
     """
 
@@ -33,12 +34,13 @@ class Power(Struct, frozen=True):
     images: int
     attacks: int
     seconds: float
+    control: float
     found: tuple[Found, ...]
 
     @property
     def seen(self) -> int:
-        """Weaknesses that were found in half of their images or more."""
-        return sum(found.share >= 0.5 for found in self.found)
+        """Weaknesses that were found in half of the images or more that do not fall by themselves."""
+        return sum(found.share >= (1 + self.control) / 2 for found in self.found)
 
 
 def sections(run: Run) -> list[Section]:
@@ -61,8 +63,9 @@ def sections(run: Run) -> list[Section]:
                 Legend(
                     f"{power.seen} of {len(power.found)} were found, by {power.attacks} attacks, the same as "
                     f"above, in at least half of {power.images} images that stayed right. Each image had a "
-                    "perturbation within eps that costs it its answer. The others show what these attacks "
-                    "would not have found."
+                    "perturbation within eps that costs it its answer. Attacked again without a weakness, "
+                    f"{100 * power.control:.0f}% of them fell. What was not found here, these attacks would not have "
+                    "found in the defence itself."
                 ),
             ),
         )

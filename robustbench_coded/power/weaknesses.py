@@ -59,6 +59,8 @@ WEAKNESSES = (
     ),
     Weakness("needle", "nothing changes before 95% of the way", lambda way: (way > 0.95).to(way.dtype)),
 )
+# Beside them: images that stayed right may fall when they are attacked again, in other draws.
+NOTHING = Weakness("nothing", "", torch.zeros_like)
 
 
 class Planted:

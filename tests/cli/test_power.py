@@ -105,7 +105,7 @@ def test_what_a_run_would_have_found_is_printed_stored_and_reported(csrobust, co
     answer = csrobust("power", control, "--ckpt", weights, "--images", 2, "--json", "--quiet")
     assert answer.code == 0
     (power,) = json.loads(answer.out)
-    assert power["images"] == 2
+    assert (power["images"], power["control"]) == (2, 0.0)
     assert {found["weakness"]: found["share"] for found in power["found"]} == {"slope": 1.0, "needle": 0.0}
     report = (control / "report.md").read_text()
     assert "1 of 2 were found" in report and "csrobust power" not in report
