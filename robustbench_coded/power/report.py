@@ -64,8 +64,8 @@ def sections(run: Run) -> list[Section]:
                     f"{power.seen} of {len(power.found)} were found, by {power.attacks} attacks, the same as "
                     f"above, in at least half of {power.images} images that stayed right. Each image had a "
                     "perturbation within eps that costs it its answer. Attacked again without a weakness, "
-                    f"{100 * power.control:.0f}% of them fell. What was not found here, these attacks would not have "
-                    "found in the defence itself."
+                    f"{100 * power.control:.0f}% of them fell. What was not found here, these attacks would "
+                    "not have found in the defence itself."
                 ),
             ),
         )

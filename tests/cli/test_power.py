@@ -92,6 +92,7 @@ def test_a_random_defence_stays_as_random_as_it_is():
 def control(tmp_path):
     """A run with `no failure found`."""
     shutil.copytree(ROOT / "reports" / "board-digits-control", tmp_path / "run")
+    (tmp_path / "run" / "power.json").unlink()
     write_reports(tmp_path / "run")
     return tmp_path / "run"
 
