@@ -80,6 +80,9 @@ class Lanes:
         ran = [case for case in cases if case in self.run.begun and case not in self.run.for_table]
         shares = {case: share for case in ran if (share := self.share(case)) is not None}
         examples = max(map(self.prepared.examples_planned, ran), default=0)
+        if lane.one_victim:  # others are the victims of random batches
+            scored = (self.run.random.get(case, ()) for case in ran)
+            examples = max([examples, *(sum(len(unit.random_batches) for unit in units) for units in scored)])
         batches = {i for case in ran[:1] for unit in self.run.units(case) for g in unit.groups for i in g}
         return Stop(
             checkpoint=subject.checkpoint,

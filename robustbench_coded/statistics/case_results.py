@@ -300,7 +300,7 @@ def _controls(key: CaseKey, everything: Sequence[CaseResult]) -> list[CaseResult
         (RANDOM_SIGN, lambda row: (row.key.subject, row.key.budget) == (key.subject, key.budget)),
         (CLEAN, lambda row: row.key.subject == key.subject),
     ):
-        rows = [row for row in everything if row.key.attack == attack and serves(row)]
+        rows = [row for row in everything if row.key.attack == attack and serves(row) and not row.table]
         own = [row for row in rows if row.key.threat == key.threat]
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
         # inputs, and one that is not attacked has no signs at all.

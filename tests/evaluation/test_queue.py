@@ -223,7 +223,7 @@ def test_victims_are_settled_by_random_batches(tmp_path):
     run = measured(tmp_path / "run", until="settled", inputs=("batch", "victim"))
     stop = next(stop for stop in run.manifest.sequential.stops if stop.threat == "victim/unknown")
     assert (stop.word, stop.attacks) == ("no gain", ("transfer-pgd-10",))
-    assert stop.examples == FIRST_VICTIMS  # of 64 that may be attacked
+    assert stop.examples > FIRST_VICTIMS  # the victims of random batches, too
 
 
 class Rounds(Reads):

@@ -163,3 +163,14 @@ def test_what_ran_for_the_table_alone_was_not_met(evaluation):
 
     assert word() == "no failure found"
     assert word("transfer-apgd-mt-20") == word("apgd-mt-20") == "not settled"
+
+
+def test_random_signs_that_ran_for_the_table_alone_do_not_shorten_the_ensemble(evaluation):
+    run, order = evaluation(), np.arange(1600)[:, None] * 89 % 1600 / 1600
+    for attack, left in {"clean": 1.0, "pgd-20": 0.4}.items():
+        run.add(attack, order < left, **BASE)
+    run.add("random-sign", order[:160] < 0.9, **BASE)
+    outcomes, planned = run.parts()
+    cases = [structs.replace(case, table=case.attack == "random-sign") for case in planned]
+    made = next(row for row in case_results(outcomes, cases) if row.key.attack == ENSEMBLE)
+    assert made.complete and len(made.cell.example) == 1600

@@ -153,9 +153,11 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
 
 # Transfer needs no gradient of the defence and one victim; the rest is for defences that transfer does not
 # break, and for networks whose gradients hide something.
+HIDDEN = "relaxed-pgd-20+momentum=1"  # only where an operator hides the gradient
 SCREENED = (
     "pgd-20",
     "transfer-pgd-20",
+    HIDDEN,
     "aware-pgd-20+init=transfer-pgd-20",
     "aware-pgd-20",
     "eot10-pgd-20",
@@ -187,5 +189,11 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
     config = eval_options.config_from(**options, attacks=[",".join(SCREENED)], inputs=[])
-    config = replace(config, victim_attacks=("transfer-pgd-20",), until="settled", time=seconds)
+    config = replace(
+        config,
+        victim_attacks=("transfer-pgd-20",),
+        relaxed_attacks=(HIDDEN,),
+        until="settled",
+        time=seconds,
+    )
     return run_evaluation(config, quiet=quiet, as_json=as_json)
