@@ -171,7 +171,6 @@ def test_a_list_of_images_gives_an_array(model, batch):
         ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"expected x0 in \[0, 1\], got \[2, 2\]"),
         ({"y": torch.zeros(3)}, r"expected y integers \[8\], one for each image, got float32 \[3\]"),
         ({"y": torch.full((K,), 3)}, "the model answers 3 classes, and labels go up to 3"),
-        ({"model": nn.Identity()}, "expected a model in evaluation mode"),
         ({"model": len}, r"expected logits \[1, classes\] for an image, got int"),
         ({"model": object()}, "expected a network or a defence, got object, which lacks name, randomised"),
         ({"eps": "8/0"}, "eps '8/0' is not a number; write 8/255 or 0.03"),
@@ -186,3 +185,20 @@ def test_wrong_arguments_are_refused_in_one_line(model, batch, change, words):
     with pytest.raises(ValueError, match=words) as refused:
         attack(**given)
     assert "\n" not in str(refused.value)
+
+
+def test_a_module_in_training_mode_is_asked_in_evaluation_mode_and_put_back(batch):
+    asked = []
+
+    class Watched(nn.Module):
+        def forward(self, x):
+            asked.append(self.training)
+            return x.flatten(1)[:, :3]
+
+    model = nn.Sequential(nn.Dropout(0.9), Watched()).train()
+    model[0].eval()
+    x = attack(model, batch[0], batch[1], "pgd-2", EPS)
+    assert x.shape == batch[0].shape
+    assert asked
+    assert not any(asked)
+    assert [m.training for m in model.modules()] == [True, False, True]

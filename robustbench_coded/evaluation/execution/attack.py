@@ -1,5 +1,7 @@
 """``robustbench_coded.attack``: one named attack on one batch of images."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -41,9 +43,9 @@ def attack(
     A model whose answer has no graph is attacked through ``relaxed-`` (docs/your-defence.md), named or not.
 
     Args:
-        model: a module in evaluation mode or a function from [B, C, H, W] to logits [B, classes], with its
-            normalisation inside, that answers input by input (it may sample); or any defence
-            (docs/your-defence.md).
+        model: a module, which is asked in evaluation mode, or a function from [B, C, H, W] to logits
+            [B, classes], with its normalisation inside, that answers input by input (it may sample); or any
+            defence (docs/your-defence.md).
         x: clean inputs [B, C, H, W], [B, H, W, C] or [B, H, W], floats in [0, 1] or uint8, a tensor on any
             device or an array. A batch-dependent defence answers them as one batch.
         y: true classes [B], integers.
@@ -61,23 +63,38 @@ def attack(
         ValueError: an argument is none of the above, or the attack needs a gradient and there is none, even
             with smooth operators; the message says which.
     """
-    if getattr(model, "training", False):
-        raise ValueError("expected a model in evaluation mode, got training mode; call model.eval()")
-    try:
-        images = _images(x, model)
-        classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
-        size = radius(eps, "eps") if isinstance(eps, str) else eps
-        defence = _as_defence(model, images, int(classes.max()))
-    except InputError as error:
-        raise ValueError(str(error)) from None
-    attack_name, budget = parse(name), PerturbationBudget(norm, size)
-    refuse_norm(attack_name, norm)
-    if target is None:
-        perturbed = _attacked(defence, images, classes, attack_name, budget, seed)
-    else:
-        wanted = torch.as_tensor(target).to(classes)
-        perturbed = _targeted(defence, images, attack_name, budget, seed, wanted)
+    with _evaluating(model):
+        try:
+            images = _images(x, model)
+            classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
+            size = radius(eps, "eps") if isinstance(eps, str) else eps
+            defence = _as_defence(model, images, int(classes.max()))
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        attack_name, budget = parse(name), PerturbationBudget(norm, size)
+        refuse_norm(attack_name, norm)
+        if target is None:
+            perturbed = _attacked(defence, images, classes, attack_name, budget, seed)
+        else:
+            wanted = torch.as_tensor(target).to(classes)
+            perturbed = _targeted(defence, images, attack_name, budget, seed, wanted)
     return _like(x, perturbed)
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Puts a module in training mode into evaluation mode for a while, as adversarial training needs it.
+
+    One that is in evaluation mode keeps parts in training mode: these may be the defence.
+    """
+    training = [m for m in model.modules() if m.training] if getattr(model, "training", False) else []
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _images(x: Any, model: Any) -> Tensor:
