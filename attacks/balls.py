@@ -1,7 +1,7 @@
 """The l-infinity, l2, l1 and l0 balls around clean inputs, intersected with the box [0, 1].
 
-The l1 ball is that of arXiv 2103.01208, section 2, the l0 ball that of arXiv 1909.05040. What their methods do
-is said in ``attacks.perturbation_budget.Ball``.
+The l1 ball is that of arXiv 2103.01208, section 2, the l0 ball that of arXiv 1909.05040. What their methods
+do is said in ``attacks.perturbation_budget.Ball``.
 """
 
 from collections.abc import Callable, Sequence

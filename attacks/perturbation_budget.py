@@ -61,8 +61,9 @@ class PerturbationBudget:
     Attributes:
         norm: "linf", "l2" or "l1", taken over one input's channels and pixels; or "l0", the number of pixels
             that differ in any channel.
-        eps: radius, 8/255 and never 8; under l0 a whole number, in pixels alone. For "pixel" in units of [0, 1]; for "normalized" in units of each
-            channel's deviation, so that channel c may move by ``eps * deviation[c]`` (linf).
+        eps: radius, 8/255 and never 8. For "pixel" in units of [0, 1]; for "normalized" in units of each
+            channel's deviation, so that channel c may move by ``eps * deviation[c]`` (linf). A whole number
+            for "l0", which has no other space than "pixel".
         eps_space: "pixel" or "normalized".
         deviation: one positive number a channel, for "normalized" alone.
         eps_scale: ``[G, K]`` factors on eps, None for ones: 0 keeps a slot at x0, inf allows it the whole
@@ -141,7 +142,8 @@ class PerturbationBudget:
         return self.around(x0).step_(x.clone(), grad, size)
 
     def uniform(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """A random start around ``x0``: uniform in the feasible box (linf), in the ball (l2, l1), or in random pixels (l0)."""
+        """A random start around ``x0``: uniform in the feasible box (linf), in the ball (l2, l1), or in
+        eps random pixels (l0)."""
         return self.around(x0).uniform(generators)
 
     def random_sign(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

@@ -98,6 +98,7 @@ def evaluate(
         defences=named,
         **attack_options(
             [attacks] if isinstance(attacks, str) else list(attacks),
+            norm=chosen.get("norm", "linf"),
             checks=checks,
             claimed=chosen.get("claim_attack"),
         ),
