@@ -325,7 +325,8 @@ def main() -> None:
                 cells = [*("" for _ in counts), f"not run: {error}"]
             table.append((entry.library, entry.name, entry.counts, *cells))
             print(table[-1], flush=True)
-        text += f"## {setting.name}: {examples} images, {passes} passes, clean {100 * clean:.1f}\n\n{pipes(table)}\n\n"
+        title = f"## {setting.name}: {examples} images, {passes} passes, clean {100 * clean:.1f}"
+        text += f"{title}\n\n{pipes(table)}\n\n"
         write_text(OUT, text.rstrip() + "\n")
 
 
