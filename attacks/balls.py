@@ -1,7 +1,7 @@
-"""The l-infinity, l2 and l1 balls around clean inputs, intersected with the box [0, 1].
+"""The l-infinity, l2, l1 and l0 balls around clean inputs, intersected with the box [0, 1].
 
-The l1 ball is that of arXiv 2103.01208, section 2. What their methods do is said in
-``attacks.perturbation_budget.Ball``.
+The l1 ball is that of arXiv 2103.01208, section 2, the l0 ball that of arXiv 1909.05040. What their methods
+do is said in ``attacks.perturbation_budget.Ball``.
 """
 
 from collections.abc import Callable, Sequence
@@ -215,3 +215,60 @@ class L1Ball:
     def distance(self, x: Tensor) -> Tensor:
         moved = norm_of((x - self.x0) / self.unit, 1)
         return fraction(moved, self.radius).flatten(1)
+
+
+def most(score: Tensor, count: float | Tensor) -> Tensor:
+    """Of each input's pixels the ``count`` with the largest scores, ``[G, K, 1, H, W]``, bool.
+
+    Args:
+        score: ``[G, K, 1, H, W]``; of equal ones the first in row-major order count as larger.
+        count: one number, or ``[G or 1, K or 1, 1, 1, 1]``.
+    """
+    order = torch.sort(score.flatten(2), dim=-1, descending=True, stable=True).indices
+    return order.argsort(-1).view_as(score) < count
+
+
+class L0Ball:
+    """At most eps pixels differ from x0, each by as much as the box allows.
+
+    A pixel is a position: all its channels together count as one, as in arXiv 1909.05040, 2006.12834 and
+    2405.05075. What its methods do is said in ``attacks.perturbation_budget.Ball``.
+    """
+
+    order: ClassVar[float] = 0.0
+
+    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
+        self.x0, self.unit = x0, unit
+        self.radius = torch.where(eps_scale == inf, prod(x0.shape[3:]), (eps * eps_scale).floor())
+
+    def project_(self, x: Tensor) -> Tensor:
+        """Exact: those pixels stay whose way back to x0 is longest, beside their way into the box."""
+        inside = x.clamp(0, 1)
+        spared = ((x - self.x0).square() - (x - inside).square()).sum(2, keepdim=True)
+        return x.copy_(torch.where(most(spared, self.radius), inside, self.x0))
+
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
+        """Moves ``size`` pixels to the corner of the box at which a linear function is largest."""
+        corner = torch.where(grad == 0, x, (grad > 0).to(x))
+        gain = ((corner - x) * grad).sum(2, keepdim=True)
+        count = size[:, :, None, None, None] if isinstance(size, Tensor) else size
+        return self.project_(torch.where(most(gain, count), corner, x))
+
+    def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
+        return self._elsewhere(drawn(torch.rand, self.x0, generators), generators)
+
+    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """eps random pixels, each channel of them black or white at random."""
+        return self._elsewhere(drawn(torch.rand, self.x0, generators).round_(), generators)
+
+    def _elsewhere(self, colours: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        score = drawn(torch.rand, self.x0[:, :, :1], generators)
+        return torch.where(most(score, self.radius), colours, self.x0)
+
+    def distance(self, x: Tensor) -> Tensor:
+        return fraction(pixels_apart(x, self.x0), self.radius.flatten(1))
+
+
+def pixels_apart(x: Tensor, x0: Tensor) -> Tensor:
+    """In how many pixels two inputs ``[G, K, C, H, W]`` differ, ``[G, K]``, floating point."""
+    return (x != x0).any(2).flatten(2).sum(-1).to(x0.dtype)

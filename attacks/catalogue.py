@@ -74,6 +74,12 @@ def _closest(attack: AttackName) -> dict[str, Any]:
     return _steps(attack) | {"closest": _option(attack, "closest", 0)}
 
 
+def _sparse(*, projected: bool) -> Callable[[AttackName], dict[str, Any]]:
+    return lambda attack: (
+        _steps(attack) | {"loss": dict(attack.options).get("loss", "ce"), "projected": projected}
+    )
+
+
 def _targeted(targets: int) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: _steps(attack) | {"targets": _option(attack, "targets", targets)}
 
@@ -136,7 +142,43 @@ CATALOGUE: dict[str, Algorithm] = {
         draws=SEARCH_DRAWS,
     ),
     "switch": Algorithm("smooth moves to jumps of the answer, then ascent", "switch", "Switch", _steps),
-    "random": Algorithm("random search", "score_based", "RandomSearch", _steps, family="search", **_DRAWN),
+    "random": Algorithm(
+        "random search",
+        "score_based",
+        "RandomSearch",
+        _steps,
+        family="search",
+        norms=("linf", "l2", "l1", "l0"),
+        **_DRAWN,
+    ),
+    "sparse-rs": Algorithm(
+        "Sparse-RS, random pixels", "sparse", "SparseRs", _steps, family="search", norms=("l0",), **_DRAWN
+    ),
+    "spgd-u": Algorithm(
+        "sparse PGD, unprojected gradients",
+        "sparse",
+        "SparsePgd",
+        _sparse(projected=False),
+        ("init", "loss"),
+        norms=("l0",),
+    ),
+    "spgd-p": Algorithm(
+        "sparse PGD, projected gradients",
+        "sparse",
+        "SparsePgd",
+        _sparse(projected=True),
+        ("init", "loss"),
+        norms=("l0",),
+    ),
+    "sigma-zero": Algorithm(
+        "sigma-zero, the fewest pixels",
+        "sparse",
+        "SigmaZero",
+        _steps,
+        norms=("l0",),
+        family="nearest",
+        stops_early=False,
+    ),
     "spsa": Algorithm(
         "SPSA",
         "score_based",
@@ -196,10 +238,11 @@ def refuse_norm(name: AttackName, norm: str) -> None:
     if name.third_party is None and name.algorithm in CATALOGUE:
         known = CATALOGUE[name.algorithm].norms
         if norm not in known:
-            raise ValueError(
-                f"{name.text} knows {' and '.join(known)}; for {norm} there are apgd-ce, apgd-t, apgd-mt, "
-                "pgd, pdpgd, square and random"
-            )
+            others = [other for other, algorithm in CATALOGUE.items() if norm in algorithm.norms]
+            instead = "apgd-ce, apgd-t, apgd-mt, pgd, pdpgd, square and random"
+            if norm == "l0":
+                instead = " and ".join((", ".join(others[:-1]), others[-1]))
+            raise ValueError(f"{name.text} knows {' and '.join(known)}; for {norm} there are {instead}")
 
 
 def of_family(*families: Family) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem
+from attacks.balls import pixels_apart
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball
 
@@ -40,6 +41,8 @@ class Nearest:
 
     def length(self, u: Tensor) -> Tensor:
         """The norm of ``u`` ``[G, K, C, H, W]``, ``[G, K]``."""
+        if self.ball.order == 0:
+            return pixels_apart(u, torch.zeros_like(u))
         return torch.linalg.vector_norm(u.flatten(2), ord=self.ball.order, dim=-1)
 
     def at(self, u: Tensor) -> Tensor:
@@ -100,7 +103,7 @@ class Fmn(AttackOnProblem):
             assert answer.grad is not None
             grad = answer.grad * ball.unit
             wrong = nearest.see(adv, answer.logits, y)
-            change = _annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
+            change = annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
             slope = torch.linalg.vector_norm(grad.flatten(2), ord=dual, dim=-1)
             to_boundary = answer.loss.abs() / slope.clamp(min=torch.finfo(x.dtype).tiny)
             u = nearest.away(adv)
@@ -110,14 +113,15 @@ class Fmn(AttackOnProblem):
             radius = torch.where(wrong, torch.minimum(radius * (1 - change), nearest.distance), grown)
             # No point of the box is further away than this.
             radius = radius.clamp(max=x[0, 0].numel() / float(ball.unit.min()))
-            u = u + _annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
+            u = u + annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
             adv = nearest.at(_inside(u, radius, ball.order))
         if not estimator.exhausted:
             nearest.see(adv, estimator.value(adv, y, margin_loss).logits, y)
         return nearest.result()
 
 
-def _annealed(first: float, last: float, step: int, steps: int) -> float:
+def annealed(first: float, last: float, step: int, steps: int) -> float:
+    """From ``first`` to ``last`` along half a cosine."""
     return last + (first - last) * (1 + cos(pi * step / steps)) / 2
 
 
@@ -161,7 +165,7 @@ class Ddn(AttackOnProblem):
             assert answer.grad is not None
             wrong = nearest.see(adv, answer.logits, y)
             norm = norm * torch.where(wrong, 1 - DDN_CHANGE, 1 + DDN_CHANGE)
-            size = _annealed(DDN_STEP, DDN_LAST_STEP, step, self.steps)
+            size = annealed(DDN_STEP, DDN_LAST_STEP, step, self.steps)
             u = nearest.away(adv) + size * unit_length(answer.grad * ball.unit)
             adv = nearest.at(unit_length(u) * norm[..., None, None, None])
         if not estimator.exhausted:

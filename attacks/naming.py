@@ -21,6 +21,7 @@ from attacks.attack_name import (
     SUBMITTED,
     TORCHATTACKS_L2,
     TORCHATTACKS_LINF,
+    WITHOUT_GRADIENTS,
     AttackName,
     EstimatorName,
 )
@@ -126,6 +127,27 @@ def parse(text: str) -> AttackName:
         family=CATALOGUE[algorithm].family,
         init=parse(dict(options)["init"]) if "init" in dict(options) else None,
     )
+
+
+def suited(text: str, norm: str) -> str:
+    """The attack of a name; in l0, if it does not know that norm, one of the same kind that does.
+
+    Those with gradients become sparse PGD, on the margin where theirs was not the cross-entropy; those
+    without become Sparse-RS. What surrounds the algorithm stays: estimator, start and target.
+    """
+    name = parse(text)
+    known = CATALOGUE.get(name.algorithm)
+    if norm != "l0" or known is None or name.third_party is not None or norm in known.norms:
+        return text
+    options = dict(name.options)
+    kept = {"target": options["target"]} if "target" in options else {}
+    if name.init is not None:
+        kept["init"] = suited(name.init.text, norm)
+    blind = known.family in WITHOUT_GRADIENTS
+    if not blind and (name.algorithm.startswith(("apgd-mt", "apgd-t", "apgd-dlr")) or "margin" in text):
+        kept["loss"] = "margin"
+    algorithm = f"{'sparse-rs' if blind else 'spgd-u'}-{name.steps or 20}"
+    return text[: text.index(name.algorithm)] + algorithm + "".join(f"+{k}={v}" for k, v in kept.items())
 
 
 def expand(text: str) -> tuple[AttackName, ...]:

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
-from attacks.balls import L1Ball, L2Ball, LinfBall
+from attacks.balls import L0Ball, L1Ball, L2Ball, LinfBall
 
-Norm = Literal["linf", "l2", "l1"]
+Norm = Literal["linf", "l2", "l1", "l0"]
 EpsSpace = Literal["pixel", "normalized"]
 
 
@@ -46,10 +46,11 @@ class Ball(Protocol):
         """How far ``x`` is from x0, ``[G, K]``, as a fraction of what its slot may move."""
 
 
-_BALLS: dict[str, type[LinfBall] | type[L2Ball] | type[L1Ball]] = {
+_BALLS: dict[str, type[LinfBall] | type[L2Ball] | type[L1Ball] | type[L0Ball]] = {
     "linf": LinfBall,
     "l2": L2Ball,
     "l1": L1Ball,
+    "l0": L0Ball,
 }
 
 
@@ -58,9 +59,11 @@ class PerturbationBudget:
     """How far each input of a batch may be moved.
 
     Attributes:
-        norm: "linf", "l2" or "l1", taken over one input's channels and pixels.
+        norm: "linf", "l2" or "l1", taken over one input's channels and pixels; or "l0", the number of pixels
+            that differ in any channel.
         eps: radius, 8/255 and never 8. For "pixel" in units of [0, 1]; for "normalized" in units of each
-            channel's deviation, so that channel c may move by ``eps * deviation[c]`` (linf).
+            channel's deviation, so that channel c may move by ``eps * deviation[c]`` (linf). A whole number
+            for "l0", which has no other space than "pixel".
         eps_space: "pixel" or "normalized".
         deviation: one positive number a channel, for "normalized" alone.
         eps_scale: ``[G, K]`` factors on eps, None for ones: 0 keeps a slot at x0, inf allows it the whole
@@ -83,6 +86,8 @@ class PerturbationBudget:
             raise ValueError(f"expected a finite eps >= 0, got {self.eps}")
         if self.norm == "linf" and self.eps_space == "pixel" and self.eps > 1:
             raise ValueError(f"expected eps on the scale of [0, 1] (8/255, not 8), got {self.eps:g}")
+        if self.norm == "l0" and (self.eps % 1 or self.eps_space != "pixel"):
+            raise ValueError(f"expected a whole number of pixels for l0, got {self.eps:g} ({self.eps_space})")
         if self.eps_space not in ("pixel", "normalized"):
             raise ValueError(f"expected eps_space pixel or normalized, got {self.eps_space}")
         if (self.eps_space == "normalized") != (self.deviation is not None):
@@ -137,11 +142,13 @@ class PerturbationBudget:
         return self.around(x0).step_(x.clone(), grad, size)
 
     def uniform(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """A random start around ``x0``: uniform in the feasible box (linf), or in the ball (l2, l1)."""
+        """A random start around ``x0``: uniform in the feasible box (linf), in the ball (l2, l1), or in
+        eps random pixels (l0)."""
         return self.around(x0).uniform(generators)
 
     def random_sign(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Noise of the attack's size: every value by eps (linf), or eps spread over all values (l2, l1)."""
+        """Noise of the attack's size: every value by eps (linf), eps spread over all values (l2, l1), or eps
+        random pixels in black or white (l0)."""
         return self.around(x0).random_sign(generators)
 
     def distance(self, x: Tensor, x0: Tensor) -> Tensor:

@@ -46,10 +46,13 @@ def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = 
 
     linf: each pixel takes the nearest such level within eps of its clean one; where there is none, the clean
     pixel stays as it is. l2, l1: all pixels are rounded; where that leaves the ball, the perturbation is
-    shortened until it does not, and where nothing helps, the input stays clean.
+    shortened until it does not, and where nothing helps, the input stays clean. l0: the changed pixels are.
     """
     if budget.norm == "linf":
         return _rounded_in_box(x, clean, budget, levels)
+    if budget.norm == "l0":
+        changed = (x != clean).any(2, keepdim=True)
+        return torch.where(changed, _on_grid((x * levels).round(), levels), clean)
     ball = budget.around(clean)
     found = clean.clone()
     open_ = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)

@@ -59,6 +59,17 @@ PRESETS: dict[str, tuple[str, ...]] = {
     # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/robust_bench.md).
     "aa": ("aa-100",),
 }
+# In l0, where none of the others is at home: random pixels run beside all of them as random signs.
+PRESETS["sparse"] = (
+    "spgd-u-100",
+    "spgd-p-100+loss=margin",
+    "sigma-zero-100",
+    "sparse-rs-1000",
+    "eot10-spgd-u-20",
+    "aware-spgd-u-20",
+    "transfer-spgd-u-100",
+    "transfer-sigma-zero-100",
+)
 PRESETS["full"] = (
     *PRESETS["paper"],
     *PRESETS["adaptive"],
@@ -124,6 +135,10 @@ LISTED: dict[str, str] = {
     "fmn-100": "fast minimum norm: the nearest wrong answer in linf or l2 (arXiv 2102.12827)",
     "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
     "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
+    "spgd-u-100": "sparse PGD in l0, a mask and colours; colours of all pixels move (arXiv 2405.05075)",
+    "spgd-p-100": "the same, colours of the chosen pixels move",
+    "sigma-zero-100": "the fewest pixels that give a wrong answer (arXiv 2402.01879)",
+    "sparse-rs-1000": "random pixels in l0, 1000 queries, no gradients (arXiv 2006.12834)",
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
     "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),

@@ -38,7 +38,10 @@ def run(
     Raises:
         ValueError: an option that no attack of the version has.
     """
-    norm = {"linf": "Linf", "l2": "L2", "l1": "L1"}[budget.norm]
+    norms = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+    if budget.norm not in norms:
+        raise ValueError(f"expected norm linf, l2 or l1 for autoattack, got {budget.norm} for {name.text}")
+    norm = norms[budget.norm]
     with seeded_from(generator) as seed, _contained(), torch.no_grad():
         classes = view(x).shape[1]
         settings: dict[str, Any] = (

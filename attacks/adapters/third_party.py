@@ -168,9 +168,9 @@ class ThirdPartyView(torch.nn.Module):
     def _places(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """For each input the index of its batch (of as many as are needed) and its slot; ``[B]`` each."""
         rows, clean = x.flatten(1), self._clean.flatten(1)
-        p = {"linf": torch.inf, "l2": 2.0, "l1": 1.0}[self._budget.norm]
-        # Packages project with rounding errors of their own.
-        eps = self._budget.eps * 1.001 + 1e-6
+        p = {"linf": torch.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}[self._budget.norm]
+        # Packages project with rounding errors of their own. In l0 a distance here counts values.
+        eps = self._budget.eps * (x.shape[1] if p == 0 else 1.001) + 1e-6
 
         def far_from(slots: Tensor) -> Tensor:
             return torch.linalg.vector_norm(rows - clean[slots], ord=p, dim=1) > eps

@@ -193,7 +193,8 @@ def config_from(
     """
     if not ckpt and not without_checkpoint(defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
-    chosen = attack_options(attacks, checks=checks, claimed=claim_attack)
+    norm = str(rest.get("norm", "linf"))
+    chosen = attack_options(attacks, norm=norm, checks=checks, claimed=claim_attack)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
     chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}
     config = EvalConfig(

@@ -56,6 +56,8 @@ def furthest(clean, perturbed, claim):
     if claim["eps_space"] == "normalized":
         deviation = torch.tensor(claim["deviation"])
         moved = moved / deviation.repeat_interleave(moved.shape[2] // len(deviation))
+    if claim["norm"] == "l0":
+        return int((perturbed != clean).any(2).flatten(2).sum(2).max())
     order = {"linf": torch.inf, "l2": 2, "l1": 1}[claim["norm"]]
     return float(torch.linalg.vector_norm(moved, ord=order, dim=2).max())
 

@@ -214,7 +214,8 @@ def _margin(manifest: RunManifest) -> float:
 def _unbounded(budget: BudgetKey, checkpoint: str, manifest: RunManifest) -> float:
     """The eps from which on any image reaches any other."""
     values = math.prod(manifest.data.image_shape or (1,))
-    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values)}[budget.norm]
+    pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
+    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}[budget.norm]
     if budget.eps_space != "normalized":
         return reach
     facts = manifest.checkpoint(checkpoint)

@@ -14,7 +14,6 @@ from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.options.config import (
-    DEFAULT,
     EvalConfig,
     attack_options,
     without_checkpoint,
@@ -44,7 +43,7 @@ def evaluate(
     labels: Any = None,
     *,
     defences: Any = (),
-    attacks: str | Sequence[str] = DEFAULT,
+    attacks: str | Sequence[str] = (),
     checks: bool = False,
     listener: Listener | None = None,
     **options: Any,
@@ -65,7 +64,7 @@ def evaluate(
             ``"noise:sigma=0.1"``); a defence (docs/your-defence.md); a module or function from pixels to
             logits that may sample; or a function or class that builds one of these around a model.
             Standard inference is evaluated, too, unless ``standard=False``.
-        attacks: names and presets, comma-separated or one by one.
+        attacks: names and presets, comma-separated or one by one; none for the default of the norm.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
         listener: is told what happens. None shows a bar in a notebook, and nothing elsewhere.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_sizes=128``, ``limit=640``, ``draws``,
@@ -98,6 +97,7 @@ def evaluate(
         defences=named,
         **attack_options(
             [attacks] if isinstance(attacks, str) else list(attacks),
+            norm=chosen.get("norm", "linf"),
             checks=checks,
             claimed=chosen.get("claim_attack"),
         ),

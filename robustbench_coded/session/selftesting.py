@@ -20,6 +20,7 @@ from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.target import Target, draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext, own_threads
+from robustbench_coded.evaluation.options.config import default_eps
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
@@ -186,13 +187,16 @@ def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:
     x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
     normalized = config.eps_space == "normalized"
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
+    budget = PerturbationBudget(config.norm, eps, config.eps_space, deviation)  # type: ignore[arg-type]
+    if config.norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
+        budget = PerturbationBudget("linf", default_eps("linf", context.setup.data, tuple(x.shape[1:])))
     # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
     batches = [-2 - group for group in range(groups)]
     return Scene(
         Target(defence, k, config.seed, batches),
         x.view(groups, k, *x.shape[1:]).to(context.device),
         y.view(groups, k).to(context.device),
-        PerturbationBudget(config.norm, eps, config.eps_space, deviation),  # type: ignore[arg-type]
+        budget,
         subject.batch_dependent,
         [stream(config.seed, batch, "selftest") for batch in batches],
     )

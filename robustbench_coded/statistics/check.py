@@ -10,7 +10,7 @@ import numpy as np
 
 from attacks.attack_name import TORCHATTACKS_LINF, AttackName
 from attacks.catalogue import BLACK_BOX
-from attacks.naming import parse
+from attacks.naming import parse, suited
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
@@ -23,7 +23,7 @@ FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
 # They raise the cross-entropy unless their name says otherwise; those of other packages do, too, by default.
 _CROSS_ENTROPY = frozenset(
     name.lower()
-    for name in ("pgd", "fgsm", "apgd-ce", "spsa", *TORCHATTACKS_LINF, "PGDL2")
+    for name in ("pgd", "fgsm", "apgd-ce", "spsa", "spgd-u", "spgd-p", *TORCHATTACKS_LINF, "PGDL2")
     if name.upper() != "APGDT"
 )
 
@@ -207,6 +207,17 @@ def merged_steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
         before = merged.setdefault((step.do, step.how), replace(step, attacks=()))
         merged[step.do, step.how] = replace(before, attacks=(*before.attacks, *fresh))
     return tuple(merged.values())
+
+
+def in_norm(checks: Iterable[Check], norm: str) -> tuple[Check, ...]:
+    """The checks, with next steps that run attacks which know the norm."""
+
+    def step(step: NextStep | None) -> NextStep | None:
+        names = () if step is None else step.attacks
+        known = (name if name in CONTROLS else suited(name, norm) for name in names)
+        return None if step is None else replace(step, attacks=tuple(dict.fromkeys(known)))
+
+    return tuple(replace(check, next_step=step(check.next_step)) for check in checks)
 
 
 def passed(name: str, finding: str, *attacks: str, **figures: float) -> Check:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attacks.naming import suited
 from robustbench_coded.statistics import paired
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import attacks_under, differs_only_in, name_of
@@ -82,7 +83,8 @@ def missing(rows: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]
         {name_of(row).steps or STEPS for row in there if name_of(row).algorithm == "pgd"} | {STEPS}
     )
     names = {row.key.attack for row in there}
-    sets = [tuple(cell.format(steps) for cell in CELLS) for steps in lengths]
+    norm = ensemble.key.norm
+    sets = [tuple(suited(cell.format(steps), norm) for cell in CELLS) for steps in lengths]
     return min((tuple(name for name in four if name not in names) for four in sets), key=len)
 
 

@@ -16,7 +16,7 @@ from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, VerdictWord
 from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check, checkpoints_ensemble, difference_of
+from robustbench_coded.statistics.check import Check, checkpoints_ensemble, difference_of, in_norm
 from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.outcomes import broken_below, uninformative
 from robustbench_coded.statistics.same_attacks import spared, what_broke_the_base
@@ -56,7 +56,7 @@ def judge(
         compared=ensemble.has_base and ensemble.key.defence != STANDARD,
         claim=claim if claim and claim.is_about(ensemble.key.threat, ensemble.key.budget) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
-        checks=tuple(checks),
+        checks=in_norm(checks, ensemble.key.norm),
     )
     if whole is None:
         return decide(figures)
@@ -65,7 +65,7 @@ def judge(
         asked = [another_loss(rows, whole), *checks]
         if whole_base is not None:
             asked.append(what_broke_the_base(rows, whole, whole_base, margin))
-        figures = replace(figures, checks=tuple(asked))
+        figures = replace(figures, checks=in_norm(asked, ensemble.key.norm))
     return decide(figures)
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
-from attacks.naming import parse
+from attacks.naming import parse, suited
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome
 from robustbench_coded.statistics.attack_checks import ANOTHER_LOSS
 from robustbench_coded.statistics.case_results import CaseResult
@@ -95,7 +95,8 @@ def spared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -
         return ""
     on_base = [name_of(row) for row in _attacks_on(rows, base)]
     if not any(map(on_another_loss, on_base)):
-        return f"no attack on a margin or on targets ran on the base model: {run_attacks(ANOTHER_LOSS)}"
+        wanted = run_attacks(suited(ANOTHER_LOSS, ensemble.key.norm))
+        return f"no attack on a margin or on targets ran on the base model: {wanted}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
     for row in usable_by(rows, ensemble):

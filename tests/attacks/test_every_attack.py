@@ -9,7 +9,7 @@ import re
 import pytest
 import torch
 
-from attacks.catalogue import MINIMAL_NORM
+from attacks.catalogue import CATALOGUE, MINIMAL_NORM
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LISTED, PRESETS
@@ -29,7 +29,7 @@ OURS = dict.fromkeys(
 pytestmark = pytest.mark.usefixtures("barely_taught")
 
 # These begin at the clean input and draw no directions; switch draws a few of many that it compares.
-FROM_X = re.compile("(aware-)?fgsm|greedy|parts|growing|switch|" + "|".join(MINIMAL_NORM))
+FROM_X = re.compile("(aware-)?fgsm|greedy|parts|growing|switch|transfer-sigma|" + "|".join(MINIMAL_NORM))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),
@@ -41,10 +41,18 @@ TARGETS = [
 
 def short(text: str) -> str:
     """The name with so few steps that it runs in an instant."""
-    most = {"spsa": 64, "square": 12, "random": 12, "rays": 12, "hopskipjump": 60}
+    most = {"spsa": 64, "square": 12, "random": 12, "rays": 12, "hopskipjump": 60, "sparse-rs": 12}
     return re.sub(
-        rf"(pgd|ce|dlr|mt|t|fmn|ddn|{'|'.join(most)})-(\d+)", lambda m: f"{m[1]}-{most.get(m[1], 4)}", text
+        rf"(pgd|pgd-u|pgd-p|zero|ce|dlr|mt|t|fmn|ddn|{'|'.join(most)})-(\d+)",
+        lambda m: f"{m[1]}-{most.get(m[1], 4)}",
+        text,
     )
+
+
+def budget_of(text: str, norm: str, eps: float) -> PerturbationBudget:
+    """In the norm, or of a pixel for each tenth of eps where the attack knows l0 alone."""
+    known = CATALOGUE[parse(text).algorithm].norms
+    return PerturbationBudget("l0", round(10 * eps)) if known == ("l0",) else PerturbationBudget(norm, eps)
 
 
 def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0):
@@ -68,21 +76,21 @@ def test_stays_in_ball_and_box_repeats_by_seed_and_leaves_everything_else_alone(
         problem = linear(batches=1 if k > 100 else 2, k=k, classes=classes, shape=shape, **options)
         clean = problem.x.clone()
         state = torch.get_rng_state()
-        budget = PerturbationBudget(norm, 0.1)
+        budget = budget_of(text, norm, 0.1)
         x = perturbed(problem, text, budget)
         assert x.shape == clean.shape and x.dtype == clean.dtype and not x.requires_grad
         assert x.min() >= 0 and x.max() <= 1
         assert 0 < budget.distance(x, clean).max() <= 1 + 1e-9
         if k < 100:
             assert torch.equal(perturbed(problem, text, budget), x)
-            assert torch.equal(perturbed(problem, text, PerturbationBudget(norm, 0.0)), clean)
+            assert torch.equal(perturbed(problem, text, budget_of(text, norm, 0.0)), clean)
         assert torch.equal(problem.x, clean) and torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("text", [name for name in OURS if not FROM_X.match(name)])
 def test_another_seed_is_another_attack(linear, text):
     problem = linear(k=4, classes=5, noise=0.3)
-    one, other = (perturbed(problem, short(text), PerturbationBudget("l2", 0.1), seed) for seed in (0, 1))
+    one, other = (perturbed(problem, short(text), budget_of(text, "l2", 0.1), seed) for seed in (0, 1))
     assert not torch.equal(one, other)
 
 
@@ -92,5 +100,5 @@ def test_logits_may_have_another_precision_than_inputs(linear, monkeypatch, text
     problem = linear(k=4, classes=5, dtype=torch.float32)
     exact = problem.oracle.logits
     monkeypatch.setattr(problem.oracle, "logits", lambda x, draws: exact(x, draws).to(dtype))
-    x = perturbed(problem, short(text), PerturbationBudget("linf", 0.1))
+    x = perturbed(problem, short(text), budget_of(text, "linf", 0.1))
     assert x.dtype == torch.float32 and not torch.equal(x, problem.x)

@@ -163,7 +163,7 @@ def test_a_list_of_images_gives_an_array(model, batch):
         ({"name": "transfer-pgd-5"}, "expected a base model for transfer-pgd-5"),
         ({"eps": 8}, r"expected eps on the scale of \[0, 1\] \(8/255, not 8\), got 8"),
         ({"eps": -0.1}, "expected a finite eps >= 0, got -0.1"),
-        ({"norm": "l3"}, "expected norm linf, l2, l1, got l3"),
+        ({"norm": "l3"}, "expected norm linf, l2, l1, l0, got l3"),
         ({"norm": "l1", "name": "rays-100"}, "rays-100 knows linf and l2; for l1 there are apgd-ce"),
         ({"x": torch.zeros(K, 64)}, r"x: expected images \[n, C, H, W\].*got float32 \[8, 64\]"),
         ({"x": torch.zeros(K, 1, 8, 8, dtype=torch.int64)}, "expected pixels uint8 or floats.*got int64"),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from attacks.naming import suited
 from robustbench_coded.cli import eval_options
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import run_evaluation
@@ -121,6 +122,7 @@ SUBMISSIONS = (1, 2, 5, 10, 20, 50, 100)
 # What is shared out over a curve of eps when nothing else is asked for.
 EPS_ATTACKS = "pgd-20,transfer-pgd-20"
 RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
+PIXELS = "1,2,5,10,20,50"  # in l0
 
 
 @eval_options.takes(over=(Over, "eps"), attacks=eval_options.attacks_option(f"over eps {EPS_ATTACKS}"))
@@ -131,13 +133,16 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     """
     if over in ("steps", "draws") and options["attacks"]:
         raise InputError(f"--attacks: curve --over {over} chooses its own; leave it out, or use --over eps")
+    norm = options["norm"]
     if over == "eps":
-        options["attacks"] = options["attacks"] or [EPS_ATTACKS]
-        options["eps"] = options["eps"] or [RADII]
+        options["attacks"] = options["attacks"] or [suited(name, norm) for name in EPS_ATTACKS.split(",")]
+        options["eps"] = options["eps"] or [PIXELS if norm == "l0" else RADII]
     elif over == "steps":
-        options["attacks"] = [f"pgd-{steps},transfer-pgd-{steps}" for steps in STEPS]
+        names = [name for steps in STEPS for name in (f"pgd-{steps}", f"transfer-pgd-{steps}")]
+        options["attacks"] = [suited(name, norm) for name in names]
     elif over == "draws":
-        options["attacks"] = ["pgd-20" if draws == 1 else f"eot{draws}-pgd-20" for draws in DRAWS]
+        names = ["pgd-20" if draws == 1 else f"eot{draws}-pgd-20" for draws in DRAWS]
+        options["attacks"] = [suited(name, norm) for name in names]
     elif over != "submissions":
         raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
 
@@ -188,11 +193,12 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
         )
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
-    config = eval_options.config_from(**options, attacks=[",".join(SCREENED)], inputs=[])
+    norm = options["norm"]
+    config = eval_options.config_from(**options, attacks=[suited(name, norm) for name in SCREENED], inputs=[])
     config = replace(
         config,
-        victim_attacks=("transfer-pgd-20",),
-        relaxed_attacks=(HIDDEN,),
+        victim_attacks=(suited("transfer-pgd-20", norm),),
+        relaxed_attacks=(suited(HIDDEN, norm),),
         until="settled",
         time=seconds,
     )

@@ -50,8 +50,8 @@ def attack(
             device or an array. A batch-dependent defence answers them as one batch.
         y: true classes [B], integers.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
-        eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8.
-        norm: "linf", "l2" or "l1".
+        eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8; in l0 how many pixels may change.
+        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one.
         seed: decides the random start and the attacker's draws.
         target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
             answers input by input; None for any but ``y``.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
+from attacks.naming import suited
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from robustbench_coded.evaluation.execution.attack_group import Group, UnitRun, answers_of, budget_of
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
@@ -123,7 +124,7 @@ def hidden_sources(context: WorkerContext, rows: Sequence[AttackCase]) -> dict[S
         }
         names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
         found[subject] = [
-            AttackCase(standard, WHOLE_BATCH, name, *budget, step_size=None)
+            AttackCase(standard, WHOLE_BATCH, suited(name, budget.norm), *budget, step_size=None)
             for budget in budgets
             for name in names
         ]

@@ -100,6 +100,21 @@ def check_until(config: EvalConfig) -> None:
         raise InputError("--until goes by verdicts, and collateral damage has none; leave one of them out")
 
 
+def check_pixels(config: EvalConfig) -> None:
+    """Refuses what is no number of pixels, and bounds, of which there are none in l0.
+
+    Raises:
+        InputError: the first of them.
+    """
+    for size in config.eps or ():
+        if size < 1 or size % 1:
+            raise InputError(f"--norm l0 counts pixels; --eps {size:g} is no whole number from 1 on")
+    if config.eps_space != "pixel":
+        raise InputError("--norm l0 counts pixels, whatever space they are in; leave --eps-space out")
+    if config.certify:
+        raise InputError("--certify: bounds are not available in l0; leave it out")
+
+
 def check_options(config: EvalConfig) -> None:
     """Refuses options that no checkpoint or data could make good.
 
@@ -117,6 +132,8 @@ def check_options(config: EvalConfig) -> None:
     for size in config.eps or ():
         if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
+    if config.norm == "l0":
+        check_pixels(config)
     for name in map(parse, config.attacks):
         try:
             refuse_norm(name, config.norm)
@@ -126,6 +143,8 @@ def check_options(config: EvalConfig) -> None:
             continue
         if name.third_party == "torchattacks" and config.norm == "l1":
             raise InputError(f"--norm l1: {name.text} knows linf and l2; autoattack: knows l1, too")
+        if name.third_party in ("torchattacks", "autoattack") and config.norm == "l0":
+            raise InputError(f"--norm l0: {name.text} knows no number of pixels; run --attacks sparse")
         if name.third_party == "plugin":
             try:
                 plugin.load(name)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from attacks.naming import expand, parse
+from attacks.naming import expand, parse, suited
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
@@ -81,7 +81,9 @@ class EvalConfig:
     victim_attacks: tuple[str, ...] = ()
     relaxed_attacks: tuple[str, ...] = ()
     second_attacks: tuple[str, ...] = ()
-    norm: str = option("linf", "linf, l2 or l1.", one_of("linf", "l2", "l1"))
+    norm: str = option(
+        "linf", "linf, l2, l1 or l0 (pixels, all channels of one as one).", one_of("linf", "l2", "l1", "l0")
+    )
     eps: tuple[float, ...] | None = option(
         None, "Radius; default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images). Several give a curve.", number(0)
     )
@@ -184,30 +186,33 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
     if norm == "l2" and tuple(image_shape) == CIFAR_SHAPE:
         return CIFAR_L2
     size = "x".join(map(str, image_shape))
+    example = "10" if norm == "l0" else "0.5"
     raise InputError(
-        f"--norm {norm} has no usual radius on {data} (images {size}); give one, for example --eps 0.5"
+        f"--norm {norm} has no usual radius on {data} (images {size}); give one, for example --eps {example}"
     )
 
 
 DEFAULT = ("paper", "adaptive")
+IN_L0 = ("sparse",)
 # What the adaptive presets also run against one victim among clean co-batched inputs.
 VICTIM_ATTACKS = ("transfer-pgd-20",)
 
 
 def attack_options(
-    texts: Sequence[str] = DEFAULT, *, checks: bool = False, claimed: str | None = None
+    texts: Sequence[str] = (), *, norm: str = "linf", checks: bool = False, claimed: str | None = None
 ) -> dict[str, Any]:
     """The fields ``attacks``, ``victim_attacks``, ``relaxed_attacks``, ``second_attacks`` and ``checks`` of a
     configuration.
 
     Args:
-        texts: names and presets, each one or several divided by commas; none for the default.
+        texts: names and presets, each one or several divided by commas; none for the default of the norm.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
         claimed: the attack that a claim is about, which runs whatever else is asked for.
     Raises:
         InputError: an unknown name.
     """
-    parts = [part.strip() for text in texts or DEFAULT for part in text.split(",")]
+    default = IN_L0 if norm == "l0" else DEFAULT
+    parts = [part.strip() for text in texts or default for part in text.split(",")]
     if "" in parts:
         raise InputError(
             f"--attacks {','.join(texts)!r} has an empty name; write names divided by single commas"
@@ -235,7 +240,7 @@ def attack_options(
         "second_attacks": tuple(
             name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
         ),
-        "victim_attacks": VICTIM_ATTACKS if adaptive else (),
+        "victim_attacks": tuple(suited(name, norm) for name in VICTIM_ATTACKS) if adaptive else (),
         "checks": checks or adaptive,
     }
 

@@ -64,7 +64,7 @@ def _attacks(config: EvalConfig) -> Iterator[tuple[str, Any]]:
     presets = [DEFAULT, *((name,) for name in PRESETS), *combinations(PRESETS, 2)]
     for chosen in presets:
         for checks in (False, True):
-            if attack_options(chosen, checks=checks) == wanted:
+            if attack_options(chosen, norm=config.norm, checks=checks) == wanted:
                 yield "attacks", list(chosen)
                 if checks:
                     yield "checks", True

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from attacks.attack_name import AttackName
-from attacks.naming import parse
+from attacks.naming import parse, suited
 from attacks.presets import COUPLED, LAST_RESORT, RELAXED
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
@@ -80,6 +80,7 @@ def _in_their_place(config: EvalConfig, subject: Subject, notes: dict[str, None]
     instead = [RELAXED[0] if subject.relaxable else LAST_RESORT[0]]
     if subject.has_base:
         instead.append(OF_THE_BASE)
+    instead = [suited(name, config.norm) for name in instead]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 

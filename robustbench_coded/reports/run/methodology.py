@@ -257,7 +257,7 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
     for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
         if attack == CLEAN or is_submitted(attack):
             continue
-        said = f"{attack}: {attack_text(attack, list(steps))}"
+        said = f"{attack}: {attack_text(attack, list(steps), rows[0].budget.norm)}"
         spent = costs.get(attack, [])
         if any(forwards or backwards for forwards, backwards in spent):
             forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))

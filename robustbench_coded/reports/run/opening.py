@@ -127,12 +127,13 @@ def spread(values: Sequence[float]) -> str:
 
 def _asked(subjects: Sequence[SubjectKey], budget: BudgetKey) -> str:
     within = f"{pixels(budget.eps)} per {'' if budget.eps_space == 'pixel' else 'normalised '}pixel"
-    change = within if budget.norm == "linf" else f"{budget.norm} norm {budget.eps:g}"
+    change = f"up to {within if budget.norm == 'linf' else f'{budget.norm} norm {budget.eps:g}'}"
+    change = f"of {counted(round(budget.eps), 'pixel')}" if budget.norm == "l0" else change
     verb, the = ("Does", "") if len(subjects) == 1 else ("Do", "the ")
     if subjects[0].defence == STANDARD:
-        return f"{verb} {the}{_named(subjects)} withstand changes up to {change}?"
+        return f"{verb} {the}{_named(subjects)} withstand changes {change}?"
     networks = _networks(subjects)
-    return f"{verb} {the}{_named(subjects)} protect {networks} against changes up to {change}?"
+    return f"{verb} {the}{_named(subjects)} protect {networks} against changes {change}?"
 
 
 def _claimed(subjects: Sequence[SubjectKey], claim: Claim) -> str:

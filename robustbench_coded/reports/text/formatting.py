@@ -245,12 +245,14 @@ def of_key(columns: Columns[Any]) -> Columns[Any]:
     return of_part(columns, attrgetter("key"))
 
 
-def attack_text(name: str, step_sizes: Sequence[float] = ()) -> str:
+def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf") -> str:
     """What an attack does: algorithm, steps, step size and what its gradients come from."""
     if name in _COMBINED:
         return _COMBINED[name]
     if name == CLEAN:
         return "unperturbed inputs"
+    if name == RANDOM_SIGN and norm == "l0":
+        return "eps pixels at random, each channel of them black or white, no gradients"
     if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)
