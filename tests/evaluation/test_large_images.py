@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from robustbench_coded import evaluate
+from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.evaluation.setup.probing import gradient_figures
 from robustbench_coded.session import forecast
 
 SIDE, EXAMPLES = 224, 40
@@ -38,6 +40,19 @@ def test_probes_and_self_tests_ask_about_few_large_images(tmp_path, defences, ex
     (path,) = (run.path / "selftests").iterdir()
     stored = json.loads(path.read_text())
     assert stored["examples"] == examples and "failed" not in {test["outcome"] for test in stored["tests"]}
+
+
+def test_usable_gradients_are_counted_on_few_large_images():
+    asked = []
+
+    def network(x):
+        asked.append(len(x))
+        return Shade()(x)
+
+    for side, images in ((SIDE, 16), (32, EXAMPLES)):
+        x, y = torch.rand(EXAMPLES, 1, side, side), torch.arange(EXAMPLES) % 2
+        assert gradient_figures(Standard(network), x, y, 0) == {"zero_share": 0}
+        assert asked.pop() == images and not asked
 
 
 def test_what_takes_seconds_is_timed_once(tmp_path, monkeypatch):
