@@ -1,5 +1,5 @@
-"""What runs on an accelerator has the outcomes of the CPU, also where the device lacks operators; mixed devices
-are noticed."""
+"""What runs on an accelerator has the outcomes of the CPU, also where the device lacks operators; devices
+that are mixed are noticed."""
 
 import sys
 
