@@ -37,8 +37,8 @@ test: $(INSTALLED)
 # intervals, trainings, kills. The continuous integration runs them after `make test`.
 # The imitation of an accelerator stays registered with torch, so that its tests have processes of their own.
 long: $(INSTALLED)
-	$(TESTS) -m long --ignore tests/test_accelerator.py
-	$(TESTS) -m long tests/test_accelerator.py
+	$(TESTS) -m long --ignore tests/accelerator
+	$(TESTS) -m long tests/accelerator
 
 # The long forms: 50 kill -9s, stops, full disks, 30,000 mutated checkpoints, every engine, many cuts of a plan.
 soak: $(INSTALLED)
@@ -57,7 +57,7 @@ OTHER_BYTES := noise-wide or HopSkipJump or jitter or better_outcomes or the_sch
 .PHONY: oldest
 oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n 2 --dist worksteal -k "not ($(OTHER_BYTES))" \
-		--ignore tests/test_accelerator.py
+		--ignore tests/accelerator
 
 # The headless browser that opens report.html in the tests; without one they are skipped and say so.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -164,7 +164,7 @@ gpu: $(INSTALLED)
 	@$(BIN)/python benchmarks/gpu_missing.py
 	$(BIN)/python -m pytest -k "cuda or gpu"
 	$(BIN)/python benchmarks/table3_gpu.py
-	$(BIN)/python benchmarks/speed.py --arch preact-resnet18 --device cuda
+	$(BIN)/python benchmarks/speed.py --arch preact-resnet18 --device auto
 
 # The documentation as a site in build/site, with every link checked. Its packages need a newer `requests` than
 # torchattacks allows, so they have an environment of their own.

@@ -11,7 +11,7 @@ PEERS = ("torchattacks", "pyautoattack")
 
 def missing() -> Iterator[str]:
     """One line for each thing that is not here, and how to get it."""
-    if not torch.cuda.is_available():
+    if not torch.accelerator.device_count():
         built = torch.version.cuda
         yield (
             f"no GPU: torch {torch.__version__} was built for CUDA {built}, but finds none; check nvidia-smi"

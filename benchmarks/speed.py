@@ -2,7 +2,7 @@
 
     python benchmarks/speed.py                                          writes benchmarks/speed-cpu.md
     python benchmarks/speed.py --steps 10                               leaves the part on PGD-100 as it is
-    python benchmarks/speed.py --arch preact-resnet18 --device cuda     writes benchmarks/speed-cuda.md
+    python benchmarks/speed.py --arch preact-resnet18 --device auto     writes benchmarks/speed-cuda.md
 
 About ten minutes on two cores, a third of it for PGD-100. foolbox and the Adversarial Robustness Toolbox are
 measured where they are installed.

@@ -29,6 +29,7 @@ from robustbench_coded import evaluate
 from robustbench_coded.bench.table import pipes
 from robustbench_coded.bench.timing import in_words, machine, peak_memory
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models import prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
@@ -187,7 +188,7 @@ def report(rows: list[Row], missing: list[str], setting: Setting) -> str:
         pipes([heads, *cells]),
     ]
     if setting.device.type != "cuda":
-        parts.append("Measured without a GPU: float32 and TF32 are the same here.")
+        parts.append(f"Measured on {setting.device.type}: float32 and TF32 are the same there.")
     parts += [f"Not measured: {package} is not installed." for package in missing]
     return "\n\n".join([*parts, in_words(machine(setting.device)) + "."]) + "\n"
 
@@ -212,10 +213,13 @@ def main() -> None:
     parser.add_argument("--data", default="digits")
     parser.add_argument("--limit", type=int, default=640)
     parser.add_argument("--eps", type=float, default=0.3, help="0.0314 for CIFAR-10")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args()
-    setting = Setting(given.ckpt, given.data, given.limit, given.eps, torch.device(given.device))
+    device = device_named(given.device)
+    if device.type != "cpu":  # one of several: workers on all of them have memory of their own
+        device = torch.device(device.type, device.index or 0)
+    setting = Setting(given.ckpt, given.data, given.limit, given.eps, device)
     write_text(given.out, report(*measure(setting), setting))
     print(given.out)
 

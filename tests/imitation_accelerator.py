@@ -52,15 +52,14 @@ class Block:
     """The memory of a storage: counted until the last tensor on it is gone."""
 
     def __init__(self, storage, index):
-        self.size, self.index, self.storage = storage.nbytes(), index, storage
-        wanted = State.allocated[index] + self.size
+        self.size, self.index, self.storage = 0, index, storage
+        wanted = State.allocated[index] + storage.nbytes()
         if State.limit_bytes is not None and wanted > State.limit_bytes:
             State.ran_out += 1
-            self.size = 0
             raise torch.OutOfMemoryError(
                 f"imitation out of memory: {wanted} bytes wanted of {State.limit_bytes}"
             )
-        State.allocated[index] = wanted
+        self.size, State.allocated[index] = storage.nbytes(), wanted
         State.peak[index] = max(State.peak[index], wanted)
 
     def __del__(self, allocated=State.allocated):
@@ -300,6 +299,8 @@ def register():
     if _libraries:
         return
     _setup_privateuseone_for_python_backend(NAME, backend_module=Module())
+    # A parameter that is cast becomes the new tensor: torch would put its numbers into the old one.
+    torch.__future__.set_swap_module_params_on_conversion(True)
     torch.accelerator.synchronize = lambda device=None: None  # torch has no streams for such a backend
     everything, one = torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")
     everything.fallback(lambda op, *args, **kwargs: run(op, args, kwargs), "PrivateUse1")

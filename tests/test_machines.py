@@ -56,7 +56,7 @@ def test_make_gpu_checks_the_machine_before_it_runs_anything():
 
 @pytest.mark.parametrize(("cuda", "told"), [("13.0", "finds none"), (None, "was built without CUDA")])
 def test_a_machine_without_a_gpu_is_told_what_is_missing(gpu_missing, monkeypatch, cuda, told):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
     monkeypatch.setattr(torch.version, "cuda", cuda)
     monkeypatch.setattr(gpu_missing, "find_spec", lambda name: None if name == "torchattacks" else object())
     gpu, package = gpu_missing.missing()
@@ -64,6 +64,6 @@ def test_a_machine_without_a_gpu_is_told_what_is_missing(gpu_missing, monkeypatc
 
 
 def test_a_machine_with_everything_lacks_nothing(gpu_missing, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     monkeypatch.setattr(gpu_missing, "find_spec", lambda name: object())
     assert list(gpu_missing.missing()) == []

@@ -17,6 +17,7 @@ import ray.exceptions
 import torch
 
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.image_folders import ImageFiles
 from robustbench_coded.engine.worker import attempt, one_line
 from robustbench_coded.engine.worker_pool import Died, EngineError, Event, Finished, Ready
 from robustbench_coded.errors import InputError
@@ -50,6 +51,7 @@ class RayActors:
         self._connected_before = ray.is_initialized()
         if not self._connected_before:
             _connect(address, workers * context.setup.threads, context)
+        here = address is None and not self._connected_before
         self._actor: Any = ray.remote(
             num_cpus=context.setup.threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
         )(_Actor)
@@ -62,7 +64,7 @@ class RayActors:
             self._worker_setup = ray.put(
                 replace(self._setup, device=context.device.type if self._gpus else self._setup.device)
             )
-            self._shared = ray.put((_in_memory(context.data), _on_cpu(context)))
+            self._shared = ray.put((sent(context.data, here=here), _on_cpu(context)))
         except BaseException:
             self.close()
             raise
@@ -178,8 +180,10 @@ def _sigterm_handler_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _in_memory(data: Dataset) -> Dataset:
-    """The data as an array: image files of this machine do not exist on another one."""
+def sent(data: Dataset, *, here: bool) -> Dataset:
+    """The data as actors get them: as an array, unless they are files and all actors are on this machine."""
+    if here and _in_files(data):
+        return data
     return replace(data, images=np.ascontiguousarray(data.images[np.arange(len(data))]))
 
 
@@ -191,11 +195,15 @@ def _on_cpu(context: WorkerContext) -> dict[str, PixelModel]:
 
 
 def _size(context: WorkerContext) -> int:
-    """Approximate size of data and models in bytes."""
+    """Approximate size of data and models in bytes, on one machine."""
     parameters = sum(
         tensor.numel() * tensor.element_size()
         for checkpoint in context.setup.checkpoints
         for tensor in context.model(checkpoint.name).state_dict().values()
     )
-    pixels = int(np.prod(context.data.images.shape)) * 4
+    pixels = 0 if _in_files(context.data) else int(np.prod(context.data.images.shape)) * 4
     return parameters + pixels
+
+
+def _in_files(data: Dataset) -> bool:
+    return isinstance(getattr(data.images, "images", data.images), ImageFiles)  # of some rows, or of all

@@ -3,7 +3,6 @@ outputs.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -160,10 +159,13 @@ class PixelModel(nn.Module):
         if len(x) <= most:
             return self._at_once(x)
         # Every image is answered by itself, so in pieces they get the same answers. The gradient of large
-        # ones holds one piece at a time and computes it again, unless a mode changes what is computed.
-        again = most < CPU_IMAGES and torch.is_grad_enabled() and not _get_current_function_mode_stack()
-        answer = partial(checkpoint, self._at_once, use_reentrant=False) if again else self._at_once
-        return torch.cat([answer(piece) for piece in x.split(most)])
+        # ones holds one piece at a time: it begins with the last, which is as large as any, and computes
+        # the others again, unless a mode changes what is computed.
+        if most >= CPU_IMAGES or not torch.is_grad_enabled() or _get_current_function_mode_stack():
+            return torch.cat([self._at_once(piece) for piece in x.split(most)])
+        *others, last = x.split([len(x) % most or most, *[most] * ((len(x) - 1) // most)])
+        again = [checkpoint(self._at_once, piece, use_reentrant=False) for piece in others]
+        return torch.cat([*again, self._at_once(last)])
 
     def _at_once(self, x: Tensor) -> Tensor:
         for block in self.blocks():

@@ -59,6 +59,7 @@ def _counts(test: SelfTest) -> bool:
 
 
 EXAMPLES = 32  # inputs of the scene: enough for shares of a quarter to be told from those of honest networks
+FEWEST = 16  # of large images, each of which costs some ninety forwards: one of them is below every share
 
 _TESTS: dict[str, Callable[[Scene, Walk], SelfTest]] = {
     gradients.MODES: gradients.gradient_modes,

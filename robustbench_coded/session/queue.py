@@ -28,7 +28,7 @@ from robustbench_coded.evaluation.planning.extents import Lane, fill, lane_of
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions
 from robustbench_coded.schema.planned_case import Outlook
-from robustbench_coded.schema.words import CLEAN, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictWord
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import RowCosts
 from robustbench_coded.session.lanes import Lanes
@@ -336,7 +336,13 @@ class Queue:
             assert self.extents is not None
             begun = {case: self._lanes.run_in(case) for case in table}
             left = max(0.0, seconds - self.spent)
-            new = self._begin_for_table(fill(table, begun, self.extents.ends, self._lanes.likely, left))
+            # Attacks that take longer than all of that on one batch are left to --all.
+            rows = [
+                case
+                for case in table
+                if begun[case] or case.attack in CONTROLS or self._lanes.likely(case, 1) <= seconds
+            ]
+            new = self._begin_for_table(fill(rows, begun, self.extents.ends, self._lanes.likely, left))
         for case in table if seconds != 0 else ():
             few = (
                 case.subject.batch_dependent

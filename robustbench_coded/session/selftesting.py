@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -24,12 +25,13 @@ from robustbench_coded.evaluation.options.config import default_eps
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.selftests.gradients import MODES_ROUNDING
 from robustbench_coded.selftests.other_generators import Batches, Draws
 from robustbench_coded.selftests.other_images import OTHER_IMAGES, blends, other_images
-from robustbench_coded.selftests.run_all import EXAMPLES, Networks, run_all
+from robustbench_coded.selftests.run_all import EXAMPLES, FEWEST, Networks, run_all
 from robustbench_coded.selftests.scene import Scene, SelfTest, judged
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
@@ -182,8 +184,10 @@ def _batches(context: WorkerContext, subject: Subject) -> Batches:
 
 def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:
     config, defence = context.setup.config, context.defence(subject)
-    k = min(subject.k, EXAMPLES) if subject.batch_dependent else min(EXAMPLES, len(context.data))
-    groups = max(1, EXAMPLES // k) if subject.batch_dependent else 1
+    at_once = images_at_once(prod(context.data.image_shape[1:]), EXAMPLES)
+    most = min(EXAMPLES, max(FEWEST, at_once))
+    k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
+    groups = max(1, most // k) if subject.batch_dependent else 1
     x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
     normalized = config.eps_space == "normalized"
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None

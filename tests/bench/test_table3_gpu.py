@@ -52,7 +52,7 @@ def test_every_part_runs_on_a_cpu(table3, monkeypatch):
     assert rci.accuracy["fgsm"] > ours.accuracy["fgsm"] and all(row.seconds > 0 for row in rows)
     said = table3.report(rows, ["pyautoattack"], setting)
     assert said.count("\n| csrobust |") == 4 and "Not measured: pyautoattack is not installed." in said
-    assert "Measured without a GPU" in said
+    assert "Measured on cpu: float32 and TF32 are the same" in said
 
 
 def test_tf32_can_be_switched_off_for_a_measurement(monkeypatch):

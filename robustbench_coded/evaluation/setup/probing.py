@@ -30,6 +30,7 @@ from robustbench_coded.defences.protocol import Defence, Draw, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.reports.text.formatting import hiding_text
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
@@ -171,6 +172,8 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
     def cross_entropy(logits: Tensor) -> Tensor:
         return functional.cross_entropy(fold_unanswered(logits, y), y, reduction="sum")
 
+    if images_at_once(x.shape[-2:].numel(), len(x)) < len(x):  # large images, whose gradients take long
+        x, y = _batch(defence, x), _batch(defence, y)
     with blamed_on(defence, x):
         draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
         grads = []

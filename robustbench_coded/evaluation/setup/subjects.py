@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from math import prod
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.probe import blamed_on
@@ -13,6 +14,8 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Subject
 from robustbench_coded.evaluation.setup.probing import (
+    FEWEST,
+    MOST,
     REMEMBERED,
     ZERO_SHARE,
     HiddenGradients,
@@ -21,6 +24,7 @@ from robustbench_coded.evaluation.setup.probing import (
     probe_batch,
     probed,
 )
+from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.schema.manifest import ProbeRecord
 from robustbench_coded.schema.words import STANDARD
 
@@ -44,7 +48,9 @@ def probed_subjects(
                 remembers = None
                 if is_plugin(spec):
                     remembers = probe_batch(context.data, k, REMEMBERED).to(context.device)
-                batch = probe_batch(context.data, k).to(context.device)
+                at_once = images_at_once(prod(context.data.image_shape[1:]), 2 * MOST)
+                few = at_once < 2 * MOST and not is_plugin(spec)  # a user's may take no other size
+                batch = probe_batch(context.data, k, FEWEST if few else MOST).to(context.device)
                 whole = x if is_plugin(spec) else None
                 found = probed(
                     defence,

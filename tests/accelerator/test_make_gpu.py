@@ -1,0 +1,48 @@
+"""What `make gpu` runs, on the device."""
+
+import importlib
+
+import pytest
+import torch
+from imitation_accelerator import State
+
+from robustbench_coded.bench.run import BenchOptions, bench
+from tests.accelerator.conftest import ROOT
+
+pytestmark = pytest.mark.long
+
+
+def test_table_3_runs_on_the_device(device, monkeypatch):
+    pytest.importorskip("torchattacks")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    table3 = importlib.import_module("table3_gpu")
+    found = {}
+    for where in ("cpu", device):
+        setting = table3.Setting("digits-erm", "digits", 16, 0.3, torch.device(where), ("fgsm",), batch=8)
+        found[where], _ = table3.measure(setting, ("TF32", "bfloat16"))
+    for on_cpu, on_device in zip(found["cpu"], found[device], strict=True):
+        rounding = (
+            0.1 if on_cpu.precision == "bfloat16" else 0
+        )  # which signs it changes depends on the groups
+        assert on_device.accuracy == pytest.approx(on_cpu.accuracy, abs=rounding, rel=0)
+        assert on_device.memory > 0
+
+
+def test_attacks_are_timed_in_each_precision_on_the_device(device):
+    """As benchmarks/speed.py times them, but for networks that torch.compile has compiled."""
+    report = bench(
+        BenchOptions(arch="digits-cnn", images=8, steps=2, rounds=1, gradients_only=True, device=device)
+    )
+    assert report.machine["device"] == device and report.notes == []
+    assert set(report.preparation) == {"float32", "bfloat16"}
+    (section,) = report.sections
+    assert {"csrobust pgd-2, float32", "csrobust pgd-2, bfloat16"} <= set(section.memory)
+    assert all(section.memory.values())
+
+
+def test_a_machine_with_the_device_lacks_no_gpu(device, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    gpu_missing = importlib.import_module("gpu_missing")
+    assert not any("GPU" in line for line in gpu_missing.missing())
+    monkeypatch.setattr(State, "present", False)
+    assert any("no GPU" in line for line in gpu_missing.missing())

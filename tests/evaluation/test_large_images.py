@@ -1,0 +1,71 @@
+"""Images of ImageNet's size: what is asked before the attacks begin is asked about few of them."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded import evaluate
+from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.evaluation.setup.probing import gradient_figures
+from robustbench_coded.session import forecast
+
+SIDE, EXAMPLES = 224, 40
+
+
+class Shade(nn.Module):
+    """Tells dark images from bright ones."""
+
+    def forward(self, x):
+        score = 20 * (x.mean((1, 2, 3)) - 0.5)
+        return torch.stack([-score, score], 1)
+
+
+def measured(out, **more):
+    y = torch.arange(EXAMPLES) % 2
+    generator = torch.Generator().manual_seed(0)
+    x = 0.8 * torch.rand((EXAMPLES, 1, SIDE, SIDE), generator=generator) + 0.2 * y[:, None, None, None]
+    options = {"attacks": "fgsm", "checks": False, "batch_sizes": 16, "limit": EXAMPLES, **more}
+    return evaluate(
+        {"net": Shade()}, (x, y), eps=0.05, draws=2, selection_draws=2, threads=1, out=out, **options
+    )
+
+
+@pytest.mark.parametrize(("defences", "examples"), [([], 20), (["rci:N=24"], 16)])
+def test_probes_and_self_tests_ask_about_few_large_images(tmp_path, defences, examples):
+    run = measured(tmp_path / "run", defences=defences, standard=not defences)
+    (probe,) = run.manifest.probes
+    assert probe.figures["k"] == 8
+    (path,) = (run.path / "selftests").iterdir()
+    stored = json.loads(path.read_text())
+    assert stored["examples"] == examples and "failed" not in {test["outcome"] for test in stored["tests"]}
+
+
+def test_usable_gradients_are_counted_on_few_large_images():
+    asked = []
+
+    def network(x):
+        asked.append(len(x))
+        return Shade()(x)
+
+    for side, images in ((SIDE, 16), (32, EXAMPLES)):
+        x, y = torch.rand(EXAMPLES, 1, side, side), torch.arange(EXAMPLES) % 2
+        assert gradient_figures(Standard(network), x, y, 0) == {"zero_share": 0}
+        assert asked.pop() == images and not asked
+
+
+def test_what_takes_seconds_is_timed_once(tmp_path, monkeypatch):
+    clock, timed = iter(range(0, 10**6, 3)), []
+    real = forecast.Seconds._time
+
+    def counted(self, subject, model, through, ask):
+        calls = []
+        found = real(self, subject, model, through, lambda *given: calls.append(ask(*given)))
+        timed.append((len(calls), found))
+        return found
+
+    monkeypatch.setattr(forecast.Seconds, "_time", counted)
+    monkeypatch.setattr(forecast.time, "perf_counter", lambda: next(clock))
+    measured(tmp_path / "run", limit=None, time=100.0)
+    assert timed and all(found == (1, 3 / 20) for found in timed)
