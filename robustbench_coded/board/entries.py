@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
-from robustbench_coded.board.source import Source, SubmittedEntry
+from robustbench_coded.board.submit import Source, SubmittedEntry
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.published.registry import PREFIX, PUBLISHED, PublishedDefence
@@ -20,10 +20,9 @@ from robustbench_coded.reports.text.formatting import counted, parsed_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import WHOLE_BATCH, SubjectKey
 from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.planned_case import PlannedCase
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from robustbench_coded.board.entries import board_of, entry_id
 from robustbench_coded.board.entry import Board, BoardEntry, encoded, schema
-from robustbench_coded.board.source import source_at
+from robustbench_coded.board.submit import source_at
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.figures import ladder
 from robustbench_coded.reports.figures.style import Drawing, styled

@@ -21,7 +21,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversarials
+from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictWord
 
@@ -158,7 +158,7 @@ def _inputs(
     return buffer.getvalue()
 
 
-def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[Evaluation]:
+def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[PerturbedBatch]:
     """The unit's stored perturbed inputs; where the clean inputs refute the claim, these."""
     if row.attack != CLEAN:
         yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
@@ -166,7 +166,7 @@ def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit
     batches = context.batches(row.subject)
     for index in (index for group in unit.groups for index in group):
         x = context.group([batches[index]])[0][0].cpu()
-        yield Evaluation(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)
+        yield PerturbedBatch(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)
 
 
 def _permutations(draw: Tensor | None) -> Tensor:

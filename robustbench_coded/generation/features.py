@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.archive import read_archive
-from robustbench_coded.models.checkpoint import check_data
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
 
 # Figures of generated images: Frechet distance (arXiv 1706.08500) and inception score (arXiv 1606.03498).

@@ -20,7 +20,6 @@ from robustbench_coded.models.candidates import (
     Evidence,
     multiplications,
 )
-from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.comparison import (
     IMAGES_FOR_LABELS_ALONE,
     PGD_STEPS,
@@ -44,6 +43,7 @@ from robustbench_coded.models.decision import (
     unfamiliar,
 )
 from robustbench_coded.models.fingerprint import trained_batch_norms
+from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from robustbench_coded.cli.eval_options import takes_only
 from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import named_paths
+from robustbench_coded.cli.options import named_paths, takes_only
 from robustbench_coded.cli.process import foreign_output
 
 Folder = Annotated[Path, typer.Argument(help="Run folder with a verdict `no failure found`.")]

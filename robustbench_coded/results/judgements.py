@@ -11,9 +11,8 @@ from msgspec import Struct, ValidationError, convert
 
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey
+from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check, NextStep, run_attacks

@@ -16,8 +16,14 @@ import pyarrow as pa
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import found as plugged_in
 from robustbench_coded.runs import atomic
-from robustbench_coded.runs.outcomes import DamagedFile, read_unit, write_outcomes
-from robustbench_coded.runs.packed import packed_timings, packed_units, unpack
+from robustbench_coded.runs.outcomes import (
+    DamagedFile,
+    packed_timings,
+    packed_units,
+    read_unit,
+    unpack,
+    write_outcomes,
+)
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"

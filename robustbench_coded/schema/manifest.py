@@ -6,9 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from robustbench_coded.schema.case import BudgetKey, Claim, SubjectKey, setting_of_claim
+from robustbench_coded.schema.case import BudgetKey, Claim, SubjectKey, ThreatModel, setting_of_claim
 from robustbench_coded.schema.planned_case import Outlook, PlannedCase, Sequential
-from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import CLEAN
 
 

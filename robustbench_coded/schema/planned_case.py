@@ -5,8 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
 
 Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinities, too

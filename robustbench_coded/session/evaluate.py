@@ -11,9 +11,8 @@ from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.options.device import worker_count
-from robustbench_coded.evaluation.options.run_file import run_toml
 from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
 from robustbench_coded.evaluation.planning.plan import rows_for

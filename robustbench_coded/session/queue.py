@@ -16,7 +16,7 @@ from math import ceil
 
 from attacks.naming import parse
 from attacks.presets import FOLLOWS_SHOWN
-from robustbench_coded.evaluation.execution.random_batches import (
+from robustbench_coded.evaluation.execution.run_unit import (
     depends_on_batch,
     on_whole_batches,
     random_units,

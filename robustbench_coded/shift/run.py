@@ -14,8 +14,8 @@ from robustbench_coded.evaluation.planning.plan import AttackCase
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.session.evaluate import IncompleteRun, opened_folder
 from robustbench_coded.session.evaluation import plan_of

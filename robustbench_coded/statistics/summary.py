@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from attacks.naming import parse
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import COMBINED, CONTROLS
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval

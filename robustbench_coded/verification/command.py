@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import config_from, takes_only
 from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import named_paths
+from robustbench_coded.cli.options import config_from, named_paths, takes_only
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import all_of

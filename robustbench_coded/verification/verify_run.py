@@ -27,7 +27,7 @@ from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.results.run import load_manifest
-from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
+from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.planned_case import PlannedCase
@@ -265,7 +265,7 @@ class _Tally:
 def _verify_unit(
     context: WorkerContext,
     row: AttackCase,
-    evaluations: list[Evaluation],
+    evaluations: list[PerturbedBatch],
     outcomes: pd.DataFrame,
     draws: int,
     tally: _Tally,
@@ -317,7 +317,7 @@ def _verify_unit(
 def _measure(
     context: WorkerContext,
     row: AttackCase,
-    group: list[Evaluation],
+    group: list[PerturbedBatch],
     clean: Tensor,
     x: Tensor,
     tally: _Tally,
@@ -338,14 +338,14 @@ def _measure(
     tally.outside += int(((distance > 1 + ROUNDING) | box).sum())
 
 
-def _groups(evaluations: list[Evaluation], size: int, k: Sequence[int]) -> Iterator[list[Evaluation]]:
+def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> Iterator[list[PerturbedBatch]]:
     """Evaluations that can be answered together: of one draw and batch size, in the order they were made in.
 
     Args:
         size: the most of them.
         k: inputs of each batch, by its index.
     """
-    group: list[Evaluation] = []
+    group: list[PerturbedBatch] = []
     for evaluation in evaluations:
         if group and (
             len(group) == size

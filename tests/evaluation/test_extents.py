@@ -15,8 +15,8 @@ from robustbench_coded.evaluation.planning.extents import (
     lanes_judged,
     rounds_of,
 )
+from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 
 STANDARD = Subject("net", "standard", "standard", 128, None, False, False, False, 128)
 RCI = Subject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)

@@ -7,7 +7,7 @@ import pytest
 from attacks.presets import PRESETS
 from robustbench_coded.reports.figures import ladder
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE
 
 MORE = ("torchattacks:PGD+steps=10", "relaxed-pgd-20", "bpda-pgd-20", "gmsa3avg-pgd-20")

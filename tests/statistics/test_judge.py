@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from robustbench_coded.schema.case import BudgetKey, Claim
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
+from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, BudgetKey, Claim
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results

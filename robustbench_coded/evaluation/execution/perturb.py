@@ -22,7 +22,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import RawView, Target, answers_or_nan
-from robustbench_coded.evaluation.planning.cost import images_per_query
+from robustbench_coded.evaluation.planning.plan import images_per_query
 from robustbench_coded.models.prepare import tf32
 
 

@@ -16,13 +16,13 @@ from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemor
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, AttackCase, Subject
-from robustbench_coded.runs.adversarials import Evaluation
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.runs.adversarials import PerturbedBatch
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 
 def submitted_group(
-    run: UnitRun, group: Group, sources: list[dict[int, Evaluation]], x: Tensor, y: Tensor
+    run: UnitRun, group: Group, sources: list[dict[int, PerturbedBatch]], x: Tensor, y: Tensor
 ) -> Tensor:
     """The group as it is submitted, ``[G, K, C, H, W]``; an input that no source perturbed stays clean.
 
@@ -34,7 +34,7 @@ def submitted_group(
     return _worst(run, group, candidates, x, y) if len(candidates) > 1 else candidates[0]
 
 
-def placed(group: Group, source: dict[int, Evaluation], clean: Tensor) -> Tensor:
+def placed(group: Group, source: dict[int, PerturbedBatch], clean: Tensor) -> Tensor:
     """The batches with the inputs that a source perturbed in them."""
     x = clean.clone()
     for position, batch in enumerate(group.batches):

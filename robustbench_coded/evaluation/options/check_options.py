@@ -13,8 +13,7 @@ from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.device import check_engine_options
 from robustbench_coded.evaluation.options.option import check_values
-from robustbench_coded.schema.case import setting_of_claim
-from robustbench_coded.schema.threat_model import INPUTS, RANDOMNESS, ThreatModel
+from robustbench_coded.schema.case import INPUTS, RANDOMNESS, ThreatModel, setting_of_claim
 
 
 def check_claim(config: EvalConfig) -> None:

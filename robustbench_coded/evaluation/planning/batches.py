@@ -10,7 +10,7 @@ import torch
 from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import ThreatModel
 
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
 

@@ -45,8 +45,7 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     with_gradients,
 )
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
-from robustbench_coded.models.checkpoint import check_data
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
 from robustbench_coded.version import __version__

@@ -22,8 +22,7 @@ from robustbench_coded.reports.figures.style import (
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, SubjectKey, ThreatModel
 from robustbench_coded.statistics.summary import SummaryRow
 
 THREAT = WHOLE_BATCH

@@ -19,8 +19,7 @@ from robustbench_coded.reports.figures.style import (
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, parsed_attack
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 from robustbench_coded.statistics.summary import SummaryRow
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
 from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import (
     CLEAN,
     COMBINED,
