@@ -7,7 +7,7 @@ from robustbench_coded.board.entries import board_of, entry_id
 from robustbench_coded.board.entry import Board, BoardEntry, encoded, schema
 from robustbench_coded.board.submit import source_at
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
@@ -104,7 +104,7 @@ def _ladder(run: Run, subject: SubjectKey) -> list[Drawing]:
     shown = (subject, SubjectKey(subject.checkpoint, "standard", None, None))
     lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.budget in asked)]
     with styled():
-        drawn = ladder.draw(lines)
+        drawn = draw_ladder(lines)
     return [] if drawn is None else [drawn]
 
 

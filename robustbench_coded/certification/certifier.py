@@ -22,8 +22,8 @@ from scipy.special import bdtrc, betaincinv
 from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
+from robustbench_coded.certification.bounds import Region
 from robustbench_coded.certification.graph import Graph, NotCertifiable, graph_of
-from robustbench_coded.certification.intervals import Region
 from robustbench_coded.certification.network import Matrices, coded_margins, follows_all, least_margins
 from robustbench_coded.defences.inferences import GaussianNoise, Standard, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw

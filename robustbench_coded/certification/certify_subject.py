@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from robustbench_coded.certification.bounds import Region
 from robustbench_coded.certification.certifier import ALPHA, SAMPLES, Certifier, certifiers_of, check_answers
 from robustbench_coded.certification.graph import NotCertifiable
-from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures import curves
 from robustbench_coded.reports.figures.bars import draw_answer, draw_certified, draw_correct_draws
-from robustbench_coded.reports.figures.curves import draw_batch_sizes, draw_cost, draw_eps, draw_losses
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report, plain_html
@@ -99,12 +98,12 @@ def figures_of(run: Run, opening: Opening) -> list[Drawing]:
     with styled():
         drawn = [
             draw_answer(opening),
-            ladder.draw(rows),
-            draw_batch_sizes(rows),
-            draw_eps(rows),
+            curves.draw_ladder(rows),
+            curves.draw_batch_sizes(rows),
+            curves.draw_eps(rows),
             draw_correct_draws(run.results),
-            draw_losses(run),
-            draw_cost(rows),
+            curves.draw_losses(run),
+            curves.draw_cost(rows),
             draw_certified(run.certified),
         ]
     return [figure for figure in drawn if figure is not None]

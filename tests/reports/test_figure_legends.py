@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from robustbench_coded.reports.figures import curves, ladder
+from robustbench_coded.reports.figures import curves
 from robustbench_coded.reports.figures.style import legend, plot, styled
 from robustbench_coded.results.run import load_run
 
@@ -69,14 +69,14 @@ def test_a_loss_that_is_negative_is_counted_as_it_is(run):
 
 def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
     captions = []
-    monkeypatch.setattr(ladder, "drawing", lambda figure, *texts: captions.append(texts[-1]))
-    monkeypatch.setattr(ladder, "MOST_PANELS", 2)
+    monkeypatch.setattr(curves, "drawing", lambda figure, *texts: captions.append(texts[-1]))
+    monkeypatch.setattr(curves, "MOST_PANELS", 2)
     more = [
         replace(row, key=row.key._replace(checkpoint=f"{name}{row.key.checkpoint}"))
         for name in ("", "a", "b")
         for row in run.rows
     ]
-    ladder.draw(run.rows)
-    ladder.draw(more)
+    curves.draw_ladder(run.rows)
+    curves.draw_ladder(more)
     assert "are shown" not in captions[0]
     assert f"The first 2 of {len({row.key.checkpoint for row in more})} checkpoints are shown." in captions[1]

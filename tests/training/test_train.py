@@ -15,7 +15,7 @@ from robustbench_coded.training.config import TrainConfig, one_cycle
 from robustbench_coded.training.loader import stream, train_validation
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.recipes import Coded, Erm, ManifoldMixup, Mixup, PgdAt
-from robustbench_coded.training.state import state_path
+from robustbench_coded.training.save import state_path
 
 
 @pytest.fixture(autouse=True)
