@@ -21,8 +21,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH, SubjectKey
-from robustbench_coded.schema.manifest import CheckpointFacts
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference

@@ -19,7 +19,7 @@ from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import PlannedCase
 from robustbench_coded.schema.words import CONTROLS
 
 HASHES = "SHA256SUMS"

@@ -13,14 +13,13 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.options.device import worker_count
+from robustbench_coded.evaluation.planning.batches import Extents, rounds_of
 from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
 from robustbench_coded.evaluation.planning.plan import rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
-from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.planned_case import Sequential
+from robustbench_coded.schema.manifest import RunManifest, Sequential
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener

@@ -23,9 +23,8 @@ from robustbench_coded.defences.protocol import Defence, logits_grouped
 from robustbench_coded.evaluation.execution.in_memory import is_plugin
 from robustbench_coded.evaluation.execution.target import draws_of, images_of
 from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
-from robustbench_coded.evaluation.planning.batches import Batch, choose_victims
+from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for, queries_of, scoring_images
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import PixelModel

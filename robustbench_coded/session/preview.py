@@ -7,8 +7,8 @@ from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import Extents, fill
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.extents import Extents, fill
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.words import CLEAN

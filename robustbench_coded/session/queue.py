@@ -16,18 +16,18 @@ from math import ceil
 
 from attacks.naming import parse
 from attacks.presets import FOLLOWS_SHOWN
+from robustbench_coded.evaluation.execution.attack_group import hidden_sources
 from robustbench_coded.evaluation.execution.run_unit import (
     depends_on_batch,
     on_whole_batches,
     random_units,
 )
-from robustbench_coded.evaluation.execution.submitted import hidden_sources
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import Lane, fill, lane_of
 from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.extents import Lane, fill, lane_of
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions
-from robustbench_coded.schema.planned_case import Outlook
+from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import CLEAN, VerdictWord
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import RowCosts

@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_data, manifest_from
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import (
+    ManifestError,
+    PlannedCase,
+    RunManifest,
+    manifest_data,
+    manifest_from,
+)
 from robustbench_coded.shift.sets import CLEAN, ShiftSet
 from robustbench_coded.statistics.correlation import Correlation, pooled
 from robustbench_coded.statistics.outcomes import cells

@@ -75,8 +75,7 @@ def shift_command(
     Nothing is attacked.
     """
     from robustbench_coded.shift.answers import load_shift
-    from robustbench_coded.shift.choose import ShiftConfig
-    from robustbench_coded.shift.run import shift
+    from robustbench_coded.shift.run import ShiftConfig, shift
 
     if not data:
         raise InputError("--data: name a data set")

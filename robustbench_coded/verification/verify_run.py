@@ -29,8 +29,7 @@ from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
-from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
 from robustbench_coded.schema.words import CONTROLS
 
 

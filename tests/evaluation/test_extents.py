@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.batches import partition
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.extents import (
+from robustbench_coded.evaluation.planning.batches import (
     FIRST_VICTIMS,
     Extents,
     claimed_setting,
     fill,
     lanes_judged,
+    partition,
     rounds_of,
 )
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
 

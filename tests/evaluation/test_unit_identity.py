@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
-from robustbench_coded.evaluation.planning.batches import Victim
 from robustbench_coded.evaluation.planning.cases import (
     FORMAT_VERSION,
     AttackCase,
     Subject,
     Unit,
+    Victim,
     unit_id,
     unit_payload,
 )

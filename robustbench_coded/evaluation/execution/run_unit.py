@@ -27,11 +27,12 @@ from robustbench_coded.evaluation.execution.attack_group import (
     attacked_alone,
     draws_to_score,
     groups_of,
+    placed,
     score_group,
+    submitted_group,
     with_victims,
 )
 from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
-from robustbench_coded.evaluation.execution.submitted import placed, submitted_group
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning.batches import Batch

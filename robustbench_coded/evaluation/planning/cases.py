@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attacks.attack_name import AttackName, Transforms
-from robustbench_coded.evaluation.planning.batches import Victim
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CONTROLS
 
@@ -154,6 +153,14 @@ class AttackCase:
     def key(self) -> CaseKey:
         """The identity of the row in every table and file."""
         return CaseKey.of(self.subject.key, self.threat, self.attack, self.budget, self.step_size)
+
+
+@dataclass(frozen=True)
+class Victim:
+    """One attacked input among clean co-batched ones: ``slot`` of batch ``batch``."""
+
+    batch: int
+    slot: int
 
 
 @dataclass(frozen=True)

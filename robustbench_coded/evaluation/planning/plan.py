@@ -16,9 +16,15 @@ from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 from attacks.switch import UPHILL
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit, unit_id, unit_payload
-from robustbench_coded.evaluation.planning.extents import Extents
+from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims, partition
+from robustbench_coded.evaluation.planning.cases import (
+    AttackCase,
+    Subject,
+    Unit,
+    Victim,
+    unit_id,
+    unit_payload,
+)
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 

@@ -34,9 +34,8 @@ from robustbench_coded.evaluation.options.device import (
     threads_each,
     worker_count,
 )
-from robustbench_coded.evaluation.planning.batches import evaluated, scored_slots, subset_rule
+from robustbench_coded.evaluation.planning.batches import Extents, evaluated, scored_slots, subset_rule
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.extents import Extents
 from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,

@@ -14,7 +14,7 @@ from robustbench_coded.reports.text.formatting import duration, parsed_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.planned_case import Outlook
+from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.check import merged_steps
 from robustbench_coded.statistics.summary import SummaryRow

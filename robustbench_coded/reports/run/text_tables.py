@@ -30,7 +30,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.planned_case import Sequential, Stop
+from robustbench_coded.schema.manifest import Sequential, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.check import Check
