@@ -15,7 +15,7 @@ from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey,
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check, NextStep, run_attacks
+from robustbench_coded.statistics.checks import Check, NextStep, run_attacks
 from robustbench_coded.statistics.design import Design, design, missing
 from robustbench_coded.statistics.gradients import WITHOUT_GRADIENTS, answered, gradients_agree
 from robustbench_coded.statistics.intervals import TAIL

@@ -16,12 +16,8 @@ from math import ceil
 
 from attacks.naming import parse
 from attacks.presets import FOLLOWS_SHOWN
+from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.execution.attack_group import hidden_sources
-from robustbench_coded.evaluation.execution.run_unit import (
-    depends_on_batch,
-    on_whole_batches,
-    random_units,
-)
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Lane, fill, lane_of
 from robustbench_coded.evaluation.planning.cases import AttackCase
@@ -194,7 +190,7 @@ class Queue:
                 or MOST_RANDOM_BATCHES
             )
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
-            units = random_units(case, self.run.maker, count)
+            units = run_unit.random_units(case, self.run.maker, count)
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
             self.spent += sum(map(self.run.seconds.of, units)) / self._costs.workers
             self.run.score_in_random_batches(case, units)
@@ -215,13 +211,13 @@ class Queue:
         bar = ROOM * self._lanes.bar(lane)
         shares = {}
         for case in self._lanes.cases[lane] + self._lanes.submitted(lane):
-            everywhere = not lane.one_victim or on_whole_batches(case) in self.run.begun
+            everywhere = not lane.one_victim or run_unit.on_whole_batches(case) in self.run.begun
             if case.threat.draw_known or not everywhere or case not in self.run.begun:
                 continue
             share = self._lanes.share(case)
             if self._lanes.run_in(case) >= self.run.reached[lane] and share is not None and share <= bar:
                 shares[case] = share
-        free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
+        free = {case: share for case, share in shares.items() if not run_unit.depends_on_batch(case)}
         if lane.one_victim:
             shares = free
         chosen = min(free or shares, key=lambda case: shares[case], default=None)
@@ -344,7 +340,7 @@ class Queue:
             )
             if case.attack == CLEAN and few:  # which say little of the clean accuracy
                 self.run.score_in_random_batches(
-                    case, random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
+                    case, run_unit.random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
                 )
                 new = True
         return new

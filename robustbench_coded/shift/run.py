@@ -18,7 +18,7 @@ from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
-from robustbench_coded.evaluation.planning.plan import AttackCase
+from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.models.loading import load_checkpoint

@@ -24,7 +24,7 @@ from attacks.attack_name import AttackName
 from attacks.catalogue import SEARCHES
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import (
+from robustbench_coded.statistics.checks import (
     WORTH,
     Check,
     NextStep,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from attacks.presets import PRESETS
-from robustbench_coded.reports.figures import curves
+from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE
@@ -27,7 +27,7 @@ def test_every_attack_of_the_presets_has_a_rung(run):
 
 def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, monkeypatch):
     figures = []
-    monkeypatch.setattr(curves, "drawing", lambda figure, *texts: figures.append(figure))
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
     curves.draw_ladder(run.rows)
     subjects = {row.subject for row in run.rows}
     shown = {}

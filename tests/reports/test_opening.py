@@ -15,7 +15,7 @@ from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attac
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CheckOutcome, VerdictWord
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.verdict import RULES, Verdict

@@ -9,7 +9,7 @@ from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, BudgetKey, Cl
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.gradients import answered, gradients_agree
 from robustbench_coded.statistics.judge import base_ensemble, judge
 

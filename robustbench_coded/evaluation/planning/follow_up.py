@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, st
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.schema.case import CaseKey, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, DOUBLING, CheckName, CheckOutcome
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 ROUNDS = 2

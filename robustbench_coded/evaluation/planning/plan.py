@@ -16,15 +16,8 @@ from attacks.surrogate import QUERIES as SURROGATE_QUERIES
 from attacks.switch import UPHILL
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims, partition
-from robustbench_coded.evaluation.planning.cases import (
-    AttackCase,
-    Subject,
-    Unit,
-    Victim,
-    unit_id,
-    unit_payload,
-)
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
@@ -108,11 +101,11 @@ OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked
 class Plan:
     """Rows and their units, in the order in which they run."""
 
-    rows: tuple[AttackCase, ...]
-    units: tuple[Unit, ...]
+    rows: tuple[cases.AttackCase, ...]
+    units: tuple[cases.Unit, ...]
     notes: tuple[str, ...]
 
-    def only(self, rows: Collection[AttackCase]) -> "Plan":
+    def only(self, rows: Collection[cases.AttackCase]) -> "Plan":
         """The plan of some of its rows."""
         kept = set(rows)
         return Plan(
@@ -122,7 +115,7 @@ class Plan:
         )
 
 
-def batches_for(config: EvalConfig, subject: Subject, examples: int) -> list[Batch]:
+def batches_for(config: EvalConfig, subject: cases.Subject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
     rule = config.last_batch
     if not subject.batch_dependent and rule == "pad":
@@ -131,10 +124,10 @@ def batches_for(config: EvalConfig, subject: Subject, examples: int) -> list[Bat
 
 
 def rows_for(
-    config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[float]
-) -> tuple[list[AttackCase], list[str]]:
+    config: EvalConfig, subjects: Sequence[cases.Subject], eps: Sequence[float]
+) -> tuple[list[cases.AttackCase], list[str]]:
     """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
-    rows: dict[AttackCase, None] = {}
+    rows: dict[cases.AttackCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
         for row in _controls(config, subject, eps):
@@ -145,19 +138,21 @@ def rows_for(
                 for size in eps:
                     step_size = step_size_of(name, size)
                     rows[
-                        AttackCase(subject, threat, text, config.norm, size, config.eps_space, step_size)
+                        cases.AttackCase(
+                            subject, threat, text, config.norm, size, config.eps_space, step_size
+                        )
                     ] = None
     return list(rows), list(notes)
 
 
-def _controls(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> Iterable[AttackCase]:
+def _controls(config: EvalConfig, subject: cases.Subject, eps: Sequence[float]) -> Iterable[cases.AttackCase]:
     threat = WHOLE_BATCH
-    yield AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
+    yield cases.AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
     for size in eps:
-        yield AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
+        yield cases.AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
 
 
-def _in_their_place(config: EvalConfig, subject: Subject, notes: dict[str, None]) -> list[str]:
+def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str, None]) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
     names = [parse(text) for text in config.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
@@ -170,7 +165,7 @@ def _in_their_place(config: EvalConfig, subject: Subject, notes: dict[str, None]
 
 
 def _threats(
-    config: EvalConfig, subject: Subject, name: AttackName, notes: dict[str, None]
+    config: EvalConfig, subject: cases.Subject, name: AttackName, notes: dict[str, None]
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
@@ -203,7 +198,9 @@ def _threats(
     return threats
 
 
-def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: ThreatModel) -> str | None:
+def _no_sense(
+    config: EvalConfig, subject: cases.Subject, name: AttackName, threat: ThreatModel
+) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
@@ -224,7 +221,7 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
     return None
 
 
-def stopped(config: EvalConfig, row: AttackCase) -> bool:
+def stopped(config: EvalConfig, row: cases.AttackCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
     if config.budget is None or row.attack in CONTROLS:
         return False
@@ -235,7 +232,7 @@ def stopped(config: EvalConfig, row: AttackCase) -> bool:
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
 
 
-def scoring_images(config: EvalConfig, row: AttackCase) -> int:
+def scoring_images(config: EvalConfig, row: cases.AttackCase) -> int:
     """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
     draws = config.draws + config.selection_draws if row.subject.randomised else 1
     return row.subject.images * draws // 3
@@ -271,7 +268,7 @@ class UnitMaker:
         self._group_images = group_images
         self._fixed = fixed
 
-    def units(self, row: AttackCase) -> list[Unit]:
+    def units(self, row: cases.AttackCase) -> list[cases.Unit]:
         """The units of one row."""
         batches = batches_for(self.config, row.subject, self.examples)
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
@@ -285,11 +282,11 @@ class UnitMaker:
         parts = [batches] if self.extents is None else self.extents.parts(row, batches)
         return [unit for part in parts if part for unit in self._batch_units(row, part)]
 
-    def images(self, row: AttackCase) -> int:
+    def images(self, row: cases.AttackCase) -> int:
         """Image gradients of one row, scoring included."""
         return sum(unit.images for unit in self.units(row))
 
-    def _batch_units(self, row: AttackCase, batches: list[Batch]) -> list[Unit]:
+    def _batch_units(self, row: cases.AttackCase, batches: list[Batch]) -> list[cases.Unit]:
         per_group = max(1, self._group_images // row.subject.images)
         groups: list[list[int]] = []
         k = None
@@ -300,7 +297,7 @@ class UnitMaker:
                 groups.append([batch.index])
             k = batch.k
         cost = self._images_per_batch(row)
-        made: list[Unit] = []
+        made: list[cases.Unit] = []
         piece: list[list[int]] = []
         images = 0
         for group in groups:
@@ -312,7 +309,7 @@ class UnitMaker:
         made.append(self._unit(row, piece, [], images))
         return made
 
-    def _victim_units(self, row: AttackCase, victims: Sequence[Victim]) -> list[Unit]:
+    def _victim_units(self, row: cases.AttackCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
         cost = self._images_per_batch(row)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
@@ -320,7 +317,7 @@ class UnitMaker:
             for i in range(0, len(victims), per_unit)
         ]
 
-    def _images_per_batch(self, row: AttackCase) -> int:
+    def _images_per_batch(self, row: cases.AttackCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
         separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
@@ -338,9 +335,11 @@ class UnitMaker:
             images += cost
         return max(images, 1)
 
-    def _unit(self, row: AttackCase, groups: list, victims: Sequence[Victim], images: int) -> Unit:
-        return self.identified(Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
+    def _unit(
+        self, row: cases.AttackCase, groups: list, victims: Sequence[cases.Victim], images: int
+    ) -> cases.Unit:
+        return self.identified(cases.Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
 
-    def identified(self, unit: Unit) -> Unit:
+    def identified(self, unit: cases.Unit) -> cases.Unit:
         """The unit under the id that belongs to it."""
-        return replace(unit, id=unit_id(unit_payload(unit, self._fixed, self.config.budget)))
+        return replace(unit, id=cases.unit_id(cases.unit_payload(unit, self._fixed, self.config.budget)))

@@ -17,13 +17,8 @@ from attacks.naming import parse
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
-from robustbench_coded.evaluation.execution.worker_context import (
-    LoadedCheckpoint,
-    Setup,
-    WorkerContext,
-    own_threads,
-)
 from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_options
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
@@ -50,7 +45,7 @@ from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, 
 from robustbench_coded.version import __version__
 
 
-def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:
+def fixed_facts(config: EvalConfig, setup: worker_context.Setup, identity: Identity) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
@@ -75,13 +70,13 @@ def _hashed(identity: Identity) -> dict[str, Any]:
     return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
 
 
-def _what_it_computes(checkpoint: LoadedCheckpoint) -> list[Any]:
+def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
     """What decides a checkpoint's answers, and the gradients that attacks take of it."""
     c = checkpoint
     return [c.sha256, c.arch, c.mean, c.deviation, c.attack_precision, c.facts["gradients"]["prepared"]]
 
 
-def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> str:
+def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity: Identity) -> str:
     """The checkpoint's name and a hash of what may not change within a run."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
@@ -96,7 +91,7 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[Subject], context: WorkerContext) -> Iterator[str]:
+def doubts(subjects: Sequence[Subject], context: worker_context.WorkerContext) -> Iterator[str]:
     """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
@@ -115,7 +110,9 @@ def doubts(subjects: Sequence[Subject], context: WorkerContext) -> Iterator[str]
             )
 
 
-def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subject]) -> Iterator[str]:
+def _without_its_defence(
+    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[Subject]
+) -> Iterator[str]:
     trained = checkpoint.facts["metadata"].get("defence")
     around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
     if isinstance(trained, str) and trained not in around:
@@ -126,7 +123,7 @@ def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subjec
 
 
 @torch.no_grad()
-def _right(context: WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
+def _right(context: worker_context.WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
     with random_states_kept():  # a model in memory may sample
         answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
     return int((answers == y).sum())
@@ -158,8 +155,8 @@ class PreparedEvaluation:
         extents: how far each row runs, where not all rows run on all examples, or once did not.
     """
 
-    setup: Setup
-    context: WorkerContext
+    setup: worker_context.Setup
+    context: worker_context.WorkerContext
     subjects: tuple[Subject, ...]
     probes: tuple[ProbeRecord, ...]
     eps: tuple[float, ...]
@@ -278,7 +275,7 @@ def prepare(
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     check_claimed_eps(config, eps)
     threads = config.threads or threads_each(worker_count(config, device))
-    setup = Setup(
+    setup = worker_context.Setup(
         config=config,
         data=data_name,
         examples=len(data),
@@ -288,7 +285,7 @@ def prepare(
         checkpoints=tuple(loaded),
         in_memory=in_memory,
     )
-    context = WorkerContext(setup)
+    context = worker_context.WorkerContext(setup)
     context.data = data  # a large folder takes seconds to list
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
     fitting = setup.group_images
@@ -310,7 +307,7 @@ def prepare(
     specs = specs_of(config, context)
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
-    with own_threads(context):
+    with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)

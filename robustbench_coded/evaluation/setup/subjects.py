@@ -12,15 +12,7 @@ from robustbench_coded.evaluation.execution.target import images_of, says_images
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.setup.probing import (
-    REMEMBERED,
-    ZERO_SHARE,
-    HiddenGradients,
-    gradient_figures,
-    hidden_gradients,
-    probe_batch,
-    probed,
-)
+from robustbench_coded.evaluation.setup import probing
 from robustbench_coded.schema.manifest import ProbeRecord
 from robustbench_coded.schema.words import STANDARD
 
@@ -43,10 +35,10 @@ def probed_subjects(
                 x, y = x.to(context.device), y.to(context.device)
                 remembers = None
                 if is_plugin(spec):
-                    remembers = probe_batch(context.data, k, REMEMBERED).to(context.device)
-                batch = probe_batch(context.data, k).to(context.device)
+                    remembers = probing.probe_batch(context.data, k, probing.REMEMBERED).to(context.device)
+                batch = probing.probe_batch(context.data, k).to(context.device)
                 whole = x if is_plugin(spec) else None
-                found = probed(
+                found = probing.probed(
                     defence,
                     batch,
                     config.seed,
@@ -56,16 +48,18 @@ def probed_subjects(
                 )
                 shown = spec
                 if spec.startswith(PREFIX):
-                    shown += "@" + answers_digest(defence, probe_batch(context.data, k).to(context.device))
+                    shown += "@" + answers_digest(
+                        defence, probing.probe_batch(context.data, k).to(context.device)
+                    )
                 refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
                 if found.contradictions and refuse:
                     raise InputError(refusal)
                 try:
                     with blamed_on(defence, x):
                         without = found.figures["no_gradient"]
-                        hidden = hidden_gradients(defence, x, y, config.seed, without=without)
+                        hidden = probing.hidden_gradients(defence, x, y, config.seed, without=without)
                     began = time.perf_counter()
-                    figures = gradient_figures(defence, x, y, config.seed)
+                    figures = probing.gradient_figures(defence, x, y, config.seed)
                 except InputError as error:
                     if found.contradictions:  # it is asked all the same, and they say why it fails
                         raise InputError(refusal) from error
@@ -134,7 +128,7 @@ def _subject(
     spec: str,
     k: int,
     defence: Defence,
-    hidden: HiddenGradients,
+    hidden: probing.HiddenGradients,
     figures: dict[str, float],
 ) -> Subject:
     if spec.startswith(PREFIX):
@@ -152,7 +146,7 @@ def _subject(
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,
         images=images_of(defence, k),
-        hides_gradient=bool(hidden.operators) or figures["zero_share"] > ZERO_SHARE,
+        hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
         differentiable=hidden.differentiable,
         relaxable=hidden.found,
     )

@@ -16,7 +16,7 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import VerdictWord
-from robustbench_coded.statistics.check import merged_steps
+from robustbench_coded.statistics.checks import merged_steps
 from robustbench_coded.statistics.summary import SummaryRow
 
 MOST_PARTS = 6  # of a command that stands at the head of a report

@@ -17,7 +17,7 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey, Claim, SubjectKey
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import WORTH
+from robustbench_coded.statistics.checks import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
 from robustbench_coded.statistics.verdict import CONDEMNED
 

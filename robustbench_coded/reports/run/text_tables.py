@@ -33,7 +33,7 @@ from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.schema.manifest import Sequential, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.statistics.verdict import Verdict
 
