@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.rci import RCI, Coded
+from robustbench_coded.defences import inferences, rci
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -59,9 +58,9 @@ def _strongest(run: Run, judgement: Judgement, plan: Plan) -> AttackCase | None:
 def _kind(context: WorkerContext, row: AttackCase) -> str | None:
     """``standard`` or ``coded``; None for a defence that the script does not know."""
     defence = context.defence(row.subject)
-    if isinstance(defence, Standard):
+    if isinstance(defence, inferences.Standard):
         return "standard"
-    if isinstance(defence, Coded | RCI) and [run.coded for run in defence.path.runs] == [True]:
+    if isinstance(defence, rci.Coded | rci.RCI) and [run.coded for run in defence.path.runs] == [True]:
         return "coded"
     return None
 
@@ -141,7 +140,7 @@ def _inputs(
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))
     encoder = decoder = torch.empty(0)
-    if isinstance(defence, Coded | RCI):
+    if isinstance(defence, rci.Coded | rci.RCI):
         codec = defence.path.codec_for(len(clean[0]))
         encoder, decoder = codec.encoder(), codec.decoder()
     arrays: dict[str, Tensor] = {

@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.naming import parse
-from attacks.perturbation_budget import PerturbationBudget
+from attacks import naming, perturbation_budget
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped
 from robustbench_coded.errors import InputError
@@ -111,7 +110,7 @@ class Planted:
         weakness: Weakness,
         x: Tensor,
         clean: Tensor,
-        budget: PerturbationBudget,
+        budget: perturbation_budget.PerturbationBudget,
         seed: int = 0,
     ):
         self.defence, self.weakness, self.base = defence, weakness, defence.base
@@ -217,7 +216,7 @@ def _power(
     everything = next(row.cell for row in rows if row.key.attack == ENSEMBLE)
     attacks = [row.key for row in rows if row.key.attack not in (*CONTROLS, *COMBINED)]
     planned = {case.key: case for case in run.manifest.rows}
-    own = [key for key in attacks if key in planned and not parse(key.attack).is_submitted]
+    own = [key for key in attacks if key in planned and not naming.parse(key.attack).is_submitted]
     case = rebuilt_row(context, planned[own[0]], defences)
     if case is None:
         raise InputError(f"{run.path}: name the code of {setting.defence} with --defence to load it")

@@ -5,10 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Around, Deterministic
-from robustbench_coded.published.input_transformations import rounded
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published import input_transformations, registry
 
-FEATURE_SQUEEZING = Record(
+FEATURE_SQUEEZING = registry.Record(
     description=(
         "Feature squeezing: rejects inputs whose answer changes when they are squeezed (arXiv 1704.01155)."
     ),
@@ -50,7 +49,7 @@ class FeatureSqueezing(Around, Deterministic):
     def _moved(self, x: Tensor, answers: Tensor) -> Tensor:
         """By how much the squeezers move the probabilities, the largest of both [k]."""
         p = answers.softmax(-1)
-        squeezed = [self.model(rounded(x, BITS)), self.model(median(x))]
+        squeezed = [self.model(input_transformations.rounded(x, BITS)), self.model(median(x))]
         return torch.stack([(s.softmax(-1) - p).abs().sum(-1) for s in squeezed]).amax(0)
 
 
@@ -60,7 +59,7 @@ def median(x: Tensor) -> Tensor:
     return padded.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).flatten(-2).median(-1).values
 
 
-STATEFUL_DETECTION = Record(
+STATEFUL_DETECTION = registry.Record(
     description="Stateful detection: rejects queries that lie close to earlier ones (arXiv 1907.05587).",
     title="Stateful Detection of Black-Box Adversarial Attacks",
     arxiv="1907.05587",

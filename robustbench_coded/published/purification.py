@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
-from robustbench_coded.defences.sampling import seeded_globally
+from robustbench_coded.defences import protocol, sampling
 from robustbench_coded.published.registry import Record
 
 Step = Callable[[Tensor], Tensor]
@@ -71,7 +70,7 @@ def denoiser_of(images: Tensor) -> Denoiser:
 def _learnt(images: Tensor) -> Denoiser:
     """Denoising score matching: the noise that was added is predicted, in units of its deviation."""
     generator = torch.Generator().manual_seed(0)
-    with seeded_globally(0):
+    with sampling.seeded_globally(0):
         network = Denoiser(images.shape[1])
     images = images.clone()
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
@@ -113,7 +112,7 @@ SCORE_STEPS = 8
 SHRINKS = 0.7  # the share of the noise that a step leaves
 
 
-class ScorePurification(Around, Seeded):
+class ScorePurification(protocol.Around, protocol.Seeded):
     """Denoises in ``STEPS`` steps; gradients through them are exact, and each step keeps its image alone."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
@@ -157,7 +156,7 @@ FLOW_STEPS = 10  # between them
 KERNEL_WIDTH = 0.2  # deviation of each kernel of the density
 
 
-class DiffusionPurification(Around, Seeded):
+class DiffusionPurification(protocol.Around, protocol.Seeded):
     """Follows the probability flow from noise of deviation 0.3 to 0.03; gradients through it are exact.
 
     For a density that is a sum of Gaussian kernels around images, the expected clean image is known in
@@ -211,7 +210,7 @@ MOVES = 2
 MOVE = 0.15
 
 
-class AntiAdversary(Around, Deterministic):
+class AntiAdversary(protocol.Around, protocol.Deterministic):
     """Answers f(x + g), where g takes two signed steps down the loss of the network's own prediction."""
 
     def images(self, k: int) -> int:

@@ -6,15 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from robustbench_coded.defences.inferences import standard_normal
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences import inferences, protocol
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.published.activations import LAYERS, ChangedLayers
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published import activations, registry
 
-RANDOMISED_SMOOTHING = Record(
+RANDOMISED_SMOOTHING = registry.Record(
     description=(
         "Randomised smoothing: a majority vote over noisy copies, with a certificate in l2 "
         "(arXiv 1902.02918)."
@@ -31,7 +29,7 @@ RANDOMISED_SMOOTHING = Record(
 SIGMA, VOTES = 0.25, 25
 
 
-class RandomisedSmoothing(Around, Seeded):
+class RandomisedSmoothing(protocol.Around, protocol.Seeded):
     """Counts the classes of noisy copies. A count has no gradient; the mean probabilities lend theirs."""
 
     def __init__(self, model: nn.Module, sigma: float = SIGMA, votes: int = VOTES):
@@ -45,14 +43,14 @@ class RandomisedSmoothing(Around, Seeded):
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]: ten times the shares of the votes."""
-        noise = standard_normal(draw, (self.votes, *x.shape)).to(x)
+        noise = inferences.standard_normal(draw, (self.votes, *x.shape)).to(x)
         answers = self.model((x + self.sigma * noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
         soft = answers.softmax(-1).mean(0)
         votes = nn.functional.one_hot(answers.argmax(-1), answers.shape[-1]).to(soft).mean(0)
         return 10 * (soft + (votes - soft).detach())
 
 
-RANDOM_SELF_ENSEMBLE = Record(
+RANDOM_SELF_ENSEMBLE = registry.Record(
     description=(
         "Random self-ensemble: noise before every layer, probabilities averaged over passes "
         "(arXiv 1712.00673)."
@@ -71,12 +69,12 @@ FIRST, INNER = 0.2, 0.1  # deviations of the noise
 PASSES = 10
 
 
-class RandomSelfEnsemble(Seeded):
+class RandomSelfEnsemble(protocol.Seeded):
     """Logits are logarithms of the mean probabilities of ``PASSES`` noisy passes."""
 
     def __init__(self, model: nn.Module):
         self.base = model
-        self.noisy = ChangedLayers(model, _noise, skip_first=False)
+        self.noisy = activations.ChangedLayers(model, _noise, skip_first=False)
 
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
@@ -93,7 +91,7 @@ def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
     return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
 
 
-PARAMETRIC_NOISE = Record(
+PARAMETRIC_NOISE = registry.Record(
     description="Parametric noise injection: noise on the weights of every layer (arXiv 1811.09310).",
     title="Parametric Noise Injection: Trainable Randomness to Improve Deep Neural Network Robustness",
     arxiv="1811.09310",
@@ -108,7 +106,7 @@ PARAMETRIC_NOISE = Record(
 SCALE = 0.25  # of the deviation of a layer's weights
 
 
-class ParametricNoise(Around, Seeded):
+class ParametricNoise(protocol.Around, protocol.Seeded):
     """Every answer is that of the network with weights w + 0.25 std(w) n, n normal and drawn anew."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -116,14 +114,14 @@ class ParametricNoise(Around, Seeded):
         generator = torch.Generator().manual_seed(draw)
         noisy = {}
         for name, layer in self.model.named_modules():
-            if isinstance(layer, LAYERS):
+            if isinstance(layer, activations.LAYERS):
                 weight = layer.weight
                 noise = torch.randn(weight.shape, generator=generator).to(weight)
                 noisy[f"{name}.weight" if name else "weight"] = weight + SCALE * weight.std() * noise
         return functional_call(self.model, noisy, (x,))
 
 
-ADAPTIVE_SMOOTHING = Record(
+ADAPTIVE_SMOOTHING = registry.Record(
     description=(
         "Adaptive smoothing: mixes the probabilities of an accurate and a robust network (arXiv 2301.12554)."
     ),
@@ -140,7 +138,7 @@ ROBUST = 0.6  # weight of the robust network; from a half on, its margins can pr
 SHIPPED = {1: "digits-pgd-at", 3: "cifar10-pgd-at-resnet20"}  # by channels
 
 
-class AdaptiveSmoothing(Around, Deterministic):
+class AdaptiveSmoothing(protocol.Around, protocol.Deterministic):
     """Logits are log(0.4 p + 0.6 q), p of the given network and q of the robust one."""
 
     def __init__(self, model: nn.Module):

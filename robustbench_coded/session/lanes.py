@@ -11,8 +11,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.schema.case import CaseKey
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
-from robustbench_coded.session.evaluation import Evaluation
-from robustbench_coded.session.forecast import RowCosts
+from robustbench_coded.session import evaluation, forecast
 from robustbench_coded.statistics.verdict import is_final
 
 
@@ -30,7 +29,7 @@ class Lanes:
         stops: the verdicts that are closed, in the order in which they were.
     """
 
-    def __init__(self, run: Evaluation, costs: RowCosts):
+    def __init__(self, run: evaluation.Evaluation, costs: forecast.RowCosts):
         self.run, self.costs = run, costs
         self.config, self.prepared = run.config, run.prepared
         self.extents = run.prepared.extents

@@ -27,16 +27,13 @@ from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.session.evaluate import IncompleteRun, opened_folder
+from robustbench_coded.session import evaluate, forecast
 from robustbench_coded.session.evaluation import plan_of
-from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.session.manifest import checked_against, kept_from, new_manifest
 from robustbench_coded.session.run_plan import Done, run_plan
-from robustbench_coded.shift.answers import SHIFT, ShiftFacts, as_data, block_starts, facts_of, from_data
-from robustbench_coded.shift.corruptions import corruptions_for
+from robustbench_coded.shift import answers, corruptions, report
 from robustbench_coded.shift.images import WHERE, cached_sets, classes_of, published_sets
-from robustbench_coded.shift.report import write_shift_report
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS, SEVERITIES, ShiftSet, StoredArray
 
 LEAST_DRAWS = 2
@@ -105,7 +102,7 @@ class Blocks:
 
     def __init__(self, sets: Sequence[tuple[Images, np.ndarray]], k: int):
         self._sets = tuple(sets)
-        self._starts = block_starts([len(rows) for _, rows in sets], k)
+        self._starts = answers.block_starts([len(rows) for _, rows in sets], k)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -221,7 +218,7 @@ def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[
         title = "ImageNet-" + name.partition(":")[0][-1].upper()
         return whole, [ShiftSet(title, "test", 0, part.images, np.arange(len(part)), part.labels)]
     channels = whole.image_shape[0]
-    known = corruptions_for(channels)
+    known = corruptions.corruptions_for(channels)
     if missing := [one for one in config.corruptions if one not in known]:
         raise InputError(f"--corruptions {missing[0]}: the images of {name} are grey and have no colours")
     names = config.corruptions or known
@@ -296,8 +293,8 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     chosen = chosen_sets(config, listener)
     options = config.evaluation
     k = options.batch_sizes[0]
-    facts = ShiftFacts(
-        sets=facts_of(chosen.sets, k),
+    facts = answers.ShiftFacts(
+        sets=answers.facts_of(chosen.sets, k),
         k=k,
         limit=options.limit,
         subset=None if options.first or options.limit is None else "stratified",
@@ -308,10 +305,12 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     prepared = prepare(evaluation, InMemory(data=chosen.reference), say=listener.preparing)
     prepared = prepared.on_other_images(chosen.data)
     path = options.out or Path("reports") / f"shift-{prepared.folder_name}"
-    with opened_folder(RunFolder(path, SHIFT), listener, write_shift_report) as folder:
+    with evaluate.opened_folder(
+        RunFolder(path, answers.SHIFT), listener, report.write_shift_report
+    ) as folder:
         failures = _into(folder, config, evaluation, prepared, facts, listener)
     if failures:
-        raise IncompleteRun(path, failures)
+        raise evaluate.IncompleteRun(path, failures)
     return path
 
 
@@ -338,7 +337,7 @@ def _into(
     config: ShiftConfig,
     evaluation: EvalConfig,
     prepared: PreparedEvaluation,
-    facts: ShiftFacts,
+    facts: answers.ShiftFacts,
     listener: Listener,
 ) -> list:
     if evaluation.overwrite:
@@ -359,27 +358,27 @@ def _into(
     planned = {case.key for case in cases}
     kept = kept_from(old, {subject.key for subject in prepared.subjects}, planned)
     manifest = kept.extended_by(fresh)
-    folder.write_manifest(as_data(facts, manifest))
+    folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener, Seconds(prepared))
+        run_plan(engine, folder, prepared, plan, done, store, listener, forecast.Seconds(prepared))
     store.remove()
     manifest = structs.replace(kept.revealed(manifest, done.metadata), finished=True)
-    folder.write_manifest(as_data(facts, manifest))
-    write_shift_report(folder.path)
+    folder.write_manifest(answers.as_data(facts, manifest))
+    report.write_shift_report(folder.path)
     return list(done.failures.values())
 
 
-def _old(path: Path, facts: ShiftFacts) -> RunManifest | None:
+def _old(path: Path, facts: answers.ShiftFacts) -> RunManifest | None:
     """What the folder holds already.
 
     Raises:
         InputError: it was made of other sets.
     """
-    if not (path / SHIFT).exists():
+    if not (path / answers.SHIFT).exists():
         return None
-    before, manifest = from_data(read_manifest(path, SHIFT), f"{path}/{SHIFT}")
+    before, manifest = answers.from_data(read_manifest(path, answers.SHIFT), f"{path}/{answers.SHIFT}")
     if structs.replace(before, baseline=facts.baseline) != facts:
         raise InputError(
             f"{path} was made of other sets, images or batches; give another --out, or start anew with "

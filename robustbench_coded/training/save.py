@@ -20,9 +20,8 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import named
 from robustbench_coded.runs.atomic import write_bytes
+from robustbench_coded.training import listener, recipes
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.listener import EpochRow
-from robustbench_coded.training.recipes import Coded
 from robustbench_coded.training.stages import Stages
 
 _BATCH = 500
@@ -93,7 +92,7 @@ def metadata_of(
             "python": platform.python_version(),
         },
     }
-    if isinstance(config.recipe, Coded):
+    if isinstance(config.recipe, recipes.Coded):
         k = config.batch_size
         described["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
     return described
@@ -152,7 +151,7 @@ class RunState:
     weights: Weights
     optimizer: dict[str, Any]
     best: Weights | None = None
-    history: list[EpochRow] = field(default_factory=list)
+    history: list[listener.EpochRow] = field(default_factory=list)
 
     @property
     def best_epoch(self) -> int | None:
@@ -190,7 +189,7 @@ def load_state(path: Path, fingerprint: str) -> RunState | None:
         return None
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        state = RunState(**{**values, "history": [EpochRow(*row) for row in values["history"]]})
+        state = RunState(**{**values, "history": [listener.EpochRow(*row) for row in values["history"]]})
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, OSError) as error:
         raise InputError(f"{path}: damaged state of an unfinished run; remove it to start again") from error
     if state.fingerprint != fingerprint:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.accelerator import layout
-from robustbench_coded.defences.build import build_defence
-from robustbench_coded.defences.options import DefenceSpec, mixes_images, parse_defence
+from robustbench_coded.defences import build, options
 from robustbench_coded.errors import InputError
 
 
@@ -102,7 +101,7 @@ class Defended(Stages):
         self.plain = plain
         self.name = defence
         self.generator = torch.Generator().manual_seed(0)  # on the CPU; the run sets one for every epoch
-        self.defence = build_defence(checked(defence), plain, k)
+        self.defence = build.build_defence(checked(defence), plain, k)
 
     @property
     def count(self) -> int:
@@ -152,19 +151,19 @@ class Defended(Stages):
             )
 
 
-def checked(defence: str) -> DefenceSpec:
+def checked(defence: str) -> options.DefenceSpec:
     """The defence that a network can be trained behind.
 
     Raises:
         InputError: another one: standard inference, coded inference, or one that needs further images.
     """
-    spec = parse_defence(defence)
+    spec = options.parse_defence(defence)
     if spec.kind in ("standard", "coded", "rci"):
         raise InputError(
             f"defence {defence}: give a defence to train behind, for example published:parametric-noise; "
             "for coded inference there is the recipe coded"
         )
-    if mixes_images(spec):
+    if options.mixes_images(spec):
         raise InputError(
             f"defence {defence}: it needs images besides the batch, so that nothing can be trained behind it"
         )

@@ -11,9 +11,7 @@ from scipy.special import bdtrc
 from torch import Tensor, nn
 from torch.special import ndtr
 
-from robustbench_coded.defences.inferences import GaussianNoise, standard_normal
-from robustbench_coded.defences.protocol import Seeded
-from robustbench_coded.defences.sampling import SamplingModule
+from robustbench_coded.defences import inferences, protocol, sampling
 from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
 
@@ -75,7 +73,7 @@ def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
 
 def known_noise_wide(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 1.2 to 2.2 eps under noise of deviation 0.4 eps: about 92% are right whatever is done."""
-    defence = GaussianNoise(linear.along(linear.pattern(18)), sigma=3.2 * eps, name="noise-wide")
+    defence = inferences.GaussianNoise(linear.along(linear.pattern(18)), sigma=3.2 * eps, name="noise-wide")
     defence.base = None  # the model underneath is as robust: against it, nothing is gained
     return _known_noise(defence, linear.spread(1.2 * eps, 2.2 * eps, n), eps)
 
@@ -83,13 +81,13 @@ def known_noise_wide(n: int = 640, eps: float = 0.1) -> Known:
 def known_noise_narrow(n: int = 640, eps: float = 0.1) -> Known:
     """Margins of 0.2 to 0.6 eps under noise of deviation 0.2 eps: averaging over draws breaks it."""
     return _known_noise(
-        GaussianNoise(linear.along(linear.pattern(18)), sigma=1.6 * eps, name="noise-narrow"),
+        inferences.GaussianNoise(linear.along(linear.pattern(18)), sigma=1.6 * eps, name="noise-narrow"),
         linear.spread(0.2 * eps, 0.6 * eps, n),
         eps,
     )
 
 
-def _known_noise(defence: GaussianNoise, distances: Tensor, eps: float) -> Known:
+def _known_noise(defence: inferences.GaussianNoise, distances: Tensor, eps: float) -> Known:
     model = defence.model
     assert isinstance(model, linear.LinearModel)
     x, y = linear.planted_margins(distances, linear.pattern(18))
@@ -120,7 +118,7 @@ def _known_noise(defence: GaussianNoise, distances: Tensor, eps: float) -> Known
 # threat models.
 
 
-class MedianOfNoise(Seeded):
+class MedianOfNoise(protocol.Seeded):
     """Answers by the median score of ``copies`` noisy copies, an odd number; a draw is the noise's seed."""
 
     name = "median-of-noise"
@@ -134,7 +132,7 @@ class MedianOfNoise(Seeded):
         return k * self.copies
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
-        noise = standard_normal(draw, (self.copies, *x.shape)).to(x)
+        noise = inferences.standard_normal(draw, (self.copies, *x.shape)).to(x)
         scores = self.model.score((x + self.sigma * noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
         return linear.two_logits(self.model.gain * scores.median(0).values)
 
@@ -183,7 +181,7 @@ class HeavyNoise:
         return linear.two_logits(self.model.gain * (self.model.score(x) + self.scale * draw.to(x)))
 
 
-class RandomSlope(Seeded):
+class RandomSlope(protocol.Seeded):
     """Has the model's logits and the slope of Gaussian weights; a draw is their seed."""
 
     name = "random-slope"
@@ -192,7 +190,7 @@ class RandomSlope(Seeded):
         self.model = model
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
-        made_up = (x * standard_normal(draw, x.shape[1:]).to(x)).flatten(1).sum(1)
+        made_up = (x * inferences.standard_normal(draw, x.shape[1:]).to(x)).flatten(1).sum(1)
         return linear.with_slope_of(self.model(x), linear.two_logits(made_up))
 
 
@@ -247,7 +245,7 @@ def known_sampling_module(n: int = 640, eps: float = 0.1) -> Known:
     sigma = 0.5 * eps
     clean = exactly(ndtr(linear.margins(model, x, y) / sigma).mean().item())
     robust = exactly(ndtr(linear.worst_margins(model, x, y, eps) / sigma).mean().item())
-    defence = SamplingModule(NoisyScore(model, sigma), name="sampling-module")
+    defence = sampling.SamplingModule(NoisyScore(model, sigma), name="sampling-module")
     return Known(defence, x, y, 128, clean, lambda threat: robust)
 
 

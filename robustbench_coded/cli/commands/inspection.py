@@ -137,7 +137,6 @@ def inspect_command(
     Architecture, classes, normalisation, and the evidence for each. With --data,
     exit code 2 if an evaluation on these data would refuse it.
     """
-    from robustbench_coded.errors import InputError
     from robustbench_coded.models.shipped import present
 
     present(checkpoint)  # before torch is imported, which takes seconds

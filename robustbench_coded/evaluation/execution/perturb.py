@@ -31,8 +31,7 @@ from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.target import OTHERS, RawView, Target, Towards, answers_or_nan
 from robustbench_coded.evaluation.options.option import radius
-from robustbench_coded.evaluation.planning.plan import images_per_query
-from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.planning import plan, streams
 from robustbench_coded.models.prepare import tf32
 
 
@@ -119,7 +118,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
             s = replace(s, query_budget=max(0, s.query_budget - counts["forwards"] - counts["backwards"]))
             t = s.target
             images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
-            first = images_per_query(name, images, randomised=t.randomised, independent=t.independent)
+            first = plan.images_per_query(name, images, randomised=t.randomised, independent=t.independent)
             if first > (s.query_budget or 0):
                 return begun._replace(losses=())
     estimator = estimator_for(
@@ -332,7 +331,7 @@ def _attacked(
     defence: Defence, x: Tensor, y: Tensor, attack_name: AttackName, budget: PerturbationBudget, seed: int
 ) -> Tensor:
     target = Target(defence, len(x), seed, [0])
-    generators, known = [stream(seed, 0, "start")], target.known_draws(0)
+    generators, known = [streams.stream(seed, 0, "start")], target.known_draws(0)
     inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)
     if attack_name.third_party is not None and attack_name.differentiates:
         _require_gradient(attack_name, inputs)

@@ -35,10 +35,8 @@ from robustbench_coded.evaluation.execution.attack_group import (
 from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
+from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
-from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.pictures import Pictures, lowest
@@ -49,7 +47,7 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS
 IMAGES = IMAGES_PER_UNIT // 20
 
 
-def depends_on_batch(case: AttackCase) -> bool:
+def depends_on_batch(case: cases.AttackCase) -> bool:
     """Whether an input's perturbation depends on the inputs that it was attacked together with."""
     if case.attack in CONTROLS:
         return False
@@ -67,7 +65,7 @@ def random_batch(examples: Sequence[int], k: int, seed: int, number: int, planne
     Its index, and with it its random streams, lie beyond those of the ``planned`` batches. Fewer than k
     examples fill a batch up again, and are scored once.
     """
-    order = torch.randperm(len(examples), generator=stream(seed, number, "partition", 1)).tolist()
+    order = torch.randperm(len(examples), generator=streams.stream(seed, number, "partition", 1)).tolist()
     members = tuple(examples[order[slot % len(order)]] for slot in range(k))
     return Batch(planned + number - 1, members, min(k, len(examples)))
 
@@ -77,9 +75,9 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
 
     The victims of different numbers are different examples, in random order.
     """
-    order = torch.randperm(len(examples), generator=stream(seed, -1, "victims")).tolist()
+    order = torch.randperm(len(examples), generator=streams.stream(seed, -1, "victims")).tolist()
     victim = examples[order[number - 1]]
-    generator = stream(seed, number, "victims", 1)
+    generator = streams.stream(seed, number, "victims", 1)
     others = [examples[place] for place in torch.randperm(len(examples), generator=generator).tolist()]
     others = [member for member in others if member != victim] or [victim]
     slot = int(torch.randint(k, (1,), generator=generator))
@@ -87,12 +85,12 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
     return Batch(planned + number - 1, (*members[:slot], victim, *members[slot:]), k), slot
 
 
-def on_whole_batches(case: AttackCase) -> AttackCase:
+def on_whole_batches(case: cases.AttackCase) -> cases.AttackCase:
     """The same attack on all inputs of a batch: its inputs serve as victims of other batches, too."""
     return replace(case, threat=WHOLE_BATCH)
 
 
-def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
+def random_units(case: cases.AttackCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
     """The units that score a row in ``count`` random batches of the images that it was run on, or a few
     more: units are whole. Of victims at most each image once.
     """
@@ -101,7 +99,7 @@ def random_units(case: AttackCase, maker: UnitMaker, count: int) -> list[Unit]:
     groups = tuple(group for unit in base for group in unit.groups)
     if victims:
         attacked = {index for group in groups for index in group}
-        batches = batches_for(maker.config, case.subject, maker.examples)
+        batches = plan.batches_for(maker.config, case.subject, maker.examples)
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
@@ -181,7 +179,7 @@ class UnitResult:
         pictures: the content of a file of `runs.pictures`, None without one.
     """
 
-    unit: Unit
+    unit: cases.Unit
     rows: pa.Table
     metadata: dict[str, Any]
     timing: dict[str, Any]
@@ -200,14 +198,14 @@ class UnitFailure:
         process_unusable: whether the process that tried it can't be used any more, as after a CUDA fault.
     """
 
-    unit: Unit
+    unit: cases.Unit
     error: str
     attempts: int
     details: str = ""
     process_unusable: bool = False
 
 
-def run_unit(context: WorkerContext, unit: Unit, tally: Tally) -> None:
+def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
     if unit.random_batches:
         score_random_batches(UnitRun(context, unit, tally))
@@ -258,7 +256,7 @@ def _picture(
         )
 
 
-def execute(context: WorkerContext, unit: Unit) -> UnitResult:
+def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
     """Runs one unit.
 
     Raises:

@@ -4,16 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from attacks.attack_name import AttackName
-from attacks.catalogue import BLACK_BOX
-from attacks.composite import ALL_TARGETS, MORE_QUERIES, MORE_RUNS, QUERIES, SHARE
-from attacks.composite import TARGETS as AA_TARGETS
-from attacks.crossover import FIRST, RUNS, most_gradients
-from attacks.naming import parse
-from attacks.pgd import default_step_size as pgd_step_size
-from attacks.presets import COUPLED, LAST_RESORT, RELAXED
-from attacks.surrogate import QUERIES as SURROGATE_QUERIES
-from attacks.switch import UPHILL
+from attacks import attack_name, catalogue, composite, crossover, naming, pgd, presets, surrogate, switch
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning import cases
@@ -27,16 +18,16 @@ SWITCH_SCAN = 220  # forwards of smooth moves and bisections, about
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
 
-def step_size_of(name: AttackName, eps: float) -> float | None:
+def step_size_of(name: attack_name.AttackName, eps: float) -> float | None:
     """The step size an attack takes, in units of eps's space; None where it has none of its own."""
     if name.third_party is not None or name.algorithm not in ("fgsm", "pgd"):
         return None
     if name.step_size is not None:
         return name.step_size
-    return eps if name.algorithm == "fgsm" else pgd_step_size(eps, name.steps or 1)
+    return eps if name.algorithm == "fgsm" else pgd.default_step_size(eps, name.steps or 1)
 
 
-def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
+def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, int]:
     """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
     if name.is_submitted:
         return 0, 0
@@ -47,38 +38,42 @@ def queries_of(name: AttackName, *, randomised: bool) -> tuple[int, int]:
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
         draws = name.rounds * (name.rounds + 1) // 2
     if name.estimator == "surrogate":
-        forwards, backwards = SURROGATE_QUERIES, 0
+        forwards, backwards = surrogate.QUERIES, 0
     elif name.third_party is not None:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
     elif name.algorithm == "aa":
-        again = 0 if randomised else 1 / SHARE
+        again = 0 if randomised else 1 / composite.SHARE
         # Rounded up: twice the steps cost no more than twice as much.
-        backwards = ceil(steps * (2 + AA_TARGETS + again * MORE_RUNS * (1 + ALL_TARGETS)))
-        forwards = backwards + ceil(steps * QUERIES * (1 + again * MORE_QUERIES))
+        backwards = ceil(
+            steps * (2 + composite.TARGETS + again * composite.MORE_RUNS * (1 + composite.ALL_TARGETS))
+        )
+        forwards = backwards + ceil(steps * composite.QUERIES * (1 + again * composite.MORE_QUERIES))
     elif name.algorithm == "square":
-        forwards, backwards = round(steps * (1 + closest / SHARE)), 0
-    elif name.algorithm in BLACK_BOX:
+        forwards, backwards = round(steps * (1 + closest / composite.SHARE)), 0
+    elif name.algorithm in catalogue.BLACK_BOX:
         forwards, backwards = steps, 0
     elif name.algorithm == "apgd-t":
         forwards = backwards = steps * int(options.get("targets", TARGETS))
     elif name.algorithm == "crossover":
-        first = FIRST if randomised else FIRST * RUNS
-        later = 0 if randomised else RECOMBINED * (most_gradients(steps) - first)
+        first = crossover.FIRST if randomised else crossover.FIRST * crossover.RUNS
+        later = 0 if randomised else RECOMBINED * (crossover.most_gradients(steps) - first)
         forwards = backwards = ceil(first + later)
     elif name.algorithm == "switch":
-        forwards, backwards = SWITCH_SCAN, UPHILL + 1  # most networks have no jumps
+        forwards, backwards = SWITCH_SCAN, switch.UPHILL + 1  # most networks have no jumps
     elif name.algorithm == "apgd-mt":
         targets = int(options.get("targets", 3))
-        later = closest / SHARE * (1 + max(targets, ALL_TARGETS))
+        later = closest / composite.SHARE * (1 + max(targets, composite.ALL_TARGETS))
         forwards = backwards = round(steps * (1 + targets + later))
     else:
         forwards = backwards = steps * int(options.get("restarts", 1))
     start = options.get("init")
-    more = queries_of(parse(start), randomised=randomised) if start else (0, 0)
+    more = queries_of(naming.parse(start), randomised=randomised) if start else (0, 0)
     return forwards * draws + more[0], backwards * draws + more[1]
 
 
-def images_per_query(name: AttackName, images: float, *, randomised: bool, independent: bool) -> float:
+def images_per_query(
+    name: attack_name.AttackName, images: float, *, randomised: bool, independent: bool
+) -> float:
     """Images forwarded and differentiated in the least that an attack of ours can ask.
 
     Args:
@@ -88,7 +83,7 @@ def images_per_query(name: AttackName, images: float, *, randomised: bool, indep
     draws = name.draws if randomised else 1
     if name.estimator == "surrogate":
         return images * draws
-    if name.algorithm in BLACK_BOX:
+    if name.algorithm in catalogue.BLACK_BOX:
         # Where chance or the batch has a say, two points are compared under the same draws.
         return images * draws * (1 if independent and name.algorithm != "spsa" else 2)
     return 2 * images * draws
@@ -133,7 +128,7 @@ def rows_for(
         for row in _controls(config, subject, eps):
             rows[row] = None
         for text in (*config.attacks, *_in_their_place(config, subject, notes)):
-            name = parse(text)
+            name = naming.parse(text)
             for threat in _threats(config, subject, name, notes):
                 for size in eps:
                     step_size = step_size_of(name, size)
@@ -154,10 +149,10 @@ def _controls(config: EvalConfig, subject: cases.Subject, eps: Sequence[float]) 
 
 def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str, None]) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
-    names = [parse(text) for text in config.attacks]
+    names = [naming.parse(text) for text in config.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
-    instead = [RELAXED[0] if subject.relaxable else LAST_RESORT[0]]
+    instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
         instead.append(OF_THE_BASE)
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
@@ -165,7 +160,7 @@ def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str,
 
 
 def _threats(
-    config: EvalConfig, subject: cases.Subject, name: AttackName, notes: dict[str, None]
+    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, notes: dict[str, None]
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
@@ -174,9 +169,9 @@ def _threats(
         return []
     if name.text in config.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
-    if name.text in LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
+    if name.text in presets.LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
         return []
-    if name.text in COUPLED and name.text in config.second_attacks and not subject.batch_dependent:
+    if name.text in presets.COUPLED and name.text in config.second_attacks and not subject.batch_dependent:
         return []  # each input's step follows its own loss
     if name.differentiates and not subject.has_gradient_for(name):
         notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
@@ -199,7 +194,7 @@ def _threats(
 
 
 def _no_sense(
-    config: EvalConfig, subject: cases.Subject, name: AttackName, threat: ThreatModel
+    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, threat: ThreatModel
 ) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
@@ -225,7 +220,7 @@ def stopped(config: EvalConfig, row: cases.AttackCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
     if config.budget is None or row.attack in CONTROLS:
         return False
-    name, subject = parse(row.attack), row.subject
+    name, subject = naming.parse(row.attack), row.subject
     per_query = subject.images / (1 if row.threat.one_victim else subject.k)
     if name.estimator == "transfer":
         per_query = 1
@@ -325,7 +320,7 @@ class UnitMaker:
         if row.submission is not None:
             images += subject.images * row.submission.questions // 3
         elif row.attack not in CONTROLS:
-            name = parse(row.attack)
+            name = naming.parse(row.attack)
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if row.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else subject.images

@@ -11,9 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attacks import attack_name
-from attacks.catalogue import BLACK_BOX
-from attacks.naming import parse
+from attacks import attack_name, catalogue, naming
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
@@ -41,7 +39,7 @@ class MeasuredAttack:
     @property
     def kind(self) -> str:
         """What sort of search found its perturbed inputs."""
-        return kind_of(parse(self.case.attack))
+        return kind_of(naming.parse(self.case.attack))
 
 
 def kind_of(name: attack_name.AttackName) -> str:
@@ -50,7 +48,7 @@ def kind_of(name: attack_name.AttackName) -> str:
         return "submitted"
     if name.uses_base:
         return "base"
-    if name.algorithm.lower() in BLACK_BOX:
+    if name.algorithm.lower() in catalogue.BLACK_BOX:
         return "answers"
     return "auto-pgd" if name.algorithm.startswith(("aa", "apgd")) or name.third_party else "pgd"
 

@@ -12,10 +12,8 @@ import torch
 from msgspec import structs, to_builtins
 from scipy.special import bdtrc
 
-from attacks.accelerator import lacks, random_states_kept
-from attacks.naming import parse
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.registry import load_data
+from attacks import accelerator, naming
+from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
@@ -29,9 +27,8 @@ from robustbench_coded.evaluation.options.device import (
     threads_each,
     worker_count,
 )
+from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import Extents, evaluated, scored_slots, subset_rule
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -91,7 +88,7 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[Subject], context: worker_context.WorkerContext) -> Iterator[str]:
+def doubts(subjects: Sequence[cases.Subject], context: worker_context.WorkerContext) -> Iterator[str]:
     """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
@@ -111,7 +108,7 @@ def doubts(subjects: Sequence[Subject], context: worker_context.WorkerContext) -
 
 
 def _without_its_defence(
-    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[Subject]
+    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.Subject]
 ) -> Iterator[str]:
     trained = checkpoint.facts["metadata"].get("defence")
     around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
@@ -124,7 +121,7 @@ def _without_its_defence(
 
 @torch.no_grad()
 def _right(context: worker_context.WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
-    with random_states_kept():  # a model in memory may sample
+    with accelerator.random_states_kept():  # a model in memory may sample
         answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
     return int((answers == y).sum())
 
@@ -157,7 +154,7 @@ class PreparedEvaluation:
 
     setup: worker_context.Setup
     context: worker_context.WorkerContext
-    subjects: tuple[Subject, ...]
+    subjects: tuple[cases.Subject, ...]
     probes: tuple[ProbeRecord, ...]
     eps: tuple[float, ...]
     identity: Identity
@@ -190,7 +187,7 @@ class PreparedEvaluation:
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
-    def on_other_images(self, data: Dataset) -> "PreparedEvaluation":
+    def on_other_images(self, data: dataset.Dataset) -> "PreparedEvaluation":
         """The same checkpoints behind the same defences, to be asked about all of ``data``.
 
         Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
@@ -217,14 +214,14 @@ class PreparedEvaluation:
     def config(self) -> EvalConfig:
         return self.setup.config
 
-    def maker(self, extents: Extents | None = None) -> UnitMaker:
+    def maker(self, extents: Extents | None = None) -> plan.UnitMaker:
         """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
-        return UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
+        return plan.UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
 
-    def examples_planned(self, row: AttackCase) -> int:
+    def examples_planned(self, row: cases.AttackCase) -> int:
         """How many examples a row scores as far as it runs."""
         seed, victims, extents = self.config.seed, self.config.victims, self.extents
-        batches = batches_for(self.config, row.subject, self.setup.examples)
+        batches = plan.batches_for(self.config, row.subject, self.setup.examples)
         if row.threat.one_victim and extents is not None:
             return sum(map(len, extents.victim_parts(row, batches, victims, seed)))
         parts = [batches] if extents is None else extents.parts(row, batches)
@@ -260,7 +257,7 @@ def prepare(
     if config.workers is not None or config.engine == "ray" or worker_count(config, device) > 1:
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
-    whole = in_memory.data or load_data(data_name, data_dir=config.data_dir)
+    whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     _check_batches(config, len(data))
     _check_targets(config, whole)
@@ -296,7 +293,7 @@ def prepare(
             passes(x[:1])  # what is allocated once for all sizes
             fitting = images_that_fit(device, partial(passes, x), len(x), fitting)
     context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
-    if lacking := lacks(device):
+    if lacking := accelerator.lacks(device):
         named = " and no ".join(sorted(lacking))
         notes.append(f"{device} has no {named}: what needs it is computed otherwise")
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
@@ -336,7 +333,7 @@ def prepare(
     )
 
 
-def _data_facts(data: Dataset, available: int) -> DataFacts:
+def _data_facts(data: dataset.Dataset, available: int) -> DataFacts:
     return DataFacts(
         name=data.name,
         source=data.source,
@@ -348,8 +345,8 @@ def _data_facts(data: Dataset, available: int) -> DataFacts:
     )
 
 
-def _check_targets(config: EvalConfig, data: Dataset) -> None:
-    for name in map(parse, config.attacks):
+def _check_targets(config: EvalConfig, data: dataset.Dataset) -> None:
+    for name in map(naming.parse, config.attacks):
         if name.target is not None and name.target >= data.classes:
             raise InputError(f"{name.text}: the classes of {data.name} are 0 to {data.classes - 1}")
 

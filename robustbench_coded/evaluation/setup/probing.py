@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.gradients import NoGradient, gradient_or_zero, recorded, slope
-from attacks.oracle import fold_unanswered
+from attacks import gradients, oracle
 from attacks.relaxation import Met, Relaxation
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences import probe_findings
@@ -114,10 +113,10 @@ def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Re
     def asked(inside: bool) -> Tensor:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad(), relaxation.forward():
-            answer = recorded(lambda x: defence.logits(x, draw), leaf.clone())
-            logits = fold_unanswered(relaxation.answered(answer, inside=inside), y)
+            answer = gradients.recorded(lambda x: defence.logits(x, draw), leaf.clone())
+            logits = oracle.fold_unanswered(relaxation.answered(answer, inside=inside), y)
             loss = functional.cross_entropy(logits, y, reduction="sum")
-        return gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
+        return gradients.gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
 
     grad = torch.nan_to_num(relaxation.attempt(lambda: asked(False))).flatten(1)
     if bool((grad == 0).all()) and relaxation.looks_inside:
@@ -163,15 +162,15 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
     """
 
     def cross_entropy(logits: Tensor) -> Tensor:
-        return functional.cross_entropy(fold_unanswered(logits, y), y, reduction="sum")
+        return functional.cross_entropy(oracle.fold_unanswered(logits, y), y, reduction="sum")
 
     with blamed_on(defence, x):
         draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
         grads = []
         for draw in draws if defence.randomised else draws[:1]:
             try:
-                grads.append(slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
-            except NoGradient:
+                grads.append(gradients.slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
+            except gradients.NoGradient:
                 grads.append(torch.zeros_like(x).flatten(1))
         return _usable(grads)
 

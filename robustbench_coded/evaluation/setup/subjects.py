@@ -3,9 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from robustbench_coded.defences.options import parse_defence
-from robustbench_coded.defences.probe import blamed_on
-from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
 from robustbench_coded.evaluation.execution.target import images_of, says_images
@@ -55,7 +53,7 @@ def probed_subjects(
                 if found.contradictions and refuse:
                     raise InputError(refusal)
                 try:
-                    with blamed_on(defence, x):
+                    with probe.blamed_on(defence, x):
                         without = found.figures["no_gradient"]
                         hidden = probing.hidden_gradients(defence, x, y, config.seed, without=without)
                     began = time.perf_counter()
@@ -127,14 +125,14 @@ def _subject(
     checkpoint: str,
     spec: str,
     k: int,
-    defence: Defence,
+    defence: protocol.Defence,
     hidden: probing.HiddenGradients,
     figures: dict[str, float],
 ) -> Subject:
     if spec.startswith(PREFIX):
         label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
     else:
-        parsed = parse_defence(spec)
+        parsed = options.parse_defence(spec)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
     return Subject(
         checkpoint=checkpoint,

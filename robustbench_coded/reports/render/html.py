@@ -12,8 +12,7 @@ from markupsafe import Markup, escape
 
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.sections import Report, Section
-from robustbench_coded.reports.run.examples import answer_text
-from robustbench_coded.reports.run.tables import Column, TableRow
+from robustbench_coded.reports.run import examples, tables
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import CONTROLS, VerdictWord
@@ -80,7 +79,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": formatting.percent,
-        "answers": answer_text,
+        "answers": examples.answer_text,
         "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
         "interval": lambda line: formatting.interval(line.low, line.high),
         "difference": formatting.difference_text,
@@ -158,14 +157,14 @@ def _with_joints(text: str) -> Markup:
     return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(one_line(text)))))
 
 
-def _of_column(column: Column) -> Markup:
+def _of_column(column: tables.Column) -> Markup:
     """Attributes that filters look at; unattacked columns stay in view."""
     if column.attack in CONTROLS:
         return Markup("")
     return _attributes(("Threat", str(column.threat)), ("Attack", column.attack))
 
 
-def _of_row(row: TableRow) -> Markup:
+def _of_row(row: tables.TableRow) -> Markup:
     inference = formatting.inference_text(row.subject, with_k=True)
     return _attributes(("Checkpoint", row.subject.checkpoint), ("Inference", inference))
 

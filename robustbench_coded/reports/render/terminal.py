@@ -12,14 +12,10 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from robustbench_coded.reports.compare.comparison import Comparison
-from robustbench_coded.reports.render.sections import Bullets, Legend, Section
-from robustbench_coded.reports.render.sentence import Sentence
-from robustbench_coded.reports.run import findings
+from robustbench_coded.reports.render import sections, sentence
+from robustbench_coded.reports.run import findings, methodology, tables, text_tables
 from robustbench_coded.reports.run.examples import WorstExample, worst_examples
-from robustbench_coded.reports.run.methodology import GLOSSARY
 from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.run.text_tables import worst_text_table
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.results.judgements import Judgement
@@ -36,7 +32,7 @@ WORST_SHOWN = 5  # examples with the largest drop; the report has more
 
 def result(run: Run) -> Group:
     """What an evaluation prints: the answer, then the tables and verdicts in terms of the glossary."""
-    terms = _sentence(f"Terms: {GLOSSARY}, or 'Terms' in the report.")
+    terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
     return Group(answer(run), Text(), terms, summary_table(run), *map(_sentence, _open(run)))
 
 
@@ -51,7 +47,7 @@ def answer(run: Run) -> Group:
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    parts: list[Any] = [_Fitting(table) for table in tables_of(run)]
+    parts: list[Any] = [_Fitting(table) for table in tables.tables_of(run)]
     collateral = findings.collateral_text_table(run.rows)
     if collateral.rows:
         parts.append(_collateral(collateral))
@@ -66,13 +62,13 @@ def run_table(run: Run) -> Group:
     return Group(result(run), *sentences, *_worst(worst_examples(run)))
 
 
-def _sentence(text: str) -> Sentence:
-    return Sentence(one_line(text))
+def _sentence(text: str) -> sentence.Sentence:
+    return sentence.Sentence(one_line(text))
 
 
 def _worst(found: Sequence[WorstExample]) -> Iterator["PlainTable"]:
     """The examples with the largest drop, a short table per subject and attack."""
-    for (checkpoint, inference, attack), table in worst_text_table(found).split(3):
+    for (checkpoint, inference, attack), table in text_tables.worst_text_table(found).split(3):
         shown = replace(table, rows=table.rows[:WORST_SHOWN])
         yield PlainTable(f"{inference} on {checkpoint}: largest drops under {attack}", shown)
 
@@ -98,7 +94,7 @@ def _open(run: Run) -> Iterator[str]:
         yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
-def comparison_table(comparison: Comparison, beside: Sequence[Section] = ()) -> Group:
+def comparison_table(comparison: Comparison, beside: Sequence[sections.Section] = ()) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share.
 
     Args:
@@ -111,8 +107,8 @@ def comparison_table(comparison: Comparison, beside: Sequence[Section] = ()) -> 
         for block in section.blocks:
             if isinstance(block, formatting.TextTable):
                 parts.append(PlainTable(section.title, block))
-            elif isinstance(block, Legend | Bullets):
-                parts += map(_sentence, [block.text] if isinstance(block, Legend) else block.texts)
+            elif isinstance(block, sections.Legend | sections.Bullets):
+                parts += map(_sentence, [block.text] if isinstance(block, sections.Legend) else block.texts)
     return Group(*parts)
 
 
@@ -185,7 +181,7 @@ def _verdicts(run: Run) -> Iterator[str]:
 class _Fitting:
     """A table that takes the form for which there is room."""
 
-    def __init__(self, table: Table):
+    def __init__(self, table: tables.Table):
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -197,7 +193,7 @@ class _Fitting:
         yield _narrow(table)
 
 
-def _wide(table: Table) -> Grid:
+def _wide(table: tables.Table) -> Grid:
     """A column per attack."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
     for head in table.heads:
@@ -211,7 +207,7 @@ def _wide(table: Table) -> Grid:
     return grid
 
 
-def _tall(table: Table) -> Grid:
+def _tall(table: tables.Table) -> Grid:
     """A line per attack, a column per subject."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
     grid.add_column("attack", no_wrap=True)
@@ -224,7 +220,7 @@ def _tall(table: Table) -> Grid:
     return grid
 
 
-def _narrow(table: Table) -> Group:
+def _narrow(table: tables.Table) -> Group:
     """A line per attack, a block per subject."""
     parts: list[Text | Grid] = [Text(one_line(table.title), style="bold")]
     for row in table.rows:
@@ -242,7 +238,7 @@ def _narrow(table: Table) -> Group:
     return Group(*parts)
 
 
-def _labels(table: Table, row: TableRow) -> list[Text]:
+def _labels(table: tables.Table, row: tables.TableRow) -> list[Text]:
     named = zip(table.heads, row.labels, strict=True)
     return [
         Text(shortened(f"{head} = {label}" if label.isdecimal() else label, NAME_WIDTH))
@@ -250,14 +246,14 @@ def _labels(table: Table, row: TableRow) -> list[Text]:
     ]
 
 
-def _head(column: Column, between: str) -> Text:
+def _head(column: tables.Column, between: str) -> Text:
     head = Text(shortened(column.attack, NAME_WIDTH))
     if column.attack not in ("clean", "random-sign"):
         head.append(f"{between}{one_line(column.threat)}", style="dim")
     return head
 
 
-def _cell(cell: Cell | None, between: str, *, examples: int) -> Text:
+def _cell(cell: tables.Cell | None, between: str, *, examples: int) -> Text:
     """An accuracy, and after ``between`` its interval: no table is so narrow that it goes.
 
     Its number of examples stands there, too, where it is not ``examples``.
