@@ -252,7 +252,7 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trai
         said = {
             "name": known.label,
             "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
-            "venue": f"arXiv {record.arxiv}" if on_arxiv else record.arxiv,
+            "venue": record.venue,
             "year": record.year,
             "randomness": record.random,
             "coupling": record.coupling,

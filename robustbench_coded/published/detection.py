@@ -5,18 +5,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Around, Deterministic
-from robustbench_coded.published import input_transformations, registry
+from robustbench_coded.published.input_transformations import rounded
+from robustbench_coded.published.registry import Record
 
-FEATURE_SQUEEZING = registry.Record(
-    description=(
-        "Feature squeezing: rejects inputs whose answer changes when they are squeezed (arXiv 1704.01155)."
-    ),
+FEATURE_SQUEEZING = Record(
+    description="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
     title="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
     arxiv="1704.01155",
     section="4 and 5",
     year=2018,
-    random="",
-    coupling="",
     claim="detects 98% of the paper's static attacks on MNIST and about 85% on CIFAR-10 and ImageNet",
     setting="four bits and a median of 2 x 2 pixels; rejects 5% of images that are not evaluated",
     breaks=(("1706.04701", "adaptive attacks fool the joint detector with little more distortion"),),
@@ -49,7 +46,7 @@ class FeatureSqueezing(Around, Deterministic):
     def _moved(self, x: Tensor, answers: Tensor) -> Tensor:
         """By how much the squeezers move the probabilities, the largest of both [k]."""
         p = answers.softmax(-1)
-        squeezed = [self.model(input_transformations.rounded(x, BITS)), self.model(median(x))]
+        squeezed = [self.model(rounded(x, BITS)), self.model(median(x))]
         return torch.stack([(s.softmax(-1) - p).abs().sum(-1) for s in squeezed]).amax(0)
 
 
@@ -59,13 +56,12 @@ def median(x: Tensor) -> Tensor:
     return padded.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).flatten(-2).median(-1).values
 
 
-STATEFUL_DETECTION = registry.Record(
-    description="Stateful detection: rejects queries that lie close to earlier ones (arXiv 1907.05587).",
+STATEFUL_DETECTION = Record(
+    description="Stateful detection: rejects queries that lie close to earlier ones",
     title="Stateful Detection of Black-Box Adversarial Attacks",
     arxiv="1907.05587",
     section="4",
     year=2019,
-    random="",
     coupling="queries of a batch are compared with those before them",
     claim="black-box attacks are detected by their queries; none about attackers who know the weights",
     setting="distances of pixels to the nearest query; the memory is emptied before every batch",

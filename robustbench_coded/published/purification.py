@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from robustbench_coded.defences import protocol, sampling
+from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.sampling import seeded_globally
 from robustbench_coded.published.registry import Record
 
 Step = Callable[[Tensor], Tensor]
@@ -70,7 +71,7 @@ def denoiser_of(images: Tensor) -> Denoiser:
 def _learnt(images: Tensor) -> Denoiser:
     """Denoising score matching: the noise that was added is predicted, in units of its deviation."""
     generator = torch.Generator().manual_seed(0)
-    with sampling.seeded_globally(0):
+    with seeded_globally(0):
         network = Denoiser(images.shape[1])
     images = images.clone()
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
@@ -92,16 +93,12 @@ def _learnt(images: Tensor) -> Denoiser:
 
 
 SCORE_PURIFICATION = Record(
-    description=(
-        "Score-based purification: noise is added, and steps along a learnt score remove it "
-        "(arXiv 2106.06041)."
-    ),
+    description="Score-based purification: noise is added, and steps along a learnt score remove it",
     title="Adversarial Purification with Score-based Generative Models",
     arxiv="2106.06041",
     section="3",
     year=2021,
     random="the noise that is added first",
-    coupling="",
     claim="higher accuracy than earlier purification on CIFAR-10 under BPDA and other adaptive attacks",
     setting="a denoiser of 5,000 weights learnt from up to 256 images; one purification, where the paper "
     "averages several",
@@ -112,7 +109,7 @@ SCORE_STEPS = 8
 SHRINKS = 0.7  # the share of the noise that a step leaves
 
 
-class ScorePurification(protocol.Around, protocol.Seeded):
+class ScorePurification(Around, Seeded):
     """Denoises in ``STEPS`` steps; gradients through them are exact, and each step keeps its image alone."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
@@ -135,15 +132,12 @@ class ScorePurification(protocol.Around, protocol.Seeded):
 
 
 DIFFUSION_PURIFICATION = Record(
-    description=(
-        "Diffusion purification: noise is added, and removed by a diffusion model (arXiv 2205.07460)."
-    ),
+    description="Diffusion purification: noise is added, and removed by a diffusion model",
     title="Diffusion Models for Adversarial Purification",
     arxiv="2205.07460",
     section="3",
     year=2022,
     random="the noise that is added first",
-    coupling="",
     claim="70.64% on CIFAR-10 at linf 8/255 under AutoAttack with the adjoint gradient (WRN-28-10)",
     setting="a kernel density of 256 images that are not evaluated, not a trained model: for small data",
     breaks=(("2411.16598", "collapses under exact gradients and where inputs may be submitted again"),),
@@ -156,7 +150,7 @@ FLOW_STEPS = 10  # between them
 KERNEL_WIDTH = 0.2  # deviation of each kernel of the density
 
 
-class DiffusionPurification(protocol.Around, protocol.Seeded):
+class DiffusionPurification(Around, Seeded):
     """Follows the probability flow from noise of deviation 0.3 to 0.03; gradients through it are exact.
 
     For a density that is a sum of Gaussian kernels around images, the expected clean image is known in
@@ -192,16 +186,11 @@ class DiffusionPurification(protocol.Around, protocol.Seeded):
 
 
 ANTI_ADVERSARY = Record(
-    description=(
-        "The anti-adversary layer: inputs move to where the network is surer of its answer "
-        "(arXiv 2103.14347)."
-    ),
+    description="The anti-adversary layer: inputs move to where the network is surer of its answer",
     title="Combating Adversaries with Anti-Adversaries",
     arxiv="2103.14347",
     section="3",
     year=2022,
-    random="",
-    coupling="",
     claim="more accuracy than the networks have without it on CIFAR-10 under AutoAttack at linf 8/255",
     setting="two steps of 0.15, as in the paper, on the given network",
     breaks=(("2202.13711", "no gain over the static network under an adaptive attack"),),
@@ -210,7 +199,7 @@ MOVES = 2
 MOVE = 0.15
 
 
-class AntiAdversary(protocol.Around, protocol.Deterministic):
+class AntiAdversary(Around, Deterministic):
     """Answers f(x + g), where g takes two signed steps down the loss of the network's own prediction."""
 
     def images(self, k: int) -> int:

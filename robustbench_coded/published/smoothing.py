@@ -6,30 +6,28 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from robustbench_coded.defences import inferences, protocol
+from robustbench_coded.defences.inferences import standard_normal
+from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.published import activations, registry
+from robustbench_coded.published.activations import LAYERS, ChangedLayers
+from robustbench_coded.published.registry import Record
 
-RANDOMISED_SMOOTHING = registry.Record(
-    description=(
-        "Randomised smoothing: a majority vote over noisy copies, with a certificate in l2 "
-        "(arXiv 1902.02918)."
-    ),
+RANDOMISED_SMOOTHING = Record(
+    description="Randomised smoothing: a majority vote over noisy copies, with a certificate in l2",
     title="Certified Adversarial Robustness via Randomized Smoothing",
     arxiv="1902.02918",
     section="3",
     year=2019,
     random="Gaussian noise on every copy of every input",
-    coupling="",
     claim="certified 49% on ImageNet at l2 0.5",
     setting="25 votes under noise of deviation 0.25, on the given network; it never abstains",
 )
 SIGMA, VOTES = 0.25, 25
 
 
-class RandomisedSmoothing(protocol.Around, protocol.Seeded):
+class RandomisedSmoothing(Around, Seeded):
     """Counts the classes of noisy copies. A count has no gradient; the mean probabilities lend theirs."""
 
     def __init__(self, model: nn.Module, sigma: float = SIGMA, votes: int = VOTES):
@@ -43,24 +41,20 @@ class RandomisedSmoothing(protocol.Around, protocol.Seeded):
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]: ten times the shares of the votes."""
-        noise = inferences.standard_normal(draw, (self.votes, *x.shape)).to(x)
+        noise = standard_normal(draw, (self.votes, *x.shape)).to(x)
         answers = self.model((x + self.sigma * noise).flatten(0, 1)).unflatten(0, noise.shape[:2])
         soft = answers.softmax(-1).mean(0)
         votes = nn.functional.one_hot(answers.argmax(-1), answers.shape[-1]).to(soft).mean(0)
         return 10 * (soft + (votes - soft).detach())
 
 
-RANDOM_SELF_ENSEMBLE = registry.Record(
-    description=(
-        "Random self-ensemble: noise before every layer, probabilities averaged over passes "
-        "(arXiv 1712.00673)."
-    ),
+RANDOM_SELF_ENSEMBLE = Record(
+    description="Random self-ensemble: noise before every layer, probabilities averaged over passes",
     title="Towards Robust Neural Networks via Random Self-ensemble",
     arxiv="1712.00673",
     section="3",
     year=2018,
     random="Gaussian noise on the input of every layer, anew in each of ten passes",
-    coupling="",
     claim="86% on CIFAR-10 (VGG) under C&W within a stated distortion, where an undefended network keeps 10%",
     setting="deviations 0.2 before the first layer, then 0.1; 10 passes",
     untrained="around a network that was not trained with noise",
@@ -69,12 +63,12 @@ FIRST, INNER = 0.2, 0.1  # deviations of the noise
 PASSES = 10
 
 
-class RandomSelfEnsemble(protocol.Seeded):
+class RandomSelfEnsemble(Seeded):
     """Logits are logarithms of the mean probabilities of ``PASSES`` noisy passes."""
 
     def __init__(self, model: nn.Module):
         self.base = model
-        self.noisy = activations.ChangedLayers(model, _noise, skip_first=False)
+        self.noisy = ChangedLayers(model, _noise, skip_first=False)
 
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
@@ -91,14 +85,13 @@ def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
     return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
 
 
-PARAMETRIC_NOISE = registry.Record(
-    description="Parametric noise injection: noise on the weights of every layer (arXiv 1811.09310).",
+PARAMETRIC_NOISE = Record(
+    description="Parametric noise injection: noise on the weights of every layer",
     title="Parametric Noise Injection: Trainable Randomness to Improve Deep Neural Network Robustness",
     arxiv="1811.09310",
     section="3",
     year=2019,
     random="Gaussian noise on the weights of every layer",
-    coupling="",
     claim="6.8 points more than adversarial training under PGD on CIFAR-10 (ResNet-20)",
     setting="the scale of the noise stays at 0.25, from where the paper trains it",
     untrained="around a network that was not trained with noise",
@@ -106,7 +99,7 @@ PARAMETRIC_NOISE = registry.Record(
 SCALE = 0.25  # of the deviation of a layer's weights
 
 
-class ParametricNoise(protocol.Around, protocol.Seeded):
+class ParametricNoise(Around, Seeded):
     """Every answer is that of the network with weights w + 0.25 std(w) n, n normal and drawn anew."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -114,23 +107,19 @@ class ParametricNoise(protocol.Around, protocol.Seeded):
         generator = torch.Generator().manual_seed(draw)
         noisy = {}
         for name, layer in self.model.named_modules():
-            if isinstance(layer, activations.LAYERS):
+            if isinstance(layer, LAYERS):
                 weight = layer.weight
                 noise = torch.randn(weight.shape, generator=generator).to(weight)
                 noisy[f"{name}.weight" if name else "weight"] = weight + SCALE * weight.std() * noise
         return functional_call(self.model, noisy, (x,))
 
 
-ADAPTIVE_SMOOTHING = registry.Record(
-    description=(
-        "Adaptive smoothing: mixes the probabilities of an accurate and a robust network (arXiv 2301.12554)."
-    ),
+ADAPTIVE_SMOOTHING = Record(
+    description="Adaptive smoothing: mixes the probabilities of an accurate and a robust network",
     title="Improving the Accuracy-Robustness Trade-Off of Classifiers via Adaptive Smoothing",
     arxiv="2301.12554",
     section="4",
     year=2023,
-    random="",
-    coupling="",
     claim="38.72% on CIFAR-100 at linf 8/255 under AutoAttack, 85.21% clean",
     setting="a fixed weight of 0.6 for a robust network that this package ships; none that chooses it",
 )
@@ -138,7 +127,7 @@ ROBUST = 0.6  # weight of the robust network; from a half on, its margins can pr
 SHIPPED = {1: "digits-pgd-at", 3: "cifar10-pgd-at-resnet20"}  # by channels
 
 
-class AdaptiveSmoothing(protocol.Around, protocol.Deterministic):
+class AdaptiveSmoothing(Around, Deterministic):
     """Logits are log(0.4 p + 0.6 q), p of the given network and q of the robust one."""
 
     def __init__(self, model: nn.Module):
