@@ -18,7 +18,7 @@ from coverage import SEED, SIMULATIONS, TAIL, write
 from coverage_populations import K, Pair, Population, above_base, correlated, survival, two_kinds
 from numpy.typing import NDArray
 
-from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
+from robustbench_coded.evaluation.planning.batches import Extents, rounds_of
 from robustbench_coded.statistics.anytime import mixture_interval
 from robustbench_coded.statistics.correlation import pooled
 from robustbench_coded.statistics.intervals import clopper_pearson, clustered_interval

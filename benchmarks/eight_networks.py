@@ -34,7 +34,7 @@ from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference, paired_difference
 from robustbench_coded.training.config import read_recipe
-from robustbench_coded.training.seeds import train_seeds
+from robustbench_coded.training.loop import train_seeds
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "reports" / "eight-networks"

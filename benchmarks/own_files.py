@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from robustbench_coded.runs.packed import unpack
+from robustbench_coded.runs.outcomes import unpack
 
 
 @contextmanager

@@ -33,8 +33,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import loading, registry, robustbench_library
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct
-from robustbench_coded.models.checkpoint import Checkpoint
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.registry import changes

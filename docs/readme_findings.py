@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.results.run import load_run
 from robustbench_coded.zoo.registry import ZOO
@@ -67,7 +67,7 @@ def figure() -> Drawing:
             if row.attack == "clean" or row.budget in run.manifest.judged_budgets
         ]
     with styled():
-        drawn = ladder.draw(lines)
+        drawn = draw_ladder(lines)
     assert drawn is not None
     return drawn
 

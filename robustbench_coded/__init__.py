@@ -21,7 +21,7 @@ from robustbench_coded.version import __version__
 
 if TYPE_CHECKING:
     from robustbench_coded.errors import InputError
-    from robustbench_coded.evaluation.execution.attack import attack
+    from robustbench_coded.evaluation.execution.perturb import attack
     from robustbench_coded.reports.compare.comparison import compare
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.run import Run, load_run
@@ -32,7 +32,7 @@ __all__ = ["InputError", "Run", "__version__", "attack", "compare", "evaluate", 
 _HOMES = {
     "InputError": "robustbench_coded.errors",
     "Run": "robustbench_coded.results.run",
-    "attack": "robustbench_coded.evaluation.execution.attack",
+    "attack": "robustbench_coded.evaluation.execution.perturb",
     "compare": "robustbench_coded.reports.compare.comparison",
     "evaluate": "robustbench_coded.session.from_python",
     "load_run": "robustbench_coded.results.run",

@@ -19,7 +19,7 @@ from robustbench_coded.reports.text.formatting import inference_text, pixels
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH
 
 # Entries in the format of RobustBench's ``model_info`` (arXiv 2010.09670): one JSON file per subject.
 #

@@ -15,8 +15,7 @@ from markupsafe import Markup
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.render.html import page
-from robustbench_coded.reports.text.escape import one_line, shell
-from robustbench_coded.reports.text.formatting import inference_text, interval, short_budget_text
+from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import runs_below
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
@@ -189,16 +188,16 @@ def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[st
         unread=unread,
         choices={
             **{name: sorted({row[name] for row in chosen}) for name in FILTERS},
-            "Attack": sorted(map(one_line, attacks)),
+            "Attack": sorted(map(escape.one_line, attacks)),
         },
         measured=measured,
         report=lambda entry: _link(entry, out),
         examples=lambda entry: _link(entry, out, "worst"),
-        budget=lambda entry: short_budget_text(entry.budget),
-        between=lambda figure: interval(figure.low, figure.high),
+        budget=lambda entry: formatting.short_budget_text(entry.budget),
+        between=lambda figure: formatting.interval(figure.low, figure.high),
         signed=_signed,
-        inference=lambda entry: inference_text(entry.subject, with_k=True),
-        command=lambda entry: shell([str(entry.run)]),
+        inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),
+        command=lambda entry: escape.shell([str(entry.run)]),
     )
 
 
@@ -208,11 +207,11 @@ def _choice(folder: Path, entry: Entry, name: str) -> str:
         "Run": run,
         "Data": entry.data,
         "Checkpoint": entry.subject.checkpoint,
-        "Inference": inference_text(entry.subject, with_k=True),
+        "Inference": formatting.inference_text(entry.subject, with_k=True),
         "Threat": entry.threat,
         "Verdict": entry.verdict,
     }
-    return one_line(shown[name])
+    return escape.one_line(shown[name])
 
 
 def _measured(entries: Sequence[Entry], keep: Sequence[str] | None) -> Markup:
@@ -225,7 +224,7 @@ def _measured(entries: Sequence[Entry], keep: Sequence[str] | None) -> Markup:
         shown = [x for x in shown_first(entry.attacks) if keep is None or x in (*keep, entry.strongest)]
         rows.append(
             [
-                [names.setdefault(one_line(x), len(names)), *_tenths(entry.attacks[x])]
+                [names.setdefault(escape.one_line(x), len(names)), *_tenths(entry.attacks[x])]
                 for x in shown
                 if x != STRONGEST
             ]

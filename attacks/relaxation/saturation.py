@@ -19,18 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attacks.relaxation import surrogate_gradients
 from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
 from attacks.relaxation.shadow import live
-from attacks.relaxation.surrogate_gradients import (
-    flows,
-    per_example,
-    sample,
-    size,
-    sloped,
-    spread,
-    spread_along,
-    straight_through,
-)
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
 FEW_OF_MANY, MANY = 0.95, 32
@@ -47,11 +38,11 @@ def softmax(mode: Relaxing, call: Call) -> Any:
     real = call.real()
     log = call.name == "log_softmax"
     with torch.no_grad():
-        some = sample(real, dim)
+        some = surrogate_gradients.sample(real, dim)
         settled = _settled(some.exp() if log else some, dim).float()
         along_examples = z.ndim < 2 or dim % z.ndim == 0
-        share = settled.mean() if along_examples else per_example(settled)
-        scale = spread_along(sample(z, dim), dim)
+        share = settled.mean() if along_examples else surrogate_gradients.per_example(settled)
+        scale = surrogate_gradients.spread_along(surrogate_gradients.sample(z, dim), dim)
         tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
     met = mode.record.note(call.name, share, scale)
     return _Softmax.apply(z, real, tau, dim, log, met)
@@ -85,7 +76,7 @@ class _Softmax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,), (saved, tau) = grads, ctx.saved_tensors
-        flows(ctx.met, grad, exact=ctx.exact)
+        surrogate_gradients.flows(ctx.met, grad, exact=ctx.exact)
         inverse = (1 / tau).to(grad.dtype)
         soft = saved
         if not ctx.exact:
@@ -105,13 +96,13 @@ def _elementwise(slope: Callable[[Tensor], Tensor], steepest: float = 1.0) -> Ha
             return UNSEEN
         with torch.no_grad():
             vanished = (slope(x).abs() < VANISHED * steepest).float()
-            share, scale = per_example(vanished), size(x)
+            share, scale = surrogate_gradients.per_example(vanished), surrogate_gradients.size(x)
             tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0).to(x.dtype)
             met = mode.record.note(call.name, share, scale)
             if not bool((tau > 1).any()):
                 return UNSEEN  # torch's own derivative, to the last bit
             slopes = slope(x / tau) / tau
-        return sloped(call.real(), x, slopes, met)
+        return surrogate_gradients.sloped(call.real(), x, slopes, met)
 
     return handler
 
@@ -132,10 +123,12 @@ def cross_entropy(mode: Relaxing, call: Call) -> Any:
         rounded = gap > ROUNDED
         if not bool(rounded.any()):
             return UNSEEN
-        scale = spread_along(z, 1)
+        scale = surrogate_gradients.spread_along(z, 1)
         tau = torch.where(rounded[:, None], scale.clamp_min(1.0), 1.0).to(z.dtype)
     soft = call.func(z / tau, *call.args[1:], **call.kwargs)
-    return straight_through(call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale))
+    return surrogate_gradients.straight_through(
+        call.real(), soft, mode.record.note("cross_entropy", (gap > LOST).float(), scale)
+    )
 
 
 # A cut on one side is what a ReLU is. It hides something only where it leaves next to nothing.
@@ -191,16 +184,16 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
         outside, on_bound = distance > 0, _on_bound(x, low, high)
         if not bool((outside | on_bound).any()):
             return UNSEEN
-        share = per_example(outside.float())
-        scale = spread(x).to(x.dtype)
+        share = surrogate_gradients.per_example(outside.float())
+        scale = surrogate_gradients.spread(x).to(x.dtype)
         if not _cuts(low, high, scale):
             # The half of a ReLU that is off stays off, and the few that a ReLU6 cuts stay cut.
-            share = share if len(bounds) == 1 else per_example((above > 0).float())
+            share = share if len(bounds) == 1 else surrogate_gradients.per_example((above > 0).float())
             outside = outside & (share > NEXT_TO_ALL) if len(bounds) == 1 else (above > 0) & (share > MOST)
             if not bool(outside.any()):
                 return UNSEEN
         else:
-            touched = per_example(on_bound.float())
+            touched = surrogate_gradients.per_example(on_bound.float())
             share = torch.where(touched > NEXT_TO_ALL, touched, share)
         width = scale if len(bounds) == 1 else torch.minimum(scale, (high - low) * torch.ones_like(scale))
         inside = (distance == 0).to(x.dtype)
@@ -209,7 +202,7 @@ def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float =
         if real.shape != x.shape:
             return UNSEEN
         met = mode.record.note(call.name, share)
-    return sloped(real, x, slopes, met)
+    return surrogate_gradients.sloped(real, x, slopes, met)
 
 
 def _on_bound(x: Tensor, low: Any, high: Any) -> Tensor:
@@ -236,13 +229,13 @@ def sine(mode: Relaxing, call: Call) -> Any:
     x = first(call)
     if not live(x):
         return UNSEEN
-    scale = size(x)
+    scale = surrogate_gradients.size(x)
     ripples = (scale > RIPPLE).to(x.dtype)
     if not bool(ripples.any()):
         return UNSEEN
     slope = x.detach().cos() if call.name == "sin" else -x.detach().sin()
     met = mode.record.note(call.name, ripples, scale)
-    return sloped(call.real(), x, slope * (1 - ripples), met)
+    return surrogate_gradients.sloped(call.real(), x, slope * (1 - ripples), met)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -13,8 +13,7 @@ from robustbench_coded.ablations.studies import STUDIES, AblationSettings, Infer
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
 from robustbench_coded.reports.paper import papers_set, printed
 from robustbench_coded.reports.render.markdown import markdown_text_table
-from robustbench_coded.reports.text.escape import csv_document, csv_text
-from robustbench_coded.reports.text.formatting import TextTable
+from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.training.recipes import Coded
 
@@ -122,12 +121,12 @@ def table_csv(study: Study, results: Sequence[Result]) -> str:
     for r in results:
         figures = (None if value is None else f"{value:.6g}" for value in (r.mean, r.deviation))
         paper = None if r.paper is None else f"{r.paper:.6g}"
-        names = (csv_text(r.point.name), r.inference.name, r.attack, r.figure)
+        names = (escape.csv_text(r.point.name), r.inference.name, r.attack, r.figure)
         rows.append((*names, *figures, r.seeds, r.diverged, paper))
-    return csv_document((study.head.replace(" ", "_"), *_COLUMNS), rows)
+    return escape.csv_document((study.head.replace(" ", "_"), *_COLUMNS), rows)
 
 
-def sheet_of(study: Study, results: Sequence[Result]) -> TextTable:
+def sheet_of(study: Study, results: Sequence[Result]) -> formatting.TextTable:
     """A row a point: the figures with their deviations, and the paper's where it has the setting."""
     columns = list(dict.fromkeys(_column(r) for r in results))
     papers = {_column(r) for r in results if r.paper is not None}
@@ -141,7 +140,7 @@ def sheet_of(study: Study, results: Sequence[Result]) -> TextTable:
             r = next(r for r in results if r.point.name == name and _column(r) == column)
             cells += [_cell(r), _paper_cell(r)] if column in papers else [_cell(r)]
         rows.append(tuple(cells))
-    return TextTable(tuple(heads), tuple(rows), frozenset(heads[1:]))
+    return formatting.TextTable(tuple(heads), tuple(rows), frozenset(heads[1:]))
 
 
 def section(study: Study, results: Sequence[Result], settings: AblationSettings) -> str:

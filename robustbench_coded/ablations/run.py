@@ -8,30 +8,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attacks.naming import parse
-from attacks.perturbation_budget import PerturbationBudget
-from attacks.registry import attack_for, estimator_for
+from attacks import naming, perturbation_budget, registry
 from robustbench_coded.ablations.records import EpochRecord, Measurement
 from robustbench_coded.ablations.studies import AblationSettings, Inference, Point, Study
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.defences import protocol, rci
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.options.device import device_named
-from robustbench_coded.evaluation.planning.batches import Batch, partition
-from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import with_normalisation
+from robustbench_coded.evaluation.planning import batches, streams
+from robustbench_coded.models import loading, pixel_model, recognition
 from robustbench_coded.studies.over_seeds import Records
+from robustbench_coded.training import listener, loop, recipes, save
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.listener import Listener
-from robustbench_coded.training.loop import Diverged, train
-from robustbench_coded.training.recipes import recipe_name
-from robustbench_coded.training.save import Score, finished_score
 
 _IMAGES = 1024  # in one forward
 SEED = 0  # of the attacks and draws: all runs are attacked and scored with the same random numbers
@@ -49,7 +40,7 @@ class Bench:
 
     def __init__(
         self,
-        model: PixelModel,
+        model: pixel_model.PixelModel,
         data: Dataset,
         *,
         k: int,
@@ -59,16 +50,16 @@ class Bench:
         device: torch.device,
     ):
         self.model = model.to(device)
-        self._batches = partition(min(limit, len(data)), k)
+        self._batches = batches.partition(min(limit, len(data)), k)
         self._data, self._k, self._draws, self._device = data, k, draws, device
-        self._budget = PerturbationBudget("linf", eps)
+        self._budget = perturbation_budget.PerturbationBudget("linf", eps)
         self._transferred: dict[tuple[str, int], Tensor] = {}
 
-    def defence(self, inference: Inference) -> Defence:
+    def defence(self, inference: Inference) -> protocol.Defence:
         """The defence that an inference is."""
         if inference.n is None:
             return Standard(self.model)
-        return RCI(self.model, self._k, inference.n, **inference.codec)
+        return rci.RCI(self.model, self._k, inference.n, **inference.codec)
 
     def accuracy(self, inference: Inference, attack: str = "clean") -> float:
         """Mean over examples and scoring draws made after the attack, a fraction."""
@@ -97,28 +88,28 @@ class Bench:
                 scored += len(draws) * batch.scored
         return right / scored
 
-    def _inputs(self, group: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    def _inputs(self, group: Sequence[batches.Batch]) -> tuple[Tensor, Tensor]:
         pairs = [self._data.batch(batch.members) for batch in group]
         x, y = (torch.stack(tensors).to(self._device) for tensors in zip(*pairs, strict=True))
         return x, y
 
     def _perturbed(
-        self, defence: Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[Batch]
+        self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
     ) -> Tensor:
-        name, indices = parse(attack), [batch.index for batch in group]
+        name, indices = naming.parse(attack), [batch.index for batch in group]
         # A transferred perturbation knows nothing of the defence: it is made once for all of them.
         if (name.text, indices[0]) in self._transferred:
             return self._transferred[name.text, indices[0]]
         target = Target(defence, self._k, SEED, indices)
-        estimator = estimator_for(name, target, base=self.model, max_images=_IMAGES)
-        generators = [stream(SEED, index, "start") for index in indices]
-        adversarial = attack_for(name).perturb(x, y, estimator, self._budget, generators)
+        estimator = registry.estimator_for(name, target, base=self.model, max_images=_IMAGES)
+        generators = [streams.stream(SEED, index, "start") for index in indices]
+        adversarial = registry.attack_for(name).perturb(x, y, estimator, self._budget, generators)
         if name.estimator == "transfer":
             self._transferred[name.text, indices[0]] = adversarial
         return adversarial
 
 
-Listeners = Callable[[str], Sequence[Listener]]
+Listeners = Callable[[str], Sequence[listener.Listener]]
 
 
 def run_id(config: TrainConfig) -> str:
@@ -176,22 +167,22 @@ class Laboratory:
         for number, job in enumerate(ordered, 1):
             missing = [i for i in job.inferences.values() if not self._measured(job.config, i)]
             if missing:
-                recipe = recipe_name(job.config.recipe)
+                recipe = recipes.recipe_name(job.config.recipe)
                 self._measure(
                     job.config, missing, f"{recipe}, seed {job.config.seed} ({number}/{len(ordered)})"
                 )
 
-    def train(self, config: TrainConfig, title: str) -> tuple[Path, Score | None]:
+    def train(self, config: TrainConfig, title: str) -> tuple[Path, save.Score | None]:
         """The checkpoint of a run and its score on all test images; no score where the run diverged."""
-        recipe = recipe_name(config.recipe)
+        recipe = recipes.recipe_name(config.recipe)
         path = self.folder / "checkpoints" / f"{recipe}-{run_id(config)}.safetensors"
         recorded = self.recorded(config)
-        if recorded and (score := finished_score(path, config)) is not None:
+        if recorded and (score := save.finished_score(path, config)) is not None:
             return path, score
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            result = train(config, path, listeners=self._listeners(title))
-        except Diverged:
+            result = loop.train(config, path, listeners=self._listeners(title))
+        except loop.Diverged:
             return path, None
         if not recorded:
             self.history.add(
@@ -223,7 +214,7 @@ class Laboratory:
             self._add(rows)
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        model = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
+        model = recognition.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
         settings = self.settings
         bench = Bench(
             model,
@@ -254,7 +245,7 @@ class Laboratory:
         return [
             Measurement(
                 run_id(config),
-                recipe_name(config.recipe),
+                recipes.recipe_name(config.recipe),
                 config.seed,
                 inference.name,
                 attack,

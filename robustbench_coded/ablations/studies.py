@@ -7,8 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, coded_size
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.registry import load_data
+from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
 from robustbench_coded.models.build import construct
@@ -103,8 +102,8 @@ class AblationSettings:
         return self.base.batch_size
 
     @cached_property
-    def _train_data(self) -> Dataset:
-        return load_data(self.base.data, data_dir=self.base.data_dir, split="train")
+    def _train_data(self) -> dataset.Dataset:
+        return registry.load_data(self.base.data, data_dir=self.base.data_dir, split="train")
 
     @property
     def train_images(self) -> int:

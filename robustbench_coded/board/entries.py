@@ -10,24 +10,19 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
-from robustbench_coded.board.source import Source, SubmittedEntry
+from robustbench_coded.board.submit import Source, SubmittedEntry
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.reports.paper import papers_attack
-from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import counted, parsed_attack
+from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
-from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.manifest import CheckpointFacts
-from robustbench_coded.schema.planned_case import PlannedCase
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, SubjectKey
+from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
-from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.summary import SummaryRow
+from robustbench_coded.statistics import intervals, paired, summary
 from robustbench_coded.statistics.verdict import decide
 
 _INFERENCES = {
@@ -79,7 +74,7 @@ class Accounts:
                     self._found[at] = min(account, self._found.get(at, account))
                     self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
 
-    def of(self, run: Run, rows: Sequence[SummaryRow]) -> Account | None:
+    def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
         """The account of the subject and budget of ``rows``, of which one setting is judged in ``run``."""
         attacked = next((row for row in rows if row.key.eps and str(row.threat) == str(WHOLE_BATCH)), None)
         if attacked is None:
@@ -94,7 +89,7 @@ def only_accounts(run: Run, subject: SubjectKey) -> bool:
     return all(_is_autoattack(attack) for attack in attacks if not attack.startswith("from:"))
 
 
-def _account(run: Run, row: SummaryRow) -> Account | None:
+def _account(run: Run, row: summary.SummaryRow) -> Account | None:
     if not _is_autoattack(row.attack) or str(row.threat) != str(WHOLE_BATCH) or not row.done:
         return None
     counts = run.counts_of(row.key)
@@ -103,11 +98,11 @@ def _account(run: Run, row: SummaryRow) -> Account | None:
 
 
 def _is_autoattack(attack: str) -> bool:
-    name = parsed_attack(attack)
+    name = formatting.parsed_attack(attack)
     return name is not None and name.third_party == "autoattack"
 
 
-def _place(run: Run, row: SummaryRow) -> tuple[Any, ...]:
+def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
     subject = row.subject
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
     weights = None if checkpoint is None else checkpoint.sha256
@@ -233,7 +228,8 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
     if metadata.get("defence") != spec:
         return ""
     start, epochs = str(metadata.get("start") or "").partition(" ")[0], metadata.get("epoch")
-    said = f"the network was trained behind it ({metadata.get('recipe')}, {counted(epochs or 0, 'epoch')}"
+    length = formatting.counted(epochs or 0, "epoch")
+    said = f"the network was trained behind it ({metadata.get('recipe')}, {length}"
     return f"{said} from {start})" if start else f"{said})"
 
 
@@ -256,7 +252,7 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trai
         said = {
             "name": known.label,
             "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
-            "venue": f"arXiv {record.arxiv}" if on_arxiv else record.arxiv,
+            "venue": record.venue,
             "year": record.year,
             "randomness": record.random,
             "coupling": record.coupling,
@@ -273,12 +269,12 @@ def _data_name(run: Run) -> str:
     return PurePath(rest).stem if kind in ("npz", "folder") and rest else run.manifest.data.name or kind
 
 
-def _lowest(rows: Sequence[SummaryRow]) -> SummaryRow | None:
+def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
     measured = [row for row in rows if row.accuracy is not None and row.done]
     return min(measured, key=lambda row: row.accuracy or 0.0, default=None)
 
 
-def _figure(found: Interval | Difference | None) -> Figure | None:
+def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | None:
     return None if found is None else Figure(found.estimate, found.low, found.high)
 
 
@@ -302,4 +298,4 @@ def _command(run: Run, planned: PlannedCase, eps: float) -> str:
             words += [f"--{name.replace('_', '-')}", str(value)]
     if options.get("first") is True:
         words.append("--first")
-    return shell(words)
+    return escape.shell(words)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from robustbench_coded.board.entries import board_of, entry_id
 from robustbench_coded.board.entry import Board, BoardEntry, encoded, schema
-from robustbench_coded.board.source import source_at
+from robustbench_coded.board.submit import source_at
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.figures import ladder
-from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import inference_text, interval, percent, short_budget_text
@@ -98,13 +97,13 @@ def _choice(entry: BoardEntry, name: str) -> str:
     return by_name.get(name, entry.verdict)
 
 
-def _ladder(run: Run, subject: SubjectKey) -> list[Drawing]:
+def _ladder(run: Run, subject: SubjectKey) -> list[style.Drawing]:
     asked = run.manifest.judged_budgets
     # The base model beside it: what the defence adds is what lies between them.
     shown = (subject, SubjectKey(subject.checkpoint, "standard", None, None))
     lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.budget in asked)]
-    with styled():
-        drawn = ladder.draw(lines)
+    with style.styled():
+        drawn = curves.draw_ladder(lines)
     return [] if drawn is None else [drawn]
 
 

@@ -22,9 +22,8 @@ from scipy.special import bdtrc, betaincinv
 from torch import Tensor, nn
 from torch.special import ndtr, ndtri
 
+from robustbench_coded.certification import bounds, network
 from robustbench_coded.certification.graph import Graph, NotCertifiable, graph_of
-from robustbench_coded.certification.intervals import Region
-from robustbench_coded.certification.network import Matrices, coded_margins, follows_all, least_margins
 from robustbench_coded.defences.inferences import GaussianNoise, Standard, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.defences.rci import RCI, Coded, CodedPath
@@ -133,7 +132,7 @@ def check_answers(certifier: "Certifier", defence: Defence, x: Tensor, draw: Dra
 
 
 def _method(graph: Graph) -> str:
-    return "linear bounds" if follows_all(graph) else "interval bounds, margins by linear bounds"
+    return "linear bounds" if network.follows_all(graph) else "interval bounds, margins by linear bounds"
 
 
 @dataclass
@@ -150,9 +149,9 @@ class Alone:
         return _method(self.graph)
 
     def right(
-        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+        self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
-        return (least_margins(self.graph, region, y).amin(1) > 0).double()
+        return (network.least_margins(self.graph, region, y).amin(1) > 0).double()
 
     def answers(self, x: Tensor, draw: Draw) -> Tensor:
         return self.graph.logits(x.double())
@@ -173,10 +172,10 @@ class KnownNoise:
         return f"{_method(self.graph)} in every draw"
 
     def right(
-        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+        self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
         noise = self._noise(draw, region.centre)
-        return (least_margins(self.graph, region.moved(noise), y).amin(1) > 0).double()
+        return (network.least_margins(self.graph, region.moved(noise), y).amin(1) > 0).double()
 
     def answers(self, x: Tensor, draw: Draw) -> Tensor:
         return self.graph.logits(x.double() + self._noise(draw, x))
@@ -198,7 +197,7 @@ class Smoothing:
     method = "Gaussian smoothing"
 
     def right(
-        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+        self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
         x = region.centre.float()
         counted = count_right(self.model, x, y, self.sigma, SAMPLES, generator)
@@ -224,11 +223,11 @@ class InBatch:
         return f"{_method(self.graph)} over the batch"
 
     def right(
-        self, region: Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
+        self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
         # The margin of a mean is at least the mean of the margins' bounds.
         matrices = self._matrices(len(y), draw, y.device)
-        found = torch.stack([coded_margins(self.graph, m, region, y) for m in matrices]).mean(0)
+        found = torch.stack([network.coded_margins(self.graph, m, region, y) for m in matrices]).mean(0)
         return (found.amin(1) > 0).double()
 
     def answers(self, x: Tensor, draw: Draw) -> Tensor:
@@ -239,12 +238,12 @@ class InBatch:
         ]
         return torch.stack(found).mean(0)
 
-    def _matrices(self, k: int, draw: Draw, device: torch.device) -> Sequence[Matrices]:
+    def _matrices(self, k: int, draw: Draw, device: torch.device) -> Sequence[network.Matrices]:
         codec = self.path.codec_for(k)
         perms = torch.arange(k)[None] if draw is None else draw.reshape(-1, k)
         encoder, decoder = codec.encoder(perms), codec.decoder(perms)
         return [
-            Matrices(e.double().to(device), d.double().to(device))
+            network.Matrices(e.double().to(device), d.double().to(device))
             for e, d in zip(encoder, decoder, strict=True)
         ]
 

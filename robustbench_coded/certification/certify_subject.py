@@ -4,31 +4,29 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from robustbench_coded.certification import bounds, graph
 from robustbench_coded.certification.certifier import ALPHA, SAMPLES, Certifier, certifiers_of, check_answers
-from robustbench_coded.certification.graph import NotCertifiable
-from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.planning import cases, streams
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.certificates import Certificate
 
 
 @tf32(False)
-def certify_subject(context: WorkerContext, subject: Subject, eps: float) -> Sequence[Certificate]:
+def certify_subject(context: WorkerContext, subject: cases.Subject, eps: float) -> Sequence[Certificate]:
     """One certificate for each kind of bound that the defence allows; where there is none, why."""
     config = context.setup.config
     facts = {**subject.key._asdict(), "norm": config.norm, "eps": eps, "eps_space": config.eps_space}
     try:
         return list(_certificates(context, subject, eps, facts))
-    except NotCertifiable as reason:
+    except graph.NotCertifiable as reason:
         return [Certificate(**facts, missing=str(reason))]
 
 
 def _certificates(
-    context: WorkerContext, subject: Subject, eps: float, facts: dict[str, object]
+    context: WorkerContext, subject: cases.Subject, eps: float, facts: dict[str, object]
 ) -> Iterator[Certificate]:
     defence = context.defence(subject)
     x, _ = context.group(context.batches(subject)[:1])
@@ -39,7 +37,7 @@ def _certificates(
 
 def _certificate(
     context: WorkerContext,
-    subject: Subject,
+    subject: cases.Subject,
     eps: float,
     defence: Defence,
     certifier: Certifier,
@@ -60,12 +58,12 @@ def _certificate(
     for batch in batches:
         group, labels = context.group([batch])
         x, y = group[0], labels[0]
-        region = Region.around(x, config.norm, eps, unit)
+        region = bounds.Region.around(x, config.norm, eps, unit)
         found = []
         for index in draws:
             (draw,) = draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)
             check_answers(certifier, defence, x, draw)
-            own = stream(config.seed, batch.index, "certificate", index)
+            own = streams.stream(config.seed, batch.index, "certificate", index)
             found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
         right += torch.stack(found, dim=1).tolist()
         numbers += [int(context.numbers[member]) for member in batch.members[: batch.scored]]

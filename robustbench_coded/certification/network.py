@@ -8,18 +8,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustbench_coded.certification import linear_bounds
 from robustbench_coded.certification.affine import Affine, Bend, Matrix, Rising
-from robustbench_coded.certification.graph import Graph, Step
-from robustbench_coded.certification.intervals import (
+from robustbench_coded.certification.bounds import (
     Region,
+    ahead,
+    backward,
     intervals,
     largest,
+    margins,
     margins_from_logits,
+    refined,
     rounding,
     sum_off,
 )
-from robustbench_coded.certification.linear_bounds import ahead, backward, refined
+from robustbench_coded.certification.graph import Graph, Step
 
 # Margins that shrink no faster than by eps times a Lipschitz constant: the product of the layers' norms.
 #
@@ -138,8 +140,8 @@ def _of_some(graph: Graph, region: Region, y: Tensor) -> Tensor:
 
 
 def _followed(graph: Graph, region: Region, y: Tensor) -> Tensor:
-    bounds_of = linear_bounds.refined if follows_all(graph) else intervals
-    return linear_bounds.margins(graph, region, bounds_of(graph, region, rounded=True), y, rounded=True)
+    bounds_of = refined if follows_all(graph) else intervals
+    return margins(graph, region, bounds_of(graph, region, rounded=True), y, rounded=True)
 
 
 # Bounds on coded answers: one map from the whole batch, its encoder and decoder linear.

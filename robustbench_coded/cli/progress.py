@@ -16,7 +16,7 @@ from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import budget_text, counted, duration, subject_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.planned_case import Stop
+from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
 from robustbench_coded.session.listener import Listener, row_name
 

@@ -14,8 +14,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.coding.sizes import FEWEST
-from robustbench_coded.coding.spline import NODES, Matrix, spline_matrix
+from robustbench_coded.coding import sizes, spline
 
 Indices = Sequence[int] | Tensor
 
@@ -55,10 +54,10 @@ class Codec:
         for name, size in (("k", self.k), ("n", self.n)):
             if not isinstance(size, Integral):
                 raise ValueError(f"expected an integer {name}, got {size!r}")
-            if size < FEWEST:
-                raise ValueError(f"expected {name} >= {FEWEST}, got {size}")
-        if self.nodes not in NODES:
-            raise ValueError(f"expected nodes to be one of {', '.join(NODES)}, got {self.nodes!r}")
+            if size < sizes.FEWEST:
+                raise ValueError(f"expected {name} >= {sizes.FEWEST}, got {size}")
+        if self.nodes not in spline.NODES:
+            raise ValueError(f"expected nodes to be one of {', '.join(spline.NODES)}, got {self.nodes!r}")
         # Built here so that a wrong order or smoothing is refused here, not at the first batch.
         self.encoder()
         self.decoder()
@@ -194,7 +193,7 @@ def _combine(matrix: Tensor, rows: Tensor) -> Tensor:
 @lru_cache(maxsize=128)
 def _encoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
     alpha, beta = _points(codec)
-    exact = spline_matrix(alpha, beta, order=codec.order, smoothing=codec.smoothing_encoder)
+    exact = spline.spline_matrix(alpha, beta, order=codec.order, smoothing=codec.smoothing_encoder)
     return _shared_tensor(exact, dtype, device)
 
 
@@ -207,16 +206,16 @@ def _decoder(
         if len(set(survivors)) < len(survivors) or not set(survivors) <= set(range(codec.n)):
             raise ValueError(f"expected distinct surviving indices below {codec.n}, got {list(survivors)}")
         beta = beta[list(survivors)]
-    exact = spline_matrix(beta, alpha, order=codec.order, smoothing=codec.smoothing_decoder)
+    exact = spline.spline_matrix(beta, alpha, order=codec.order, smoothing=codec.smoothing_decoder)
     return _shared_tensor(exact, dtype, device)
 
 
-def _points(codec: Codec) -> tuple[Matrix, Matrix]:
-    alpha, beta = NODES[codec.nodes]
+def _points(codec: Codec) -> tuple[spline.Matrix, spline.Matrix]:
+    alpha, beta = spline.NODES[codec.nodes]
     return alpha(codec.k), beta(codec.n)
 
 
-def _shared_tensor(exact: Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _shared_tensor(exact: spline.Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
     if not dtype.is_floating_point:
         raise ValueError(f"expected floating-point tensors, got {dtype}")
     # A tensor made under inference_mode could not serve a later backward pass.

@@ -2,18 +2,14 @@
 
 from torch import Tensor, nn
 
-from robustbench_coded.defences.inferences import GaussianNoise, MixupInference, ResizePad, Standard
+from robustbench_coded.defences import inferences, piped, plugin, protocol, rci
 from robustbench_coded.defences.options import PIPED, DefenceSpec, installed, mixes_images, parse_defence
-from robustbench_coded.defences.piped import load_piped
-from robustbench_coded.defences.plugin import load_plugin
-from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.errors import InputError
 
 
 def build_defence(
     spec: DefenceSpec | str, model: nn.Module, k: int, *, pool: Tensor | None = None
-) -> Defence:
+) -> protocol.Defence:
     """The defence that ``spec`` describes, around ``model``; it has ``spec.resolve_n(k)`` coded inputs.
 
     Args:
@@ -30,21 +26,21 @@ def build_defence(
     options = dict(spec.options)
     match spec.kind:
         case "standard":
-            return Standard(model)
+            return inferences.Standard(model)
         case "coded":
-            return Coded(model, k, spec.n or "", name=spec.label, **options)
+            return rci.Coded(model, k, spec.n or "", name=spec.label, **options)
         case "rci":
-            return RCI(model, k, spec.n or "", name=spec.label, **options)
+            return rci.RCI(model, k, spec.n or "", name=spec.label, **options)
         case "noise":
-            return GaussianNoise(model, name=spec.label, **options)
+            return inferences.GaussianNoise(model, name=spec.label, **options)
         case "resize-pad":
-            return ResizePad(model, name=spec.label, **options)
+            return inferences.ResizePad(model, name=spec.label, **options)
         case "mixup-inference":
-            return MixupInference(model, _given(pool, spec), name=spec.label, **options)
+            return inferences.MixupInference(model, _given(pool, spec), name=spec.label, **options)
         case "plugin" if (spec.target or "").startswith(PIPED):
-            return load_piped(spec.target or "", model)
+            return piped.load_piped(spec.target or "", model)
         case "plugin":
-            return load_plugin(spec.target or "", model)
+            return plugin.load_plugin(spec.target or "", model)
         case kind if mixes_images(spec):
             return installed()[kind].build(model, _given(pool, spec))
         case kind:

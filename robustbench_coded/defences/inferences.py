@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.defences.per_batch import own_answer
-from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.defences import per_batch, protocol
 
 
-class Standard(Deterministic):
+class Standard(protocol.Deterministic):
     """The network as it is. There is no model underneath to compare it with, so ``base`` is None."""
 
     name = "standard"
@@ -26,14 +25,14 @@ class Standard(Deterministic):
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return own_answer(self.model(x))
+        return per_batch.own_answer(self.model(x))
 
     def logits_grouped(self, x: Tensor, draws: Sequence[None]) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes] in one forward."""
         return self.logits(x.flatten(0, 1), None).unflatten(0, x.shape[:2])
 
 
-class GaussianNoise(Seeded):
+class GaussianNoise(protocol.Seeded):
     """Adds independent Gaussian noise to every pixel before the network sees it; nothing is clipped.
 
     A draw is an integer that seeds a CPU generator of its own, so the noise is the same on every device.

@@ -30,9 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.defences.options import PIPED
-from robustbench_coded.defences.per_batch import PerBatch
-from robustbench_coded.defences.plugin import as_defence
+from robustbench_coded.defences import options, per_batch, plugin
 from robustbench_coded.errors import InputError
 
 START_SECONDS = 600.0  # for what it declares: an image may be fetched, a framework imported
@@ -51,7 +49,7 @@ class ProcessFailed(RuntimeError):
     """The process ended, hangs, or answers something that is no answer."""
 
 
-def load_piped(target: str, model: nn.Module | None) -> PerBatch:
+def load_piped(target: str, model: nn.Module | None) -> per_batch.PerBatch:
     """Starts the process of ``cmd: COMMAND``, or takes the one that runs, as a defence.
 
     Args:
@@ -60,14 +58,14 @@ def load_piped(target: str, model: nn.Module | None) -> PerBatch:
     Raises:
         InputError: it cannot be started, or does not say what it is.
     """
-    command = target.removeprefix(PIPED).strip()
-    said = f"--defence {PIPED} {command}:"
+    command = target.removeprefix(options.PIPED).strip()
+    said = f"--defence {options.PIPED} {command}:"
     try:
         piped = Piped(_process(command), model)
     except (OSError, ValueError, ProcessFailed) as error:
         raise InputError(f"{said} {error}") from error
-    defence = as_defence(piped, model, name=piped.name, said=f"{said} it declares")
-    assert isinstance(defence, PerBatch)
+    defence = plugin.as_defence(piped, model, name=piped.name, said=f"{said} it declares")
+    assert isinstance(defence, per_batch.PerBatch)
     return defence
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.rci import RCI, Coded
+from robustbench_coded.defences import inferences, rci
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -21,7 +20,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.runs.adversarials import EVERY, Evaluation, read_adversarials
+from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictWord
 
@@ -59,9 +58,9 @@ def _strongest(run: Run, judgement: Judgement, plan: Plan) -> AttackCase | None:
 def _kind(context: WorkerContext, row: AttackCase) -> str | None:
     """``standard`` or ``coded``; None for a defence that the script does not know."""
     defence = context.defence(row.subject)
-    if isinstance(defence, Standard):
+    if isinstance(defence, inferences.Standard):
         return "standard"
-    if isinstance(defence, Coded | RCI) and [run.coded for run in defence.path.runs] == [True]:
+    if isinstance(defence, rci.Coded | rci.RCI) and [run.coded for run in defence.path.runs] == [True]:
         return "coded"
     return None
 
@@ -141,7 +140,7 @@ def _inputs(
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))
     encoder = decoder = torch.empty(0)
-    if isinstance(defence, Coded | RCI):
+    if isinstance(defence, rci.Coded | rci.RCI):
         codec = defence.path.codec_for(len(clean[0]))
         encoder, decoder = codec.encoder(), codec.decoder()
     arrays: dict[str, Tensor] = {
@@ -158,7 +157,7 @@ def _inputs(
     return buffer.getvalue()
 
 
-def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[Evaluation]:
+def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[PerturbedBatch]:
     """The unit's stored perturbed inputs; where the clean inputs refute the claim, these."""
     if row.attack != CLEAN:
         yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
@@ -166,7 +165,7 @@ def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit
     batches = context.batches(row.subject)
     for index in (index for group in unit.groups for index in group):
         x = context.group([batches[index]])[0][0].cpu()
-        yield Evaluation(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)
+        yield PerturbedBatch(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)
 
 
 def _permutations(draw: Tensor | None) -> Tensor:

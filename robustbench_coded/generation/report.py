@@ -13,17 +13,16 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, Point
 from robustbench_coded.generation.features import PUBLISHED
 from robustbench_coded.generation.train import POINTS, SAMPLES
+from robustbench_coded.reports import paper, write
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
-from robustbench_coded.reports.paper import papers_set, printed
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable, counted
-from robustbench_coded.reports.write import write_plain
 from robustbench_coded.studies.over_seeds import Records, Spread, paired, spread
 
 
 def table2() -> dict[str, Any]:
     """Table 2 as printed, the column of CIFAR-10."""
-    return printed("generation")
+    return paper.printed("generation")
 
 
 def papers_figure(variant: str, figure: str) -> tuple[float, float]:
@@ -50,7 +49,7 @@ def write_gan_report(folder: Path) -> list[Point]:
     ends = last_points(points)
     inception = bool(facts.get("inception"))  # of older folders none
     names = ("FID", "IS") if inception else (f"FD ({facts['features']})", f"IS ({facts['features']})")
-    beside = inception and papers_set(facts["data"]) == "cifar10"
+    beside = inception and paper.papers_set(facts["data"]) == "cifar10"
     figures = [_curves(points, names)]
     grid = _samples(folder, ends)
     sections = [
@@ -67,7 +66,7 @@ def write_gan_report(folder: Path) -> list[Point]:
         Section("samples", "Samples", (Figures((grid,)) if grid is not None else Legend("None yet."),)),
         Section("measured", "How this was measured", (Bullets(tuple(_facts(facts, names))),)),
     ]
-    write_plain(
+    write.write_plain(
         folder,
         f"WGAN-GP on {facts['data']}, plain and coded",
         [*_opening(ends, names, facts["test_distance"]), _standing(ends, facts)],

@@ -14,7 +14,6 @@ from robustbench_coded.data.augment import images_of_kind
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.fingerprint import (
     BatchNorm,
     Fingerprint,
@@ -25,6 +24,7 @@ from robustbench_coded.models.fingerprint import (
     watched,
 )
 from robustbench_coded.models.labelled_accuracy import STANDARD_ERRORS, Labelled
+from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.pixel_model import OtherInput, PixelModel
 from robustbench_coded.models.prepare import multiplies_bfloat16

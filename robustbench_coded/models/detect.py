@@ -6,15 +6,11 @@ from functools import lru_cache
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
+from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
 from robustbench_coded.models.architectures.sequential_names import ends_of, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
-from robustbench_coded.models.architectures.wide_resnet import (
-    lwta_wide_resnet_name,
-    robust_wide_resnet_name,
-    wide_resnet_name,
-)
 from robustbench_coded.models.build import construct, notes_on, with_biases
 from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare
 from robustbench_coded.models.state_dict import IN_PARTS
@@ -31,12 +27,12 @@ HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
 
 # The names that families derive from shapes.
 DERIVING = (
-    lwta_wide_resnet_name,
-    wide_resnet_name,
+    wide_resnet.lwta_wide_resnet_name,
+    wide_resnet.wide_resnet_name,
     vit_name,
     dm_wide_resnet_name,
     dm_preact_resnet_name,
-    robust_wide_resnet_name,
+    wide_resnet.robust_wide_resnet_name,
     resnet_cifar_name,
     sequential_name,
 )

@@ -15,11 +15,7 @@ from torch import Tensor, nn
 
 from attacks.adapters.user_modules import file_named, how_to_mend, own_folders_first, own_module
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.models.detect import Recognised, classes_of
-from robustbench_coded.models.library_definitions import Definition
-from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.refusal import Difference, Refused, compare
-from robustbench_coded.models.state_dict import NORMALISATION_BUFFERS, UNUSED, StateDict
+from robustbench_coded.models import detect, library_definitions, normalisation, refusal, state_dict
 
 
 def beside(spec: str) -> tuple[Path, ...]:
@@ -67,7 +63,7 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
     return function
 
 
-NORMALISATION_NAMES = {name for pair in NORMALISATION_BUFFERS for name in pair}
+NORMALISATION_NAMES = {name for pair in state_dict.NORMALISATION_BUFFERS for name in pair}
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class Fit:
     note: str
 
 
-def fit(spec: str, network: nn.Module, weights: StateDict) -> Fit:
+def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
     """Loads the weights into ``network``, under the names of the file or others that wrappers explain.
 
     Tried in turn: the names as stored, with ever more of the wrappers' prefixes taken off, each also with the
@@ -104,7 +100,7 @@ def fit(spec: str, network: nn.Module, weights: StateDict) -> Fit:
         present = {name: tensor for name, tensor in tensors.items() if name in own or not _needless(name)}
         expected = {name: shape for name, shape in own.items() if name in present or name not in constants}
         shapes = {name: tuple(tensor.shape) for name, tensor in present.items()}
-        difference = compare(spec, shapes, expected)
+        difference = refusal.compare(spec, shapes, expected)
         if not difference.count:
             # strict=False for counters of batches and constants: all other names were compared.
             network.load_state_dict(present, strict=False)
@@ -112,10 +108,10 @@ def fit(spec: str, network: nn.Module, weights: StateDict) -> Fit:
             held = any(_last(name) in NORMALISATION_NAMES for name in present)
             return Fit(held or (bool(constants) and not stored), note)
         differences.append(difference)
-    raise Refused(f"its weights are not those of --arch {min(differences, key=_share)}")
+    raise refusal.Refused(f"its weights are not those of --arch {min(differences, key=_share)}")
 
 
-def _share(difference: Difference) -> float:
+def _share(difference: refusal.Difference) -> float:
     return difference.share
 
 
@@ -124,10 +120,10 @@ def _last(name: str) -> str:
 
 
 def _needless(name: str) -> bool:
-    return name.startswith(UNUSED) or _last(name) in NORMALISATION_NAMES
+    return name.startswith(state_dict.UNUSED) or _last(name) in NORMALISATION_NAMES
 
 
-def _forms(network: nn.Module, weights: StateDict) -> Iterator[tuple[dict[str, Tensor], str]]:
+def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[dict[str, Tensor], str]]:
     """Names and tensors as they may be meant, each with what was done to the names."""
     children = [name for name, child in network.named_children() if child.state_dict()]
     for count in range(len(weights.prefixes) + 1):
@@ -161,7 +157,7 @@ def _converted(
         return None
 
 
-def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
+def load_plugin(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
     """Builds the user's network and puts the weights into it.
 
     The function is called with the number of classes where it takes one (as ``classes``, ``num_classes`` or
@@ -192,7 +188,7 @@ def load_plugin(spec: str, weights: StateDict) -> tuple[nn.Module, bool]:
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    heads = classes_of(shapes)
+    heads = detect.classes_of(shapes)
     if heads is not None:
         return heads
     # A linear layer, or a 1x1 convolution where a network has no linear one.
@@ -248,8 +244,8 @@ def is_library(arch: str) -> bool:
 
 
 def load_library(
-    arch: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]
-) -> tuple[Recognised, nn.Module, bool, Normalisation | None]:
+    arch: str, weights: state_dict.StateDict, checkpoint: Path, metadata: dict[str, Any]
+) -> tuple[detect.Recognised, nn.Module, bool, normalisation.Normalisation | None]:
     """The library's network with the weights of the file.
 
     Args:
@@ -265,12 +261,12 @@ def load_library(
         Refused: the weights are not those of its network.
     """
     classes = metadata.get("classes") or classes_in(weights.tensors)
-    fits: list[tuple[Definition, Fit, str]] = []
-    refused: list[Refused | InputError] = []
+    fits: list[tuple[library_definitions.Definition, Fit, str]] = []
+    refused: list[refusal.Refused | InputError] = []
     for spec, definition in _definitions(arch, classes, channels_in(weights.tensors), checkpoint, refused):
         try:
             fits.append((definition, fit(spec, definition.network, weights), spec))
-        except Refused as error:
+        except refusal.Refused as error:
             refused.append(error)
     if not fits:
         raise refused[0]
@@ -282,7 +278,7 @@ def load_library(
                 f"--arch {arch}: {spec} and {other_spec} both fit and answer differently; name one"
             )
     notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
-    found = Recognised(spec, definition.classes, definition.channels, definition.image_size, notes)
+    found = detect.Recognised(spec, definition.classes, definition.channels, definition.image_size, notes)
     return found, network, definition.from_pixels or how.holds_normalisation, definition.normalisation
 
 
@@ -291,8 +287,8 @@ def _definitions(
     classes: int | None,
     channels: int,
     checkpoint: Path,
-    refused: list[Refused | InputError],
-) -> Iterator[tuple[str, Definition]]:
+    refused: list[refusal.Refused | InputError],
+) -> Iterator[tuple[str, library_definitions.Definition]]:
     library, _, name = arch.partition(":")
     if library == "hf":
         from robustbench_coded.models.library_definitions import huggingface_definition
@@ -310,7 +306,7 @@ def _definitions(
             except InputError as error:
                 refused.append(error)
     elif classes is None:
-        raise Refused(f"--arch {arch}: the number of classes shows nowhere in its weights")
+        raise refusal.Refused(f"--arch {arch}: the number of classes shows nowhere in its weights")
     elif library == "timm":
         from robustbench_coded.models.library_definitions import timm_definition
 
@@ -321,7 +317,7 @@ def _definitions(
         yield arch, torchvision_definition(name, classes, channels)
 
 
-def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
+def _same_logits(one: nn.Module, other: nn.Module, definition: library_definitions.Definition) -> bool:
     """Whether two networks of the same weights answer one image alike."""
     side = definition.image_size or 224
     image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))

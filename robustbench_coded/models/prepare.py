@@ -12,8 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from attacks.accelerator import layout, module_of, random_states_kept
-from attacks.gradients import gradient_or_zero, recorded
+from attacks import accelerator, gradients
 from robustbench_coded.models.pixel_model import PixelModel
 
 
@@ -242,7 +241,7 @@ def prepare_model(
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the device has instructions for bfloat16 products: else they are slower than float32's."""
-    if (module := module_of(device)) is not None:
+    if (module := accelerator.module_of(device)) is not None:
         if not hasattr(module, "is_bf16_supported"):
             return False
         with module.device(device):
@@ -270,7 +269,7 @@ def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tu
     folded = fold_batch_norms(network)
     # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this layout,
     # and would rearrange every image otherwise.
-    return network.to(dtype).to(memory_format=layout(device)), folded
+    return network.to(dtype).to(memory_format=accelerator.layout(device)), folded
 
 
 def _compile(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -295,13 +294,13 @@ class _Answer(NamedTuple):
 def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answer:
     """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
     # Networks that sample draw the same numbers in every copy.
-    with tf32(allow_tf32), torch.enable_grad(), random_states_kept():
+    with tf32(allow_tf32), torch.enable_grad(), accelerator.random_states_kept():
         torch.manual_seed(0)
         x = images.detach().clone().requires_grad_()
-        logits = recorded(model, x)
+        logits = gradients.recorded(model, x)
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
-        grad = gradient_or_zero(loss, x)  # a network in memory may have none
+        grad = gradients.gradient_or_zero(loss, x)  # a network in memory may have none
     return _Answer(logits.detach(), predicted, grad)
 
 

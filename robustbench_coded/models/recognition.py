@@ -14,36 +14,15 @@ from torch import Tensor
 from attacks.accelerator import random_states_kept
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.errors import InputError
+from robustbench_coded.models import comparison, decision
 from robustbench_coded.models.candidates import (
     Assembly,
     Candidate,
     Evidence,
     multiplications,
 )
-from robustbench_coded.models.checkpoint import Checkpoint
-from robustbench_coded.models.comparison import (
-    IMAGES_FOR_LABELS_ALONE,
-    PGD_STEPS,
-    Attacked,
-    asked,
-    best_by_labels,
-    differ,
-    forms_of,
-    under_attack,
-    unread_features,
-)
-from robustbench_coded.models.decision import (
-    Stated,
-    accuracy_in_doubt,
-    by_chance,
-    confirmed,
-    contradictions,
-    options,
-    plausible,
-    tied,
-    unfamiliar,
-)
 from robustbench_coded.models.fingerprint import trained_batch_norms
+from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
@@ -98,8 +77,8 @@ class Recognition:
     model: PixelModel
     others: tuple[Evidence, ...]
     unseen: tuple[str, ...]
-    stated: Stated
-    attacked: tuple[Attacked, ...]
+    stated: decision.Stated
+    attacked: tuple[comparison.Attacked, ...]
     warnings: tuple[str, ...]
     refusal: str
 
@@ -137,9 +116,9 @@ def recognise_network(
     with random_states_kept():
         torch.manual_seed(0)
         assembly = Assembly(checkpoint, images[: images_wanted(checkpoint)], device)
-        decision = _Decision(assembly, labels, budgets)
-        with few_threads(decision.cost):
-            return decision.made()
+        made = _Decision(assembly, labels, budgets)
+        with few_threads(made.cost):
+            return made.made()
 
 
 def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> PixelModel:
@@ -180,7 +159,7 @@ def _check_examples(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> N
 
 def images_wanted(checkpoint: Checkpoint) -> int:
     """The most images that are looked at: without batch-norms, labels alone decide and more are needed."""
-    return IMAGES if trained_batch_norms(checkpoint.network) else IMAGES_FOR_LABELS_ALONE
+    return IMAGES if trained_batch_norms(checkpoint.network) else comparison.IMAGES_FOR_LABELS_ALONE
 
 
 class _Decision:
@@ -215,10 +194,10 @@ class _Decision:
             found, forms = self._by_batch_norms()
         else:
             found, forms = self._by_labels()
-        candidates = plausible(forms)[:MOST_CLOSE]
+        candidates = decision.plausible(forms)[:MOST_CLOSE]
         attacked = self._attacked(candidates)
         chosen, warnings, refusal = candidates[0], list[str](), ""
-        if differ(attacked):
+        if comparison.differ(attacked):
             if stated.source == "given":  # the user's normalisation is evaluated; of its forms the usual one
                 chosen = min(candidates, key=lambda one: one.unusual)
                 warnings.append(_undecided(attacked))
@@ -226,15 +205,15 @@ class _Decision:
                 refusal = _undecided(attacked)
         chosen = self._asked_until_clear(chosen)
         others = [one for one in found if one.candidate != chosen.candidate]
-        doubts = list(contradictions(chosen, others, stated, few=self.few))
-        if not by_batch_norms and not confirmed(chosen, stated):
+        doubts = list(decision.contradictions(chosen, others, stated, few=self.few))
+        if not by_batch_norms and not decision.confirmed(chosen, stated):
             doubts += self._unread(chosen)
-        strange = None if self.few else unfamiliar(chosen, stated)
-        if (chance := by_chance(chosen, checkpoint.classes, stated)) is not None:
+        strange = None if self.few else decision.unfamiliar(chosen, stated)
+        if (chance := decision.by_chance(chosen, checkpoint.classes, stated)) is not None:
             refusal = chance
         elif refusal:
             pass
-        elif strange is not None and stated.arch is None and unfamiliar(self.nearest, stated):
+        elif strange is not None and stated.arch is None and decision.unfamiliar(self.nearest, stated):
             refusal = strange
         elif stated.normalisation is None and doubts:
             refusal = doubts[0]
@@ -270,15 +249,15 @@ class _Decision:
         if self.few:  # they say too little to overrule what is usual
             usual = (stated.arch or assembly.checkpoint.arch,)
             seen = [one for one in seen if one.candidate.arch in usual] or seen
-        near = tied(seen, stated)[:MOST_CLOSE]
+        near = decision.tied(seen, stated)[:MOST_CLOSE]
         self.nearest = near[0]
         if self.labels is not None:
             near = [self._asked(one) for one in near]
             for part in self.unseen:
-                near += [self._asked(one) for one in forms_of(assembly, near[0], part)]
+                near += [self._asked(one) for one in comparison.forms_of(assembly, near[0], part)]
         forms = [one for one in near if stated.allows(one.candidate)]
         if not forms:
-            forms = [self._form(stated.applied_to(plausible(near)[0].candidate), near[0], most)]
+            forms = [self._form(stated.applied_to(decision.plausible(near)[0].candidate), near[0], most)]
         every = {one.candidate: one for one in (*found, *near, *forms)}
         return list(every.values()), forms
 
@@ -298,7 +277,7 @@ class _Decision:
 
     def _asked(self, one: Evidence) -> Evidence:
         assert self.labels is not None
-        return asked(self.assembly, one, self.labels, self.count)
+        return comparison.asked(self.assembly, one, self.labels, self.count)
 
     def _by_labels(self) -> tuple[list[Evidence], list[Evidence]]:
         """The same without batch-norms."""
@@ -307,15 +286,15 @@ class _Decision:
             self.unseen = tuple(assembly.variants)
             found = [Evidence(Candidate(self.usual.arch, one)) for one in self.common]
             return found, [one for one in found if stated.allows(one.candidate)]
-        found = best_by_labels(
+        found = comparison.best_by_labels(
             assembly, self.usual.arch, self.common, self.rare, self.labels, count=self.count, cost=self.cost
         )
         return found, [one for one in found if stated.allows(one.candidate)]
 
-    def _attacked(self, candidates: Sequence[Evidence]) -> list[Attacked]:
+    def _attacked(self, candidates: Sequence[Evidence]) -> list[comparison.Attacked]:
         if self.labels is None or len(candidates) < 2:
             return []
-        return under_attack(self.assembly, candidates, self.labels, self.budgets, cost=self.cost)
+        return comparison.under_attack(self.assembly, candidates, self.labels, self.budgets, cost=self.cost)
 
     def _asked_until_clear(self, chosen: Evidence) -> Evidence:
         """The chosen one, asked about as many labels as its accuracy needs."""
@@ -323,19 +302,19 @@ class _Decision:
             return chosen
         count = max(FEWEST_LABELLED, min(self._most, int(LABELLED_MULTIPLICATIONS / self.cost)))
         images = len(self.assembly.images)
-        chosen = asked(self.assembly, chosen, self.labels, count)
-        while accuracy_in_doubt(chosen, self.stated, self.assembly.checkpoint.classes) and count < min(
-            images, DOUBTED_MULTIPLICATIONS / self.cost
-        ):
+        chosen = comparison.asked(self.assembly, chosen, self.labels, count)
+        while decision.accuracy_in_doubt(
+            chosen, self.stated, self.assembly.checkpoint.classes
+        ) and count < min(images, DOUBTED_MULTIPLICATIONS / self.cost):
             count = min(2 * count, images)
-            chosen = asked(self.assembly, chosen, self.labels, count)
+            chosen = comparison.asked(self.assembly, chosen, self.labels, count)
         return chosen
 
     def _unread(self, chosen: Evidence) -> Sequence[str]:
         if self.labels is None:
             return ()
         affordable = int(LABELLED_MULTIPLICATIONS / self.cost)
-        return unread_features(
+        return comparison.unread_features(
             self.assembly.network(chosen.candidate.arch),
             self.assembly.answers(chosen.candidate),
             self.assembly.images[:affordable].to(self.assembly.device),
@@ -344,7 +323,7 @@ class _Decision:
         )
 
 
-def _undecided(attacked: Sequence[Attacked]) -> str:
+def _undecided(attacked: Sequence[comparison.Attacked]) -> str:
     """Forms under attack, with what states each."""
     said = dict[Candidate, list[str]]()
     for one in attacked:
@@ -352,10 +331,13 @@ def _undecided(attacked: Sequence[Attacked]) -> str:
         if not figures and one.form.labelled is not None:
             figures.append(f"{one.form.labelled.accuracy:.1%} clean")
         figures.append(f"{one.accuracy:.1%} at {one.budget.norm} {one.budget.eps:.3g}")
-    table = "; ".join(f"{options(candidate)}: {', '.join(figures)}" for candidate, figures in said.items())
+    table = "; ".join(
+        f"{decision.options(candidate)}: {', '.join(figures)}" for candidate, figures in said.items()
+    )
     return (
         "its weights fit several forms that differ under attack "
-        f"(PGD-{PGD_STEPS}, {attacked[0].images} images), and nothing says which is right; state it: {table}"
+        f"(PGD-{comparison.PGD_STEPS}, {attacked[0].images} images), and nothing says which is right; "
+        f"state it: {table}"
     )
 
 
@@ -368,10 +350,10 @@ def _place(chosen: Evidence, other: Evidence) -> float:
     return chosen.labelled.agreement(other.labelled)
 
 
-def stated_by(checkpoint: Checkpoint) -> Stated:
+def stated_by(checkpoint: Checkpoint) -> decision.Stated:
     """What the user and the file say of a network."""
     accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.layout.entries)
-    return Stated(
+    return decision.Stated(
         arch=checkpoint.arch if checkpoint.arch_source != "guessed" else None,
         normalisation=checkpoint.normalisation,
         source=checkpoint.normalisation_source,
@@ -381,7 +363,7 @@ def stated_by(checkpoint: Checkpoint) -> Stated:
 
 
 def _normalisations(
-    stated: Stated, checkpoint: Checkpoint, images: Tensor
+    stated: decision.Stated, checkpoint: Checkpoint, images: Tensor
 ) -> tuple[list[Normalisation], list[Normalisation]]:
     """Those in common use for such images, one that is stated first, and those of other data sets."""
     known = list(KNOWN[checkpoint.channels].values())

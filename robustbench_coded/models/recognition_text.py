@@ -3,8 +3,8 @@
 from typing import Any
 
 from robustbench_coded.models.candidates import Evidence
-from robustbench_coded.models.checkpoint import Checkpoint
 from robustbench_coded.models.comparison import MARGIN, PGD_STEPS, differ
+from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.recognition import Recognition
 

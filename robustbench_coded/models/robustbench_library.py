@@ -19,8 +19,7 @@ from unittest import mock
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.library_definitions import Definition, called
-from robustbench_coded.models.normalisation import Normalisation, parse_normalisation
+from robustbench_coded.models import library_definitions, normalisation
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
 
@@ -37,7 +36,7 @@ class Named:
 
     path: str
     arch: str
-    normalisation: Normalisation
+    normalisation: normalisation.Normalisation
 
 
 def own_definitions(name: str, classes: int | None) -> list[Named]:
@@ -56,7 +55,7 @@ def own_definitions(name: str, classes: int | None) -> list[Named]:
             if short not in members or not meant:
                 continue
             arch, text = members[short]
-            found.setdefault((arch, text), Named(path, arch, parse_normalisation(text, 3)))
+            found.setdefault((arch, text), Named(path, arch, normalisation.parse_normalisation(text, 3)))
     return list(found.values())
 
 
@@ -101,7 +100,7 @@ def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]
     return fitting or [(path, build) for path, (_, build) in found.items()]
 
 
-def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definition:
+def robustbench_definition(path: str, constructor: Callable[[], Any]) -> library_definitions.Definition:
     """The network of one of :func:`entries`, from pixels in [0, 1] to logits, without weights.
 
     Raises:
@@ -113,8 +112,8 @@ def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definit
         with _timm_without_weights(), redirect_stdout(StringIO()):
             return constructor()
 
-    network = called(f"robustbench:{path}", build)
-    return Definition(
+    network = library_definitions.called(f"robustbench:{path}", build)
+    return library_definitions.Definition(
         network,
         CLASSES[dataset],
         image_size=32 if dataset.startswith("cifar") else None,

@@ -10,8 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from robustbench_coded.coding.codec import CodedSmoothing
-from robustbench_coded.coding.spline import chebyshev_first, spline_matrix
+from robustbench_coded.coding import codec, spline
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.paper_figures.written import Numbers, PaperFigure
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
@@ -48,7 +47,7 @@ def path_matrix(k: int, path: str) -> np.ndarray:
     """
     slots = np.arange((k - 1) * STEPS + 1) / STEPS  # 0 at the first image, k - 1 at the last one
     if path == PATHS[0]:
-        return spline_matrix(chebyshev_first(k), np.cos((2 * slots + 1) * np.pi / (2 * k)))
+        return spline.spline_matrix(spline.chebyshev_first(k), np.cos((2 * slots + 1) * np.pi / (2 * k)))
     left = np.minimum(slots.astype(int), k - 2)
     share = slots - left
     matrix = np.zeros((len(slots), k))
@@ -173,7 +172,7 @@ def errors(f: Function, batches: Sequence[Tensor], n: int) -> list[float]:
     for x in batches:
         with torch.no_grad():
             exact = f(x)
-            estimate = CodedSmoothing(len(x), n)(x, f)
+            estimate = codec.CodedSmoothing(len(x), n)(x, f)
         found.append(float((estimate - exact).square().mean() / exact.square().mean()))
     return found
 

@@ -20,8 +20,7 @@ from robustbench_coded.models.build import initialise
 from robustbench_coded.paper_figures.written import Numbers, PaperFigure
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, logarithmic_y, styled
 from robustbench_coded.reports.text.formatting import TextTable
-from robustbench_coded.training.config import one_cycle
-from robustbench_coded.training.loader import stream
+from robustbench_coded.training import config, loader
 from robustbench_coded.training.recipes import Moment, build_recipe
 from robustbench_coded.training.stages import Stages
 
@@ -64,22 +63,22 @@ def spirals(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def fit(recipe: str, seed: int, epochs: int) -> Fit:
     """Trains a network of two hidden layers; all recipes have the same points and first weights."""
-    x, y = spirals(POINTS, stream(seed, "split"))
+    x, y = spirals(POINTS, loader.stream(seed, "split"))
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
     )
-    initialise(network, stream(seed, "initialisation"))
+    initialise(network, loader.stream(seed, "initialisation"))
     stages = Stages(network, [0.0, 0.0], [1.0, 1.0]).train()
     loss_of = build_recipe(recipe)
     optimizer = torch.optim.SGD(stages.parameters(), lr=_PEAK, momentum=0.9, weight_decay=1e-4)
     steps = POINTS // BATCH
     for epoch in range(epochs):
-        order = torch.randperm(POINTS, generator=stream(seed, "order", epoch))
-        moment = Moment(epoch, epochs, stream(seed, "recipe", epoch))
+        order = torch.randperm(POINTS, generator=loader.stream(seed, "order", epoch))
+        moment = Moment(epoch, epochs, loader.stream(seed, "recipe", epoch))
         for step in range(steps):
             rows = order[step * BATCH : (step + 1) * BATCH]
             for group in optimizer.param_groups:
-                group["lr"] = one_cycle((epoch * steps + step + 0.5) / (epochs * steps), _PEAK)
+                group["lr"] = config.one_cycle((epoch * steps + step + 0.5) / (epochs * steps), _PEAK)
             optimizer.zero_grad()
             # Points of the plane as images of two channels and one pixel.
             loss_of(stages, x[rows, :, None, None], y[rows], moment).backward()
@@ -89,7 +88,7 @@ def fit(recipe: str, seed: int, epochs: int) -> Fit:
 
 @torch.no_grad()
 def _measured(recipe: str, seed: int, stages: Stages, x: Tensor) -> Fit:
-    fresh, labels = spirals(4000, stream(seed, "split", 1))
+    fresh, labels = spirals(4000, loader.stream(seed, "split", 1))
     answers = stages(fresh[:, :, None, None]).argmax(1)
     axis = torch.linspace(-EXTENT, EXTENT, GRID)
     plane = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 2, 1, 1)
@@ -121,7 +120,7 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
     shown = [f for f in fits if f.seed == seed]
     with styled():
         figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-        x, y = spirals(POINTS, stream(seed, "split"))
+        x, y = spirals(POINTS, loader.stream(seed, "split"))
         for axes, one in zip(figure.subplots(1, len(shown)), shown, strict=True):
             _panel(axes, one, x.numpy(), y.numpy(), [f for f in fits if f.recipe == one.recipe])
         caption = (

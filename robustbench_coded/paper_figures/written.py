@@ -6,8 +6,7 @@ from pathlib import Path
 
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.markdown import markdown_text_table
-from robustbench_coded.reports.text.escape import csv_document, csv_text, markdown
-from robustbench_coded.reports.text.formatting import TextTable
+from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import write_text
 
 Numbers = Mapping[str, Sequence[object]]  # column -> values, all of one length
@@ -24,7 +23,7 @@ class PaperFigure:
 
     drawing: Drawing
     tables: Mapping[str, Numbers]
-    summary: TextTable | None = None
+    summary: formatting.TextTable | None = None
     paper: str = ""
 
 
@@ -39,19 +38,19 @@ def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
     return [*pictures, *(folder / name for name in tables)]
 
 
-def _page(drawn: Drawing, summary: TextTable, paper: str) -> str:
+def _page(drawn: Drawing, summary: formatting.TextTable, paper: str) -> str:
     parts = [
-        f"# {markdown(drawn.title)}",
-        f"![{markdown(drawn.title)}]({drawn.name}.svg)",
-        markdown(drawn.caption),
+        f"# {escape.markdown(drawn.title)}",
+        f"![{escape.markdown(drawn.title)}]({drawn.name}.svg)",
+        escape.markdown(drawn.caption),
         markdown_text_table(summary),
-        f"**Paper.** {markdown(paper)}",
+        f"**Paper.** {escape.markdown(paper)}",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _csv(numbers: Numbers) -> str:
-    return csv_document(
+    return escape.csv_document(
         numbers, ([_cell(value) for value in row] for row in zip(*numbers.values(), strict=True))
     )
 
@@ -60,5 +59,5 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return csv_text(value)
+        return escape.csv_text(value)
     return f"{value:.8g}" if isinstance(value, float) else str(value)

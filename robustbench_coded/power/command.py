@@ -7,10 +7,8 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from robustbench_coded.cli.eval_options import takes_only
-from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import named_paths
-from robustbench_coded.cli.process import foreign_output
+from robustbench_coded.cli import help, process
+from robustbench_coded.cli.options import named_paths, takes_only
 
 Folder = Annotated[Path, typer.Argument(help="Run folder with a verdict `no failure found`.")]
 Images = Annotated[
@@ -18,7 +16,7 @@ Images = Annotated[
 ]
 
 
-@examples("csrobust power reports/mine")
+@help.examples("csrobust power reports/mine")
 @takes_only("ckpt", "defence", "arch", "data_dir", "quiet", "as_json", run=(Folder, ...), images=(Images, 32))
 def power_command(*, run: Path, images: int, quiet: bool, as_json: bool, **options: Any) -> int:
     """Plant weaknesses and see which of them a run's attacks find.
@@ -32,7 +30,7 @@ def power_command(*, run: Path, images: int, quiet: bool, as_json: bool, **optio
     from robustbench_coded.reports.write import write_reports
 
     console = Console(stderr=True, quiet=quiet)
-    with foreign_output():
+    with process.foreign_output():
         measured = measure(
             run,
             images=images,

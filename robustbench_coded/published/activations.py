@@ -51,13 +51,11 @@ class ChangedLayers:
 
 
 K_WINNERS_TAKE_ALL = Record(
-    description="k-winners-take-all: only the largest activations of a layer survive (arXiv 1905.10510).",
+    description="k-winners-take-all: only the largest activations of a layer survive",
     title="Enhancing Adversarial Defense by k-Winners-Take-All",
     arxiv="1905.10510",
     section="2",
     year=2020,
-    random="",
-    coupling="",
     claim="more accuracy under PGD on CIFAR-10 and SVHN at linf 8/255 than ReLU, whatever the training",
     setting="the largest 20% of what every layer but the first is given",
     untrained="on a network trained with ReLU",
@@ -87,16 +85,12 @@ def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0)
 
 
 STOCHASTIC_ACTIVATION_PRUNING = Record(
-    description=(
-        "Stochastic activation pruning: activations survive by chance, large ones more often "
-        "(arXiv 1803.01442)."
-    ),
+    description="Stochastic activation pruning: activations survive by chance, large ones more often",
     title="Stochastic Activation Pruning for Robust Adversarial Defense",
     arxiv="1803.01442",
     section="3",
     year=2018,
     random="which activations of every layer survive, drawn with replacement in proportion to their size",
-    coupling="",
     claim="preserves the accuracy of pretrained networks on CIFAR-10 under gradient attacks better than none",
     setting="as many samples as a layer has activations (SAP-100), before every layer but the first",
     breaks=(("1802.00420", "0% on CIFAR-10 at linf 0.031, with gradients averaged over draws"),),
@@ -133,16 +127,13 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
 
 
 RANDOM_PROJECTION_FILTERS = Record(
-    description=(
-        "Random projection filters: a part of the first layer's filters is drawn anew (Dong "
-        "and Xu, CVPR 2023)."
-    ),
+    description="Random projection filters: a part of the first layer's filters is drawn anew",
+    authors="Dong and Xu",
     title="Adversarial Robustness via Random Projection Filters",
     arxiv="CVPR 2023",
     section="3",
     year=2023,
     random="a quarter of the filters of the first convolution, Gaussian",
-    coupling="",
     claim="higher accuracy than adversarial training alone on CIFAR-10 and ImageNet under PGD and AutoAttack",
     setting="a quarter of the filters, where the paper has three quarters",
     untrained="around a network that was not trained with them",

@@ -50,14 +50,11 @@ def with_batch_statistics(model: nn.Module) -> WholeBatch:
 
 
 BATCH_NORM_ADAPTATION = Record(
-    description=(
-        "Prediction-time batch normalisation: statistics of the batch that is answered (arXiv 2006.10963)."
-    ),
+    description="Prediction-time batch normalisation: statistics of the batch that is answered",
     title="Evaluating Prediction-Time Batch Normalization for Robustness under Covariate Shift",
     arxiv="2006.10963",
     section="2",
     year=2020,
-    random="",
     coupling="means and variances of every batch-norm are those of the batch",
     claim="robustness under corruptions; the paper finds no gain under adversarial perturbations",
     setting="statistics of the batch alone, on the given network; one without batch-norms is refused",
@@ -80,14 +77,11 @@ class BatchNormAdaptation(Deterministic):
 
 
 TENT = Record(
-    description=(
-        "TENT: batch-norms are fitted to the unlabelled batch by minimising entropy (arXiv 2006.10726)."
-    ),
+    description="TENT: batch-norms are fitted to the unlabelled batch by minimising entropy",
     title="Tent: Fully Test-Time Adaptation by Entropy Minimization",
     arxiv="2006.10726",
     section="3",
     year=2021,
-    random="",
     coupling="statistics and affine parameters of every batch-norm are fitted to the batch",
     claim="lower error under corruptions of CIFAR-10, CIFAR-100 and ImageNet; none about adversaries",
     setting="one step of descent at 0.001 for each batch, from the checkpoint's own parameters",

@@ -5,10 +5,7 @@ alone. Needs no torch.
 from robustbench_coded.published.registry import Record
 
 RCI = Record(
-    description=(
-        "Randomised coded inference: a batch is encoded in random order, answered and decoded "
-        "(arXiv 2510.00253)."
-    ),
+    description="Randomised coded inference: a batch is encoded in random order, answered and decoded",
     title="Coded smoothing and randomised coded inference",
     arxiv="2510.00253",
     section="5",
@@ -22,15 +19,12 @@ RCI = Record(
 
 
 MIXUP_INFERENCE = Record(
-    description=(
-        "Mixup inference: answers are means over mixtures with images of other classes (arXiv 1909.11515)."
-    ),
+    description="Mixup inference: answers are means over mixtures with images of other classes",
     title="Mixup Inference: Better Exploiting Mixup to Defend Adversarial Attacks",
     arxiv="1909.11515",
     section="3",
     year=2020,
     random="the images that are mixed in",
-    coupling="",
     claim="higher accuracy than the networks have without it on CIFAR-10 under PGD at linf 8/255",
     setting="15 mixtures (paper: 30) with images of other predicted classes (MI-OL), share 0.5",
     breaks=(("2002.08347", "differentiating through the whole randomised inference undoes the gain"),),
@@ -39,13 +33,12 @@ MIXUP_INFERENCE = Record(
 
 
 RESIZE_PAD = Record(
-    description="Random resizing and padding: every input at another size and place (arXiv 1711.01991).",
+    description="Random resizing and padding: every input at another size and place",
     title="Mitigating Adversarial Effects Through Randomization",
     arxiv="1711.01991",
     section="3",
     year=2018,
     random="the size of every input, and where it lies in the padded image",
-    coupling="",
     claim="second of 107 teams in the NIPS 2017 defence competition on ImageNet",
     setting="images shrink to 80% or more and are padded to their old size: a network takes one size",
     breaks=(("1802.00420", "0% on ImageNet at linf 8/255, with gradients averaged over draws"),),
@@ -54,15 +47,11 @@ RESIZE_PAD = Record(
 
 
 ADVERSARIAL_TRAINING = Record(
-    description=(
-        "Adversarial training: on perturbations that PGD finds, the positive control (arXiv 1706.06083)."
-    ),
+    description="Adversarial training: on perturbations that PGD finds, the positive control",
     title="Towards Deep Learning Models Resistant to Adversarial Attacks",
     arxiv="1706.06083",
     section="2 and 3",
     year=2018,
-    random="",
-    coupling="",
     claim="over 89% on MNIST at linf 0.3 and 46% on CIFAR-10 at linf 8/255, under PGD",
     setting="checkpoints of this project trained at linf 0.2 on digits and 8/255 on CIFAR-10",
     recipe="pgd-at",
@@ -70,16 +59,12 @@ ADVERSARIAL_TRAINING = Record(
 
 
 STOCHASTIC_LWTA = Record(
-    description=(
-        "Stochastic local winner-takes-all: neighbouring channels compete, a winner is drawn "
-        "(arXiv 2112.02671)."
-    ),
+    description="Stochastic local winner-takes-all: neighbouring channels compete, a winner is drawn",
     title="Stochastic Local Winner-Takes-All Networks Enable Profound Adversarial Robustness",
     arxiv="2112.02671",
     section="3",
     year=2021,
     random="which channel of every pair survives, at every pixel of every layer",
-    coupling="",
     claim="76.08% on CIFAR-10 at linf 8/255 under AutoAttack rand, by the log of the authors' WRN-34-1",
     setting="the authors' own weights; the gradient of the paper's relaxation at temperature 0.01 vanishes",
     arch="lwta-",

@@ -9,15 +9,11 @@ from robustbench_coded.published.input_transformations import rounded
 from robustbench_coded.published.registry import Record
 
 FEATURE_SQUEEZING = Record(
-    description=(
-        "Feature squeezing: rejects inputs whose answer changes when they are squeezed (arXiv 1704.01155)."
-    ),
+    description="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
     title="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
     arxiv="1704.01155",
     section="4 and 5",
     year=2018,
-    random="",
-    coupling="",
     claim="detects 98% of the paper's static attacks on MNIST and about 85% on CIFAR-10 and ImageNet",
     setting="four bits and a median of 2 x 2 pixels; rejects 5% of images that are not evaluated",
     breaks=(("1706.04701", "adaptive attacks fool the joint detector with little more distortion"),),
@@ -61,12 +57,11 @@ def median(x: Tensor) -> Tensor:
 
 
 STATEFUL_DETECTION = Record(
-    description="Stateful detection: rejects queries that lie close to earlier ones (arXiv 1907.05587).",
+    description="Stateful detection: rejects queries that lie close to earlier ones",
     title="Stateful Detection of Black-Box Adversarial Attacks",
     arxiv="1907.05587",
     section="4",
     year=2019,
-    random="",
     coupling="queries of a batch are compared with those before them",
     claim="black-box attacks are detected by their queries; none about attackers who know the weights",
     setting="distances of pixels to the nearest query; the memory is emptied before every batch",

@@ -12,13 +12,11 @@ from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.published.registry import Record
 
 BIT_DEPTH = Record(
-    description="Bit-depth reduction: pixels rounded to three bits (arXiv 1711.00117).",
+    description="Bit-depth reduction: pixels rounded to three bits",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
     section="4",
     year=2018,
-    random="",
-    coupling="",
     claim="on ImageNet, its strongest transformation eliminates 60% of grey-box and 90% of black-box attacks",
     setting="three bits a pixel",
     untrained="on a network that was not trained on such images",
@@ -42,15 +40,12 @@ def rounded(x: Tensor, bits: int) -> Tensor:
 
 
 THERMOMETER = Record(
-    description=(
-        "Thermometer encoding: pixels as unary codes of a few levels (Buckman and others, ICLR 2018)."
-    ),
+    description="Thermometer encoding: pixels as unary codes of a few levels",
+    authors="Buckman and others",
     title="Thermometer Encoding: One Hot Way To Resist Adversarial Examples",
     arxiv="ICLR 2018",
     section="3",
     year=2018,
-    random="",
-    coupling="",
     claim="79.16% on CIFAR-10 at linf 8/255 under white-box attacks, together with adversarial training",
     setting="15 levels; the network reads the mean of the code",
     untrained="it was not trained on codes",
@@ -74,13 +69,11 @@ def codes(x: Tensor) -> Tensor:
 
 
 JPEG = Record(
-    description="JPEG compression: quantised cosine coefficients of 8 x 8 blocks (arXiv 1711.00117).",
+    description="JPEG compression: quantised cosine coefficients of 8 x 8 blocks",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
     section="4",
     year=2018,
-    random="",
-    coupling="",
     claim="on ImageNet, its strongest transformation eliminates 60% of grey-box and 90% of black-box attacks",
     setting="quality 75; every channel by the table of luminance, colours as they are",
     breaks=(("1802.00420", "0% on ImageNet at a root-mean-square distance of 0.005"),),
@@ -129,15 +122,12 @@ def _cosines() -> Tensor:
 
 
 TOTAL_VARIATION = Record(
-    description=(
-        "Total variation minimisation: random pixels are dropped, the image is smoothed (arXiv 1711.00117)."
-    ),
+    description="Total variation minimisation: random pixels are dropped, the image is smoothed",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
     section="4",
     year=2018,
     random="which half of the pixels is dropped",
-    coupling="",
     claim="on ImageNet, its strongest transformation eliminates 60% of grey-box and 90% of black-box attacks",
     setting="weight 0.03, half of the pixels dropped; 10 sweeps of a fixed point, differentiated exactly",
     breaks=(("1802.00420", "0% on ImageNet at a root-mean-square distance of 0.005"),),
@@ -193,13 +183,12 @@ def _padded(between: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 PIXEL_DEFLECTION = Record(
-    description="Pixel deflection: random pixels are replaced by neighbours (arXiv 1801.08926).",
+    description="Pixel deflection: random pixels are replaced by neighbours",
     title="Deflecting Adversarial Attacks with Pixel Deflection",
     arxiv="1801.08926",
     section="4",
     year=2018,
     random="which pixels are replaced, and by which neighbours",
-    coupling="",
     claim="recovers most of the accuracy of ImageNet networks under attacks that do not know of it",
     setting="a tenth of the pixels, neighbours within two; no activation map, no wavelet denoising",
     breaks=(("1804.03286", "0% on ImageNet at linf 4/255, with the defence differentiated through"),),
@@ -229,15 +218,13 @@ def _sources(k: int, height: int, width: int, generator: torch.Generator) -> Ten
 
 
 RANDOM_TRANSFORMS = Record(
-    description=(
-        "Barrage of random transforms: several in random order and strength (Raff and others, CVPR 2019)."
-    ),
+    description="Barrage of random transforms: several in random order and strength",
+    authors="Raff and others",
     title="Barrage of Random Transforms for Adversarially Robust Defense",
     arxiv="CVPR 2019",
     section="4",
     year=2019,
     random="which transforms are applied, in which order, and how strongly",
-    coupling="",
     claim="up to 24 times the accuracy of earlier defences under attack on ImageNet",
     setting="six transforms of its 25, each applied to half of the inputs; one order a batch",
     untrained="around a network that was not fine-tuned on transformed images",

@@ -93,16 +93,12 @@ def _learnt(images: Tensor) -> Denoiser:
 
 
 SCORE_PURIFICATION = Record(
-    description=(
-        "Score-based purification: noise is added, and steps along a learnt score remove it "
-        "(arXiv 2106.06041)."
-    ),
+    description="Score-based purification: noise is added, and steps along a learnt score remove it",
     title="Adversarial Purification with Score-based Generative Models",
     arxiv="2106.06041",
     section="3",
     year=2021,
     random="the noise that is added first",
-    coupling="",
     claim="higher accuracy than earlier purification on CIFAR-10 under BPDA and other adaptive attacks",
     setting="a denoiser of 5,000 weights learnt from up to 256 images; one purification, where the paper "
     "averages several",
@@ -136,15 +132,12 @@ class ScorePurification(Around, Seeded):
 
 
 DIFFUSION_PURIFICATION = Record(
-    description=(
-        "Diffusion purification: noise is added, and removed by a diffusion model (arXiv 2205.07460)."
-    ),
+    description="Diffusion purification: noise is added, and removed by a diffusion model",
     title="Diffusion Models for Adversarial Purification",
     arxiv="2205.07460",
     section="3",
     year=2022,
     random="the noise that is added first",
-    coupling="",
     claim="70.64% on CIFAR-10 at linf 8/255 under AutoAttack with the adjoint gradient (WRN-28-10)",
     setting="a kernel density of 256 images that are not evaluated, not a trained model: for small data",
     breaks=(("2411.16598", "collapses under exact gradients and where inputs may be submitted again"),),
@@ -193,16 +186,11 @@ class DiffusionPurification(Around, Seeded):
 
 
 ANTI_ADVERSARY = Record(
-    description=(
-        "The anti-adversary layer: inputs move to where the network is surer of its answer "
-        "(arXiv 2103.14347)."
-    ),
+    description="The anti-adversary layer: inputs move to where the network is surer of its answer",
     title="Combating Adversaries with Anti-Adversaries",
     arxiv="2103.14347",
     section="3",
     year=2022,
-    random="",
-    coupling="",
     claim="more accuracy than the networks have without it on CIFAR-10 under AutoAttack at linf 8/255",
     setting="two steps of 0.15, as in the paper, on the given network",
     breaks=(("2202.13711", "no gain over the static network under an adaptive attack"),),

@@ -19,9 +19,9 @@ class Record:
     """A published defence. Every value is a literal, so that it can be read without running the file.
 
     Attributes:
-        description: one line; what stands before its colon is the name in tables.
+        description: one line without its end, the paper; what stands before its colon is the name in tables.
         title: the paper's title.
-        arxiv: its arXiv id; where it has none, the venue.
+        arxiv: its arXiv id; where it has none, the venue, and ``authors`` who they are.
         section: where the defence is defined.
         year: of the paper.
         random: what is drawn anew for every answer; '' for a deterministic defence.
@@ -41,16 +41,22 @@ class Record:
     arxiv: str
     section: str
     year: int
-    random: str
-    coupling: str
     claim: str
     setting: str
+    random: str = ""
+    coupling: str = ""
+    authors: str = ""
     breaks: tuple[tuple[str, str], ...] = ()
     lowered: tuple[tuple[str, str], ...] = ()
     spec: str = ""
     recipe: str = ""
     arch: str = ""
     untrained: str = ""
+
+    @property
+    def venue(self) -> str:
+        """Where the paper is: ``arXiv 1711.00117``, ``ICLR 2018``."""
+        return f"arXiv {self.arxiv}" if self.arxiv[:1].isdigit() else self.arxiv
 
     @property
     def is_training(self) -> bool:
@@ -80,7 +86,9 @@ class PublishedDefence:
 
     @property
     def description(self) -> str:
-        return self.record.description
+        record = self.record
+        paper = f"{record.authors}, {record.venue}" if record.authors else record.venue
+        return f"{record.description} ({paper})."
 
     @property
     def label(self) -> str:

@@ -15,16 +15,12 @@ from robustbench_coded.published.activations import LAYERS, ChangedLayers
 from robustbench_coded.published.registry import Record
 
 RANDOMISED_SMOOTHING = Record(
-    description=(
-        "Randomised smoothing: a majority vote over noisy copies, with a certificate in l2 "
-        "(arXiv 1902.02918)."
-    ),
+    description="Randomised smoothing: a majority vote over noisy copies, with a certificate in l2",
     title="Certified Adversarial Robustness via Randomized Smoothing",
     arxiv="1902.02918",
     section="3",
     year=2019,
     random="Gaussian noise on every copy of every input",
-    coupling="",
     claim="certified 49% on ImageNet at l2 0.5",
     setting="25 votes under noise of deviation 0.25, on the given network; it never abstains",
 )
@@ -53,16 +49,12 @@ class RandomisedSmoothing(Around, Seeded):
 
 
 RANDOM_SELF_ENSEMBLE = Record(
-    description=(
-        "Random self-ensemble: noise before every layer, probabilities averaged over passes "
-        "(arXiv 1712.00673)."
-    ),
+    description="Random self-ensemble: noise before every layer, probabilities averaged over passes",
     title="Towards Robust Neural Networks via Random Self-ensemble",
     arxiv="1712.00673",
     section="3",
     year=2018,
     random="Gaussian noise on the input of every layer, anew in each of ten passes",
-    coupling="",
     claim="86% on CIFAR-10 (VGG) under C&W within a stated distortion, where an undefended network keeps 10%",
     setting="deviations 0.2 before the first layer, then 0.1; 10 passes",
     untrained="around a network that was not trained with noise",
@@ -94,13 +86,12 @@ def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
 
 
 PARAMETRIC_NOISE = Record(
-    description="Parametric noise injection: noise on the weights of every layer (arXiv 1811.09310).",
+    description="Parametric noise injection: noise on the weights of every layer",
     title="Parametric Noise Injection: Trainable Randomness to Improve Deep Neural Network Robustness",
     arxiv="1811.09310",
     section="3",
     year=2019,
     random="Gaussian noise on the weights of every layer",
-    coupling="",
     claim="6.8 points more than adversarial training under PGD on CIFAR-10 (ResNet-20)",
     setting="the scale of the noise stays at 0.25, from where the paper trains it",
     untrained="around a network that was not trained with noise",
@@ -124,15 +115,11 @@ class ParametricNoise(Around, Seeded):
 
 
 ADAPTIVE_SMOOTHING = Record(
-    description=(
-        "Adaptive smoothing: mixes the probabilities of an accurate and a robust network (arXiv 2301.12554)."
-    ),
+    description="Adaptive smoothing: mixes the probabilities of an accurate and a robust network",
     title="Improving the Accuracy-Robustness Trade-Off of Classifiers via Adaptive Smoothing",
     arxiv="2301.12554",
     section="4",
     year=2023,
-    random="",
-    coupling="",
     claim="38.72% on CIFAR-100 at linf 8/255 under AutoAttack, 85.21% clean",
     setting="a fixed weight of 0.6 for a robust network that this package ships; none that chooses it",
 )

@@ -7,9 +7,8 @@ from importlib.resources import files
 from typing import Any
 
 from robustbench_coded.reports.text.formatting import parsed_attack
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import STANDARD
 
 # The paper's N = 1.5 K at K = 128 is printed as 190; rounded it is 192.

@@ -7,10 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_coded.reports.figures import ladder
-from robustbench_coded.reports.figures.bars import draw_answer, draw_certified, draw_correct_draws
-from robustbench_coded.reports.figures.curves import draw_batch_sizes, draw_cost, draw_eps, draw_losses
-from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.reports.figures import bars, curves, style
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report, plain_html
 from robustbench_coded.reports.render.sections import Figures, Section, report_of
@@ -32,7 +29,7 @@ def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequ
         figure.write(folder / "figures")
 
 
-def _figures(sections: Sequence[Section]) -> list[Drawing]:
+def _figures(sections: Sequence[Section]) -> list[style.Drawing]:
     blocks = [block for section in sections for block in section.blocks]
     return [figure for block in blocks if isinstance(block, Figures) for figure in block.figures]
 
@@ -92,19 +89,19 @@ def csv_table(table: pd.DataFrame) -> str:
     return csv_document(table.columns, map(csv_row, known))
 
 
-def figures_of(run: Run, opening: Opening) -> list[Drawing]:
+def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
     """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes."""
     asked = run.manifest.judged_budgets
     rows = [row for row in run.rows if row.attack == "clean" or row.budget in asked]
-    with styled():
+    with style.styled():
         drawn = [
-            draw_answer(opening),
-            ladder.draw(rows),
-            draw_batch_sizes(rows),
-            draw_eps(rows),
-            draw_correct_draws(run.results),
-            draw_losses(run),
-            draw_cost(rows),
-            draw_certified(run.certified),
+            bars.draw_answer(opening),
+            curves.draw_ladder(rows),
+            curves.draw_batch_sizes(rows),
+            curves.draw_eps(rows),
+            bars.draw_correct_draws(run.results),
+            curves.draw_losses(run),
+            curves.draw_cost(rows),
+            bars.draw_certified(run.certified),
         ]
     return [figure for figure in drawn if figure is not None]

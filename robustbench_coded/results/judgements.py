@@ -11,17 +11,12 @@ from msgspec import Struct, ValidationError, convert
 
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey
+from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.threat_model import ThreatModel
-from robustbench_coded.statistics.attack_checks import converged, other_attacks
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check, NextStep, run_attacks
+from robustbench_coded.statistics import attack_checks, case_results, gradients, intervals, verdict
+from robustbench_coded.statistics.checks import Check, NextStep, run_attacks
 from robustbench_coded.statistics.design import Design, design, missing
-from robustbench_coded.statistics.gradients import WITHOUT_GRADIENTS, answered, gradients_agree
-from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.judge import MARGIN, judge, step_down
-from robustbench_coded.statistics.verdict import Verdict
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
 _RUN_NEXT = ("square-1000", "transfer-pgd-20")
@@ -70,7 +65,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             words.CheckOutcome.FAILED,
             test.finding,
             test.figures,
-            next_step=run_attacks(*_RUN_NEXT, how=WITHOUT_GRADIENTS)
+            next_step=run_attacks(*_RUN_NEXT, how=gradients.WITHOUT_GRADIENTS)
             if test.name in words.GRADIENT_SELF_TESTS
             else NextStep(_NO_ATTACK.format(repr(test.name))),
         )
@@ -103,7 +98,7 @@ class Judgement:
     """
 
     key: CaseKey
-    verdict: Verdict
+    verdict: verdict.Verdict
     design: Design | None
     unbounded_eps: float
     to_design: tuple[str, ...] = ()
@@ -126,7 +121,7 @@ class Judgement:
 
 
 def judgements_of(
-    rows: Sequence[CaseResult],
+    rows: Sequence[case_results.CaseResult],
     manifest: RunManifest,
     selftests: Mapping[SubjectKey, tuple[Check, ...]] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
@@ -151,13 +146,13 @@ def judgements_of(
         lacking = missing(rows, row) if asked_here and made is None else ()
         checks = _checks(rows, row, manifest, selftests, unbounded)
         # Shared out between the words of a run of an earlier version that stopped where a word had fallen.
-        tail = TAIL / (1 if manifest.sequential is None else max(manifest.sequential.questions, 1))
+        tail = intervals.TAIL / (1 if manifest.sequential is None else max(manifest.sequential.questions, 1))
         found = judge(rows, row, checks, margin=_margin(manifest), claim=claim, tail=tail)
         yield Judgement(row.key, found, made, unbounded, lacking)
 
 
 def words_together(
-    judgements: Sequence[Judgement], rows: Sequence[CaseResult], manifest: RunManifest
+    judgements: Sequence[Judgement], rows: Sequence[case_results.CaseResult], manifest: RunManifest
 ) -> list[words.VerdictWord]:
     """The words of several judgements with the error adjusted for their number (Holm), as counts need them.
 
@@ -173,13 +168,13 @@ def words_together(
         return lambda tail: judge(rows, row, found.checks, margin=margin, claim=found.claim, tail=tail).word
 
     asked = [ask(judgement) for judgement in judgements]
-    answers = step_down(asked, lambda word: word != words.VerdictWord.NOT_SETTLED, TAIL)
+    answers = step_down(asked, lambda word: word != words.VerdictWord.NOT_SETTLED, intervals.TAIL)
     return [answer.answer for answer in answers]
 
 
 def _checks(
-    rows: Sequence[CaseResult],
-    row: CaseResult,
+    rows: Sequence[case_results.CaseResult],
+    row: case_results.CaseResult,
     manifest: RunManifest,
     selftests: Mapping[SubjectKey, tuple[Check, ...]],
     unbounded_eps: float,
@@ -191,12 +186,12 @@ def _checks(
     measured = (other.key for other in rows if other.cell is not None)
     relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
     checks = [
-        *other_attacks(rows, row, unbounded_eps),
-        *converged(rows, row, stopped),
-        gradients_agree(rows, row, _gradients(manifest, subject, relaxed=relaxed)),
+        *attack_checks.other_attacks(rows, row, unbounded_eps),
+        *attack_checks.converged(rows, row, stopped),
+        gradients.gradients_agree(rows, row, _gradients(manifest, subject, relaxed=relaxed)),
         *selftests.get(subject, ()),
     ]
-    return answered(checks, rows, row, stopped)
+    return gradients.answered(checks, rows, row, stopped)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:

@@ -24,8 +24,7 @@ from robustbench_coded.results.judgements import (
     selftest_results,
     words_together,
 )
-from robustbench_coded.runs.certificates import read_certificates
-from robustbench_coded.runs.folder import read_failures, read_manifest, read_run
+from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, Claim, SubjectKey
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
 from robustbench_coded.schema.words import CONTROLS, VerdictWord
@@ -44,7 +43,7 @@ def load_manifest(path: Path) -> RunManifest:
             that this version does not know.
     """
     try:
-        manifest = manifest_from(read_manifest(path))
+        manifest = manifest_from(folder.read_manifest(path))
         for i, row in enumerate(manifest.rows):
             if row.attack not in CONTROLS:
                 _check_attack(row.attack, f"rows[{i}].attack")
@@ -171,7 +170,7 @@ class Run:
     def failures(self) -> tuple[Failure, ...]:
         """Units without outcomes: those that failed, those whose file is damaged, those that never ran."""
         try:
-            recorded = read_failures(self.path, self.manifest.unit_ids)
+            recorded = folder.read_failures(self.path, self.manifest.unit_ids)
         except ValueError as error:
             raise InputError(
                 f"{self.path}/failures can't be read; remove that folder and run again"
@@ -192,7 +191,7 @@ class Run:
         Raises:
             CertificateContradicted: an attack did what a bound rules out.
         """
-        return tuple(certified_rows(read_certificates(self.path), self.results))
+        return tuple(certified_rows(certificates.read_certificates(self.path), self.results))
 
     @cached_property
     def selftests(self) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
@@ -266,7 +265,7 @@ class Run:
 
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
-        outcomes, metadata, timings = read_run(self.path, self.manifest.unit_ids)
+        outcomes, metadata, timings = folder.read_run(self.path, self.manifest.unit_ids)
         if "replicate" in outcomes and outcomes["replicate"].any():  # repetitions, of earlier versions
             outcomes = outcomes[outcomes["replicate"] == 0]
         if outcomes.empty:

@@ -31,7 +31,7 @@ class DamagedAdversarials(Exception):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PerturbedBatch:
     """One batch as it was scored, after an attack.
 
     Attributes:
@@ -53,7 +53,7 @@ class Evaluation:
 class Adversarials:
     """Collects the evaluations of a unit."""
 
-    evaluations: list[Evaluation] = field(default_factory=list)
+    evaluations: list[PerturbedBatch] = field(default_factory=list)
 
     def add(
         self, batches: Sequence[int], victims: Sequence[int], known: int | None, clean: Tensor, x: Tensor
@@ -64,7 +64,7 @@ class Adversarials:
         for g, (batch, victim) in enumerate(zip(batches, victims, strict=True)):
             slots = changed[g].nonzero().squeeze(1)
             draw = EVERY if known is None else known
-            self.evaluations.append(Evaluation(batch, victim, draw, slots, x[g, slots].clone()))
+            self.evaluations.append(PerturbedBatch(batch, victim, draw, slots, x[g, slots].clone()))
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the file."""
@@ -84,7 +84,7 @@ def encoded(tensors: dict[str, Tensor]) -> bytes | None:
     return save(tensors) if tensors else None
 
 
-def read_adversarials(path: Path) -> list[Evaluation]:
+def read_adversarials(path: Path) -> list[PerturbedBatch]:
     """The evaluations of a unit.
 
     Raises:
@@ -99,7 +99,7 @@ def read_adversarials(path: Path) -> list[Evaluation]:
     return _evaluations(tensors, path.name)
 
 
-def decoded(content: bytes, name: str) -> list[Evaluation]:
+def decoded(content: bytes, name: str) -> list[PerturbedBatch]:
     """The evaluations in the content of a file, called ``name`` where it is damaged.
 
     Raises:
@@ -111,7 +111,7 @@ def decoded(content: bytes, name: str) -> list[Evaluation]:
         raise DamagedAdversarials(f"{name} can't be read ({type(error).__name__})") from error
 
 
-def _evaluations(tensors: dict[str, Tensor], name: str) -> list[Evaluation]:
+def _evaluations(tensors: dict[str, Tensor], name: str) -> list[PerturbedBatch]:
     if set(tensors) != set(NAMES) or tensors["x"].ndim != 4 or tensors["x"].dtype != torch.float32:
         raise DamagedAdversarials(f"{name} does not hold {', '.join(NAMES)}")
     count, inputs = len(tensors["batch"]), len(tensors["x"])
@@ -126,7 +126,7 @@ def _evaluations(tensors: dict[str, Tensor], name: str) -> list[Evaluation]:
     order = tensors["evaluation"].argsort(stable=True)
     facts = (tensors[part].tolist() for part in ("batch", "victim", "known"))
     inputs_of = (tensors[part][order].split(sizes) for part in ("slot", "x"))
-    return [Evaluation(*parts) for parts in zip(*facts, *inputs_of, strict=True)]
+    return [PerturbedBatch(*parts) for parts in zip(*facts, *inputs_of, strict=True)]
 
 
 FOLDER = "perturbed"
@@ -155,7 +155,7 @@ class PerturbationStore:
         self._left -= len(content)
         replace_bytes(self._folder / f"{unit}.safetensors", _digest(content) + content)
 
-    def get(self, unit: str) -> list[Evaluation] | None:
+    def get(self, unit: str) -> list[PerturbedBatch] | None:
         """The perturbed inputs of a unit, in the order of its batches; None where they are missing."""
         content = self._whole(unit)
         try:

@@ -10,8 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from robustbench_coded.runs.atomic import write_bytes
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import BudgetKey, SubjectKey, ThreatModel
 
 
 class Certificate(Struct, frozen=True, kw_only=True):

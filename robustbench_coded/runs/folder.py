@@ -15,9 +15,7 @@ import pyarrow as pa
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import found as plugged_in
-from robustbench_coded.runs import atomic
-from robustbench_coded.runs.outcomes import DamagedFile, read_unit, write_outcomes
-from robustbench_coded.runs.packed import packed_timings, packed_units, unpack
+from robustbench_coded.runs import atomic, outcomes
 
 FORMAT_VERSION = 1
 MANIFEST = "run.json"
@@ -61,7 +59,7 @@ class RunFolder:
                 )
             self._lock = _lock(path / LOCK)
             atomic.remove_unfinished(path)
-            unpack(path)
+            outcomes.unpack(path)
         except OSError as error:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
 
@@ -123,7 +121,7 @@ class RunFolder:
             if content:
                 atomic.write_bytes(self.path / kind / f"{unit}.safetensors", content)
         atomic.replace_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
-        write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
+        outcomes.write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
     def commit_selftests(self, identity: str, results: dict[str, Any]) -> None:
@@ -152,8 +150,8 @@ class RunFolder:
             if not _UNIT.fullmatch(unit) or not os.path.lexists(path):
                 continue
             try:
-                trusted[unit] = read_unit(path, unit)[1]
-            except DamagedFile as error:
+                trusted[unit] = outcomes.read_unit(path, unit)[1]
+            except outcomes.DamagedFile as error:
                 damaged[unit] = str(error)
         return trusted, damaged
 
@@ -241,8 +239,8 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
     """
     tables, metadata, timings = [], {}, {}
     try:
-        packed, packed_times = packed_units(path, units), packed_timings(path)
-    except DamagedFile as error:
+        packed, packed_times = outcomes.packed_units(path, units), outcomes.packed_timings(path)
+    except outcomes.DamagedFile as error:
         raise InputError(
             f"{path / error.args[0]}; restore it, or run the command of the run, which computes it again"
         ) from error
@@ -257,8 +255,8 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
                 timings[unit] = packed_times.get(unit, {})
             continue
         try:
-            rows, metadata[unit] = read_unit(file, unit)
-        except (DamagedFile, OSError):
+            rows, metadata[unit] = outcomes.read_unit(file, unit)
+        except (outcomes.DamagedFile, OSError):
             continue
         tables.append(rows)
         timings[unit] = _read_object(path / "timings" / f"{unit}.json") or {}

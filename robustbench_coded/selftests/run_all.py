@@ -18,7 +18,6 @@ from robustbench_coded.selftests.other_generators import (
     other_generators,
 )
 from robustbench_coded.selftests.other_images import BESIDE, beside_clean
-from robustbench_coded.selftests.planted import PLANTED, planted
 from robustbench_coded.selftests.scene import Scene, SelfTest, Walk, judged, walk
 
 _RELAXED_TESTS = (
@@ -26,7 +25,7 @@ _RELAXED_TESTS = (
     gradients.gradients_exist,
     gradients.rising_loss,
     gradients.gradients_agree,
-    planted,
+    gradients.planted,
 )
 
 
@@ -69,7 +68,7 @@ _TESTS: dict[str, Callable[[Scene, Walk], SelfTest]] = {
     gradients.RISING: gradients.rising_loss,
     gradients.AGREE: gradients.gradients_agree,
     gradients.SATURATION: gradients.saturation,
-    PLANTED: planted,
+    gradients.PLANTED: gradients.planted,
 }
 
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attacks import oracle, perturbation_budget
 from attacks.gradients import gradient_or_zero
-from attacks.oracle import Oracle
-from attacks.perturbation_budget import PerturbationBudget
 from attacks.relaxation import Relaxation
 
 Outcome = Literal["passed", "failed", "not applicable"]
@@ -58,10 +57,10 @@ class Scene:
         forwards, backwards: images forwarded and differentiated so far.
     """
 
-    oracle: Oracle
+    oracle: oracle.Oracle
     x: Tensor
     y: Tensor
-    budget: PerturbationBudget
+    budget: perturbation_budget.PerturbationBudget
     batch_dependent: bool
     generators: Sequence[torch.Generator]
     relaxation: Relaxation | None = None

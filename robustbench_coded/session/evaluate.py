@@ -11,23 +11,16 @@ from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.options.device import worker_count
-from robustbench_coded.evaluation.options.run_file import run_toml
-from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.extents import Extents, rounds_of
-from robustbench_coded.evaluation.planning.plan import rows_for
+from robustbench_coded.evaluation.planning import batches, cases, plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
-from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.planned_case import Sequential
-from robustbench_coded.session.evaluation import Evaluation
-from robustbench_coded.session.forecast import Seconds
+from robustbench_coded.schema.manifest import RunManifest, Sequential
+from robustbench_coded.session import evaluation, forecast, manifest, selftesting
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import checked_against
 from robustbench_coded.session.queue import Queue, Scope
-from robustbench_coded.session.selftesting import run_selftests, with_selftests
 
 
 class IncompleteRun(Exception):
@@ -152,14 +145,14 @@ def _evaluate_into(
         folder.clear()
     old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
     prepared, planned, notes, sequential, scope, seconds = planned_evaluation(prepared, old, folder.path)
-    prepared = with_selftests(prepared)
-    run = Evaluation(folder, engine, prepared, planned, notes, old, sequential, seconds, listener)
+    prepared = selftesting.with_selftests(prepared)
+    run = evaluation.Evaluation(folder, engine, prepared, planned, notes, old, sequential, seconds, listener)
     for text in (*prepared.notes, *run.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
     queue = Queue(run, scope)
     try:
-        run_selftests(folder, prepared, listener)
+        selftesting.run_selftests(folder, prepared, listener)
         queue.work()
     except BaseException:
         run.reveal()
@@ -170,7 +163,7 @@ def _evaluate_into(
 
 def planned_evaluation(
     prepared: PreparedEvaluation, old: RunManifest | None, path: Path
-) -> tuple[PreparedEvaluation, list[AttackCase], list[str], Sequential | None, Scope, Seconds]:
+) -> tuple[PreparedEvaluation, list[cases.AttackCase], list[str], Sequential | None, Scope, forecast.Seconds]:
     """Every row that may run, and on how many examples rows may run.
 
     Where all rows fit on all examples within the time of the default, they run on them. A run folder keeps
@@ -180,11 +173,11 @@ def planned_evaluation(
         InputError: the folder was made with something else.
     """
     if old is not None:
-        checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
+        manifest.checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
         prepared = prepared.resumed_from(old)
     config, before = prepared.config, None if old is None else old.sequential
-    seconds = Seconds(prepared, None if before is None else before.rates)
-    planned, notes = rows_for(config, prepared.subjects, prepared.eps)
+    seconds = forecast.Seconds(prepared, None if before is None else before.rates)
+    planned, notes = plan.rows_for(config, prepared.subjects, prepared.eps)
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
@@ -197,8 +190,8 @@ def planned_evaluation(
     if fixed and before is None:
         return prepared, planned, notes, None, scope, seconds
     batch = min(max(config.batch_sizes), prepared.setup.examples)
-    ends = before.rounds if before is not None else rounds_of(prepared.setup.examples, batch)
-    prepared = replace(prepared, extents=Extents(ends))
+    ends = before.rounds if before is not None else batches.rounds_of(prepared.setup.examples, batch)
+    prepared = replace(prepared, extents=batches.Extents(ends))
     sequential = Sequential(
         until=config.until or "",
         rounds=ends,

@@ -10,8 +10,8 @@ from typing import Any
 from msgspec import structs
 
 from robustbench_coded.engine.run import Engine
+from robustbench_coded.evaluation.planning.batches import Lane, lane_of
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.evaluation.planning.extents import Lane, lane_of
 from robustbench_coded.evaluation.planning.plan import Plan, rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.plugins import load
@@ -21,8 +21,7 @@ from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.manifest import RunManifest, manifest_data
-from robustbench_coded.schema.planned_case import Outlook, Sequential
+from robustbench_coded.schema.manifest import Outlook, RunManifest, Sequential, manifest_data
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener

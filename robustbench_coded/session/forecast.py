@@ -15,20 +15,13 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from attacks.accelerator import synchronise
-from attacks.catalogue import CATALOGUE
-from attacks.gradients import is_out_of_memory
-from attacks.naming import parse
+from attacks import accelerator, catalogue, gradients, naming
 from robustbench_coded.defences.protocol import Defence, logits_grouped
-from robustbench_coded.evaluation.execution.in_memory import is_plugin
-from robustbench_coded.evaluation.execution.target import draws_of, images_of
+from robustbench_coded.evaluation.execution import in_memory, target
 from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
-from robustbench_coded.evaluation.planning.batches import Batch, choose_victims
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.evaluation.planning.cost import queries_of
-from robustbench_coded.evaluation.planning.extents import Extents
-from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for, scoring_images
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.evaluation.planning import cases, plan
+from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims
+from robustbench_coded.evaluation.setup import prepare
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.schema.words import CONTROLS
@@ -75,28 +68,28 @@ class Seconds:
         rates: the same with those that were timed since.
     """
 
-    def __init__(self, prepared: PreparedEvaluation, rates: Mapping[str, float] | None = None):
+    def __init__(self, prepared: prepare.PreparedEvaluation, rates: Mapping[str, float] | None = None):
         self._prepared = prepared
         self.rates = dict(rates or {})
 
-    def of(self, unit: Unit) -> float:
+    def of(self, unit: cases.Unit) -> float:
         """Seconds that a unit takes one worker at most, about."""
         case, subject = unit.row, unit.row.subject
         batches = len(unit.victims) or sum(map(len, unit.groups))
         scored = unit.images
         attacks = case.attack not in CONTROLS and case.submission is None
         if attacks and not unit.random_batches:  # all others are answered and nothing else
-            scored = min(scored, batches * scoring_images(self._prepared.setup.config, case))
+            scored = min(scored, batches * plan.scoring_images(self._prepared.setup.config, case))
         attacked = unit.images - scored
         seconds = 0.0
         if scored and unit.scored:  # a forward is counted as a third of a gradient
             seconds += 3 * scored * self.answer(subject)
         if attacked:
-            of_base = parse(case.attack).estimator == "transfer"
+            of_base = naming.parse(case.attack).estimator == "transfer"
             seconds += attacked * self.gradient(subject, of_base=of_base)
         return seconds
 
-    def answer(self, subject: Subject) -> float:
+    def answer(self, subject: cases.Subject) -> float:
         """For a forward of an image through the defence as it is scored."""
         context = self._prepared.context
         probed = context.probe_seconds.get(subject)
@@ -111,7 +104,7 @@ class Seconds:
         model = context.model(subject.checkpoint)
         return self._known("answer", subject, lambda: self._time(subject, model, through, answer))
 
-    def gradient(self, subject: Subject, *, of_base: bool = False) -> float:
+    def gradient(self, subject: cases.Subject, *, of_base: bool = False) -> float:
         """For a forward and backward of an image as attacks ask for it.
 
         Args:
@@ -132,7 +125,7 @@ class Seconds:
         name = "gradient of the network" if through is None else "gradient"
         return self._known(name, subject, lambda: self._time(subject, model, through, differentiate))
 
-    def _known(self, what: str, subject: Subject, timed: Callable[[], float]) -> float:
+    def _known(self, what: str, subject: cases.Subject, timed: Callable[[], float]) -> float:
         key = f"{what}: {subject.checkpoint}"
         if what.startswith("plugin") or (_encodes(subject) and not what.endswith("network")):
             key += f" behind {subject.label}, K={subject.k}"
@@ -142,7 +135,7 @@ class Seconds:
 
     def _time(
         self,
-        subject: Subject,
+        subject: cases.Subject,
         model: PixelModel,
         through: Defence | None,
         timed: Callable[[Ask, Tensor], None],
@@ -156,16 +149,16 @@ class Seconds:
                 try:
                     timed(ask, x)
                 except (RuntimeError, MemoryError) as error:
-                    if is_out_of_memory(error):
+                    if gradients.is_out_of_memory(error):
                         return NO_MEMORY_SECONDS
                     raise
-                synchronise(context.device)
+                accelerator.synchronise(context.device)
                 taken.append(time.perf_counter() - start)
         # The first pays for warming up; the others for whatever else the machine does, as the run will.
         return median(taken[1:] or taken) / images
 
     def _question(
-        self, subject: Subject, model: PixelModel, through: Defence | None
+        self, subject: cases.Subject, model: PixelModel, through: Defence | None
     ) -> tuple[Ask, Tensor, int]:
         """What is asked, with which inputs, and how many images pass through the network."""
         context, setup = self._prepared.context, self._prepared.setup
@@ -176,10 +169,10 @@ class Seconds:
         count = min(max(TIMED_IMAGES, most), fitting, setup.examples)
         x = context.data.batch(range(count))[0].to(context.device)
         if through is None:
-            return model, x, images_of(model.network, count)
+            return model, x, target.images_of(model.network, count)
         groups = max(1, most // subject.images)
         batches = x[torch.arange(groups * subject.k) % count].unflatten(0, (groups, subject.k))
-        draws = draws_of(through, subject.k, setup.config.seed, [-1] * groups, "probe", 0)
+        draws = target.draws_of(through, subject.k, setup.config.seed, [-1] * groups, "probe", 0)
 
         def ask(x: Tensor) -> Tensor:
             return logits_grouped(through, x, draws)
@@ -187,9 +180,9 @@ class Seconds:
         return ask, batches, groups * subject.images
 
 
-def _encodes(subject: Subject) -> bool:
+def _encodes(subject: cases.Subject) -> bool:
     """Whether it is ours and does more than to ask the model."""
-    return subject.batch_dependent and not is_plugin(subject.spec)
+    return subject.batch_dependent and not in_memory.is_plugin(subject.spec)
 
 
 class RowCosts:
@@ -199,13 +192,13 @@ class RowCosts:
         workers: how many processes share them.
     """
 
-    def __init__(self, prepared: PreparedEvaluation, seconds: Seconds):
+    def __init__(self, prepared: prepare.PreparedEvaluation, seconds: Seconds):
         self._prepared, self._seconds = prepared, seconds
         self.config = prepared.config
         self.workers = worker_count(self.config, prepared.context.device)
-        self._each: dict[AttackCase, float] = {}
+        self._each: dict[cases.AttackCase, float] = {}
 
-    def of(self, case: AttackCase, rounds: int) -> float:
+    def of(self, case: cases.AttackCase, rounds: int) -> float:
         """Seconds that a row takes in so many rounds, if nothing ends early."""
         if rounds == 0:
             return 0.0
@@ -215,7 +208,7 @@ class RowCosts:
             self._each[case] = sum(map(self._seconds.of, units)) / max(batches, 1) / self.workers
         return self._each[case] * self.batches(case, rounds)
 
-    def likely(self, case: AttackCase, rounds: int, standing: float) -> float:
+    def likely(self, case: cases.AttackCase, rounds: int, standing: float) -> float:
         """The same where attacks end at the first wrong answer.
 
         Args:
@@ -224,15 +217,15 @@ class RowCosts:
         cost = self.of(case, rounds)
         if case.attack in CONTROLS or case.submission is not None or not self.config.drop:
             return cost
-        name = parse(case.attack)
+        name = naming.parse(case.attack)
         if name.third_party is not None or name.estimator != "fresh" or not case.subject.independent:
             return cost
-        if not CATALOGUE[name.algorithm].stops_early:
+        if not catalogue.CATALOGUE[name.algorithm].stops_early:
             return cost
-        fallen = min(1.0, FALLS_AFTER / max(1, queries_of(name, randomised=False)[0]))
+        fallen = min(1.0, FALLS_AFTER / max(1, plan.queries_of(name, randomised=False)[0]))
         return cost * (standing + (1 - standing) * fallen)
 
-    def batches(self, case: AttackCase, rounds: int) -> int:
+    def batches(self, case: cases.AttackCase, rounds: int) -> int:
         """Batches, or victims, of a row in so many rounds."""
         batches, extents = self._batches(case.subject), self._prepared.extents
         if case.threat.one_victim:
@@ -244,14 +237,14 @@ class RowCosts:
             return len(batches)
         return min(len(batches), ceil(extents.ends[rounds - 1] / case.subject.k))
 
-    def images_in_full(self, case: AttackCase) -> int:
+    def images_in_full(self, case: cases.AttackCase) -> int:
         """Image gradients of a row on all examples, scoring included."""
         return self._prepared.maker().images(case)
 
-    def maker(self, rounds: int) -> UnitMaker:
+    def maker(self, rounds: int) -> plan.UnitMaker:
         """Cuts rows that have not begun into the units of so many rounds, others as far as they run."""
         extents = self._prepared.extents
         return self._prepared.maker(extents and Extents(extents.ends, extents.reached, rounds))
 
-    def _batches(self, subject: Subject) -> list[Batch]:
-        return batches_for(self.config, subject, self._prepared.setup.examples)
+    def _batches(self, subject: cases.Subject) -> list[Batch]:
+        return plan.batches_for(self.config, subject, self._prepared.setup.examples)

@@ -4,15 +4,14 @@ can change them.
 
 from msgspec import structs
 
+from robustbench_coded.evaluation.planning.batches import Lane, claimed_setting, lane_of, lanes_judged
 from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.extents import Lane, claimed_setting, lane_of, lanes_judged
 from robustbench_coded.evaluation.planning.resubmission import share_left
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.planned_case import Stop
+from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
-from robustbench_coded.session.evaluation import Evaluation
-from robustbench_coded.session.forecast import RowCosts
+from robustbench_coded.session import evaluation, forecast
 from robustbench_coded.statistics.verdict import is_final
 
 
@@ -30,7 +29,7 @@ class Lanes:
         stops: the verdicts that are closed, in the order in which they were.
     """
 
-    def __init__(self, run: Evaluation, costs: RowCosts):
+    def __init__(self, run: evaluation.Evaluation, costs: forecast.RowCosts):
         self.run, self.costs = run, costs
         self.config, self.prepared = run.config, run.prepared
         self.extents = run.prepared.extents

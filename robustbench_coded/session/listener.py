@@ -10,7 +10,7 @@ from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import pixels
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.planned_case import Stop
+from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.session.forecast import Forecast
 

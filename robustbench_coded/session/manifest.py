@@ -27,9 +27,10 @@ from robustbench_coded.schema.manifest import (
     Identity,
     Invocation,
     Machine,
+    PlannedCase,
     RunManifest,
+    UnitEntry,
 )
-from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 

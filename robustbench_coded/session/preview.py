@@ -7,14 +7,12 @@ from typing import Any
 
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import Extents, fill
 from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
-from robustbench_coded.evaluation.planning.extents import Extents, fill
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.words import CLEAN
-from robustbench_coded.session.evaluate import made_ready, planned_evaluation
-from robustbench_coded.session.forecast import RowCosts
-from robustbench_coded.session.queue import Scope, in_table
+from robustbench_coded.session import evaluate, forecast, queue
 
 
 @dataclass(frozen=True)
@@ -92,13 +90,13 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     Raises:
         InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
     """
-    prepared, path = made_ready(config, in_memory)
+    prepared, path = evaluate.made_ready(config, in_memory)
     going_on = (path / MANIFEST).exists() and not config.overwrite
     old = load_manifest(path) if going_on else None
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
-    prepared, planned, notes, _, scope, seconds = planned_evaluation(prepared, old, path)
-    costs = RowCosts(prepared, seconds)
-    table = [case for case in planned if in_table(prepared.config, case)]
+    prepared, planned, notes, _, scope, seconds = evaluate.planned_evaluation(prepared, old, path)
+    costs = forecast.RowCosts(prepared, seconds)
+    table = [case for case in planned if queue.in_table(prepared.config, case)]
 
     def pending(units: Sequence[Unit]) -> list[Unit]:
         return [unit for unit in units if unit.id not in committed]
@@ -138,8 +136,8 @@ def _extents(
     extents: Extents,
     planned: Sequence[AttackCase],
     table: Sequence[AttackCase],
-    scope: Scope,
-    costs: RowCosts,
+    scope: queue.Scope,
+    costs: forecast.RowCosts,
     pending: Callable[[Sequence[Unit]], list[Unit]],
 ) -> Extents:
     """How far rows are likely to run: those of the table as far as its time goes, others to the first look.

@@ -14,26 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 
-from attacks.naming import parse
-from attacks.presets import FOLLOWS_SHOWN
-from robustbench_coded.evaluation.execution.random_batches import (
-    depends_on_batch,
-    on_whole_batches,
-    random_units,
-)
-from robustbench_coded.evaluation.execution.submitted import hidden_sources
+from attacks import naming, presets
+from robustbench_coded.evaluation.execution import run_unit
+from robustbench_coded.evaluation.execution.attack_group import hidden_sources
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import Lane, fill, lane_of
 from robustbench_coded.evaluation.planning.cases import AttackCase
-from robustbench_coded.evaluation.planning.extents import Lane, fill, lane_of
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions
-from robustbench_coded.schema.planned_case import Outlook
+from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictWord
-from robustbench_coded.session.evaluation import Evaluation
-from robustbench_coded.session.forecast import RowCosts
+from robustbench_coded.session import evaluation, forecast
 from robustbench_coded.session.lanes import Lanes
-from robustbench_coded.statistics.anytime import values_needed
-from robustbench_coded.statistics.intervals import TAIL
+from robustbench_coded.statistics import anytime, intervals
 
 # Of the clean accuracy, what an attack is expected to take away where it has not run yet. Gradients of the
 # base model serve any batch: their inputs can be scored in random batches, which settles words.
@@ -75,7 +68,7 @@ class Queue:
         spent: forecast seconds of what was begun for verdicts.
     """
 
-    def __init__(self, run: Evaluation, scope: Scope):
+    def __init__(self, run: evaluation.Evaluation, scope: Scope):
         self.run, self.scope = run, scope
         self.config, self.prepared = run.config, run.prepared
         self.extents = run.prepared.extents
@@ -85,7 +78,7 @@ class Queue:
         self._late: dict[AttackCase, float] = {}
         self._late_examples = 0.0
         self._filled = False
-        self._costs = RowCosts(self.prepared, run.seconds)
+        self._costs = forecast.RowCosts(self.prepared, run.seconds)
         self._lanes = Lanes(run, self._costs)
         first = 1
         if self.extents is not None:
@@ -161,7 +154,7 @@ class Queue:
 
     def _damage(self, case: AttackCase) -> float:
         """Accuracy that an attack is expected to take away, for each second."""
-        name, lane = parse(case.attack), lane_of(case)
+        name, lane = naming.parse(case.attack), lane_of(case)
         seen = []
         for other, cases in self._lanes.cases.items():
             if other.inputs != lane.inputs or other.subject == lane.subject:
@@ -188,13 +181,13 @@ class Queue:
             if case is None:
                 continue
             before = self._random.get(case, 0)
-            tail = TAIL / (1 if self.extents is None else self.extents.looks)
+            tail = intervals.TAIL / (1 if self.extents is None else self.extents.looks)
             needed = (
-                values_needed(self._lanes.share(case) or 0.0, self._lanes.bar(lane), tail)
+                anytime.values_needed(self._lanes.share(case) or 0.0, self._lanes.bar(lane), tail)
                 or MOST_RANDOM_BATCHES
             )
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
-            units = random_units(case, self.run.maker, count)
+            units = run_unit.random_units(case, self.run.maker, count)
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
             self.spent += sum(map(self.run.seconds.of, units)) / self._costs.workers
             self.run.score_in_random_batches(case, units)
@@ -215,13 +208,13 @@ class Queue:
         bar = ROOM * self._lanes.bar(lane)
         shares = {}
         for case in self._lanes.cases[lane] + self._lanes.submitted(lane):
-            everywhere = not lane.one_victim or on_whole_batches(case) in self.run.begun
+            everywhere = not lane.one_victim or run_unit.on_whole_batches(case) in self.run.begun
             if case.threat.draw_known or not everywhere or case not in self.run.begun:
                 continue
             share = self._lanes.share(case)
             if self._lanes.run_in(case) >= self.run.reached[lane] and share is not None and share <= bar:
                 shares[case] = share
-        free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
+        free = {case: share for case, share in shares.items() if not run_unit.depends_on_batch(case)}
         if lane.one_victim:
             shares = free
         chosen = min(free or shares, key=lambda case: shares[case], default=None)
@@ -350,7 +343,7 @@ class Queue:
             )
             if case.attack == CLEAN and few:  # which say little of the clean accuracy
                 self.run.score_in_random_batches(
-                    case, random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
+                    case, run_unit.random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
                 )
                 new = True
         return new
@@ -384,4 +377,4 @@ def in_table(config: EvalConfig, case: AttackCase) -> bool:
     """Whether a row runs whatever the others find; not attacks of presets that only open verdicts need."""
     if case.attack not in config.second_attacks or case.attack == config.claim_attack:
         return True
-    return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
+    return case.threat.collateral or (case.attack == presets.FOLLOWS_SHOWN and case.subject.randomised)

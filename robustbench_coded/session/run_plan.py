@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning.cases import SubmittedInputs, Unit, sources_of
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.runs.adversarials import EVERY, Evaluation, PerturbationStore, encoded
+from robustbench_coded.runs.adversarials import EVERY, PerturbationStore, PerturbedBatch, encoded
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.session.forecast import Forecast, Seconds
@@ -31,14 +31,14 @@ def kept_for_later(unit: Unit) -> Unit:
     return replace(unit, keep=True) if wanted else unit
 
 
-def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, Evaluation]]:
+def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:
     """For each source of a unit's row the perturbed inputs of the unit's batches, by batch."""
     return [_of_source(unit, several, store, context) for several in sources_of(unit)]
 
 
 def _of_source(
     unit: Unit, several: Sequence[Unit], store: PerturbationStore, context: WorkerContext
-) -> dict[int, Evaluation]:
+) -> dict[int, PerturbedBatch]:
     """A source's perturbed inputs in the batches of a unit.
 
     Where both have the same batches, a batch is what the attack made of it, inputs that only fill it up
@@ -60,7 +60,7 @@ def _of_source(
         slots = [slot for slot, member in enumerate(ours[index].members) if member in by_example]
         if slots:
             x = torch.stack([by_example[ours[index].members[slot]] for slot in slots])
-            brought[index] = Evaluation(index, EVERY, EVERY, torch.tensor(slots), x)
+            brought[index] = PerturbedBatch(index, EVERY, EVERY, torch.tensor(slots), x)
     return brought
 
 

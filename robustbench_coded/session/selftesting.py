@@ -13,17 +13,12 @@ import torch
 from msgspec import structs
 from torch import Tensor
 
-from attacks.losses import margin
-from attacks.perturbation_budget import PerturbationBudget
+from attacks import losses, perturbation_budget
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling import SamplingModule, UsedSeed
-from robustbench_coded.evaluation.execution.in_memory import Alone, is_plugin
-from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.target import Target, draws_of
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext, own_threads
+from robustbench_coded.evaluation.execution import in_memory, score, target, worker_context
 from robustbench_coded.evaluation.options.config import default_eps
-from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.planning import cases, streams
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
@@ -47,8 +42,8 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         seed, batches: by which the scene names its draws.
     """
     x = scene.budget.random_sign(scene.x, scene.generators)
-    asked = margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
-    _, margins = predictions(
+    asked = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
+    _, margins = score.predictions(
         defence,
         x,
         scene.y,
@@ -71,7 +66,9 @@ SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAM
 
 
 @tf32(False)
-def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> dict[str, Any]:
+def selftest_subject(
+    context: worker_context.WorkerContext, subject: cases.Subject, eps: float
+) -> dict[str, Any]:
     """Runs them on the first examples at one eps; the result is JSON data.
 
     Batches are as large as the subject's, but no larger than EXAMPLES: what is tested does not depend on it,
@@ -80,13 +77,13 @@ def selftest_subject(context: WorkerContext, subject: Subject, eps: float) -> di
     scene = _scene(context, subject, eps)
     checkpoint = context.model(subject.checkpoint)
     # Where there is no checkpoint, what stands for it is the defence itself.
-    compared = is_plugin(subject.spec) and not isinstance(checkpoint.network, Alone)
+    compared = in_memory.is_plugin(subject.spec) and not isinstance(checkpoint.network, in_memory.Alone)
     networks = Networks(context.defence(subject).base, checkpoint) if compared else None
     unit = context.setup.config.unit_timeout
     seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
     try:
         with time_limit(seconds):
-            plugin = is_plugin(subject.spec)
+            plugin = in_memory.is_plugin(subject.spec)
             drawn = _draws(context, subject, scene) if plugin else None
             batches = _batches(context, subject) if plugin else None
             seed, defence = context.setup.config.seed, context.defence(subject)
@@ -126,7 +123,7 @@ def _tried(name: str, when: str, test: Callable[[], SelfTest]) -> SelfTest:
         return judged(name, False, f"The defence fails {when}: {type(error).__name__}.")
 
 
-def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:
+def _elsewhere(context: worker_context.WorkerContext, scene: Scene) -> Scene | None:
     """The same scene with images that are not evaluated."""
     found = context.elsewhere(scene.examples)
     if found is None or found[0].shape[1:] != scene.x.shape[2:]:
@@ -135,7 +132,7 @@ def _elsewhere(context: WorkerContext, scene: Scene) -> Scene | None:
     return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
 
 
-def _blended(context: WorkerContext, scene: Scene) -> Scene | None:
+def _blended(context: worker_context.WorkerContext, scene: Scene) -> Scene | None:
     """The same scene with means of two images; None where too few images have another of their class.
 
     None, too, where pixels have no levels: there a mean lies between the values that the data take, and a
@@ -154,7 +151,7 @@ def _blended(context: WorkerContext, scene: Scene) -> Scene | None:
     return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
 
 
-def _draws(context: WorkerContext, subject: Subject, scene: Scene) -> Draws:
+def _draws(context: worker_context.WorkerContext, subject: cases.Subject, scene: Scene) -> Draws:
     """Of the batches that are scored: a defence may know their seeds. Drawing once more changes nothing."""
     defence, config = context.defence(subject), context.setup.config
     groups, k = scene.y.shape
@@ -164,25 +161,25 @@ def _draws(context: WorkerContext, subject: Subject, scene: Scene) -> Draws:
         return [UsedSeed(draw) for draw in drawn] if isinstance(defence, SamplingModule) else drawn
 
     return Draws(
-        lambda index: draws_of(defence, k, config.seed, range(groups), "scoring", index),
+        lambda index: target.draws_of(defence, k, config.seed, range(groups), "scoring", index),
         used,
         hashlib.blake2b(scene.x.cpu().numpy().tobytes(), digest_size=8).hexdigest(),
     )
 
 
-def _batches(context: WorkerContext, subject: Subject) -> Batches:
+def _batches(context: worker_context.WorkerContext, subject: cases.Subject) -> Batches:
     """Of any size, under draws of a batch that is evaluated."""
     defence, seed = context.defence(subject), context.setup.config.seed
 
     def answers(x: Tensor, index: int) -> Tensor:
         with torch.no_grad():
-            draw = draws_of(defence, len(x), seed, [0], "scoring", index)[0]
+            draw = target.draws_of(defence, len(x), seed, [0], "scoring", index)[0]
             return defence.logits(x.clone(), draw).detach().clone()
 
     return Batches(subject.k, answers)
 
 
-def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:
+def _scene(context: worker_context.WorkerContext, subject: cases.Subject, eps: float) -> Scene:
     config, defence = context.setup.config, context.defence(subject)
     at_once = images_at_once(prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
@@ -191,18 +188,19 @@ def _scene(context: WorkerContext, subject: Subject, eps: float) -> Scene:
     x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
     normalized = config.eps_space == "normalized"
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
-    budget = PerturbationBudget(config.norm, eps, config.eps_space, deviation)  # type: ignore[arg-type]
+    budget = perturbation_budget.PerturbationBudget(config.norm, eps, config.eps_space, deviation)  # type: ignore[arg-type]
     if config.norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
-        budget = PerturbationBudget("linf", default_eps("linf", context.setup.data, tuple(x.shape[1:])))
+        size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
+        budget = perturbation_budget.PerturbationBudget("linf", size)
     # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
     batches = [-2 - group for group in range(groups)]
     return Scene(
-        Target(defence, k, config.seed, batches),
+        target.Target(defence, k, config.seed, batches),
         x.view(groups, k, *x.shape[1:]).to(context.device),
         y.view(groups, k).to(context.device),
         budget,
         subject.batch_dependent,
-        [stream(config.seed, batch, "selftest") for batch in batches],
+        [streams.stream(config.seed, batch, "selftest") for batch in batches],
     )
 
 
@@ -225,7 +223,7 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
     open_ones = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
     if not open_ones:
         return
-    with own_threads(prepared.context):
+    with worker_context.own_threads(prepared.context):
         for subject, name in open_ones:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
             found = selftest_subject(prepared.context, subject, _eps(prepared))
@@ -238,7 +236,7 @@ def _eps(prepared: PreparedEvaluation) -> float:
     return asked[(len(asked) - 1) // 2] if asked else 0.0
 
 
-def _id(prepared: PreparedEvaluation, subject: Subject) -> str | None:
+def _id(prepared: PreparedEvaluation, subject: cases.Subject) -> str | None:
     """A hash of what decides the results; None where nothing may be moved and so nothing is tested."""
     if _eps(prepared) == 0:
         return None

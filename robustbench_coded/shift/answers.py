@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_data, manifest_from
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import (
+    ManifestError,
+    PlannedCase,
+    RunManifest,
+    manifest_data,
+    manifest_from,
+)
 from robustbench_coded.shift.sets import CLEAN, ShiftSet
-from robustbench_coded.statistics.correlation import Correlation, pooled
-from robustbench_coded.statistics.outcomes import cells
+from robustbench_coded.statistics import correlation, outcomes
 
 _CHUNK = 50  # images read at a time: few enough for a processor's cache
 
@@ -140,12 +144,12 @@ class Answers:
         return np.concatenate([self.right[one] for one in sets], axis=1)
 
     @cached_property
-    def correlation(self) -> Correlation:
+    def correlation(self) -> correlation.Correlation:
         """Of two answers of a batch, as all sets show it; shifted images take the place of attacked ones."""
         of = {True: [], False: []}  # type: dict[bool, list]
         for one, right in self.right.items():
             of[one.severity > 0].append((right, self.batches(len(right))))
-        return pooled(of[True] or of[False], of[False])
+        return correlation.pooled(of[True] or of[False], of[False])
 
     def batches(self, examples: int) -> NDArray[np.int64]:
         """[examples], which batch of its set each was answered in."""
@@ -191,7 +195,7 @@ def load_shift(path: Path) -> ShiftRun:
     """
     facts, manifest = from_data(read_manifest(path, SHIFT), f"{path}/{SHIFT}")
     frame, _, _ = read_run(path, manifest.unit_ids)
-    found = {} if frame.empty else cells(frame)
+    found = {} if frame.empty else outcomes.cells(frame)
     answers, missing = [], []
     labels: dict[SetFacts, NDArray[np.int64]] = {}
     for case in manifest.rows:

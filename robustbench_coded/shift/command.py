@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import config_from, takes_only
 from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import counts
+from robustbench_coded.cli.options import config_from, counts, takes_only
 from robustbench_coded.cli.run import evaluated
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
@@ -76,8 +75,7 @@ def shift_command(
     Nothing is attacked.
     """
     from robustbench_coded.shift.answers import load_shift
-    from robustbench_coded.shift.choose import ShiftConfig
-    from robustbench_coded.shift.run import shift
+    from robustbench_coded.shift.run import ShiftConfig, shift
 
     if not data:
         raise InputError("--data: name a data set")

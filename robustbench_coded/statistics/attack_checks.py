@@ -20,11 +20,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
-from attacks.attack_name import AttackName
-from attacks.catalogue import SEARCHES
+from attacks import attack_name, catalogue
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import (
+from robustbench_coded.statistics.checks import (
     WORTH,
     Check,
     NextStep,
@@ -129,7 +128,7 @@ def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
     return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
 
 
-def _averages(name: AttackName) -> bool:
+def _averages(name: attack_name.AttackName) -> bool:
     return name.estimator == "fresh" and name.third_party is None and not is_black_box(name)
 
 
@@ -308,7 +307,7 @@ def _curve(rows: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
 
 
 def _is_search(row: CaseResult) -> bool:
-    return name_of(row).algorithm.lower() in SEARCHES
+    return name_of(row).algorithm.lower() in catalogue.SEARCHES
 
 
 def _from_transfer(estimator: str) -> str:

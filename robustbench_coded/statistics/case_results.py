@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from robustbench_coded.schema.case import CaseKey, SubjectKey
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import PlannedCase
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
 from robustbench_coded.statistics.anytime import (
     PARTITION,

@@ -16,7 +16,7 @@ import numpy as np
 from attacks.naming import suited
 from robustbench_coded.statistics import paired
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import attacks_under, differs_only_in, name_of
+from robustbench_coded.statistics.checks import attacks_under, differs_only_in, name_of
 from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.variance import between_batches, between_examples
 

@@ -28,7 +28,7 @@ from attacks.naming import parse
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
 from robustbench_coded.statistics.attack_checks import doubled_steps
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import (
+from robustbench_coded.statistics.checks import (
     WORTH,
     Check,
     NextStep,

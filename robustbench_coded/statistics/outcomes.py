@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, ThreatModel
 
 _NAMES = ("checkpoint", "defence", "attack", "norm", "eps_space")
 

@@ -15,18 +15,11 @@ import numpy as np
 import pandas as pd
 
 from attacks.naming import parse
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import COMBINED, CONTROLS
+from robustbench_coded.statistics import outcomes
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval
-from robustbench_coded.statistics.outcomes import (
-    Cell,
-    accuracy,
-    accuracy_every_draw,
-    accuracy_majority,
-    accuracy_submissions,
-)
 
 
 def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
@@ -47,7 +40,7 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
         return result.interval(tail)
     if cell.correct.shape[1] < submissions:
         return None
-    estimate = accuracy_submissions(cell, submissions)
+    estimate = outcomes.accuracy_submissions(cell, submissions)
     blocks = cell.correct.shape[1] // submissions
     tried = cell.correct[:, : blocks * submissions].reshape(len(cell.correct), blocks, submissions)
     found = accuracy_interval(
@@ -226,14 +219,14 @@ def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions:
         accuracy=_rounded(interval.estimate if interval else None),
         low=_rounded(interval.low if interval else None),
         high=_rounded(interval.high if interval else None),
-        majority=_figure(accuracy_majority, result.cell),
-        every_draw=_figure(accuracy_every_draw, result.cell),
+        majority=_figure(outcomes.accuracy_majority, result.cell),
+        every_draw=_figure(outcomes.accuracy_every_draw, result.cell),
         forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),
         backwards=_rounded(sum(cost.backwards for cost in spent) / examples if examples else None),
         done=result.complete,
-        clean_accuracy=_figure(accuracy, result.clean),
-        clean_majority=_figure(accuracy_majority, result.clean),
-        clean_every_draw=_figure(accuracy_every_draw, result.clean),
+        clean_accuracy=_figure(outcomes.accuracy, result.clean),
+        clean_majority=_figure(outcomes.accuracy_majority, result.clean),
+        clean_every_draw=_figure(outcomes.accuracy_every_draw, result.clean),
         others=_both(interval.others if interval else None),
         unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.strongest_attack,
@@ -245,7 +238,7 @@ def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions:
     )
 
 
-def _figure(count: Callable[[Cell], float], cell: Cell | None) -> float | None:
+def _figure(count: Callable[[outcomes.Cell], float], cell: outcomes.Cell | None) -> float | None:
     return _rounded(None if cell is None else count(cell))
 
 

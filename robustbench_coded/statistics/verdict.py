@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import CheckName, VerdictWord
-from robustbench_coded.statistics.check import Check, merged_steps
+from robustbench_coded.statistics.checks import Check, merged_steps
 from robustbench_coded.statistics.gradients import OF_THE_GRADIENT
 from robustbench_coded.statistics.intervals import TAIL, Interval, clopper_pearson
 from robustbench_coded.statistics.paired import Difference

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_coded.cli import options
-from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.process import FAILED, INTERRUPTED
+from robustbench_coded.cli import help, options, process
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.reports.text.escape import one_line
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from robustbench_coded.ablations.report import Result
 
 
-@examples(
+@help.examples(
     "csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",
 )
 def ablate_command(
@@ -120,7 +118,7 @@ def _as_data(result: "Result") -> dict[str, Any]:
 AGAIN = "the same command goes on"
 
 
-@examples(
+@help.examples(
     "csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
 )
 def gan_command(
@@ -178,10 +176,10 @@ def gan_command(
             )  # fmt: skip
     except KeyboardInterrupt:
         print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
-        return INTERRUPTED
+        return process.INTERRUPTED
     except EngineError as error:
         print(one_line(f"csrobust: {error}; {AGAIN}"), file=sys.stderr)
-        return FAILED
+        return process.FAILED
     ends = last_points(write_gan_report(out))
     if as_json:
         print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))
@@ -190,7 +188,7 @@ def gan_command(
     return 0
 
 
-@examples(
+@help.examples(
     "csrobust tabular --sets breast-cancer,wine --seeds 10",
 )
 def tabular_command(

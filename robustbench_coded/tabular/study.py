@@ -11,8 +11,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.reports.write import write_plain
-from robustbench_coded.statistics.intervals import clopper_pearson
-from robustbench_coded.statistics.judge import step_down
+from robustbench_coded.statistics import intervals, judge
 from robustbench_coded.studies.over_seeds import TAIL, Records, spread
 from robustbench_coded.tabular import train
 
@@ -104,13 +103,13 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     def of_gain(table: str, setting: str, tail: float) -> tuple[float, float]:
         low, high = _ends(gains[table, setting], tail)
         # However alike two trainings are, they may differ where 0 of the table's rows showed it.
-        reach = max((high - low) / 2, clopper_pearson(0, train.SETS[table], tail)[1])
+        reach = max((high - low) / 2, intervals.clopper_pearson(0, train.SETS[table], tail)[1])
         middle = (low + high) / 2
         return middle - reach, middle + reach
 
     asked = [key for key in gains if key[1] != train.BASELINE]
     of_gains = [partial(of_gain, *key) for key in asked]
-    answers = step_down(of_gains, lambda ends: ends[0] > 0 or ends[1] < 0, TAIL)
+    answers = judge.step_down(of_gains, lambda ends: ends[0] > 0 or ends[1] < 0, TAIL)
     settled = {key: answer.settled for key, answer in zip(asked, answers, strict=True)}
     return [
         Comparison(

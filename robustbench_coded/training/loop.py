@@ -1,10 +1,13 @@
-"""Trains one network as a configuration says."""
+"""Trains one network as a configuration says, and the same with several seeds, for a mean and a deviation."""
 
+import dataclasses
 import math
+import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,21 +22,11 @@ from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
 from robustbench_coded.models.build import build
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.training import loader
+from robustbench_coded.training import loader, save
 from robustbench_coded.training.config import TrainConfig, milestones, one_cycle
-from robustbench_coded.training.defended import Defended
 from robustbench_coded.training.listener import EpochRow, Listener
 from robustbench_coded.training.recipes import Moment, Recipe
-from robustbench_coded.training.save import Score, measure, save_trained
-from robustbench_coded.training.stages import Stages, check_blocks
-from robustbench_coded.training.state import (
-    RunState,
-    Weights,
-    load_state,
-    save_state,
-    state_path,
-    weights_to_start_from,
-)
+from robustbench_coded.training.stages import Defended, Stages, check_blocks
 
 _ENOUGH = 50_000  # images; more do not change the fourth digit
 _CHUNK = 1000
@@ -74,9 +67,9 @@ class TrainResult:
 
     checkpoint: Path
     last: Path
-    test: Score
+    test: save.Score
     history: tuple[EpochRow, ...]
-    defended: Score | None = None
+    defended: save.Score | None = None
 
 
 def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ()) -> TrainResult:
@@ -161,7 +154,7 @@ class _Run:
         )
         mean, deviation = channel_statistics(self.data)
         if config.start is not None:
-            network.load_state_dict(weights_to_start_from(config, self.data, mean, deviation))
+            network.load_state_dict(save.weights_to_start_from(config, self.data, mean, deviation))
         stages = Stages(network, mean, deviation, _autocast(config.precision, self.device))
         stages.to(self.device)
         stages.to(memory_format=layout(self.device))
@@ -180,10 +173,10 @@ class _Run:
 
     def finish(self, listeners: Sequence[Listener]) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
-        path = state_path(self.out)
-        state = load_state(path, self.config.fingerprint())
+        path = save.state_path(self.out)
+        state = save.load_state(path, self.config.fingerprint())
         if state is None:
-            state = RunState(self.config.fingerprint(), 0, {}, {})
+            state = save.RunState(self.config.fingerprint(), 0, {}, {})
         else:
             self.stages.network.load_state_dict(state.weights)
             self.optimizer.load_state_dict(state.optimizer)
@@ -195,7 +188,7 @@ class _Run:
                 row = self._epoch(epoch, listeners)
                 self._record(state, row)
                 if self.processes.is_first:
-                    save_state(path, state)
+                    save.save_state(path, state)
                 for listener in listeners:
                     listener.on_epoch(row)
         finally:
@@ -245,12 +238,12 @@ class _Run:
             seconds=time.monotonic() - begin,
         )
 
-    def _score(self, data: Dataset) -> Score:
+    def _score(self, data: Dataset) -> save.Score:
         """Of what is trained: behind its defence, with the same draws after every epoch."""
         if self.defended is None:
-            return measure(self.stages, data, self.device)
+            return save.measure(self.stages, data, self.device)
         self.defended.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
-        return measure(self.defended, data, self.device)
+        return save.measure(self.defended, data, self.device)
 
     def _set_learning_rate(self, epoch: int, step: int) -> float:
         config = self.config
@@ -269,7 +262,7 @@ class _Run:
             return self.config.augmentation
         return "shift-flip" if self.data.image_shape[0] == 3 else "none"
 
-    def _record(self, state: RunState, row: EpochRow) -> None:
+    def _record(self, state: save.RunState, row: EpochRow) -> None:
         """Brings the state up to date with the epoch just done."""
         state.epoch = row.epoch
         state.weights = _copied(self.stages.network)
@@ -278,7 +271,7 @@ class _Run:
         if state.best_epoch == row.epoch:
             state.best = state.weights
 
-    def _write(self, state: RunState) -> TrainResult:
+    def _write(self, state: save.RunState) -> TrainResult:
         """Scores and writes the last weights and, where images were held out, the best ones."""
         history = tuple(state.history)
         if state.best is None or state.best_epoch is None:
@@ -289,18 +282,20 @@ class _Run:
             scores = self._save(self.out, state.best, state.best_epoch)
         return TrainResult(self.out, last, scores[0], history, scores[1])
 
-    def _save(self, path: Path, weights: Weights, epoch: int) -> tuple[Score, Score | None]:
+    def _save(self, path: Path, weights: save.Weights, epoch: int) -> tuple[save.Score, save.Score | None]:
         """The scores on the test images of the network alone and behind its defence."""
         self.stages.network.load_state_dict(weights)
         self.stages.autocast = torch.float32  # scored as it will be loaded
-        test = measure(self.stages, self.test, self.device)
+        test = save.measure(self.stages, self.test, self.device)
         behind = None if self.defended is None else self._score(self.test)
         if self.processes.is_first:
-            save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
+            save.save_trained(
+                path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind
+            )
         return test, behind
 
 
-def _copied(network: nn.Module) -> Weights:
+def _copied(network: nn.Module) -> save.Weights:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
 
@@ -309,3 +304,66 @@ def _autocast(precision: str, device: torch.device) -> torch.dtype:
         fast = device.type != "cpu" and multiplies_bfloat16(device)
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+class SeededRun(NamedTuple):
+    """One checkpoint and its score on the test images."""
+
+    checkpoint: Path
+    seed: int
+    test: save.Score
+
+
+class Repetitions(NamedTuple):
+    """Runs that differ in their seed alone, and so in initialisation, train-validation split and order."""
+
+    runs: tuple[SeededRun, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the test accuracy, in [0, 1]."""
+        return statistics.fmean(run.test.accuracy for run in self.runs)
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation of the test accuracy; None for a single run."""
+        return statistics.stdev(run.test.accuracy for run in self.runs) if len(self.runs) > 1 else None
+
+
+def seed_path(out: Path, seed: int) -> Path:
+    """``FILE-seed0.safetensors`` and so on."""
+    return out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
+
+
+def train_seeds(
+    config: TrainConfig,
+    out: Path,
+    seeds: int,
+    *,
+    listeners: Callable[[Path], Sequence[Listener]] = lambda path: (),
+) -> Repetitions:
+    """Trains with the seeds ``config.seed``, ``config.seed`` + 1, ..., ``seeds`` of them.
+
+    A checkpoint that is there and was made with these settings is not made again, so a killed series goes on.
+
+    Args:
+        config: the run with the first seed.
+        out: the file that :func:`seed_path` names the checkpoints after.
+        seeds: how many, at least 1.
+        listeners: makes the listeners of one run from its checkpoint's path.
+    Raises:
+        InputError: as :func:`robustbench_coded.training.loop.train`, or a checkpoint made otherwise is there.
+        ValueError: no seeds.
+    """
+    if seeds < 1:
+        raise ValueError(f"expected seeds >= 1, got {seeds}")
+    configs = [dataclasses.replace(config, seed=config.seed + i) for i in range(seeds)]
+    # All of them are looked at first: a name that is taken is not to be found after the hours of the others.
+    done = {
+        seed_path(out, each.seed): save.score_if_done(seed_path(out, each.seed), each) for each in configs
+    }
+    runs = []
+    for each, (path, score) in zip(configs, done.items()):
+        score = score or train(each, path, listeners=listeners(path)).test
+        runs.append(SeededRun(path, each.seed, score))
+    return Repetitions(tuple(runs))

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from robustbench_coded.cli.eval_options import config_from, takes_only
-from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import named_paths
-from robustbench_coded.cli.process import foreign_output
+from robustbench_coded.cli import help, process
+from robustbench_coded.cli.options import config_from, named_paths, takes_only
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import all_of
 
@@ -31,7 +29,7 @@ Adversarials = Annotated[
 ]
 
 
-@examples("csrobust verify reports/mine")
+@help.examples("csrobust verify reports/mine")
 @takes_only(*SCORED, run=(RunOrEntry, None), adversarials=(Adversarials, None))
 def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool, **options: Any) -> int:
     """Score perturbed inputs again and check eps and box.
@@ -48,7 +46,7 @@ def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool
 
         entries = (opened(run) for opened in all_of("entries").values())
         entry = next((entry for entry in entries if entry is not None), nullcontext(run))
-        with entry as folder, foreign_output():
+        with entry as folder, process.foreign_output():
             rows: Sequence[VerifiedRow] = verify_run(
                 folder,
                 checkpoints=dict(named_paths(options["ckpt"], "--ckpt")),
@@ -61,7 +59,7 @@ def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool
 
         assert adversarials is not None
         config = config_from(**options, attacks=[], inputs=[], limit=None, selection_draws=1)
-        with foreign_output():
+        with process.foreign_output():
             rows = verify_file(adversarials, config)
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))

@@ -18,19 +18,15 @@ from torch import Tensor
 from attacks.objective import co_batch
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.attack_group import batch_roles, budget_of
-from robustbench_coded.evaluation.execution.score import predictions
-from robustbench_coded.evaluation.execution.target import images_of
-from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, Setup, WorkerContext
+from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.results.run import load_manifest
-from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, Evaluation, read_adversarials
+from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
-from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
 from robustbench_coded.schema.words import CONTROLS
 
 
@@ -41,7 +37,7 @@ def rebuilt_bench(
     arch: str | None = None,
     data_dir: str | None = None,
     device: str = "cpu",
-) -> WorkerContext:
+) -> worker_context.WorkerContext:
     """The workbench of a run.
 
     Args:
@@ -64,7 +60,7 @@ def rebuilt_bench(
             f"give --ckpt NAME=PATH for {' or '.join(names)}"
         )
     loaded = tuple(
-        LoadedCheckpoint(
+        worker_context.LoadedCheckpoint(
             name=facts.name,
             path=checkpoints.get(facts.name, facts.path or ""),
             sha256=facts.sha256,
@@ -89,7 +85,7 @@ def rebuilt_bench(
         selection_draws=last.options["selection_draws"],
         victims=last.options["victims"],
     )
-    setup = Setup(
+    setup = worker_context.Setup(
         config=config,
         data=identity.data,
         examples=manifest.data.examples,
@@ -98,7 +94,7 @@ def rebuilt_bench(
         threads=torch.get_num_threads(),
         checkpoints=loaded,
     )
-    context = WorkerContext(setup)
+    context = worker_context.WorkerContext(setup)
     if context.data.sha256 != identity.data_sha256:
         raise InputError(
             f"--data-dir: the images of {identity.data} here are not those of the run "
@@ -107,7 +103,9 @@ def rebuilt_bench(
     return context
 
 
-def rebuilt_row(context: WorkerContext, planned: PlannedCase, defences: Sequence[str]) -> AttackCase | None:
+def rebuilt_row(
+    context: worker_context.WorkerContext, planned: PlannedCase, defences: Sequence[str]
+) -> AttackCase | None:
     """A row of run.json; None where it needs code that ``defences`` does not name."""
     spec = planned.spec
     if parse_defence(spec).kind == "plugin" and spec not in defences:
@@ -123,7 +121,7 @@ def rebuilt_row(context: WorkerContext, planned: PlannedCase, defences: Sequence
         has_base=planned.has_base,
         images=1,
     )
-    subject = replace(subject, images=images_of(context.defence(subject), subject.k))
+    subject = replace(subject, images=target.images_of(context.defence(subject), subject.k))
     key = planned.key
     return AttackCase(subject, key.threat, key.attack, *key.budget, key.step_size)
 
@@ -219,7 +217,7 @@ def verify_run(
 
 
 def _verified(
-    context: WorkerContext, path: Path, planned: PlannedCase, defences: Sequence[str]
+    context: worker_context.WorkerContext, path: Path, planned: PlannedCase, defences: Sequence[str]
 ) -> VerifiedRow:
     name = {
         key: getattr(planned, key) for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")
@@ -263,9 +261,9 @@ class _Tally:
 
 
 def _verify_unit(
-    context: WorkerContext,
+    context: worker_context.WorkerContext,
     row: AttackCase,
-    evaluations: list[Evaluation],
+    evaluations: list[PerturbedBatch],
     outcomes: pd.DataFrame,
     draws: int,
     tally: _Tally,
@@ -283,7 +281,7 @@ def _verify_unit(
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
         answers = [
-            predictions(
+            score.predictions(
                 context.defence(row.subject),
                 images,
                 y,
@@ -315,37 +313,37 @@ def _verify_unit(
 
 
 def _measure(
-    context: WorkerContext,
+    context: worker_context.WorkerContext,
     row: AttackCase,
-    group: list[Evaluation],
+    group: list[PerturbedBatch],
     clean: Tensor,
     x: Tensor,
     tally: _Tally,
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
     batches = context.batches(row.subject)
-    roles = batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed)
+    roles = attack_group.batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed)
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
         eps_scale = co_batch(slots, clean.shape[1]).eps_scale.to(x.device)
         if row.threat.inputs == "victim":
             eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
-    distance = budget_of(context, row, eps_scale).distance(x, clean)
+    distance = attack_group.budget_of(context, row, eps_scale).distance(x, clean)
     box = ((x < 0) | (x > 1)).flatten(2).any(-1)
     tally.inputs += sum(len(e.slots) for e in group)
     tally.furthest = max(tally.furthest, float(distance.max()))
     tally.outside += int(((distance > 1 + ROUNDING) | box).sum())
 
 
-def _groups(evaluations: list[Evaluation], size: int, k: Sequence[int]) -> Iterator[list[Evaluation]]:
+def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> Iterator[list[PerturbedBatch]]:
     """Evaluations that can be answered together: of one draw and batch size, in the order they were made in.
 
     Args:
         size: the most of them.
         k: inputs of each batch, by its index.
     """
-    group: list[Evaluation] = []
+    group: list[PerturbedBatch] = []
     for evaluation in evaluations:
         if group and (
             len(group) == size

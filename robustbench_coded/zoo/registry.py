@@ -152,15 +152,11 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("sampling-module", "sampling_module", GOOD, "a plain module that samples inside itself"),
         ("noise-narrow", "noise_narrow", BROKEN, "noise before a linear model, narrow margins"),
         ("random-slope", "random_slope", BROKEN, "its slope is noise, its answers are not"),
-    ),
-    *family(
-        "noisy",
-        "ensembles",
         ("ensemble-decoys", "decoys", BROKEN, "one of eight models, weak on average alone"),
     ),
     *family(
         "noisy",
-        "ensembles",
+        "noisy",
         ("ensemble-opposed", "opposed", GOOD, "one of two models; no input fools both: 50%"),
         eps=0.05,
     ),

@@ -22,17 +22,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.zoo import linear
 from robustbench_coded.zoo.abstaining import Abstaining
 from robustbench_coded.zoo.attack_aware import FRAGILE, ROBUST, Gated, fragile_model, known_by, robust_model
 from robustbench_coded.zoo.known import Known, Truth, everywhere, exactly
-from robustbench_coded.zoo.linear import (
-    Deterministic,
-    against,
-    pattern,
-    planted_margins,
-    spread,
-    worst_margins,
-)
 
 ALL, LEFT, UPPER, QUARTERS = 0, 4, 32, 36  # patterns: all ones, halves, and a checkerboard of quarters
 OPEN = 0.45  # of eps: a part along a pattern that flips a switch
@@ -43,7 +36,7 @@ STEPS = 8  # of brightness, in eps
 
 
 def _part(x: Tensor, row: int) -> Tensor:
-    return ((x - 0.5) * pattern(row).to(x)).flatten(1).mean(1)
+    return ((x - 0.5) * linear.pattern(row).to(x)).flatten(1).mean(1)
 
 
 class Wrapped(nn.Module):
@@ -85,8 +78,8 @@ class Unchecked(nn.Module):
 
 def known_wrapped(n: int = 640, eps: float = 0.1) -> Known:
     x, y = _images(n, eps)
-    raised = x - eps * against(y, pattern(ROBUST))
-    return known_by(Deterministic("wrapped", Wrapped(eps)), x, y, raised)
+    raised = x - eps * linear.against(y, linear.pattern(ROBUST))
+    return known_by(linear.Deterministic("wrapped", Wrapped(eps)), x, y, raised)
 
 
 def known_gate(n: int = 640, eps: float = 0.1) -> Known:
@@ -97,7 +90,7 @@ def known_gate_wide(n: int = 640, eps: float = 0.1) -> Known:
     """Images at margins of more than eps from both models' boundaries: who answers does not matter."""
     x, y = _images(n, eps, near=(1.3, 1.6))
     defence = _behind("gate-wide", lambda x: _part(x, LEFT).abs() > OPEN * eps)
-    both = [worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
+    both = [linear.worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
     low = torch.stack(both).all(0).double().mean().item()
     return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(low, 1.0)))
 
@@ -109,7 +102,7 @@ def known_border_band(n: int = 640, eps: float = 0.1) -> Known:
 
     x, y = _images(n, eps)
     x[:, :, :, COLUMNS] = 128 / 255
-    pushed = x + eps * against(y, pattern(FRAGILE))
+    pushed = x + eps * linear.against(y, linear.pattern(FRAGILE))
     pushed[:, :, :, COLUMNS] = x[:, :, :, COLUMNS] + 0.5 * eps
     return known_by(_behind("border-band", opens), x, y, pushed)
 
@@ -142,17 +135,19 @@ def _gated(name: str, n: int, eps: float, row: int, opens: Callable[[Tensor], Te
     return known_by(_behind(name, opens), x, y, _pushed(x, y, eps, row))
 
 
-def _behind(name: str, opens: Callable[[Tensor], Tensor]) -> Deterministic:
-    return Deterministic(name, Gated(fragile_model(), robust_model(), Opened(lambda x: ~opens(x))))
+def _behind(name: str, opens: Callable[[Tensor], Tensor]) -> linear.Deterministic:
+    return linear.Deterministic(name, Gated(fragile_model(), robust_model(), Opened(lambda x: ~opens(x))))
 
 
 def _images(n: int, eps: float, near: tuple[float, float] = (0.3, 0.45)) -> tuple[Tensor, Tensor]:
-    flat = [pattern(row) for row in (FRAGILE, ALL, LEFT, UPPER, QUARTERS)]
-    x, y = planted_margins(spread(1.4 * eps, 2.0 * eps, n), pattern(ROBUST), flat_along=flat)
-    margins = spread(near[0] * eps, near[1] * eps, n, seed=2) * (2 * y - 1)
-    return ((x + margins.view(-1, 1, 1, 1) * pattern(FRAGILE)).clamp(0, 1) * 255).round() / 255, y
+    flat = [linear.pattern(row) for row in (FRAGILE, ALL, LEFT, UPPER, QUARTERS)]
+    x, y = linear.planted_margins(
+        linear.spread(1.4 * eps, 2.0 * eps, n), linear.pattern(ROBUST), flat_along=flat
+    )
+    margins = linear.spread(near[0] * eps, near[1] * eps, n, seed=2) * (2 * y - 1)
+    return ((x + margins.view(-1, 1, 1, 1) * linear.pattern(FRAGILE)).clamp(0, 1) * 255).round() / 255, y
 
 
 def _pushed(x: Tensor, y: Tensor, eps: float, row: int) -> Tensor:
     """Half of eps along the pattern of the switch, half of it against the fragile model."""
-    return (x + eps / 2 * (pattern(row) + against(y, pattern(FRAGILE)))).clamp(0, 1)
+    return (x + eps / 2 * (linear.pattern(row) + linear.against(y, linear.pattern(FRAGILE)))).clamp(0, 1)

@@ -11,9 +11,7 @@ from torch.nn import functional
 from attacks.losses import Loss, cross_entropy, margin_loss
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import with_normalisation
+from robustbench_coded.models import loading, pixel_model, recognition
 from robustbench_coded.zoo.known import Known, Truth, everywhere_later, exactly
 from robustbench_coded.zoo.linear import Deterministic, WithDecoy, with_slope_of
 from robustbench_coded.zoo.masked_gradients import Lifted, OneHot
@@ -21,14 +19,14 @@ from robustbench_coded.zoo.masked_gradients import Lifted, OneHot
 EXAMPLES = 256  # of the test data, the first; the networks are a hundred times as slow as a linear model
 
 
-def digits_network(name: str) -> PixelModel:
+def digits_network(name: str) -> pixel_model.PixelModel:
     """A shipped network for digits, by its name.
 
     Raises:
         InputError: it is not there.
     """
     x, y = load_digits("test").batch(range(EXAMPLES))
-    return with_normalisation(load_checkpoint(name), x, y)
+    return recognition.with_normalisation(loading.load_checkpoint(name), x, y)
 
 
 STEPS = 40

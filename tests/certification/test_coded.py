@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from robustbench_coded.certification import network as coded
+from robustbench_coded.certification.bounds import Region
 from robustbench_coded.certification.certifier import InBatch, certifiers_of, check_answers
 from robustbench_coded.certification.graph import NotCertifiable
-from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel

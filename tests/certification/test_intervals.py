@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from robustbench_coded.certification import linear_bounds, network
+from robustbench_coded.certification import bounds as linear_bounds
+from robustbench_coded.certification import network
 from robustbench_coded.certification import network as network_module
 from robustbench_coded.certification.affine import Bend
-from robustbench_coded.certification.graph import graph_of
-from robustbench_coded.certification.intervals import (
+from robustbench_coded.certification.bounds import (
     BEYOND,
     BEYOND_SHARE,
     Region,
@@ -15,6 +15,7 @@ from robustbench_coded.certification.intervals import (
     margins_from_logits,
     rounding,
 )
+from robustbench_coded.certification.graph import graph_of
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel

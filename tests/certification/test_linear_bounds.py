@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.certification import linear_bounds
+from robustbench_coded.certification import bounds as linear_bounds
 from robustbench_coded.certification.affine import Bend, Lines
+from robustbench_coded.certification.bounds import BEYOND, Region, intervals, rounding
 from robustbench_coded.certification.graph import graph_of
-from robustbench_coded.certification.intervals import BEYOND, Region, intervals, rounding
 from robustbench_coded.certification.network import least_margins
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.architectures.sequential import DigitsCNN

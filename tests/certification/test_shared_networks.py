@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from robustbench_coded.certification.bounds import Region
 from robustbench_coded.certification.graph import graph_of
-from robustbench_coded.certification.intervals import Region
 from robustbench_coded.certification.network import least_margins
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint

@@ -7,8 +7,8 @@ from torch import nn
 from torch.special import ndtr
 
 from robustbench_coded.certification import certifier as smoothing
+from robustbench_coded.certification.bounds import Region
 from robustbench_coded.certification.certifier import Smoothing, certifiers_of
-from robustbench_coded.certification.intervals import Region
 from robustbench_coded.defences.inferences import GaussianNoise
 from robustbench_coded.published.smoothing import RandomisedSmoothing
 from robustbench_coded.zoo.linear import along, pattern, worst_margins

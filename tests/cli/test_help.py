@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from robustbench_coded.cli.eval_options import SHARED
 from robustbench_coded.cli.help import GROUPS
+from robustbench_coded.cli.options import SHARED
 from tests.cli.conftest import every_command
 
 COMMANDS = every_command()

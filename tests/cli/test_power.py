@@ -10,7 +10,7 @@ import torch
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.inferences import GaussianNoise, Standard
 from robustbench_coded.power import measure
-from robustbench_coded.power.weaknesses import WEAKNESSES, Planted
+from robustbench_coded.power.measure import WEAKNESSES, Planted
 from robustbench_coded.reports.write import write_reports
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from robustbench_coded.cli.progress import ProgressListener
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.schema.planned_case import Stop
+from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
 
 

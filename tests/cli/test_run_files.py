@@ -5,8 +5,7 @@ import json
 import pytest
 
 from robustbench_coded.cli.commands import evaluation
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.run_file import run_toml
+from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
 A = ("--ckpt", "a.pt")

@@ -7,9 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from robustbench_coded.board.source import HASHES, hashes_of
-from robustbench_coded.runs.outcomes import SCHEMA, read_outcomes, write_outcomes
-from robustbench_coded.runs.packed import unpack
+from robustbench_coded.board.submit import HASHES, hashes_of
+from robustbench_coded.runs.outcomes import SCHEMA, read_outcomes, unpack, write_outcomes
 
 pytestmark = pytest.mark.long
 

@@ -11,7 +11,7 @@ from robustbench_coded.engine.run import MAX_TIMEOUTS, UnitTimeLimits, dispatch
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import ThreatModel
 
 LIMIT = 100.0
 

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.batches import partition
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.extents import (
+from robustbench_coded.evaluation.planning.batches import (
     FIRST_VICTIMS,
     Extents,
     claimed_setting,
     fill,
     lanes_judged,
+    partition,
     rounds_of,
 )
+from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 
 STANDARD = Subject("net", "standard", "standard", 128, None, False, False, False, 128)
 RCI = Subject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)

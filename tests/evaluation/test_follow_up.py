@@ -7,7 +7,7 @@ import pytest
 from robustbench_coded.evaluation.planning import follow_up as module
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.follow_up import _asked_for
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.words import CheckName
 
 

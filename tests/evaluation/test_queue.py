@@ -9,7 +9,7 @@ from torch import nn
 from robustbench_coded import evaluate
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.planning.extents import FIRST_VICTIMS, fill, rounds_of
+from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS, fill, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session import evaluate as session
 from robustbench_coded.session.forecast import Seconds

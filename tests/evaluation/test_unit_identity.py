@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
-from robustbench_coded.evaluation.planning.batches import Victim
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.evaluation.planning.unit_identity import FORMAT_VERSION, unit_id, unit_payload
+from robustbench_coded.evaluation.planning.cases import (
+    FORMAT_VERSION,
+    AttackCase,
+    Subject,
+    Unit,
+    Victim,
+    unit_id,
+    unit_payload,
+)
 from robustbench_coded.results.run import load_manifest
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.session.evaluate import made_ready
 from robustbench_coded.session.evaluation import make_plan
 

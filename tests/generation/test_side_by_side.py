@@ -7,11 +7,9 @@ import pytest
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready, Told
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation import study as studies
-from robustbench_coded.generation import trainer
-from robustbench_coded.generation import trainer as module
 from robustbench_coded.generation.config import GanConfig, Point
+from robustbench_coded.generation.study import Refused
 from robustbench_coded.generation.train import POINTS
-from robustbench_coded.generation.trainer import Refused
 from robustbench_coded.studies.over_seeds import Records
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
@@ -51,8 +49,8 @@ class Orders:
 def trained(pool, monkeypatch, workers=3):
     """The names in the order in which they are done, and what was said of each."""
     told = {}
-    monkeypatch.setattr(module, "ProcessPool", pool)
-    said = module.side_by_side(
+    monkeypatch.setattr(studies, "ProcessPool", pool)
+    said = studies.side_by_side(
         RUNS, Orders(), workers, lambda config: lambda *what: told.setdefault(config.name, []).append(what)
     )
     return [config.name for config in said], told
@@ -89,7 +87,7 @@ def test_what_stops_a_training_stops_all_of_them(monkeypatch, last, error, said)
 def test_a_worker_trains_as_this_process_does(tmp_path, monkeypatch):
     monkeypatch.setattr(studies, "write_gan_report", lambda folder: None)  # most of the time
     loops = []
-    monkeypatch.setattr(trainer, "serve", lambda pipe, folder, threads, prepared: loops.append(prepared()))
+    monkeypatch.setattr(studies, "serve", lambda pipe, folder, threads, prepared: loops.append(prepared()))
 
     def answers(pool, worker, job):
         if not loops:
@@ -98,7 +96,7 @@ def test_a_worker_trains_as_this_process_does(tmp_path, monkeypatch):
         outcome = loops[0](job, told.append)
         return [*(Told(worker, content) for content in told), Finished(worker, outcome)]
 
-    monkeypatch.setattr(module, "ProcessPool", Pool(answers))
+    monkeypatch.setattr(studies, "ProcessPool", Pool(answers))
     one, two = tmp_path / "one", tmp_path / "two"
     studies.study(CONFIGS, str(CHECKPOINT), one, seeds=1, quiet=True)
     (two / "plain-seed0").mkdir(parents=True)

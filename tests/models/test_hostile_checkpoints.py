@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import archive, torch_file
+from robustbench_coded.models import archive
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.user_code import time_limit
@@ -420,7 +420,7 @@ class Plant:
         lambda value: torch_zip(value),
         lambda value: torch_zip({"state_dict": WEIGHTS["bn1.bias"].tolist(), "optimizer": value}),
         lambda value: saved(value, _use_new_zipfile_serialization=False),
-        lambda value: torch_file.LEGACY_MAGIC + pickle.dumps(value, 2),
+        lambda value: archive.LEGACY_MAGIC + pickle.dumps(value, 2),
     ],
     ids=["pickle", "pickle 4", "zip", "beside weights", "before 1.6", "in place of the protocol"],
 )

@@ -14,8 +14,7 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build
-from robustbench_coded.models.checkpoint import check_data
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import with_normalisation

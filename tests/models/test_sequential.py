@@ -11,10 +11,9 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import layouts, sequential_name
 from robustbench_coded.models.build import build, construct
 from robustbench_coded.models.candidates import Assembly
-from robustbench_coded.models.checkpoint import check_data
 from robustbench_coded.models.comparison import best_by_labels
 from robustbench_coded.models.decision import plausible
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.registry import find

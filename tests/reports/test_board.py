@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from robustbench_coded.board.entry import Board, schema
-from robustbench_coded.board.source import check_hashes, hashes_of
+from robustbench_coded.board.submit import check_hashes, hashes_of
 from robustbench_coded.cli.main import main
 from robustbench_coded.results.run import load_run
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from robustbench_coded.reports.figures import curves, ladder
+from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.figures.style import legend, plot, styled
 from robustbench_coded.results.run import load_run
 
@@ -33,7 +33,7 @@ def run(make_run):
 
 def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
     figures = []
-    monkeypatch.setattr(curves, "drawing", lambda figure, *texts: figures.append(figure))
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.subject.defence != "standard")
     submitted = replace(row, key=row.key._replace(attack="from:standard/pgd-10"))
     curves.draw_cost([*run.rows, submitted])
@@ -44,7 +44,7 @@ def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
 
 def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
     figures = []
-    monkeypatch.setattr(curves, "drawing", lambda figure, *texts: figures.append(figure))
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
     (row, *_) = [row for row in run.results if row.cell is not None and row.key.attack == "pgd-10"]
     further = replace(row, key=row.key._replace(eps=0.9))
     counts = {"loss_0": -4.0, "inputs_0": 2.0, "loss_1": 6.0, "inputs_1": 2.0}
@@ -69,14 +69,14 @@ def test_a_loss_that_is_negative_is_counted_as_it_is(run):
 
 def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
     captions = []
-    monkeypatch.setattr(ladder, "drawing", lambda figure, *texts: captions.append(texts[-1]))
-    monkeypatch.setattr(ladder, "MOST_PANELS", 2)
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: captions.append(texts[-1]))
+    monkeypatch.setattr(style, "MOST_PANELS", 2)
     more = [
         replace(row, key=row.key._replace(checkpoint=f"{name}{row.key.checkpoint}"))
         for name in ("", "a", "b")
         for row in run.rows
     ]
-    ladder.draw(run.rows)
-    ladder.draw(more)
+    curves.draw_ladder(run.rows)
+    curves.draw_ladder(more)
     assert "are shown" not in captions[0]
     assert f"The first 2 of {len({row.key.checkpoint for row in more})} checkpoints are shown." in captions[1]

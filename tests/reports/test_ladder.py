@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from attacks.presets import PRESETS
-from robustbench_coded.reports.figures import ladder
+from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE
 
 MORE = ("torchattacks:PGD+steps=10", "relaxed-pgd-20", "bpda-pgd-20", "gmsa3avg-pgd-20")
@@ -22,13 +22,13 @@ def test_every_attack_of_the_presets_has_a_rung(run):
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.threat == WHOLE_BATCH)
     names = {name for preset in PRESETS.values() for name in preset} | set(MORE)
     for name in names:
-        assert ladder._rung(replace(row, key=row.key._replace(attack=name))) in ladder._ORDER, name
+        assert curves._rung(replace(row, key=row.key._replace(attack=name))) in curves._ORDER, name
 
 
 def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, monkeypatch):
     figures = []
-    monkeypatch.setattr(ladder, "drawing", lambda figure, *texts: figures.append(figure))
-    ladder.draw(run.rows)
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
+    curves.draw_ladder(run.rows)
     subjects = {row.subject for row in run.rows}
     shown = {}
     for panel in figures[0].axes:

@@ -13,10 +13,9 @@ from robustbench_coded.reports.run.next_command import NextCommand, attack_image
 from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
 from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attack, opens_with, settings_of
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.case import BudgetKey, Claim, SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CheckOutcome, VerdictWord
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.verdict import RULES, Verdict

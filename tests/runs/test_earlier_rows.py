@@ -2,8 +2,15 @@
 
 from msgspec.structs import replace
 
-from robustbench_coded.schema.manifest import DataFacts, Identity, Invocation, ProbeRecord, RunManifest
-from robustbench_coded.schema.planned_case import PlannedCase, UnitEntry
+from robustbench_coded.schema.manifest import (
+    DataFacts,
+    Identity,
+    Invocation,
+    PlannedCase,
+    ProbeRecord,
+    RunManifest,
+    UnitEntry,
+)
 from robustbench_coded.session.manifest import kept_from
 
 

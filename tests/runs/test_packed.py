@@ -8,7 +8,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.runs.folder import read_run
-from robustbench_coded.runs.packed import OUTCOMES, packed_units
+from robustbench_coded.runs.outcomes import OUTCOMES, packed_units
 
 pytestmark = pytest.mark.long
 

@@ -1,6 +1,6 @@
 import pytest
 
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, ThreatModel
 
 
 @pytest.mark.parametrize(

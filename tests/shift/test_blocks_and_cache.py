@@ -11,8 +11,8 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift import images as published
 from robustbench_coded.shift.answers import block_starts
-from robustbench_coded.shift.choose import Blocks
 from robustbench_coded.shift.images import cached_sets, published_sets
+from robustbench_coded.shift.run import Blocks
 from robustbench_coded.shift.sets import StoredArray
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)

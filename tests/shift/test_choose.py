@@ -9,8 +9,8 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.checkpoints import _examples
-from robustbench_coded.shift import choose
-from robustbench_coded.shift.choose import ShiftConfig
+from robustbench_coded.shift import run
+from robustbench_coded.shift.run import ShiftConfig
 
 
 def config(data, **options):
@@ -26,8 +26,8 @@ def test_a_network_is_recognised_by_the_images_of_a_limited_set_with_their_own_l
     def nothing_named(config):
         raise InputError("no natural images")
 
-    monkeypatch.setattr(choose, "_named", nothing_named)
-    reference = choose.chosen_sets(config(f"imagenet-c:{tmp_path}", limit=3, batch_sizes=(2,))).reference
+    monkeypatch.setattr(run, "_named", nothing_named)
+    reference = run.chosen_sets(config(f"imagenet-c:{tmp_path}", limit=3, batch_sizes=(2,))).reference
     x, y = reference.batch(range(3))
     assert len(reference) == 3 and reference.classes == 1000
     assert (x[:, 0, 0, 0] * 255).round().tolist() == [40 * label for label in y.tolist()]
@@ -37,7 +37,7 @@ def test_a_kind_without_its_folder_says_what_the_folder_should_hold():
     with pytest.raises(
         InputError, match=r"--data cifar10c: give its folder, cifar10c:DIR, which holds .*fog"
     ):
-        choose.chosen_sets(config("cifar10c"))
+        run.chosen_sets(config("cifar10c"))
 
 
 @pytest.mark.parametrize(("kind", "labelled"), [("imagenet-r", True), ("imagenet-a", False)])

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import PlannedCase
 
 BUDGET = {"norm": "linf", "eps": 8 / 255, "eps_space": "pixel"}
 

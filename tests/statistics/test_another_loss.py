@@ -8,7 +8,7 @@ from attacks.naming import parse
 from attacks.presets import PRESETS
 from robustbench_coded.schema.words import ENSEMBLE
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check, on_another_loss
+from robustbench_coded.statistics.checks import Check, on_another_loss
 from robustbench_coded.statistics.judge import judge
 
 PASSED = Check("falls with eps", "passed", "")

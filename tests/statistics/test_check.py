@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.statistics import check as module
+from robustbench_coded.statistics import checks as module
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import NextStep, compared, merged_steps, run_attacks
+from robustbench_coded.statistics.checks import NextStep, compared, merged_steps, run_attacks
 from robustbench_coded.statistics.gradients import WITHOUT_GRADIENTS
 from robustbench_coded.statistics.paired import Difference
 

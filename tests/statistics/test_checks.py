@@ -5,7 +5,7 @@ import pytest
 
 from robustbench_coded.statistics.attack_checks import converged, other_attacks, randomness_known
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import compared, difference_of
+from robustbench_coded.statistics.checks import compared, difference_of
 from robustbench_coded.statistics.gradients import gradients_agree
 from robustbench_coded.statistics.outcomes import Cell, exchanged_accuracy
 

@@ -16,7 +16,7 @@ from robustbench_coded.schema.words import (
 )
 from robustbench_coded.selftests.run_all import _TESTS
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check, run_attacks
+from robustbench_coded.statistics.checks import Check, run_attacks
 from robustbench_coded.statistics.gradients import ASKED_FIRST, STRONGER, answered
 
 N = 400

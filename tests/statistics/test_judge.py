@@ -5,12 +5,11 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from robustbench_coded.schema.case import BudgetKey, Claim
-from robustbench_coded.schema.threat_model import ONE_VICTIM, WHOLE_BATCH
+from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, BudgetKey, Claim
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.gradients import answered, gradients_agree
 from robustbench_coded.statistics.judge import base_ensemble, judge
 

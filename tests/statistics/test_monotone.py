@@ -11,7 +11,7 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.words import CONTROLS, ENSEMBLE, STANDARD
 from robustbench_coded.statistics import judge as judging
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.judge import judge
 
 pytestmark = pytest.mark.long

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.outcomes import Cell

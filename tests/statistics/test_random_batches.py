@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_coded.schema.planned_case import PlannedCase
+from robustbench_coded.schema.manifest import PlannedCase
 from robustbench_coded.statistics.anytime import RandomBatches, random_batches, upper_end
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.paired import paired_difference

@@ -9,7 +9,7 @@ from msgspec import structs
 from attacks.naming import parse
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.judge import judge
 
 PASSED = Check("falls with eps", "passed", "")

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.schema.case import BudgetKey, Claim
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictWord
 from robustbench_coded.statistics import verdict as module
-from robustbench_coded.statistics.check import Check, NextStep, run_attacks
+from robustbench_coded.statistics.checks import Check, NextStep, run_attacks
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.verdict import CONDEMNED, RULES, Verdict, decide, is_final

@@ -8,8 +8,8 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.config import TrainConfig
+from robustbench_coded.training.loop import Repetitions, SeededRun, train_seeds
 from robustbench_coded.training.save import Score
-from robustbench_coded.training.seeds import Repetitions, SeededRun, train_seeds
 
 
 @pytest.fixture

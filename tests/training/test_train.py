@@ -10,12 +10,12 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
-from robustbench_coded.training import loop
+from robustbench_coded.training import save
 from robustbench_coded.training.config import TrainConfig, one_cycle
 from robustbench_coded.training.loader import stream, train_validation
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.recipes import Coded, Erm, ManifoldMixup, Mixup, PgdAt
-from robustbench_coded.training.state import state_path
+from robustbench_coded.training.save import state_path
 
 
 @pytest.fixture(autouse=True)
@@ -172,9 +172,9 @@ def test_best_and_last_epochs_are_kept_apart(npz, tmp_path, monkeypatch):
 
     def scripted(network, data, device):
         tested.append(network.network.linear.bias.detach().clone())
-        return loop.Score(next(accuracies), 1.0)
+        return save.Score(next(accuracies), 1.0)
 
-    monkeypatch.setattr(loop, "measure", scripted)
+    monkeypatch.setattr(save, "measure", scripted)
     result = train(config(npz, validation=0.1), tmp_path / "a.safetensors")
     assert [row.validation_accuracy for row in result.history] == [0.5, 0.9, 0.7]
     best, last = load_checkpoint(result.checkpoint), load_checkpoint(result.last)

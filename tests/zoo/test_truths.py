@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.zoo import certified as certified_module
-from robustbench_coded.zoo import coupled, ensembles, masked_gradients
+from robustbench_coded.zoo import coupled, masked_gradients, noisy
 from robustbench_coded.zoo import masked_gradients as masked_gradients_module
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
 from robustbench_coded.zoo.registry import ZOO
@@ -50,7 +50,7 @@ def test_rci_bounds_meet_on_the_entrys_own_data_and_not_on_any():
 def test_no_perturbation_fools_both_opposed_members():
     """Each set of members is a linear programme: is there a perturbation that fools all of it?"""
     eps = 0.05
-    known = ensembles.known_opposed(n=8, eps=eps)
+    known = noisy.known_opposed(n=8, eps=eps)
     members = [member.fine for member in known.defence.members]
     for x, y in zip(known.x.double(), known.y):
         sign = 2 * int(y % 2) - 1
@@ -68,7 +68,7 @@ def test_no_perturbation_fools_both_opposed_members():
 
 def test_the_member_drawn_falls_once_it_is_known():
     eps = 0.05
-    known = ensembles.known_opposed(n=40, eps=eps)
+    known = noisy.known_opposed(n=40, eps=eps)
     sign = (2 * (known.y % 2) - 1).view(-1, 1, 1, 1)
     for drawn, member in enumerate(known.defence.members):
         x = known.x - eps * sign * member.fine.w.sign()
@@ -80,7 +80,7 @@ def test_the_member_drawn_falls_once_it_is_known():
 
 def test_decoys_mislead_an_attack_on_one_member_but_not_on_the_mean():
     eps = 0.1
-    known = ensembles.known_decoys(n=16, eps=eps)
+    known = noisy.known_decoys(n=16, eps=eps)
     members, base = known.defence.members, known.defence.base
     sign = (2 * known.y - 1).view(-1, 1, 1, 1)
 

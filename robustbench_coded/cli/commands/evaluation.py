@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from attacks.naming import suited
-from robustbench_coded.cli import eval_options
+from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, takes, takes_only
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from robustbench_coded.session.preview import Preview
 
 
-@eval_options.takes(**eval_options.EVAL)
+@takes(**EVAL)
 def evaluate_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Attack checkpoints and defences, and write a report.
 
@@ -36,16 +36,16 @@ def evaluate_command(*, config: Path | None, quiet: bool, as_json: bool, **optio
     minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into six
     minutes. --all goes on to every row on every example, in the same folder.
     """
-    return run_evaluation(eval_options.config_from(**options), quiet=quiet, as_json=as_json)
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
-@eval_options.takes(**eval_options.EVAL)
+@takes(**EVAL)
 def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
     """Print what eval would run, and its estimated time.
 
     Takes the options of eval. Nothing is written.
     """
-    chosen = eval_options.config_from(**options)
+    chosen = config_from(**options)
     all_present(chosen.checkpoints)
 
     from robustbench_coded.reports.text.formatting import counted, duration
@@ -102,9 +102,9 @@ def _table(found: "Preview") -> list[str]:
 SWEEP_ATTACKS = ["fgsm,pgd-10,transfer-pgd-20"]
 
 
-@eval_options.takes(
-    batch_size=(eval_options.SHARED["batch_size"][0], "8,16,32,64,128"),
-    attacks=eval_options.attacks_option(SWEEP_ATTACKS[0], SWEEP_ATTACKS),
+@takes(
+    batch_size=(SHARED["batch_size"][0], "8,16,32,64,128"),
+    attacks=attacks_option(SWEEP_ATTACKS[0], SWEEP_ATTACKS),
 )
 def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
     """Evaluate a batch-dependent defence at several batch sizes."""
@@ -112,7 +112,7 @@ def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
         raise InputError(
             "nothing to sweep; name a defence whose answers depend on the batch, for example --rci N=1.5K"
         )
-    return run_evaluation(eval_options.config_from(**options), quiet=quiet, as_json=as_json)
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
 
 Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, draws or submissions.")]
@@ -125,7 +125,7 @@ RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
 PIXELS = "1,2,5,10,20,50"  # in l0
 
 
-@eval_options.takes(over=(Over, "eps"), attacks=eval_options.attacks_option(f"over eps {EPS_ATTACKS}"))
+@takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {EPS_ATTACKS}"))
 def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
     """Measure accuracy over eps, steps, draws or submissions.
 
@@ -153,7 +153,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
             return terminal.submission_lines(terminal.submission_points(run.results, SUBMISSIONS))
         return terminal.curve_lines(run.rows, over)
 
-    return run_evaluation(eval_options.config_from(**options), quiet=quiet, as_json=as_json, more=lines)
+    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
 # Transfer needs no gradient of the defence and one victim; the rest is for defences that transfer does not
@@ -178,11 +178,11 @@ DECIDED = ("attacks", "inputs", "checks", "peer_raw")
 Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 
-@eval_options.takes_only(
-    *(name for name in eval_options.SHARED if name not in DECIDED),
+@takes_only(
+    *(name for name in SHARED if name not in DECIDED),
     seconds=(Seconds, 120.0),
-    limit=(eval_options.SHARED["limit"][0], EXAMPLES),
-    victims=(eval_options.SHARED["victims"][0], VICTIMS),
+    limit=(SHARED["limit"][0], EXAMPLES),
+    victims=(SHARED["victims"][0], VICTIMS),
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
@@ -194,7 +194,7 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
     norm = options["norm"]
-    config = eval_options.config_from(**options, attacks=[suited(name, norm) for name in SCREENED], inputs=[])
+    config = config_from(**options, attacks=[suited(name, norm) for name in SCREENED], inputs=[])
     config = replace(
         config,
         victim_attacks=(suited("transfer-pgd-20", norm),),

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec import to_builtins
 
-from robustbench_coded.cli.eval_options import SHARED, config_from, takes_only
-from robustbench_coded.cli.options import AsJson, DataDirText
+from robustbench_coded.cli.options import SHARED, AsJson, DataDirText, config_from, takes_only
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.plugins import all_of
@@ -138,7 +137,6 @@ def inspect_command(
     Architecture, classes, normalisation, and the evidence for each. With --data,
     exit code 2 if an evaluation on these data would refuse it.
     """
-    from robustbench_coded.errors import InputError
     from robustbench_coded.models.shipped import present
 
     present(checkpoint)  # before torch is imported, which takes seconds

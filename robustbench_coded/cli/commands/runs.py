@@ -181,7 +181,7 @@ def compact_command(
     Outcomes go into one file, timings into another. The run can still be extended.
     """
     from robustbench_coded.runs.folder import RunFolder, read_manifest
-    from robustbench_coded.runs.packed import pack
+    from robustbench_coded.runs.outcomes import pack
 
     for path in runs:
         read_manifest(path)

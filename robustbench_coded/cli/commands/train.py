@@ -83,9 +83,8 @@ def train_command(
     }  # fmt: skip
     from robustbench_coded.training.listener import Listener, ProgressBar, TensorBoardLog
     from robustbench_coded.training.loader import processes_of_torchrun
-    from robustbench_coded.training.loop import train
+    from robustbench_coded.training.loop import Repetitions, SeededRun, train, train_seeds
     from robustbench_coded.training.save import score_if_done
-    from robustbench_coded.training.seeds import Repetitions, SeededRun, train_seeds
 
     if seeds < 1:
         raise InputError(f"--seeds {seeds} is too small; give 1 or more")

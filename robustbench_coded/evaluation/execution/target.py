@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attacks import gradients, perturbation_budget
 from attacks.adapters.third_party import ThirdPartyView
-from attacks.gradients import is_machine_fault, recorded
-from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, reject_class
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
@@ -40,7 +39,7 @@ def answers_or_nan(
     try:
         return ask(x, draws)
     except (Exception, SystemExit) as error:
-        if clean is None or is_machine_fault(error) or _answers_unrecorded(ask, x, draws):
+        if clean is None or gradients.is_machine_fault(error) or _answers_unrecorded(ask, x, draws):
             raise
         # Where a file system stalls, this fails, too; where it has stopped stalling, nothing is lost below.
         with torch.no_grad():
@@ -180,7 +179,7 @@ class Target:
         def answer(x: Tensor) -> Tensor:
             return answers_or_nan(self._asked, x, draws, self._clean, independent=self.independent)
 
-        return recorded(answer, x)
+        return gradients.recorded(answer, x)
 
     def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         # A copy: what a defence writes into its input is no business of the attack.
@@ -207,7 +206,7 @@ class RawView(ThirdPartyView):
         self,
         target: Target,
         x: Tensor,
-        budget: PerturbationBudget,
+        budget: perturbation_budget.PerturbationBudget,
         query_budget: int | None = None,
         y: Tensor | None = None,
     ):

@@ -14,19 +14,12 @@ from torch import Tensor
 from attacks.accelerator import layout, random_states_kept
 from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.defences.build import build_defence
-from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.defences.memory import Sentinel
-from robustbench_coded.defences.options import mixes_images, parse_defence
-from robustbench_coded.defences.protocol import Defence
-from robustbench_coded.defences.sampling import SamplingModule, samples
+from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
-from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.planning.plan import batches_for
-from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.candidates import multiplications
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
@@ -97,15 +90,15 @@ class WorkerContext:
         self.setup = setup
         self.device = torch.device(setup.device)
         # Of one forward and backward of a batch, where a defence does not say how many images it forwards.
-        self.probe_seconds: dict[Subject, float] = {}
+        self.probe_seconds: dict[cases.Subject, float] = {}
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}
-        self._defences: dict[tuple[str, str, int], Defence] = {}
-        self._attack_defences: dict[tuple[str, str, int], Defence] = {}
+        self._defences: dict[tuple[str, str, int], protocol.Defence] = {}
+        self._attack_defences: dict[tuple[str, str, int], protocol.Defence] = {}
         # Of models that user code was given, by their id, and of users' defences.
-        self._sentinels: dict[int | tuple[str, str, int], Sentinel] = {}
+        self._sentinels: dict[int | tuple[str, str, int], memory.Sentinel] = {}
         self._sampling: dict[int, bool] = {}
-        self._batches: dict[Subject, list[Batch]] = {}
+        self._batches: dict[cases.Subject, list[Batch]] = {}
 
     @cached_property
     def data(self) -> Dataset:
@@ -157,7 +150,7 @@ class WorkerContext:
         """What is known about a checkpoint."""
         return next(c for c in self.setup.checkpoints if c.name == name)
 
-    def build(self, spec: str, model: PixelModel, k: int) -> Defence:
+    def build(self, spec: str, model: PixelModel, k: int) -> protocol.Defence:
         """The defence that ``spec`` describes, around ``model``.
 
         Raises:
@@ -173,12 +166,14 @@ class WorkerContext:
     def _hand_out(self, model: PixelModel) -> None:
         """Asks how a model answers before user code has it."""
         if id(model) not in self._sentinels and not isinstance(model.network, Alone):
-            self._sentinels[id(model)] = self._asked(self._built(Standard.name, model, SENTINEL), SENTINEL)
+            self._sentinels[id(model)] = self._asked(
+                self._built(inferences.Standard.name, model, SENTINEL), SENTINEL
+            )
 
-    def _asked(self, defence: Defence, k: int) -> Sentinel:
+    def _asked(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
-        draw = defence.sample(stream(self.setup.config.seed, -1, "probe", 4), len(x))
-        return Sentinel.ask(defence, x.to(self.device), draw)
+        draw = defence.sample(streams.stream(self.setup.config.seed, -1, "probe", 4), len(x))
+        return memory.Sentinel.ask(defence, x.to(self.device), draw)
 
     def changed(self, model: PixelModel) -> str | None:
         """How user code changed a model that it was given, as a clause; None if nothing did.
@@ -194,19 +189,21 @@ class WorkerContext:
             "let it change a copy (copy.deepcopy(model))"
         )
 
-    def _built(self, spec: str, model: PixelModel, k: int) -> Defence:
+    def _built(self, spec: str, model: PixelModel, k: int) -> protocol.Defence:
         if spec.startswith(PREFIX):
             return self.setup.in_memory.defence(spec, model, self.data)
-        if spec == Standard.name and self.samples(model):
-            return SamplingModule(model, name=Standard.name)
-        parsed = parse_defence(spec)
-        return build_defence(parsed, model, k, pool=self._pool if mixes_images(parsed) else None)
+        if spec == inferences.Standard.name and self.samples(model):
+            return sampling.SamplingModule(model, name=inferences.Standard.name)
+        parsed = options.parse_defence(spec)
+        return build.build_defence(
+            parsed, model, k, pool=self._pool if options.mixes_images(parsed) else None
+        )
 
     def samples(self, model: PixelModel) -> bool:
         """Whether a model draws random numbers inside; asked once of each."""
         if id(model) not in self._sampling:
             x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)
-            self._sampling[id(model)] = samples(model, x)
+            self._sampling[id(model)] = sampling.samples(model, x)
         return self._sampling[id(model)]
 
     @cached_property
@@ -256,7 +253,7 @@ class WorkerContext:
                     raise
         return data, left
 
-    def defence(self, subject: Subject) -> Defence:
+    def defence(self, subject: cases.Subject) -> protocol.Defence:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
@@ -265,22 +262,22 @@ class WorkerContext:
             self.keep(subject, defence)
         return self._defences[key]
 
-    def keep(self, subject: Subject, defence: Defence) -> None:
+    def keep(self, subject: cases.Subject, defence: protocol.Defence) -> None:
         """Takes this very object as the subject's defence; a user's is asked how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
         if is_plugin(subject.spec):
             self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
-    def memory(self, subject: Subject) -> str | None:
+    def memory(self, subject: cases.Subject) -> str | None:
         """What has changed about a user's defence since it was kept, as a clause."""
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 
     @staticmethod
-    def _settled(defence: Defence, subject: Subject) -> Defence:
+    def _settled(defence: protocol.Defence, subject: cases.Subject) -> protocol.Defence:
         """What the probe found out in the process that planned."""
-        if isinstance(defence, SamplingModule):
+        if isinstance(defence, sampling.SamplingModule):
             defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
         return defence
 
@@ -292,7 +289,7 @@ class WorkerContext:
             self._gradients[checkpoint] = prepare_model(model, x, precision=precision)  # type: ignore[arg-type]
         return self._gradients[checkpoint]
 
-    def attack_defence(self, subject: Subject) -> Defence:
+    def attack_defence(self, subject: cases.Subject) -> protocol.Defence:
         """The defence of a subject as attacks query it: around the prepared model, where it is one of ours.
 
         Another's may be built differently a second time, so attacks query the very one that is scored.
@@ -305,10 +302,10 @@ class WorkerContext:
             self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
         return self._attack_defences[key]
 
-    def batches(self, subject: Subject) -> list[Batch]:
+    def batches(self, subject: cases.Subject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
-            self._batches[subject] = batches_for(self.setup.config, subject, self.setup.examples)
+            self._batches[subject] = plan.batches_for(self.setup.config, subject, self.setup.examples)
         return self._batches[subject]
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:

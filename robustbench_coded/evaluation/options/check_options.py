@@ -4,17 +4,14 @@ everything else.
 
 from collections.abc import Iterable, Sequence
 
+from attacks import catalogue, naming
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
-from attacks.catalogue import refuse_norm
-from attacks.naming import parse
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
+from robustbench_coded.evaluation.options import device, option
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.device import check_engine_options
-from robustbench_coded.evaluation.options.option import check_values
-from robustbench_coded.schema.case import setting_of_claim
-from robustbench_coded.schema.threat_model import INPUTS, RANDOMNESS, ThreatModel
+from robustbench_coded.schema.case import INPUTS, RANDOMNESS, ThreatModel, setting_of_claim
 
 
 def check_claim(config: EvalConfig) -> None:
@@ -121,8 +118,8 @@ def check_options(config: EvalConfig) -> None:
     Raises:
         InputError: the first of them.
     """
-    check_values(config)
-    check_engine_options(config)
+    option.check_values(config)
+    device.check_engine_options(config)
     check_inputs(config.inputs, config.eps or ())
     check_claim(config)
     check_until(config)
@@ -134,9 +131,9 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     if config.norm == "l0":
         check_pixels(config)
-    for name in map(parse, config.attacks):
+    for name in map(naming.parse, config.attacks):
         try:
-            refuse_norm(name, config.norm)
+            catalogue.refuse_norm(name, config.norm)
         except ValueError as error:
             raise InputError(f"--norm {config.norm}: {error}") from error
         if name.third_party is None:

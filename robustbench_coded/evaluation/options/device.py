@@ -10,8 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from attacks.accelerator import module_of
-from attacks.gradients import gradient_or_zero, recorded
+from attacks import accelerator, gradients
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.pixel_model import images_at_once
@@ -66,7 +65,7 @@ def images_in_one_forward(device: torch.device, image_shape: Sequence[int]) -> i
     On an accelerator that tells its memory, from the whole of it; see ``images_that_fit``.
     """
     on_cpu = images_at_once(prod(image_shape[-2:]), CPU_GROUP_IMAGES)
-    if not hasattr(module := module_of(device), "mem_get_info"):
+    if not hasattr(module := accelerator.module_of(device), "mem_get_info"):
         return on_cpu
     return max(on_cpu, int(module.mem_get_info(device)[1] / 2**30) * IMAGES_PER_GIB)
 
@@ -77,7 +76,7 @@ def images_that_fit(device: torch.device, compute: Callable[[], object], images:
     It is called once, with ``images`` images. A power of two where it is less than ``most``, so that a little
     more or less free memory changes nothing. ``most`` where the device does not tell its memory.
     """
-    if not hasattr(module := module_of(device), "mem_get_info"):
+    if not hasattr(module := accelerator.module_of(device), "mem_get_info"):
         return most
     module.reset_peak_memory_stats(device)
     before = module.memory_allocated(device)
@@ -90,7 +89,7 @@ def images_that_fit(device: torch.device, compute: Callable[[], object], images:
 def gradient_of_sum(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """A forward and backward, as attacks ask for it."""
     leaf = x.detach().clone().requires_grad_()
-    gradient_or_zero(recorded(model, leaf).sum(), leaf)
+    gradients.gradient_or_zero(gradients.recorded(model, leaf).sum(), leaf)
 
 
 def check_engine_options(config: EvalConfig) -> None:

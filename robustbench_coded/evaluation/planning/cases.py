@@ -1,20 +1,21 @@
 """What an evaluation is made of: subjects, the cases that each is attacked in, their units of work,
-and the perturbed inputs that a unit is handed.
+and the perturbed inputs that a unit is handed; the identity of a unit.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attacks.attack_name import AttackName, Transforms
-from robustbench_coded.evaluation.planning.batches import Victim
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.words import CONTROLS
 
 if TYPE_CHECKING:
-    from robustbench_coded.runs.adversarials import Evaluation
+    from robustbench_coded.runs.adversarials import PerturbedBatch
 
 
 class SubmittedInputs:
@@ -31,12 +32,12 @@ class SubmittedInputs:
 
     def __init__(
         self,
-        read: Callable[[], list[dict[int, Evaluation]]] | None,
-        sent: list[dict[int, Evaluation]] | None = None,
+        read: Callable[[], list[dict[int, PerturbedBatch]]] | None,
+        sent: list[dict[int, PerturbedBatch]] | None = None,
     ):
         self._read, self._sent = read, sent
 
-    def read(self) -> list[dict[int, Evaluation]]:
+    def read(self) -> list[dict[int, PerturbedBatch]]:
         """For each source the evaluations of the unit's batches, by batch."""
         if self._sent is not None:
             return self._sent
@@ -155,6 +156,14 @@ class AttackCase:
 
 
 @dataclass(frozen=True)
+class Victim:
+    """One attacked input among clean co-batched ones: ``slot`` of batch ``batch``."""
+
+    batch: int
+    slot: int
+
+
+@dataclass(frozen=True)
 class Unit:
     """A piece of one row that is computed and committed at once.
 
@@ -188,3 +197,68 @@ def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
     if unit.row.submission is not None:
         return unit.row.submission.sources
     return (unit.attacked,) if unit.attacked else ()
+
+
+# The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files. Its
+# payload is spelled out key by key. The keys belong to this version of the format, whatever the code calls
+# the same things today: a key that changes, or a value that is written another way, orphans every run.
+FORMAT_VERSION = 1
+
+
+def unit_payload(unit: Unit, fixed: dict[str, Any], budget: int | None) -> dict[str, Any]:
+    """What is hashed, as JSON data.
+
+    Args:
+        unit: the unit; its cost (``images``) and its id decide nothing.
+        fixed: what decides outcomes beside the case, from `setup.prepare.fixed_facts`.
+        budget: images per scored example at which attacks stop, None for no limit.
+    """
+    case = unit.row
+    payload = {
+        "format": FORMAT_VERSION,
+        "row": _case_payload(case),
+        "replicate": 0,
+        "groups": [list(group) for group in unit.groups],
+        "victims": [{"batch": victim.batch, "slot": victim.slot} for victim in unit.victims],
+        "images": None,
+        "id": "",
+        "context": {key: value for key, value in fixed.items() if key != "checkpoints"},
+        "checkpoint_sha256": fixed["checkpoints"][case.subject.checkpoint],
+    }
+    # Only where it decides something: without it, a unit is what it always was.
+    if budget is not None and case.attack not in CONTROLS:
+        payload["budget"] = budget
+    if case.submission is not None:
+        payload["submission"] = case.submission.as_data()
+    if unit.random_batches:
+        payload["random_batches"] = {"version": 1, "numbers": list(unit.random_batches)}
+    return payload
+
+
+def _case_payload(case: AttackCase) -> dict[str, Any]:
+    subject = case.subject
+    return {
+        "subject": {
+            "checkpoint": subject.checkpoint,
+            "spec": subject.spec,
+            "label": subject.label,
+            "k": subject.k,
+            "n": subject.n,
+            "randomised": subject.randomised,
+            "batch_dependent": subject.batch_dependent,
+            "has_base": subject.has_base,
+            "images": subject.images,
+        },
+        "threat": {"inputs": case.threat.inputs, "randomness": case.threat.randomness},
+        "attack": case.attack,
+        "norm": case.norm,
+        "eps": case.eps,
+        "eps_space": case.eps_space,
+        "step_size": case.step_size,
+        "for_check": None,  # the same outcomes, for a check or not
+    }
+
+
+def unit_id(payload: dict[str, Any]) -> str:
+    """20 hexadecimal digits."""
+    return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -15,13 +15,11 @@ from attacks.attack_name import AttackName
 from attacks.catalogue import DECISION_BASED, SEARCHES
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.cost import queries_of, step_size_of
-from robustbench_coded.evaluation.planning.plan import UnitMaker, stopped
+from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, step_size_of, stopped
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import CaseKey, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, DOUBLING, CheckName, CheckOutcome
-from robustbench_coded.statistics.check import Check
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 ROUNDS = 2

@@ -1,20 +1,93 @@
-"""The units of work of an evaluation, all known before anything runs."""
+"""The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
-from attacks.attack_name import AttackName
-from attacks.naming import parse, suited
-from attacks.presets import COUPLED, LAST_RESORT, RELAXED
+from attacks import attack_name, catalogue, composite, crossover, naming, pgd, presets, surrogate, switch
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
-from robustbench_coded.evaluation.planning.batches import Batch, Victim, choose_victims, partition
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.evaluation.planning.cost import images_per_query, queries_of, step_size_of
-from robustbench_coded.evaluation.planning.extents import Extents
-from robustbench_coded.evaluation.planning.unit_identity import unit_id, unit_payload
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.evaluation.planning import cases
+from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims, partition
+from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
+
+TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
+RECOMBINED = 1 / 20  # of what crossover may cost after its first runs: most examples are given up early
+SWITCH_SCAN = 220  # forwards of smooth moves and bisections, about
+THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
+
+
+def step_size_of(name: attack_name.AttackName, eps: float) -> float | None:
+    """The step size an attack takes, in units of eps's space; None where it has none of its own."""
+    if name.third_party is not None or name.algorithm not in ("fgsm", "pgd"):
+        return None
+    if name.step_size is not None:
+        return name.step_size
+    return eps if name.algorithm == "fgsm" else pgd.default_step_size(eps, name.steps or 1)
+
+
+def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, int]:
+    """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
+    if name.is_submitted:
+        return 0, 0
+    steps = name.steps or 1
+    draws = name.draws if randomised else 1
+    options = dict(name.options)
+    closest = 0 if randomised else int(options.get("closest", 0))
+    if randomised and name.estimator in ("gmsaavg", "gmsamin"):
+        draws = name.rounds * (name.rounds + 1) // 2
+    if name.estimator == "surrogate":
+        forwards, backwards = surrogate.QUERIES, 0
+    elif name.third_party is not None:
+        forwards = backwards = name.steps or THIRD_PARTY_STEPS
+    elif name.algorithm == "aa":
+        again = 0 if randomised else 1 / composite.SHARE
+        # Rounded up: twice the steps cost no more than twice as much.
+        backwards = ceil(
+            steps * (2 + composite.TARGETS + again * composite.MORE_RUNS * (1 + composite.ALL_TARGETS))
+        )
+        forwards = backwards + ceil(steps * composite.QUERIES * (1 + again * composite.MORE_QUERIES))
+    elif name.algorithm == "square":
+        forwards, backwards = round(steps * (1 + closest / composite.SHARE)), 0
+    elif name.algorithm in catalogue.BLACK_BOX:
+        forwards, backwards = steps, 0
+    elif name.algorithm == "apgd-t":
+        forwards = backwards = steps * int(options.get("targets", TARGETS))
+    elif name.algorithm == "crossover":
+        first = crossover.FIRST if randomised else crossover.FIRST * crossover.RUNS
+        later = 0 if randomised else RECOMBINED * (crossover.most_gradients(steps) - first)
+        forwards = backwards = ceil(first + later)
+    elif name.algorithm == "switch":
+        forwards, backwards = SWITCH_SCAN, switch.UPHILL + 1  # most networks have no jumps
+    elif name.algorithm == "apgd-mt":
+        targets = int(options.get("targets", 3))
+        later = closest / composite.SHARE * (1 + max(targets, composite.ALL_TARGETS))
+        forwards = backwards = round(steps * (1 + targets + later))
+    else:
+        forwards = backwards = steps * int(options.get("restarts", 1))
+    start = options.get("init")
+    more = queries_of(naming.parse(start), randomised=randomised) if start else (0, 0)
+    return forwards * draws + more[0], backwards * draws + more[1]
+
+
+def images_per_query(
+    name: attack_name.AttackName, images: float, *, randomised: bool, independent: bool
+) -> float:
+    """Images forwarded and differentiated in the least that an attack of ours can ask.
+
+    Args:
+        images: through the network in one forward.
+        independent: whether the defence is deterministic and answers inputs one by one.
+    """
+    draws = name.draws if randomised else 1
+    if name.estimator == "surrogate":
+        return images * draws
+    if name.algorithm in catalogue.BLACK_BOX:
+        # Where chance or the batch has a say, two points are compared under the same draws.
+        return images * draws * (1 if independent and name.algorithm != "spsa" else 2)
+    return 2 * images * draws
+
 
 OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked by, too
 
@@ -23,11 +96,11 @@ OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked
 class Plan:
     """Rows and their units, in the order in which they run."""
 
-    rows: tuple[AttackCase, ...]
-    units: tuple[Unit, ...]
+    rows: tuple[cases.AttackCase, ...]
+    units: tuple[cases.Unit, ...]
     notes: tuple[str, ...]
 
-    def only(self, rows: Collection[AttackCase]) -> "Plan":
+    def only(self, rows: Collection[cases.AttackCase]) -> "Plan":
         """The plan of some of its rows."""
         kept = set(rows)
         return Plan(
@@ -37,7 +110,7 @@ class Plan:
         )
 
 
-def batches_for(config: EvalConfig, subject: Subject, examples: int) -> list[Batch]:
+def batches_for(config: EvalConfig, subject: cases.Subject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
     rule = config.last_batch
     if not subject.batch_dependent and rule == "pad":
@@ -46,47 +119,49 @@ def batches_for(config: EvalConfig, subject: Subject, examples: int) -> list[Bat
 
 
 def rows_for(
-    config: EvalConfig, subjects: Sequence[Subject], eps: Sequence[float]
-) -> tuple[list[AttackCase], list[str]]:
+    config: EvalConfig, subjects: Sequence[cases.Subject], eps: Sequence[float]
+) -> tuple[list[cases.AttackCase], list[str]]:
     """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
-    rows: dict[AttackCase, None] = {}
+    rows: dict[cases.AttackCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
         for row in _controls(config, subject, eps):
             rows[row] = None
         for text in (*config.attacks, *_in_their_place(config, subject, notes)):
-            name = parse(text)
+            name = naming.parse(text)
             for threat in _threats(config, subject, name, notes):
                 for size in eps:
                     step_size = step_size_of(name, size)
                     rows[
-                        AttackCase(subject, threat, text, config.norm, size, config.eps_space, step_size)
+                        cases.AttackCase(
+                            subject, threat, text, config.norm, size, config.eps_space, step_size
+                        )
                     ] = None
     return list(rows), list(notes)
 
 
-def _controls(config: EvalConfig, subject: Subject, eps: Sequence[float]) -> Iterable[AttackCase]:
+def _controls(config: EvalConfig, subject: cases.Subject, eps: Sequence[float]) -> Iterable[cases.AttackCase]:
     threat = WHOLE_BATCH
-    yield AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
+    yield cases.AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
     for size in eps:
-        yield AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
+        yield cases.AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
 
 
-def _in_their_place(config: EvalConfig, subject: Subject, notes: dict[str, None]) -> list[str]:
+def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str, None]) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
-    names = [parse(text) for text in config.attacks]
+    names = [naming.parse(text) for text in config.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
-    instead = [RELAXED[0] if subject.relaxable else LAST_RESORT[0]]
+    instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
         instead.append(OF_THE_BASE)
-    instead = [suited(name, config.norm) for name in instead]
+    instead = [naming.suited(name, config.norm) for name in instead]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 
 
 def _threats(
-    config: EvalConfig, subject: Subject, name: AttackName, notes: dict[str, None]
+    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, notes: dict[str, None]
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
@@ -95,9 +170,9 @@ def _threats(
         return []
     if name.text in config.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
-    if name.text in LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
+    if name.text in presets.LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
         return []
-    if name.text in COUPLED and name.text in config.second_attacks and not subject.batch_dependent:
+    if name.text in presets.COUPLED and name.text in config.second_attacks and not subject.batch_dependent:
         return []  # each input's step follows its own loss
     if name.differentiates and not subject.has_gradient_for(name):
         notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
@@ -119,7 +194,9 @@ def _threats(
     return threats
 
 
-def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: ThreatModel) -> str | None:
+def _no_sense(
+    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, threat: ThreatModel
+) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
@@ -140,18 +217,18 @@ def _no_sense(config: EvalConfig, subject: Subject, name: AttackName, threat: Th
     return None
 
 
-def stopped(config: EvalConfig, row: AttackCase) -> bool:
+def stopped(config: EvalConfig, row: cases.AttackCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
     if config.budget is None or row.attack in CONTROLS:
         return False
-    name, subject = parse(row.attack), row.subject
+    name, subject = naming.parse(row.attack), row.subject
     per_query = subject.images / (1 if row.threat.one_victim else subject.k)
     if name.estimator == "transfer":
         per_query = 1
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
 
 
-def scoring_images(config: EvalConfig, row: AttackCase) -> int:
+def scoring_images(config: EvalConfig, row: cases.AttackCase) -> int:
     """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
     draws = config.draws + config.selection_draws if row.subject.randomised else 1
     return row.subject.images * draws // 3
@@ -187,7 +264,7 @@ class UnitMaker:
         self._group_images = group_images
         self._fixed = fixed
 
-    def units(self, row: AttackCase) -> list[Unit]:
+    def units(self, row: cases.AttackCase) -> list[cases.Unit]:
         """The units of one row."""
         batches = batches_for(self.config, row.subject, self.examples)
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
@@ -201,11 +278,11 @@ class UnitMaker:
         parts = [batches] if self.extents is None else self.extents.parts(row, batches)
         return [unit for part in parts if part for unit in self._batch_units(row, part)]
 
-    def images(self, row: AttackCase) -> int:
+    def images(self, row: cases.AttackCase) -> int:
         """Image gradients of one row, scoring included."""
         return sum(unit.images for unit in self.units(row))
 
-    def _batch_units(self, row: AttackCase, batches: list[Batch]) -> list[Unit]:
+    def _batch_units(self, row: cases.AttackCase, batches: list[Batch]) -> list[cases.Unit]:
         per_group = max(1, self._group_images // row.subject.images)
         groups: list[list[int]] = []
         k = None
@@ -216,7 +293,7 @@ class UnitMaker:
                 groups.append([batch.index])
             k = batch.k
         cost = self._images_per_batch(row)
-        made: list[Unit] = []
+        made: list[cases.Unit] = []
         piece: list[list[int]] = []
         images = 0
         for group in groups:
@@ -228,7 +305,7 @@ class UnitMaker:
         made.append(self._unit(row, piece, [], images))
         return made
 
-    def _victim_units(self, row: AttackCase, victims: Sequence[Victim]) -> list[Unit]:
+    def _victim_units(self, row: cases.AttackCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
         cost = self._images_per_batch(row)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
@@ -236,7 +313,7 @@ class UnitMaker:
             for i in range(0, len(victims), per_unit)
         ]
 
-    def _images_per_batch(self, row: AttackCase) -> int:
+    def _images_per_batch(self, row: cases.AttackCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
         separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
@@ -244,7 +321,7 @@ class UnitMaker:
         if row.submission is not None:
             images += subject.images * row.submission.questions // 3
         elif row.attack not in CONTROLS:
-            name = parse(row.attack)
+            name = naming.parse(row.attack)
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if row.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else subject.images
@@ -254,9 +331,11 @@ class UnitMaker:
             images += cost
         return max(images, 1)
 
-    def _unit(self, row: AttackCase, groups: list, victims: Sequence[Victim], images: int) -> Unit:
-        return self.identified(Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
+    def _unit(
+        self, row: cases.AttackCase, groups: list, victims: Sequence[cases.Victim], images: int
+    ) -> cases.Unit:
+        return self.identified(cases.Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
 
-    def identified(self, unit: Unit) -> Unit:
+    def identified(self, unit: cases.Unit) -> cases.Unit:
         """The unit under the id that belongs to it."""
-        return replace(unit, id=unit_id(unit_payload(unit, self._fixed, self.config.budget)))
+        return replace(unit, id=cases.unit_id(cases.unit_payload(unit, self._fixed, self.config.budget)))

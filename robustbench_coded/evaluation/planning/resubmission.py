@@ -11,18 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attacks.attack_name import (
-    EIGHT_BITS,
-    LEVELS,
-    SEVERAL,
-    SHRUNK,
-    SLOTS,
-    AttackName,
-    Transforms,
-    name_of_submitted,
-)
-from attacks.catalogue import BLACK_BOX
-from attacks.naming import parse
+from attacks import attack_name, catalogue, naming
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
@@ -50,16 +39,16 @@ class MeasuredAttack:
     @property
     def kind(self) -> str:
         """What sort of search found its perturbed inputs."""
-        return kind_of(parse(self.case.attack))
+        return kind_of(naming.parse(self.case.attack))
 
 
-def kind_of(name: AttackName) -> str:
+def kind_of(name: attack_name.AttackName) -> str:
     """Attacks of one kind tend to find the same; the strongest of another kind may find something else."""
     if name.is_submitted:
         return "submitted"
     if name.uses_base:
         return "base"
-    if name.algorithm.lower() in BLACK_BOX:
+    if name.algorithm.lower() in catalogue.BLACK_BOX:
         return "answers"
     return "auto-pgd" if name.algorithm.startswith(("aa", "apgd")) or name.third_party else "pgd"
 
@@ -183,7 +172,7 @@ def _offers(
     measured: Measured,
     hidden: Sequence[AttackCase],
     maker: UnitMaker,
-    kinds: Sequence[Transforms],
+    kinds: Sequence[attack_name.Transforms],
 ) -> Iterator[tuple[str, Submission]]:
     """What is submitted to a subject, by name.
 
@@ -195,24 +184,24 @@ def _offers(
     # A forward pass for each of them is next to nothing where inputs are answered one by one.
     own = distinct(attacks) if subject.independent else of_each_kind(attacks)
 
-    def of_own(transforms: Transforms) -> tuple[str, Submission]:
+    def of_own(transforms: attack_name.Transforms) -> tuple[str, Submission]:
         """The worst of a subject's own perturbed inputs, transformed."""
-        attack = own[0].case.attack if len(own) == 1 else SEVERAL
+        attack = own[0].case.attack if len(own) == 1 else attack_name.SEVERAL
         return _name(subject, attack, transforms), Submission(tuple(a.units for a in own), transforms)
 
     before = strongest.case.submission
     if before is None:
         yield (
-            _name(subject, strongest.case.attack, (EIGHT_BITS,)),
-            Submission((strongest.units,), (EIGHT_BITS,)),
+            _name(subject, strongest.case.attack, (attack_name.EIGHT_BITS,)),
+            Submission((strongest.units,), (attack_name.EIGHT_BITS,)),
         )
-    elif EIGHT_BITS not in before.transforms:
-        name = "{}+{}={}".format(strongest.case.attack, *EIGHT_BITS)
-        yield name, replace(before, transforms=(*before.transforms, EIGHT_BITS))
+    elif attack_name.EIGHT_BITS not in before.transforms:
+        name = "{}+{}={}".format(strongest.case.attack, *attack_name.EIGHT_BITS)
+        yield name, replace(before, transforms=(*before.transforms, attack_name.EIGHT_BITS))
     if not strongest.right or strongest.share <= NOTHING:
         return
     if len(own) > 1:
-        yield of_own((EIGHT_BITS,))
+        yield of_own((attack_name.EIGHT_BITS,))
     seen = {attack.digest for attack in attacks}
     for other in _other_subjects(subject, budget, measured):
         base = other.spec == STANDARD
@@ -225,28 +214,28 @@ def _offers(
         made = (tuple(maker.units(case)),)
         for transforms in ((), *kinds):
             yield _name(case.subject, case.attack, transforms), Submission(made, transforms)
-    for transforms in (*(((SHRUNK, length),) for length in LENGTHS), *kinds):
+    for transforms in (*(((attack_name.SHRUNK, length),) for length in LENGTHS), *kinds):
         yield of_own(transforms)
 
 
-def _coarse(levels: int | None, budget: BudgetKey) -> list[Transforms]:
+def _coarse(levels: int | None, budget: BudgetKey) -> list[attack_name.Transforms]:
     """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
     if levels is None or levels >= EIGHT_BIT_LEVELS:
         return []
     reaches = budget.norm != "linf" or budget.eps_space != "pixel" or budget.eps * levels >= 1 - NEAR
-    return [((LEVELS, str(levels)),)] if reaches else []
+    return [((attack_name.LEVELS, str(levels)),)] if reaches else []
 
 
-def _in_some_slots(subject: Subject) -> list[Transforms]:
+def _in_some_slots(subject: Subject) -> list[attack_name.Transforms]:
     """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
     if not subject.batch_dependent or subject.n is not None:
         return []
-    return [((SLOTS, share),) for share in SHARES_OF_SLOTS]
+    return [((attack_name.SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
-def _name(source: Subject, attack: str, transforms: Transforms) -> str:
+def _name(source: Subject, attack: str, transforms: attack_name.Transforms) -> str:
     size = "" if source.n is None else f":N={source.n}"
-    return name_of_submitted(f"{source.label}{size}", attack, transforms)
+    return attack_name.name_of_submitted(f"{source.label}{size}", attack, transforms)
 
 
 def _other_subjects(subject: Subject, budget: BudgetKey, measured: Measured) -> list[Subject]:

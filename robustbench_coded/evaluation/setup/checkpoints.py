@@ -17,7 +17,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_digest
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
-from robustbench_coded.models.checkpoint import Checkpoint, check_data
+from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network

@@ -12,18 +12,11 @@ import torch
 from msgspec import structs, to_builtins
 from scipy.special import bdtrc
 
-from attacks.accelerator import lacks, random_states_kept
-from attacks.naming import parse
-from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.registry import load_data
+from attacks import accelerator, naming
+from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
-from robustbench_coded.evaluation.execution.worker_context import (
-    LoadedCheckpoint,
-    Setup,
-    WorkerContext,
-    own_threads,
-)
 from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_options
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
@@ -34,10 +27,8 @@ from robustbench_coded.evaluation.options.device import (
     threads_each,
     worker_count,
 )
-from robustbench_coded.evaluation.planning.batches import evaluated, scored_slots, subset_rule
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.evaluation.planning.extents import Extents
-from robustbench_coded.evaluation.planning.plan import UnitMaker, batches_for
+from robustbench_coded.evaluation.planning import cases, plan
+from robustbench_coded.evaluation.planning.batches import Extents, evaluated, scored_slots, subset_rule
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -45,14 +36,13 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     with_gradients,
 )
 from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
-from robustbench_coded.models.checkpoint import check_data
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
 from robustbench_coded.version import __version__
 
 
-def fixed_facts(config: EvalConfig, setup: Setup, identity: Identity) -> dict[str, Any]:
+def fixed_facts(config: EvalConfig, setup: worker_context.Setup, identity: Identity) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
@@ -77,13 +67,13 @@ def _hashed(identity: Identity) -> dict[str, Any]:
     return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
 
 
-def _what_it_computes(checkpoint: LoadedCheckpoint) -> list[Any]:
+def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
     """What decides a checkpoint's answers, and the gradients that attacks take of it."""
     c = checkpoint
     return [c.sha256, c.arch, c.mean, c.deviation, c.attack_precision, c.facts["gradients"]["prepared"]]
 
 
-def folder_name(checkpoints: Sequence[LoadedCheckpoint], identity: Identity) -> str:
+def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity: Identity) -> str:
     """The checkpoint's name and a hash of what may not change within a run."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
@@ -98,7 +88,7 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[Subject], context: WorkerContext) -> Iterator[str]:
+def doubts(subjects: Sequence[cases.Subject], context: worker_context.WorkerContext) -> Iterator[str]:
     """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
@@ -117,7 +107,9 @@ def doubts(subjects: Sequence[Subject], context: WorkerContext) -> Iterator[str]
             )
 
 
-def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subject]) -> Iterator[str]:
+def _without_its_defence(
+    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.Subject]
+) -> Iterator[str]:
     trained = checkpoint.facts["metadata"].get("defence")
     around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
     if isinstance(trained, str) and trained not in around:
@@ -128,8 +120,8 @@ def _without_its_defence(checkpoint: LoadedCheckpoint, subjects: Sequence[Subjec
 
 
 @torch.no_grad()
-def _right(context: WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
-    with random_states_kept():  # a model in memory may sample
+def _right(context: worker_context.WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
+    with accelerator.random_states_kept():  # a model in memory may sample
         answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
     return int((answers == y).sum())
 
@@ -160,9 +152,9 @@ class PreparedEvaluation:
         extents: how far each row runs, where not all rows run on all examples, or once did not.
     """
 
-    setup: Setup
-    context: WorkerContext
-    subjects: tuple[Subject, ...]
+    setup: worker_context.Setup
+    context: worker_context.WorkerContext
+    subjects: tuple[cases.Subject, ...]
     probes: tuple[ProbeRecord, ...]
     eps: tuple[float, ...]
     identity: Identity
@@ -195,7 +187,7 @@ class PreparedEvaluation:
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
-    def on_other_images(self, data: Dataset) -> "PreparedEvaluation":
+    def on_other_images(self, data: dataset.Dataset) -> "PreparedEvaluation":
         """The same checkpoints behind the same defences, to be asked about all of ``data``.
 
         Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
@@ -222,14 +214,14 @@ class PreparedEvaluation:
     def config(self) -> EvalConfig:
         return self.setup.config
 
-    def maker(self, extents: Extents | None = None) -> UnitMaker:
+    def maker(self, extents: Extents | None = None) -> plan.UnitMaker:
         """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
-        return UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
+        return plan.UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
 
-    def examples_planned(self, row: AttackCase) -> int:
+    def examples_planned(self, row: cases.AttackCase) -> int:
         """How many examples a row scores as far as it runs."""
         seed, victims, extents = self.config.seed, self.config.victims, self.extents
-        batches = batches_for(self.config, row.subject, self.setup.examples)
+        batches = plan.batches_for(self.config, row.subject, self.setup.examples)
         if row.threat.one_victim and extents is not None:
             return sum(map(len, extents.victim_parts(row, batches, victims, seed)))
         parts = [batches] if extents is None else extents.parts(row, batches)
@@ -265,7 +257,7 @@ def prepare(
     if config.workers is not None or config.engine == "ray" or worker_count(config, device) > 1:
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
-    whole = in_memory.data or load_data(data_name, data_dir=config.data_dir)
+    whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
     _check_batches(config, len(data))
     _check_targets(config, whole)
@@ -280,7 +272,7 @@ def prepare(
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     check_claimed_eps(config, eps)
     threads = config.threads or threads_each(worker_count(config, device))
-    setup = Setup(
+    setup = worker_context.Setup(
         config=config,
         data=data_name,
         examples=len(data),
@@ -290,7 +282,7 @@ def prepare(
         checkpoints=tuple(loaded),
         in_memory=in_memory,
     )
-    context = WorkerContext(setup)
+    context = worker_context.WorkerContext(setup)
     context.data = data  # a large folder takes seconds to list
     loaded = [with_gradients(checkpoint, context) for checkpoint in loaded]
     fitting = setup.group_images
@@ -301,7 +293,7 @@ def prepare(
             passes(x[:1])  # what is allocated once for all sizes
             fitting = images_that_fit(device, partial(passes, x), len(x), fitting)
     context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
-    if lacking := lacks(device):
+    if lacking := accelerator.lacks(device):
         named = " and no ".join(sorted(lacking))
         notes.append(f"{device} has no {named}: what needs it is computed otherwise")
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
@@ -312,7 +304,7 @@ def prepare(
     specs = specs_of(config, context)
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
-    with own_threads(context):
+    with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
     notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)
@@ -341,7 +333,7 @@ def prepare(
     )
 
 
-def _data_facts(data: Dataset, available: int) -> DataFacts:
+def _data_facts(data: dataset.Dataset, available: int) -> DataFacts:
     return DataFacts(
         name=data.name,
         source=data.source,
@@ -353,8 +345,8 @@ def _data_facts(data: Dataset, available: int) -> DataFacts:
     )
 
 
-def _check_targets(config: EvalConfig, data: Dataset) -> None:
-    for name in map(parse, config.attacks):
+def _check_targets(config: EvalConfig, data: dataset.Dataset) -> None:
+    for name in map(naming.parse, config.attacks):
         if name.target is not None and name.target >= data.classes:
             raise InputError(f"{name.text}: the classes of {data.name} are 0 to {data.classes - 1}")
 

@@ -12,20 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.gradients import NoGradient, gradient_or_zero, recorded, slope
-from attacks.oracle import fold_unanswered
+from attacks import gradients, oracle
 from attacks.relaxation import Met, Relaxation
 from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.defences import probe_findings
 from robustbench_coded.defences.memory import memory_of
 from robustbench_coded.defences.per_batch import changed_by, stated_protocol
 from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe, unanswered_share
-from robustbench_coded.defences.probe_findings import (
-    DRAWS,
-    ProbeResult,
-    contradictions,
-    unanswering_base,
-    warnings,
-)
 from robustbench_coded.defences.protocol import Defence, Draw, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
@@ -121,10 +114,10 @@ def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Re
     def asked(inside: bool) -> Tensor:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad(), relaxation.forward():
-            answer = recorded(lambda x: defence.logits(x, draw), leaf.clone())
-            logits = fold_unanswered(relaxation.answered(answer, inside=inside), y)
+            answer = gradients.recorded(lambda x: defence.logits(x, draw), leaf.clone())
+            logits = oracle.fold_unanswered(relaxation.answered(answer, inside=inside), y)
             loss = functional.cross_entropy(logits, y, reduction="sum")
-        return gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
+        return gradients.gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
 
     grad = torch.nan_to_num(relaxation.attempt(lambda: asked(False))).flatten(1)
     if bool((grad == 0).all()) and relaxation.looks_inside:
@@ -170,7 +163,7 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
     """
 
     def cross_entropy(logits: Tensor) -> Tensor:
-        return functional.cross_entropy(fold_unanswered(logits, y), y, reduction="sum")
+        return functional.cross_entropy(oracle.fold_unanswered(logits, y), y, reduction="sum")
 
     if images_at_once(x.shape[-2:].numel(), len(x)) < len(x):  # large images, whose gradients take long
         x, y = _batch(defence, x), _batch(defence, y)
@@ -179,8 +172,8 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
         grads = []
         for draw in draws if defence.randomised else draws[:1]:
             try:
-                grads.append(slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
-            except NoGradient:
+                grads.append(gradients.slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
+            except gradients.NoGradient:
                 grads.append(torch.zeros_like(x).flatten(1))
         return _usable(grads)
 
@@ -233,14 +226,16 @@ def probed(
         torch.set_default_dtype(dtype)
     if now != dtype:
         state.append(f"changes torch's default dtype to {now} for everything else in this process")
-    contradicted = contradictions(defence, result)
+    contradicted = probe_findings.contradictions(defence, result)
     if remembers is not None and not contradicted:
-        contradicted += unanswering_base(defence, x, result.shape[1])
+        contradicted += probe_findings.unanswering_base(defence, x, result.shape[1])
     found = (*state, *contradicted)
     # No gradient and no attack could be asked for the missing classes, so that this is no mere finding.
     if not found and (wrong := too_few_classes(defence, result.shape[1], highest)):
         raise InputError(f"{defence.name} {wrong}")
-    return Probed(asdict(result), found, (*warnings(defence, result), *stated_protocol(defence)))
+    return Probed(
+        asdict(result), found, (*probe_findings.warnings(defence, result), *stated_protocol(defence))
+    )
 
 
 def _many_grouped(defence: Defence, x: Tensor, seed: int) -> float:
@@ -251,13 +246,15 @@ def _many_grouped(defence: Defence, x: Tensor, seed: int) -> float:
 
 def _unanswered(defence: Defence, x: Tensor, seed: int) -> float:
     with blamed_on(defence, x), torch.no_grad():
-        draws = [defence.sample(stream(seed, -1, "probe", 10 + i), len(x)) for i in range(DRAWS)]
+        draws = [
+            defence.sample(stream(seed, -1, "probe", 10 + i), len(x)) for i in range(probe_findings.DRAWS)
+        ]
         return unanswered_share([defence.logits(x, draw).clone() for draw in draws])
 
 
 def _asked_in_other_batches(
-    defence: Defence, x: Tensor, whole: Tensor, seed: int, result: ProbeResult
-) -> ProbeResult:
+    defence: Defence, x: Tensor, whole: Tensor, seed: int, result: probe_findings.ProbeResult
+) -> probe_findings.ProbeResult:
     """The result with what other slots and sizes of batches change, up to twice the size that is evaluated.
 
     Args:

@@ -4,26 +4,14 @@ import time
 from collections.abc import Sequence
 from math import prod
 
-from robustbench_coded.defences.options import parse_defence
-from robustbench_coded.defences.probe import blamed_on
-from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
 from robustbench_coded.evaluation.execution.target import images_of, says_images
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Subject
-from robustbench_coded.evaluation.setup.probing import (
-    FEWEST,
-    MOST,
-    REMEMBERED,
-    ZERO_SHARE,
-    HiddenGradients,
-    gradient_figures,
-    hidden_gradients,
-    probe_batch,
-    probed,
-)
+from robustbench_coded.evaluation.setup import probing
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.schema.manifest import ProbeRecord
 from robustbench_coded.schema.words import STANDARD
@@ -47,12 +35,13 @@ def probed_subjects(
                 x, y = x.to(context.device), y.to(context.device)
                 remembers = None
                 if is_plugin(spec):
-                    remembers = probe_batch(context.data, k, REMEMBERED).to(context.device)
-                at_once = images_at_once(prod(context.data.image_shape[1:]), 2 * MOST)
-                few = at_once < 2 * MOST and not is_plugin(spec)  # a user's may take no other size
-                batch = probe_batch(context.data, k, FEWEST if few else MOST).to(context.device)
+                    remembers = probing.probe_batch(context.data, k, probing.REMEMBERED).to(context.device)
+                at_once = images_at_once(prod(context.data.image_shape[1:]), 2 * probing.MOST)
+                few = at_once < 2 * probing.MOST and not is_plugin(spec)  # a user's may take no other size
+                batch = probing.probe_batch(context.data, k, probing.FEWEST if few else probing.MOST)
+                batch = batch.to(context.device)
                 whole = x if is_plugin(spec) else None
-                found = probed(
+                found = probing.probed(
                     defence,
                     batch,
                     config.seed,
@@ -62,16 +51,18 @@ def probed_subjects(
                 )
                 shown = spec
                 if spec.startswith(PREFIX):
-                    shown += "@" + answers_digest(defence, probe_batch(context.data, k).to(context.device))
+                    shown += "@" + answers_digest(
+                        defence, probing.probe_batch(context.data, k).to(context.device)
+                    )
                 refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
                 if found.contradictions and refuse:
                     raise InputError(refusal)
                 try:
-                    with blamed_on(defence, x):
+                    with probe.blamed_on(defence, x):
                         without = found.figures["no_gradient"]
-                        hidden = hidden_gradients(defence, x, y, config.seed, without=without)
+                        hidden = probing.hidden_gradients(defence, x, y, config.seed, without=without)
                     began = time.perf_counter()
-                    figures = gradient_figures(defence, x, y, config.seed)
+                    figures = probing.gradient_figures(defence, x, y, config.seed)
                 except InputError as error:
                     if found.contradictions:  # it is asked all the same, and they say why it fails
                         raise InputError(refusal) from error
@@ -139,14 +130,14 @@ def _subject(
     checkpoint: str,
     spec: str,
     k: int,
-    defence: Defence,
-    hidden: HiddenGradients,
+    defence: protocol.Defence,
+    hidden: probing.HiddenGradients,
     figures: dict[str, float],
 ) -> Subject:
     if spec.startswith(PREFIX):
         label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
     else:
-        parsed = parse_defence(spec)
+        parsed = options.parse_defence(spec)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
     return Subject(
         checkpoint=checkpoint,
@@ -158,7 +149,7 @@ def _subject(
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,
         images=images_of(defence, k),
-        hides_gradient=bool(hidden.operators) or figures["zero_share"] > ZERO_SHARE,
+        hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
         differentiable=hidden.differentiable,
         relaxable=hidden.found,
     )

@@ -6,9 +6,8 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_coded.models import pixel_model, refusal
 from robustbench_coded.models.architectures.layers import activation_named, blocks_of_wide, stage
-from robustbench_coded.models.pixel_model import BlockNetwork
-from robustbench_coded.models.refusal import Shapes
 
 
 def pad_same(x: Tensor, stride: int) -> Tensor:
@@ -49,7 +48,7 @@ class DMWideStage(nn.Module):
         return self.block(x)
 
 
-class DMWideResNet(BlockNetwork):
+class DMWideResNet(pixel_model.BlockNetwork):
     """A 3x3 stem of 16 channels and three stages with 16, 32 and 64 times ``width`` channels.
 
     Args:
@@ -88,7 +87,7 @@ class DMWideResNet(BlockNetwork):
         return [self.init_conv, self.layer[0], self.layer[1], self._last]
 
 
-def dm_wide_resnet_name(shapes: Shapes) -> str | None:
+def dm_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
     """``dm-wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
     first = shapes.get("layer.0.block.0.conv_0.weight")
     if first is None or len(first) != 4 or first[0] < 16:
@@ -121,7 +120,7 @@ class DMPreActBlock(nn.Module):
         return self.conv_2d_2(self.act(self.batchnorm_1(out))) + shortcut
 
 
-class DMPreActResNet(BlockNetwork):
+class DMPreActResNet(pixel_model.BlockNetwork):
     """A 3x3 stem and four stages with 64, 128, 256 and 512 channels.
 
     Args:
@@ -161,7 +160,7 @@ class DMPreActResNet(BlockNetwork):
         return [self.conv_2d, self.layer_0, self.layer_1, self.layer_2, self._last]
 
 
-def dm_preact_resnet_name(shapes: Shapes) -> str | None:
+def dm_preact_resnet_name(shapes: refusal.Shapes) -> str | None:
     """``dm-preact-resnet18`` or ``-resnet34``, by the number of blocks; None for another family."""
     count = sum(name.startswith("layer_0.") and name.endswith(".conv_2d_1.weight") for name in shapes)
     depth = next((depth for depth, counts in STAGES.items() if counts[0] == count), None)

@@ -7,9 +7,8 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_coded.models import pixel_model, refusal
 from robustbench_coded.models.architectures.layers import Dropout, activation_named, stage
-from robustbench_coded.models.pixel_model import BlockNetwork
-from robustbench_coded.models.refusal import Shapes
 
 # How a shortcut halves the image: every second pixel, from the first or the second one on; means or maxima.
 SUBSAMPLINGS = ("stride", "stride-odd", "mean", "mean-3", "max")
@@ -118,7 +117,7 @@ class BasicBlock(nn.Module):
         return out if self.parts.after_sum == "raw" else self.activation(out)
 
 
-class ResNetCifar(BlockNetwork):
+class ResNetCifar(pixel_model.BlockNetwork):
     """6 n + 2 layers: a 3x3 stem and three stages of n blocks with 16, 32 and 64 channels.
 
     Args:
@@ -164,7 +163,7 @@ class ResNetCifar(BlockNetwork):
         return [self._stem, self.layer1, self.layer2, self._last]
 
 
-def resnet_cifar_name(shapes: Shapes) -> str | None:
+def resnet_cifar_name(shapes: refusal.Shapes) -> str | None:
     """The name of the architecture that these shapes may be of; None where it is none of these."""
     blocks = sum(name.startswith("layer1.") and name.endswith(".conv1.weight") for name in shapes)
     if not blocks or shapes.get("conv1.weight", ())[:1] != (16,) or "layer4.0.conv1.weight" in shapes:

@@ -4,15 +4,14 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from robustbench_coded.models.architectures.layers import Activation, Dropout, activation_named
-from robustbench_coded.models.architectures.sequential_names import LAYOUT, POOLINGS, layouts, tokens_of
+from robustbench_coded.models.architectures import layers, sequential_names
 from robustbench_coded.models.pixel_model import BlockNetwork
 
 
 class Activate(nn.Module):
     """An activation as a module."""
 
-    def __init__(self, function: Activation):
+    def __init__(self, function: layers.Activation):
         super().__init__()
         self.function = function
 
@@ -42,17 +41,17 @@ class Sequential(BlockNetwork):
         pooling: str = "max",
     ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ValueError(f"expected pooling {', '.join(POOLINGS)}, got {pooling}")
-        parsed = tokens_of(stack)
+        if pooling not in sequential_names.POOLINGS:
+            raise ValueError(f"expected pooling {', '.join(sequential_names.POOLINGS)}, got {pooling}")
+        parsed = sequential_names.tokens_of(stack)
         if parsed is None:
             raise ValueError(f"expected the name of a stack of layers, got {stack}")
         size, tokens = parsed
-        possible = layouts(stack)
+        possible = sequential_names.layouts(stack)
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
         layout = layout or next(iter(possible), "")
-        places = iter([LAYOUT.fullmatch(place) for place in layout.split("/")])
+        places = iter([sequential_names.LAYOUT.fullmatch(place) for place in layout.split("/")])
         width, flat, mark = in_channels, False, ""
         for number, token in enumerate(tokens):
             module: nn.Module
@@ -74,7 +73,7 @@ class Sequential(BlockNetwork):
             elif token[0] == "b":
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
             elif token[0] == "a":
-                module = Activate(activation_named(activation))
+                module = Activate(layers.activation_named(activation))
             elif token[0] == "m" or (token[0] == "p" and mark == "m"):
                 module = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
             else:
@@ -127,13 +126,13 @@ class DigitsCNN(BlockNetwork):
         super().__init__()
         if pooling not in ("mean", "max"):
             raise ValueError(f"expected pooling mean or max, got {pooling}")
-        self.activation = activation_named(activation)
+        self.activation = layers.activation_named(activation)
         self.pooling = pooling
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(2 * width)
-        self.dropout = Dropout(dropout)
+        self.dropout = layers.Dropout(dropout)
         self.conv3 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.linear = nn.Linear(4 * width, classes)

@@ -15,8 +15,7 @@ from functools import lru_cache
 from itertools import islice, product
 from math import isqrt
 
-from robustbench_coded.models.refusal import Shapes
-from robustbench_coded.models.registry import Architecture
+from robustbench_coded.models import refusal, registry
 
 # By channels, the sizes of images that are tried: MNIST and digits; CIFAR, SVHN, Tiny ImageNet and ImageNet.
 SIZES = {1: (28, 32, 8), 3: (32, 28, 64, 224)}
@@ -53,7 +52,7 @@ TOKEN = re.compile(
 )
 
 
-def sequential_name(shapes: Shapes) -> str | None:
+def sequential_name(shapes: refusal.Shapes) -> str | None:
     """``sequential-SIZE-...`` as numbers and shapes have it; None where they are of another family.
 
     The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
@@ -93,7 +92,7 @@ def tokens_of(name: str) -> tuple[int, list[re.Match[str]]] | None:
     return int(head[1]), known
 
 
-def ends_of(shapes: Shapes) -> tuple[int, int] | None:
+def ends_of(shapes: refusal.Shapes) -> tuple[int, int] | None:
     """(channels of the image, number of classes); None for another family."""
     name, layers = sequential_name(shapes), _layers(shapes)
     parsed = tokens_of(name) if name else None
@@ -198,7 +197,7 @@ def _unusual_pooling(marks: Sequence[str], poolable: Sequence[bool]) -> int:
     return 0 if asked in patterns else 2
 
 
-def _layers(shapes: Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
+def _layers(shapes: refusal.Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
     """(number, c, l or b, shape of the weight) of every layer in order; None for another family."""
     numbers = set()
     for name in shapes:
@@ -308,7 +307,7 @@ def of_size(name: str, size: int) -> str | None:
     return other if parsed is not None and layouts(other) else None
 
 
-def resolve(name: str, family: Architecture) -> Architecture | None:
+def resolve(name: str, family: registry.Architecture) -> registry.Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)
     if parsed is None:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_coded.models import pixel_model, refusal
 from robustbench_coded.models.architectures.layers import activation_named
-from robustbench_coded.models.pixel_model import BlockNetwork
-from robustbench_coded.models.refusal import Shapes
 
 
 class PatchEmbedding(nn.Module):
@@ -87,7 +86,7 @@ class Layers(nn.ModuleList):
         return [self.first, *list(self)[:-1], self.last]
 
 
-class VisionTransformer(BlockNetwork):
+class VisionTransformer(pixel_model.BlockNetwork):
     """Patches with a class token and learned positions, pre-norm layers, a linear head on the class token.
 
     Args:
@@ -144,7 +143,7 @@ class VisionTransformer(BlockNetwork):
         return self.head(x[:, 1:].mean(1) if self.pooling == "mean" else x[:, 0])
 
 
-def vit_name(shapes: Shapes) -> str | None:
+def vit_name(shapes: refusal.Shapes) -> str | None:
     """``vit-PATCH-DIM-DEPTH-HEADS`` as the shapes have it; None where they are of another family.
 
     The heads leave no trace in the shapes: 64 channels each is what timm's models have.
@@ -157,7 +156,7 @@ def vit_name(shapes: Shapes) -> str | None:
     return f"vit-{patch}-{dim}-{depth}-{max(1, dim // 64)}"
 
 
-def image_size_for(shapes: Shapes) -> int | None:
+def image_size_for(shapes: refusal.Shapes) -> int | None:
     """Height and width of the images in pixels, from the number of positions; None for another family."""
     positions, projection = shapes.get("pos_embed"), shapes.get("patch_embed.proj.weight")
     if positions is None or projection is None or len(positions) != 3 or len(projection) != 4:

@@ -8,9 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.models import pixel_model, refusal
 from robustbench_coded.models.architectures import layers
-from robustbench_coded.models.pixel_model import BlockNetwork
-from robustbench_coded.models.refusal import Shapes
 
 
 class WideBlock(layers.PreActBlock):
@@ -39,7 +38,7 @@ class WideStage(nn.Module):
         return self.layer(x)
 
 
-class WideResNet(BlockNetwork):
+class WideResNet(pixel_model.BlockNetwork):
     """A 3x3 stem of 16 channels and three stages with 16, 32 and 64 times ``width`` channels.
 
     Args:
@@ -91,7 +90,7 @@ class WideResNet(BlockNetwork):
         return [self._stem, self.block1, self.block2, self._last]
 
 
-def wide_resnet_name(shapes: Shapes) -> str | None:
+def wide_resnet_name(shapes: refusal.Shapes) -> str | None:
     """``wrn-DEPTH-WIDTH`` as the shapes of the weights have it; None where they are of another family."""
     first = shapes.get("block1.layer.0.conv1.weight")
     if first is None or len(first) != 4 or first[0] < 16:
@@ -161,7 +160,7 @@ class LwtaWideResNet(WideResNet):
         return self.lwta(x)
 
 
-def lwta_wide_resnet_name(shapes: Shapes) -> str | None:
+def lwta_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
     """``lwta-wrn-DEPTH-WIDTH`` as the shapes have it; None for a network without competitions."""
     plain = wide_resnet_name(shapes)
     return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
@@ -181,7 +180,7 @@ class Stages(nn.ModuleList):
         return [self.around[0], *list(self)[:-1], self.around[1]]
 
 
-class RobustWideResNet(BlockNetwork):
+class RobustWideResNet(pixel_model.BlockNetwork):
     """A 3x3 stem of 16 channels and three stages.
 
     Args:
@@ -230,7 +229,7 @@ class RobustWideResNet(BlockNetwork):
         return self.fc(self.act(final(self.blocks[-1](x))).mean((2, 3)))
 
 
-def robust_wide_resnet_name(shapes: Shapes) -> str | None:
+def robust_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
     """``wrn-34-r`` or ``wrn-a4`` where the last stage and its depth are theirs; None for another family."""
     last, final = shapes.get("blocks.2.layer.0.conv1.weight"), shapes.get("stem_conv.weight")
     if last is None or final is None:

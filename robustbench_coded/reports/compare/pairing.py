@@ -13,8 +13,7 @@ import numpy as np
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.formatting import inference_text, subject_text
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import CaseKey, SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey, SubjectKey, ThreatModel
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.statistics.summary import SummaryRow

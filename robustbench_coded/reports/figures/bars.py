@@ -14,7 +14,7 @@ from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.opening import Opening, spread
 from robustbench_coded.reports.text.formatting import budget_text, inference_text
 from robustbench_coded.results.certified import CertifiedRow
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.statistics.case_results import CaseResult
 

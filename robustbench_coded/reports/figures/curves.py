@@ -1,35 +1,28 @@
 """Curves of a run: accuracy over eps, over the batch size (Table 10 of arXiv 2510.00253) and over the cost
-of an attack, and the loss over an attack's steps.
+of an attack, and the loss over an attack's steps; and the ladder: what each attacker leaves, from clean
+inputs down to the ensemble of all attacks.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 
-from robustbench_coded.reports.figures.style import (
-    MOST_PANELS,
-    Drawing,
-    drawing,
-    first_of,
-    label,
-    legend,
-    logarithmic,
-    panels,
-    percent_axis,
-    plot,
-    style_of,
-    subject_title,
-)
+from matplotlib.axes import Axes
+
+from attacks.catalogue import BLACK_BOX
+from robustbench_coded.reports.figures import style
+from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run import tables
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, is_submitted
+from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, is_submitted, parsed_attack
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 from robustbench_coded.statistics.summary import SummaryRow
 
 THREAT = WHOLE_BATCH
 
 
-def draw_eps(rows: Sequence[SummaryRow]) -> Drawing | None:
+def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
     ensembles = [
         row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
@@ -40,8 +33,8 @@ def draw_eps(rows: Sequence[SummaryRow]) -> Drawing | None:
     if space is None or len({row.budget.eps for row in ensembles}) < 2:
         return None
     found = tables.checkpoints_of(ensembles)
-    checkpoints = found[:MOST_PANELS]
-    figure, axes = panels(len(checkpoints))
+    checkpoints = found[: style.MOST_PANELS]
+    figure, axes = style.panels(len(checkpoints))
     methods = list(dict.fromkeys(s[1:] for s in tables.subjects_of(ensembles)))
     for panel, checkpoint in zip(axes, checkpoints, strict=True):
         for subject in tables.subjects_of(ensembles):
@@ -53,18 +46,18 @@ def draw_eps(rows: Sequence[SummaryRow]) -> Drawing | None:
             points += [(row.budget.eps, row) for row in curve]
             name = inference_text(subject, with_k=True)
             x = [eps for eps, _ in points]
-            plot(panel, x, [row for _, row in points], methods.index(subject[1:]), name)
-        panel.set_title(label(checkpoint))
+            style.plot(panel, x, [row for _, row in points], methods.index(subject[1:]), name)
+        panel.set_title(style.label(checkpoint))
         panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
-        percent_axis(panel)
-    legend(figure, axes)
+        style.percent_axis(panel)
+    style.legend(figure, axes)
     caption = (
         f"Accuracy of the ensemble of all attacks under {THREAT}, with 95% intervals; at eps 0 clean inputs."
-    ) + first_of(len(checkpoints), len(found), "checkpoints")
-    return drawing(figure, "eps-curve", "Accuracy over eps", caption)
+    ) + style.first_of(len(checkpoints), len(found), "checkpoints")
+    return style.drawing(figure, "eps-curve", "Accuracy over eps", caption)
 
 
-def draw_batch_sizes(rows: Sequence[SummaryRow]) -> Drawing | None:
+def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per swept defence, a line per attack; None where each defence had one batch size."""
     budget = tables.main_budget(rows)
     swept: dict[tuple[str, str], list[SummaryRow]] = {}
@@ -75,8 +68,8 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> Drawing | None:
     swept = {pair: found for pair, found in swept.items() if len({row.subject.k for row in found}) > 1}
     if budget is None or not swept:
         return None
-    shown = list(swept.items())[:MOST_PANELS]
-    figure, axes = panels(len(shown), 3.0)
+    shown = list(swept.items())[: style.MOST_PANELS]
+    figure, axes = style.panels(len(shown), 3.0)
     names = list(dict.fromkeys(row.attack for _, found in shown for row in found))
     for panel, (_, found) in zip(axes, shown, strict=True):
         for name in names:
@@ -87,22 +80,22 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> Drawing | None:
             }
             sizes = sorted(k for k in curve if k is not None)
             dashes = "--" if name.startswith("ensemble") else "-"
-            plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
+            style.plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
         first = found[0].subject
         panel.set_xscale("log", base=2)
         sizes = sorted({row.subject.k for row in found if row.subject.k is not None})
         panel.set_xticks(sizes, [str(k) for k in sizes])
         panel.minorticks_off()
         panel.set_xlabel("batch size K")
-        subject_title(panel, first._replace(k=None, n=None))
-        percent_axis(panel)
-    legend(figure, axes)
+        style.subject_title(panel, first._replace(k=None, n=None))
+        style.percent_axis(panel)
+    style.legend(figure, axes)
     caption = f"Accuracy under each attack ({THREAT}, {budget_text(budget)}) with 95% intervals."
-    caption += first_of(len(shown), len(swept), "subjects")
-    return drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
+    caption += style.first_of(len(shown), len(swept), "subjects")
+    return style.drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
 
 
-def draw_cost(rows: Sequence[SummaryRow]) -> Drawing | None:
+def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per subject, a point per attack; None where no attack has a cost."""
     budget = tables.main_budget(rows)
     costly = [
@@ -111,35 +104,35 @@ def draw_cost(rows: Sequence[SummaryRow]) -> Drawing | None:
         if row.budget == budget and row.forwards and row.threat.whole_batch and not is_submitted(row.attack)
     ]
     found = [s for s in tables.subjects_of(costly) if s.defence != "standard"]
-    subjects = found[:MOST_PANELS]
+    subjects = found[: style.MOST_PANELS]
     if budget is None or not subjects:
         return None
-    figure, axes = panels(len(subjects), 2.9)
+    figure, axes = style.panels(len(subjects), 2.9)
     spent = [tables.cost(row) for row in costly]
     names = list(dict.fromkeys((row.attack, row.threat) for row in costly))
     for panel, subject in zip(axes, subjects, strict=True):
         for row in (row for row in costly if row.subject == subject):
-            style = names.index((row.attack, row.threat))
-            plot(panel, [tables.cost(row)], [row], style, row.attack, linestyle="none")
-        logarithmic(panel)
+            number = names.index((row.attack, row.threat))
+            style.plot(panel, [tables.cost(row)], [row], number, row.attack, linestyle="none")
+        style.logarithmic(panel)
         panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
         panel.set_xlabel("images per example")
-        subject_title(panel, subject)
-        percent_axis(panel)
-    legend(figure, axes)
+        style.subject_title(panel, subject)
+        style.percent_axis(panel)
+    style.legend(figure, axes)
     caption = (
         "Images forward and backward per scored example against the accuracy that the attack leaves, with "
         f"95% intervals ({budget_text(budget)}). Inputs that were perturbed on another subject are left out: "
         "submitting them costs forward passes alone."
-    ) + first_of(len(subjects), len(found), "subjects")
-    return drawing(figure, "cost", "Cost against accuracy", caption)
+    ) + style.first_of(len(subjects), len(found), "subjects")
+    return style.drawing(figure, "cost", "Cost against accuracy", caption)
 
 
 # A line of an attack: name, threat model, step (from 1) -> mean loss before it.
 Curve = tuple[str, ThreatModel, dict[int, float]]
 
 
-def draw_losses(run: Run) -> Drawing | None:
+def draw_losses(run: Run) -> style.Drawing | None:
     """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
     found: dict[SubjectKey, list[Curve]] = {}
     budget = tables.main_budget([row for row in run.rows if row.budget in run.manifest.judged_budgets])
@@ -149,31 +142,31 @@ def draw_losses(run: Run) -> Drawing | None:
         if len(losses) > 1:
             curve = (row.key.attack, row.key.threat, losses)
             found.setdefault(row.key.subject, []).append(curve)
-    panes = list(found.items())[:MOST_PANELS]
+    panes = list(found.items())[: style.MOST_PANELS]
     if budget is None or not panes:
         return None
-    figure, axes = panels(len(panes), 2.8)
+    figure, axes = style.panels(len(panes), 2.8)
     names = list(dict.fromkeys(curve[:2] for _, curves in panes for curve in curves))
     several = Counter(attack for attack, _ in names)
     lowest = min(min(losses.values()) for _, curves in panes for *_, losses in curves)
     for panel, (subject, curves) in zip(axes, panes, strict=True):
         for attack, threat, losses in curves:
             name = attack if several[attack] == 1 else f"{attack}, {threat}"
-            style = style_of(names.index((attack, threat)), name)
-            panel.plot(list(losses), list(losses.values()), **{**style, "markersize": 3})
-        logarithmic(panel)
-        subject_title(panel, subject)
+            number = style.style_of(names.index((attack, threat)), name)
+            panel.plot(list(losses), list(losses.values()), **{**number, "markersize": 3})
+        style.logarithmic(panel)
+        style.subject_title(panel, subject)
         panel.set_xlabel("step")
         panel.set_ylabel("mean loss")
         panel.set_ylim(bottom=min(0.0, 1.1 * lowest))
-    legend(figure, axes)
+    style.legend(figure, axes)
     caption = (
         f"Mean loss before each step ({budget_text(budget)}), as the attacker sees it: on fresh draws, on "
         "the known draw, or on the base model. It is the cross-entropy unless the attack's name gives "
         "another loss; a margin is negative where the answer is right. An attack whose line stays low is not "
         "effective; one whose line still rises at the end had too few steps."
-    ) + first_of(len(panes), len(found), "subjects")
-    return drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
+    ) + style.first_of(len(panes), len(found), "subjects")
+    return style.drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
 
 
 def losses_of(counts: dict[str, float]) -> dict[int, float]:
@@ -185,3 +178,126 @@ def losses_of(counts: dict[str, float]) -> dict[int, float]:
         if name.startswith("loss_") and step.isdecimal() and len(step) < 6 and inputs > 0:
             found[int(step) + 1] = total / inputs
     return dict(sorted(found.items()))
+
+
+# Rungs from the top; those of attacks by their names stand between the controls and the ensembles.
+_FIRST = ("clean", "random signs", "FGSM", "PGD-10", "PGD-100")
+_MIDDLE = (
+    "other gradients",
+    "averaged draws",
+    "one surrogate draw",
+    "relaxed gradients",
+    "base gradients",
+    "queries alone",
+    "other packages",
+    "transfer",
+    "known draw",
+    "transfer, one victim",
+)
+_LAST = ("ensemble", "ensemble, known draw", "ensemble, one victim")
+_ORDER = (*_FIRST, *_MIDDLE, *_LAST)
+_KINDS = {
+    "fresh": "other gradients",
+    "eot": "averaged draws",
+    "fixed": "one surrogate draw",
+    "gmsaavg": "averaged draws",
+    "gmsamin": "averaged draws",
+    "relaxed": "relaxed gradients",
+    "bpda": "base gradients",
+    "surrogate": "queries alone",
+    "transfer": "transfer",
+    "aware": "known draw",
+}
+_ENSEMBLES = {
+    WHOLE_BATCH: "ensemble",
+    ThreatModel("batch", "known"): "ensemble, known draw",
+    ThreatModel("victim", "unknown"): "ensemble, one victim",
+}
+RUNG_HEIGHT = 0.2  # inches
+PANELS_ACROSS = 2
+
+
+def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
+    """A panel per checkpoint, a dot per defence and rung; None without an attack."""
+    budget = main_budget(rows)
+    if budget is None:
+        return None
+    rungs = {subject: _rungs(rows, subject, budget) for subject in subjects_of(rows)}
+    names = sorted({name for found in rungs.values() for name in found}, key=_ORDER.index)
+    checkpoints = checkpoints_of(rows)
+    shown = checkpoints[: style.MOST_PANELS]
+    across = min(PANELS_ACROSS, len(shown))
+    figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
+    methods = list(dict.fromkeys(subject[1:] for subject in rungs))
+    for panel, checkpoint in zip(axes, shown, strict=True):
+        for subject, found in rungs.items():
+            if subject.checkpoint == checkpoint:
+                _dots(panel, found, names, methods.index(subject[1:]), len(methods), subject)
+        panel.set_title(style.label(checkpoint))
+        panel.set_yticks(range(len(names)), names, fontsize=8)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.set_xlim(-3, 103)
+        panel.set_xlabel("accuracy, %")
+    style.legend(figure, axes)
+    caption = (
+        f"Accuracy under the strongest attack of each kind ({budget_text(budget)}), with 95% intervals, and "
+        "under the ensemble of all attacks of a threat model, which decides the verdict. Transfer: gradients "
+        "of the base model only. Known draw: the attacker knows the defence's draw."
+    ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
+    return style.drawing(figure, "ladder", "Accuracy under increasingly strong attacks", caption)
+
+
+def _dots(
+    panel: Axes,
+    found: dict[str, SummaryRow],
+    names: Sequence[str],
+    number: int,
+    styles: int,
+    subject: SubjectKey,
+) -> None:
+    """One subject's accuracies; subjects of one rung stand a little apart."""
+    apart = 0.6 / styles * (number - (styles - 1) / 2)
+    rungs = sorted(((names.index(name), row) for name, row in found.items()), key=lambda pair: pair[0])
+    places, accuracies, bars = style.with_bars([rung + apart for rung, _ in rungs], [row for _, row in rungs])
+    look = style.style_of(number, inference_text(subject, with_k=True))
+    panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
+
+
+def _rungs(rows: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:
+    """The lowest row of each rung."""
+    found: dict[str, SummaryRow] = {}
+    for row in rows:
+        name = _rung(row)
+        if name is None or row.subject != subject or row.accuracy is None:
+            continue
+        if row.attack != CLEAN and row.budget != budget:
+            continue
+        if name not in found or row.accuracy < (found[name].accuracy or 0.0):
+            found[name] = row
+    return found
+
+
+def _rung(row: SummaryRow) -> str | None:
+    """The rung of a row; None for those that have no place in the figure."""
+    if row.attack == ENSEMBLE:
+        return _ENSEMBLES.get(row.threat)
+    if row.attack in CONTROLS:
+        return (
+            {CLEAN: "clean", RANDOM_SIGN: "random signs"}[row.attack] if row.threat == WHOLE_BATCH else None
+        )
+    name = parsed_attack(row.attack)
+    if name is None or name.is_submitted:
+        return None
+    if not row.threat.whole_batch:
+        one_victim = row.threat.inputs == "victim" and name.estimator == "transfer"
+        return "transfer, one victim" if one_victim else None
+    papers = papers_attack(row.attack)
+    if papers is not None:
+        return papers.upper()
+    if name.third_party is not None:
+        return "other packages"
+    if name.algorithm in BLACK_BOX:
+        return "queries alone"
+    if name.draws > 1 and name.estimator == "fresh":
+        return "averaged draws"
+    return _KINDS.get(name.estimator, "other gradients")

@@ -14,8 +14,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from robustbench_coded.reports.text.escape import shortened
-from robustbench_coded.reports.text.formatting import inference_text
+from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import replace_bytes
 from robustbench_coded.schema.case import SubjectKey
 from robustbench_coded.statistics.summary import SummaryRow
@@ -166,7 +165,7 @@ def first_of(shown: int, all_of_them: int, what: str) -> str:
 
 def subject_title(axes: Axes, subject: SubjectKey) -> None:
     """Inference and checkpoint over a panel, a line each: together they are wider than a third of a page."""
-    inference = label(inference_text(subject, with_k=True), TITLE_WIDTH)
+    inference = label(formatting.inference_text(subject, with_k=True), TITLE_WIDTH)
     axes.set_title(f"{inference}\n{label(subject.checkpoint, TITLE_WIDTH)}")
 
 
@@ -193,5 +192,5 @@ def percent_axis(axes: Axes, label: str = "accuracy, %") -> None:
 
 def label(text: str, width: int = LABEL_WIDTH) -> str:
     """A name that fits; letters that the font lacks are named by their number."""
-    short = shortened(text, width)
+    short = escape.shortened(text, width)
     return "".join(c if ord(c) < 0x250 or c == "…" else f"U+{ord(c):04X}" for c in short)

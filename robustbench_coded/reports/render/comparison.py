@@ -10,9 +10,7 @@ from robustbench_coded.reports.compare.comparison import (
     differences_told,
     run_text_table,
 )
-from robustbench_coded.reports.render.html import plain_html
-from robustbench_coded.reports.render.latex import latex_table
-from robustbench_coded.reports.render.markdown import plain_markdown
+from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Section
 
 TITLE = "csrobust comparison"
@@ -27,13 +25,13 @@ def comparison_document(comparison: Comparison, name: str, beside: Sequence[Sect
     if name == "csv":
         return comparison_csv(comparison)
     if name == "latex":
-        return "\n".join(map(latex_table, comparison.tables))
+        return "\n".join(map(latex.latex_table, comparison.tables))
     said, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
     if name == "md":
-        return plain_markdown(TITLE, said, sections)
+        return markdown.plain_markdown(TITLE, said, sections)
     rows = [row for table in comparison.tables for row in table.rows]
     lines = [cell.line for row in rows for cell in row.cells if cell is not None]
-    return plain_html(TITLE, said, sections, lines)
+    return html.plain_html(TITLE, said, sections, lines)
 
 
 def _sections(comparison: Comparison) -> Iterator[Section]:

@@ -12,18 +12,9 @@ from markupsafe import Markup, escape
 
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.sections import Report, Section
-from robustbench_coded.reports.run.examples import answer_text
-from robustbench_coded.reports.run.tables import Column, TableRow
+from robustbench_coded.reports.run import examples, tables
+from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import (
-    difference_text,
-    incomplete_text,
-    inference_text,
-    interval,
-    percent,
-    settled,
-    subject_text,
-)
 from robustbench_coded.schema.words import CONTROLS, VerdictWord
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -87,13 +78,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "answers": answer_text,
-        "subject": lambda key: subject_text(key.subject, with_k=True),
-        "interval": lambda line: interval(line.low, line.high),
-        "difference": difference_text,
-        "incomplete": lambda line: incomplete_text(line.examples, line.examples_planned),
-        "settled": settled,
+        "percent": formatting.percent,
+        "answers": examples.answer_text,
+        "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
+        "interval": lambda line: formatting.interval(line.low, line.high),
+        "difference": formatting.difference_text,
+        "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
+        "settled": formatting.settled,
         "kind": lambda block: type(block).__name__,
         "data_uri": _data_uri,
         "png_uri": lambda png: _uri(png, "image/png"),
@@ -135,7 +126,12 @@ def _uri(content: bytes, kind: str) -> str:
 def _choices(lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
     """What each filter offers."""
     texts = [
-        (line.subject.checkpoint, inference_text(line.subject, with_k=True), line.threat, line.attack)
+        (
+            line.subject.checkpoint,
+            formatting.inference_text(line.subject, with_k=True),
+            line.threat,
+            line.attack,
+        )
         for line in lines
     ]
     return {name: list(dict.fromkeys(one_line(text[i]) for text in texts)) for i, name in enumerate(FILTERED)}
@@ -161,15 +157,15 @@ def _with_joints(text: str) -> Markup:
     return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(one_line(text)))))
 
 
-def _of_column(column: Column) -> Markup:
+def _of_column(column: tables.Column) -> Markup:
     """Attributes that filters look at; unattacked columns stay in view."""
     if column.attack in CONTROLS:
         return Markup("")
     return _attributes(("Threat", str(column.threat)), ("Attack", column.attack))
 
 
-def _of_row(row: TableRow) -> Markup:
-    inference = inference_text(row.subject, with_k=True)
+def _of_row(row: tables.TableRow) -> Markup:
+    inference = formatting.inference_text(row.subject, with_k=True)
     return _attributes(("Checkpoint", row.subject.checkpoint), ("Inference", inference))
 
 

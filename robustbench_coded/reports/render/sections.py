@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 from robustbench_coded.plugins import all_of
 from robustbench_coded.reports.figures.style import Drawing
-from robustbench_coded.reports.run import findings, text_tables
-from robustbench_coded.reports.run.examples import WorstExample
-from robustbench_coded.reports.run.methodology import Fact, limits_of, methodology_of, terms_of
+from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable
@@ -45,7 +43,7 @@ class Bullets(NamedTuple):
 class Facts(NamedTuple):
     """Facts, each with what it is about."""
 
-    facts: tuple[Fact, ...]
+    facts: tuple[methodology.Fact, ...]
 
 
 class Commands(NamedTuple):
@@ -63,7 +61,7 @@ class Figures(NamedTuple):
 class Pictures(NamedTuple):
     """Examples, each with a PNG of its images."""
 
-    pictures: tuple[tuple[WorstExample, bytes], ...]
+    pictures: tuple[tuple[examples.WorstExample, bytes], ...]
 
 
 class Folded(NamedTuple):
@@ -114,7 +112,7 @@ def report_of(
     run: Run,
     opening: Opening,
     figures: Sequence[Drawing] = (),
-    worst: Sequence[WorstExample] = (),
+    worst: Sequence[examples.WorstExample] = (),
     pictures: Sequence[bytes | None] = (),
 ) -> Report:
     """The report of a run: every section that has something to say, the answers first.
@@ -176,14 +174,14 @@ def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
     for plugged in all_of("sections").values():
         yield from plugged(run)
     yield _section("failures", "What did not run", Bullets(tuple(findings.failures_of(run))))
-    yield _section("limits", "What these tables do not prove", Bullets(tuple(limits_of(run))))
+    yield _section("limits", "What these tables do not prove", Bullets(tuple(methodology.limits_of(run))))
     yield _section("again", "Run it again", Commands(tuple(findings.commands_of(run))))
 
 
 def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     """What those look up who check the answer."""
     judgements, tables = run.judgements, tables_of(run)
-    facts = methodology_of(run, paper=any(table.has_paper for table in tables))
+    facts = methodology.methodology_of(run, paper=any(table.has_paper for table in tables))
     sequential, selftests = run.manifest.sequential, run.selftests
     every_selftest = Folded("Every self-test with its figures", text_tables.selftest_table(selftests))
     passed = Folded("Checks that passed", text_tables.check_text_table(judgements, passed=True))
@@ -198,7 +196,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
         text_tables.check_text_table(judgements, passed=False),
     )
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
-        ("terms", "Terms", (Facts(tuple(terms_of(run))),)),
+        ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
         ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
         ("design", text_tables.DESIGN_TITLE, (design, Legend(text_tables.DESIGN_LEGEND))),

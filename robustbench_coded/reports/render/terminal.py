@@ -12,35 +12,12 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from robustbench_coded.reports.compare.comparison import Comparison
-from robustbench_coded.reports.render.sections import Bullets, Legend, Section
-from robustbench_coded.reports.render.sentence import Sentence
+from robustbench_coded.reports.render import sections, sentence
+from robustbench_coded.reports.run import findings, methodology, tables, text_tables
 from robustbench_coded.reports.run.examples import WorstExample, worst_examples
-from robustbench_coded.reports.run.findings import (
-    COLLATERAL,
-    certified_sentences,
-    collateral_text_table,
-    commands_of,
-    findings_of,
-    remarks_on,
-)
-from robustbench_coded.reports.run.methodology import GLOSSARY
 from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.tables import Cell, Column, Table, TableRow, tables_of
-from robustbench_coded.reports.run.text_tables import worst_text_table
+from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
-from robustbench_coded.reports.text.formatting import (
-    TextTable,
-    accuracy_text,
-    budget_text,
-    counted,
-    inference_text,
-    interval,
-    is_submitted,
-    percent,
-    pixels,
-    settled,
-    subject_text,
-)
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
@@ -55,7 +32,7 @@ WORST_SHOWN = 5  # examples with the largest drop; the report has more
 
 def result(run: Run) -> Group:
     """What an evaluation prints: the answer, then the tables and verdicts in terms of the glossary."""
-    terms = _sentence(f"Terms: {GLOSSARY}, or 'Terms' in the report.")
+    terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
     return Group(answer(run), Text(), terms, summary_table(run), *map(_sentence, _open(run)))
 
 
@@ -65,39 +42,41 @@ def answer(run: Run) -> Group:
     said = [" ".join(filter(None, (opening.asked, opening.answer, opening.found))), opening.certainty]
     following = opening.next.timed(run)
     said.append(f"{following} {following.command}".strip())
-    return Group(*map(_sentence, filter(None, (*said, *remarks_on(run)))))
+    return Group(*map(_sentence, filter(None, (*said, *findings.remarks_on(run)))))
 
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    parts: list[Any] = [_Fitting(table) for table in tables_of(run)]
-    collateral = collateral_text_table(run.rows)
+    parts: list[Any] = [_Fitting(table) for table in tables.tables_of(run)]
+    collateral = findings.collateral_text_table(run.rows)
     if collateral.rows:
         parts.append(_collateral(collateral))
-    return Group(*parts, *map(_sentence, _verdicts(run)), *map(_sentence, certified_sentences(run.certified)))
+    return Group(
+        *parts, *map(_sentence, _verdicts(run)), *map(_sentence, findings.certified_sentences(run.certified))
+    )
 
 
 def run_table(run: Run) -> Group:
     """What a run is, its tables and verdicts, what it found, and the examples that fell furthest."""
-    findings = (_sentence(f"- {text}") for text in findings_of(run))
-    return Group(result(run), *findings, *_worst(worst_examples(run)))
+    sentences = (_sentence(f"- {text}") for text in findings.findings_of(run))
+    return Group(result(run), *sentences, *_worst(worst_examples(run)))
 
 
-def _sentence(text: str) -> Sentence:
-    return Sentence(one_line(text))
+def _sentence(text: str) -> sentence.Sentence:
+    return sentence.Sentence(one_line(text))
 
 
 def _worst(found: Sequence[WorstExample]) -> Iterator["PlainTable"]:
     """The examples with the largest drop, a short table per subject and attack."""
-    for (checkpoint, inference, attack), table in worst_text_table(found).split(3):
+    for (checkpoint, inference, attack), table in text_tables.worst_text_table(found).split(3):
         shown = replace(table, rows=table.rows[:WORST_SHOWN])
         yield PlainTable(f"{inference} on {checkpoint}: largest drops under {attack}", shown)
 
 
-def _collateral(text_table: TextTable) -> Group:
+def _collateral(text_table: formatting.TextTable) -> Group:
     """Accuracy of the unperturbed inputs beside M malicious ones, a table per subject."""
     parts = [
-        PlainTable(f"{COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}", table)
+        PlainTable(f"{findings.COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}", table)
         for (checkpoint, inference, budget, draw), table in text_table.split(4)
     ]
     return Group(*parts)
@@ -108,13 +87,14 @@ def _open(run: Run) -> Iterator[str]:
     reasons: dict[str, list[str]] = {}
     for j in run.judgements:
         if j.verdict.word == VerdictWord.NOT_SETTLED:
-            where = f"{inference_text(j.subject, with_k=True)}, {j.threat}, eps {pixels(j.budget.eps)}"
+            inference = formatting.inference_text(j.subject, with_k=True)
+            where = f"{inference}, {j.threat}, eps {formatting.pixels(j.budget.eps)}"
             reasons.setdefault(j.verdict.reason, []).append(where)
     for reason, places in reasons.items():
         yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
-def comparison_table(comparison: Comparison, beside: Sequence[Section] = ()) -> Group:
+def comparison_table(comparison: Comparison, beside: Sequence[sections.Section] = ()) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share.
 
     Args:
@@ -125,17 +105,17 @@ def comparison_table(comparison: Comparison, beside: Sequence[Section] = ()) -> 
     parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
     for section in beside:
         for block in section.blocks:
-            if isinstance(block, TextTable):
+            if isinstance(block, formatting.TextTable):
                 parts.append(PlainTable(section.title, block))
-            elif isinstance(block, Legend | Bullets):
-                parts += map(_sentence, [block.text] if isinstance(block, Legend) else block.texts)
+            elif isinstance(block, sections.Legend | sections.Bullets):
+                parts += map(_sentence, [block.text] if isinstance(block, sections.Legend) else block.texts)
     return Group(*parts)
 
 
 class PlainTable:
     """A plain table; names are never read as markup. Intervals stay whole where there is room."""
 
-    def __init__(self, title: str, text_table: TextTable):
+    def __init__(self, title: str, text_table: formatting.TextTable):
         self._title, self._table = title, text_table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -170,7 +150,7 @@ class PlainTable:
         return grid
 
 
-def example_table(title: str, text_table: TextTable) -> Group:
+def example_table(title: str, text_table: formatting.TextTable) -> Group:
     """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
     rows = [dict(zip(text_table.heads, row, strict=True)) for row in text_table.rows]
     budgets = dict.fromkeys(row["Budget"] for row in rows if row["Budget"])
@@ -188,18 +168,20 @@ def _verdicts(run: Run) -> Iterator[str]:
         by_subject.setdefault((judgement.subject, judgement.budget), []).append(judgement)
     for (subject, budget), judged in by_subject.items():
         said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
-        yield one_line(f"{subject_text(subject, with_k=True)}, {budget_text(budget)}: {said}")
+        yield one_line(
+            f"{formatting.subject_text(subject, with_k=True)}, {formatting.budget_text(budget)}: {said}"
+        )
     if run.failures:
-        yield f"{counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
+        yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
         # A command computes what it plans: damaged files of another one's rows wait for that one.
-        for command in commands_of(run)[:-1]:
+        for command in findings.commands_of(run)[:-1]:
             yield f"an earlier command of this folder may compute them: {one_line(command)}"
 
 
 class _Fitting:
     """A table that takes the form for which there is room."""
 
-    def __init__(self, table: Table):
+    def __init__(self, table: tables.Table):
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -211,7 +193,7 @@ class _Fitting:
         yield _narrow(table)
 
 
-def _wide(table: Table) -> Grid:
+def _wide(table: tables.Table) -> Grid:
     """A column per attack."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
     for head in table.heads:
@@ -225,7 +207,7 @@ def _wide(table: Table) -> Grid:
     return grid
 
 
-def _tall(table: Table) -> Grid:
+def _tall(table: tables.Table) -> Grid:
     """A line per attack, a column per subject."""
     grid = Grid(title=Text(one_line(table.title)), title_justify="left")
     grid.add_column("attack", no_wrap=True)
@@ -238,7 +220,7 @@ def _tall(table: Table) -> Grid:
     return grid
 
 
-def _narrow(table: Table) -> Group:
+def _narrow(table: tables.Table) -> Group:
     """A line per attack, a block per subject."""
     parts: list[Text | Grid] = [Text(one_line(table.title), style="bold")]
     for row in table.rows:
@@ -256,7 +238,7 @@ def _narrow(table: Table) -> Group:
     return Group(*parts)
 
 
-def _labels(table: Table, row: TableRow) -> list[Text]:
+def _labels(table: tables.Table, row: tables.TableRow) -> list[Text]:
     named = zip(table.heads, row.labels, strict=True)
     return [
         Text(shortened(f"{head} = {label}" if label.isdecimal() else label, NAME_WIDTH))
@@ -264,14 +246,14 @@ def _labels(table: Table, row: TableRow) -> list[Text]:
     ]
 
 
-def _head(column: Column, between: str) -> Text:
+def _head(column: tables.Column, between: str) -> Text:
     head = Text(shortened(column.attack, NAME_WIDTH))
     if column.attack not in ("clean", "random-sign"):
         head.append(f"{between}{one_line(column.threat)}", style="dim")
     return head
 
 
-def _cell(cell: Cell | None, between: str, *, examples: int) -> Text:
+def _cell(cell: tables.Cell | None, between: str, *, examples: int) -> Text:
     """An accuracy, and after ``between`` its interval: no table is so narrow that it goes.
 
     Its number of examples stands there, too, where it is not ``examples``.
@@ -279,11 +261,11 @@ def _cell(cell: Cell | None, between: str, *, examples: int) -> Text:
     if cell is None:
         return Text("")
     line = cell.line
-    text = Text(percent(line.accuracy), style="bold" if cell.strongest else "")
+    text = Text(formatting.percent(line.accuracy), style="bold" if cell.strongest else "")
     if line.low is not None:
-        text.append(f"{between}{interval(line.low, line.high)}", style="not bold dim")
+        text.append(f"{between}{formatting.interval(line.low, line.high)}", style="not bold dim")
     if cell.difference is not None:
-        style = "bold" if settled(cell.difference) else "not bold"
+        style = "bold" if formatting.settled(cell.difference) else "not bold"
         text.append(f"{between}{100 * cell.difference.estimate:+.1f}", style=style)
     if not line.done:
         text.append(f"{between}{line.examples}/{line.examples_planned}", style="not bold yellow")
@@ -311,10 +293,10 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
         if place is None or row.accuracy is None:
             continue
         family, x = place
-        shown = pixels(x) if over == "eps" else f"{x:g}"
-        point = f"  {shown}: {accuracy_text(row.accuracy, row.low, row.high)}"
-        where = "" if over == "eps" else f", eps {pixels(row.key.eps)}"
-        title = f"{subject_text(row.key.subject, with_k=True)}, {row.key.threat}, {family}{where}"
+        shown = formatting.pixels(x) if over == "eps" else f"{x:g}"
+        point = f"  {shown}: {formatting.accuracy_text(row.accuracy, row.low, row.high)}"
+        where = "" if over == "eps" else f", eps {formatting.pixels(row.key.eps)}"
+        title = f"{formatting.subject_text(row.key.subject, with_k=True)}, {row.key.threat}, {family}{where}"
         curves.setdefault((title,), {})[x] = point
     for (title,), points in curves.items():
         if len(points) > 1:
@@ -346,17 +328,18 @@ def submission_lines(points: Iterable[SubmissionPoint]) -> Iterator[str]:
     """For each row its name, and a line for each number of submissions."""
     rows: dict[CaseKey, list[str]] = {}
     for key, times, left in points:
-        point = f"  {times}: {accuracy_text(left.estimate, left.low, left.high)}"
+        point = f"  {times}: {formatting.accuracy_text(left.estimate, left.low, left.high)}"
         rows.setdefault(key, []).append(point)
     for key, shown in rows.items():
-        title = f"{subject_text(key.subject, with_k=True)}, {key.threat}, {key.attack}, eps {pixels(key.eps)}"
+        subject = formatting.subject_text(key.subject, with_k=True)
+        title = f"{subject}, {key.threat}, {key.attack}, eps {formatting.pixels(key.eps)}"
         yield one_line(f"{title} over submissions:")
         yield from shown
 
 
 def _on_curve(attack: str) -> bool:
     """Attacks that were asked for, and the ensemble of all; the report has the rest."""
-    return attack == ENSEMBLE or not (attack in (*CONTROLS, *COMBINED) or is_submitted(attack))
+    return attack == ENSEMBLE or not (attack in (*CONTROLS, *COMBINED) or formatting.is_submitted(attack))
 
 
 def _place(row: SummaryRow, over: str) -> tuple[str, float] | None:

@@ -18,8 +18,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.pictures import Image, read_picture
-from robustbench_coded.schema.case import BudgetKey, CaseKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, CaseKey
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.outcomes import Cell

@@ -20,8 +20,8 @@ from robustbench_coded.reports.text.formatting import (
     threat_text,
 )
 from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
-from robustbench_coded.schema.threat_model import ThreatModel
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictWord
 from robustbench_coded.statistics.judge import MARGIN
 from robustbench_coded.statistics.summary import SummaryRow

@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from attacks.attack_name import AttackName
 from robustbench_coded.reports.run.tables import cost
-from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import duration, parsed_attack
+from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.planned_case import Outlook
+from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import VerdictWord
-from robustbench_coded.statistics.check import merged_steps
+from robustbench_coded.statistics.checks import merged_steps
 from robustbench_coded.statistics.summary import SummaryRow
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
@@ -40,7 +39,7 @@ class NextCommand(NamedTuple):
         """``Next, to settle it (about 4 min):``, behind which the command stands."""
         if not self.command:
             return f"Next: {self.purpose}."
-        about = "" if self.seconds is None else f" (about {duration(self.seconds)})"
+        about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
         return f"Next, {self.purpose}{about}:"
 
     def timed(self, run: Run) -> "NextCommand":
@@ -94,11 +93,11 @@ def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
 def _command(run: Run, options: Sequence[str]) -> str:
     """The last command of the run with more options, as short as the run allows."""
     if (run.path / RUN_FILE).is_file():
-        return shell(["csrobust", "eval", f"{_folder(run)}/{RUN_FILE}", *options])
+        return escape.shell(["csrobust", "eval", f"{_folder(run)}/{RUN_FILE}", *options])
     known = [part for part in run.manifest.last.command if part != "--overwrite"]
     if known and len(known) <= MOST_PARTS:
-        return shell([*known, *options])
-    return f"the same command with {shell(list(options))}" if options else "the same command"
+        return escape.shell([*known, *options])
+    return f"the same command with {escape.shell(list(options))}" if options else "the same command"
 
 
 def _folder(run: Run) -> str:
@@ -153,9 +152,9 @@ def attack_images(run: Run, subject: SubjectKey, attack: str) -> float:
     per_step = [
         _images(row) / _steps(name)
         for row, _ in _measured(run)
-        if row.subject == subject and (name := parsed_attack(row.attack)) and not name.is_submitted
+        if row.subject == subject and (name := formatting.parsed_attack(row.attack)) and not name.is_submitted
     ]
-    name = parsed_attack(attack)
+    name = formatting.parsed_attack(attack)
     return 0.0 if name is None else _steps(name) * max(per_step, default=0.0)
 
 

@@ -14,11 +14,10 @@ from robustbench_coded.reports.run.tables import cost, find, is_attacked, lowest
 from robustbench_coded.reports.text.formatting import is_submitted
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import CaseKey, Claim, SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey, Claim, SubjectKey
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import WORTH
+from robustbench_coded.statistics.checks import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
 from robustbench_coded.statistics.verdict import CONDEMNED
 

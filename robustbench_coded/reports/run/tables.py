@@ -14,17 +14,8 @@ from typing import NamedTuple
 from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
 from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH, ThreatModel
-from robustbench_coded.schema.words import (
-    CLEAN,
-    COMBINED,
-    CONTROLS,
-    ENSEMBLE,
-    RANDOM_SIGN,
-    STANDARD,
-    STRONGEST,
-)
+from robustbench_coded.schema import words
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
@@ -38,7 +29,9 @@ def main_budget(rows: Sequence[SummaryRow]) -> BudgetKey | None:
 
 def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
     """Lines of single attacks that have outcomes."""
-    return [row for row in rows if row.measured and row.attack not in CONTROLS and row.accuracy is not None]
+    return [
+        row for row in rows if row.measured and row.attack not in words.CONTROLS and row.accuracy is not None
+    ]
 
 
 def find(
@@ -84,7 +77,7 @@ def cost(row: SummaryRow) -> float:
 
 def is_attacked(row: CaseResult) -> bool:
     """Whether an attack is among what a row was counted from, and not only inputs left alone."""
-    return any(key.attack not in CONTROLS for key in row.sources)
+    return any(key.attack not in words.CONTROLS for key in row.sources)
 
 
 PAGE_COLUMNS = 11  # labels included
@@ -163,7 +156,7 @@ def tables_of(run: Run) -> list[Table]:
     rows = [
         row
         for row, result in zip(run.rows, run.results, strict=True)
-        if row.threat.malicious is None and (row.attack != ENSEMBLE or is_attacked(result))
+        if row.threat.malicious is None and (row.attack != words.ENSEMBLE or is_attacked(result))
     ]
     asked = run.manifest.judged_budgets
     budgets = list(dict.fromkeys(row.budget for row in rows if row.budget in asked))
@@ -198,7 +191,7 @@ class TableBuilder:
 
     def __init__(self, run: Run, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.budget, row.threat, row.attack): row for row in rows}
-        self._clean = {row.subject: row for row in reversed(rows) if row.attack == CLEAN}
+        self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
         self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
 
     def table(
@@ -206,7 +199,9 @@ class TableBuilder:
     ) -> Table:
         """One table; subjects without a row under this budget are left out."""
         under = [row for key, row in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
-        present = {row.subject for row in under if row.attack != CLEAN} or {row.subject for row in under}
+        present = {row.subject for row in under if row.attack != words.CLEAN} or {
+            row.subject for row in under
+        }
         columns = columns_of(under)
         with_k = len({s.k for s in subjects if s.k is not None}) > 1
         rows = []
@@ -219,7 +214,7 @@ class TableBuilder:
 
     def cell(self, subject: SubjectKey, budget: BudgetKey, column: Column) -> Cell | None:
         """The accuracy of one subject under one attack; None where that was not run."""
-        if column.attack == CLEAN:
+        if column.attack == words.CLEAN:
             row = self._clean.get(subject)
         elif column.attack == SUBMITTED:
             row = self._lowest_submitted(subject, budget, column.threat)
@@ -227,8 +222,10 @@ class TableBuilder:
             row = self._lines.get((subject, budget, column.threat, column.attack))
         if row is None:
             return None
-        best = self._lines.get((subject, budget, column.threat, STRONGEST))
-        strongest = best is not None and best.strongest_attack == row.attack and row.attack not in CONTROLS
+        best = self._lines.get((subject, budget, column.threat, words.STRONGEST))
+        strongest = (
+            best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
+        )
         training = self._trainings.get(subject.checkpoint)
         paper = papers_accuracy(training, subject, budget, column.threat, row.attack)
         return Cell(row, strongest, paper)
@@ -247,19 +244,21 @@ class TableBuilder:
 
 def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:
     """Controls, the paper's attacks, then by threat model the other attacks and the ensemble."""
-    attacks = [Column(row.attack, row.threat) for row in rows if row.attack not in (*CONTROLS, *COMBINED)]
+    attacks = [
+        Column(row.attack, row.threat) for row in rows if row.attack not in (*words.CONTROLS, *words.COMBINED)
+    ]
     attacks = [c._replace(attack=SUBMITTED) if is_submitted(c.attack) else c for c in attacks]
     attacks = list(dict.fromkeys(attacks))
-    controls = [Column(CLEAN, WHOLE_BATCH)]
-    if any(row.attack == RANDOM_SIGN for row in rows):
-        controls.append(Column(RANDOM_SIGN, WHOLE_BATCH))
+    controls = [Column(words.CLEAN, WHOLE_BATCH)]
+    if any(row.attack == words.RANDOM_SIGN for row in rows):
+        controls.append(Column(words.RANDOM_SIGN, WHOLE_BATCH))
     threats = [t for t in THREATS if any(c.threat == t for c in attacks)]
     threats += dict.fromkeys(c.threat for c in attacks if c.threat not in THREATS)
     found = controls
     for threat in threats:
         of_threat = [c for c in attacks if c.threat == threat]
         found += sorted(of_threat, key=lambda c: (papers_attack(c.attack) is None, c.attack == SUBMITTED))
-        found.append(Column(ENSEMBLE, threat))
+        found.append(Column(words.ENSEMBLE, threat))
     return tuple(found)
 
 
@@ -270,7 +269,7 @@ def by_inference(subjects: Sequence[SubjectKey]) -> list[SubjectKey]:
 
     def place(s: SubjectKey) -> tuple[bool, int, int, int, int]:
         return (
-            s.defence != STANDARD,
+            s.defence != words.STANDARD,
             kinds.index(s.defence),
             s.k or 0,
             s.n or 0,
@@ -295,11 +294,11 @@ _LAST = 4  # the rank of the strongest attacks; others are left out
 
 
 def _rank(table: Table, column: Column) -> int:
-    if column.attack == CLEAN:
+    if column.attack == words.CLEAN:
         return 0
-    if column.attack == ENSEMBLE:
+    if column.attack == words.ENSEMBLE:
         return 1
-    if column.attack == RANDOM_SIGN:
+    if column.attack == words.RANDOM_SIGN:
         return 2
     if papers_attack(column.attack) is not None and column.threat.whole_batch:
         return 3

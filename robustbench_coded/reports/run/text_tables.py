@@ -30,11 +30,10 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import SubjectKey
-from robustbench_coded.schema.planned_case import Sequential, Stop
+from robustbench_coded.schema.manifest import Sequential, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.check import Check
-from robustbench_coded.statistics.summary import SummaryRow
+from robustbench_coded.statistics import case_results, summary
+from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.verdict import Verdict
 
 VERDICT_LEGEND = (
@@ -54,7 +53,7 @@ def verdict_text_table(run: Run) -> TextTable:
     return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
 
 
-def _judged(verdict: Verdict, row: CaseResult) -> tuple[str, ...]:
+def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
     """Images, word, accuracy, that of the bare network, gain, clean accuracy and what of it is given up."""
     if row.cell is None or verdict.accuracy is None or not is_attacked(row):
         return "0", f"{verdict.word}: not run yet", *[""] * 5
@@ -107,14 +106,14 @@ def worst_text_table(examples: Sequence[WorstExample]) -> TextTable:
     return TextTable.of(examples, columns, {*columns} - {*SUBJECT, *ATTACK, "Answers"})
 
 
-def row_text_table(lines: Sequence[SummaryRow]) -> TextTable:
+def row_text_table(lines: Sequence[summary.SummaryRow]) -> TextTable:
     """The lines of summary.csv, accuracies in percent; figures that no line has are left out."""
     figures = {name: figure for name, figure in _FIGURES.items() if any(figure(row) for row in lines)}
-    status: Columns[SummaryRow] = {"Status": lambda row: "done" if row.done else "incomplete"}
+    status: Columns[summary.SummaryRow] = {"Status": lambda row: "done" if row.done else "incomplete"}
     return TextTable.of(lines, {**SUBJECT, **THREAT, **ATTACKED_BY, **figures, **status}, figures)
 
 
-_FIGURES: dict[str, Callable[[SummaryRow], str]] = {
+_FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
     "Examples": lambda line: (
         str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}"
     ),
@@ -254,13 +253,13 @@ SUBMITTED_LEGEND = (
 )
 
 
-def submitted_text_table(lines: Sequence[SummaryRow]) -> TextTable:
+def submitted_text_table(lines: Sequence[summary.SummaryRow]) -> TextTable:
     """A row per subject and perturbed inputs."""
     best = {(x.subject, x.budget, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
-    figures: Columns[SummaryRow] = {
+    figures: Columns[summary.SummaryRow] = {
         "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
         "Strongest": lambda row: percent(best.get((row.subject, row.budget, row.threat))),
     }
-    columns: Columns[SummaryRow] = {"Perturbed inputs": lambda row: row.attack, **figures}
+    columns: Columns[summary.SummaryRow] = {"Perturbed inputs": lambda row: row.attack, **figures}
     submitted = [row for row in lines if is_submitted(row.attack)]
     return TextTable.of(submitted, {**SUBJECT, **BUDGET, **columns}, figures)

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import BLACK_BOX, CATALOGUE
 from attacks.naming import parse
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
-from robustbench_coded.schema.threat_model import ThreatModel
+from robustbench_coded.schema.case import BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference

@@ -11,8 +11,7 @@ import numpy as np
 from attacks.attack_name import TORCHATTACKS_LINF, AttackName
 from attacks.catalogue import BLACK_BOX
 from attacks.naming import parse, suited
-from robustbench_coded.schema.case import CaseKey
-from robustbench_coded.schema.threat_model import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult, inherited
 from robustbench_coded.statistics.intervals import TAIL
