@@ -129,6 +129,11 @@ report-zoo: $(INSTALLED)
 report-eight-networks: $(INSTALLED)
 	$(BIN)/python benchmarks/eight_networks.py
 
+# Images, networks and defences whose truth others established. Networks are evaluated, with runs in runs/outside.
+.PHONY: report-outside
+report-outside: data/cifar10_test.npz
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/outside.py --shared $(SHARED) runs/outside
+
 # Which of RobustBench's definitions load, in an environment of its own: its package wants older libraries.
 # On two cores about half an hour, and 12 GB of memory for the largest networks; with ROWS=FILE a stopped one goes on.
 .PHONY: benchmark-robustbench

@@ -82,7 +82,8 @@ def measured(folder: Path, name: str, checkpoint: Path, images: Path, eps: float
     facts = run.summary.to_dict("records")
     rows = [row for row in facts if row["eps"] == eps and row["threat"] == "batch/unknown"]
     left = {row["attack"]: round(row["accuracy"] * IMAGES) for row in rows}
-    alone = [attack for attack in left if "-" in attack and left[attack] < IMAGES]
+    own = [attack for attack in left if "-" in attack and not attack.startswith("from:")]
+    alone = [attack for attack in own if left[attack] < IMAGES]
     return {"broken": IMAGES - left["ensemble"], "by": alone, "seconds": float(seconds.read_text()) / IMAGES}
 
 
