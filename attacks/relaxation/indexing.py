@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.relaxation.comparisons import mixed, where
 from attacks.relaxation.record import UNSEEN, Call, Handler, Relaxing
 from attacks.relaxation.selection import with_choice
 from attacks.relaxation.shadow import Shadow, attach, graph_of, live, shadow_of
+from attacks.relaxation.steps import mixed, where
 from attacks.relaxation.surrogate_gradients import straight_through
 
 MOST_LABELS = 4096  # a table of larger integers does not hold labels

@@ -14,20 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from attacks.relaxation import (
-    comparisons,
-    indexing,
-    quantisation,
-    saturation,
-    selection,
-    stop_gradients,
-    untraced_code,
-)
+from attacks.relaxation import indexing, saturation, selection, steps, stop_gradients, untraced_code
 from attacks.relaxation.intermediate_scores import WITHOUT, IntermediateScores
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
 from attacks.relaxation.shadow import follow, follows, replaced, shadow_of, tensors_in, written
 
-_FAMILIES = (quantisation, selection, saturation, comparisons, stop_gradients, untraced_code, indexing)
+_FAMILIES = (steps, selection, saturation, stop_gradients, untraced_code, indexing)
 HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()
 }

@@ -1,15 +1,17 @@
-"""Trains and measures the runs that studies need and that are not there yet."""
+"""Trains and measures the runs that studies need and that are not there yet, and the rows that are kept of
+them: an ablation goes on from two CSV files, and its tables are made from these.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attacks import naming, perturbation_budget, registry
-from robustbench_coded.ablations.records import EpochRecord, Measurement
 from robustbench_coded.ablations.studies import AblationSettings, Inference, Point, Study
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
@@ -23,6 +25,40 @@ from robustbench_coded.models import loading, pixel_model, recognition
 from robustbench_coded.studies.over_seeds import Records
 from robustbench_coded.training import listener, loop, recipes, save
 from robustbench_coded.training.config import TrainConfig
+
+
+class Measurement(NamedTuple):
+    """One accuracy of one run."""
+
+    run: str  # digest of its configuration, seed included
+    recipe: str
+    seed: int
+    inference: str
+    attack: str
+    k: int
+    draws: int
+    eps: float  # linf, pixel units; 0 for clean inputs
+    examples: int
+    accuracy: float | None  # None: the run diverged
+    loss: float | None  # cross-entropy in nats, of standard inference on clean inputs
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Everything that decides the figures."""
+        return self[:1] + self[3:9]
+
+
+class EpochRecord(NamedTuple):
+    """One epoch of one run."""
+
+    run: str
+    recipe: str
+    seed: int
+    epoch: int  # from 1
+    loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+
 
 _IMAGES = 1024  # in one forward
 SEED = 0  # of the attacks and draws: all runs are attacked and scored with the same random numbers

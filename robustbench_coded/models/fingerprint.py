@@ -212,23 +212,6 @@ def _over_groups(seen: Tensor) -> Tensor:
     return torch.stack(means)
 
 
-def fingerprint(
-    model: Callable[[Tensor], Tensor], network: nn.Module, images: Tensor, *, layers: int | None = None
-) -> Fingerprint | None:
-    """Sends images through a model and compares the inputs of its batch-norms with what these remember.
-
-    Args:
-        model: pixels to logits, in eval mode.
-        network: the module inside it that has the batch-norms.
-        images: [n, C, H, W] in [0, 1], on its device; as in training.
-        layers: stop after so many batch-norms; None for all.
-    Returns:
-        None where no batch-norm remembers anything.
-    """
-    norms = trained_batch_norms(network)
-    return fingerprint_of(moments_seen(model, norms, images, layers), norms) if norms else None
-
-
 def _divergences(norms: Sequence[BatchNorm], moments: Tensor) -> list[Tensor]:
     """Of each layer [n] means over its channels, of the symmetric divergence between Gaussians of the stored
     and of the measured mean and variance.

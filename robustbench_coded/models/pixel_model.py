@@ -27,6 +27,11 @@ class BlockNetwork(nn.Module):
         return x
 
 
+def blocks_of(network: nn.Module) -> list[Callable[[Tensor], Tensor]]:
+    """The blocks of a network; one from outside is a single block."""
+    return network.blocks() if isinstance(network, BlockNetwork) else [network]
+
+
 def standardised(x: Tensor) -> Tensor:
     """x [n, C, H, W] less each image's mean, over its deviation or 1 / sqrt(C H W) where that is larger.
 
@@ -59,14 +64,11 @@ class OtherInput(BlockNetwork):
         self.form = form
 
     def _first(self, x: Tensor) -> Tensor:
-        return self._inner()[0](INPUTS[self.form](x))
-
-    def _inner(self) -> list[Callable[[Tensor], Tensor]]:
-        return self.network.blocks() if isinstance(self.network, BlockNetwork) else [self.network]
+        return blocks_of(self.network)[0](INPUTS[self.form](x))
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Those of the network."""
-        return [self._first, *self._inner()[1:]]
+        return [self._first, *blocks_of(self.network)[1:]]
 
 
 class SomeClasses(BlockNetwork):
@@ -84,15 +86,12 @@ class SomeClasses(BlockNetwork):
         self.network = network
         self.register_buffer("outputs", torch.tensor(list(outputs)), persistent=False)
 
-    def _inner(self) -> list[Callable[[Tensor], Tensor]]:
-        return self.network.blocks() if isinstance(self.network, BlockNetwork) else [self.network]
-
     def _last(self, x: Tensor) -> Tensor:
-        return self._inner()[-1](x).index_select(1, self.outputs)
+        return blocks_of(self.network)[-1](x).index_select(1, self.outputs)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """Those of the network; the last one chooses."""
-        return [*self._inner()[:-1], self._last]
+        return [*blocks_of(self.network)[:-1], self._last]
 
 
 # Images that go through a network at once on a CPU: so many of CIFAR's stay in its cache from layer to layer.
@@ -137,19 +136,14 @@ class PixelModel(nn.Module):
 
     def _first(self, x: Tensor) -> Tensor:
         x = (x - self.mean) / self.std
-        return self._network_blocks()[0](x)
-
-    def _network_blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        if isinstance(self.network, BlockNetwork):
-            return self.network.blocks()
-        return [self.network]
+        return blocks_of(self.network)[0](x)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """The functions whose composition is the Model; block 0 begins with the normalisation.
 
         A network from outside is one block.
         """
-        return [self._first, *self._network_blocks()[1:]]
+        return [self._first, *blocks_of(self.network)[1:]]
 
     def forward(self, x: Tensor) -> Tensor:
         # What is traced must not depend on how many images there are.

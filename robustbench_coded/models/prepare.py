@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks import accelerator, gradients
-from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.pixel_model import PixelModel, blocks_of
 
 
 def fold_batch_norms(network: nn.Module) -> int:
@@ -152,7 +152,7 @@ class PreparedModel(PixelModel):
         self._compiled = _compile(network, model.mean.device) if compiled else None
 
     def _first(self, x: Tensor) -> Tensor:
-        return self._network_blocks()[0](self._normalised(x))
+        return blocks_of(self.network)[0](self._normalised(x))
 
     def _normalised(self, x: Tensor) -> Tensor:
         return ((x - self.mean) / self.std).to(self.dtype)

@@ -15,12 +15,7 @@ from attacks.accelerator import random_states_kept
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import comparison, decision
-from robustbench_coded.models.candidates import (
-    Assembly,
-    Candidate,
-    Evidence,
-    multiplications,
-)
+from robustbench_coded.models.candidates import Assembly, Candidate, Evidence, multiplications
 from robustbench_coded.models.fingerprint import trained_batch_norms
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import stored_accuracy, stored_normalisation

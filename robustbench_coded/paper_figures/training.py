@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from robustbench_coded.ablations.records import EpochRecord
+from robustbench_coded.ablations.run import EpochRecord
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import initialise
 from robustbench_coded.paper_figures.written import Numbers, PaperFigure

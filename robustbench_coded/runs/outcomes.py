@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -77,14 +76,8 @@ def encoded(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def read_outcomes(path: Path) -> tuple[pd.DataFrame, dict]:
-    """One unit's outcome rows (in ``SCHEMA``'s columns) and its metadata; raises as ``read_table`` does."""
-    table, metadata = read_table(path)
-    return table.to_pandas(), metadata
-
-
 def read_table(path: Path) -> tuple[pa.Table, dict]:
-    """The same, with the rows as an Arrow table; many tables are joined faster than frames.
+    """One unit's outcome rows in ``SCHEMA``'s columns, as an Arrow table, and its metadata.
 
     Raises:
         DamagedFile: the file is truncated, altered or not an outcome file.

@@ -90,8 +90,6 @@ class ThreatModel:
 
 # All inputs of a batch within eps, the draw made afterwards: what the paper measured.
 WHOLE_BATCH = ThreatModel("batch", "unknown")
-# One input within eps among clean ones: all that transfer needs.
-ONE_VICTIM = ThreatModel("victim", "unknown")
 
 
 class SubjectKey(NamedTuple):

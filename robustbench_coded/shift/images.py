@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift.corruptions import VERSION, corrupt
-from robustbench_coded.shift.sets import CONSTANTS, SEVERITIES, ShiftSet, StoredArray
+from robustbench_coded.shift.sets import SEVERITIES, ShiftSet, StoredArray
 
 # Corrupted sets of our own: made once, kept in the user's cache under a hash of all that decides them.
 #
@@ -252,6 +252,3 @@ def _check_labels(path: Path, labels: np.ndarray, count: int) -> None:
 def classes_of(kind: str) -> int:
     """How many classes the published sets of a kind have."""
     return len(wnids()) if kind == "imagenet-c" else 10
-
-
-KNOWN = tuple(CONSTANTS)

@@ -55,7 +55,6 @@ def papers_mean(collection: str, over: str, training: str | None) -> float | Non
     return round(table5()[table][training][0] / 100, 6)
 
 
-FIGURES = ("accuracy", "difference", "corruption_error")
 CSV_COLUMNS = (
     "checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
     "ci_high", "examples", "sets", "draws", "paper",

@@ -206,7 +206,6 @@ def tabular_command(
     The others are ERM, weight decay and mixup; the data sets come with scikit-learn. A perceptron is trained
     on tables, a small Transformer on digit-lines: digits read line by line.
     """
-    from robustbench_coded.errors import InputError
     from robustbench_coded.tabular.study import answer, comparisons, run_all, write_tabular_report
 
     if steps < 1:

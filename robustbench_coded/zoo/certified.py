@@ -3,7 +3,7 @@
 import torch
 from scipy.special import bdtrc
 from torch import Tensor, nn
-from torch.special import ndtr, ndtri
+from torch.special import ndtr
 
 from robustbench_coded.certification.certifier import ALONE, SMOOTHED
 from robustbench_coded.defences.protocol import Deterministic
@@ -24,7 +24,7 @@ from robustbench_coded.zoo.linear import GAIN, PIXELS, SIDE, pattern, planted_ma
 # do no worse; no lower bound is given there. Images stay away from the box.
 #
 # The certificate of the paper (theorem 1) needs p at the clean input alone: p falls to no less than
-# Phi(Phi^-1(p) - eps / sigma). ``certified`` puts that into the binomial tail; it must lie below the truth.
+# Phi(Phi^-1(p) - eps / sigma). In the binomial tail, that lies below the truth.
 
 
 STRIPES = 6  # on either side; the chance of a noisy copy further out is below 1e-16
@@ -109,12 +109,6 @@ def share_of_votes(defence: Smoothed, t: Tensor, y: Tensor) -> Tensor:
     # The stripe from 0 on is number STRIPES, an even one: class 1.
     ones = within[..., STRIPES % 2 :: 2].sum(-1)
     return torch.where(y == 1, ones, 1 - ones)
-
-
-def certified(defence: Smoothed, x: Tensor, y: Tensor, eps: float) -> float:
-    """The accuracy that the paper's certificate guarantees against l2 perturbations of ``eps``."""
-    p = share_of_votes(defence, defence.model.position(x.double()), y)
-    return _majority(defence, ndtr(ndtri(p) - eps / defence.sigma))
 
 
 def _majority(defence: Smoothed, p: Tensor) -> float:

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from robustbench_coded.defences.protocol import Defence
 
-THREATS = ("batch/unknown", "batch/known", "victim/unknown")
-
 
 @dataclass(frozen=True)
 class Truth:

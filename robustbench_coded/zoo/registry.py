@@ -84,15 +84,19 @@ class ZooEntry:
 def family(
     name: str,
     module: str,
-    *rows: tuple[str, str, bool, str],
+    *rows: tuple[str, str, bool, str] | tuple[str, str, bool, str, float],
     norm: str = "linf",
     eps: float = 0.1,
     examples: int = EXAMPLES,
 ) -> list[ZooEntry]:
-    """Entries of one family, module and budget: name, function in it, whether it is broken, description."""
+    """Entries of one family and module: name, function in it, whether it is broken, description, eps if it
+    has its own.
+    """
     return [
-        ZooEntry(entry, name, f"{module}:{source}", broken, description, norm, eps, examples)
-        for entry, source, broken, description in rows
+        ZooEntry(
+            entry, name, f"{module}:{source}", broken, description, norm, own[0] if own else eps, examples
+        )
+        for entry, source, broken, description, *own in rows
     ]
 
 
@@ -153,12 +157,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("noise-narrow", "noise_narrow", BROKEN, "noise before a linear model, narrow margins"),
         ("random-slope", "random_slope", BROKEN, "its slope is noise, its answers are not"),
         ("ensemble-decoys", "decoys", BROKEN, "one of eight models, weak on average alone"),
-    ),
-    *family(
-        "noisy",
-        "noisy",
-        ("ensemble-opposed", "opposed", GOOD, "one of two models; no input fools both: 50%"),
-        eps=0.05,
+        ("ensemble-opposed", "opposed", GOOD, "one of two models; no input fools both: 50%", 0.05),
     ),
     *family(
         "coupled",
@@ -166,13 +165,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("rci-linear-wide", "rci_linear_wide", GOOD, "linear model under RCI, wide margins: 100%"),
         ("rci-linear", "rci_linear", BROKEN, "linear model under RCI: 70%, as without it"),
         ("label-leak", "label_leak", BROKEN, "answers each input by its neighbour's pixels"),
-        examples=IN_BATCHES,
-    ),
-    *family(
-        "coupled",
-        "coupled",
-        ("half-batch", "half_batch", GOOD, "half of every batch stands, whatever is done: 50%"),
-        eps=0.05,
+        ("half-batch", "half_batch", GOOD, "half of every batch stands, whatever is done: 50%", 0.05),
         examples=IN_BATCHES,
     ),
     *family(
@@ -185,7 +178,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
     ),
     *family(
         "stateful",
-        "memory",
+        "coupled",
         (
             "answer-memory",
             "remembering:AnswerMemory",
@@ -203,7 +196,7 @@ ENTRIES: tuple[ZooEntry, ...] = (
     ),
     *family(
         "stateful",
-        "memory",
+        "coupled",
         ("running-mean", "running_mean", GOOD, "scores centred on a running mean: 80%"),
         eps=0.05,
         examples=IN_BATCHES,

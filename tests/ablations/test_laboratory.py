@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from robustbench_coded.ablations import run
-from robustbench_coded.ablations.records import EpochRecord, Measurement
 from robustbench_coded.ablations.report import preamble, results_of, write_studies
-from robustbench_coded.ablations.run import Bench, Laboratory
+from robustbench_coded.ablations.run import Bench, EpochRecord, Laboratory, Measurement
 from robustbench_coded.ablations.studies import RCI, RCI_K, STANDARD, STUDIES, Inference
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError

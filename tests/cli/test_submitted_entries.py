@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from robustbench_coded.board.submit import HASHES, hashes_of
-from robustbench_coded.runs.outcomes import SCHEMA, read_outcomes, unpack, write_outcomes
+from robustbench_coded.runs.outcomes import SCHEMA, read_table, unpack, write_outcomes
 
 pytestmark = pytest.mark.long
 
@@ -44,7 +44,8 @@ def test_better_outcomes_are_found_out_although_their_hashes_are_right(csrobust,
     unpack(copied / "run")
     forged = 0
     for file in outcomes.glob("*.parquet"):
-        frame, metadata = read_outcomes(file)
+        table, metadata = read_table(file)
+        frame = table.to_pandas()
         if (frame["attack"] == "pgd-100").all() and (frame["defence"] == "jitter").all():
             content = {key: value for key, value in metadata.items() if key != "content"}
             better = frame.assign(prediction=frame["label"], margin=1.0)

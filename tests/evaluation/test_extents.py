@@ -15,7 +15,7 @@ from robustbench_coded.evaluation.planning.batches import (
     rounds_of,
 )
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
 
 STANDARD = Subject("net", "standard", "standard", 128, None, False, False, False, 128)
@@ -49,7 +49,7 @@ def test_the_batches_of_a_row_are_cut_at_the_ends_of_rounds_whatever_it_runs_to(
 
 
 def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
-    batches, row = partition(10_000, 128), case("transfer-pgd-20", threat=ONE_VICTIM)
+    batches, row = partition(10_000, 128), case("transfer-pgd-20", threat=ThreatModel("victim", "unknown"))
     (first,) = Extents(ENDS, {row: 2}).victim_parts(row, batches, 64, 0)
     assert len(first) == FIRST_VICTIMS and {victim.batch for victim in first} <= {0, 1}  # of 256 images
     parts = Extents(ENDS, {row: 3}).victim_parts(row, batches, 64, 0)

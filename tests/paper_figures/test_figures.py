@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.ablations.records import EpochRecord
+from robustbench_coded.ablations.run import EpochRecord
 from robustbench_coded.coding.spline import chebyshev_first, spline_matrix
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper_figures import spline as lemma

@@ -3,7 +3,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from robustbench_coded.runs.outcomes import SCHEMA, DamagedFile, read_outcomes, write_outcomes
+from robustbench_coded.runs.outcomes import SCHEMA, DamagedFile, read_table, write_outcomes
 
 
 def rows(count=500, **constant):
@@ -21,6 +21,11 @@ def rows(count=500, **constant):
         }
     )  # fmt: skip
     return frame.assign(**constant)
+
+
+def read_outcomes(path):
+    table, metadata = read_table(path)
+    return table.to_pandas(), metadata
 
 
 def unit_table(**constant):

@@ -1,6 +1,6 @@
 import pytest
 
-from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ def test_who_moves_and_how_far():
     free = ThreatModel.parse("co-batch/unknown")
     assert (free.malicious, free.free, free.collateral, free.one_victim) == (None, True, False, True)
     assert WHOLE_BATCH.whole_batch and not WHOLE_BATCH.one_victim and not WHOLE_BATCH.free
-    assert ONE_VICTIM.one_victim and not ONE_VICTIM.free
+    assert ThreatModel("victim", "unknown").one_victim and not ThreatModel("victim", "unknown").free
     assert WHOLE_BATCH.with_draw("known") == ThreatModel.parse("batch/known")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from robustbench_coded.schema.case import ONE_VICTIM, WHOLE_BATCH, BudgetKey, Claim
+from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
@@ -161,7 +161,7 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
 
     assert word(high + 0.001) == "claim refuted"
     assert word(high - 0.001) == "no failure found"
-    assert word(1.0, threat=ONE_VICTIM) == "no failure found"
+    assert word(1.0, threat=ThreatModel("victim", "unknown")) == "no failure found"
     assert word(1.0, threat=WHOLE_BATCH.with_draw("known")) == "no failure found"
     assert word(1.0, budget=BUDGET._replace(eps=0.3)) == "no failure found"
     assert word(1.0, budget=None) == "no failure found"

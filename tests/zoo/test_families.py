@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.zoo import abstaining, attack_aware, coupled, lying, masked_gradients, memory, noisy
+from robustbench_coded.zoo import abstaining, attack_aware, coupled, lying, masked_gradients, noisy
 from robustbench_coded.zoo import masked_gradients as masked_gradients_module
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
 from robustbench_coded.zoo.registry import ZOO
@@ -135,7 +135,7 @@ def test_a_memory_protects_whoever_asked_before_and_nobody_after_a_reset():
 
 
 def test_turns_are_taken_and_one_step_fools_both():
-    known = memory.known_alternating(n=64)
+    known = coupled.known_alternating(n=64)
     calls = [known.defence.logits(known.x, None) for _ in range(3)]
     assert torch.equal(calls[0], calls[2])
     assert not torch.allclose(calls[0], calls[1])

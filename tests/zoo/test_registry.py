@@ -12,10 +12,11 @@ from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.defences.probe import probe
 from robustbench_coded.defences.probe_findings import contradictions
 from robustbench_coded.zoo.attack_aware import CORNERS
-from robustbench_coded.zoo.known import THREATS, Truth
+from robustbench_coded.zoo.known import Truth
 from robustbench_coded.zoo.linear import PIXELS, pattern
 from robustbench_coded.zoo.registry import ZOO
 
+THREATS = ("batch/unknown", "batch/known", "victim/unknown")
 N = 128
 DRAWS = 60
 FOUR_SIGMA = (

@@ -119,7 +119,10 @@ def test_votes_of_the_defence_follow_that_probability():
 def test_the_certificate_lies_below_the_truth():
     eps = 0.25
     known = certified_module.known_smoothing(eps=eps)
-    certified = certified_module.certified(known.defence, known.x, known.y, eps)
+    defence = known.defence
+    p = certified_module.share_of_votes(defence, defence.model.position(known.x.double()), known.y)
+    p = torch.special.ndtr(torch.special.ndtri(p) - eps / defence.sigma)
+    certified = certified_module._majority(defence, p)
     truth = known.truth("batch/unknown")
     assert 0.5 < certified <= truth.low
     assert truth.high - truth.low < 0.002

@@ -143,7 +143,6 @@ def inspect_command(
     from robustbench_coded.evaluation.setup.checkpoints import recognised_by
     from robustbench_coded.models.loading import load_checkpoint
     from robustbench_coded.models.recognition_text import describe
-    from robustbench_coded.reports.text.escape import one_line
 
     with foreign_output():
         loaded = load_checkpoint(checkpoint, arch=arch, normalize=normalize)

@@ -49,7 +49,6 @@ def report_command(
     from rich.console import Console
 
     from robustbench_coded.reports.render.terminal import result
-    from robustbench_coded.reports.text.escape import one_line
     from robustbench_coded.reports.write import write_reports
     from robustbench_coded.results.run import load_run
 
