@@ -278,6 +278,12 @@ stops at wrong answers. Attacks that search for the fewest changes run once, and
 pixels. Those of torchattacks and ART run image by image, and the best of all that they ask about counts.
 {versions}.
 
+In l0 adv-lib has sigma_zero, fga and vfga; foolbox L0FMNAttack and L0BrendelBethgeAttack; torchattacks
+SparseFool, JSMA, OnePixel and Pixle; ART PixelAttack, SaliencyMapMethod (JSMA), CarliniL0Method and
+BrendelBethgeAttack. Not run: fga, which vfga contains; those of Brendel and Bethge, which need numba; and
+CarliniL0Method, which optimises from the start again for every value that it takes back. JSMA leads to one
+class alone. Networks that their authors trained in l0 could not be had, so their figures are not compared.
+
 """
 
 

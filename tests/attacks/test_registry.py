@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
-from attacks.catalogue import SEARCH_DRAWS
+from attacks.catalogue import CATALOGUE, SEARCH_DRAWS
 from attacks.composite import Gmsa, InTurn
 from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.hopskipjump import HopSkipJump
@@ -100,8 +100,9 @@ def test_draws_come_from_the_name(linear):
 @pytest.mark.usefixtures("barely_taught")
 def test_every_listed_attack_runs_and_stays_in_its_budget(linear, model, text):
     problem = linear(batches=2, noise=0.3, classes=4)
-    budget = PerturbationBudget("linf", 0.05)
     name = parse(text)
+    sparse = CATALOGUE[name.algorithm].norms == ("l0",)
+    budget = PerturbationBudget("l0", 2) if sparse else PerturbationBudget("linf", 0.05)
     quick = parse(text.replace("1000", "40").replace("-100", "-6"))
     start = None
     if name.init is not None:
