@@ -36,8 +36,9 @@ networks have random weights and 1,000 classes. Images a second are of processor
 each cell on a machine that others used heavily: they are indications. The memory is the process's peak,
 about 0.9 GiB of it Python, torch and weights. torchattacks gets batches of {BATCH}, csrobust batches of K
 or all {IMAGES} images. On a CPU a network takes at most 20 such images at once. A gradient of more of
-them computes the pieces' activations again in the backward pass, which costs a forward more and makes the
-memory that of one piece. Written by `python benchmarks/big_inputs.py --write`.
+them computes the activations of all such pieces but the last again in the backward pass, which makes the
+memory that of one piece; when this was measured, those of the last one, too. Written by
+`python benchmarks/big_inputs.py --write`.
 
 """
 

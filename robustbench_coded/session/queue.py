@@ -188,8 +188,12 @@ class Queue:
             )
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = run_unit.random_units(case, self.run.maker, count)
+            cost = sum(map(self.run.seconds.of, units)) / self._costs.workers
+            if before and not self._fits(cost):  # what should have settled the word has run
+                self._late[case], self._random[case] = cost, MOST_RANDOM_BATCHES
+                continue
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
-            self.spent += sum(map(self.run.seconds.of, units)) / self._costs.workers
+            self.spent += cost
             self.run.score_in_random_batches(case, units)
             new = True
         return new

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -9,9 +10,11 @@ from torch import nn
 from robustbench_coded import evaluate
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS, fill, rounds_of
 from robustbench_coded.reports import write
 from robustbench_coded.session import evaluate as session
+from robustbench_coded.session import queue
 from robustbench_coded.session.forecast import Seconds
 from robustbench_coded.session.listener import Listener
 
@@ -183,6 +186,23 @@ def test_an_attack_that_takes_longer_than_all_of_the_time_on_one_batch_is_left_t
     assert "pgd-400" in attacked(run, "standard")
     (outlook,) = [outlook for outlook in run.manifest.outlook if outlook.purpose == "all"]
     assert outlook.seconds > 4
+
+
+def test_random_batches_beyond_those_that_should_settle_a_word_run_while_there_is_time(
+    tmp_path, in_seconds, monkeypatch
+):
+    monkeypatch.setattr(queue, "values_needed", lambda *given: 4)  # too few: they are doubled
+    monkeypatch.setattr(run_unit, "IMAGES", 40)  # units of ten batches
+    scored = {}
+    for seconds in (2.0, 200.0):
+        in_seconds(seconds)
+        run = measured(tmp_path / str(seconds), attacks="transfer-pgd-10,fgsm")
+        outcomes = pd.concat(map(pd.read_parquet, (run.path / "outcomes").iterdir()))
+        rows = outcomes[(outcomes.purpose == "random") & (outcomes.attack == "transfer-pgd-10")]
+        scored[seconds] = rows.batch.nunique()
+        late = [outlook.option for outlook in run.manifest.outlook if outlook.purpose == "settle"]
+        assert bool(late) == (seconds == 2.0)
+    assert 4 <= scored[2.0] < scored[200.0]
 
 
 def test_a_default_run_is_completed_alike_on_a_machine_of_another_speed(tmp_path, in_seconds, monkeypatch):

@@ -45,6 +45,7 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS
 
 # Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
 IMAGES = IMAGES_PER_UNIT // 20
+GROUPS = 10  # that go through a network together: of large images these, and so the units, are smaller
 
 
 def depends_on_batch(case: cases.AttackCase) -> bool:
@@ -103,7 +104,7 @@ def random_units(case: cases.AttackCase, maker: plan.UnitMaker, count: int) -> l
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
-    each = max(1, IMAGES // cost)
+    each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []
     for start in range(1, count + 1, each):
         numbers = range(start, min(start + each, images + 1) if victims else start + each)

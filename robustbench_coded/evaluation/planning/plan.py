@@ -261,7 +261,7 @@ class UnitMaker:
         self.extents = extents
         # A round waits for the last of its units: small ones keep all workers busy.
         self.images_per_unit = IMAGES_PER_UNIT if extents is None else IMAGES_PER_UNIT // 20
-        self._group_images = group_images
+        self.group_images = group_images
         self._fixed = fixed
 
     def units(self, row: cases.AttackCase) -> list[cases.Unit]:
@@ -283,7 +283,7 @@ class UnitMaker:
         return sum(unit.images for unit in self.units(row))
 
     def _batch_units(self, row: cases.AttackCase, batches: list[Batch]) -> list[cases.Unit]:
-        per_group = max(1, self._group_images // row.subject.images)
+        per_group = max(1, self.group_images // row.subject.images)
         groups: list[list[int]] = []
         k = None
         for batch in batches:
