@@ -39,7 +39,12 @@ def planted(weakness, budget, images=6):
     return Planted(defence, weakness, x[:images], clean, budget), x, clean
 
 
-BUDGETS = [PerturbationBudget("linf", 8 / 255), PerturbationBudget("l2", 0.5), PerturbationBudget("l1", 4.0)]
+BUDGETS = [
+    PerturbationBudget("linf", 8 / 255),
+    PerturbationBudget("l2", 0.5),
+    PerturbationBudget("l1", 4.0),
+    PerturbationBudget("l0", 4),
+]
 
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=lambda budget: budget.norm)
