@@ -191,7 +191,7 @@ def test_an_attack_that_takes_longer_than_all_of_the_time_on_one_batch_is_left_t
 def test_random_batches_beyond_those_that_should_settle_a_word_run_while_there_is_time(
     tmp_path, in_seconds, monkeypatch
 ):
-    monkeypatch.setattr(queue, "values_needed", lambda *given: 4)  # too few: they are doubled
+    monkeypatch.setattr(queue.anytime, "values_needed", lambda *given: 4)  # too few: they are doubled
     monkeypatch.setattr(run_unit, "IMAGES", 40)  # units of ten batches
     scored = {}
     for seconds in (2.0, 200.0):
