@@ -26,7 +26,7 @@ WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", 
 
 # Every miss, by what was judged. A verdict against the truth, or a weakness that was not found, needs one.
 EXPLAINED = {
-    "ffnnSIGMOID__Point_6x200, image 5719": "One verifier alone calls it broken, and on the same network it "
+    "ffnnSIGMOID__Point_6x200, image idx_5719": "One verifier alone calls it broken, and on the same network it "
     "calls five images broken that another one proves robust. Five attacks end 1.96 short of it.",
     "mnist_cnn_a_adv": "Three of the 20 images stand after all attacks of `full`. A solver searches all "
     "signs of ReLUs; `crossover` does not.",
@@ -62,7 +62,7 @@ class Network:
     source: str
 
 
-UNDEFENDED = "trained without any defence; torchattacks' PGD-100 leaves 0%"
+UNDEFENDED = "trained without any defence; torchattacks' PGD-100 leaves 0% of 128 images"
 NETWORKS = (
     Network("mnist-pgd-madry.pth", "mnist", "0.3", "robust", "AutoAttack leaves 85.5%"),
     Network("mnist-fgsm.pth", "mnist", "0.3", "robust", "AutoAttack leaves 79.6%"),
