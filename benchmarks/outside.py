@@ -26,8 +26,8 @@ WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", 
 
 # Every miss, by what was judged. A verdict against the truth, or a weakness that was not found, needs one.
 EXPLAINED = {
-    "ffnnSIGMOID__Point_6x200, image idx_5719": "One verifier alone calls it broken, and on the same network it "
-    "calls five images broken that another one proves robust. Five attacks end 1.96 short of it.",
+    "ffnnSIGMOID__Point_6x200, image idx_5719": "One verifier alone calls it broken, and on the same network "
+    "it calls five images broken that another one proves robust. Five attacks end 1.96 short of it.",
     "mnist_cnn_a_adv": "Three of the 20 images stand after all attacks of `full`. A solver searches all "
     "signs of ReLUs; `crossover` does not.",
     "lwta-wrn34-1": "Its authors report 76.08% under AutoAttack's `rand`, which differentiates a saturated "
