@@ -179,9 +179,29 @@ PDPGD_STEP, PDPGD_LAST_STEP = 0.1, 0.001
 RATIO, SMALLEST_RATIO = 0.01, 1e-6
 WEIGHT_STEP, LAST_WEIGHT_STEP = 0.1, 0.01
 MEMORY = 0.9
-# Adam's, and rounds of the proximal operator in its metric (arXiv 1910.10094).
-FIRST_MOMENT, SECOND_MOMENT, TINY = 0.9, 0.999, 1e-8
-PROXIMAL_ROUNDS = 5
+PROXIMAL_ROUNDS = 5  # of the proximal operator in Adam's metric (arXiv 1910.10094)
+
+
+class Adam:
+    """Adam's steps (arXiv 1412.6980, algorithm 1) on points ``[G, K, C, H, W]``.
+
+    Attributes:
+        metric: by what the last step divided each value.
+    """
+
+    FIRST, SECOND, TINY = 0.9, 0.999, 1e-8
+
+    def __init__(self, u: Tensor):
+        self._mean, self._square, self._steps = torch.zeros_like(u), torch.zeros_like(u), 0
+        self.metric = torch.ones_like(u)
+
+    def step(self, u: Tensor, grad: Tensor, size: float) -> Tensor:
+        """``u`` after a step of ``size`` down the gradient, both of its shape."""
+        self._steps += 1
+        self._mean = self.FIRST * self._mean + (1 - self.FIRST) * grad
+        self._square = self.SECOND * self._square + (1 - self.SECOND) * grad.square()
+        self.metric = (self._square / (1 - self.SECOND**self._steps)).sqrt() + self.TINY
+        return u - size * self._mean / (1 - self.FIRST**self._steps) / self.metric
 
 
 @dataclass(frozen=True)
@@ -200,7 +220,7 @@ class Pdpgd(AttackOnProblem):
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         u = torch.zeros_like(x) if start is None else nearest.away(start)
-        mean, square = torch.zeros_like(u), torch.zeros_like(u)
+        adam = Adam(u)
         ratio = torch.full_like(nearest.distance, log(1 / RATIO))  # log of w1 / w0
         share = torch.sigmoid(ratio)  # w1, where both sum up to 1
         for step in range(self.steps):
@@ -212,16 +232,13 @@ class Pdpgd(AttackOnProblem):
             # Of softplus(margin) while the answer is right; after that only the norm counts.
             slope = torch.where(wrong, 0, -torch.sigmoid(-answer.loss))[..., None, None, None]
             grad = slope * answer.grad * ball.unit
-            mean = FIRST_MOMENT * mean + (1 - FIRST_MOMENT) * grad
-            square = SECOND_MOMENT * square + (1 - SECOND_MOMENT) * grad.square()
-            metric = (square / (1 - SECOND_MOMENT ** (step + 1))).sqrt() + TINY
             size = PDPGD_STEP * (PDPGD_LAST_STEP / PDPGD_STEP) ** (step / self.steps)
-            moved = u - size * mean / (1 - FIRST_MOMENT ** (step + 1)) / metric
-            steepest = metric.amax((2, 3, 4))
+            moved = adam.step(u, grad, size)
+            steepest = adam.metric.amax((2, 3, 4))
             weight = (1 - share) / share * size / steepest
             u = _in_box(moved, nearest)
             for _ in range(PROXIMAL_ROUNDS):
-                gap = (moved - u) * metric / steepest[..., None, None, None]
+                gap = (moved - u) * adam.metric / steepest[..., None, None, None]
                 u = _in_box(_proximal(u + gap, weight, ball.order), nearest)
             rise = WEIGHT_STEP + (LAST_WEIGHT_STEP - WEIGHT_STEP) * step / max(1, self.steps - 1)
             ratio = (ratio + torch.where(wrong, -rise, rise)).clamp(log(SMALLEST_RATIO), -log(SMALLEST_RATIO))

@@ -16,7 +16,7 @@ from attacks.attack import AttackOnProblem, Problem, wide
 from attacks.balls import drawn, most
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss
-from attacks.minimum_norm import FIRST_MOMENT, SECOND_MOMENT, TINY, Nearest, annealed, unit_length
+from attacks.minimum_norm import Adam, Nearest, annealed, unit_length
 from attacks.score_based import search
 
 # Steps between two comparisons where one answer says little, because of chance or of co-batched inputs.
@@ -162,7 +162,7 @@ class SigmaZero(AttackOnProblem):
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         u = torch.zeros_like(x) if start is None else nearest.away(start)
-        mean, square = torch.zeros_like(u), torch.zeros_like(u)
+        adam = Adam(u)
         threshold = torch.full_like(nearest.distance, THRESHOLD)
         best = Best(estimator, y, x)
         for step in range(self.steps):
@@ -179,12 +179,8 @@ class SigmaZero(AttackOnProblem):
             grad = torch.where(wide(shrinks), count, count - answer.grad)
             size = grad.abs().amax((2, 3, 4), keepdim=True)
             grad = grad / size.clamp_min(torch.finfo(x.dtype).tiny)
-            mean = FIRST_MOMENT * mean + (1 - FIRST_MOMENT) * grad
-            square = SECOND_MOMENT * square + (1 - SECOND_MOMENT) * grad.square()
-            metric = (square / (1 - SECOND_MOMENT ** (step + 1))).sqrt() + TINY
             length = annealed(STEP, LAST_STEP, step, self.steps)
-            u = u - length * mean / (1 - FIRST_MOMENT ** (step + 1)) / metric
-            u = nearest.away(nearest.at(u))
+            u = nearest.away(nearest.at(adam.step(u, grad, length)))
             change = torch.where(shrinks, CHANGE, -CHANGE) * length
             threshold = (threshold + change).clamp(0, 1)
             u = torch.where(u.abs().amax(2, keepdim=True) < wide(threshold), 0, u)

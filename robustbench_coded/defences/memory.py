@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -170,12 +170,19 @@ def _evaluating(defence: Defence) -> Iterator[list[str]]:
             )
             if layer.training and not meant:
                 left.append((name or type(layer).__name__, layer))
-    for _, layer in left:
+    with in_evaluation_mode([layer for _, layer in left]):
+        yield [name for name, _ in left]
+
+
+@contextmanager
+def in_evaluation_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
+    """Puts layers in training mode into evaluation mode for a while, each by itself."""
+    for layer in layers:
         layer.training = False
     try:
-        yield [name for name, _ in left]
+        yield
     finally:
-        for _, layer in left:
+        for layer in layers:
             layer.training = True
 
 

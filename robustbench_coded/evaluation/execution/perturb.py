@@ -4,8 +4,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +25,7 @@ from attacks.perturbation_budget import Norm, PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from attacks.relaxation import Relaxation
 from robustbench_coded.data.arrays import labels, pixels
+from robustbench_coded.defences.memory import in_evaluation_mode
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence, misshapen, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule
@@ -262,7 +262,7 @@ def attack(
         ValueError: an argument is none of the above, or the attack needs a gradient and there is none, even
             with smooth operators; the message says which.
     """
-    with _evaluating(model):
+    with in_evaluation_mode(_training(model)):
         try:
             images = _images(x, model)
             classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
@@ -280,20 +280,12 @@ def attack(
     return _like(x, perturbed)
 
 
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    """Puts a module in training mode into evaluation mode for a while, as adversarial training needs it.
+def _training(model: Any) -> list[nn.Module]:
+    """The parts in training mode of a module that is, as in adversarial training.
 
     One that is in evaluation mode keeps parts in training mode: these may be the defence.
     """
-    training = [m for m in model.modules() if m.training] if getattr(model, "training", False) else []
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
+    return [m for m in model.modules() if m.training] if getattr(model, "training", False) else []
 
 
 def _images(x: Any, model: Any) -> Tensor:
