@@ -41,7 +41,8 @@ TARGETS = [
 
 def short(text: str) -> str:
     """The name with so few steps that it runs in an instant."""
-    most = {"spsa": 64, "square": 12, "random": 12, "rays": 12, "hopskipjump": 60, "sparse-rs": 12}
+    searches = dict.fromkeys(("square", "random", "rays", "sparse-rs"), 12)
+    most = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20, **searches}
     return re.sub(
         rf"(pgd|pgd-u|pgd-p|zero|ce|dlr|mt|t|fmn|ddn|{'|'.join(most)})-(\d+)",
         lambda m: f"{m[1]}-{most.get(m[1], 4)}",
