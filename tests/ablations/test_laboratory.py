@@ -18,6 +18,7 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.studies.over_seeds import Records
+from robustbench_coded.training import loop
 from robustbench_coded.training.loop import Diverged
 
 pytestmark = pytest.mark.long
@@ -27,13 +28,13 @@ pytestmark = pytest.mark.long
 def trainings(monkeypatch):
     """The titles of trainings that really happen."""
     done = []
-    original = run.train
+    original = loop.train
 
     def counted(config, path, **more):
         done.append((config.recipe, config.seed))
         return original(config, path, **more)
 
-    monkeypatch.setattr(run, "train", counted)
+    monkeypatch.setattr(loop, "train", counted)
     return done
 
 
@@ -90,14 +91,14 @@ def test_a_stopped_ablation_goes_on(settings, tmp_path, trainings, monkeypatch):
 
 
 def test_a_run_that_diverges_is_a_result(settings, tmp_path, monkeypatch):
-    original = run.train
+    original = loop.train
 
     def sometimes(config, path, **more):
         if config.recipe.mu == 1 and config.seed == 1:
             raise Diverged("epoch 1: the loss is nan")
         return original(config, path, **more)
 
-    monkeypatch.setattr(run, "train", sometimes)
+    monkeypatch.setattr(loop, "train", sometimes)
     laboratory = Laboratory(tmp_path, settings)
     study, points = mu(settings, "0.5", "1")
     laboratory.study([(study, points)])

@@ -10,7 +10,7 @@ import torch
 from robustbench_coded import evaluate
 from robustbench_coded.certification.certifier import Alone, KnownNoise, Smoothing
 from robustbench_coded.reports import write
-from robustbench_coded.reports.figures import curves
+from robustbench_coded.reports.figures import bars, curves
 from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
 from robustbench_coded.session import evaluation
 
@@ -38,7 +38,7 @@ def run(tmp_path_factory, digits_erm):
         for other in ("draw_ladder", "draw_losses", "draw_cost"):
             patch.setattr(curves, other, lambda *given: None)
         for other in ("draw_answer", "draw_correct_draws"):
-            patch.setattr(write, other, lambda *given: None)
+            patch.setattr(bars, other, lambda *given: None)
         assert main([*arguments, "--certify", "--out", str(out)]) == 0  # it goes on with the same run
     return out
 
