@@ -12,17 +12,10 @@ from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_nam
 from robustbench_coded.models.architectures.sequential_names import ends_of, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct, notes_on, with_biases
-from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare
+from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare, shapes_in
 from robustbench_coded.models.state_dict import IN_PARTS
 
-# Where the architectures here keep the layers that tell channels and classes.
-STEMS = (
-    "conv1.weight",
-    "patch_embed.proj.weight",
-    "init_conv.weight",
-    "conv_2d.weight",
-    "stem_conv.weight",
-)
+# Where the architectures here keep the layer that tells the classes.
 HEADS = ("linear.weight", "fc.weight", "head.weight", "logits.weight")
 
 # The names that families derive from shapes.
@@ -67,8 +60,7 @@ class Recognised:
 @lru_cache(maxsize=64)
 def shapes_of(arch: str, classes: int, channels: int, image_size: int | None) -> Shapes:
     """Names and shapes of an architecture's weights."""
-    network = construct(arch, classes, channels, image_size)
-    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    return shapes_in(construct(arch, classes, channels, image_size).state_dict())
 
 
 def classes_of(shapes: Shapes) -> int | None:
@@ -79,10 +71,11 @@ def classes_of(shapes: Shapes) -> int | None:
 
 
 def channels_of(shapes: Shapes) -> int | None:
-    """Channels of the image, from the shape of the first convolution."""
-    ends = ends_of(shapes)
-    named = (shapes[name][1] for name in STEMS if len(shapes.get(name, ())) == 4)
-    return next(named, ends[0] if ends else None)
+    """Channels of the image: 3 where a convolution takes 3, else the fewest that one takes."""
+    if ends := ends_of(shapes):
+        return ends[0]
+    inputs = {shape[1] for shape in shapes.values() if len(shape) == 4}
+    return 3 if 3 in inputs else min(inputs, default=None)
 
 
 def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:

@@ -93,14 +93,13 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
     Raises:
         Refused: nothing fits; the closest form is named with its first difference.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    own = refusal.shapes_in(network.state_dict())
     constants = {name for name, _ in network.named_buffers() if _last(name) in NORMALISATION_NAMES}
     differences = []
     for tensors, note in _forms(network, weights):
         present = {name: tensor for name, tensor in tensors.items() if name in own or not _needless(name)}
         expected = {name: shape for name, shape in own.items() if name in present or name not in constants}
-        shapes = {name: tuple(tensor.shape) for name, tensor in present.items()}
-        difference = refusal.compare(spec, shapes, expected)
+        difference = refusal.compare(spec, refusal.shapes_in(present), expected)
         if not difference.count:
             # strict=False for counters of batches and constants: all other names were compared.
             network.load_state_dict(present, strict=False)
@@ -187,7 +186,7 @@ def load_plugin(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bo
 
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes = refusal.shapes_in(tensors)
     heads = detect.classes_of(shapes)
     if heads is not None:
         return heads
@@ -209,12 +208,6 @@ def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int | No
         if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == 2:
             return answer.shape[1]
     return None
-
-
-def channels_in(tensors: Mapping[str, Tensor]) -> int:
-    """Channels of a network of unknown names: 1 where a convolution takes 1 and none takes 3, else 3."""
-    inputs = {tensor.shape[1] for tensor in tensors.values() if tensor.ndim == 4}
-    return 1 if 1 in inputs and 3 not in inputs else 3
 
 
 def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
@@ -263,7 +256,8 @@ def load_library(
     classes = metadata.get("classes") or classes_in(weights.tensors)
     fits: list[tuple[library_definitions.Definition, Fit, str]] = []
     refused: list[refusal.Refused | InputError] = []
-    for spec, definition in _definitions(arch, classes, channels_in(weights.tensors), checkpoint, refused):
+    channels = detect.channels_of(refusal.shapes_in(weights.tensors)) or 3
+    for spec, definition in _definitions(arch, classes, channels, checkpoint, refused):
         try:
             fits.append((definition, fit(spec, definition.network, weights), spec))
         except refusal.Refused as error:

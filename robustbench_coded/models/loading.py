@@ -12,9 +12,8 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import of_size, tokens_of
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, recognise
+from robustbench_coded.models.detect import Recognised, channels_of, recognise
 from robustbench_coded.models.external_architectures import (
-    channels_in,
     classes_answered,
     classes_in,
     is_library,
@@ -25,7 +24,7 @@ from robustbench_coded.models.library_definitions import timm_name
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
-from robustbench_coded.models.refusal import COUNTER, Refused
+from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
 from robustbench_coded.models.registry import INPUT, split_variant
 from robustbench_coded.models.robustbench_library import own_definitions
 from robustbench_coded.models.state_dict import StateDict, read_state_dict
@@ -172,7 +171,7 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
     try:
         return _noted(_known(arch, weights, metadata))
     except Refused as refused:
-        name = timm_name(_shapes(weights)) if arch is None else None
+        name = timm_name(shapes_in(weights.tensors)) if arch is None else None
         if name is None and arch is None and (path.parent / "config.json").is_file():
             raise Refused(f"{refused}, or --arch hf: for the network that config.json describes") from None
         if name is None:
@@ -242,7 +241,7 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
     """One of the registry: as the user says, else as the file says if that fits, else by the weights."""
     if arch is None and stored is not None:
         try:
-            recognised = recognise(_shapes(weights), stored)
+            recognised = recognise(shapes_in(weights.tensors), stored)
             note = f"{recognised.arch} is what the file's metadata say, and its weights fit"
             return replace(recognised, notes=(note,)), weights
         except (InputError, Refused):
@@ -252,12 +251,12 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
                 recognised = replace(recognised, notes=(*recognised.notes, note))
             return recognised, weights
     try:
-        return recognise(_shapes(weights), arch), weights
+        return recognise(shapes_in(weights.tensors), arch), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
         for reading in readings(weights):
             try:
-                fitting.append((reading, recognise(_shapes(reading.weights), arch)))
+                fitting.append((reading, recognise(shapes_in(reading.weights.tensors), arch)))
             except Refused as error:
                 if reading.whole:
                     why = error  # without a prefix of all names the nearest architecture shows
@@ -268,14 +267,12 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         return next(recognised for reading, recognised in fitting if reading is chosen), weights
 
 
-def _shapes(weights: StateDict) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in weights.tensors.items()}
-
-
 def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     network, normalises_itself = load_plugin(arch, weights)
-    channels = metadata["image_shape"][0] if "image_shape" in metadata else channels_in(weights.tensors)
-    shapes = [metadata["image_shape"]] if "image_shape" in metadata else [[channels, s, s] for s in SIDES]
+    channels = channels_of(shapes_in(weights.tensors)) or 3
+    shapes = [[channels, s, s] for s in SIDES]
+    if "image_shape" in metadata:
+        shapes, channels = [metadata["image_shape"]], metadata["image_shape"][0]
     answered = filter(None, (classes_answered(network, shape) for shape in shapes))
     classes = next(answered, None) or metadata.get("classes") or classes_in(weights.tensors)
     if classes is None or classes < 2:

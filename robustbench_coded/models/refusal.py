@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from torch import Tensor
+
 # Twice the largest network in use here (WRN-70-16, 1.1 GB in float32), so that a whole file fits in memory
 # beside its copies.
 MAX_FILE_BYTES = 2 * 2**30
@@ -43,6 +45,12 @@ def check_shape(name: str, shape: object, available: int) -> int:
 
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+def shapes_in(tensors: Mapping[str, Tensor]) -> Shapes:
+    """The shape of each tensor, by its name."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
 
 # Counts batches in training; old files lack it and no answer depends on it.
 COUNTER = "num_batches_tracked"
