@@ -27,7 +27,12 @@ from robustbench_coded.certification.graph import Graph, NotCertifiable, graph_o
 from robustbench_coded.defences.inferences import GaussianNoise, Standard, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.defences.rci import RCI, Coded, CodedPath
+from robustbench_coded.evaluation.execution.target import draws_of
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning import cases, streams
+from robustbench_coded.models.prepare import tf32
 from robustbench_coded.published.smoothing import RandomisedSmoothing
+from robustbench_coded.runs.certificates import Certificate
 
 # Gaussian smoothing: how probable a right answer stays under l2 perturbations (arXiv 1902.02918).
 #
@@ -103,7 +108,7 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
     if isinstance(defence, GaussianNoise) and kind is GaussianNoise:
         found: list[Certifier] = [Smoothing(defence.model, defence.sigma, votes=1)]
         with suppress(NotCertifiable):
-            found.append(KnownNoise(graph_of(defence.model, images), defence.sigma))
+            found.append(Alone(graph_of(defence.model, images), defence.sigma))
         return found
     if kind in SMOOTHED:
         of_votes: Any = defence
@@ -137,48 +142,26 @@ def _method(graph: Graph) -> str:
 
 @dataclass
 class Alone:
-    """A network that answers every input by itself, and nothing random."""
+    """A network that answers every input by itself; Gaussian noise of deviation ``sigma`` is known."""
 
     graph: Graph
+    sigma: float = 0.0
     inputs = SEPARATE
     randomness = ("unknown", "known")
     chance = False
 
     @property
     def method(self) -> str:
-        return _method(self.graph)
+        return f"{_method(self.graph)} in every draw" if self.sigma else _method(self.graph)
 
     def right(
         self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
-        return (network.least_margins(self.graph, region, y).amin(1) > 0).double()
+        around = region.moved(self._noise(draw, region.centre)) if self.sigma else region
+        return (network.least_margins(self.graph, around, y).amin(1) > 0).double()
 
     def answers(self, x: Tensor, draw: Draw) -> Tensor:
-        return self.graph.logits(x.double())
-
-
-@dataclass
-class KnownNoise:
-    """Gaussian noise that the attacker knows: the network on images moved by it."""
-
-    graph: Graph
-    sigma: float
-    inputs = SEPARATE
-    randomness = ("unknown", "known")
-    chance = False
-
-    @property
-    def method(self) -> str:
-        return f"{_method(self.graph)} in every draw"
-
-    def right(
-        self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
-    ) -> Tensor:
-        noise = self._noise(draw, region.centre)
-        return (network.least_margins(self.graph, region.moved(noise), y).amin(1) > 0).double()
-
-    def answers(self, x: Tensor, draw: Draw) -> Tensor:
-        return self.graph.logits(x.double() + self._noise(draw, x))
+        return self.graph.logits(x.double() + self._noise(draw, x) if self.sigma else x.double())
 
     def _noise(self, draw: Draw, x: Tensor) -> Tensor:
         return self.sigma * standard_normal(draw, x.shape).to(x.device).double()
@@ -248,4 +231,72 @@ class InBatch:
         ]
 
 
-Certifier = Alone | KnownNoise | Smoothing | InBatch
+Certifier = Alone | Smoothing | InBatch
+
+
+# The certificates of one subject of a run, on the batches and draws that its attacks are scored on.
+
+
+@tf32(False)
+def certify_subject(context: WorkerContext, subject: cases.Subject, eps: float) -> Sequence[Certificate]:
+    """One certificate for each kind of bound that the defence allows; where there is none, why."""
+    config = context.setup.config
+    facts = {**subject.key._asdict(), "norm": config.norm, "eps": eps, "eps_space": config.eps_space}
+    defence = context.defence(subject)
+    x, _ = context.group(context.batches(subject)[:1])
+    images = torch.cat([x[0], x[0]]) if x.shape[1] == 1 else x[0]
+    try:
+        return [
+            _certificate(context, subject, eps, defence, certifier, facts)
+            for certifier in certifiers_of(defence, images)
+        ]
+    except NotCertifiable as reason:
+        return [Certificate(**facts, missing=str(reason))]
+
+
+def _certificate(
+    context: WorkerContext,
+    subject: cases.Subject,
+    eps: float,
+    defence: Defence,
+    certifier: Certifier,
+    facts: dict[str, object],
+) -> Certificate:
+    config = context.setup.config
+    normalized = config.eps_space == "normalized"
+    unit = torch.tensor(context.checkpoint(subject.checkpoint).deviation) if normalized else None
+    # Where the draw is known, that many draws are attacked at all.
+    draws = range(
+        min(config.draws, config.aware_attacks) if defence.randomised and not certifier.chance else 1
+    )
+    batches = context.batches(subject)
+    examples = sum(batch.scored for batch in batches)
+    numbers: list[int] = []
+    of_batch: list[int] = []
+    right: list[list[float]] = []
+    for batch in batches:
+        group, labels = context.group([batch])
+        x, y = group[0], labels[0]
+        region = bounds.Region.around(x, config.norm, eps, unit)
+        found = []
+        for index in draws:
+            (draw,) = draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)
+            check_answers(certifier, defence, x, draw)
+            own = streams.stream(config.seed, batch.index, "certificate", index)
+            found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
+        right += torch.stack(found, dim=1).tolist()
+        numbers += [int(context.numbers[member]) for member in batch.members[: batch.scored]]
+        of_batch += [batch.index] * batch.scored
+    return Certificate(
+        **facts,  # type: ignore[arg-type]
+        inputs=certifier.inputs,
+        randomness=certifier.randomness,
+        method=certifier.method,
+        chance=certifier.chance,
+        alpha=ALPHA if certifier.chance else None,
+        samples=SAMPLES if certifier.chance else None,
+        example=tuple(numbers),
+        batch=tuple(of_batch),
+        draw=tuple(draws),
+        right=tuple(map(tuple, right)),
+    )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustbench_coded import evaluate
-from robustbench_coded.certification.certifier import Alone, KnownNoise, Smoothing
+from robustbench_coded.certification.certifier import Alone, Smoothing
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures import bars, curves
 from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
@@ -119,7 +119,6 @@ def test_a_probability_above_what_is_left_fails_the_run(csrobust, digits_erm, tm
         return torch.zeros(len(y)).double()
 
     monkeypatch.setattr(Alone, "right", nothing)
-    monkeypatch.setattr(KnownNoise, "right", nothing)
     monkeypatch.setattr(Smoothing, "right", lambda self, *rest: nothing(self, *rest) + 0.999999)
     options = ("--defence", "noise:sigma=0.05", "--norm", "l2", "--eps", "3", "--draws", "10")
     arguments = (*SMALL, *options, "--ckpt", f"net={digits_erm}", "--certify", "--out", tmp_path / "run")
