@@ -3,7 +3,7 @@ or a plain function.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.adapters.third_party import seeded_from
-from attacks.adapters.user_modules import file_named, how_to_mend, own_module
+from attacks.adapters.user_modules import object_named, takes
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget
@@ -29,8 +29,11 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
     Raises:
         ValueError: in one line, what is missing or does not fit.
     """
-    module_name, _, object_name = name.algorithm.rpartition(":")
-    found = _imported(module_name, object_name, name.text)
+    object_name = name.algorithm.rpartition(":")[2]
+    try:
+        found = object_named(name.algorithm)
+    except ValueError as error:
+        raise ValueError(f"{name.text}: {error}") from error
     options = {option: _value(text) for option, text in name.options}
     if inspect.isclass(found):
         try:
@@ -42,13 +45,11 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
             ) from error
         if not callable(getattr(attack, "perturb", None)):
             raise ValueError(f"{name.text}: {object_name} has no method {_PERTURB}")
-        if not _takes(attack.perturb, 6, {}):
+        if not takes(attack.perturb, 6):
             raise ValueError(f"{name.text}: {object_name}.perturb does not take {_PERTURB[7:]}")
         built: Attack = attack
         return built
-    if not callable(found):
-        raise ValueError(f"{name.text}: {object_name} is neither a class nor a function")
-    if not _takes(found, 3, {"eps": 0.0, **options}):
+    if not takes(found, 3, eps=0.0, **options):
         wanted = ", ".join(["model", "x", "y", "eps", *options])
         raise ValueError(f"{name.text}: {object_name} does not take ({wanted})")
     return partial(found, **options)
@@ -82,37 +83,6 @@ def checked(name: AttackName, found: Any, x: Tensor) -> Tensor:
     if not bool(found.isfinite().all()):
         raise ValueError(f"{name.text}: expected finite perturbed inputs, got NaN or infinity")
     return found.detach()
-
-
-def _imported(module_name: str, object_name: str, text: str) -> Any:
-    file = file_named(module_name)
-    if file is not None and not file.is_file():
-        raise ValueError(f"{text}: there is no file {module_name}")
-    try:
-        module = own_module(module_name)
-    except (Exception, SystemExit) as error:  # the user's module can fail in any way
-        raise ValueError(
-            f"{text}: importing {module_name} failed ({type(error).__name__}: {error}); "
-            f"{how_to_mend(error, module_name)}"
-        ) from error
-    if not hasattr(module, object_name):
-        names = [n for n, thing in vars(module).items() if callable(thing) and not n.startswith("_")]
-        raise ValueError(
-            f"{text}: {module_name} has no {object_name}; it has {', '.join(names[:8]) or 'nothing to call'}"
-        )
-    return getattr(module, object_name)
-
-
-def _takes(function: Callable[..., Any], positional: int, keywords: Mapping[str, Any]) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except (ValueError, TypeError):  # a builtin says nothing about itself
-        return True
-    try:
-        signature.bind(*[None] * positional, **keywords)
-    except TypeError:
-        return False
-    return True
 
 
 def _value(text: str) -> int | float | bool | str:

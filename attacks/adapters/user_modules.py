@@ -1,16 +1,18 @@
-"""Modules of the user's own code, ``package.module`` or ``some/where/file.py``.
+"""What users name of their own code: ``package.module:name`` or ``some/where/file.py:name``.
 
-Where they are looked for, importing them, and what to do about one that can't be imported.
+Where it is looked for, importing it, what it takes, and what to do about a module that can't be imported.
 """
 
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -29,6 +31,42 @@ def own_folders_first(*more: Path) -> Iterator[None]:
 def file_named(place: str) -> Path | None:
     """The file that ``some/where/file.py`` names, whole; None for ``package.module``."""
     return Path(place).expanduser().resolve() if place.endswith(".py") else None
+
+
+def object_named(spec: str) -> Callable[..., Any]:
+    """The class or function of ``package.module:name`` or ``file.py:name``; this runs that module's code.
+
+    Raises:
+        ValueError: not of that form, no such module, file or name, nothing that can be called, or the module
+            fails when imported; in one line, without ``spec``.
+    """
+    place, _, name = spec.rpartition(":")
+    file = file_named(place)
+    if not all(part.isidentifier() for part in [*(place.split(".") if file is None else ()), name]):
+        raise ValueError("expected package.module:function or file.py:function")
+    if file is not None and not file.is_file():
+        raise ValueError(f"there is no file {place}")
+    try:
+        module = own_module(place)
+    except (Exception, SystemExit) as error:  # the user's module can fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"importing {place} failed ({reason}); {how_to_mend(error, place)}") from error
+    named = getattr(module, name, None)
+    if not callable(named):
+        known = [each for each, thing in vars(module).items() if callable(thing) and not each.startswith("_")]
+        raise ValueError(f"{place} has no function {name}; it has {', '.join(known[:8]) or 'none'}")
+    return named
+
+
+def takes(function: Callable[..., Any], positional: int, **keywords: Any) -> bool:
+    """Whether it can be called so, as far as its signature tells."""
+    try:
+        inspect.signature(function).bind(*[None] * positional, **keywords)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin says nothing about itself
+        return True
+    return True
 
 
 def own_module(place: str) -> ModuleType:

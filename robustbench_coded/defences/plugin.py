@@ -1,12 +1,10 @@
 """Defences that users bring: a function of their own code is called with the model and returns one."""
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
-from attacks.adapters.user_modules import own_folders_first
+from attacks.adapters.user_modules import own_folders_first, takes
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling import SamplingModule, seeded_globally
@@ -103,20 +101,10 @@ def _faults(built: Any) -> list[str]:
             continue
         if not callable(method):
             faults.append(f"whose {name} is {type(method).__name__}, not a method ({', '.join(arguments)})")
-        elif not _takes(method, len(arguments)):
+        elif not takes(method, len(arguments)):
             faults.append(f"whose {name} does not take ({', '.join(arguments)})")
     return faults
 
 
 def _named(kind: type | tuple[type, ...]) -> str:
     return kind.__name__ if isinstance(kind, type) else "a model or None"
-
-
-def _takes(method: Callable[..., Any], arguments: int) -> bool:
-    try:
-        inspect.signature(method).bind(*[None] * arguments)
-    except TypeError:
-        return False
-    except ValueError:  # a callable without a readable signature
-        return True
-    return True

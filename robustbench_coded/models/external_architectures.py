@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.adapters.user_modules import file_named, how_to_mend, own_folders_first, own_module
-from robustbench_coded.errors import InputError, described
+from attacks.adapters.user_modules import file_named, object_named, own_folders_first
+from robustbench_coded.errors import InputError, described, where_raised
 from robustbench_coded.models import detect, library_definitions, normalisation, refusal, state_dict
 
 
@@ -37,30 +37,11 @@ def shown_name(spec: str) -> str:
 
 
 def import_function(spec: str, option: str) -> Callable[..., Any]:
-    """Imports ``package.module:function`` or ``file.py:function``; this runs that module's code.
-
-    Args:
-        spec: what the user wrote.
-        option: the option it was given to, for messages.
-    Raises:
-        InputError: not of that form, no such module, file or function, or the module fails when imported.
-    """
-    place, _, function_name = spec.rpartition(":")
-    file = file_of(spec)
-    module_parts = place.split(".") if file is None else []
-    if not all(part.isidentifier() for part in [*module_parts, function_name]):
-        raise InputError(f"{option} {spec}: expected package.module:function or file.py:function")
-    if file is not None and not file.is_file():
-        raise InputError(f"{option} {spec}: there is no file {place}")
+    """See ``user_modules.object_named``; raises InputError, which begins with the option and ``spec``."""
     try:
-        module = own_module(place)
-    except (Exception, SystemExit) as error:  # the user's module can fail in any way
-        mend = how_to_mend(error, place)
-        raise InputError(f"{option} {spec}: importing {place} failed ({described(error)}); {mend}") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise InputError(f"{option} {spec}: {place} has no function {function_name}")
-    return function
+        return object_named(spec)
+    except ValueError as error:
+        raise InputError(f"{option} {spec}: {error}{where_raised(error.__cause__)}") from error
 
 
 NORMALISATION_NAMES = {name for pair in state_dict.NORMALISATION_BUFFERS for name in pair}

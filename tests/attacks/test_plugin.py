@@ -112,8 +112,8 @@ def test_options_reach_a_class_and_a_function_as_values(folder):
         ("Nothing", "Nothing has no method perturb"),
         ("Two", "Two.perturb does not take"),
         ("brighter+width=2", r"brighter does not take \(model, x, y, eps, width\)"),
-        ("number", "number is neither a class nor a function"),
-        ("Cornr", "has no Cornr; it has Corner, brighter"),
+        ("number", "has no function number"),
+        ("Cornr", "has no function Cornr; it has Corner, brighter"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(folder, text, message):

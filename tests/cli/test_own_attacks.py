@@ -53,7 +53,7 @@ def test_it_runs_beside_the_others_and_stays_inside_eps(csrobust, mine, digits_e
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{mine}:Stepz", "has no Stepz; it has Steps, grey"),
+        ("{mine}:Stepz", "has no function Stepz; it has Steps, grey"),
         ("{mine}:Steps+width=2", "Steps(width=2) raised TypeError"),
         ("no_such_module_of_mine:Attack", "importing no_such_module_of_mine failed"),
         ("torchatacks:PGD", "importing torchatacks failed"),
