@@ -113,7 +113,7 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
     if kind in SMOOTHED:
         of_votes: Any = defence
         return [Smoothing(of_votes.model, of_votes.sigma, of_votes.votes)]
-    if isinstance(defence, Coded | RCI) and kind in (Coded, RCI):
+    if isinstance(defence, Coded) and kind in (Coded, RCI):
         if len(defence.path.runs) != 1 or not isinstance(defence.base, nn.Module | None):
             raise NotCertifiable("only coding of the whole network has bounds here")
         model = defence.path.runs[0].f

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.coding.sizes import FEWEST, coded_size
+from robustbench_coded.defences.protocol import Draw
 from robustbench_coded.errors import InputError
 
 
@@ -147,19 +148,19 @@ class Coded:
         """Images through the network for a batch of ``k``."""
         return self.path.images(k)
 
-    def sample(self, generator: torch.Generator, k: int) -> None:
+    def sample(self, generator: torch.Generator, k: int) -> Draw:
         return None
 
-    def logits(self, x: Tensor, draw: None) -> Tensor:
+    def logits(self, x: Tensor, draw: Draw) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.path(x.unsqueeze(0), None).squeeze(0)
+        return self.logits_grouped(x.unsqueeze(0), [draw]).squeeze(0)
 
-    def logits_grouped(self, x: Tensor, draws: Sequence[None]) -> Tensor:
+    def logits_grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes] in one forward."""
         return self.path(x, None)
 
 
-class RCI:
+class RCI(Coded):
     """Answers a batch through N coded inputs, its slots shuffled anew for every batch.
 
     A draw is the permutation, int64 [K]: slot s of the encoder holds input ``draw[s]``. With ``average`` it
@@ -167,44 +168,28 @@ class RCI:
     answering every query several times.
 
     Args:
-        model, k, n, blocks, codec: as in ``coded_path.CodedPath``.
+        model, k, n, codec: as in ``Coded``.
         average: permutations averaged inside one answer.
         name: as tables name it.
     """
 
     randomised = True
-    batch_dependent = True
 
     def __init__(
-        self,
-        model: nn.Module,
-        k: int,
-        n: int | str,
-        *,
-        average: int = 1,
-        blocks: Iterable[int] | None = None,
-        name: str = "rci",
-        **codec: Any,
+        self, model: nn.Module, k: int, n: int | str, *, average: int = 1, name: str = "rci", **codec: Any
     ):
-        self.name = name
-        self.base: nn.Module | None = model
+        super().__init__(model, k, n, name=name, **codec)
         self.average = average
-        self.path = CodedPath(model, k, n, blocks, **codec)
-        self.n = self.path.n
 
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
-        return self.average * self.path.images(k)
+        return self.average * super().images(k)
 
     def sample(self, generator: torch.Generator, k: int) -> Tensor:
         """A permutation of the ``k`` slots, or ``average`` of them."""
         if self.average == 1:
             return torch.randperm(k, generator=generator)
         return torch.stack([torch.randperm(k, generator=generator) for _ in range(self.average)])
-
-    def logits(self, x: Tensor, draw: Tensor) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.logits_grouped(x.unsqueeze(0), [draw]).squeeze(0)
 
     def logits_grouped(self, x: Tensor, draws: Sequence[Tensor]) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes] in one forward of G x N (x average) images."""

@@ -60,7 +60,7 @@ def _kind(context: WorkerContext, row: AttackCase) -> str | None:
     defence = context.defence(row.subject)
     if isinstance(defence, inferences.Standard):
         return "standard"
-    if isinstance(defence, rci.Coded | rci.RCI) and [run.coded for run in defence.path.runs] == [True]:
+    if isinstance(defence, rci.Coded) and [run.coded for run in defence.path.runs] == [True]:
         return "coded"
     return None
 
@@ -140,7 +140,7 @@ def _inputs(
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))
     encoder = decoder = torch.empty(0)
-    if isinstance(defence, rci.Coded | rci.RCI):
+    if isinstance(defence, rci.Coded):
         codec = defence.path.codec_for(len(clean[0]))
         encoder, decoder = codec.encoder(), codec.decoder()
     arrays: dict[str, Tensor] = {
