@@ -138,7 +138,7 @@ def test_a_failing_plug_in_names_its_file_and_line(csrobust, tmp_path, name, lin
     command = ("eval", *SMALL, "--defence", f"{name}:build", "--attacks", "fgsm")
     answer = csrobust(*command)
     assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
-    assert f"RuntimeError: no such layer ({name}.py, line {line})" in answer.err
+    assert "RuntimeError: no such layer" in answer.err and f"({name}.py, line {line})" in answer.err
     traced = csrobust(*command, "--debug").err
     assert "Traceback (most recent call last)" in traced
     assert traced.splitlines()[-1] == answer.err.splitlines()[-1]

@@ -185,26 +185,9 @@ class _Fitting:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = self._table
-        for form in (_wide(table), _tall(table)):
-            if console.measure(form, options=options.update(max_width=10_000)).maximum <= options.max_width:
-                yield form
-                return
-        yield _narrow(table)
-
-
-def _wide(table: tables.Table) -> Grid:
-    """A column per attack."""
-    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
-    for head in table.heads:
-        grid.add_column(head.lower() if len(head) > 1 else head, overflow="fold")
-    for column in table.columns:
-        grid.add_column(_head(column, "\n"), justify="right", no_wrap=True)
-    for row in table.rows:
-        labels = _labels(table, row)
-        cells = (_cell(cell, "\n", examples=table.examples) for cell in row.cells)
-        grid.add_row(*labels, *cells)
-    return grid
+        tall = _tall(self._table)
+        needed = console.measure(tall, options=options.update(max_width=10_000)).maximum
+        yield tall if needed <= options.max_width else _narrow(self._table)
 
 
 def _tall(table: tables.Table) -> Grid:
@@ -216,7 +199,7 @@ def _tall(table: tables.Table) -> Grid:
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in table.rows]
         examples = table.examples
-        grid.add_row(_head(column, " "), *(_cell(cell, " ", examples=examples) for cell in cells))
+        grid.add_row(_head(column), *(_cell(cell, examples=examples) for cell in cells))
     return grid
 
 
@@ -233,7 +216,7 @@ def _narrow(table: tables.Table) -> Group:
         grid.add_column(justify="right", overflow="fold")
         for column, cell in zip(table.columns, row.cells, strict=True):
             if cell is not None:
-                grid.add_row(_head(column, " "), _cell(cell, " ", examples=table.examples))
+                grid.add_row(_head(column), _cell(cell, examples=table.examples))
         parts.append(grid)
     return Group(*parts)
 
@@ -246,15 +229,15 @@ def _labels(table: tables.Table, row: tables.TableRow) -> list[Text]:
     ]
 
 
-def _head(column: tables.Column, between: str) -> Text:
+def _head(column: tables.Column) -> Text:
     head = Text(shortened(column.attack, NAME_WIDTH))
     if column.attack not in ("clean", "random-sign"):
-        head.append(f"{between}{one_line(column.threat)}", style="dim")
+        head.append(f" {one_line(column.threat)}", style="dim")
     return head
 
 
-def _cell(cell: tables.Cell | None, between: str, *, examples: int) -> Text:
-    """An accuracy, and after ``between`` its interval: no table is so narrow that it goes.
+def _cell(cell: tables.Cell | None, *, examples: int) -> Text:
+    """An accuracy and its interval: no table is so narrow that it goes.
 
     Its number of examples stands there, too, where it is not ``examples``.
     """
@@ -263,14 +246,14 @@ def _cell(cell: tables.Cell | None, between: str, *, examples: int) -> Text:
     line = cell.line
     text = Text(formatting.percent(line.accuracy), style="bold" if cell.strongest else "")
     if line.low is not None:
-        text.append(f"{between}{formatting.interval(line.low, line.high)}", style="not bold dim")
+        text.append(f" {formatting.interval(line.low, line.high)}", style="not bold dim")
     if cell.difference is not None:
         style = "bold" if formatting.settled(cell.difference) else "not bold"
-        text.append(f"{between}{100 * cell.difference.estimate:+.1f}", style=style)
+        text.append(f" {100 * cell.difference.estimate:+.1f}", style=style)
     if not line.done:
-        text.append(f"{between}{line.examples}/{line.examples_planned}", style="not bold yellow")
+        text.append(f" {line.examples}/{line.examples_planned}", style="not bold yellow")
     elif line.examples != examples and line.others is None:  # intervals of random batches rest on these
-        text.append(f"{between}n={line.examples}", style="not bold dim")
+        text.append(f" n={line.examples}", style="not bold dim")
     return text
 
 
