@@ -279,7 +279,7 @@ VERSION = 1  # of the pixels that come out; another one has other pixels
 CHUNK = 25  # images in one call: few enough for a processor's cache
 NEEDS_COLOUR = ("saturate",)
 
-_HERE = (
+_HERE: tuple[Callable[..., Pixels], ...] = (
     snow, frost, fog, brightness, contrast, elastic_transform, pixelate, jpeg_compression, spatter, saturate,
 )  # fmt: skip
 _FUNCTIONS: dict[str, Callable[..., Pixels]] = {

@@ -1,6 +1,6 @@
 """The rows of a report on shift and their tables, beside those of the paper."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustbench_coded.reports.paper import printed, trainings
@@ -55,6 +55,11 @@ def papers_mean(collection: str, over: str, training: str | None) -> float | Non
     return round(table5()[table][training][0] / 100, 6)
 
 
+MEANS_LEGEND = (
+    "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "
+    "examples, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
+    "(arXiv 1903.12261), errors divided by those of {}, times 100."
+)
 CSV_COLUMNS = (
     "checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
     "ci_high", "examples", "sets", "draws", "paper",
@@ -175,12 +180,11 @@ def rows_csv(rows: Sequence[Row]) -> str:
 
 def csv_fields(row: Row) -> list[object]:
     """One row in `CSV_COLUMNS`."""
-    values = [_number(value) for value in row.estimate]
-    subject = ["" if part is None else part for part in row.subject]
-    severity = "" if row.severity is None else row.severity
+    value, low, high, paper = map(_number, (*row.estimate, row.paper))
+    checkpoint, defence, k, n = row.subject
     return [
-        csv_text(subject[0]), csv_text(subject[1]), *subject[2:], csv_text(row.collection), row.over,
-        severity, row.figure, *values, row.examples, row.sets, row.draws, _number(row.paper),
+        csv_text(checkpoint), csv_text(defence), k, n, csv_text(row.collection), row.over, row.severity,
+        row.figure, value, low, high, row.examples, row.sets, row.draws, paper,
     ]  # fmt: skip
 
 
@@ -197,13 +201,13 @@ class Mean(NamedTuple):
     error: Row | None
 
 
-def means_table(rows: Sequence[Row]) -> TextTable:
-    """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error."""
-    return means_of_runs({"": rows})
+def means_table(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
+    """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error.
 
-
-def means_of_runs(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
-    """`means_table` of several runs, given by name; ``paper`` shows the paper's figures, if any."""
+    Args:
+        runs: rows by the run's name; empty for a run alone.
+        paper: whether the paper's figures are shown, if there are any.
+    """
     with_k = len({row.subject.k for rows in runs.values() for row in rows if row.subject.k is not None}) > 1
     means = []
     for name, rows in runs.items():
@@ -233,12 +237,6 @@ def means_of_runs(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> T
 
 def _about(row: Row) -> tuple[SubjectKey, str, str]:
     return row.subject, row.collection, row.over
-
-
-def tables_of_means(table: TextTable) -> Iterator[tuple[str, str, TextTable]]:
-    """A table of means in parts for a terminal: images, what the mean is over, and its subjects."""
-    for (images, over), part in table.split(2):
-        yield images, over, part.without_empty(part.heads)
 
 
 def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, int | None]) -> TextTable:
