@@ -229,8 +229,12 @@ def study(
     _check_same(folder, network)
     runs = list(dict.fromkeys(config.seeded(config.seed + i) for i in range(seeds) for config in configs))
     with _Bar(runs, quiet) as bar:
-        real = moments(answers(network, _images(data), bar.measuring("training images", len(data)))[0])
-        beside, test = answers(network, _images(held_out), bar.measuring("test images", len(held_out)))
+        real = moments(
+            answers(network, data.batch(range(len(data)))[0], bar.measuring("training images", len(data)))[0]
+        )
+        beside, test = answers(
+            network, held_out.batch(range(len(held_out)))[0], bar.measuring("test images", len(held_out))
+        )
         facts: dict[str, Any] = {
             "data": first.data,
             "images": len(data),
@@ -265,10 +269,6 @@ def _in_turn(
     for config in runs:
         trainer.train(config, said(config))
         yield config
-
-
-def _images(data: Dataset) -> torch.Tensor:
-    return data.batch(range(len(data)))[0]
 
 
 def _check_same(folder: Path, network: Network) -> None:

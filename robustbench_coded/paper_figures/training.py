@@ -131,19 +131,16 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
     names = ("recipe", "seed", "accuracy", "boundary_length", "margin_mean", "margin_smallest")
     numbers: Numbers = {name: [getattr(f, name) for f in fits] for name in names}
     tables = {"spiral": numbers, "spiral-grid": _grid_numbers(shown)}
-    return PaperFigure(drawn, tables, spiral_summary(numbers), SPIRAL_PAPER)
+    return PaperFigure(drawn, tables, spiral_summary(fits), SPIRAL_PAPER)
 
 
-def spiral_summary(numbers: Numbers) -> TextTable:
-    """Means over seeds, of the columns of spiral.csv."""
+def spiral_summary(fits: Sequence[Fit]) -> TextTable:
+    """Means over seeds."""
     lines = []
-    for recipe in dict.fromkeys(map(str, numbers["recipe"])):
-        here = [i for i, name in enumerate(numbers["recipe"]) if name == recipe]
-        means = [
-            f"{np.mean([float(str(numbers[column][i])) for i in here]):.3f}"
-            for column in ("accuracy", "boundary_length", "margin_mean")
-        ]
-        lines.append((recipe, str(len(here)), *means))
+    for recipe in dict.fromkeys(one.recipe for one in fits):
+        here = [one for one in fits if one.recipe == recipe]
+        columns = zip(*((one.accuracy, one.boundary_length, one.margin_mean) for one in here), strict=True)
+        lines.append((recipe, str(len(here)), *(f"{np.mean(values):.3f}" for values in columns)))
     heads = ("Training", "Seeds", "Accuracy", "Boundary length", "Mean margin")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
