@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_coded.coding import codec, spline
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.paper_figures.written import PaperFigure
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
+from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, style_of, styled
 from robustbench_coded.reports.text.formatting import TextTable
 
 # How smooth trained networks are: along the encoder's curve, and along straight lines between the images.
@@ -117,10 +117,8 @@ def smoothness(
                     [i + 0.16 * (style - 0.5) for i in range(len(names))],
                     [np.mean(v) for v in values],
                     yerr=[np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values],
-                    color=COLOURS[style],
-                    marker=MARKERS[style],
                     linestyle="none",
-                    label=path,
+                    **style_of(style, path),
                 )
             axes.set_xticks(range(len(names)), [label(name, 18) for name in names], rotation=30, ha="right")
             axes.set_xlim(-0.5, len(names) - 0.5)

@@ -18,7 +18,7 @@ from robustbench_coded.ablations.run import EpochRecord
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import initialise
 from robustbench_coded.paper_figures.written import Numbers, PaperFigure
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, logarithmic_y, styled
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, drawing, logarithmic_y, style_of, styled
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.training import config, loader
 from robustbench_coded.training.recipes import Moment, build_recipe
@@ -191,11 +191,9 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
         axes = figure.subplots()
         for style, recipe in enumerate(recipes):
             epochs, mean, deviation = curve([row for row in history if row.recipe == recipe])
-            colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
-            axes.plot(
-                epochs, mean, color=colour, marker=marker, markevery=max(1, len(epochs) // 10), label=recipe
-            )
-            axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15)
+            look = style_of(style, recipe)
+            axes.plot(epochs, mean, markevery=max(1, len(epochs) // 10), **look)
+            axes.fill_between(epochs, mean - deviation, mean + deviation, color=look["color"], alpha=0.15)
         logarithmic_y(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")

@@ -19,19 +19,14 @@ from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
 from robustbench_coded.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
 
-_SETS = {
-    "CIFAR-10-C (ours)": "CIFAR-10-C",
-    "CIFAR-10-C (published)": "CIFAR-10-C",
-    "CIFAR-10.1": "CIFAR-10.1",
-    "CIFAR-10.2": "CIFAR-10.2",
-    "ImageNet-R": "ImageNet-R",
-}
-# What each of the paper's figures is over. It does not say which version of CIFAR-10.1.
-_OVER = {
-    "CIFAR-10-C": ("mean of 19",),
-    "CIFAR-10.1": ("v4", "v6"),
-    "CIFAR-10.2": ("test",),
-    "ImageNet-R": ("test",),
+# What the paper calls our collections, and what its figures are over. It does not say which version of
+# CIFAR-10.1.
+_PAPERS = {
+    "CIFAR-10-C (ours)": ("CIFAR-10-C", ("mean of 19",)),
+    "CIFAR-10-C (published)": ("CIFAR-10-C", ("mean of 19",)),
+    "CIFAR-10.1": ("CIFAR-10.1", ("v4", "v6")),
+    "CIFAR-10.2": ("CIFAR-10.2", ("test",)),
+    "ImageNet-R": ("ImageNet-R", ("test",)),
 }
 
 
@@ -49,8 +44,8 @@ BESIDE_PAPER = (
 
 def papers_mean(collection: str, over: str, training: str | None) -> float | None:
     """The paper's accuracy as a fraction; None where it has no such setting."""
-    table = _SETS.get(collection)
-    if table is None or over not in _OVER[table] or training not in table5()[table]:
+    table, overs = _PAPERS.get(collection, ("", ()))
+    if over not in overs or training not in table5()[table]:
         return None
     return round(table5()[table][training][0] / 100, 6)
 

@@ -150,10 +150,8 @@ def _answer_times(run: Run) -> dict[SubjectKey, float]:
     The first row of a run also loads the model; hence the quicker of the clean inputs and the random signs.
     """
     found: dict[SubjectKey, float] = {}
-    seconds, largest = (
-        run.timings["seconds"],
-        max((row.batch_size or 0 for row in run.manifest.rows), default=0),
-    )
+    seconds = run.timings["seconds"]
+    largest = max((row.batch_size or 0 for row in run.manifest.rows), default=0)
     selection = run.manifest.last.count("selection_draws") or 0
     for row, spent, result in zip(run.rows, seconds, run.results, strict=True):
         size = row.subject.k or largest
