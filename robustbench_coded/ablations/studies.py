@@ -131,8 +131,9 @@ def base_config(arch: str, data: str, **given: Any) -> TrainConfig:
     """The coded run that an ablation starts from.
 
     Args:
-        given: fields of ``TrainConfig`` that are not to be the defaults.
+        given: fields of ``TrainConfig``; None for the default.
     """
+    given = {name: value for name, value in given.items() if value is not None}
     usual: dict[str, Any] = DIGITS if data == "digits" else {}
     if given.get("schedule") == "paper":
         usual = {}

@@ -67,12 +67,11 @@ def ablate_command(
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
         raise InputError("--values belongs to one study; name that one alone")
-    given = {
-        "test_data": test_data, "data_dir": data_dir, "epochs": epochs, "schedule": schedule,
-        "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
-        "validation": validation, "precision": precision, "device": device, "seed": seed,
-    }  # fmt: skip
-    base = base_config(arch, data, **{name: value for name, value in given.items() if value is not None})
+    base = base_config(
+        arch, data, test_data=test_data, data_dir=data_dir, epochs=epochs, schedule=schedule,
+        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, validation=validation,
+        precision=precision, device=device, seed=seed,
+    )  # fmt: skip
     settings = AblationSettings(
         base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
     )
