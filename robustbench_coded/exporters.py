@@ -59,12 +59,8 @@ def model_info(run: Run, out: Path) -> list[Path]:
 
 def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
     subject, verdict = judgement.subject, judgement.verdict
-    facts = next((c for c in run.manifest.checkpoints if c.name == subject.checkpoint), None)
-    rows = {
-        row.attack: row
-        for row in run.rows
-        if row.subject == subject and row.threat == judgement.threat and row.budget == judgement.budget
-    }
+    facts = run.manifest.checkpoint(subject.checkpoint)
+    rows = {row.attack: row for row in run.rows if row.key.setting == judgement.key.setting}
     theirs = next((rows[name].accuracy for name in AUTOATTACK if name in rows), None)
     ensemble = rows["ensemble"]
     return {

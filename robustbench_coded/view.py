@@ -195,7 +195,7 @@ def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[st
         examples=lambda entry: _link(entry, out, "worst"),
         budget=lambda entry: formatting.short_budget_text(entry.budget),
         between=lambda figure: formatting.interval(figure.low, figure.high),
-        signed=_signed,
+        signed=lambda figure: f"{100 * figure.estimate:+.1f}",
         inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),
         command=lambda entry: escape.shell([str(entry.run)]),
     )
@@ -236,10 +236,6 @@ def _measured(entries: Sequence[Entry], keep: Sequence[str] | None) -> Markup:
 def _tenths(figure: Figure) -> list[int | None]:
     ends = (figure.estimate, figure.low, figure.high)
     return [None if value is None else round(1000 * value) for value in ends]
-
-
-def _signed(figure: Figure) -> str:
-    return f"{100 * figure.estimate:+.1f}"
 
 
 def _link(entry: Entry, out: Path, section: str = "") -> str:

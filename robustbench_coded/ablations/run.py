@@ -245,9 +245,10 @@ class Laboratory:
 
     def _measure(self, config: TrainConfig, inferences: Sequence[Inference], title: str) -> None:
         path, score = self.train(config, title)
+        known = {row.key for row in self.measurements.rows}
+        asked = [(i, row) for i in inferences for row in self._rows(config, i) if row.key not in known]
         if score is None:
-            rows = [row for inference in inferences for row in self._rows(config, inference)]
-            self._add(rows)
+            self.measurements.add(row for _, row in asked)
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
         model = recognition.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
@@ -262,18 +263,13 @@ class Laboratory:
             device=self._device,
         )
         rows = []
-        for inference in inferences:
-            for row in self._rows(config, inference):
-                if row.attack == "clean" and inference.n is None:
-                    row = row._replace(accuracy=round(score.accuracy, 6), loss=round(score.loss, 6))
-                else:
-                    row = row._replace(accuracy=round(bench.accuracy(inference, row.attack), 6))
-                rows.append(row)
-        self._add(rows)
-
-    def _add(self, rows: Iterable[Measurement]) -> None:
-        known = {row.key for row in self.measurements.rows}
-        self.measurements.add(row for row in rows if row.key not in known)
+        for inference, row in asked:
+            if row.attack == "clean" and inference.n is None:
+                row = row._replace(accuracy=round(score.accuracy, 6), loss=round(score.loss, 6))
+            else:
+                row = row._replace(accuracy=round(bench.accuracy(inference, row.attack), 6))
+            rows.append(row)
+        self.measurements.add(rows)
 
     def _rows(self, config: TrainConfig, inference: Inference) -> list[Measurement]:
         """The measurements of one run under one inference, without their figures."""

@@ -84,17 +84,14 @@ class AblationSettings:
                 raise InputError(f"{option} {value} is too small; give 1 or more")
         if self.limit < FEWEST:
             raise InputError(f"--limit {self.limit} is too small for a batch; give {FEWEST} or more")
-        if self.eps is None:
-            usual = DIGITS_LINF if self.base.data == "digits" else LINF
-            object.__setattr__(self, "eps", usual)
         if not 0 <= self.radius <= 1:
-            raise InputError(f"--eps {self.eps:g} is beyond the range of pixels; write 8/255, not 8")
+            raise InputError(f"--eps {self.radius:g} is beyond the range of pixels; write 8/255, not 8")
 
     @property
     def radius(self) -> float:
         """``eps`` with its default filled in."""
-        assert self.eps is not None
-        return self.eps
+        usual = DIGITS_LINF if self.base.data == "digits" else LINF
+        return usual if self.eps is None else self.eps
 
     @property
     def k(self) -> int:
@@ -134,8 +131,9 @@ def base_config(arch: str, data: str, **given: Any) -> TrainConfig:
     """The coded run that an ablation starts from.
 
     Args:
-        given: fields of ``TrainConfig`` that are not to be the defaults.
+        given: fields of ``TrainConfig``; None for the default.
     """
+    given = {name: value for name, value in given.items() if value is not None}
     usual: dict[str, Any] = DIGITS if data == "digits" else {}
     if given.get("schedule") == "paper":
         usual = {}
@@ -144,24 +142,18 @@ def base_config(arch: str, data: str, **given: Any) -> TrainConfig:
 
 ROBUST = ("pgd-10", "transfer-pgd-20")
 ORDERS = tuple(
-    Inference(f"RCI N=1.5K, order {order}", "1.5K", {"order": order} if order != 3 else {}, ROBUST)
-    for order in (1, 3, 5)
+    Inference(f"RCI N=1.5K, order {order}", "1.5K", {"order": order}, ROBUST) for order in (1, 3, 5)
 )
 NODES = tuple(
-    Inference(f"RCI N=1.5K, {nodes}", "1.5K", {"nodes": nodes} if nodes != "chebyshev" else {}, ROBUST)
-    for nodes in ("chebyshev", "uniform")
+    Inference(f"RCI N=1.5K, {nodes}", "1.5K", {"nodes": nodes}, ROBUST) for nodes in ("chebyshev", "uniform")
 )
 # The sets of the paper's Table 8.
 PAPERS_SETS: tuple[tuple[int, ...], ...] = (
-    (0,),
-    (3,),
-    (0, 1),
-    (0, 2),
-    (1, 3),
-    (0, 1, 2),
-    (0, 1, 2, 3),
-    (0, 1, 2, 3, 4),
-)
+    (0,), (3,), (0, 1), (0, 2), (1, 3), (0, 1, 2), (0, 1, 2, 3), (0, 1, 2, 3, 4),
+)  # fmt: skip
+
+
+Points = Callable[[AblationSettings, Sequence[str]], list[Point]]
 
 
 @dataclass(frozen=True)
@@ -181,7 +173,7 @@ class Study:
     title: str
     head: str
     table: str | None
-    points: Callable[[AblationSettings, Sequence[str]], list[Point]]
+    points: Points
     inferences: tuple[Inference, ...] = USUAL
 
 
@@ -245,21 +237,15 @@ def _dropout(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
     return points
 
 
-def _order(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
-    points = [Point("erm (no codec)", settings.trained_by("erm"))]
-    for value in values or ("1", "3", "5"):
-        if value not in ("1", "3", "5"):
-            raise InputError(f"--values {value}: splines have order 1, 3 or 5")
-        points.append(Point(value, settings.coded(order=int(value))))
-    return points
+def _codec(option: str, known: Mapping[str, Any], refusal: str) -> Points:
+    """Points with every value of one of the codec's options, ``order`` or ``nodes``, beside ERM."""
 
+    def points(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+        if unknown := next((value for value in values if value not in known), None):
+            raise InputError(f"--values {unknown}: {refusal}")
+        coded = [Point(value, settings.coded(**{option: known[value]})) for value in values or known]
+        return [Point("erm (no codec)", settings.trained_by("erm")), *coded]
 
-def _nodes(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
-    points = [Point("erm (no codec)", settings.trained_by("erm"))]
-    for value in values or ("chebyshev", "uniform"):
-        if value not in ("chebyshev", "uniform"):
-            raise InputError(f"--values {value}: points are chebyshev or uniform")
-        points.append(Point(value, settings.coded(nodes=value)))
     return points
 
 
@@ -294,7 +280,7 @@ STUDIES = {
             "Order of the splines, in training (rows) and in RCI (columns)",
             "order in training",
             None,
-            _order,
+            _codec("order", {"1": 1, "3": 3, "5": 5}, "splines have order 1, 3 or 5"),
             (STANDARD, *ORDERS),
         ),
         Study(
@@ -302,7 +288,7 @@ STUDIES = {
             "Interpolation points, in training (rows) and in RCI (columns)",
             "points in training",
             None,
-            _nodes,
+            _codec("nodes", {n: n for n in ("chebyshev", "uniform")}, "points are chebyshev or uniform"),
             (STANDARD, *NODES),
         ),
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class BenchReport:
 
     def as_data(self) -> dict[str, Any]:
         """Plain JSON data; times in seconds, memory in bytes."""
-        chosen = {**self.options.__dict__, "checkpoint": str(self.options.checkpoint or "") or None}
+        chosen = {**asdict(self.options), "checkpoint": str(self.options.checkpoint or "") or None}
         return {
             "options": chosen,
             "machine": self.machine,
@@ -191,12 +191,4 @@ def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:
 
 
 def _row(timing: Timing, memory: int | None) -> dict[str, Any]:
-    return {
-        "name": timing.name,
-        "images": timing.images,
-        "seconds": list(timing.seconds),
-        "seconds_per_image": timing.per_image.__dict__,
-        "against": timing.against,
-        "cost": None if timing.cost is None else timing.cost.__dict__,
-        "peak_memory_bytes": memory,
-    }
+    return {**asdict(timing), "seconds_per_image": asdict(timing.per_image), "peak_memory_bytes": memory}

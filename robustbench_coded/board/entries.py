@@ -13,6 +13,7 @@ from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.board.submit import Source, SubmittedEntry
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.published.registry import PREFIX, PUBLISHED, PublishedDefence
 from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.text import escape, formatting
@@ -114,10 +115,6 @@ def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
 
 # Options that a command to repeat needs, where they were not left at their defaults.
 _REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")
-_DEFAULTS = {
-    "limit": None, "draws": 10, "selection_draws": 10, "victims": 64, "seed": 0, "norm": "linf",
-    "eps_space": "pixel",
-}  # fmt: skip
 
 
 def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
@@ -294,7 +291,7 @@ def _command(run: Run, planned: PlannedCase, eps: float) -> str:
         words += ["--batch-size", str(planned.batch_size)]
     for name in _REPEATED:
         value = options.get(name)
-        if value is not None and value != _DEFAULTS[name]:
+        if value is not None and value != getattr(EvalConfig, name):
             words += [f"--{name.replace('_', '-')}", str(value)]
     if options.get("first") is True:
         words.append("--first")

@@ -188,7 +188,8 @@ def _as_typed(where: str, option: Any, value: Any) -> Any:
 Option = tuple[Any, Any]  # the type with its help, and the default
 
 
-def _option(kind: Any, *flags: str, help: str, default: Any = None, **more: Any) -> Option:
+def option(kind: Any, *flags: str, help: str, default: Any = None, **more: Any) -> Option:
+    """An option by its flags, as `takes` and `takes_only` have it."""
     return Annotated[kind, typer.Option(*flags, help=help, **more)], default
 
 
@@ -196,7 +197,7 @@ def attacks_option(shown: str, default: Sequence[str] = ()) -> Option:
     """``--attacks`` of a command, with the default that its help shows."""
     text = "Presets (paper, adaptive, aa, full) and names of `csrobust list attacks`, comma-separated."
     said = f"{text}  [default: {shown}]"
-    return _option(list[str], "--attacks", "--attack", help=said, default=[*default], show_default=False)
+    return option(list[str], "--attacks", "--attack", help=said, default=[*default], show_default=False)
 
 
 # Options that the command line reads as text: their type there, and their default.
@@ -216,7 +217,7 @@ def _of_config() -> dict[str, Option]:
         flag = flag_of(entry)
         switch = f"{flag}/--no-{flag[2:]}" if default is True else flag
         help = entry.metadata["help"]
-        found[flag[2:].replace("-", "_")] = _option(kind, switch, help=help, default=default)
+        found[flag[2:].replace("-", "_")] = option(kind, switch, help=help, default=default)
     return found
 
 
@@ -224,17 +225,17 @@ def _of_config() -> dict[str, Option]:
 _OF_EVAL = ("until", "time", "claim", "claim_threat", "claim_eps", "claim_attack")
 _DEFINED = _of_config()
 SHARED: dict[str, Option] = {
-    "ckpt": _option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.", default=[]),
-    "rci": _option(
+    "ckpt": option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.", default=[]),
+    "rci": option(
         list[str],
         "--rci",
         help="Randomised coded inference: N=190, N=1.5K, N=190,average=4 ...",
         default=[],
     ),
-    "coded": _option(
+    "coded": option(
         list[str], "--coded", help="Coded inference without the permutation: N=190 ...", default=[]
     ),
-    "defence": _option(
+    "defence": option(
         list[str],
         "--defence",
         help="Other defence: a name of `csrobust list defences`, package.module:build, file.py:build, or "
@@ -243,8 +244,8 @@ SHARED: dict[str, Option] = {
     ),
     "attacks": attacks_option(",".join(DEFAULT)),
     **{name: option for name, option in _DEFINED.items() if name not in _OF_EVAL},
-    "quiet": _option(bool, "--quiet", help="Print only the result.", default=False),
-    "as_json": _option(bool, "--json", help="Print one machine-readable object, not a table.", default=False),
+    "quiet": option(bool, "--quiet", help="Print only the result.", default=False),
+    "as_json": option(bool, "--json", help="Print one machine-readable object, not a table.", default=False),
 }
 
 
@@ -342,10 +343,10 @@ EVAL: dict[str, Option] = {
         None,
     ),
     **{
-        f"{kind}_attacks": _option(list[str], f"--{kind}-attacks", help="", default=[], hidden=True)
+        f"{kind}_attacks": option(list[str], f"--{kind}-attacks", help="", default=[], hidden=True)
         for kind in ("victim", "relaxed", "second")
     },
-    "aware_attacks": _option(int, "--aware-attacks", help="", default=AWARE_ATTACKS, hidden=True),
+    "aware_attacks": option(int, "--aware-attacks", help="", default=AWARE_ATTACKS, hidden=True),
     **{name: _DEFINED[name] for name in _OF_EVAL},
 }
 

@@ -37,11 +37,16 @@ def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerCont
     if not refuted:
         return []
     for judgement in refuted:
-        row = _strongest(run, judgement, plan)
-        if row is not None and _kind(context, row) is not None:
-            _write(run.path, config, plan, context, run, judgement, row)
-            script = run.path / FOLDER / "refute.py"
-            return [f"The claim is refuted; {script} shows it with torch and numpy alone."]
+        row, folder = _strongest(run, judgement, plan), run.path / FOLDER
+        if row is None or not _script_knows(context, row):
+            continue
+        units = [unit for unit in plan.units if unit.row == row]
+        claim = json.dumps(_claim(config, context, run, judgement, row), indent=1) + "\n"
+        write_bytes(folder / "inputs.npz", _inputs(run.path, config, context, row, units))
+        write_bytes(folder / "model.pt2", _exported(context, row))
+        write_text(folder / "claim.json", claim)
+        shutil.copyfile(Path(__file__).with_name("refute.py"), folder / "refute.py")
+        return [f"The claim is refuted; {folder / 'refute.py'} shows it with torch and numpy alone."]
     return ["The claim is refuted; its defence can't be shown without this project: use csrobust verify."]
 
 
@@ -55,33 +60,12 @@ def _strongest(run: Run, judgement: Judgement, plan: Plan) -> AttackCase | None:
     return next((case for case in plan.rows if case.key == source), None)
 
 
-def _kind(context: WorkerContext, row: AttackCase) -> str | None:
-    """``standard`` or ``coded``; None for a defence that the script does not know."""
+def _script_knows(context: WorkerContext, row: AttackCase) -> bool:
+    """Whether refute.py can answer as the defence does: standard inference, or all of the network coded."""
     defence = context.defence(row.subject)
-    if isinstance(defence, inferences.Standard):
-        return "standard"
-    if isinstance(defence, rci.Coded) and [run.coded for run in defence.path.runs] == [True]:
-        return "coded"
-    return None
-
-
-def _write(
-    path: Path,
-    config: EvalConfig,
-    plan: Plan,
-    context: WorkerContext,
-    run: Run,
-    judgement: Judgement,
-    row: AttackCase,
-) -> None:
-    folder = path / FOLDER
-    units = [unit for unit in plan.units if unit.row == row]
-    write_bytes(folder / "inputs.npz", _inputs(path, config, context, row, units))
-    write_bytes(folder / "model.pt2", _exported(context, row))
-    write_text(
-        folder / "claim.json", json.dumps(_claim(config, context, run, judgement, row), indent=1) + "\n"
-    )
-    shutil.copyfile(Path(__file__).with_name("refute.py"), folder / "refute.py")
+    if isinstance(defence, rci.Coded):
+        return [run.coded for run in defence.path.runs] == [True]
+    return isinstance(defence, inferences.Standard)
 
 
 def _claim(
@@ -131,12 +115,10 @@ def _inputs(
             perturbed.append(after)
             label.append(y)
             scored.append(slots < batch.scored if evaluation.victim == EVERY else slots == evaluation.victim)
-            indices = range(config.draws) if evaluation.known == EVERY else [evaluation.known]
-            if not row.subject.randomised:
-                indices = [0]
+            known = range(config.draws) if evaluation.known == EVERY else [evaluation.known]
             found = [
                 draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)[0]
-                for index in indices
+                for index in (known if row.subject.randomised else [0])
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))
     encoder = decoder = torch.empty(0)

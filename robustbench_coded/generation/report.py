@@ -32,6 +32,7 @@ def papers_figure(variant: str, figure: str) -> tuple[float, float]:
 
 
 FACTS = "gan.json"
+DISTANCE, SCORE = operator.attrgetter("distance"), operator.attrgetter("score")  # of a Point
 FAR = 5  # times the distance of test images: a generator that has not learnt the data
 
 
@@ -123,7 +124,7 @@ def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_
     lines = []
     for variant, of_seed in ends.items():
         cells = []
-        for figure, of in (("distance", _distance), ("score", _score)):
+        for figure, of in (("distance", DISTANCE), ("score", SCORE)):
             less = beside_plain(ends, variant, of)
             cells += [
                 spread([of(p) for p in of_seed.values()]).text(3),
@@ -156,7 +157,7 @@ def _curves(points: Sequence[Point], names: tuple[str, str]) -> Drawing:
     variants = list(last_points(points)) or list(dict.fromkeys(p.variant for p in points))
     with styled():
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-        for axes, of, name in zip(figure.subplots(1, 2), (_distance, _score), names, strict=True):
+        for axes, of, name in zip(figure.subplots(1, 2), (DISTANCE, SCORE), names, strict=True):
             for number, variant in enumerate(variants):
                 chosen = [p for p in points if p.variant == variant]
                 iterations = sorted({p.iteration for p in chosen})
@@ -200,7 +201,7 @@ def _samples(folder: Path, ends: dict[str, dict[int, Point]]) -> Drawing | None:
 def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: float) -> list[str]:
     said = []
     for variant in ends:
-        less, more = beside_plain(ends, variant, _distance), beside_plain(ends, variant, _score)
+        less, more = beside_plain(ends, variant, DISTANCE), beside_plain(ends, variant, SCORE)
         if less is None or more is None:
             continue
         found = [
@@ -272,14 +273,6 @@ def _facts(facts: dict[str, Any], names: tuple[str, str]) -> list[str]:
 def _short(name: str) -> str:
     """``FD`` of ``FD (digits-cnn, 0123456789ab)``."""
     return name.partition(" ")[0]
-
-
-def _distance(point: Point) -> float:
-    return point.distance
-
-
-def _score(point: Point) -> float:
-    return point.score
 
 
 def _generator_share(point: Point) -> float:

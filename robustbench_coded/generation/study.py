@@ -95,31 +95,26 @@ class Refused:
     reason: str
 
 
-class Trainer:
-    """Trains one generator after the other.
+def trainer(orders: Orders, data: Dataset, network: Network) -> Callable[[GanConfig, Said], None]:
+    """What trains a generator or goes on with it, into its folder, and tells every iteration.
+
+    It raises InputError where the folder holds another training, or TensorBoard is not installed.
 
     Args:
         data: training images. network: measures generated ones.
     """
 
-    def __init__(self, orders: Orders, data: Dataset, network: Network):
-        self._orders, self._data, self._network = orders, data, network
+    def measured(images: Tensor) -> tuple[float, float]:
+        found, other = answers(network, images)
+        return frechet_distance(moments(found), orders.real), network.score(other)
 
-    def train(self, config: GanConfig, said: Said) -> None:
-        """Trains or goes on, into the training's folder; ``said`` is told every iteration.
-
-        Raises:
-            InputError: the folder holds another training, or TensorBoard is not installed.
-        """
-        orders = self._orders
+    def trained(config: GanConfig, said: Said) -> None:
         place = orders.folder / config.name
         if orders.tensorboard is not None:
             said = logged(said, place, orders.tensorboard / config.name)
-        train(config, self._data, self._measured, place, device=torch.device(orders.device), said=said)
+        train(config, data, measured, place, device=torch.device(orders.device), said=said)
 
-    def _measured(self, images: Tensor) -> tuple[float, float]:
-        found, other = answers(self._network, images)
-        return frechet_distance(moments(found), self._orders.real), self._network.score(other)
+    return trained
 
 
 def work(pipe: Connection, orders: Orders, folder: str) -> None:
@@ -129,11 +124,11 @@ def work(pipe: Connection, orders: Orders, folder: str) -> None:
         data = load_data(orders.data, data_dir=orders.data_dir, split="train")
         held_out = load_data(orders.data, data_dir=orders.data_dir)
         network = network_named(orders.features, held_out, torch.device(orders.device))
-        trainer = Trainer(orders, data, network)
+        trained = trainer(orders, data, network)
 
         def run(config: GanConfig, tell: Tell) -> Refused | str:
             try:
-                trainer.train(config, lambda iteration, point: tell((iteration, point)))
+                trained(config, lambda iteration, point: tell((iteration, point)))
             except InputError as error:
                 return Refused(str(error))
             return config.name
@@ -155,7 +150,7 @@ def side_by_side(
         said: makes what is told every iteration of one training.
 
     Raises:
-        InputError: as `Trainer.train`.
+        InputError: as what `trainer` gives.
         EngineError: a worker can't be started, or dies.
     """
     pool = ProcessPool(orders, [orders.device], work)
@@ -229,8 +224,12 @@ def study(
     _check_same(folder, network)
     runs = list(dict.fromkeys(config.seeded(config.seed + i) for i in range(seeds) for config in configs))
     with _Bar(runs, quiet) as bar:
-        real = moments(answers(network, _images(data), bar.measuring("training images", len(data)))[0])
-        beside, test = answers(network, _images(held_out), bar.measuring("test images", len(held_out)))
+        real = moments(
+            answers(network, data.batch(range(len(data)))[0], bar.measuring("training images", len(data)))[0]
+        )
+        beside, test = answers(
+            network, held_out.batch(range(len(held_out)))[0], bar.measuring("test images", len(held_out))
+        )
         facts: dict[str, Any] = {
             "data": first.data,
             "images": len(data),
@@ -250,7 +249,7 @@ def study(
         threads = threads_each(workers)
         orders = Orders(first.data, data_dir, features, real, folder, tensorboard, device, threads)
         if workers == 1:
-            trained = _in_turn(runs, Trainer(orders, data, network), bar.of)
+            trained = _in_turn(runs, trainer(orders, data, network), bar.of)
         else:
             trained = side_by_side(runs, orders, workers, bar.of)
         with closing(trained):
@@ -260,15 +259,11 @@ def study(
 
 
 def _in_turn(
-    runs: Sequence[GanConfig], trainer: Trainer, said: Callable[[GanConfig], Said]
+    runs: Sequence[GanConfig], trained: Callable[[GanConfig, Said], None], said: Callable[[GanConfig], Said]
 ) -> Generator[GanConfig, None, None]:
     for config in runs:
-        trainer.train(config, said(config))
+        trained(config, said(config))
         yield config
-
-
-def _images(data: Dataset) -> torch.Tensor:
-    return data.batch(range(len(data)))[0]
 
 
 def _check_same(folder: Path, network: Network) -> None:

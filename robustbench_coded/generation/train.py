@@ -8,6 +8,7 @@ import io
 import pickle
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,7 @@ def add_row(path: Path, images: Tensor, row: int) -> None:
     except OSError:  # none yet, or damaged
         before = new[:0]
     rows = np.concatenate([before, new]) if before.shape[1] == new.shape[1] else new
-    buffer = io.BytesIO()
-    Image.fromarray(rows).save(buffer, "png")
-    write_bytes(path, buffer.getvalue())
+    _store(path, lambda file: Image.fromarray(rows).save(file, "png"))
 
 
 STATE, POINTS, SAMPLES = "gan.state.pt", "history.csv", "samples.npy"
@@ -291,22 +290,19 @@ def train(
                 seconds["generator"] / training.iteration, seconds["critic"] / training.iteration,
             )  # fmt: skip
             add_row(folder / COURSE, images, len(records.rows))
-            _store_array(folder / SAMPLES, (255 * images[:SHOWN]).round().to(torch.uint8).numpy())
-            _store(folder / STATE, {"fingerprint": config.fingerprint(), **training.state()})
+            shown = (255 * images[:SHOWN]).round().to(torch.uint8).numpy()
+            _store(folder / SAMPLES, partial(np.save, arr=shown, allow_pickle=False))
+            state = {"fingerprint": config.fingerprint(), **training.state()}
+            _store(folder / STATE, partial(torch.save, state))
             records.add([point])
         said(training.iteration, point)
     return records.rows
 
 
-def _store(path: Path, content: Any) -> None:
+def _store(path: Path, save: Callable[[io.BytesIO], object]) -> None:
+    """Writes what ``save`` writes, whole or not at all."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def _store_array(path: Path, content: np.ndarray) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, content, allow_pickle=False)
+    save(buffer)
     write_bytes(path, buffer.getvalue())
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from robustbench_coded.coding import codec, spline
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.paper_figures.written import Numbers, PaperFigure
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, styled
+from robustbench_coded.paper_figures.written import PaperFigure
+from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, label, style_of, styled
 from robustbench_coded.reports.text.formatting import TextTable
 
 # How smooth trained networks are: along the encoder's curve, and along straight lines between the images.
@@ -117,10 +117,8 @@ def smoothness(
                     [i + 0.16 * (style - 0.5) for i in range(len(names))],
                     [np.mean(v) for v in values],
                     yerr=[np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in values],
-                    color=COLOURS[style],
-                    marker=MARKERS[style],
                     linestyle="none",
-                    label=path,
+                    **style_of(style, path),
                 )
             axes.set_xticks(range(len(names)), [label(name, 18) for name in names], rotation=30, ha="right")
             axes.set_xlim(-0.5, len(names) - 0.5)
@@ -202,6 +200,7 @@ def lemma1(
     numbers: dict[str, list[object]] = {
         name: [] for name in ("function", "batch", "k", "n", "relative_error")
     }
+    lines = []
     with styled():
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
         axes = figure.subplots()
@@ -215,6 +214,7 @@ def lemma1(
             means = table.mean(1)
             highest = max(highest, means[0])
             exponent = slope(SIZES, means.tolist())
+            lines.append((name, f"{exponent:.1f}", f"{means[0]:.1e}", f"{means[-1]:.1e}"))
             axes.plot(
                 SIZES,
                 means,
@@ -241,18 +241,6 @@ def lemma1(
             "network has; C is chosen to meet the highest error at N = K."
         )
         drawn = drawing(figure, "lemma1", "Error of coded smoothing over N", caption)
-    return PaperFigure(drawn, {"lemma1": numbers}, summary(numbers), PAPER)
-
-
-def summary(numbers: Numbers) -> TextTable:
-    """The power of N that each function's error falls with, of the columns of lemma1.csv."""
-    found: dict[str, dict[int, list[float]]] = {}
-    for name, n, error in zip(numbers["function"], numbers["n"], numbers["relative_error"], strict=True):
-        found.setdefault(str(name), {}).setdefault(int(str(n)), []).append(float(str(error)))
-    lines = []
-    for name, by_n in found.items():
-        means = [float(np.mean(values)) for values in by_n.values()]
-        power = slope(list(by_n), means)
-        lines.append((name, f"{power:.1f}", f"{means[0]:.1e}", f"{means[-1]:.1e}"))
     heads = ("Function", "Power of N", f"Error at N = {K}", f"Error at N = {SIZES[-1]:,}")
-    return TextTable(heads, tuple(lines), frozenset(heads[1:]))
+    summary = TextTable(heads, tuple(lines), frozenset(heads[1:]))
+    return PaperFigure(drawn, {"lemma1": numbers}, summary, PAPER)

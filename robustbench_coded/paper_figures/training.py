@@ -18,7 +18,7 @@ from robustbench_coded.ablations.run import EpochRecord
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import initialise
 from robustbench_coded.paper_figures.written import Numbers, PaperFigure
-from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, drawing, logarithmic_y, styled
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, drawing, logarithmic_y, style_of, styled
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.training import config, loader
 from robustbench_coded.training.recipes import Moment, build_recipe
@@ -131,19 +131,16 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
     names = ("recipe", "seed", "accuracy", "boundary_length", "margin_mean", "margin_smallest")
     numbers: Numbers = {name: [getattr(f, name) for f in fits] for name in names}
     tables = {"spiral": numbers, "spiral-grid": _grid_numbers(shown)}
-    return PaperFigure(drawn, tables, spiral_summary(numbers), SPIRAL_PAPER)
+    return PaperFigure(drawn, tables, spiral_summary(fits), SPIRAL_PAPER)
 
 
-def spiral_summary(numbers: Numbers) -> TextTable:
-    """Means over seeds, of the columns of spiral.csv."""
+def spiral_summary(fits: Sequence[Fit]) -> TextTable:
+    """Means over seeds."""
     lines = []
-    for recipe in dict.fromkeys(map(str, numbers["recipe"])):
-        here = [i for i, name in enumerate(numbers["recipe"]) if name == recipe]
-        means = [
-            f"{np.mean([float(str(numbers[column][i])) for i in here]):.3f}"
-            for column in ("accuracy", "boundary_length", "margin_mean")
-        ]
-        lines.append((recipe, str(len(here)), *means))
+    for recipe in dict.fromkeys(one.recipe for one in fits):
+        here = [one for one in fits if one.recipe == recipe]
+        columns = zip(*((one.accuracy, one.boundary_length, one.margin_mean) for one in here), strict=True)
+        lines.append((recipe, str(len(here)), *(f"{np.mean(values):.3f}" for values in columns)))
     heads = ("Training", "Seeds", "Accuracy", "Boundary length", "Mean margin")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
@@ -194,11 +191,9 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
         axes = figure.subplots()
         for style, recipe in enumerate(recipes):
             epochs, mean, deviation = curve([row for row in history if row.recipe == recipe])
-            colour, marker = COLOURS[style % len(COLOURS)], MARKERS[style % len(MARKERS)]
-            axes.plot(
-                epochs, mean, color=colour, marker=marker, markevery=max(1, len(epochs) // 10), label=recipe
-            )
-            axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15)
+            look = style_of(style, recipe)
+            axes.plot(epochs, mean, markevery=max(1, len(epochs) // 10), **look)
+            axes.fill_between(epochs, mean - deviation, mean + deviation, color=look["color"], alpha=0.15)
         logarithmic_y(axes)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")

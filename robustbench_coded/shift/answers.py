@@ -72,7 +72,7 @@ def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
     clean = {one.collection: one for one in sets if one.name == CLEAN}
     found = []
     for one, start in zip(sets, starts):
-        beside = clean.get(one.collection) if one.corrupted else None
+        beside = clean.get(one.collection) if one.severity else None
         found.append(_facts(one, int(start), beside))
     return tuple(found)
 

@@ -3,12 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from robustbench_coded.cli.help import examples
-from robustbench_coded.cli.options import config_from, counts, takes_only
+from robustbench_coded.cli.options import Text, config_from, counts, option, takes_only
 from robustbench_coded.cli.run import evaluated
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
@@ -22,30 +20,11 @@ _DATA = (
     "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
     "cifar10.2:DIR, imagenet-c:DIR, imagenet-r:DIR, imagenet-a:DIR. May be repeated."
 )
-OWN: dict[str, tuple[Any, Any]] = {
-    "data": (Annotated[list[str], typer.Option("--data", metavar="TEXT", help=_DATA)], ["auto"]),
-    "corruptions": (
-        Annotated[
-            str | None,
-            typer.Option("--corruptions", metavar="TEXT", help="fog,frost ...; all unless given."),
-        ],
-        None,
-    ),
-    "severities": (
-        Annotated[str, typer.Option("--severities", metavar="TEXT", help="From 1 to 5: 1,3,5.")],
-        "1,2,3,4,5",
-    ),
-    "baseline": (
-        Annotated[
-            str | None,
-            typer.Option(
-                "--baseline",
-                metavar="TEXT",
-                help="Checkpoint to compare the others with.",
-            ),
-        ],
-        None,
-    ),
+OWN = {
+    "data": option(list[str], "--data", help=_DATA, default=["auto"]),
+    "corruptions": option(Text, "--corruptions", help="fog,frost ...; all unless given."),
+    "severities": option(str, "--severities", help="From 1 to 5: 1,3,5.", default="1,2,3,4,5"),
+    "baseline": option(Text, "--baseline", help="Checkpoint to compare the others with."),
 }
 
 
@@ -83,9 +62,7 @@ def shift_command(
     config = ShiftConfig(
         evaluation=evaluation,
         data=tuple(dict.fromkeys(data)),
-        corruptions=tuple(
-            dict.fromkeys(part.strip() for part in (corruptions or "").split(",") if part.strip())
-        ),
+        corruptions=tuple(dict.fromkeys(filter(None, map(str.strip, (corruptions or "").split(","))))),
         severities=tuple(sorted(set(counts(severities, "--severities", example="1,3,5")))),
         baseline=baseline,
     )
@@ -120,10 +97,10 @@ def document(comparison: "ShiftComparison", name: str, *, paper: bool) -> str:
 
 def show(comparison: "ShiftComparison", *, paper: bool) -> None:
     """A comparison at a terminal."""
-    from robustbench_coded.shift.tables import means_of_runs
+    from robustbench_coded.shift.tables import means_table
 
     print(one_line(f"baseline: {comparison.baseline}"))
-    _print_means(means_of_runs(comparison.rows, paper=paper))
+    _print_means(means_table(comparison.rows, paper=paper))
     for text in (*comparison.apart, *comparison.unpaired):
         print(one_line(text))
 
@@ -136,7 +113,7 @@ def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     elif not quiet:
-        _print_means(means_table(rows))
+        _print_means(means_table({"": rows}))
         print(one_line(f"report: {run.path / 'report.md'}"))
     return 0
 
@@ -145,7 +122,7 @@ def _print_means(means: "TextTable") -> None:
     from rich.console import Console
 
     from robustbench_coded.reports.render.terminal import PlainTable
-    from robustbench_coded.shift.tables import tables_of_means
 
-    for images, over, table in tables_of_means(means):
-        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", table))
+    for (images, over), table in means.split(2):
+        shown = table.without_empty(table.heads)
+        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", shown))

@@ -9,6 +9,7 @@ import numpy as np
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.comparison import (
+    SHARED,
     batches_apart,
     beside_baseline,
     named_runs,
@@ -173,12 +174,13 @@ def _text(one: SetFacts) -> str:
 
 def _apart(runs: dict[str, ShiftRun], sets: Sequence[SetFacts]) -> list[str]:
     manifests = {name: run.manifest for name, run in runs.items()}
-    device = {name: manifest.last.machine.device for name, manifest in manifests.items()}
-    version = {name: manifest.last.versions.get("csrobust") for name, manifest in manifests.items()}
+    settings = ("the draws: seeds", "the device", "the version of csrobust")
     said = [
-        *settings_apart("the draws: seeds", {name: run.facts.seed for name, run in runs.items()}),
-        *settings_apart("the device", device),
-        *settings_apart("the version of csrobust", version),
+        *(
+            text
+            for what in settings
+            for text in settings_apart(what, {name: SHARED[what](of) for name, of in manifests.items()})
+        ),
         *batches_apart({name: str(run.facts.k) for name, run in runs.items()}),
         *weights_apart(manifests),
     ]
@@ -194,11 +196,7 @@ def _apart(runs: dict[str, ShiftRun], sets: Sequence[SetFacts]) -> list[str]:
 
 
 TITLE = "csrobust comparison under shift"
-MEANS_LEGEND = (
-    "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "
-    "images, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
-    "(arXiv 1903.12261), errors divided by those of the counterpart in the baseline, times 100."
-)
+MEANS_LEGEND = shift_tables.MEANS_LEGEND.format("the counterpart in the baseline")
 DIFFERENCES_LEGEND = (
     "Accuracy less that of the counterpart in the baseline, in points, a mean over severities. Intervals are "
     "not adjusted for their number: if nothing differs, one in twenty excludes 0 by chance."
@@ -220,9 +218,7 @@ def shift_document(comparison: ShiftComparison, name: str, *, paper: bool) -> st
         return csv_document(("run", *shift_tables.CSV_COLUMNS), rows)
     if name == "latex":
         tables = [
-            latex_text_table(
-                shift_tables.means_of_runs(comparison.rows, paper=paper), f"Means. {MEANS_LEGEND}"
-            )
+            latex_text_table(shift_tables.means_table(comparison.rows, paper=paper), f"Means. {MEANS_LEGEND}")
         ]
         for collection in _collections(comparison):
             for inference, table in difference_tables(comparison, collection):
@@ -241,15 +237,11 @@ def difference_tables(comparison: ShiftComparison, collection: str) -> Iterator[
             if row.collection != collection or row.figure != "difference":
                 continue
             if row.severity is None or row.over == CLEAN:
-                column = row.subject.checkpoint if len(comparison.rows) == 1 else _in(name, row.subject)
+                column = row.subject.checkpoint + (f" in {name}" if len(comparison.rows) > 1 else "")
                 of = found.setdefault(inference_text(row.subject, with_k=True), {})
                 of[row.over, column] = shift_tables.points_text(row)
     for inference, cells in found.items():
         yield inference, shift_tables.crossed("Over", cells)
-
-
-def _in(run: str, subject: SubjectKey) -> str:
-    return f"{subject.checkpoint} in {run}"
 
 
 def _collections(comparison: ShiftComparison) -> list[str]:
@@ -260,7 +252,7 @@ def _collections(comparison: ShiftComparison) -> list[str]:
 def _sections(comparison: ShiftComparison, *, paper: bool) -> Iterator[Section]:
     yield Section("runs", "Runs", (_runs(comparison),))
     yield apart_section(comparison.apart)
-    means = shift_tables.means_of_runs(comparison.rows, paper=paper)
+    means = shift_tables.means_table(comparison.rows, paper=paper)
     legends = [Legend(MEANS_LEGEND), *([Legend(shift_tables.BESIDE_PAPER)] if "Paper" in means.heads else [])]
     yield Section("means", "Means", (means, *legends))
     for number, collection in enumerate(_collections(comparison)):

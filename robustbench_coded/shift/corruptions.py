@@ -17,45 +17,36 @@ from PIL import Image
 from scipy.ndimage import correlate, distance_transform_edt, gaussian_filter, label, sobel, uniform_filter
 
 from robustbench_coded.shift import noise_and_blur
+from robustbench_coded.shift.noise_and_blur import Floats, Generators, Pixels, as_pixels, luminance
 from robustbench_coded.shift.sets import CONSTANTS, SEVERITIES
 
 
-def brightness(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], more: float
-) -> noise_and_blur.Pixels:
+def brightness(x: Floats, generators: Generators, more: float) -> Pixels:
     """Raises the value of hue, saturation and value; a black pixel becomes grey."""
     value = x.max(axis=-1, keepdims=True)
     brighter = np.clip(value + more, 0, 1)
-    return noise_and_blur.as_pixels(np.where(value > 0, x / np.where(value > 0, value, 1), 1) * brighter)
+    return as_pixels(np.where(value > 0, x / np.where(value > 0, value, 1), 1) * brighter)
 
 
-def contrast(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], factor: float
-) -> noise_and_blur.Pixels:
+def contrast(x: Floats, generators: Generators, factor: float) -> Pixels:
     """Draws every channel towards its mean."""
     mean = x.mean(axis=(1, 2), keepdims=True)
-    return noise_and_blur.as_pixels((x - mean) * factor + mean)
+    return as_pixels((x - mean) * factor + mean)
 
 
-def saturate(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], factor: float, offset: float
-) -> noise_and_blur.Pixels:
+def saturate(x: Floats, generators: Generators, factor: float, offset: float) -> Pixels:
     """Changes the saturation of hue, saturation and value; where there is none, the hue is red."""
     value, lowest = x.max(axis=-1, keepdims=True), x.min(axis=-1, keepdims=True)
     spread = value - lowest
     saturation = np.divide(spread, value, out=np.zeros_like(value), where=value > 0)
     # How far each channel lies from the highest to the lowest.
     depth = np.where(spread > 0, (value - x) / np.where(spread > 0, spread, 1), np.arange(x.shape[-1]) > 0)
-    return noise_and_blur.as_pixels(value * (1 - np.clip(saturation * factor + offset, 0, 1) * depth))
+    return as_pixels(value * (1 - np.clip(saturation * factor + offset, 0, 1) * depth))
 
 
 def elastic_transform(
-    x: noise_and_blur.Floats,
-    generators: Sequence[RandomState],
-    displacement: float,
-    sigma: float,
-    corners: float,
-) -> noise_and_blur.Pixels:
+    x: Floats, generators: Generators, displacement: float, sigma: float, corners: float
+) -> Pixels:
     """A random affine map, then a smooth random displacement of every pixel. Unit of length: the side."""
     height, width = x.shape[1:3]
     side = height
@@ -67,12 +58,10 @@ def elastic_transform(
         widths = (0, sigma * side, sigma * side)
         moves.append(displacement * side * gaussian_filter(noise, widths, mode="reflect", truncate=3.0))
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
-    return noise_and_blur.as_pixels(
-        noise_and_blur.bilinear(x, rows + moves[1], columns + moves[0], "reflect")
-    )
+    return as_pixels(noise_and_blur.bilinear(x, rows + moves[1], columns + moves[0], "reflect"))
 
 
-def _affine(x: noise_and_blur.Floats, shift: noise_and_blur.Floats) -> noise_and_blur.Floats:
+def _affine(x: Floats, shift: Floats) -> Floats:
     """The affine map that moves three points around the middle by ``shift`` [n, 3, (right, down)] pixels."""
     height, width = x.shape[1:3]
     middle = np.array([width // 2, height // 2], dtype=np.float64)
@@ -88,9 +77,7 @@ def _affine(x: noise_and_blur.Floats, shift: noise_and_blur.Floats) -> noise_and
     return noise_and_blur.bilinear(x, old[..., 1], old[..., 0], "mirror")
 
 
-def pixelate(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], share: float
-) -> noise_and_blur.Pixels:
+def pixelate(x: Floats, generators: Generators, share: float) -> Pixels:
     """Scales down to ``share`` of the side and up again, by the means of boxes."""
 
     def coarser(image: Image.Image) -> Image.Image:
@@ -100,9 +87,7 @@ def pixelate(
     return np.stack([_array(coarser(image)) for image in _images(x)])
 
 
-def jpeg_compression(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], quality: float
-) -> noise_and_blur.Pixels:
+def jpeg_compression(x: Floats, generators: Generators, quality: float) -> Pixels:
     """Writes a JPEG file and reads it back."""
 
     def through_file(image: Image.Image) -> Image.Image:
@@ -113,12 +98,12 @@ def jpeg_compression(
     return np.stack([_array(through_file(image)) for image in _images(x)])
 
 
-def _images(x: noise_and_blur.Floats) -> list[Image.Image]:
+def _images(x: Floats) -> list[Image.Image]:
     pixels = np.round(x * 255).astype(np.uint8)
     return [Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image) for image in pixels]
 
 
-def _array(image: Image.Image) -> noise_and_blur.Pixels:
+def _array(image: Image.Image) -> Pixels:
     pixels = np.asarray(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
@@ -128,8 +113,8 @@ FROST_COLOUR = (0.90, 0.97, 1.0)
 
 
 def snow(
-    x: noise_and_blur.Floats,
-    generators: Sequence[RandomState],
+    x: Floats,
+    generators: Generators,
     mean: float,
     deviation: float,
     zoom: float,
@@ -137,32 +122,27 @@ def snow(
     radius: float,
     sigma: float,
     share: float,
-) -> noise_and_blur.Pixels:
+) -> Pixels:
     """Flakes driven by the wind in front of a paler image."""
     flakes = np.stack([generator.normal(mean, deviation, x.shape[1:3]) for generator in generators])
     layer = noise_and_blur.zoomed(flakes[..., None], zoom)
     layer[layer < threshold] = 0
     degrees = np.array([generator.uniform(-135, -45) for generator in generators])
-    layer = (
-        np.round(255 * noise_and_blur.moved(noise_and_blur.as_pixels(layer) / 255, radius, sigma, degrees))
-        / 255
-    )
-    paler = np.maximum(x, 1.5 * noise_and_blur.luminance(x) + 0.5)
-    return noise_and_blur.as_pixels(share * x + (1 - share) * paler + layer + np.rot90(layer, 2, axes=(1, 2)))
+    layer = np.round(255 * noise_and_blur.moved(as_pixels(layer) / 255, radius, sigma, degrees)) / 255
+    paler = np.maximum(x, 1.5 * luminance(x) + 0.5)
+    return as_pixels(share * x + (1 - share) * paler + layer + np.rot90(layer, 2, axes=(1, 2)))
 
 
-def fog(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], thickness: float, decay: float
-) -> noise_and_blur.Pixels:
+def fog(x: Floats, generators: Generators, thickness: float, decay: float) -> Pixels:
     """A cloud of fractal density, and the whole darkened so that white stays white."""
     height, width = x.shape[1:3]
     cloud = plasma(generators, 1 << int(np.ceil(np.log2(max(height, width)))), decay)
     brightest = x.max(axis=(1, 2, 3), keepdims=True)
     foggy = x + thickness * cloud[:, :height, :width, None]
-    return noise_and_blur.as_pixels(foggy * brightest / (brightest + thickness))
+    return as_pixels(foggy * brightest / (brightest + thickness))
 
 
-def plasma(generators: Sequence[RandomState], side: int, decay: float) -> noise_and_blur.Floats:
+def plasma(generators: Generators, side: int, decay: float) -> Floats:
     """Clouds [n, side, side] from 0 to 1 by the diamond-square algorithm on a torus.
 
     At every halving of the grid, a new point is the mean of its four neighbours and a uniform number that is
@@ -188,9 +168,7 @@ def plasma(generators: Sequence[RandomState], side: int, decay: float) -> noise_
     return cloud / np.where(highest > 0, highest, 1)
 
 
-def frost(
-    x: noise_and_blur.Floats, generators: Sequence[RandomState], image_share: float, frost_share: float
-) -> noise_and_blur.Pixels:
+def frost(x: Floats, generators: Generators, image_share: float, frost_share: float) -> Pixels:
     """Ice on the window. The textures are ours: the published set uses photographs."""
     height, width, channels = x.shape[1:]
     pieces = []
@@ -200,12 +178,12 @@ def frost(
         pieces.append(texture[top : top + height, left : left + width])
     ice = np.stack(pieces)
     if channels == 1:
-        ice = noise_and_blur.luminance(ice)
-    return noise_and_blur.as_pixels(image_share * x + frost_share * ice)
+        ice = luminance(ice)
+    return as_pixels(image_share * x + frost_share * ice)
 
 
 @cache
-def frost_texture(number: int) -> noise_and_blur.Floats:
+def frost_texture(number: int) -> Floats:
     """[TEXTURE_SIDE, TEXTURE_SIDE, 3]: needles of ice, ridges of smoothed noise at three scales."""
     generator = RandomState(1000 + number)
     ice = np.zeros((TEXTURE_SIDE, TEXTURE_SIDE))
@@ -224,34 +202,34 @@ EMBOSS = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]])
 
 
 def spatter(
-    x: noise_and_blur.Floats,
-    generators: Sequence[RandomState],
+    x: Floats,
+    generators: Generators,
     mean: float,
     deviation: float,
     sigma: float,
     threshold: float,
     strength: float,
     mud: float,
-) -> noise_and_blur.Pixels:
+) -> Pixels:
     """Drops where smoothed noise is above the threshold: water that brightens, or mud that covers."""
     noise = np.stack([generator.normal(mean, deviation, x.shape[1:3]) for generator in generators])
     liquid = gaussian_filter(noise, (0, sigma, sigma), mode="nearest", truncate=4.0)
     liquid[liquid < threshold] = 0
-    colour: noise_and_blur.Floats = (MUD if mud else WATER)[None, None, None]
+    colour: Floats = (MUD if mud else WATER)[None, None, None]
     if x.shape[-1] == 1:
-        colour = noise_and_blur.luminance(colour)
+        colour = luminance(colour)
     if mud:
         cover = gaussian_filter(
             (liquid > threshold) * 1.0, (0, strength, strength), mode="nearest", truncate=4.0
         )
         cover[cover < 0.8] = 0
         cover = cover[..., None]
-        return noise_and_blur.as_pixels(x * (1 - cover) + colour * cover)
+        return as_pixels(x * (1 - cover) + colour * cover)
     light = np.stack([drops(image) for image in liquid])[..., None]
-    return noise_and_blur.as_pixels(x + strength * light * colour)
+    return as_pixels(x + strength * light * colour)
 
 
-def drops(liquid: noise_and_blur.Floats) -> noise_and_blur.Floats:
+def drops(liquid: Floats) -> Floats:
     """Light [H, W] in [0, 1] on drops of a thickness [H, W] in [0, 1], by the distance from their rims.
 
     The original's steps. Its distances are OpenCV's 5 x 5 approximation, ours are exact.
@@ -268,7 +246,7 @@ def drops(liquid: noise_and_blur.Floats) -> noise_and_blur.Floats:
     return light / light.max() if light.any() else light
 
 
-def edges(image: noise_and_blur.Floats, low: float, high: float) -> NDArray[np.bool_]:
+def edges(image: Floats, low: float, high: float) -> NDArray[np.bool_]:
     """Canny's edges of an image [H, W]: ridges of the gradient above ``low`` that touch ``high``."""
     down, right = sobel(image, 0, mode="nearest"), sobel(image, 1, mode="nearest")
     size = np.abs(down) + np.abs(right)
@@ -300,43 +278,23 @@ def equalised(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 VERSION = 1  # of the pixels that come out; another one has other pixels
 CHUNK = 25  # images in one call: few enough for a processor's cache
 NEEDS_COLOUR = ("saturate",)
-# These draw nothing.
-FIXED = (
-    "defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression", "gaussian_blur",
-    "saturate",
-)  # fmt: skip
 
-_FUNCTIONS: dict[str, Callable[..., noise_and_blur.Pixels]] = {
-    "gaussian_noise": noise_and_blur.gaussian_noise,
-    "shot_noise": noise_and_blur.shot_noise,
-    "impulse_noise": noise_and_blur.impulse_noise,
-    "defocus_blur": noise_and_blur.defocus_blur,
-    "glass_blur": noise_and_blur.glass_blur,
-    "motion_blur": noise_and_blur.motion_blur,
-    "zoom_blur": noise_and_blur.zoom_blur,
-    "snow": snow,
-    "frost": frost,
-    "fog": fog,
-    "brightness": brightness,
-    "contrast": contrast,
-    "elastic_transform": elastic_transform,
-    "pixelate": pixelate,
-    "jpeg_compression": jpeg_compression,
-    "speckle_noise": noise_and_blur.speckle_noise,
-    "gaussian_blur": noise_and_blur.gaussian_blur,
-    "spatter": spatter,
-    "saturate": saturate,
+_HERE: tuple[Callable[..., Pixels], ...] = (
+    snow, frost, fog, brightness, contrast, elastic_transform, pixelate, jpeg_compression, spatter, saturate,
+)  # fmt: skip
+_FUNCTIONS: dict[str, Callable[..., Pixels]] = {
+    function.__name__: function for function in (*noise_and_blur.CORRUPTIONS, *_HERE)
 }
 
 
 def corruptions_for(channels: int) -> tuple[str, ...]:
     """The corruptions that images of so many channels can have; a grey one has no saturation."""
-    return tuple(name for name in _FUNCTIONS if channels > 1 or name not in NEEDS_COLOUR)
+    return tuple(name for name in CONSTANTS if channels > 1 or name not in NEEDS_COLOUR)
 
 
 def corrupt(
-    images: noise_and_blur.Pixels, numbers: Sequence[int] | np.ndarray, name: str, severity: int, seed: int
-) -> noise_and_blur.Pixels:
+    images: Pixels, numbers: Sequence[int] | np.ndarray, name: str, severity: int, seed: int
+) -> Pixels:
     """Corrupted images.
 
     Args:
@@ -356,7 +314,7 @@ def corrupt(
         raise ValueError(f"expected uint8 [n, H, W, C] and n numbers, got {images.dtype} {images.shape}")
     constants = CONSTANTS[name][severity - 1]
     # Seeding a generator again takes a tenth of the time of making another.
-    generators = [RandomState(0) for _ in range(0 if name in FIXED else min(CHUNK, len(images)))]
+    generators = [RandomState(0) for _ in range(min(CHUNK, len(images)))]
     pieces = []
     for start in range(0, len(images), CHUNK):
         for generator, number in zip(generators, numbers[start : start + CHUNK]):

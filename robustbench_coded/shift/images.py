@@ -2,11 +2,11 @@
 
 import hashlib
 import multiprocessing
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -66,7 +66,7 @@ def cached_sets(
         jobs = [(clean, files[pair], numbers, *pair, seed) for pair in missing]
         if workers > 1 and len(jobs) > 1:
             # Processes that never had torch: they start in milliseconds and inherit no threads.
-            context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+            context = multiprocessing.get_context("forkserver")
             with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
                 made = as_completed([pool.submit(_make, *job) for job in jobs])
                 for number, one in enumerate(made, 1):
@@ -145,7 +145,7 @@ def published_sets(
     elif kind == "cifar10.1":
         sets = _cifar101(folder)
     elif kind == "cifar10.2":
-        sets = [_cifar102(folder)]
+        sets = _cifar102(folder)
     else:
         sets = _imagenet_c(folder, corruptions, severities)
     if not sets:
@@ -164,13 +164,15 @@ def _cifar10c(folder: Path, corruptions: tuple[str, ...], severities: tuple[int,
     present = [name for name in corruptions if (folder / f"{name}.npy").is_file()]
     if not present:
         return []
-    labels = _labels(folder / "labels.npy", CIFAR10C_IMAGES * len(SEVERITIES))[:CIFAR10C_IMAGES]
+    path, count = folder / "labels.npy", CIFAR10C_IMAGES * len(SEVERITIES)
+    labels = _checked_labels(path, _loaded(path), count)[:CIFAR10C_IMAGES]
     sets = []
     for name in present:
-        _images(folder / f"{name}.npy", CIFAR10C_IMAGES * len(SEVERITIES))
+        path = folder / f"{name}.npy"
+        _checked_images(path, _loaded(path), count)
         for severity in severities:
             start = (severity - 1) * CIFAR10C_IMAGES
-            images = StoredArray(folder / f"{name}.npy", start, start + CIFAR10C_IMAGES)
+            images = StoredArray(path, start, start + CIFAR10C_IMAGES)
             rows = np.arange(CIFAR10C_IMAGES)
             sets.append(ShiftSet("CIFAR-10-C (published)", name, severity, images, rows, labels))
     return sets
@@ -181,26 +183,24 @@ def _cifar101(folder: Path) -> list[ShiftSet]:
     for version in ("v4", "v6"):
         data = folder / f"cifar10.1_{version}_data.npy"
         if data.is_file():
-            count = _images(data, None)
-            labels = _labels(folder / f"cifar10.1_{version}_labels.npy", count)
-            sets.append(ShiftSet("CIFAR-10.1", version, 0, StoredArray(data), np.arange(count), labels))
+            rows = np.arange(len(_checked_images(data, _loaded(data), None)))
+            path = folder / f"cifar10.1_{version}_labels.npy"
+            labels = _checked_labels(path, _loaded(path), len(rows))
+            sets.append(ShiftSet("CIFAR-10.1", version, 0, StoredArray(data), rows, labels))
     return sets
 
 
-def _cifar102(folder: Path) -> ShiftSet:
+def _cifar102(folder: Path) -> list[ShiftSet]:
     path = folder / "cifar102_test.npz"
     if not path.is_file():
-        raise InputError(
-            f"cifar10.2:{folder}: nothing to evaluate there; it should hold {WHERE['cifar10.2']}"
-        )
+        return []
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file["images"], file["labels"].astype(np.int64)
+        with _loaded(path) as file:
+            images, labels = _checked_images(path, file["images"], None), file["labels"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} can't be read ({error}); expected {WHERE['cifar10.2']}") from error
-    _check_images(path, images, None)
-    _check_labels(path, labels, len(images))
-    return ShiftSet("CIFAR-10.2", "test", 0, images, np.arange(len(images)), labels)
+    rows = np.arange(len(images))
+    return [ShiftSet("CIFAR-10.2", "test", 0, images, rows, _checked_labels(path, labels, len(rows)))]
 
 
 def _imagenet_c(folder: Path, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> list[ShiftSet]:
@@ -217,36 +217,28 @@ def _imagenet_c(folder: Path, corruptions: tuple[str, ...], severities: tuple[in
     return sets
 
 
-def _images(path: Path, count: int | None) -> int:
+def _loaded(path: Path) -> Any:
+    """What numpy.save or numpy.savez wrote, not read yet."""
     try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}); download it again") from error
-    _check_images(path, images, count)
-    return len(images)
 
 
-def _check_images(path: Path, images: np.ndarray, count: int | None) -> None:
+def _checked_images(path: Path, images: np.ndarray, count: int | None) -> np.ndarray:
     expected = f"uint8 [{'n' if count is None else count}, 32, 32, 3]"
     fits = images.dtype == np.uint8 and images.shape[1:] == (32, 32, 3)
     if not fits or len(images) == 0 or count not in (None, len(images)):
         raise InputError(f"{path}: expected {expected}, got {images.dtype} {list(images.shape)}")
+    return images
 
 
-def _labels(path: Path, count: int) -> np.ndarray:
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}); download it again") from error
-    _check_labels(path, labels, count)
-    return labels.astype(np.int64)
-
-
-def _check_labels(path: Path, labels: np.ndarray, count: int) -> None:
+def _checked_labels(path: Path, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.dtype.kind not in "iu" or labels.shape != (count,) or labels.min() < 0 or labels.max() > 9:
         raise InputError(
             f"{path}: expected {count} labels from 0 to 9, got {labels.dtype} {list(labels.shape)}"
         )
+    return labels.astype(np.int64)
 
 
 def classes_of(kind: str) -> int:

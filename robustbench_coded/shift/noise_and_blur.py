@@ -10,6 +10,7 @@ from scipy.ndimage import correlate, gaussian_filter
 
 Floats = NDArray[np.floating]  # [n, H, W, C] in [0, 1]
 Pixels = NDArray[np.uint8]  # [n, H, W, C]
+Generators = Sequence[RandomState]  # [n], or none for a corruption that draws nothing
 
 
 def as_pixels(x: Floats) -> Pixels:
@@ -91,30 +92,30 @@ def zoomed(x: Floats, factor: float) -> Floats:
     return np.einsum("ih,nhwc,jw->nijc", rows, x, columns, optimize=True)
 
 
-def gaussian_noise(x: Floats, generators: Sequence[RandomState], deviation: float) -> Pixels:
+def gaussian_noise(x: Floats, generators: Generators, deviation: float) -> Pixels:
     """Adds normal noise."""
     return as_pixels(x + deviation * _each(generators, lambda g: g.normal(size=x.shape[1:])))
 
 
-def shot_noise(x: Floats, generators: Sequence[RandomState], photons: float) -> Pixels:
+def shot_noise(x: Floats, generators: Generators, photons: float) -> Pixels:
     """Counts photons: Poisson noise of a pixel that holds ``photons`` of them where it is white."""
     counted = [generator.poisson(image * photons) for image, generator in zip(x, generators, strict=True)]
     return as_pixels(np.stack(counted) / photons)
 
 
-def impulse_noise(x: Floats, generators: Sequence[RandomState], share: float) -> Pixels:
+def impulse_noise(x: Floats, generators: Generators, share: float) -> Pixels:
     """Replaces a share of all values, each channel by itself, by 0 or 1, equally often."""
     replaced = _each(generators, lambda g: g.uniform(size=x.shape[1:])) < share
     white = _each(generators, lambda g: g.uniform(size=x.shape[1:])) < 0.5
     return as_pixels(np.where(replaced, white, x))
 
 
-def speckle_noise(x: Floats, generators: Sequence[RandomState], deviation: float) -> Pixels:
+def speckle_noise(x: Floats, generators: Generators, deviation: float) -> Pixels:
     """Adds normal noise in proportion to brightness."""
     return as_pixels(x + x * deviation * _each(generators, lambda g: g.normal(size=x.shape[1:])))
 
 
-def _each(generators: Sequence[RandomState], draw: Callable[[RandomState], Floats]) -> Floats:
+def _each(generators: Generators, draw: Callable[[RandomState], Floats]) -> Floats:
     return np.stack([draw(generator) for generator in generators])
 
 
@@ -123,7 +124,7 @@ def smoothed(x: Floats, sigma: float) -> Floats:
     return gaussian_filter(x, (0, sigma, sigma, 0), mode="nearest", truncate=4.0)
 
 
-def gaussian_blur(x: Floats, generators: Sequence[RandomState], sigma: float) -> Pixels:
+def gaussian_blur(x: Floats, generators: Generators, sigma: float) -> Pixels:
     """A Gaussian filter."""
     return as_pixels(smoothed(x, sigma))
 
@@ -137,14 +138,12 @@ def disk(radius: float, sigma: float) -> Floats:
     return correlate(inside / inside.sum(), np.outer(taps, taps), mode="constant")
 
 
-def defocus_blur(x: Floats, generators: Sequence[RandomState], radius: float, sigma: float) -> Pixels:
+def defocus_blur(x: Floats, generators: Generators, radius: float, sigma: float) -> Pixels:
     """A lens out of focus: every point a disk."""
     return as_pixels(correlate(x, disk(radius, sigma)[None, :, :, None], mode="mirror"))
 
 
-def glass_blur(
-    x: Floats, generators: Sequence[RandomState], sigma: float, reach: float, rounds: float
-) -> Pixels:
+def glass_blur(x: Floats, generators: Generators, sigma: float, reach: float, rounds: float) -> Pixels:
     """Frosted glass: pixels take the value of a neighbour above or to the left, between two Gaussian filters.
 
     The published set was meant to swap neighbours. What its program does is to copy, since one of the two
@@ -185,13 +184,19 @@ def moved(x: Floats, radius: float, sigma: float, degrees: Floats) -> Floats:
     return blurred
 
 
-def motion_blur(x: Floats, generators: Sequence[RandomState], radius: float, sigma: float) -> Pixels:
+def motion_blur(x: Floats, generators: Generators, radius: float, sigma: float) -> Pixels:
     """A camera that moved, within 45 degrees of sideways."""
     degrees = np.array([generator.uniform(-45, 45) for generator in generators])
     return np.round(moved(x, radius, sigma, degrees) * 255).astype(np.uint8)
 
 
-def zoom_blur(x: Floats, generators: Sequence[RandomState], zooms: float, step: float) -> Pixels:
+def zoom_blur(x: Floats, generators: Generators, zooms: float, step: float) -> Pixels:
     """A lens that zoomed while the shutter was open: the mean of the image and of ``zooms`` zooms from 1."""
     total = x + sum(zoomed(x, 1 + step * i) for i in range(int(zooms)))
     return as_pixels(total / (zooms + 1))
+
+
+CORRUPTIONS: tuple[Callable[..., Pixels], ...] = (
+    gaussian_noise, shot_noise, impulse_noise, speckle_noise, gaussian_blur, defocus_blur, glass_blur,
+    motion_blur, zoom_blur,
+)  # fmt: skip

@@ -1,5 +1,6 @@
 """report.md, report.html and shift.csv of one run of `csrobust shift`, with its figures."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,9 +79,7 @@ def _corruptions(rows: Sequence[tables.Row], collection: str) -> style.Drawing |
             [100 * of[name].estimate.value for name in names],
             range(len(names)),
             linestyle="none",
-            color=style.COLOURS[number % len(style.COLOURS)],
-            marker=style.MARKERS[number % len(style.MARKERS)],
-            label=style.label(checkpoint),
+            **style.style_of(number, checkpoint),
         )
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.invert_yaxis()
@@ -92,15 +91,9 @@ def _corruptions(rows: Sequence[tables.Row], collection: str) -> style.Drawing |
 
 
 def _name(kind: str, collection: str) -> str:
-    plain = "".join(c if c.isalnum() else "-" for c in collection.lower())
-    return f"{kind}-{'-'.join(part for part in plain.split('-') if part)}"
+    return f"{kind}-{re.sub('[^a-z0-9]+', '-', collection.lower()).strip('-')}"
 
 
-MEANS_LEGEND = (
-    "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "
-    "examples, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
-    "(arXiv 1903.12261), errors divided by those of the baseline's standard inference, times 100."
-)
 OURS = (
     "The corrupted sets are made by csrobust with the constants of the CIFAR version of Hendrycks and "
     "Dietterich (arXiv 1903.12261), not the published files. They differ from these in the random numbers, "
@@ -153,7 +146,10 @@ def opening(run: ShiftRun, rows: list[tables.Row]) -> list[str]:
 
 
 def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
-    blocks: list[Block] = [tables.means_table(rows), Legend(MEANS_LEGEND)]
+    blocks: list[Block] = [
+        tables.means_table({"": rows}),
+        Legend(tables.MEANS_LEGEND.format("the baseline's standard inference")),
+    ]
     if any(row.paper is not None for row in rows):
         blocks.append(Legend(tables.BESIDE_PAPER))
     sections = [Section("means", "Means", tuple(blocks))]

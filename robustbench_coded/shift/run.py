@@ -3,6 +3,7 @@
 First the options, the sets that they choose, and the blocks of a clustered estimate.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.reports.paper import papers_set
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.schema import words
@@ -146,7 +148,6 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, 
 
 
 AS_IT_IS = ("imagenet-r", "imagenet-a")
-_TITLES = {"cifar10": "CIFAR-10-C (ours)", "digits": "digits-C (ours)"}
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,9 @@ def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen
         sets += found
     if like is not None and like.outputs is not None and len(config.data) > 1:
         raise InputError(f"{like.name} compares some of a network's outputs; evaluate it alone")
-    _check_names(sets)
+    keys = Counter((one.collection, one.name, one.severity) for one in sets)
+    if twice := next((collection for (collection, *_), count in keys.items() if count > 1), None):
+        raise InputError(f"--data: {twice} is given twice")
     k = config.evaluation.batch_sizes[0]
     reference = like or _reference(config, sets, classes)
     return Chosen(sets, as_dataset(sets, k, classes=classes, scale=255.0, like=reference), reference)
@@ -250,12 +253,9 @@ def _bytes(data: Dataset) -> np.ndarray:
 
 
 def _title(name: str, data: Dataset) -> str:
-    if name in _TITLES:
-        return _TITLES[name]
-    stem = Path(name.partition(":")[2] or name).stem.lower()
-    if stem.replace("-", "").startswith("cifar10_") and data.classes == 10:
-        return _TITLES["cifar10"]
-    return f"{stem}-C (ours)"
+    if papers_set(name) == "cifar10" and data.classes == 10:
+        return "CIFAR-10-C (ours)"
+    return f"{Path(name.partition(':')[2] or name).stem.lower()}-C (ours)"
 
 
 def _named(config: ShiftConfig) -> str:
@@ -263,15 +263,6 @@ def _named(config: ShiftConfig) -> str:
     options = config.evaluation
     loaded = [load_checkpoint(path, arch=options.arch, name=name) for name, path in options.checkpoints]
     return data_named(replace(options, data="auto"), loaded)
-
-
-def _check_names(sets: list[ShiftSet]) -> None:
-    seen = set()
-    for one in sets:
-        key = (one.collection, one.name, one.severity)
-        if key in seen:
-            raise InputError(f"--data: {one.collection} is given twice")
-        seen.add(key)
 
 
 def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:

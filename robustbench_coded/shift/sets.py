@@ -87,11 +87,6 @@ class ShiftSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def corrupted(self) -> bool:
-        """Whether it is one of several that are made of the same images."""
-        return self.severity > 0
-
 
 class StoredArray:
     """Images of an .npy file, read when asked for; it travels to other processes as a path.

@@ -1,6 +1,6 @@
 """The rows of a report on shift and their tables, beside those of the paper."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robustbench_coded.reports.paper import printed, trainings
@@ -19,19 +19,14 @@ from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
 from robustbench_coded.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
 
-_SETS = {
-    "CIFAR-10-C (ours)": "CIFAR-10-C",
-    "CIFAR-10-C (published)": "CIFAR-10-C",
-    "CIFAR-10.1": "CIFAR-10.1",
-    "CIFAR-10.2": "CIFAR-10.2",
-    "ImageNet-R": "ImageNet-R",
-}
-# What each of the paper's figures is over. It does not say which version of CIFAR-10.1.
-_OVER = {
-    "CIFAR-10-C": ("mean of 19",),
-    "CIFAR-10.1": ("v4", "v6"),
-    "CIFAR-10.2": ("test",),
-    "ImageNet-R": ("test",),
+# What the paper calls our collections, and what its figures are over. It does not say which version of
+# CIFAR-10.1.
+_PAPERS = {
+    "CIFAR-10-C (ours)": ("CIFAR-10-C", ("mean of 19",)),
+    "CIFAR-10-C (published)": ("CIFAR-10-C", ("mean of 19",)),
+    "CIFAR-10.1": ("CIFAR-10.1", ("v4", "v6")),
+    "CIFAR-10.2": ("CIFAR-10.2", ("test",)),
+    "ImageNet-R": ("ImageNet-R", ("test",)),
 }
 
 
@@ -49,12 +44,17 @@ BESIDE_PAPER = (
 
 def papers_mean(collection: str, over: str, training: str | None) -> float | None:
     """The paper's accuracy as a fraction; None where it has no such setting."""
-    table = _SETS.get(collection)
-    if table is None or over not in _OVER[table] or training not in table5()[table]:
+    table, overs = _PAPERS.get(collection, ("", ()))
+    if over not in overs or training not in table5()[table]:
         return None
     return round(table5()[table][training][0] / 100, 6)
 
 
+MEANS_LEGEND = (
+    "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "
+    "examples, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
+    "(arXiv 1903.12261), errors divided by those of {}, times 100."
+)
 CSV_COLUMNS = (
     "checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
     "ci_high", "examples", "sets", "draws", "paper",
@@ -175,12 +175,11 @@ def rows_csv(rows: Sequence[Row]) -> str:
 
 def csv_fields(row: Row) -> list[object]:
     """One row in `CSV_COLUMNS`."""
-    values = [_number(value) for value in row.estimate]
-    subject = ["" if part is None else part for part in row.subject]
-    severity = "" if row.severity is None else row.severity
+    value, low, high, paper = map(_number, (*row.estimate, row.paper))
+    checkpoint, defence, k, n = row.subject
     return [
-        csv_text(subject[0]), csv_text(subject[1]), *subject[2:], csv_text(row.collection), row.over,
-        severity, row.figure, *values, row.examples, row.sets, row.draws, _number(row.paper),
+        csv_text(checkpoint), csv_text(defence), k, n, csv_text(row.collection), row.over, row.severity,
+        row.figure, value, low, high, row.examples, row.sets, row.draws, paper,
     ]  # fmt: skip
 
 
@@ -197,13 +196,13 @@ class Mean(NamedTuple):
     error: Row | None
 
 
-def means_table(rows: Sequence[Row]) -> TextTable:
-    """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error."""
-    return means_of_runs({"": rows})
+def means_table(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
+    """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error.
 
-
-def means_of_runs(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
-    """`means_table` of several runs, given by name; ``paper`` shows the paper's figures, if any."""
+    Args:
+        runs: rows by the run's name; empty for a run alone.
+        paper: whether the paper's figures are shown, if there are any.
+    """
     with_k = len({row.subject.k for rows in runs.values() for row in rows if row.subject.k is not None}) > 1
     means = []
     for name, rows in runs.items():
@@ -233,12 +232,6 @@ def means_of_runs(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> T
 
 def _about(row: Row) -> tuple[SubjectKey, str, str]:
     return row.subject, row.collection, row.over
-
-
-def tables_of_means(table: TextTable) -> Iterator[tuple[str, str, TextTable]]:
-    """A table of means in parts for a terminal: images, what the mean is over, and its subjects."""
-    for (images, over), part in table.split(2):
-        yield images, over, part.without_empty(part.heads)
 
 
 def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, int | None]) -> TextTable:

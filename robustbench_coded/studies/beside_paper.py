@@ -151,22 +151,15 @@ def _answer_times(run: Run) -> dict[SubjectKey, float]:
     """
     found: dict[SubjectKey, float] = {}
     seconds = run.timings["seconds"]
+    largest = max((row.batch_size or 0 for row in run.manifest.rows), default=0)
+    selection = run.manifest.last.count("selection_draws") or 0
     for row, spent, result in zip(run.rows, seconds, run.results, strict=True):
-        size = row.subject.k or _batch_size(run)
+        size = row.subject.k or largest
         if row.attack in CONTROLS and row.done and spent > 0 and size:
-            answers = -(-row.examples // size) * (
-                row.draws + (_selection_draws(run) if result.randomised else 0)
-            )
+            draws = row.draws + (selection if result.randomised else 0)
+            answers = -(-row.examples // size) * draws
             found[row.subject] = min(found.get(row.subject, math.inf), 1000 * spent / answers)
     return found
-
-
-def _batch_size(run: Run) -> int:
-    return max((row.batch_size or 0 for row in run.manifest.rows), default=0)
-
-
-def _selection_draws(run: Run) -> int:
-    return run.manifest.last.count("selection_draws") or 0
 
 
 def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:

@@ -5,6 +5,7 @@ sequences.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,12 +67,11 @@ def ablate_command(
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
         raise InputError("--values belongs to one study; name that one alone")
-    given = {
-        "test_data": test_data, "data_dir": data_dir, "epochs": epochs, "schedule": schedule,
-        "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
-        "validation": validation, "precision": precision, "device": device, "seed": seed,
-    }  # fmt: skip
-    base = base_config(arch, data, **{name: value for name, value in given.items() if value is not None})
+    base = base_config(
+        arch, data, test_data=test_data, data_dir=data_dir, epochs=epochs, schedule=schedule,
+        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, validation=validation,
+        precision=precision, device=device, seed=seed,
+    )  # fmt: skip
     settings = AblationSettings(
         base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
     )
@@ -102,17 +102,9 @@ def _plain(data: str) -> str:
 
 
 def _as_data(result: "Result") -> dict[str, Any]:
-    return {
-        "point": result.point.name,
-        "inference": result.inference.name,
-        "attack": result.attack,
-        "figure": result.figure,
-        "mean": result.mean,
-        "deviation": result.deviation,
-        "seeds": result.seeds,
-        "diverged": result.diverged,
-        "paper": result.paper,
-    }
+    figures = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
+    names = {"point": result.point.name, "inference": result.inference.name}
+    return {**names, **{name: getattr(result, name) for name in figures}}
 
 
 AGAIN = "the same command goes on"
@@ -163,10 +155,7 @@ def gan_command(
     check_value("--seeds", seeds, count())
     check_value("--workers", workers, count(most=MOST_AT_ONCE))
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
-    coded = [
-        GanConfig(data, size, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
-        for size in options.counts(n, "--n")
-    ]
+    coded = [replace(plain, n=size) for size in options.counts(n, "--n")]
     on = str(device_named(device))
     try:
         with options.made_for(out):

@@ -104,14 +104,10 @@ def loss_command(
     from robustbench_coded.paper_figures.training import loss
     from robustbench_coded.training.listener import ProgressBar
 
-    given = {
-        "schedule": schedule,
-        "precision": precision,
-        "device": device,
-        "data_dir": data_dir,
-        "seed": seed,
-    }
-    base = base_config(arch, data, **given, **({} if epochs is None else {"epochs": epochs}))
+    base = base_config(
+        arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
+        seed=seed,
+    )  # fmt: skip
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
     laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])

@@ -17,13 +17,6 @@ TEST_SHARE = 1 / 3
 # Set -> its rows. Digits: 64 brightnesses in a row, nothing known of their places. Digit-lines: the same
 # images read line by line, sequences of 8 tokens with 8 numbers each.
 SETS = {"breast-cancer": 569, "wine": 178, "digits": 1797, "digit-lines": 1797}
-_TOKENS = {"digit-lines": 8}
-_LOADERS = {
-    "breast-cancer": "load_breast_cancer",
-    "wine": "load_wine",
-    "digits": "load_digits",
-    "digit-lines": "load_digits",
-}
 
 
 class Split(NamedTuple):
@@ -56,7 +49,8 @@ def split_of(name: str, seed: int) -> Split:
     from sklearn import datasets
     from sklearn.model_selection import train_test_split
 
-    loaded = getattr(datasets, _LOADERS[name])()
+    lines = name == "digit-lines"
+    loaded = getattr(datasets, f"load_{'digits' if lines else name.replace('-', '_')}")()
     table, labels = np.asarray(loaded.data, np.float32), np.asarray(loaded.target, np.int64)
     parts = train_test_split(table, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
     x, test_x, y, test_y = (torch.from_numpy(np.ascontiguousarray(part)) for part in parts)
@@ -70,7 +64,7 @@ def split_of(name: str, seed: int) -> Split:
         tuple(x.mean(dim=0).tolist()),
         tuple(deviation.tolist()),
         int(labels.max()) + 1,
-        _TOKENS.get(name, 0),
+        8 if lines else 0,
     )
 
 

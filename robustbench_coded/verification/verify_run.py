@@ -2,8 +2,10 @@
 measures whether they keep to the budget, and lists what was found.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +227,7 @@ def _verified(
     row = rebuilt_row(context, planned, defences)
     if row is None:
         return VerifiedRow(**name, problem=f"needs the code {planned.spec}; allow it with --defence")
-    tally = _Tally()
+    tally: dict[str, Any] = Counter()  # sums over the units, by the names of a row's figures
     for unit in planned.units:
         outcomes, _, _ = read_run(path, [unit.id])
         try:
@@ -235,29 +237,9 @@ def _verified(
         if outcomes.empty:
             return VerifiedRow(**name, problem=f"the outcomes of unit {unit.id} are missing or damaged")
         _verify_unit(context, row, evaluations, outcomes, planned.draws, tally)
-    return VerifiedRow(**name, **tally.figures())
-
-
-class _Tally:
-    """Sums over the units of a row."""
-
-    def __init__(self) -> None:
-        self.inputs = self.outside = self.outcomes = self.differing = 0
-        self.furthest = 0.0
-        self.right = self.right_8bit = self.recorded = 0
-
-    def figures(self) -> dict[str, Any]:
-        count = max(self.outcomes, 1)
-        return {
-            "inputs": self.inputs,
-            "furthest": self.furthest,
-            "outside": self.outside,
-            "outcomes": self.outcomes,
-            "differing": self.differing,
-            "recorded": self.recorded / count,
-            "accuracy": self.right / count,
-            "accuracy_8bit": self.right_8bit / count,
-        }
+    for figure in ("recorded", "accuracy", "accuracy_8bit"):
+        tally[figure] /= max(tally["outcomes"], 1)
+    return VerifiedRow(**name, **tally)
 
 
 def _verify_unit(
@@ -266,7 +248,7 @@ def _verify_unit(
     evaluations: list[PerturbedBatch],
     outcomes: pd.DataFrame,
     draws: int,
-    tally: _Tally,
+    tally: dict[str, Any],
 ) -> None:
     scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
     batches = context.batches(row.subject)
@@ -305,11 +287,11 @@ def _verify_unit(
                 differs = (found != recorded.prediction.to_numpy()) & ~(
                     recorded.margin.abs() < TIE
                 ).to_numpy()
-                tally.outcomes += len(found)
-                tally.differing += int(differs.sum())
-                tally.recorded += int((recorded.prediction.to_numpy() == labels).sum())
-                tally.right += int((found == labels).sum())
-                tally.right_8bit += int((rounded == labels).sum())
+                tally["outcomes"] += len(found)
+                tally["differing"] += int(differs.sum())
+                tally["recorded"] += int((recorded.prediction.to_numpy() == labels).sum())
+                tally["accuracy"] += int((found == labels).sum())
+                tally["accuracy_8bit"] += int((rounded == labels).sum())
 
 
 def _measure(
@@ -318,7 +300,7 @@ def _measure(
     group: list[PerturbedBatch],
     clean: Tensor,
     x: Tensor,
-    tally: _Tally,
+    tally: dict[str, Any],
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
     batches = context.batches(row.subject)
@@ -331,9 +313,9 @@ def _measure(
             eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
     distance = attack_group.budget_of(context, row, eps_scale).distance(x, clean)
     box = ((x < 0) | (x > 1)).flatten(2).any(-1)
-    tally.inputs += sum(len(e.slots) for e in group)
-    tally.furthest = max(tally.furthest, float(distance.max()))
-    tally.outside += int(((distance > 1 + ROUNDING) | box).sum())
+    tally["inputs"] += sum(len(e.slots) for e in group)
+    tally["furthest"] = max(tally["furthest"], float(distance.max()))
+    tally["outside"] += int(((distance > 1 + ROUNDING) | box).sum())
 
 
 def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> Iterator[list[PerturbedBatch]]:
@@ -343,18 +325,10 @@ def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> I
         size: the most of them.
         k: inputs of each batch, by its index.
     """
-    group: list[PerturbedBatch] = []
-    for evaluation in evaluations:
-        if group and (
-            len(group) == size
-            or group[0].known != evaluation.known
-            or k[group[0].batch] != k[evaluation.batch]
-        ):
-            yield group
-            group = []
-        group.append(evaluation)
-    if group:
-        yield group
+    for _, of_a_kind in groupby(evaluations, key=lambda e: (e.known, k[e.batch])):
+        alike = list(of_a_kind)
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
 
 
 def verification_table(rows: Sequence[VerifiedRow]) -> Group:
