@@ -13,7 +13,7 @@ ROOMS = (
     "attacks", "errors", "installation", "plugins", "threads", "user_code", "version",
     "schema", "coding", "runs",
     "data", "models", "defences", "statistics", "results", "selftests",
-    "reports.text", "reports.paper", "reports.run", "reports.compare", "reports.figures", "reports.render",
+    "reports.text", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.options", "evaluation.planning", "evaluation.execution", "engine",
     "evaluation.setup", "session", "training", "cli",
@@ -30,6 +30,7 @@ BELOW = {
     "certification": {"published"},
     "board": {"published"},
     "power": {"verification"},
+    "shift": {"studies"},
 }  # the other plug-ins that one imports
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from robustbench_coded.ablations.run import Laboratory
 from robustbench_coded.ablations.studies import STUDIES, AblationSettings, Inference, Point, Study
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
-from robustbench_coded.reports.paper import papers_set, printed
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.studies.paper import papers_set, printed
 from robustbench_coded.training.recipes import Coded
 
 

@@ -15,8 +15,8 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.published.registry import PREFIX, PUBLISHED, PublishedDefence
-from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.text import escape, formatting
+from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST

@@ -13,10 +13,11 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, Point
 from robustbench_coded.generation.features import PUBLISHED
 from robustbench_coded.generation.train import POINTS, SAMPLES
-from robustbench_coded.reports import paper, write
+from robustbench_coded.reports import write
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable, counted
+from robustbench_coded.studies import paper
 from robustbench_coded.studies.over_seeds import Records, Spread, paired, spread
 
 

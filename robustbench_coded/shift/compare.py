@@ -17,7 +17,6 @@ from robustbench_coded.reports.compare.comparison import (
     weights_apart,
 )
 from robustbench_coded.reports.compare.pairing import Contender, baseline_of
-from robustbench_coded.reports.paper import trainings
 from robustbench_coded.reports.render.comparison import apart_section, unpaired_section
 from robustbench_coded.reports.render.html import plain_html
 from robustbench_coded.reports.render.latex import latex_text_table
@@ -31,6 +30,7 @@ from robustbench_coded.shift import tables as shift_tables
 from robustbench_coded.shift.answers import SHIFT, Answers, SetFacts, ShiftRun, load_shift
 from robustbench_coded.shift.estimates import Estimate
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
+from robustbench_coded.studies.paper import trainings
 
 # Shift runs side by side: accuracies, and differences and corruption errors beside a baseline.
 #

@@ -23,7 +23,6 @@ from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.reports.paper import papers_set
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.schema import words
@@ -37,6 +36,7 @@ from robustbench_coded.session.run_plan import Done, run_plan
 from robustbench_coded.shift import answers, corruptions, report
 from robustbench_coded.shift.images import WHERE, cached_sets, classes_of, published_sets
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS, SEVERITIES, ShiftSet, StoredArray
+from robustbench_coded.studies.paper import papers_set
 
 LEAST_DRAWS = 2
 

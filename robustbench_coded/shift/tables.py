@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from robustbench_coded.reports.paper import printed, trainings
 from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import (
     Columns,
@@ -18,6 +17,7 @@ from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
 from robustbench_coded.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
+from robustbench_coded.studies.paper import printed, trainings
 
 # What the paper calls our collections, and what its figures are over. It does not say which version of
 # CIFAR-10.1.

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from robustbench_coded.reports.paper import paper_tables, papers_accuracy, papers_data, trainings
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import (
     Columns,
@@ -22,6 +21,7 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.statistics.summary import SummaryRow
+from robustbench_coded.studies.paper import paper_tables, papers_accuracy, papers_data, trainings
 
 TITLE = "{} and arXiv 2510.00253"
 

@@ -11,7 +11,7 @@ import torch
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.generation.features import Inception, frechet_distance, inception_score, moments
-from robustbench_coded.reports.paper import papers_set
+from robustbench_coded.studies.paper import papers_set
 
 pytestmark = pytest.mark.long
 

@@ -2,7 +2,6 @@
 
 from msgspec import structs
 
-from robustbench_coded.reports.paper import paper_tables, trainings
 from robustbench_coded.results.run import load_run
 from robustbench_coded.studies.beside_paper import (
     paper_lines,
@@ -10,6 +9,7 @@ from robustbench_coded.studies.beside_paper import (
     reasons,
     time_text_table,
 )
+from robustbench_coded.studies.paper import paper_tables, trainings
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run.opening import Opening, spread
-from robustbench_coded.reports.text.formatting import budget_text, inference_text
+from robustbench_coded.reports.text.formatting import budget_text, inference_text, papers_attack
 from robustbench_coded.results.certified import CertifiedRow
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS

@@ -10,10 +10,15 @@ from matplotlib.axes import Axes
 
 from attacks.catalogue import BLACK_BOX
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.paper import papers_attack
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, is_submitted, parsed_attack
+from robustbench_coded.reports.text.formatting import (
+    budget_text,
+    inference_text,
+    is_submitted,
+    papers_attack,
+    parsed_attack,
+)
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN

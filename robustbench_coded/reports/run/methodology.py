@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
 from attacks.catalogue import BLACK_BOX
-from robustbench_coded.reports.paper import paper_tables
+from robustbench_coded.plugins import load
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     budget_text,
@@ -161,7 +161,7 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
         )
     yield from _machines(manifest)
     if paper:
-        yield Fact("Paper", _paper())
+        yield Fact("Paper", load("printed", "explained")())
 
 
 def _data(manifest: RunManifest) -> str:
@@ -325,15 +325,6 @@ def _machines(manifest: RunManifest) -> Iterator[Fact]:
         seen[text + (f", CPU threads: {threads}" if threads else "")] = None
     for text in seen:
         yield Fact("Versions", f"{text}.")
-
-
-def _paper() -> str:
-    network = paper_tables()["network"]
-    return (
-        "numbers marked paper are those of arXiv 2510.00253 for the same training method, inference, K, "
-        f"N, eps and attack, on {network} trained for 350 epochs. It states neither the space of eps nor "
-        "PGD's step size; N = 1.5 K at K = 128 is printed there as 190."
-    )
 
 
 GLOSSARY = "docs/glossary.md"

@@ -11,8 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.reports.paper import papers_accuracy, papers_attack, papers_data, trainings
-from robustbench_coded.reports.text.formatting import THREATS, budget_text, inference_text, is_submitted
+from robustbench_coded.plugins import load
+from robustbench_coded.reports.text.formatting import (
+    THREATS,
+    budget_text,
+    inference_text,
+    is_submitted,
+    papers_attack,
+)
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
@@ -192,7 +198,7 @@ class TableBuilder:
     def __init__(self, run: Run, rows: Sequence[SummaryRow]):
         self._lines = {(row.subject, row.budget, row.threat, row.attack): row for row in rows}
         self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
-        self._trainings = trainings(run.manifest) if papers_data(run.manifest) else {}
+        self._printed = load("printed", "accuracies")(run.manifest)
 
     def table(
         self, title: str, budget: BudgetKey, subjects: Sequence[SubjectKey], *, by_size: bool = False
@@ -226,9 +232,7 @@ class TableBuilder:
         strongest = (
             best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
         )
-        training = self._trainings.get(subject.checkpoint)
-        paper = papers_accuracy(training, subject, budget, column.threat, row.attack)
-        return Cell(row, strongest, paper)
+        return Cell(row, strongest, self._printed(subject, budget, column.threat, row.attack))
 
     def _lowest_submitted(
         self, subject: SubjectKey, budget: BudgetKey, threat: ThreatModel

@@ -283,6 +283,20 @@ def parsed_attack(name: str) -> AttackName | None:
         return None
 
 
+def papers_attack(attack: str) -> str | None:
+    """The paper's name for an attack that it ran: ``fgsm``, ``pgd-10``, ``pgd-100`` or ``clean``, else None.
+
+    A stated step size is still the paper's attack, which states none.
+    """
+    if attack == "clean":
+        return attack
+    name = parsed_attack(attack)
+    if name is None or name.third_party or name.options or name.estimator != "fresh" or name.draws > 1:
+        return None
+    plain = name.algorithm if name.steps is None else f"{name.algorithm}-{name.steps}"
+    return plain if plain in ("fgsm", "pgd-10", "pgd-100") else None
+
+
 def is_submitted(attack: str) -> bool:
     """Whether it is perturbed inputs that were made elsewhere, submitted again."""
     name = parsed_attack(attack) if attack.startswith(PREFIX) else None

@@ -2,11 +2,12 @@
 
 import re
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from robustbench_coded.reports.text.formatting import parsed_attack
+from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import STANDARD
@@ -23,7 +24,7 @@ def printed(package: str) -> dict[str, Any]:
 
 def paper_tables() -> dict[str, Any]:
     """Tables 3, 4 and 10 as printed; accuracies in percent, times in milliseconds."""
-    return printed("reports")
+    return printed("studies")
 
 
 def papers_set(data: str) -> str | None:
@@ -32,20 +33,6 @@ def papers_set(data: str) -> str | None:
         stem = re.split(r"[/\\]", data)[-1].lower().replace("-", "")
         return next((name for name in ("cifar100", "cifar10") if name in stem), None)
     return data if data in ("cifar10", "cifar100") else None
-
-
-def papers_attack(attack: str) -> str | None:
-    """The paper's name for an attack that it ran: ``fgsm``, ``pgd-10``, ``pgd-100`` or ``clean``, else None.
-
-    A stated step size is still the paper's attack, which states none.
-    """
-    if attack == "clean":
-        return attack
-    name = parsed_attack(attack)
-    if name is None or name.third_party or name.options or name.estimator != "fresh" or name.draws > 1:
-        return None
-    plain = name.algorithm if name.steps is None else f"{name.algorithm}-{name.steps}"
-    return plain if plain in ("fgsm", "pgd-10", "pgd-100") else None
 
 
 def papers_data(manifest: RunManifest) -> bool:
@@ -69,6 +56,24 @@ def trainings(manifest: RunManifest) -> dict[str, str]:
         if training is not None:
             found[checkpoint.name] = training
     return found
+
+
+def accuracies(
+    manifest: RunManifest,
+) -> Callable[[SubjectKey, BudgetKey, ThreatModel, str], float | None]:
+    """For the tables of a run: the paper's accuracy by subject, budget, threat model and attack."""
+    known = trainings(manifest) if papers_data(manifest) else {}
+    return lambda subject, *setting: papers_accuracy(known.get(subject.checkpoint), subject, *setting)
+
+
+def explained() -> str:
+    """What a report says of the numbers in its tables that are the paper's."""
+    network = paper_tables()["network"]
+    return (
+        "numbers marked paper are those of arXiv 2510.00253 for the same training method, inference, K, "
+        f"N, eps and attack, on {network} trained for 350 epochs. It states neither the space of eps nor "
+        "PGD's step size; N = 1.5 K at K = 128 is printed there as 190."
+    )
 
 
 def papers_accuracy(
