@@ -38,6 +38,7 @@ SMOOTHED, HIDDEN = 0.95, 0.3
 IN_ANY_BATCH = 3.0
 MOST_RANDOM_BATCHES = 600
 CLEAN_RANDOM_BATCHES = 100
+CLEAN_SHARE = 1 / 6  # of the table's time, beyond which clean inputs get fewer
 MANY_BATCHES = 40
 # How far below the bar what is left has to be, for random batches to settle a word.
 ROOM = 0.8
@@ -189,7 +190,10 @@ class Queue:
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = run_unit.random_units(case, self.run.maker, count)
             cost = sum(map(self.run.seconds.of, units)) / self._costs.workers
-            if before and not self._fits(cost):  # what should have settled the word has run
+            limit = self.scope.verdict_seconds
+            # Those that should settle a word have as much time as all else for verdicts; more of them what
+            # is left of it.
+            if limit is not None and (self.spent if before else 0.0) + cost > limit:
                 self._late[case], self._random[case] = cost, MOST_RANDOM_BATCHES
                 continue
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
@@ -346,9 +350,11 @@ class Queue:
                 and self._costs.batches(case, self._lanes.run_in(case)) < MANY_BATCHES
             )
             if case.attack == CLEAN and few:  # which say little of the clean accuracy
-                self.run.score_in_random_batches(
-                    case, run_unit.random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
-                )
+                units = run_unit.random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
+                if seconds is not None:
+                    each = self.run.seconds.of(units[0]) / self._costs.workers
+                    units = units[: max(1, int(CLEAN_SHARE * seconds / each))]
+                self.run.score_in_random_batches(case, units)
                 new = True
         return new
 
