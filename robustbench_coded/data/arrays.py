@@ -46,14 +46,13 @@ def dataset_in_memory(
     """
     if isinstance(data, Dataset):
         return data
-    images: np.ndarray | ReadWhenAsked | None = _read_when_asked(data, name)
-    if images is None:
-        x, y = _joined(data, name)
-        images = pixels(x, name)
+    images: np.ndarray | ReadWhenAsked
+    if (later := _read_when_asked(data, name)) is not None:
+        images, y, where = later, later.labels(), "read when they are asked for"
     else:
-        y = images.labels()
+        x, y = _joined(data, name)
+        images, where = pixels(x, name), "in memory"
     numbers = labels(y, images.shape[0], name, classes=classes)
-    where = "in memory" if isinstance(images, np.ndarray) else "read when they are asked for"
     return Dataset(
         name=name,
         images=images,
@@ -93,8 +92,8 @@ class ReadWhenAsked:
             image = pixels(self._element(int(row))[0][None], f"{self._name}: image {row}")
             if image.shape[1:] != self.shape[1:] or image.dtype != self.dtype:
                 raise InputError(
-                    f"{self._name}: image {row} is {image.dtype} {list(image.shape[1:])}, image 0 {self.dtype} "
-                    f"{list(self.shape[1:])}; give them one size, type and number of channels"
+                    f"{self._name}: image {row} is {image.dtype} {list(image.shape[1:])}, image 0 "
+                    f"{self.dtype} {list(self.shape[1:])}; give them one size, type and number of channels"
                 )
             found[place] = image[0]
         return found

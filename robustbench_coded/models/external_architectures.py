@@ -162,13 +162,15 @@ def load_plugin(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bo
     """Builds the user's network and puts the weights into it.
 
     The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,
-    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random state is put back afterwards.
+    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random
+    state is put back afterwards.
 
     Args:
         spec: ``package.module:function``.
         weights: of the checkpoint.
     Returns:
-        The network in float32, answering with logits (`in_memory.logits_of`), and whether it holds the normalisation that the file stores.
+        The network in float32, answering with logits (`in_memory.logits_of`), and whether it holds the
+        normalisation that the file stores.
     Raises:
         InputError: the function cannot be imported, fails, or returns no network.
         Refused: the weights are not those of its network.

@@ -141,11 +141,11 @@ def test_vision_transformers_as_their_libraries_define_them(tmp_path):
     assert torch.equal(found.network(x), model(x))
 
     transformers = pytest.importorskip("transformers")
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-    config = transformers.ViTConfig(**sizes, image_size=224, num_labels=5)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 5}
+    config = transformers.ViTConfig(**sizes)
     (tmp_path / "vit.py").write_text(
         "from transformers import ViTConfig, ViTForImageClassification\n\n"
-        f"def vit():\n    return ViTForImageClassification(ViTConfig(**{sizes}, image_size=224, num_labels=5))\n"
+        f"def vit():\n    return ViTForImageClassification(ViTConfig(**{sizes}))\n"
     )
     model = transformers.ViTForImageClassification(config).eval()
     torch.save(model.state_dict(), tmp_path / "vit.pt")
