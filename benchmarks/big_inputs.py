@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 OUT = Path(__file__).with_suffix(".md")
 NETWORKS = {"resnet50": "ResNet-50", "vit_b_16": "ViT-B/16"}
@@ -120,7 +121,7 @@ def planned(limit: int | None = 1000) -> dict[str, float]:
         return {"seconds": seconds, "units": len(plan.units), "more": peak() - before}
 
 
-def evaluated(how: str) -> dict[str, float | str]:
+def evaluated(how: str) -> dict[str, Any]:
     """`csrobust eval` on 16 images in a folder: a ResNet-18 of random weights, which labels them itself."""
     import torch
     import torchvision
@@ -171,7 +172,7 @@ def evaluated(how: str) -> dict[str, float | str]:
         }
 
 
-def page(cells: dict[str, dict[str, float]]) -> str:
+def page(cells: dict[str, dict[str, Any]]) -> str:
     from robustbench_coded.bench.table import pipes
 
     rows = []
@@ -189,8 +190,8 @@ def page(cells: dict[str, dict[str, float]]) -> str:
     found = {how: cells[f"evaluating: {how}"] for how in EVALUATED if f"evaluating: {how}" in cells}
     if found:
         rows = [
-            (how, f"{cell['processor']:.0f} s", f"{cell['seconds']:.0f} s", f"{cell['peak'] / 2**30:.2f} GiB",
-             str(cell["rows"]), cell["words"])
+            [how, f"{cell['processor']:.0f} s", f"{cell['seconds']:.0f} s", f"{cell['peak'] / 2**30:.2f} GiB",
+             str(cell["rows"]), str(cell["words"])]
             for how, cell in found.items()
         ]  # fmt: skip
         heads = ("RCI", "processor time", "time", "peak memory", "rows", "words")

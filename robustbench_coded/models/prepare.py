@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeGuard, cast
+from typing import Literal, NamedTuple, TypeGuard, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -157,11 +157,15 @@ class PreparedModel(PixelModel):
         self._compiled = _compile(network, model.mean.device) if compiled else None
 
     def _in_dtype(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        if self.dtype != torch.float16:
-            return part(x.to(self.dtype)).float()
+        scaled = self.dtype == torch.float16 and x.requires_grad
         factors: list[Tensor] = []
-        out = part(_Divided.apply(x, factors).to(self.dtype)).float()
-        return _Multiplied.apply(out, factors)
+        if scaled:
+            x = x.view_as(x)
+            x.register_hook(lambda grad: (grad.flatten(1) / factors[0]).view_as(grad))
+        out = part(x.to(self.dtype)).float()
+        if scaled and out.requires_grad:
+            out.register_hook(partial(_multiplied, factors=factors))
+        return out
 
     def _first(self, x: Tensor) -> Tensor:
         return self._in_dtype(blocks_of(self.network)[0], self._normalised(x))
@@ -184,33 +188,12 @@ class PreparedModel(PixelModel):
 LARGEST = 6  # of an image's gradient by the network's answer, in float16: a value from 2 ** 5 to 2 ** 6
 
 
-class _Multiplied(torch.autograd.Function):
-    """The identity, whose backward multiplies each image's gradient so that its largest value is LARGEST."""
-
-    @staticmethod
-    def forward(ctx: Any, out: Tensor, factors: list[Tensor]) -> Tensor:
-        ctx.factors = factors
-        return out.view_as(out)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        largest = grad.abs().flatten(1).amax(1).clamp(min=torch.finfo(torch.float32).tiny)
-        factor = torch.exp2(LARGEST - largest.log2().ceil()).clamp(max=2.0**100)
-        ctx.factors[:] = [factor]
-        return grad * factor.view(-1, *[1] * (grad.ndim - 1)), None
-
-
-class _Divided(torch.autograd.Function):
-    """The identity, whose backward divides by what `_Multiplied` multiplied by."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factors: list[Tensor]) -> Tensor:
-        ctx.factors = factors
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad / ctx.factors[0].view(-1, *[1] * (grad.ndim - 1)), None
+def _multiplied(grad: Tensor, factors: list[Tensor]) -> Tensor:
+    """Each image's gradient, its largest value about 2 ** LARGEST; ``factors`` gets what it took, [n, 1]."""
+    flat = grad.flatten(1)
+    largest = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+    factors[:] = [torch.exp2(LARGEST - largest.log2().ceil()).clamp(max=2.0**100)]
+    return (flat * factors[0]).view_as(grad)
 
 
 @dataclass(frozen=True)
