@@ -12,6 +12,7 @@ clock: an evaluation that was interrupted, or goes on elsewhere, decides the sam
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from math import ceil
 
 from attacks import naming, presets
@@ -337,12 +338,16 @@ class Queue:
             assert self.extents is not None
             begun = {case: self._lanes.run_in(case) for case in table}
             left = max(0.0, seconds - self.spent)
-            # Attacks that take longer than all of that on one batch are left to --all.
-            rows = [
-                case
+            # Every attack has a batch, the cheapest first, while these take no longer than all of that; the
+            # others are left to --all.
+            first = {
+                case: 0.0 if begun[case] or case.attack in CONTROLS else self._lanes.likely(case, 1)
                 for case in table
-                if begun[case] or case.attack in CONTROLS or self._lanes.likely(case, 1) <= seconds
-            ]
+            }
+            ordered = sorted(table, key=lambda case: first[case])
+            sums = accumulate(first[case] for case in ordered)
+            kept = {case for case, total in zip(ordered, sums, strict=True) if total <= seconds}
+            rows = [case for case in table if case in kept]
             new = self._begin_for_table(fill(rows, begun, self.extents.ends, self._lanes.likely, left))
         for case in table if seconds != 0 else ():
             few = (

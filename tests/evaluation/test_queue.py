@@ -178,11 +178,12 @@ def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_b
     assert {row.key.attack for row in run.manifest.rows if row.table} >= {"aware-pgd-10"}
 
 
-def test_an_attack_that_takes_longer_than_all_of_the_time_on_one_batch_is_left_to_all(tmp_path, in_seconds):
+def test_attacks_that_take_longer_than_all_of_the_time_on_one_batch_are_left_to_all(tmp_path, in_seconds):
     in_seconds(4.0)
-    run = measured(tmp_path / "run", attacks=f"{ATTACKS},pgd-400")
-    # An image of a batch of 8 takes the network alone 3.2 s, and RCI, with 12 coded ones, 4.8 s.
-    assert set(attacked(run, "rci")) >= set(ATTACKS.split(",")) and "pgd-400" not in attacked(run, "rci")
+    run = measured(tmp_path / "run", attacks=f"{ATTACKS},pgd-220,pgd-240,pgd-400")
+    # Steps on a batch of 8 take the network alone 8 ms, and RCI, with 12 coded images, 12 ms.
+    run_on_rci = {attack for attack in attacked(run, "rci") if not attack.startswith("from:")}
+    assert run_on_rci == {*ATTACKS.split(","), "pgd-220"}
     assert "pgd-400" in attacked(run, "standard")
     (outlook,) = [outlook for outlook in run.manifest.outlook if outlook.purpose == "all"]
     assert outlook.seconds > 4
