@@ -5,7 +5,8 @@
 Networks as torchvision defines them, with random weights. Each cell is a process of its own, with one thread:
 FGSM through standard inference and through RCI, and torchattacks' in batches of 16. The speed is in images a
 second of processor time, which other programs on the machine hardly change; the memory is the process's peak,
-Python, torch and weights included. Last, 50,000 images in a folder are planned. ``--cells`` keeps what was
+Python, torch and weights included. Then 50,000 images in a folder are planned, and last a ResNet-18 is
+evaluated on 16 images in a folder by `csrobust eval`, its defaults included. ``--cells`` keeps what was
 measured, so that an interrupted measurement goes on; ``--write`` writes benchmarks/big_inputs.md.
 """
 
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 OUT = Path(__file__).with_suffix(".md")
 NETWORKS = {"resnet50": "ResNet-50", "vit_b_16": "ViT-B/16"}
@@ -29,6 +31,7 @@ CELLS = [
     *(("resnet50", how) for how in list(RCI)[1:]),
 ]
 PLANNED = ("planning", f"{FILES:,} images")
+EVALUATED = {f"K = {k}, N = {n}": (k, n) for k, n in ((16, 24), (128, 192))}
 ABOUT = f"""# Big inputs
 
 FGSM at 8/255 on {IMAGES} images of 224 x 224 (a batch of 128 for K = 128) on a CPU with one thread. The
@@ -118,7 +121,58 @@ def planned(limit: int | None = 1000) -> dict[str, float]:
         return {"seconds": seconds, "units": len(plan.units), "more": peak() - before}
 
 
-def page(cells: dict[str, dict[str, float]]) -> str:
+def evaluated(how: str) -> dict[str, Any]:
+    """`csrobust eval` on 16 images in a folder: a ResNet-18 of random weights, which labels them itself."""
+    import torch
+    import torchvision
+    from PIL import Image
+    from torch.nn import functional
+
+    from robustbench_coded.cli.main import main as csrobust
+    from robustbench_coded.results.run import load_run
+
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=4)
+    x = functional.interpolate(torch.rand(200, 3, 8, 8), size=(224, 224), mode="bicubic").clamp(0, 1)
+    x = (x * 255).round() / 255
+    normalise = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # statistics of all images that have passed
+    with torch.no_grad():
+        for piece in x.split(50):
+            network(normalise(piece))
+        network.eval()
+        logits = torch.cat([network(normalise(piece)) for piece in x.split(50)])
+        network.fc.bias -= logits.mean(0)
+    labels = (logits - logits.mean(0)).argmax(1)
+    k, n = EVALUATED[how]
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for number in range(16):
+            place = root / "images" / str(int(labels[number]))
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = (x[number] * 255).byte().permute(1, 2, 0).numpy()
+            Image.fromarray(pixels).save(place / f"{number}.png")
+        torch.save(network.state_dict(), root / "resnet18.pt")
+        del x, logits
+        before, start = time.process_time(), time.perf_counter()
+        csrobust(
+            f"eval --ckpt {root}/resnet18.pt --arch torchvision:resnet18 --normalize imagenet --quiet "
+            f"--data folder:{root}/images --batch-size {k} --rci N={n} --threads 1 --out {root}/run".split()
+        )
+        run = load_run(root / "run")
+        words = {judgement.subject.defence: judgement.verdict.word for judgement in run.judgements}
+        return {
+            "processor": time.process_time() - before,
+            "seconds": time.perf_counter() - start,
+            "peak": peak(),
+            "rows": len(run.manifest.rows),
+            "words": ", ".join(f"{defence} {word}" for defence, word in words.items()),
+        }
+
+
+def page(cells: dict[str, dict[str, Any]]) -> str:
     from robustbench_coded.bench.table import pipes
 
     rows = []
@@ -133,6 +187,20 @@ def page(cells: dict[str, dict[str, float]]) -> str:
             f"{plan['seconds']:.1f} s of processor time, recognition of the network on 445 of them included, "
             f"and {plan['more'] / 2**20:.0f} MiB more memory. Files are decoded when a batch asks for them.\n"
         )
+    found = {how: cells[f"evaluating: {how}"] for how in EVALUATED if f"evaluating: {how}" in cells}
+    if found:
+        rows = [
+            [how, f"{cell['processor']:.0f} s", f"{cell['seconds']:.0f} s", f"{cell['peak'] / 2**30:.2f} GiB",
+             str(cell["rows"]), str(cell["words"])]
+            for how, cell in found.items()
+        ]  # fmt: skip
+        heads = ("RCI", "processor time", "time", "peak memory", "rows", "words")
+        text += (
+            "\n`csrobust eval --data folder:...` with its defaults, standard inference and RCI: a ResNet-18 "
+            "with random weights, on 16 images that it labels itself, to the finished report.\n\n"
+            + pipes([heads, *rows])
+            + "\n"
+        )
     return text
 
 
@@ -143,16 +211,14 @@ def main() -> None:
     parser.add_argument("--cell", nargs=2)
     options = parser.parse_args()
     if options.cell is not None:
-        print(json.dumps(planned() if tuple(options.cell) == PLANNED else measured(*options.cell)))
+        what, how = options.cell
+        found = planned() if (what, how) == PLANNED else evaluated(how) if what == "evaluating" else None
+        print(json.dumps(found or measured(what, how)))
         return
     cells = {}
-    for cell in [*CELLS, PLANNED]:
+    for cell in [*CELLS, PLANNED, *(("evaluating", how) for how in EVALUATED)]:
         name = ": ".join(cell)
-        kept = (
-            options.cells / f"{CELLS.index(cell) if cell in CELLS else 'planned'}.json"
-            if options.cells
-            else None
-        )
+        kept = options.cells / f"{name.replace('/', '-')}.json" if options.cells else None
         if kept is not None and kept.exists():
             cells[name] = json.loads(kept.read_text())
             continue

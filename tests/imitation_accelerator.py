@@ -51,6 +51,8 @@ class State:
 class Block:
     """The memory of a storage: counted until the last tensor on it is gone."""
 
+    size, index = 0, 0  # of one that torch.compile makes without more
+
     def __init__(self, storage, index):
         self.size, self.index, self.storage = 0, index, storage
         wanted = State.allocated[index] + storage.nbytes()

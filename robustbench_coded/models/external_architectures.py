@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from attacks.adapters.user_modules import file_named, object_named, own_folders_first
 from robustbench_coded.errors import InputError, described, where_raised
 from robustbench_coded.models import detect, library_definitions, normalisation, refusal, state_dict
+from robustbench_coded.models.in_memory import answering_logits
 
 
 def beside(spec: str) -> tuple[Path, ...]:
@@ -140,14 +141,16 @@ def _converted(
 def load_plugin(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
     """Builds the user's network and puts the weights into it.
 
-    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes`` or
-    its first required argument), else without arguments. Torch's global random state is put back afterwards.
+    The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,
+    also among ``**kwargs``, or its first required argument), else without arguments. Torch's global random
+    state is put back afterwards.
 
     Args:
         spec: ``package.module:function``.
         weights: of the checkpoint.
     Returns:
-        The network in float32, and whether it holds the normalisation that the file stores.
+        The network in float32, answering with logits (`in_memory.logits_of`), and whether it holds the
+        normalisation that the file stores.
     Raises:
         InputError: the function cannot be imported, fails, or returns no network.
         Refused: the weights are not those of its network.
@@ -161,7 +164,7 @@ def load_plugin(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bo
             raise InputError(f"--arch {spec}: it raised {described(error)}") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, it returned a {type(network).__name__}")
-    network = network.float().cpu()
+    network = answering_logits(network.float().cpu())
     return network, fit(spec, network, weights).holds_normalisation
 
 
@@ -197,6 +200,9 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
     keyword = next((name for name in ("classes", "num_classes") if name in parameters), None)
     if classes is not None and keyword is not None:
         return function(**{keyword: classes})
+    if classes is not None and any(one.kind == one.VAR_KEYWORD for one in parameters.values()):
+        with suppress(TypeError):  # timm's and torchvision's hand it on; others may not know it
+            return function(num_classes=classes)
     required = [
         parameter
         for parameter in parameters.values()

@@ -14,9 +14,10 @@ from typing import Any, TypeGuard
 from unittest import mock
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation, named
 from robustbench_coded.models.refusal import Shapes
 
@@ -174,17 +175,6 @@ def torchvision_definition(name: str, classes: int, channels: int) -> Definition
 MAX_CONFIG_BYTES = 2**20
 
 
-class LogitsOnly(nn.Module):
-    """A classifier of transformers as images (n, C, H, W) -> logits (n, classes)."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(pixel_values=x).logits
-
-
 def huggingface_definition(place: str, checkpoint: Path, classes: int | None, channels: int) -> Definition:
     """The network that a ``config.json`` describes, without weights.
 
@@ -247,7 +237,7 @@ def _transformers(spec: str, path: Path, config: dict[str, Any], channels: int) 
     labels = getattr(network.config, "num_labels", 0)
     size = config.get("image_size")
     return Definition(
-        LogitsOnly(network),
+        answering_logits(network),
         int(labels),
         channels,
         image_size=size if type(size) is int else None,

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeGuard
+from functools import partial
+from typing import Literal, NamedTuple, TypeGuard, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -75,7 +76,8 @@ def tf32(allowed: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
-Precision = Literal["float32", "bfloat16", "auto"]
+Computed = Literal["float32", "bfloat16", "float16"]
+Precision = Literal[Computed, "auto"]
 
 # Gradient signs that "auto" wants to be alike before it takes bfloat16.
 AUTO_AGREEMENT = 0.99
@@ -87,7 +89,7 @@ class PreparedInfo:
 
     Attributes:
         prepared: False where the original is used, because nothing else passed the comparison.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16`` or ``float16``.
         folded: batch-norms folded into convolutions.
         compiled: whether torch.compile made its kernels.
         images: images that it was compared on.
@@ -99,7 +101,7 @@ class PreparedInfo:
     """
 
     prepared: bool
-    precision: Literal["float32", "bfloat16"]
+    precision: Computed
     folded: int
     compiled: bool
     images: int
@@ -135,6 +137,9 @@ class AttackCopy(NamedTuple):
 class PreparedModel(PixelModel):
     """A Model whose network computes in ``dtype``; pixels, logits and what is between blocks are float32.
 
+    Gradients are float32, too, where they enter and leave the network. In float16 they are multiplied by a
+    power of two inside, one for each image, so that they neither vanish nor overflow.
+
     Args:
         model: the original, whose normalisation it has.
         network: its network, prepared; in ``dtype``.
@@ -151,34 +156,44 @@ class PreparedModel(PixelModel):
         self.dtype = dtype
         self._compiled = _compile(network, model.mean.device) if compiled else None
 
+    def _in_dtype(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        scaled = self.dtype == torch.float16 and x.requires_grad
+        factors: list[Tensor] = []
+        if scaled:
+            x = x.view_as(x)
+            x.register_hook(lambda grad: (grad.flatten(1) / factors[0]).view_as(grad))
+        out = part(x.to(self.dtype)).float()
+        if scaled and out.requires_grad:
+            out.register_hook(partial(_multiplied, factors=factors))
+        return out
+
     def _first(self, x: Tensor) -> Tensor:
-        return blocks_of(self.network)[0](self._normalised(x))
+        return self._in_dtype(blocks_of(self.network)[0], self._normalised(x))
 
     def _normalised(self, x: Tensor) -> Tensor:
-        return ((x - self.mean) / self.std).to(self.dtype)
+        return (x - self.mean) / self.std
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """As of the original; each block takes and returns float32."""
-        if self.dtype == torch.float32:
-            return super().blocks()
-        return [_Between(block, self.dtype if i else None) for i, block in enumerate(super().blocks())]
+        return [self._first, *(partial(self._in_dtype, block) for block in blocks_of(self.network)[1:])]
 
     def _at_once(self, x: Tensor) -> Tensor:
         x = self._normalised(x)
         if self._compiled is None:
-            return self.network(x).float()
+            return self._in_dtype(self.network, x)
         # A CUDA graph writes its next answer over this one.
-        return self._compiled(x).float().clone()
+        return self._in_dtype(self._compiled, x).clone()
 
 
-class _Between:
-    """A block between float32 ends; it casts its input unless it does so by itself (``dtype`` None)."""
+LARGEST = 6  # of an image's gradient by the network's answer, in float16: a value from 2 ** 5 to 2 ** 6
 
-    def __init__(self, block: Callable[[Tensor], Tensor], dtype: torch.dtype | None):
-        self.block, self.dtype = block, dtype
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.block(x if self.dtype is None else x.to(self.dtype)).float()
+def _multiplied(grad: Tensor, factors: list[Tensor]) -> Tensor:
+    """Each image's gradient, its largest value about 2 ** LARGEST; ``factors`` gets what it took, [n, 1]."""
+    flat = grad.flatten(1)
+    largest = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
+    factors[:] = [torch.exp2(LARGEST - largest.log2().ceil()).clamp(max=2.0**100)]
+    return (flat * factors[0]).view_as(grad)
 
 
 @dataclass(frozen=True)
@@ -198,8 +213,8 @@ class _Candidate:
     signs: float
 
     @property
-    def precision(self) -> Literal["float32", "bfloat16"]:
-        return "bfloat16" if self.dtype == torch.bfloat16 else "float32"
+    def precision(self) -> Computed:
+        return cast(Computed, str(self.dtype).removeprefix("torch."))
 
     def __str__(self) -> str:
         return f"{self.precision}{' compiled' * self.compiled}"
@@ -211,14 +226,14 @@ def prepare_model(
     """Folds batch-norms, lays the weights out channels-last, lowers the precision where that is asked for.
 
     The result is compared with the original on ``images``: in float32 on a CPU the logits may differ by a
-    thousandth of the largest one, in TF32 (which is what float32 means on CUDA) by a fiftieth, in bfloat16
-    by a tenth. What differs by more, or fails, is not used; its reason is in the info.
+    thousandth of the largest one, in TF32 (which is what float32 means on CUDA) and float16 by a fiftieth, in
+    bfloat16 by a tenth. What differs by more, or fails, is not used; its reason is in the info.
 
     Args:
         model: the original; not changed.
         images: [n, channels, height, width] in [0, 1], real ones, on the model's device; a few dozen.
-        precision: of the gradients. ``auto`` is bfloat16 where the hardware multiplies it and 99% of the
-            signs of this model's gradients agree with float32's, else float32.
+        precision: of the gradients. ``auto`` is bfloat16 where the hardware multiplies it, or float16 on
+            older cards, if 99% of the signs of this model's gradients agree with float32's, else float32.
         compiled: also compile (a minute or so; pays after some hundred thousand images). On CUDA the kernels
             become CUDA graphs.
     """
@@ -251,12 +266,25 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+FLOAT16_CARDS = (7, 0)  # from this compute capability on CUDA's cards multiply float16 in tensor cores
+
+
+def fast_half(device: torch.device) -> Computed:
+    """The short type that the device multiplies faster than float32; float32 where there is none."""
+    if multiplies_bfloat16(device):
+        return "bfloat16"
+    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLOAT16_CARDS
+    return "float16" if fast else "float32"
+
+
 def _candidates(precision: Precision, device: torch.device, compiled: bool) -> Iterator[_Candidate]:
     """The best first."""
+    lower = fast_half(device) if precision == "auto" else precision
+    least = AUTO_AGREEMENT if precision == "auto" else 0.0
     for with_compiler in (True, False) if compiled else (False,):
-        if precision == "bfloat16" or (precision == "auto" and multiplies_bfloat16(device)):
-            least = AUTO_AGREEMENT if precision == "auto" else 0.0
-            yield _Candidate(torch.bfloat16, with_compiler, 0.1, 0.9, least)
+        if lower != "float32":
+            rounding = 0.1 if lower == "bfloat16" else 0.02
+            yield _Candidate(getattr(torch, lower), with_compiler, rounding, 0.9, least)
     for with_compiler in (True, False) if compiled else (False,):
         if device.type != "cpu":
             yield _Candidate(torch.float32, with_compiler, 0.02, 0.9, 0.0)
@@ -273,7 +301,7 @@ def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tu
 
 
 def _compile(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cuda":
+    if device.type == "cuda":  # the only one that has graphs of kernels
         return torch.compile(network, mode="reduce-overhead")
     compiled = torch.compile(network)
 

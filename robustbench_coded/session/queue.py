@@ -12,6 +12,7 @@ clock: an evaluation that was interrupted, or goes on elsewhere, decides the sam
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from math import ceil
 
 from attacks import naming, presets
@@ -38,6 +39,7 @@ SMOOTHED, HIDDEN = 0.95, 0.3
 IN_ANY_BATCH = 3.0
 MOST_RANDOM_BATCHES = 600
 CLEAN_RANDOM_BATCHES = 100
+CLEAN_SHARE = 1 / 6  # of the table's time, beyond which clean inputs get fewer
 MANY_BATCHES = 40
 # How far below the bar what is left has to be, for random batches to settle a word.
 ROOM = 0.8
@@ -189,7 +191,10 @@ class Queue:
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = run_unit.random_units(case, self.run.maker, count)
             cost = sum(map(self.run.seconds.of, units)) / self._costs.workers
-            if before and not self._fits(cost):  # what should have settled the word has run
+            limit = self.scope.verdict_seconds
+            # Those that should settle a word have as much time as all else for verdicts; more of them what
+            # is left of it.
+            if limit is not None and (self.spent if before else 0.0) + cost > limit:
                 self._late[case], self._random[case] = cost, MOST_RANDOM_BATCHES
                 continue
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
@@ -333,12 +338,16 @@ class Queue:
             assert self.extents is not None
             begun = {case: self._lanes.run_in(case) for case in table}
             left = max(0.0, seconds - self.spent)
-            # Attacks that take longer than all of that on one batch are left to --all.
-            rows = [
-                case
+            # Every attack has a batch, the cheapest first, while these take no longer than all of that; the
+            # others are left to --all.
+            first = {
+                case: 0.0 if begun[case] or case.attack in CONTROLS else self._lanes.likely(case, 1)
                 for case in table
-                if begun[case] or case.attack in CONTROLS or self._lanes.likely(case, 1) <= seconds
-            ]
+            }
+            ordered = sorted(table, key=lambda case: first[case])
+            sums = accumulate(first[case] for case in ordered)
+            kept = {case for case, total in zip(ordered, sums, strict=True) if total <= seconds}
+            rows = [case for case in table if case in kept]
             new = self._begin_for_table(fill(rows, begun, self.extents.ends, self._lanes.likely, left))
         for case in table if seconds != 0 else ():
             few = (
@@ -346,9 +355,11 @@ class Queue:
                 and self._costs.batches(case, self._lanes.run_in(case)) < MANY_BATCHES
             )
             if case.attack == CLEAN and few:  # which say little of the clean accuracy
-                self.run.score_in_random_batches(
-                    case, run_unit.random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
-                )
+                units = run_unit.random_units(case, self.run.maker, CLEAN_RANDOM_BATCHES)
+                if seconds is not None:
+                    each = self.run.seconds.of(units[0]) / self._costs.workers
+                    units = units[: max(1, int(CLEAN_SHARE * seconds / each))]
+                self.run.score_in_random_batches(case, units)
                 new = True
         return new
 

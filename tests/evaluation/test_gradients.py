@@ -70,8 +70,9 @@ def spoil(monkeypatch):
     return with_change
 
 
-def test_bfloat16_moves_attacks_and_nothing_else(plain):
-    rough = outcomes(options(attack_precision="bfloat16"))
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_short_type_moves_attacks_and_nothing_else(plain, precision):
+    rough = outcomes(options(attack_precision=precision))
     for label in ("standard", "rci"):
         for null in ("clean", "random-sign"):
             assert np.array_equal(rough[label, null], plain[label, null])
@@ -130,13 +131,13 @@ def test_a_search_goes_on_where_only_the_prepared_model_sees_an_example_broken(s
 
 def test_the_precision_is_part_of_a_unit_and_of_the_checkpoint_s_facts():
     plans = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "float16"):
         config = options(attack_precision=precision)
         prepared = prepare(config)
         plans[precision] = {unit.id for unit in make_plan(prepared).units}
         facts = prepared.setup.checkpoints[0].facts["gradients"]
         assert (facts["precision"], facts["prepared"], facts["folded"]) == (precision, True, 3)
-    assert not plans["float32"] & plans["bfloat16"]
+    assert len(set.union(*plans.values())) == sum(map(len, plans.values()))
 
 
 @pytest.mark.parametrize(
@@ -150,5 +151,5 @@ def test_a_processor_that_is_slow_in_bfloat16_is_named(precision, fast, said, mo
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(InputError, match="'float16' is not known; choose float32, bfloat16 or auto"):
-        prepare(options(attack_precision="float16"))
+    with pytest.raises(InputError, match="'float8' is not known; choose float32, bfloat16, float16 or auto"):
+        prepare(options(attack_precision="float8"))

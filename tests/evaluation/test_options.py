@@ -23,7 +23,7 @@ WRONG = {
     "last_batch": ("eat", "--last-batch 'eat' is not known; choose pad, shrink or drop"),
     "attack_precision": (
         "float7",
-        "--attack-precision 'float7' is not known; choose float32, bfloat16 or auto",
+        "--attack-precision 'float7' is not known; choose float32, bfloat16, float16 or auto",
     ),
     "engine": ("steam", "--engine 'steam' is not known; choose local or ray"),
     "threads": (0, "--threads 0 is too small; give 1 or more"),

@@ -178,31 +178,32 @@ def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_b
     assert {row.key.attack for row in run.manifest.rows if row.table} >= {"aware-pgd-10"}
 
 
-def test_an_attack_that_takes_longer_than_all_of_the_time_on_one_batch_is_left_to_all(tmp_path, in_seconds):
+def test_attacks_that_take_longer_than_all_of_the_time_on_one_batch_are_left_to_all(tmp_path, in_seconds):
     in_seconds(4.0)
-    run = measured(tmp_path / "run", attacks=f"{ATTACKS},pgd-400")
-    # An image of a batch of 8 takes the network alone 3.2 s, and RCI, with 12 coded ones, 4.8 s.
-    assert set(attacked(run, "rci")) >= set(ATTACKS.split(",")) and "pgd-400" not in attacked(run, "rci")
+    run = measured(tmp_path / "run", attacks=f"{ATTACKS},pgd-220,pgd-240,pgd-400")
+    # Steps on a batch of 8 take the network alone 8 ms, and RCI, with 12 coded images, 12 ms.
+    run_on_rci = {attack for attack in attacked(run, "rci") if not attack.startswith("from:")}
+    assert run_on_rci == {*ATTACKS.split(","), "pgd-220"}
     assert "pgd-400" in attacked(run, "standard")
     (outlook,) = [outlook for outlook in run.manifest.outlook if outlook.purpose == "all"]
     assert outlook.seconds > 4
 
 
-def test_random_batches_beyond_those_that_should_settle_a_word_run_while_there_is_time(
-    tmp_path, in_seconds, monkeypatch
-):
+def test_random_batches_run_while_there_is_time(tmp_path, in_seconds, monkeypatch):
     monkeypatch.setattr(queue.anytime, "values_needed", lambda *given: 4)  # too few: they are doubled
-    monkeypatch.setattr(run_unit, "IMAGES", 40)  # units of ten batches
-    scored = {}
-    for seconds in (2.0, 200.0):
+    monkeypatch.setattr(run_unit, "IMAGES", 40)  # units of ten batches, each of which takes 0.12 s
+    attacked, clean = {}, {}
+    for seconds in (0.1, 2.0, 200.0):
         in_seconds(seconds)
         run = measured(tmp_path / str(seconds), attacks="transfer-pgd-10,fgsm")
         outcomes = pd.concat(map(pd.read_parquet, (run.path / "outcomes").iterdir()))
-        rows = outcomes[(outcomes.purpose == "random") & (outcomes.attack == "transfer-pgd-10")]
-        scored[seconds] = rows.batch.nunique()
+        rows = outcomes[outcomes.purpose == "random"].groupby("attack").batch.nunique()
+        attacked[seconds], clean[seconds] = rows.get("transfer-pgd-10", 0), rows.get("clean", 0)
         late = [outlook.option for outlook in run.manifest.outlook if outlook.purpose == "settle"]
-        assert bool(late) == (seconds == 2.0)
-    assert 4 <= scored[2.0] < scored[200.0]
+        assert bool(late) == (seconds != 200.0)
+    # What should settle a word may take all of the time, and what goes beyond that what is left of it.
+    assert 0 == attacked[0.1] < 10 == attacked[2.0] < attacked[200.0]
+    assert clean == {0.1: 10, 2.0: 20, 200.0: 0}  # a unit, what fits into a sixth; none beside all their own
 
 
 def test_a_default_run_is_completed_alike_on_a_machine_of_another_speed(tmp_path, in_seconds, monkeypatch):

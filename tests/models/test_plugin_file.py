@@ -1,9 +1,12 @@
 """Code that is named by its file."""
 
+import copy
+import pickle
 import sys
 
 import pytest
 import torch
+from torchvision.models import squeezenet1_1
 
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
@@ -64,6 +67,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, code, name, said):
 
 ENDS_IN_POOLING = """
 import torch
+from torchvision.models import squeezenet1_1
 
 def build():
     return torch.nn.Sequential(
@@ -86,3 +90,67 @@ def test_the_number_of_classes_is_what_a_network_answers(tmp_path):
         else:
             with pytest.raises(InputError, match="answers no images of 8 to 224 pixels a side"):
                 load_checkpoint(tmp_path / "model.pt", arch=f"{source}:build")
+
+
+AS_TRANSFORMERS = """
+from types import SimpleNamespace
+
+import torch
+from torchvision.models import squeezenet1_1
+
+class Net(torch.nn.Linear):
+    def forward(self, pixel_values):
+        pooled = super().forward(pixel_values.mean((2, 3)))
+        return SimpleNamespace(loss=None, logits=pooled)
+
+def build():
+    return Net(3, 4)
+"""
+
+
+def test_the_logits_are_taken_from_what_a_network_returns(tmp_path):
+    (tmp_path / "net.py").write_text(AS_TRANSFORMERS)
+    plain = torch.nn.Linear(3, 4)
+    torch.save(plain.state_dict(), tmp_path / "model.pt")
+    network = load_checkpoint(tmp_path / "model.pt", arch=f"{tmp_path}/net.py:build").network
+    x = torch.rand(2, 3, 8, 8)
+    for answering in (network, pickle.loads(pickle.dumps(copy.deepcopy(network)))):  # as workers get it
+        torch.testing.assert_close(answering(x), plain(x.mean((2, 3))))
+
+
+def test_a_function_that_hands_options_on_is_told_the_number_of_classes(tmp_path):
+    model = squeezenet1_1(num_classes=7)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    assert load_checkpoint(tmp_path / "model.pt", arch="torchvision.models:squeezenet1_1").classes == 7
+    (tmp_path / "own.py").write_text(
+        "from torchvision.models import squeezenet1_1\n\n"
+        "def net(classes):\n    return squeezenet1_1(num_classes=classes)\n\n"
+        "def build(**own):\n    return net(classes=7, **own)\n"
+    )
+    assert load_checkpoint(tmp_path / "model.pt", arch=f"{tmp_path}/own.py:build").classes == 7
+
+
+def test_vision_transformers_as_their_libraries_define_them(tmp_path):
+    x = torch.rand(2, 3, 224, 224)
+    vision_transformer = pytest.importorskip("timm.models.vision_transformer")
+    model = vision_transformer.vit_tiny_patch16_224(num_classes=4).eval()
+    torch.save(model.state_dict(), tmp_path / "timm.pt")
+    arch = "timm.models.vision_transformer:vit_tiny_patch16_224"
+    found = load_checkpoint(tmp_path / "timm.pt", arch=arch)
+    assert found.classes == 4
+    assert torch.equal(found.network(x), model(x))
+
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 5}
+    config = transformers.ViTConfig(**sizes)
+    (tmp_path / "vit.py").write_text(
+        "from transformers import ViTConfig, ViTForImageClassification\n\n"
+        f"def vit():\n    return ViTForImageClassification(ViTConfig(**{sizes}))\n"
+    )
+    model = transformers.ViTForImageClassification(config).eval()
+    torch.save(model.state_dict(), tmp_path / "vit.pt")
+    config.save_pretrained(tmp_path)  # what hf: reads
+    for arch in (f"{tmp_path}/vit.py:vit", "hf:"):
+        found = load_checkpoint(tmp_path / "vit.pt", arch=arch)
+        assert found.classes == 5
+        assert torch.equal(found.network(x), model(x).logits)

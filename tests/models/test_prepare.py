@@ -109,7 +109,7 @@ def test_the_figures_are_what_a_comparison_by_hand_gives():
     assert f"{info.same_signs:.2%} of the gradients' signs" in str(info)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_blocks_compose_to_the_model_and_speak_float32(precision):
     prepared, _ = prepare_model(resnet(), images(), precision=precision)
     out = images()
@@ -147,6 +147,44 @@ def test_a_network_that_refuses_bfloat16_is_prepared_in_float32():
     prepared, info = prepare_model(model_of(Float32Only()), images(), precision="bfloat16")
     assert (prepared.dtype, info.precision) == (torch.float32, "float32")
     assert info.declined[0].startswith("bfloat16: it failed (")
+
+
+def test_gradients_in_float16_neither_vanish_nor_overflow():
+    model, x = resnet(), images()
+    prepared, info = prepare_model(model, x, precision="float16")
+    assert (info.precision, prepared.dtype) == ("float16", torch.float16)
+    _, rough = prepare_model(model, x, precision="bfloat16")
+    assert 1 > info.same_signs > 0.98 > rough.same_signs
+    labels, sizes = torch.arange(6), torch.tensor([1e-12, 1e-6, 1.0, 1e3, 1e6, 1e9])
+
+    def gradients(answer):
+        leaf = x.clone().requires_grad_()
+        losses = F.cross_entropy(answer(leaf), labels, reduction="none")
+        return torch.autograd.grad(losses @ sizes, leaf)[0] / sizes.view(-1, 1, 1, 1)
+
+    def by_blocks(x):
+        for block in prepared.blocks():
+            x = block(x)
+        return x
+
+    expected = gradients(model)
+    for answer in (prepared, by_blocks):
+        found = gradients(answer)
+        assert (found - expected).flatten(1).norm(dim=1).div(expected.flatten(1).norm(dim=1)).max() < 0.1
+        assert (found.sign() == expected.sign()).double().mean() > 0.98
+    unscaled = gradients(lambda x: prepared.network(prepared._normalised(x).half()).float())
+    assert (unscaled[0] == 0).all() and not unscaled[5].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "capability", "expected"),
+    [(True, (8, 0), "bfloat16"), (False, (7, 5), "float16"), (False, (6, 1), "float32")],
+)
+def test_auto_takes_the_short_type_that_a_card_multiplies(bfloat16, capability, expected, monkeypatch):
+    monkeypatch.setattr(prepare, "multiplies_bfloat16", lambda device: bfloat16)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert prepare.fast_half(torch.device("cuda")) == expected
+    assert prepare.fast_half(torch.device("cpu")) == ("bfloat16" if bfloat16 else "float32")
 
 
 def test_auto_takes_bfloat16_where_the_signs_agree(bfloat16_hardware):

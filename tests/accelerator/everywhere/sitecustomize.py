@@ -1,0 +1,12 @@
+"""Gives every Python process the imitated devices, workers included.
+
+PYTHONPATH=tests/accelerator/everywhere make gpu
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[2]))
+import imitation_accelerator
+
+imitation_accelerator.appear()
