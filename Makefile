@@ -102,6 +102,7 @@ ON_CIFAR := --data npz:data/cifar10_test.npz --limit 640 --first --threads 1 --w
 CIFAR := $(ON_CIFAR) --attack-precision auto --out reports/cifar10-resnet20
 
 data/cifar10_test.npz: $(INSTALLED)
+	@test -e $(SHARED)/data/unpack.py || { echo "$(SHARED)/data/unpack.py is not there: give its folder, SHARED=DIR" >&2; exit 1; }
 	$(BIN)/python $(SHARED)/data/unpack.py data
 
 .PHONY: reports report-digits report-cifar10 report-zoo report-eight-networks report-sweep report-trainings

@@ -7,6 +7,7 @@ new starts. Some adversarially trained networks have images on which gradient at
 mixed-integer solver finds an adversarial example (arXiv 2206.06737). This attack is for them.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
@@ -235,6 +236,22 @@ class SmoothedReLU(TorchFunctionMode):
 
 _IN_PLACE = (torch.relu_, Tensor.relu_)
 _RELUS = (functional.relu, torch.relu, Tensor.relu, *_IN_PLACE)
+
+
+class _Counted(TorchFunctionMode):
+    relus = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.relus += args[0].numel() if func in _RELUS and args else 0
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def relus(model: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """How many ReLUs answer ``x`` ``[1, C, H, W]``."""
+    with _Counted() as counted:
+        model(x)
+    return counted.relus
 
 
 class _Smooth(torch.autograd.Function):

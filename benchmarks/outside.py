@@ -208,6 +208,10 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, required=True, help="folder with checkpoints and data/mnist")
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
+    needed = [options.shared / "checkpoints" / one.file for one in NETWORKS]
+    needed += [options.shared / "data" / "mnist", Path("data/cifar10_test.npz")]
+    if missing := [str(path) for path in needed if not path.exists()]:
+        raise SystemExit(f"not found: {', '.join(missing)}; --shared (make: SHARED=DIR) names their folder")
     judged = [*images(), *networks(options.shared, options.folder), *defences()]
     PAGE.parent.mkdir(exist_ok=True)
     write_text(PAGE, "\n".join(text(judged)) + "\n")

@@ -10,12 +10,12 @@ clock: an evaluation that was interrupted, or goes on elsewhere, decides the sam
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 from math import ceil
 
-from attacks import naming, presets
+from attacks import crossover, naming, presets
 from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.execution.attack_group import hidden_sources
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions
 from robustbench_coded.schema.manifest import Outlook
-from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
 from robustbench_coded.session import evaluation, forecast
 from robustbench_coded.session.lanes import Lanes
 from robustbench_coded.statistics import anytime, intervals
@@ -41,6 +41,9 @@ MOST_RANDOM_BATCHES = 600
 CLEAN_RANDOM_BATCHES = 100
 CLEAN_SHARE = 1 / 6  # of the table's time, beyond which clean inputs get fewer
 MANY_BATCHES = 40
+# Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
+# take about a minute (benchmarks/hard_images.md). Counts: rates are not kept where everything was to run.
+RECOMBINED, MOST_RELUS = "crossover-160", 200_000
 # How far below the bar what is left has to be, for random batches to settle a word.
 ROOM = 0.8
 
@@ -99,7 +102,7 @@ class Queue:
         for victims in (False, True):
             steps.append(partial(self._attack, victims=victims))
             steps.append(partial(self._random_batches, victims=victims))
-        later = [self._submit, self._check, self._widen]
+        later = [self._submit, self._check, self._recombine, self._widen]
         # What checks and submissions go by is the whole table, where all of it runs.
         steps += [self._fill, *later] if whole else [*later, self._fill]
         while any(step() for step in steps):
@@ -272,6 +275,25 @@ class Queue:
                 chosen.append(case)
             else:
                 self._late[case] = cost
+        return self._begin(chosen)
+
+    def _recombine(self) -> bool:
+        """Crossover where nothing else settles the verdict of a small network on few images."""
+        chosen, context = [], self.prepared.context
+        for lane in self._lanes.open if self.config.checks and self.config.norm != "l0" else ():
+            settings = self._lanes.judged[lane]
+            stuck = VerdictWord.NOT_SETTLED in map(self._lanes.word, settings)
+            if lane.subject.spec != STANDARD or not stuck or any(map(self._lanes.by_interval, settings)):
+                continue
+            like = next(case for case in self._lanes.cases[lane] if case in self.run.begun)
+            case = replace(like, attack=RECOMBINED, step_size=None)
+            x = context.data.batch([0])[0].to(context.device)
+            relus = crossover.relus(context.model(lane.subject.checkpoint), x)
+            relus *= self.prepared.examples_planned(like)
+            cost = self._lanes.likely(case, self._lanes.rounds_of_open(case))
+            if case not in self.run.begun and 0 < relus <= MOST_RELUS and self._fits(cost):
+                self.spent += cost
+                chosen.append(case)
         return self._begin(chosen)
 
     def _widen(self) -> bool:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from attacks import crossover
 from robustbench_coded import evaluate
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.errors import InputError
@@ -255,6 +256,29 @@ def test_victims_are_settled_by_random_batches(tmp_path):
     stop = next(stop for stop in run.manifest.sequential.stops if stop.threat == "victim/unknown")
     assert (stop.word, stop.attacks) == ("no gain", ("transfer-pgd-10",))
     assert stop.examples > FIRST_VICTIMS  # the victims of random batches, too
+
+
+class Rectified(Reads):
+    """The same behind a ReLU for each pixel."""
+
+    def forward(self, x):
+        return super().forward(torch.relu(x))
+
+
+@pytest.mark.parametrize(
+    ("network", "most", "runs"), [(Rectified, 48, True), (Rectified, 47, False), (Reads, 48, False)]
+)
+def test_crossover_is_the_last_resort_on_few_images_of_a_small_network(
+    tmp_path, monkeypatch, network, most, runs
+):
+    monkeypatch.setattr(crossover, "FIRST", 4)
+    monkeypatch.setattr(queue, "MOST_RELUS", most)  # 4 ReLUs, 12 images
+    run = evaluate(
+        {"net": network(1)}, images(12), eps=EPS, attacks="pgd-10", checks=True, draws=1, selection_draws=1,
+        threads=1, out=tmp_path / "run",
+    )  # fmt: skip
+    assert set(words(run).values()) == {"not settled"}
+    assert ("crossover-160" in attacked(run, "standard")) == runs
 
 
 class Rounds(Reads):
