@@ -26,13 +26,11 @@ class Apgd(AttackOnProblem):
         steps: steps of every restart. A restart asks for ``steps`` gradients and one value.
         loss: what is maximised.
         restarts: number of runs.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     loss: Loss = cross_entropy
     restarts: int = 1
-    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.restarts < 1:
@@ -56,12 +54,10 @@ class ApgdTargeted(AttackOnProblem):
         steps: steps of every run.
         targets: number of target classes, at most all wrong ones; the largest (draw-averaged) logits of clean
             x come first.
-        early_stop: as in ``Apgd``.
     """
 
     steps: int
     targets: int = 9
-    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.targets < 1:
@@ -97,12 +93,10 @@ class ApgdMultiTargeted(AttackOnProblem):
     Attributes:
         steps: moves of every run.
         targets: classes aimed at after the margin, at most all but two.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     targets: int = 3
-    early_stop: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.targets < 1:

@@ -1,6 +1,7 @@
 """The interface of every attack, and how attacks tell which of two results is the better one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -55,12 +56,17 @@ class Problem(NamedTuple):
     start: Tensor | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
 class AttackOnProblem:
     """An attack of this package: ``solve`` takes what ``perturb`` is asked as one object.
 
-    Those that have ``early_stop`` then leave an example alone once it is answered wrongly (inside the ball).
-    That is only for targets that answer inputs one by one and without randomness.
+    Attributes:
+        early_stop: leave an example alone once it is answered wrongly (inside the ball). Only for targets
+            that answer inputs one by one and without randomness; some attacks have no use for it
+            (``stops_early`` in the catalogue).
     """
+
+    early_stop: bool = False
 
     def perturb(
         self,

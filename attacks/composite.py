@@ -6,7 +6,7 @@ nearly always among those. GMSA is arXiv 2110.14735.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import torch
@@ -62,7 +62,7 @@ class InTurn(AttackOnProblem):
 
     attacks: Sequence[Attack]
     closest: Sequence[Attack] = ()
-    early_stop: bool = True
+    early_stop: bool = field(default=True, kw_only=True)
     comparisons: int = 1
 
     def solve(self, problem: Problem) -> Tensor:

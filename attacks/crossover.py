@@ -55,11 +55,9 @@ class Crossover(AttackOnProblem):
 
     Attributes:
         steps: generations. In each, every member is recombined once.
-        early_stop: stop on an example at its first wrong answer.
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is where an example's first run begins."""

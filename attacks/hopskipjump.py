@@ -32,11 +32,9 @@ class HopSkipJump(AttackOnProblem):
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the walk begins at ``start`` where that is answered wrongly."""

@@ -56,7 +56,6 @@ class Pgd(AttackOnProblem):
     steps: int
     step_size: float | None = None
     loss: Loss = cross_entropy
-    early_stop: bool = False
     momentum: float = 0.0
 
     def __post_init__(self) -> None:

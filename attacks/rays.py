@@ -28,11 +28,9 @@ class Rays(AttackOnProblem):
 
     Attributes:
         steps: queries; each costs what the estimator takes.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the first ray is that of ``start``, else one sign a channel."""

@@ -80,11 +80,9 @@ class RandomSearch(AttackOnProblem):
 
     Attributes:
         steps: queries; the estimator decides what each costs.
-        early_stop: as in ``attacks.score_based.search``.
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` replaces the first point."""
@@ -112,11 +110,9 @@ class Square(AttackOnProblem):
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` replaces the stripes or tiles."""

@@ -70,13 +70,11 @@ class SparsePgd(AttackOnProblem):
         steps: gradients.
         projected: whether only the chosen pixels' colours move (sPGD_p), or those of all (sPGD_u).
         loss: what the steps increase.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
     projected: bool = False
     loss: Loss = cross_entropy
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; pixels that ``start`` changes are the first choice."""
@@ -204,11 +202,9 @@ class SparseRs(AttackOnProblem):
 
     Attributes:
         steps: queries, including the first and those of kept points; the estimator decides what each costs.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` replaces the first pixels."""

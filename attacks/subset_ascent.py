@@ -118,11 +118,9 @@ class _SubsetAscent(AttackOnProblem):
 
     Attributes:
         steps: gradients, at least ``least``.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
     """
 
     steps: int
-    early_stop: bool = False
     least: ClassVar[int]
 
     def __post_init__(self) -> None:

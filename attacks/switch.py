@@ -44,7 +44,6 @@ class Switch(AttackOnProblem):
     """
 
     steps: int
-    early_stop: bool = False
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is one of the points compared."""
