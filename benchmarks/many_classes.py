@@ -238,13 +238,9 @@ def measured(model: nn.Module, x: Tensor, y: Tensor, eps: float, run: Run) -> li
 
 def lines(broken: dict[str, list[int]]) -> Iterator[str]:
     """Markdown, a line for each contender."""
-    yield (
-        "| attack |"
-        + "".join(f" {budget:,} |" for budget in BUDGETS)
-        + " at its end | images until AutoAttack's end |"
-    )
+    yield "| attack | " + " | ".join(map(str, BUDGETS)) + " | at its end | images to AutoAttack's end |"
     yield "| --- |" + " ---: |" * (len(BUDGETS) + 2)
-    theirs_left = sum(cost == NEVER for cost in next(iter(broken.values())))
+    theirs_left = sum(cost == NEVER for cost in broken[WHOLE])
     for name, costs in broken.items():
         left = [sum(cost > budget for cost in costs) for budget in BUDGETS]
         end = sum(cost == NEVER for cost in costs)
