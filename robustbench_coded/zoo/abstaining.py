@@ -85,20 +85,20 @@ def known_unsure(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = linear.mostly_robust(12, n, eps)
     least = 1.2 * eps
     share = exactly((linear.margins(model, x, y) > least).double().mean().item())
-    return Known(Abstaining("abstain-unsure", Unsure(model, least)), x, y, 128, share, everywhere(share))
+    return Known(Abstaining("abstain-unsure", Unsure(model, least)), x, y, share, everywhere(share))
 
 
 def known_always(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = linear.mostly_robust(12, n, eps)
     nothing = exactly(0.0)
-    return Known(Abstaining("abstain-always", Always(model)), x, y, 128, nothing, everywhere(nothing))
+    return Known(Abstaining("abstain-always", Always(model)), x, y, nothing, everywhere(nothing))
 
 
 def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = linear.fragile(12, n, eps)
     clean = exactly((linear.margins(model, x, y) > 0).double().mean().item())
     left = linear.standing(model, x, y, int(255 * eps) / 255)
-    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, 128, clean, everywhere(left))
+    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, clean, everywhere(left))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
@@ -107,4 +107,4 @@ def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
         "abstain-off-manifold", OffManifold(model, linear.along(linear.pattern(DECOY)), 0.3 * eps)
     )
     clean = exactly((linear.margins(model, x, y) > 0).double().mean().item())
-    return Known(defence, x, y, 128, clean, everywhere(linear.standing(model, x, y, eps)))
+    return Known(defence, x, y, clean, everywhere(linear.standing(model, x, y, eps)))

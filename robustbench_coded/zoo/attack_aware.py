@@ -127,7 +127,7 @@ def known_edge_wide(n: int = 640, eps: float = 0.1) -> Known:
     both = torch.stack(
         [linear.worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
     ).all(0)
-    return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(both.double().mean().item(), 1.0)))
+    return Known(defence, x, y, exactly(1.0), everywhere(Truth(both.double().mean().item(), 1.0)))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:
@@ -206,7 +206,7 @@ def known_by(defence: linear.Deterministic, x: Tensor, y: Tensor, pushed: Tensor
     with torch.no_grad():
         clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()
         left = (defence.logits(pushed, None).argmax(1) == y).double().mean().item()
-    return Known(defence, x, y, 128, exactly(clean), everywhere(Truth(0.0, left)))
+    return Known(defence, x, y, exactly(clean), everywhere(Truth(0.0, left)))
 
 
 # Defences that notice how far, which way or where an input was moved, and only then are good.
@@ -271,7 +271,7 @@ def known_small_wide(n: int = 640, eps: float = 0.1) -> Known:
     defence = _gated("small-wide", Noticed(lambda moves: moves.abs() - eps / 2))
     near = linear.worst_margins(fragile_model(), x, y, eps / 2) > 0
     far = linear.worst_margins(robust_model(), x, y, eps) > 0
-    return Known(defence, x, y, 128, exactly(1.0), everywhere(exactly((near & far).double().mean().item())))
+    return Known(defence, x, y, exactly(1.0), everywhere(exactly((near & far).double().mean().item())))
 
 
 def known_up_only(n: int = 640, eps: float = 0.1) -> Known:
@@ -305,7 +305,7 @@ def known_off_lattice_wide(n: int = 640, eps: float = 0.1) -> Known:
     near = linear.worst_margins(fragile_model(), x, y, level) > 0
     far = linear.worst_margins(robust_model(), x, y, eps) > 0
     left = exactly((near & far).double().mean().item())
-    return Known(_gated("off-lattice-wide", OffLattice()), x, y, 128, exactly(1.0), everywhere(left))
+    return Known(_gated("off-lattice-wide", OffLattice()), x, y, exactly(1.0), everywhere(left))
 
 
 def _on_the_lattice(n: int, *, wide: bool = False) -> tuple[Tensor, Tensor]:

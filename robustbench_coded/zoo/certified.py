@@ -97,9 +97,7 @@ def _known_smoothing(defence: Smoothed, positions: Tensor, eps: float) -> Known:
     unknown = Truth(_majority(defence, smallest - slack), _majority(defence, smallest))
     clean = exactly(_majority(defence, share_of_votes(defence, t, y)))
     known_draw = Truth(0.0, unknown.high)
-    return Known(
-        defence, x, y, 128, clean, lambda threat: known_draw if threat.endswith("/known") else unknown
-    )
+    return Known(defence, x, y, clean, lambda threat: known_draw if threat.endswith("/known") else unknown)
 
 
 def share_of_votes(defence: Smoothed, t: Tensor, y: Tensor) -> Tensor:
@@ -197,7 +195,7 @@ def _known_lipschitz(
     y = (precise.score(x) > 0).long()
     bounds = Truth(_certified(precise, x, y, eps), _after_steps(precise, x, y, eps))
     model = Lipschitz(q1.float(), q2.float(), v.float(), precise.bias)
-    return Known(LipschitzDefence(model, name), x.float(), y, 128, exactly(1.0), lambda threat: bounds)
+    return Known(LipschitzDefence(model, name), x.float(), y, exactly(1.0), lambda threat: bounds)
 
 
 def _margin(model: Lipschitz, x: Tensor, y: Tensor) -> Tensor:

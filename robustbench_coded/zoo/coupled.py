@@ -55,7 +55,7 @@ def _known_rci(distances: Tensor, eps: float, k: int, n_coded: int | str, name: 
         "batch": bounds(codec, model, x, y, eps, co_batched_eps=eps),
         "victim": bounds(codec, model, x, y, eps, co_batched_eps=0.0),
     }
-    return Known(defence, x, y, k, clean, lambda threat: by_inputs[threat.split("/")[0]])
+    return Known(defence, x, y, clean, lambda threat: by_inputs[threat.split("/")[0]], k)
 
 
 def bounds(
@@ -120,7 +120,7 @@ def known_label_leak(n: int = 640, eps: float = 0.1) -> Known:
     standing = (linear.worst_margins(model, x, y, eps) > 0).double().mean().item()
     same_label = (y[:, None] == y).double().sum(1).sub(1).div(n - 1).mean().item()
     by_inputs = {"batch": exactly(standing), "victim": exactly(same_label)}
-    return Known(LabelLeak(model), x, y, 128, exactly(1.0), lambda threat: by_inputs[threat.split("/")[0]])
+    return Known(LabelLeak(model), x, y, exactly(1.0), lambda threat: by_inputs[threat.split("/")[0]])
 
 
 # Half of every batch stands by design, and which half it is the attacker decides, for the batch as a whole.
@@ -186,9 +186,9 @@ def known_half_batch(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
         HalfBatch(linear.TwoBits(coarse, robust), linear.TwoBits(coarse, fragile), sign),
         x,
         y,
-        k,
         exactly(1.0),
         lambda threat: truth[threat.split("/")[0]],
+        k,
     )
 
 
@@ -237,7 +237,7 @@ def _known_refit(name: str, distances: Tensor, eps: float, k: int = 128) -> Know
     model = linear.along(linear.pattern(37))
     x, y = linear.planted_margins(distances, linear.pattern(37))
     truth = truths(model, x, y, eps, k)
-    return Known(Refit(name, model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
+    return Known(Refit(name, model), x, y, truth["clean"], lambda threat: truth[threat.split("/")[0]], k)
 
 
 def truths(
@@ -362,7 +362,7 @@ def known_alternating(n: int = 640, eps: float = 0.1) -> Known:
     members = [linear.along(shared + sign * 3 * apart) for sign in (1, -1)]
     against = (x - (2 * y - 1).view(-1, 1, 1, 1) * eps * shared).clamp(0, 1)
     left = exactly(max((linear.margins(member, against, y) > 0).double().mean().item() for member in members))
-    return Known(Alternating(members), x, y, 128, exactly(1.0), everywhere(left))
+    return Known(Alternating(members), x, y, exactly(1.0), everywhere(left))
 
 
 def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
@@ -374,7 +374,7 @@ def known_running_mean(n: int = 640, eps: float = 0.05, k: int = 128) -> Known:
     )
     x, y = linear.planted_margins(distances, linear.pattern(38))
     truth = truths(model, x, y, eps, k, share=0.5)
-    return Known(RunningMean(model), x, y, k, truth["clean"], lambda threat: truth[threat.split("/")[0]])
+    return Known(RunningMean(model), x, y, truth["clean"], lambda threat: truth[threat.split("/")[0]], k)
 
 
 def known_remembering(name: str, kind: type[AnswerMemory], n: int = 640, eps: float = 0.1) -> Known:

@@ -40,9 +40,9 @@ class Known:
     defence: Defence
     x: Tensor
     y: Tensor
-    k: int
     clean: Truth
     truth: Callable[[str], Truth]
+    k: int = 128
     checkpoint: nn.Module | None = None
     submitted: Callable[[int], Truth] | None = None
 

@@ -232,4 +232,4 @@ def like_the_model(
 ) -> Known:
     """What is known of a defence whose answers are those of a linear model, whatever its slopes are."""
     clean = exactly((margins(model, x, y) > 0).double().mean().item())
-    return Known(defence, x, y, 128, clean, everywhere(standing(model, x, y, eps)), checkpoint)
+    return Known(defence, x, y, clean, everywhere(standing(model, x, y, eps)), checkpoint=checkpoint)

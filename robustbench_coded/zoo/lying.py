@@ -110,7 +110,7 @@ def known_hidden_noise(n: int = 640, eps: float = 0.1) -> Known:
     clean, robust = (
         exactly(accuracy(m)) for m in (linear.margins(model, x, y), linear.worst_margins(model, x, y, eps))
     )
-    return Known(HiddenNoise(model, sigma), x, y, 128, clean, everywhere(robust))
+    return Known(HiddenNoise(model, sigma), x, y, clean, everywhere(robust))
 
 
 def known_says_randomised(n: int = 640, eps: float = 0.1) -> Known:
@@ -164,7 +164,7 @@ def known_constant(n: int = 640, eps: float = 0.1) -> Known:
     x, _ = linear.planted_margins(linear.spread(0.0, 2 * eps, n), linear.pattern(5))
     y = LABELS[torch.arange(n) % len(LABELS)]
     share = exactly((y == 0).double().mean().item())
-    return Known(Constant(), x, y, 128, share, lambda threat: share)
+    return Known(Constant(), x, y, share, lambda threat: share)
 
 
 # Defences that name a network as their base which they have nothing to do with.

@@ -111,7 +111,7 @@ def known_rounding(n: int = 640, eps: float = 0.1) -> Known:
     robust = (linear.margins(model, rounded(worst.clamp(0, 1)), y) > 0).double().mean().item()
     clean = (linear.margins(model, rounded(x.double()), y) > 0).double().mean().item()
     defence = linear.Deterministic("rounding", Rounded(model), base=model)
-    return Known(defence, x, y, 128, exactly(clean), everywhere(exactly(robust)))
+    return Known(defence, x, y, exactly(clean), everywhere(exactly(robust)))
 
 
 def known_hidden(
@@ -184,7 +184,7 @@ def known_coarse_rounding(n: int = 640, eps: float = 0.1) -> Known:
     y = torch.where(torch.arange(n) % MISLABELLED == 3, 1 - answers, answers)
     share = exactly((answers == y).double().mean().item())
     defence = linear.Deterministic("coarse-rounding", CoarselyRounded(model), base=model)
-    return Known(defence, x, y, 128, share, everywhere(share))
+    return Known(defence, x, y, share, everywhere(share))
 
 
 def _images(direction: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -250,4 +250,4 @@ def known_hidden_direction(n: int = 640, eps: float = 0.1) -> Known:
     with torch.no_grad():
         clean = (defence.logits(x, None).argmax(1) == y).double().mean().item()
         fooled = (defence.logits((x + eps * hidden).clamp(0, 1), None).argmax(1) != y).double().mean().item()
-    return Known(defence, x, y, 128, exactly(clean), lambda threat: exactly(1 - fooled))
+    return Known(defence, x, y, exactly(clean), lambda threat: exactly(1 - fooled))

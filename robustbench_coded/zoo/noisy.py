@@ -4,6 +4,7 @@ itself, and two random ensembles.
 
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -51,14 +52,9 @@ def known_coin_flip(n: int = 640, eps: float = 0.1, p: float = P) -> Known:
     x, y = linear.planted_margins(linear.spread(1.3 * eps, 1.9 * eps, n), linear.pattern(9))
     if not (linear.worst_margins(model, x, y, eps) > 0).all():
         raise ValueError(f"expected a classifier that is right everywhere, but {eps=} reaches its boundary")
+    right = exactly(1 - p)
     return Known(
-        CoinFlip(model, p),
-        x,
-        y,
-        128,
-        exactly(1 - p),
-        lambda threat: exactly(1 - p),
-        submitted=lambda submissions: exactly((1 - p) ** submissions),
+        CoinFlip(model, p), x, y, right, everywhere(right), submitted=lambda times: exactly((1 - p) ** times)
     )
 
 
@@ -96,17 +92,8 @@ def _known_noise(defence: inferences.GaussianNoise, distances: Tensor, eps: floa
     def accuracy(margin: Tensor, submissions: int = 1) -> Truth:
         return exactly((ndtr(margin / deviation) ** submissions).mean().item())
 
-    worst = linear.worst_margins(model, x, y, eps)
-    robust = accuracy(worst)
-    return Known(
-        defence,
-        x,
-        y,
-        128,
-        accuracy(linear.margins(model, x, y)),
-        lambda threat: robust,
-        submitted=lambda submissions: accuracy(worst, submissions),
-    )
+    worst, clean = linear.worst_margins(model, x, y, eps), accuracy(linear.margins(model, x, y))
+    return Known(defence, x, y, clean, everywhere(accuracy(worst)), submitted=partial(accuracy, worst))
 
 
 # The median score over noisy copies of an input, before a linear model with wide margins.
@@ -148,7 +135,7 @@ def known_median_of_noise(n: int = 640, eps: float = 0.1, copies: int = 9) -> Kn
         return float(bdtrc(copies // 2, copies, ndtr(margin / deviation).double().numpy()).mean())
 
     robust = exactly(accuracy(linear.worst_margins(model, x, y, eps)))
-    return Known(defence, x, y, 128, exactly(accuracy(linear.margins(model, x, y))), lambda threat: robust)
+    return Known(defence, x, y, exactly(accuracy(linear.margins(model, x, y))), lambda threat: robust)
 
 
 # Noise that gets in the way: Cauchy noise before the answer, and noise in the slope alone.
@@ -205,7 +192,7 @@ def known_heavy_noise(n: int = 640, eps: float = 0.1) -> Known:
     clean, robust = (
         exactly(accuracy(m)) for m in (linear.margins(model, x, y), linear.worst_margins(model, x, y, eps))
     )
-    return Known(HeavyNoise(model, scale), x, y, 128, clean, everywhere(robust))
+    return Known(HeavyNoise(model, scale), x, y, clean, everywhere(robust))
 
 
 def known_random_slope(n: int = 640, eps: float = 0.1) -> Known:
@@ -246,7 +233,7 @@ def known_sampling_module(n: int = 640, eps: float = 0.1) -> Known:
     clean = exactly(ndtr(linear.margins(model, x, y) / sigma).mean().item())
     robust = exactly(ndtr(linear.worst_margins(model, x, y, eps) / sigma).mean().item())
     defence = sampling.SamplingModule(NoisyScore(model, sigma), name="sampling-module")
-    return Known(defence, x, y, 128, clean, lambda threat: robust)
+    return Known(defence, x, y, clean, lambda threat: robust)
 
 
 # Two random ensembles of linear models: one that randomness protects, one that it only hides.
@@ -320,14 +307,8 @@ def known_opposed(n: int = 640, eps: float = 0.05) -> Known:
     drawn, hidden = exactly(stands.double().mean().item()), Truth(low, high)
     members = [linear.TwoBits(coarse, model) for model in fine_models]
     defence = RandomMember("ensemble-opposed", members)
-    return Known(
-        defence,
-        x,
-        y,
-        128,
-        exactly(_mean_accuracy(members, x, y)),
-        lambda threat: drawn if threat.endswith("/known") else hidden,
-    )
+    clean = exactly(_mean_accuracy(members, x, y))
+    return Known(defence, x, y, clean, lambda threat: drawn if threat.endswith("/known") else hidden)
 
 
 def known_decoys(n: int = 640, eps: float = 0.1) -> Known:
@@ -338,7 +319,7 @@ def known_decoys(n: int = 640, eps: float = 0.1) -> Known:
     against = x - (2 * y - 1).view(-1, 1, 1, 1) * eps * shared
     robust = Truth(0.0, _mean_accuracy(members, against.clamp(0, 1), y))
     defence = RandomMember("ensemble-decoys", members, base)
-    return Known(defence, x, y, 128, exactly(_mean_accuracy(members, x, y)), lambda threat: robust)
+    return Known(defence, x, y, exactly(_mean_accuracy(members, x, y)), lambda threat: robust)
 
 
 def _mean_accuracy(members: Sequence[nn.Module], x: Tensor, y: Tensor) -> float:

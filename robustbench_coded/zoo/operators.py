@@ -279,7 +279,7 @@ def known_monotone(name: str, score: Score, n: int, eps: float, *, wide: bool = 
         return (defence.logits(x, None).argmax(1) == y).double().mean().item()
 
     robust = exactly(accuracy(corner(x, y, eps)))
-    return Known(defence, x, y, 128, exactly(accuracy(x)), everywhere(robust))
+    return Known(defence, x, y, exactly(accuracy(x)), everywhere(robust))
 
 
 # Scores that count bits drawn from signed pixels: a sampled mask, of which more bits are on in class 1.
@@ -330,7 +330,7 @@ def known_sampled(name: str, score: Score, n: int, eps: float, *, wide: bool = F
 
     robust = exactly(accuracy(corner(x, y, eps)))
     defence = SamplingModule(Sampled(score), name=name)
-    return Known(defence, x, y, 128, exactly(accuracy(x)), everywhere(robust))
+    return Known(defence, x, y, exactly(accuracy(x)), everywhere(robust))
 
 
 def probability_of_one(p: Tensor) -> Tensor:

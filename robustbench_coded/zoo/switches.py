@@ -92,7 +92,7 @@ def known_gate_wide(n: int = 640, eps: float = 0.1) -> Known:
     defence = _behind("gate-wide", lambda x: _part(x, LEFT).abs() > OPEN * eps)
     both = [linear.worst_margins(model, x, y, eps) > 0 for model in (fragile_model(), robust_model())]
     low = torch.stack(both).all(0).double().mean().item()
-    return Known(defence, x, y, 128, exactly(1.0), everywhere(Truth(low, 1.0)))
+    return Known(defence, x, y, exactly(1.0), everywhere(Truth(low, 1.0)))
 
 
 def known_border_band(n: int = 640, eps: float = 0.1) -> Known:

@@ -80,7 +80,7 @@ def known_linear(n: int = 640, eps: float = 0.1) -> Known:
     robust = exactly((pairwise_margins(model, x, y, eps) > 0).double().mean().item())
     defence = Standard(model)
     defence.name = "trained-linear"
-    return Known(defence, x, y, 128, exactly(clean), lambda threat: robust)
+    return Known(defence, x, y, exactly(clean), lambda threat: robust)
 
 
 class LinearClassifier(nn.Module):
@@ -187,7 +187,7 @@ def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Know
         clean = (model(x).argmax(1) == y).double().mean().item()
     # Computed on demand: the defence alone is wanted more often.
     left = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
-    return Known(defence, x, y, 128, exactly(clean), left, checkpoint=model)
+    return Known(defence, x, y, exactly(clean), left, checkpoint=model)
 
 
 @lru_cache
@@ -234,4 +234,4 @@ def known_pgd_at(n: int = EXAMPLES, eps: float = EPS) -> Known:
     def bounds() -> Truth:
         return Truth(low, standing_after_descent(model, x, y, eps).double().mean().item())
 
-    return Known(defence, x, y, 128, exactly(clean), everywhere_later(bounds))
+    return Known(defence, x, y, exactly(clean), everywhere_later(bounds))
