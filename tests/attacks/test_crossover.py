@@ -53,6 +53,7 @@ def attacked(oracle, attack, k=1, start=None, query_budget=None):
     return oracle.lead(found)[0], estimator
 
 
+@pytest.mark.long
 def test_it_finds_the_best_of_many_optima_where_hundreds_of_starts_find_none_as_good():
     oracle = Rugged(BEST - 1)
     pgd = attack_for(parse("pgd-40+loss=margin+restarts=200"))

@@ -16,6 +16,7 @@ SHARED = Path(__file__).parents[3] / "shared"
 pytestmark = pytest.mark.skipif(not (SHARED / "checkpoints").is_dir(), reason="needs ../shared/checkpoints")
 
 
+@pytest.mark.long
 def test_certified_training_on_mnist():
     """Wong and Kolter's network at the eps it was trained for: 95% certified, and PGD leaves little more."""
     loaded = load_checkpoint(SHARED / "checkpoints" / "kw_mnist.pth", normalize="none")

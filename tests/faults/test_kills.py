@@ -92,7 +92,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+LONG = [pytest.param(case, marks=pytest.mark.long) if case == "workers" else case for case in CASES]
+
+
+@pytest.mark.parametrize("case", LONG)
 def test_killed_and_resumed_a_run_ends_the_same(request, start, evaluation, tmp_path, soak, case):
     whom, options, short, long = CASES[case]
     kills = long if soak else short

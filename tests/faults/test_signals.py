@@ -57,7 +57,10 @@ SHORT = ("SIGTERM-in-process", "SIGINT-workers")
 MOST_SECONDS = 5.0  # counted in the long form alone, which has the machine to itself
 
 
-@pytest.mark.parametrize("case", CASES)
+LONG = [pytest.param(case, marks=pytest.mark.long) if case == "SIGINT-workers" else case for case in CASES]
+
+
+@pytest.mark.parametrize("case", LONG)
 def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, tmp_path, soak, case):
     if case not in SHORT and not soak:
         pytest.skip("only with --soak")
