@@ -33,7 +33,7 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
     try:
         found = object_named(name.algorithm)
     except ValueError as error:
-        raise ValueError(f"{name.text}: {error}") from error
+        raise ValueError(f"{name.text}: {error}") from error.__cause__  # where the user's code failed
     options = {option: _value(text) for option, text in name.options}
     if inspect.isclass(found):
         try:
@@ -45,11 +45,11 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
             ) from error
         if not callable(getattr(attack, "perturb", None)):
             raise ValueError(f"{name.text}: {object_name} has no method {_PERTURB}")
-        if not takes(attack.perturb, 6):
+        if not takes(attack.perturb, 6, {}):
             raise ValueError(f"{name.text}: {object_name}.perturb does not take {_PERTURB[7:]}")
         built: Attack = attack
         return built
-    if not takes(found, 3, eps=0.0, **options):
+    if not takes(found, 3, {"eps": 0.0, **options}):
         wanted = ", ".join(["model", "x", "y", "eps", *options])
         raise ValueError(f"{name.text}: {object_name} does not take ({wanted})")
     return partial(found, **options)

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -58,7 +58,7 @@ def object_named(spec: str) -> Callable[..., Any]:
     return named
 
 
-def takes(function: Callable[..., Any], positional: int, **keywords: Any) -> bool:
+def takes(function: Callable[..., Any], positional: int, keywords: Mapping[str, Any]) -> bool:
     """Whether it can be called so, as far as its signature tells."""
     try:
         inspect.signature(function).bind(*[None] * positional, **keywords)

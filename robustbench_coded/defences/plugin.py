@@ -101,7 +101,7 @@ def _faults(built: Any) -> list[str]:
             continue
         if not callable(method):
             faults.append(f"whose {name} is {type(method).__name__}, not a method ({', '.join(arguments)})")
-        elif not takes(method, len(arguments)):
+        elif not takes(method, len(arguments), {}):
             faults.append(f"whose {name} does not take ({', '.join(arguments)})")
     return faults
 

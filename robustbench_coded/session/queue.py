@@ -15,7 +15,7 @@ from functools import partial
 from itertools import accumulate
 from math import ceil
 
-from attacks import crossover, naming, presets
+from attacks import accelerator, crossover, naming, presets
 from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.execution.attack_group import hidden_sources
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -194,10 +194,9 @@ class Queue:
             count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
             units = run_unit.random_units(case, self.run.maker, count)
             cost = sum(map(self.run.seconds.of, units)) / self._costs.workers
-            limit = self.scope.verdict_seconds
             # Those that should settle a word have as much time as all else for verdicts; more of them what
             # is left of it.
-            if limit is not None and (self.spent if before else 0.0) + cost > limit:
+            if not self._fits(cost, self.spent if before else 0.0):
                 self._late[case], self._random[case] = cost, MOST_RANDOM_BATCHES
                 continue
             self._random[case] = MOST_RANDOM_BATCHES if case.threat.one_victim else count
@@ -287,11 +286,13 @@ class Queue:
                 continue
             like = next(case for case in self._lanes.cases[lane] if case in self.run.begun)
             case = replace(like, attack=RECOMBINED, step_size=None)
-            x = context.data.batch([0])[0].to(context.device)
-            relus = crossover.relus(context.model(lane.subject.checkpoint), x)
-            relus *= self.prepared.examples_planned(like)
             cost = self._lanes.likely(case, self._lanes.rounds_of_open(case))
-            if case not in self.run.begun and 0 < relus <= MOST_RELUS and self._fits(cost):
+            if case in self.run.begun or not self._fits(cost):
+                continue
+            x = context.data.batch([0])[0].to(context.device)
+            with accelerator.random_states_kept():  # a network may sample
+                relus = crossover.relus(context.model(lane.subject.checkpoint), x)
+            if 0 < relus * self.prepared.examples_planned(like) <= MOST_RELUS:
                 self.spent += cost
                 chosen.append(case)
         return self._begin(chosen)
@@ -405,9 +406,10 @@ class Queue:
             new |= self.run.begin([case], rounds=self._lanes.rounds_of_open(case))
         return new
 
-    def _fits(self, cost: float) -> bool:
+    def _fits(self, cost: float, spent: float | None = None) -> bool:
+        """Whether verdicts have the time for it after what was spent, or ``spent``."""
         limit = self.scope.verdict_seconds
-        return limit is None or self.spent + cost <= limit
+        return limit is None or (self.spent if spent is None else spent) + cost <= limit
 
 
 def in_table(config: EvalConfig, case: AttackCase) -> bool:

@@ -112,6 +112,7 @@ def test_options_reach_a_class_and_a_function_as_values(folder):
         ("Nothing", "Nothing has no method perturb"),
         ("Two", "Two.perturb does not take"),
         ("brighter+width=2", r"brighter does not take \(model, x, y, eps, width\)"),
+        ("brighter+positional=2", r"brighter does not take \(model, x, y, eps, positional\)"),
         ("number", "has no function number"),
         ("Cornr", "has no function Cornr; it has Corner, brighter"),
     ],

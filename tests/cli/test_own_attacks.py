@@ -66,3 +66,11 @@ def test_wrong_names_are_refused_in_one_line(csrobust, mine, digits_erm, tmp_pat
     assert answer.code == 2
     assert message in answer.err and answer.err.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_module_that_fails_is_named_with_its_line(csrobust, digits_erm, tmp_path):
+    file = tmp_path / "failing_attack.py"
+    file.write_text("layers = 3\nraise RuntimeError('no such layer')\n")
+    answer = csrobust("eval", "--ckpt", digits_erm, "--attacks", f"{file}:Steps", "--out", tmp_path / "run")
+    assert answer.code == 2 and answer.err.count("\n") == 1
+    assert "RuntimeError: no such layer" in answer.err and "(failing_attack.py, line 2)" in answer.err
