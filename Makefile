@@ -107,7 +107,7 @@ data/cifar10_test.npz: $(INSTALLED)
 
 .PHONY: reports report-digits report-cifar10 report-zoo report-eight-networks report-sweep report-trainings
 reports: report-digits report-sweep report-trainings report-zoo report-eight-networks report-ablations \
-	report-ablations-cifar10 report-shift report-gan report-gan-cifar10 report-tabular report-figures report-cifar10 report-recipes report-adversarial
+	report-ablations-cifar10 report-shift report-gan report-gan-cifar10 report-figures report-cifar10 report-recipes report-adversarial
 
 report-digits: $(INSTALLED)
 	$(BIN)/csrobust eval $(DIGITS) $(ON_DIGITS) --rci N=128 --rci N=1.5K --out reports/digits --overwrite
@@ -333,7 +333,7 @@ report-adversarial: data/cifar10_test.npz
 	$(BIN)/csrobust compact reports/cifar10-adversarial
 
 # Table 2 and Figure 5b in a small form: WGAN-GP on digits, shortened from the paper's 100,000 iterations.
-.PHONY: report-gan report-tabular
+.PHONY: report-gan
 report-gan: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/csrobust gan --data digits --features checkpoints/digits-erm.safetensors --n 64,96 \
 		--iterations 1500 --every 125 --seeds 3 --workers 2 --out reports/digits-gan
@@ -348,10 +348,6 @@ report-gan-cifar10: data/cifar10-short/cifar10_train.npz
 	OMP_NUM_THREADS=1 $(BIN)/csrobust gan --data cifar10 --data-dir data/cifar10-short \
 		--features checkpoints/cifar10-erm-resnet20.safetensors --n 64,96 --iterations 40 --every 20 --samples 1000 --seeds 1 \
 		--out reports/cifar10-gan
-
-# Beyond images: coded training on scikit-learn's tables.
-report-tabular: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/csrobust tabular --seeds 10 --out reports/tabular
 
 # Tables 1 and 6 to 9 on digits. At eps = 0.1 some of the images stand; at the usual 0.3 all settings are alike.
 report-ablations: $(INSTALLED)

@@ -20,7 +20,7 @@ ROOMS = (
 )  # fmt: skip
 # What the core finds through entry points (pyproject.toml) alone, and the folders of each.
 PLUGINS = {
-    "studies": ("studies", "ablations", "generation", "tabular", "paper_figures"),
+    "studies": ("studies", "ablations", "generation", "paper_figures"),
     "shift": ("shift",), "certification": ("certification",), "zoo": ("zoo",), "bench": ("bench",),
     "published": ("published",), "verification": ("verification",), "evidence": ("evidence",),
     "board": ("board", "view"), "exporters": ("exporters",), "power": ("power",),

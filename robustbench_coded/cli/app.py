@@ -14,8 +14,8 @@ from robustbench_coded.plugins import AGAIN, all_of
 # As `--help` lists them; what else is plugged in comes behind.
 ORDER = (
     "eval", "plan", "sweep", "curve", "screen", "shift", "compare", "report", "export", "compact", "board",
-    "submit", "show", "view", "train", "ablate", "gan", "tabular", "verify", "probe", "bench", "inspect",
-    "list", "figure",
+    "submit", "show", "view", "train", "ablate", "gan", "verify", "probe", "bench", "inspect", "list",
+    "figure",
 )  # fmt: skip
 PLAIN: dict[str, Any] = {
     "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None

@@ -1,6 +1,5 @@
-"""``csrobust ablate``, ``gan`` and ``tabular``: what each option of coded training is worth (Tables 1 and 6
-to 9 of arXiv 2510.00253), WGAN-GP with and without coded-smoothing, and coded-smoothing on tables and
-sequences.
+"""``csrobust ablate`` and ``gan``: what each option of coded training is worth (Tables 1 and 6 to 9 of arXiv
+2510.00253), and WGAN-GP with and without coded-smoothing.
 """
 
 import json
@@ -173,45 +172,5 @@ def gan_command(
     if as_json:
         print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))
     else:
-        print(f"report: {out / 'report.md'}")
-    return 0
-
-
-@help.examples(
-    "csrobust tabular --sets breast-cancer,wine --seeds 10",
-)
-def tabular_command(
-    sets: Annotated[
-        str, typer.Option(help="Data sets, comma-separated: breast-cancer, wine, digits, digit-lines.")
-    ] = "breast-cancer,wine,digits,digit-lines",
-    seeds: Annotated[int, typer.Option(help="Random splits; every setting is trained on each.")] = 10,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
-    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/tabular"),
-    quiet: options.Quiet = False,
-    as_json: options.AsJson = False,
-) -> int:
-    """Compare coded training with others on tables and sequences.
-
-    The others are ERM, weight decay and mixup; the data sets come with scikit-learn. A perceptron is trained
-    on tables, a small Transformer on digit-lines: digits read line by line.
-    """
-    from robustbench_coded.tabular.study import answer, comparisons, run_all, write_tabular_report
-
-    if steps < 1:
-        raise InputError(f"--steps {steps}: give 1 or more")
-
-    def said(text: str) -> None:
-        if not quiet:
-            print(text, file=sys.stderr)
-
-    tables = list(dict.fromkeys(part.strip() for part in sets.split(",") if part.strip()))
-    if not tables:
-        raise InputError("--sets: name a data set: breast-cancer, wine, digits or digit-lines")
-    found = comparisons(run_all(out, tables, seeds=seeds, steps=steps, said=said))
-    write_tabular_report(out, found, steps)
-    if as_json:
-        print(json.dumps([one._asdict() for one in found]))
-    else:
-        print("\n".join(answer(found)))
         print(f"report: {out / 'report.md'}")
     return 0

@@ -78,22 +78,13 @@ class Spread(NamedTuple):
         return f"{self.mean:{sign}.{digits}f}{ends}"
 
 
-def spread(
-    values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL, overlap: float = 0.0
-) -> Spread:
-    """Of one value for each seed.
-
-    Args:
-        tail: what the interval leaves out on either side.
-        overlap: n_test/n_train where the seeds are random splits of one table. Their training sets overlap,
-            so their results are alike; the variance has 1/J + overlap in place of 1/J (Nadeau and Bengio,
-            Machine Learning 52, 2003).
-    """
+def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL) -> Spread:
+    """Of one value for each seed; ``tail``: what the interval leaves out on either side."""
     found = np.asarray(values, np.float64)
     mean, seeds = float(found.mean()), len(found)
     if seeds < 2:
         return Spread(mean, None, None, seeds)
-    reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds + overlap))
+    reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds))
     return Spread(mean, mean - reach, mean + reach, seeds)
 
 

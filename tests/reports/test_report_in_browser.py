@@ -232,7 +232,7 @@ def test_nothing_is_wider_than_the_window_but_what_scrolls_by_itself(browser):
 
 PAGES = (
     *("digits/report.html", "digits-trainings/comparison.html", "cifar10-shift/report.html"),
-    *("digits-gan/report.html", "tabular/report.html", "board/index.html"),
+    *("digits-gan/report.html", "board/index.html"),
 )
 
 
