@@ -3,8 +3,9 @@
     python benchmarks/league.py [--shared ../shared] [--budgets 100,1000,10000] [--only NAME ...]
 
 Writes reports/league: report.md, league.csv, curves.csv and curves.png. Libraries that are not installed are
-left out, and the report names them; `make league` installs all in an environment of their own. With --runs
-results are kept, and the same command goes on with what is missing: a folder for each version of the attacks.
+left out, and the report names them; `benchmarks/league.sh` installs all in an environment of their own. With
+--runs results are kept, and the same command goes on with what is missing: a folder for each version of the
+attacks.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python benchmarks/nearest_parity.py [--examples 128]
 
-Writes benchmarks/nearest_parity.md. adv-lib is no dependency: `make league` installs it in an environment of
-its own, in which this runs.
+Writes benchmarks/nearest_parity.md. adv-lib is no dependency: `benchmarks/league.sh` installs it in an
+environment of its own, in which this runs.
 """
 
 import argparse

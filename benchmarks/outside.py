@@ -2,9 +2,9 @@
 
     python benchmarks/outside.py --shared DIR FOLDER
 
-`make report-outside` runs it. Images come from `sandwich.md` and `hard_images.md`, defences in their authors'
-code from `authors_code.md`, which other programs write. Networks are evaluated here, by the plain command,
-with runs in FOLDER, which a stopped measurement goes on with. A miss that nobody has explained ends it.
+Images come from `sandwich.md` and `hard_images.md`, defences in their authors' code from `authors_code.md`,
+which other programs write. Networks are evaluated here, by the plain command `csrobust` on the PATH, with
+runs in FOLDER, which a stopped measurement goes on with. A miss that nobody has explained ends it.
 """
 
 import argparse
@@ -38,7 +38,7 @@ EXPLAINED = {
 
 HEAD = """# csrobust beside what others established
 
-Made by `make report-outside`. The truth is that of others: verifiers, solvers, AutoAttack, authors' papers,
+Made by `benchmarks/outside.py`. The truth is that of others: verifiers, solvers, AutoAttack, authors' papers,
 and those that broke them. *Stands* means certified (images) or `no failure found`. *Open* means neither
 (images) or `not settled`. Nothing of others is stored here; the pages name where it comes from.
 

@@ -2,7 +2,7 @@
 
     python benchmarks/robustbench_zoo.py [--rows FILE] [DATASET/THREAT/NAME ...]
 
-`make benchmark-robustbench` runs it in an environment of its own that has the package robustbench. Every
+`benchmarks/robustbench_zoo.sh` runs it in an environment of its own that has the package robustbench. Every
 definition is built there with random weights, affine parameters and statistics, its state dict saved to a
 file, and the file loaded twice: from its weights alone, and with ``--arch robustbench:NAME``. A definition
 counts where the logits of the two networks on random images are the same within 1e-5 of the largest (or
@@ -285,7 +285,7 @@ def _table(rows: list[Row]) -> str:
     lines = [
         "# RobustBench's definitions and how they load",
         "",
-        "Made by `make benchmark-robustbench`. Each definition of the package robustbench was built with",
+        "Made by `benchmarks/robustbench_zoo.sh`. Each definition of the package robustbench was built with",
         "random weights, affine parameters and statistics; its state dict was saved, and loaded from the",
         "weights alone and with `--arch robustbench:NAME`. In brackets: the largest difference of a logit on",
         "a random image, relative to the largest logit (or to 1). From weights alone, random ones, nothing",

@@ -1,6 +1,7 @@
 """``run.toml``: options in a file; every run folder has the one that repeats it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--attacks", "fgsm", "--threads", "1")
 A = ("--ckpt", "a.pt")
+REPORTS = Path(__file__).parents[2] / "reports"
 
 
 @pytest.fixture
@@ -94,6 +96,16 @@ def test_what_is_typed_counts_before_the_file(parsed, tmp_path):
 
 def test_a_name_that_is_no_text_leaves_no_file():
     assert run_toml(EvalConfig((("a", "\udc80.pt"),))) is None
+
+
+def test_every_committed_run_has_the_options_that_repeat_it(parsed):
+    runs = [manifest.parent for manifest in REPORTS.glob("*/run.json")]
+    assert len(runs) > 20
+    for run in runs:
+        assert (run / "run.toml").is_file(), run.name
+        checkpoints = json.loads((run / "run.json").read_text())["checkpoints"]
+        named = [name for file in run.glob("run*.toml") for name, _ in parsed(file).checkpoints]
+        assert {checkpoint["name"] for checkpoint in checkpoints} == set(named), run.name
 
 
 def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path):

@@ -2,8 +2,8 @@
 
 Blocks of a page run in their order, in one folder. Python blocks share their names and find `model`, `x` and
 `y`; one that begins with ``# name.py`` is that file, too. Commands get tiny limits after their own options;
-those that train, or need hardware or data that a test has not, are parsed alone. Blocks of ``console`` or
-``text`` show what came out somewhere.
+those that train, or need hardware or data that a test has not, are parsed alone, and so are those of
+reproduce.md, which take hours. Blocks of ``console`` or ``text`` show what came out somewhere.
 """
 
 import functools
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REPRODUCE = ROOT / "docs" / "reproduce.md"
 ERM = ROOT / "checkpoints" / "digits-erm.safetensors"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLES, K = 16, 8
@@ -82,7 +83,7 @@ def tiny_evaluate(*given, **options):
     return evaluate(*given, **{**options, **TINY})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != REPRODUCE], ids=lambda page: page.stem)
 def test_all_blocks_of_a_page_run(page, folder, digits, capsys):
     names = dict(digits)
     for kind, code in BLOCK.findall(page.read_text()):
@@ -106,18 +107,40 @@ def run_line(line, capsys):
     if not words or words[0] in ELSEWHERE:
         return
     if words[0] == "make":
-        subprocess.run(["make", "--dry-run", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+        make(words[1:])
         return
     programs = [Path(word).name for word in words]
     assert "csrobust" in programs, f"{line} is neither csrobust nor make"
     words = words[programs.index("csrobust") + 1 :]
     if words[0] not in RUN:
-        every_command()[words[0]].make_context(words[0], words[1:])
+        parse(words)
         return
     if words[0] == "eval" and "--attacks" not in words:
         words += ["--attacks", QUICK_ATTACKS]
     code = main([*words, *ADDED.get(words[0], ())])
     assert code == 0, f"{line}: {capsys.readouterr().err}"
+
+
+def make(words):
+    subprocess.run(["make", "--dry-run", *words], cwd=ROOT, check=True, capture_output=True)
+
+
+def parse(words):
+    every_command()[words[0]].make_context(words[0], words[1:])
+
+
+def test_commands_that_reproduce_reports_parse_and_their_files_exist():
+    lines = [line for _, code in BLOCK.findall(REPRODUCE.read_text()) for line in code.splitlines()]
+    for program, *words in map(shlex.split, lines):
+        match program:
+            case "make":
+                make(words)
+            case "csrobust":
+                parse(words)
+                checkpoints = re.findall(r"checkpoints/\S+?\.safetensors", " ".join(words))
+                assert all((ROOT / name).is_file() for name in checkpoints), words
+            case _:
+                assert (ROOT / (words[0] if program == "python" else program)).is_file(), program
 
 
 def test_commands_named_in_a_sentence_exist():
