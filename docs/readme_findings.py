@@ -16,7 +16,7 @@ from robustbench_coded.zoo.registry import ZOO
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-FIGURE = ROOT / "docs" / "findings.png"
+FIGURE = ROOT / "docs" / "findings.svg"
 REPORTS = ROOT / "reports"
 # run, checkpoint, N of RCI -> the name in the table and the title in the figure
 NETWORKS = {
@@ -42,7 +42,7 @@ FAR = 0.03  # as in benchmarks/zoo_report.py
 
 
 def main() -> None:
-    FIGURE.write_bytes(figure().png)
+    FIGURE.write_bytes(figure().svg)
     README.write_text(with_blocks(README.read_text()))
 
 

@@ -18,6 +18,7 @@ PAGES = (
     "LICENSE",
     "docs/**/*.md",
     "docs/*.png",
+    "docs/*.svg",
     "docs/notebooks/*.ipynb",
     "benchmarks/*.md",
     "checkpoints/manifest.toml",

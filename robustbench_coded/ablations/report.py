@@ -151,7 +151,7 @@ def section(study: Study, results: Sequence[Result], settings: AblationSettings)
         "",
         markdown_text_table(sheet_of(study, results)),
         "",
-        f"![{study.title}](figures/{study.name}.png)",
+        f"![{study.title}](figures/{study.name}.svg)",
     ]
     papers = papers_row(study)
     if papers and any(r.paper is not None for r in results):

@@ -28,14 +28,14 @@ class PaperFigure:
 
 
 def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
-    """Writes NAME.svg, NAME.png, the tables, and NAME.md where there is a summary; returns the paths."""
-    pictures = figure.drawing.write(folder)
+    """Writes NAME.svg, the tables, and NAME.md where there is a summary; returns the paths."""
+    picture = figure.drawing.write(folder)
     tables = {f"{name}.csv": _csv(numbers) for name, numbers in figure.tables.items()}
     if figure.summary is not None:
         tables[f"{figure.drawing.name}.md"] = _page(figure.drawing, figure.summary, figure.paper)
     for name, text in tables.items():
         write_text(folder / name, text)
-    return [*pictures, *(folder / name for name in tables)]
+    return [picture, *(folder / name for name in tables)]
 
 
 def _page(drawn: Drawing, summary: formatting.TextTable, paper: str) -> str:

@@ -77,8 +77,8 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
 
 def _remove_others(folder: Path, names: set[str]) -> None:
     """Figures that the run once had data for and has no more."""
-    for path in folder.glob("*") if folder.is_dir() else ():
-        if path.suffix in (".svg", ".png") and path.stem not in names:
+    for path in folder.glob("*.svg"):
+        if path.stem not in names:
             path.unlink()
 
 

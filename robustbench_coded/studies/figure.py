@@ -1,4 +1,4 @@
-"""``csrobust figure``: the paper's figures from measurements of our own, as SVG, PNG and CSV."""
+"""``csrobust figure``: the paper's figures from measurements of our own, as SVG and CSV."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option(help="Folder for the SVG, the PNG and the numbers.")]
+Out = Annotated[Path, typer.Option(help="Folder for the SVG and the numbers.")]
 Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")]
 Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
 FOLDER = Path("reports/paper-figures")

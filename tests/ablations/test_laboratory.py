@@ -176,7 +176,6 @@ def test_tables_and_figures_show_what_was_measured(settings, tmp_path):
     assert f"{images:,} training images (10% of them held out" in report
     assert f"1 epochs of {images:,} images and 2 seeds, where the paper has 350 epochs" in report
     for name in ("mu", "recipe"):
-        assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert b"</svg>" in (tmp_path / "figures" / f"{name}.svg").read_bytes()
 
 

@@ -62,14 +62,12 @@ class Drawing:
     title: str
     caption: str
     svg: bytes
-    png: bytes
 
-    def write(self, folder: Path) -> list[Path]:
-        """Writes NAME.svg and NAME.png, not synced to the disk: it can be drawn again. Returns the paths."""
-        paths = [folder / f"{self.name}.svg", folder / f"{self.name}.png"]
-        for path, content in zip(paths, (self.svg, self.png), strict=True):
-            replace_bytes(path, content)
-        return paths
+    def write(self, folder: Path) -> Path:
+        """Writes NAME.svg, not synced to the disk: it can be drawn again. Returns its path."""
+        path = folder / f"{self.name}.svg"
+        replace_bytes(path, self.svg)
+        return path
 
 
 def styled() -> AbstractContextManager[None]:
@@ -81,7 +79,7 @@ def styled() -> AbstractContextManager[None]:
 
 def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     """The figure as bytes without dates or versions in them."""
-    svg, png = io.BytesIO(), io.BytesIO()
+    svg = io.BytesIO()
     # savefig draws twice wherever there is a layout engine, "none" included: the layout is settled here, at
     # the resolution of an SVG, whose texts it measures.
     engine, resolution = figure.get_layout_engine(), figure.dpi
@@ -91,8 +89,7 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
         figure.set_layout_engine(None)
         figure.dpi = resolution
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
-    return Drawing(name, title, caption, svg.getvalue(), png.getvalue())
+    return Drawing(name, title, caption, svg.getvalue())
 
 
 def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> tuple[Figure, list[Axes]]:
