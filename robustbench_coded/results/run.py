@@ -266,12 +266,8 @@ class Run:
     @cached_property
     def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
         outcomes, metadata, timings = folder.read_run(self.path, self.manifest.unit_ids)
-        if "replicate" in outcomes and outcomes["replicate"].any():  # repetitions, of earlier versions
-            outcomes = outcomes[outcomes["replicate"] == 0]
         if outcomes.empty:
-            outcomes = pd.DataFrame(
-                columns=[*KEY_COLUMNS, "replicate", "purpose", "example", "batch", "label", "draw"]
-            )
+            outcomes = pd.DataFrame(columns=[*KEY_COLUMNS, "purpose", "example", "batch", "label", "draw"])
         return outcomes, metadata, timings
 
     @cached_property
@@ -305,8 +301,7 @@ class Run:
         """(row, unit) of every planned unit that attacks, or scores clean inputs."""
         for case in self.manifest.rows:
             for unit in case.units:
-                if unit.replicate == 0:
-                    yield case.key, unit.id
+                yield case.key, unit.id
 
     def _all_units(self) -> Iterator[tuple[CaseKey, str]]:
         """(row, unit) of these, and of those that score again what others have attacked."""

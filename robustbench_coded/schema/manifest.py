@@ -15,14 +15,9 @@ Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinitie
 
 
 class UnitEntry(Struct, frozen=True):
-    """A unit of work of a case: its id is the name of its files.
-
-    Attributes:
-        replicate: 0; others are repetitions of earlier versions, which are not counted.
-    """
+    """A unit of work of a case: its id is the name of its files."""
 
     id: str
-    replicate: Count = 0
 
 
 class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
@@ -301,9 +296,7 @@ class Invocation(Struct, frozen=True, kw_only=True):
     def claim(self) -> Claim | None:
         """What was claimed, with the defaults of what it did not say filled in."""
         value = _finite(self.options.get("claim"))
-        # Earlier versions weighed claims about other accuracies than the mean over draws.
-        about = self.options.get("claim_accuracy", "mean")
-        if value is None or not 0 <= value <= 1 or about != "mean":
+        if value is None or not 0 <= value <= 1:
             return None
         inputs = self.options.get("inputs")
         threat, eps = setting_of_claim(
@@ -340,7 +333,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         rows: every planned row, in the order in which tables show them.
-        matched: of runs of earlier versions: baselines whose setting was chosen by clean accuracy.
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
         waiting: rows of earlier invocations that the last one, which has not finished, may come to again.
@@ -354,7 +346,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointFacts, ...]
     rows: tuple[PlannedCase, ...]
     probes: tuple[ProbeRecord, ...] = ()
-    matched: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False

@@ -130,7 +130,7 @@ def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, o
     outside = out.parent / "precious.parquet"
     outside.write_text("precious")
     manifest = json.loads((out / "run.json").read_text())
-    row = dict(manifest["rows"][0], attack="pgd-7", units=[{"id": "../../precious", "replicate": 0}])
+    row = dict(manifest["rows"][0], attack="pgd-7", units=[{"id": "../../precious"}])
     manifest["rows"].append(row)
     manifest["superseded"] = ["../../precious"]
     (out / "run.json").write_text(json.dumps(manifest))

@@ -58,7 +58,6 @@ class Invented:
     victims: int = 16
     batch_size: int = 32
     classes: int = 10
-    replicates: int = 1
     peer_standing: float | None = None  # what attacks of other packages say of themselves
     eps: float = PIXEL_EPS
     eps_space: str = "pixel"
@@ -149,7 +148,7 @@ def write_invented(path: Path, run: Invented) -> None:
         rows = [row for subject in run.subjects for row in _rows(run, subject)]
         for index, row in enumerate(rows):
             where = (row["attack"], row["defence"])
-            for replicate, unit in enumerate(u["id"] for u in row["units"]):
+            for unit in (u["id"] for u in row["units"]):
                 if where in run.failed:
                     folder.record_failure(
                         unit, {"error": "RuntimeError: <b>out of</b> memory", "attempts": 2}
@@ -162,7 +161,7 @@ def write_invented(path: Path, run: Invented) -> None:
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
                 if ":" in row["attack"] and run.peer_standing is not None:
                     metadata |= {"peer_inputs": 1000, "peer_standing": 1000 * run.peer_standing}
-                folder.commit(unit, _outcomes(run, row, index, replicate), metadata, timing)
+                folder.commit(unit, _outcomes(run, row, index), metadata, timing)
         folder.write_manifest({**_manifest(run, rows), **run.changes})
 
 
@@ -193,17 +192,14 @@ def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
                 "has_base": True,
                 "examples_planned": run.victims if threat.startswith("victim") else run.examples,
                 "draws": 1 if not subject.randomised else run.known_draws if known else run.draws,
-                "units": [
-                    {"id": hashlib.sha256(f"{name} {r}".encode()).hexdigest()[:20], "replicate": r}
-                    for r in range(run.replicates)
-                ],
+                "units": [{"id": hashlib.sha256(name.encode()).hexdigest()[:20]}],
             }
         )
     return rows
 
 
-def _outcomes(run: Invented, row: dict[str, Any], index: int, replicate: int) -> pa.Table:
-    random = np.random.default_rng([run.seed, index, replicate])
+def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pa.Table:
+    random = np.random.default_rng([run.seed, index])
     example = np.arange(row["examples_planned"])
     label = (example * 7) % run.classes
     blocks = []
@@ -233,7 +229,7 @@ def _outcomes(run: Invented, row: dict[str, Any], index: int, replicate: int) ->
         frame[name] = row[name]
     for name in ("k", "n"):
         frame[name] = pd.Series([row[name]] * len(frame), dtype="Int32")
-    frame["replicate"] = replicate
+    frame["replicate"] = 0
     return pa.Table.from_pandas(frame, SCHEMA, preserve_index=False)
 
 

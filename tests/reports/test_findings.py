@@ -119,12 +119,6 @@ def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
     assert "on fresh draws its inputs leave 75.0% [" in told[0]
 
 
-def test_repetitions_of_earlier_versions_are_not_counted(make_run):
-    once, thrice = (load_run(make_run(f"{n}", accuracies=BASE, replicates=n)) for n in (1, 3))
-    assert len(thrice.manifest.unit_ids) == 3 * len(once.manifest.unit_ids)
-    assert thrice.summary.equals(once.summary) and len(thrice.outcomes) == len(once.outcomes)
-
-
 FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
 
 

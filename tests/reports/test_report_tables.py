@@ -78,7 +78,7 @@ def test_what_a_check_alone_measured_is_in_no_table(make_run):
     file = path / "run.json"
     manifest = json.loads(file.read_text())
     extra = [
-        {**row, "eps": 1.0, "for_check": True, "units": [{"id": "f" * 20, "replicate": 0}]}
+        {**row, "eps": 1.0, "for_check": True, "units": [{"id": "f" * 20}]}
         for row in manifest["rows"]
         if row["attack"] == "pgd-10"
     ]
@@ -178,7 +178,7 @@ def test_a_row_that_is_measured_in_part_says_how_far(make_run):
     )
     manifest = json.loads((path / "run.json").read_text())
     fgsm = next(row for row in manifest["rows"] if row["attack"] == "fgsm")
-    fgsm["units"].append({"id": "f" * 20, "replicate": 0})
+    fgsm["units"].append({"id": "f" * 20})
     fgsm["examples_planned"] = 10_000
     (path / "run.json").write_text(json.dumps(manifest))
     text = markdown_table(tables_of(load_run(path))[0])
