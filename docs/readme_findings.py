@@ -114,9 +114,9 @@ def zoo() -> str:
 
 
 def _entry(rows: list[dict[str, str]]) -> tuple[str, ...]:
-    ours = next(row for row in rows if not _third_party(row))
+    ours = next(row for row in rows if not row["third_party"])
     low, high = float(ours["truth_low"]), float(ours["truth_high"])
-    theirs = {_third_party(row): row for row in rows if _third_party(row)}
+    theirs = {row["third_party"]: row for row in rows if row["third_party"]}
     columns = ("autoattack:", "torchattacks:PGD")
     found = [next((theirs[name] for name in theirs if name.startswith(start)), None) for start in columns]
     return (
@@ -124,17 +124,13 @@ def _entry(rows: list[dict[str, str]]) -> tuple[str, ...]:
         ZOO[ours["defence"]].description,
         f"{100 * low:.1f}" if low == high else f"{100 * low:.1f} to {100 * high:.1f}",
         _accuracy(ours),
-        ours.get("verdict") or ours["word"],
+        ours["word"],
         *("–" if row is None else _marked(_account(row), low, high) for row in found),
     )
 
 
-def _third_party(row: dict[str, str]) -> str:
-    return row.get("peer") or row.get("third_party") or ""
-
-
 def _account(row: dict[str, str]) -> float:
-    return float(row.get("peer_accuracy") or row["third_party_accuracy"])
+    return float(row["third_party_accuracy"])
 
 
 def _side(account: float, low: float, high: float) -> str:
@@ -149,11 +145,11 @@ def _marked(account: float, low: float, high: float) -> str:
 
 
 def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
-    ours = [row for row in entries if not _third_party(row)]
+    ours = [row for row in entries if not row["third_party"]]
     for package in ("AutoAttack", "torchattacks"):
         accounts: dict[str, list[dict[str, str]]] = {}
         for row in entries:
-            if _third_party(row).startswith(package.lower()):
+            if row["third_party"].startswith(package.lower()):
                 accounts.setdefault(row["defence"], []).append(row)
         sides = [
             _side(min(map(_account, rows)), float(rows[0]["truth_low"]), float(rows[0]["truth_high"]))
@@ -164,7 +160,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
             f"defences: too low on {sides.count('too low')}, too high on {sides.count('too high')}."
         )
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
-    words = {row["defence"]: row.get("verdict") or row["word"] for row in ours}
+    words = {row["defence"]: row["word"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
     judged = [row for row in ours if row["defence"] not in broken and row["sense"] == "condemned"]
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]

@@ -45,11 +45,11 @@ def write_gan_report(folder: Path) -> list[Point]:
     """
     try:
         facts = json.loads((folder / FACTS).read_text())
-    except (OSError, ValueError) as error:
+        inception = facts["inception"]
+    except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
     points = [point for path in sorted(folder.glob(f"*/{POINTS}")) for point in Records(path, Point).rows]
     ends = last_points(points)
-    inception = bool(facts.get("inception"))  # of older folders none
     names = ("FID", "IS") if inception else (f"FD ({facts['features']})", f"IS ({facts['features']})")
     beside = inception and paper.papers_set(facts["data"]) == "cifar10"
     figures = [_curves(points, names)]
