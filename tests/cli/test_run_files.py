@@ -29,45 +29,14 @@ def parsed(csrobust, monkeypatch):
     "words",
     [
         [*A],
-        [
-            "--ckpt",
-            "erm=a.pt",
-            "--ckpt",
-            "x=b=c.pt",
-            "--rci",
-            "N=190",
-            "--coded",
-            "N=1.5K",
-            "--defence",
-            "m:b",
-        ],
+        ["--ckpt", "erm=a.pt", "--ckpt", "x=b=c.pt", "--rci", "N=190", "--coded", "N=1.5K"],
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
         [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-drop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
         [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
-        [
-            *A,
-            "--seed",
-            "7",
-            "--data",
-            'npz:\u00e4 \\ "it".npz',
-            "--first",
-            "--limit",
-            "9",
-        ],
-        [
-            "--defence",
-            "coin-flip",
-            "--engine",
-            "ray",
-            "--address",
-            "auto",
-            "--workers",
-            "3",
-            "--submissions",
-            "5",
-        ],
+        [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
+        ["--defence", "m:b", "--engine", "ray", "--address", "auto", "--workers", "3", "--submissions", "5"],
     ],
 )
 def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
@@ -108,7 +77,7 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
     assert (tmp_path / "again" / "summary.csv").read_text() == (tmp_path / "run" / "summary.csv").read_text()
     listed = csrobust("list", "runs", ".").out.splitlines()
     assert [line.split()[0] for line in listed] == ["again", "run"]
-    assert "| finished | 32 examples of digits | digits-erm | standard" in listed[0]
+    assert all(" finished " in line and " digits-erm " in line for line in listed)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,7 @@ def test_normalising_by_the_batch_is_found(model):
         ),
         (lambda m: lambda x, d: m(x)[:, None], {}, "logits of shape (8, 1, 5), not (8, classes)"),
         (lambda m: lambda x, d: m(x)[:4], {}, "answers 8 inputs with logits of shape (4, 5)"),
+        (lambda m: lambda x, d: m(x).argmax(1), {}, "int64"),
         (lambda m: lambda x, d: m(x).log(), {}, "NaN or infinite logits"),
         (lambda m: lambda x, d: m(x) * (1 + (len(x) < K)), {}, "another size of the batch moved logits"),
         (lambda m: lambda x, d: m(x) * (1 + slots(x) % 2), {}, "moving the inputs to other slots"),

@@ -196,10 +196,3 @@ def test_units_that_another_number_of_draws_replaces_go_when_the_new_ones_are_th
     assert {p.stem for p in (out / "timings").iterdir()} == {Path(name).stem for name in now}
     assert csrobust(*evaluation(out, attacks=1))[0] == 0
     assert (out / "summary.csv").read_bytes() == (finished / "summary.csv").read_bytes()
-
-
-def test_more_attacks_extend_a_run(csrobust, evaluation, start, out, tmp_path):
-    before = {p.name: p.stat().st_mtime_ns for p in shards(out)}
-    assert csrobust(*evaluation(out, attacks=2))[0] == 0
-    after = {p.name: p.stat().st_mtime_ns for p in shards(out)}
-    assert {name: after[name] for name in before} == before and len(after) > len(before)
