@@ -52,7 +52,7 @@ def refute_alone(folder):
         "import sys; sys.modules['robustbench_coded'] = sys.modules['attacks'] = None; sys.argv = ['x']; "
     )
     code = blocked + f"import runpy; runpy.run_path({str(alone / 'refute.py')!r}, run_name='__main__')"
-    return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=1200)
 
 
 def test_the_script_shows_the_refutation_by_itself(refuted):

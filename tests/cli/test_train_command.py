@@ -45,14 +45,6 @@ def test_a_recipe_file_keeps_its_options(csrobust, tmp_path):
     assert answer.code == 2 and "its own blocks" in answer.err
 
 
-def test_seeds_give_a_mean_and_a_deviation(csrobust, tmp_path):
-    out = tmp_path / "mine.safetensors"
-    answer = csrobust("train", "--recipe", "erm", *FAST, "--seeds", "2", "--out", out, "--json")
-    data = json.loads(answer.out)
-    assert [run["seed"] for run in data["runs"]] == [0, 1] and data["deviation"] is not None
-    assert {p.stem for p in tmp_path.glob("*.safetensors")} >= {"mine-seed0", "mine-seed1"}
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

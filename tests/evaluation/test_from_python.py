@@ -12,7 +12,6 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
@@ -85,15 +84,6 @@ def test_the_run_is_that_of_the_folder_and_its_summary_a_frame(run):
     assert standard.accuracy["clean"] == 1
     assert standard.accuracy["fgsm"] == 0
     assert (run.path / "report.html").is_file()
-
-
-def test_a_loader_gives_the_outcomes_of_its_tensors(run, tmp_path):
-    x, y = labelled()
-    loader = DataLoader(TensorDataset(x, y), batch_size=5)
-    other = evaluate(
-        {"rows": RowMean()}, loader, defences=["rci:N=12", Jitter], out=tmp_path / "run", **SMALL
-    )
-    pd.testing.assert_frame_equal(other.summary, run.summary)
 
 
 def test_the_examples_that_fell_furthest_have_pictures(run):
