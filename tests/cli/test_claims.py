@@ -128,15 +128,6 @@ def test_a_claim_may_be_refuted_by_random_signs(csrobust, digits_erm, tmp_path, 
     assert refute(tmp_path / "run" / "evidence")[0] == 0
 
 
-def test_a_claim_may_be_refuted_by_the_clean_inputs(csrobust, digits_erm, tmp_path):
-    # At this eps no attack changes an answer, and of equal ones the clean inputs come first.
-    options = ("--attacks", "pgd-3", "--eps", "0.0000001", "--claim", "1.0", "--limit", "640")
-    claim, _ = _claimed(csrobust, digits_erm, tmp_path / "run", *options)
-    assert (claim["attack"], claim["eps"]) == ("clean", 0.0)
-    with np.load(tmp_path / "run" / "evidence" / "inputs.npz") as file:
-        assert (file["clean"] == file["perturbed"]).all()
-
-
 def test_an_attack_of_an_attacker_who_knows_less_is_found(csrobust, digits_erm, tmp_path):
     options = ("--attacks", "transfer-pgd-10,aware-pgd-1@0.0000001", "--claim-threat", "batch/known")
     claim, _ = _claimed(csrobust, digits_erm, tmp_path / "run", "--rci", "N=1.5K", "--claim", "0.6", *options)

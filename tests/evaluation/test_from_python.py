@@ -11,27 +11,19 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import nn
 
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.reports.figures.curves import losses_of
 from robustbench_coded.session.from_python import _options
+from tests.evaluation.conftest import SMALL as FEW
+from tests.evaluation.conftest import RowMean, labelled
 
 pytestmark = pytest.mark.long
 
 DRAWS_FIGURES = True
 
-K = 8
-SMALL = {"batch_sizes": K, "attacks": "fgsm,pgd-2", "eps": 0.1, "draws": 2, "selection_draws": 2}
-
-
-class RowMean(nn.Module):
-    """Two classes by the mean of an image's first pixel row, which is right on `DATA`."""
-
-    def forward(self, x):
-        score = 8 * (x[:, 0, 0].mean(-1) - 0.5)
-        return torch.stack([-score, score], 1)
+SMALL = {**FEW, "attacks": "fgsm,pgd-2"}
 
 
 class Jitter:
@@ -61,13 +53,6 @@ def locked():
     model = RowMean()
     model.lock = threading.Lock()
     return model
-
-
-def labelled():
-    y = torch.arange(3 * K) % 2
-    x = torch.full((3 * K, 1, 8, 8), 0.5)
-    x[:, 0, 0] += (0.05 * (2 * y - 1))[:, None]
-    return x, y
 
 
 @pytest.fixture(scope="module")
