@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.session.evaluation import make_plan
 
-ENGINES = [{}, {"workers": 1}, {"workers": 2}, {"workers": 4}]
+ENGINES = [{}, {"workers": 2}]
 
 
 def outcomes_of(config, limit=lambda unit: math.inf, before=lambda: None):
