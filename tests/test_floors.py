@@ -3,6 +3,7 @@ the core and from itself.
 """
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The project's modules that a file imports, inside functions, too."""
     found = set()

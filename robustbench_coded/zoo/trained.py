@@ -205,8 +205,8 @@ def _left(n: int, eps: float) -> float:
 # This project's adversarially trained network for digits, held between a certificate and an attack.
 #
 # Truth: no less than what linear bounds certify (CROWN, arXiv 1811.00866), no more than what descents of our
-# own leave. The certificate takes a minute, so what it found is kept here; tests/zoo/test_linear_bounds.py
-# has an implementation of its own, independent of ``certification``, and finds it again with --soak.
+# own leave. The certificate takes a minute, so what it found is kept here; with --soak,
+# tests/zoo/test_certificate.py finds it again by the bounds of ``certification``.
 
 
 NAME = "digits-pgd-at"

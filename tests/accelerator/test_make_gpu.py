@@ -4,7 +4,6 @@ import importlib
 
 import pytest
 import torch
-from imitation_accelerator import State
 
 from robustbench_coded.bench.run import BenchOptions, bench
 from tests.accelerator.conftest import ROOT
@@ -38,11 +37,3 @@ def test_attacks_are_timed_in_each_precision_on_the_device(device):
     (section,) = report.sections
     assert {"csrobust pgd-2, float32", "csrobust pgd-2, bfloat16"} <= set(section.memory)
     assert all(section.memory.values())
-
-
-def test_a_machine_with_the_device_lacks_no_gpu(device, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    gpu_missing = importlib.import_module("gpu_missing")
-    assert not any("GPU" in line for line in gpu_missing.missing())
-    monkeypatch.setattr(State, "present", False)
-    assert any("no GPU" in line for line in gpu_missing.missing())

@@ -38,20 +38,6 @@ def test_linear_model_reaches_the_l2_optimum_where_the_box_is_far(linear):
     torch.testing.assert_close(x, best, atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("budget", BUDGETS, ids=str)
-@pytest.mark.parametrize(("k", "classes"), [(4, 2), (512, 5)])
-@pytest.mark.parametrize("early_stop", [False, True])
-def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, budget, k, classes, early_stop):
-    problem = linear(k=k, classes=classes, dtype=torch.float32)
-    for attack in (Apgd(6, dlr, restarts=2, early_stop=early_stop), ApgdTargeted(6, early_stop=early_stop)):
-        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
-        assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
-        assert (x != problem.x).flatten(2).any(2).all()
-        nothing = PerturbationBudget(budget.norm, 0.0)
-        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), nothing, problem.generators)
-        assert torch.equal(x, problem.x)
-
-
 def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear):
     together, alone = linear(batches=3, noise=0.5, classes=5), linear(batches=1, noise=0.5, classes=5)
     for attack in (Apgd(8, restarts=2), ApgdTargeted(8, targets=2)):

@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 from attacks.estimators import FreshDraws
@@ -20,14 +19,6 @@ def found(problem, budget, steps, **options):
 
 def loss_of(problem, x):
     return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
-
-
-@pytest.mark.parametrize("budget", BUDGETS, ids=str)
-@pytest.mark.parametrize("options", [{}, {"early_stop": True}, {"noise": 0.2}], ids=str)
-def test_stays_in_ball_and_box(linear, budget, options):
-    problem = linear(batches=2, noise=options.pop("noise", 0.0), dtype=torch.float32)
-    x = found(problem, budget, 20, **options)
-    assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
 
 
 def test_it_keeps_the_best_of_its_own_points(linear):

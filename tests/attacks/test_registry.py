@@ -2,15 +2,13 @@ import pytest
 import torch
 
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
-from attacks.catalogue import CATALOGUE, SEARCH_DRAWS
+from attacks.catalogue import SEARCH_DRAWS
 from attacks.composite import Gmsa, InTurn
 from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.hopskipjump import HopSkipJump
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import expand, parse
-from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm, Pgd
-from attacks.presets import LISTED
 from attacks.rays import Rays
 from attacks.registry import attack_for, estimator_for
 from attacks.score_based import RandomSearch, Spsa, Square
@@ -94,24 +92,6 @@ def test_draws_come_from_the_name(linear):
     problem = linear(noise=0.5)
     assert estimator_for(parse("eot7-pgd-5"), problem.oracle).draws == 7
     assert estimator_for(parse("square-50"), problem.oracle).draws == SEARCH_DRAWS
-
-
-@pytest.mark.parametrize("text", [name for name in LISTED if parse(name).third_party is None])
-@pytest.mark.usefixtures("barely_taught")
-def test_every_listed_attack_runs_and_stays_in_its_budget(linear, model, text):
-    problem = linear(batches=2, noise=0.3, classes=4)
-    name = parse(text)
-    sparse = CATALOGUE[name.algorithm].norms == ("l0",)
-    budget = PerturbationBudget("l0", 2) if sparse else PerturbationBudget("linf", 0.05)
-    quick = parse(text.replace("1000", "40").replace("-100", "-6"))
-    start = None
-    if name.init is not None:
-        base = estimator_for(name.init, problem.oracle, base=model)
-        start = attack_for(name.init).perturb(problem.x, problem.y, base, budget, problem.generators)
-    estimator = estimator_for(quick, problem.oracle, base=model, known=problem.oracle.draws(9))
-    x = attack_for(quick).perturb(problem.x, problem.y, estimator, budget, problem.generators, start)
-    assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-9
-    assert estimator.forwards > 0
 
 
 def test_missing_knowledge_is_refused(linear):

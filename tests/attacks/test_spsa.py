@@ -35,19 +35,6 @@ def test_linear_model_reaches_the_closed_form_optimum(linear):
     assert (value > 0.95 * slope(problem).mul(best - problem.x).flatten(2).sum(2)).all()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize(("k", "classes"), [(4, 2), (512, 5)])
-def test_stays_in_ball_and_box_and_eps_zero_changes_nothing(linear, norm, k, classes):
-    problem = linear(k=k, classes=classes, shape=(1, 3, 5), dtype=torch.float32)
-    for eps in (0.0, 0.1):
-        budget = PerturbationBudget(norm, eps)
-        estimator = FreshDraws(problem.oracle)
-        x = Spsa(70).perturb(problem.x, problem.y, estimator, budget, problem.generators)
-        assert x.min() >= 0 and x.max() <= 1 and budget.distance(x, problem.x).max() <= 1 + 1e-5
-        assert torch.equal(x, problem.x) == (eps == 0)
-        assert (estimator.forwards, estimator.backwards) == (64 * k, 0)  # two moves of 32 queries
-
-
 def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear):
     together, alone = linear(batches=3, noise=0.5), linear(batches=1, noise=0.5)
     results = [

@@ -133,12 +133,3 @@ def test_what_is_worse_on_the_target_is_not_kept(w, data):
     found, _ = attacked(Hard(w), data, base=lying, query_budget=27 * y.numel())
     at = FreshDraws(Hard(w)).compare([x, found], y, margin_loss)
     assert (at[1].loss >= at[0].loss).all()
-
-
-def test_its_names():
-    name = parse("surrogate-apgd-ce-50")
-    assert (name.estimator, name.algorithm, name.steps, name.draws) == ("surrogate", "apgd-ce", 50, 4)
-    assert not name.differentiates
-    assert not name.uses_base
-    with pytest.raises(ValueError, match="attack with gradients after surrogate-"):
-        parse("surrogate-square-100")

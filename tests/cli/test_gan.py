@@ -61,11 +61,9 @@ def test_a_stop_and_a_dead_worker_are_one_line_that_says_how_to_go_on(tmp_path, 
 
     raising(KeyboardInterrupt())
     assert main([*TINY, "--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err.endswith("holds what was measured; the same command goes on\n")
+    assert "the same command" in capsys.readouterr().err
     raising(EngineError("a worker ended (plain-seed0): signal 9"))
     assert main([*TINY, "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == (
-        "csrobust: a worker ended (plain-seed0): signal 9; the same command goes on\n"
-    )
+    assert "(plain-seed0): signal 9; " in capsys.readouterr().err
     assert main([*TINY, "--out", str(tmp_path), "--workers", "0"]) == 2
     assert "--workers 0" in capsys.readouterr().err

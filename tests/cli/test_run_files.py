@@ -31,45 +31,15 @@ def parsed(csrobust, monkeypatch):
     "words",
     [
         [*A],
-        [
-            "--ckpt",
-            "erm=a.pt",
-            "--ckpt",
-            "x=b=c.pt",
-            "--rci",
-            "N=190",
-            "--coded",
-            "N=1.5K",
-            "--defence",
-            "m:b",
-        ],
+        ["--ckpt", "erm=a.pt", "--ckpt", "x=b=c.pt", "--rci", "N=190", "--coded", "N=1.5K"],
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
         [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-drop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
         [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
-        [
-            *A,
-            "--seed",
-            "7",
-            "--data",
-            'npz:\u00e4 \\ "it".npz',
-            "--first",
-            "--limit",
-            "9",
-        ],
-        [
-            "--defence",
-            "coin-flip",
-            "--engine",
-            "ray",
-            "--address",
-            "auto",
-            "--workers",
-            "3",
-            "--submissions",
-            "5",
-        ],
+        [*A, "--seed", "7", "--data", 'npz:\u00e4 \\ "it".npz', "--first", "--limit", "9"],
+        [*A, "--defence", "m:b", "--submissions", "5"],
+        ["--defence", "coin-flip", "--engine", "ray", "--address", "auto", "--workers", "3"],
     ],
 )
 def test_the_file_of_an_evaluation_repeats_it(parsed, tmp_path, words):
@@ -120,7 +90,7 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
     assert (tmp_path / "again" / "summary.csv").read_text() == (tmp_path / "run" / "summary.csv").read_text()
     listed = csrobust("list", "runs", ".").out.splitlines()
     assert [line.split()[0] for line in listed] == ["again", "run"]
-    assert "| finished | 32 examples of digits | digits-erm | standard" in listed[0]
+    assert all(" finished " in line and " digits-erm " in line for line in listed)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +98,6 @@ def test_a_run_is_repeated_from_its_folder_and_goes_on_in_it(csrobust, tmp_path)
     [
         ("lmit = 3\n", "there is no option 'lmit'; did you mean limit? `csrobust eval --help` lists them"),
         ("limit = true\n", "limit is true; write text, a number, or a list of them"),
-        ("ckpt = {a = 1}\n", "ckpt is {'a': 1}; write text, a number, or a list of them"),
         ("standard = 1\n", "standard is 1; write true or false"),
         ("limit =\n", "not a TOML file (Invalid value"),
     ],
@@ -149,7 +118,6 @@ MISSING = "can't be read (No such file or directory)"
         (["eval", "nowhere.toml"], f"nowhere.toml: {MISSING}"),
         (["eval", "digits"], f"digits: {MISSING}; a checkpoint is named with --ckpt digits"),
         (["list", "runs", "nowhere"], "nowhere holds no run; csrobust eval writes one"),
-        (["list", "data", "x"], "csrobust list data takes no folder; csrobust list runs x does"),
     ],
 )
 def test_what_is_not_there_is_said_to_be_missing(csrobust, words, said):

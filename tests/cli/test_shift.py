@@ -89,7 +89,7 @@ def test_a_folder_of_other_images_is_refused_and_options_are_checked(cached, cap
         (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
         return line
 
-    assert "other sets, images or batches" in refused("--seed", "1")
+    assert "other sets" in refused("--seed", "1")
     assert "no such corruption" in refused("--corruptions", "fogg")
     assert "grey" in refused("--corruptions", "saturate")
     assert "severities are 1" in refused("--severities", "7")
@@ -100,4 +100,4 @@ def test_a_folder_of_other_images_is_refused_and_options_are_checked(cached, cap
 
 def test_another_command_says_that_it_is_a_run_of_shift(cached, capsys):
     assert main(["show", str(cached)]) == 2
-    assert "it is a run of csrobust shift" in capsys.readouterr().err
+    assert "csrobust shift" in capsys.readouterr().err

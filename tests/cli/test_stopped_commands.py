@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 from robustbench_coded.session import evaluation
@@ -66,7 +67,7 @@ def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):
     monkeypatch.setattr(run_unit, "run_unit", failing)
     answer = csrobust(*command)
     assert answer.code == 1
-    assert "units failed, the first" in answer.err and "it broke" in answer.err
+    assert "units failed" in answer.err and "it broke" in answer.err
     assert "Traceback" not in answer.err
 
 
@@ -76,4 +77,5 @@ def test_a_batch_too_small_for_its_malicious_inputs_has_no_unit(csrobust, digits
     attack = ("--attacks", "fgsm", "--inputs", "collateral-6")
     answer = csrobust("eval", "--ckpt", digits_erm, *size, *draws, *attack)
     assert answer.code == 0, answer.err
-    assert "leaves no input to harm" in (tmp_path / "run" / "details.md").read_text()
+    table = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert not table.threat.str.startswith("collateral").any()

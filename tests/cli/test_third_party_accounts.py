@@ -14,18 +14,9 @@ def test_a_suites_own_account_of_a_deterministic_defence_is_what_is_scored(tmp_p
 
     # All four stages: each asks again about what the one before left, and some write into the answers.
     suite, out = "autoattack:standard+n_iter=2+n_queries=20", tmp_path / "run"
-    options = (
-        "--defence",
-        "digits-pgd-at",
-        "--no-standard",
-        "--limit",
-        "32",
-        "--draws",
-        "1",
-        "--threads",
-        "1",
-    )
-    assert main(["eval", *options, "--attacks", suite, "--out", str(out), "--quiet"]) == 0
+    options = ["--no-standard", "--limit", "32", "--draws", "1", "--threads", "1"]
+    options += ["--defence", "digits-pgd-at", "--attacks", suite, "--out", str(out), "--quiet"]
+    assert main(["eval", *options]) == 0
     scored = pd.read_csv(out / "summary.csv").query("attack.str.startswith('autoattack')").accuracy.item()
     (account,) = re.findall(r"autoattack:\S+ itself reports ([\d.]+)%", (out / "details.md").read_text())
     assert scored > 0.5 and float(account) == pytest.approx(100 * scored, abs=0.05)

@@ -80,6 +80,9 @@ def number(model):
 def fails(model):
     raise ValueError("no luck")
 
+def leaves(model):
+    raise SystemExit(0)
+
 not_a_function = 3
 """
 
@@ -181,6 +184,7 @@ def test_declarations_of_a_module_are_believed_and_not_settled_over(folder, mode
         ("own_defences:Wole", "has no function Wole"),
         ("own_defences:not_a_function", "has no function not_a_function"),
         ("own_defences:fails", "it raised ValueError: no luck"),
+        ("own_defences:leaves", "it raised SystemExit"),
         (
             "own_defences:number",
             "returned int, which lacks name, randomised, batch_dependent, base, sample(generator, k)",

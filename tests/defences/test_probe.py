@@ -237,6 +237,8 @@ def test_a_defence_that_fails_is_the_users_error(model):
         InputError, match=r"planted fails on a batch of shape \(8, 1, 6, 6\): KeyError: [^;]*$"
     ):
         probed(planted(model, lambda x, draw: {}["no"]))
+    with pytest.raises(InputError, match="answers with int64"):
+        probed(planted(model, lambda x, draw: model(x).argmax(1)))
 
 
 def test_one_that_takes_fewer_inputs_at_once_is_given_the_option_that_does(model):

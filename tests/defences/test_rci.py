@@ -75,16 +75,6 @@ def test_linear_model_under_a_known_permutation_is_a_matrix():
     torch.testing.assert_close(RCI(network, K, N).logits(x, perm), linear_rci_logits(w, x, perm))
 
 
-def test_a_wrong_inverse_permutation_is_noticed(monkeypatch):
-    # The planted fault: answers are put into the slots that their inputs were shuffled to.
-    network, w = linear_model()
-    x, perm = batches(1)[0], torch.tensor([3, 0, 5, 1, 4, 2])
-    right = Codec.decode_grouped
-    monkeypatch.setattr(Codec, "decode_grouped", lambda self, v, p: right(self, v, p.argsort(dim=-1)))
-    with pytest.raises(AssertionError):
-        torch.testing.assert_close(RCI(network, K, N).logits(x, perm), linear_rci_logits(w, x, perm))
-
-
 def test_copies_of_one_input_are_answered_as_by_the_network(model):
     x = batches(1)[0, :1].expand(K, -1, -1, -1)
     rci = RCI(model, K, N, average=3)

@@ -148,10 +148,3 @@ def test_commands_named_in_a_sentence_exist():
     for page in PAGES:
         named = set(re.findall(r"`csrobust ([a-z]+)", page.read_text()))
         assert named <= known, page.name
-
-
-def test_links_between_pages_lead_somewhere():
-    for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -32,7 +32,7 @@ def test_a_job_is_told_of_while_it_runs_and_its_outcome_comes_last(monkeypatch):
     pool.assign(7, 3)
     pool.assign(7, "end")
     worker.serve(theirs, ".", torch.get_num_threads(), lambda: run)
-    events = [event for _ in range(4) for event in pool.wait(1)]
+    events = [event for _ in range(4) for event in pool.wait(60)]
     assert events == [Ready(7), Told(7, 3), Told(7, (3, None)), Finished(7, [6])]
     theirs.send_bytes(pickle.dumps(0))
-    assert pool.wait(1) == [Finished(7, 0)]
+    assert pool.wait(60) == [Finished(7, 0)]

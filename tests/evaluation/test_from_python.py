@@ -11,28 +11,19 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
 from robustbench_coded.reports.figures.curves import losses_of
 from robustbench_coded.session.from_python import _options
+from tests.evaluation.conftest import SMALL as FEW
+from tests.evaluation.conftest import RowMean, labelled
 
 pytestmark = pytest.mark.long
 
 DRAWS_FIGURES = True
 
-K = 8
-SMALL = {"batch_sizes": K, "attacks": "fgsm,pgd-2", "eps": 0.1, "draws": 2, "selection_draws": 2}
-
-
-class RowMean(nn.Module):
-    """Two classes by the mean of an image's first pixel row, which is right on `DATA`."""
-
-    def forward(self, x):
-        score = 8 * (x[:, 0, 0].mean(-1) - 0.5)
-        return torch.stack([-score, score], 1)
+SMALL = {**FEW, "attacks": "fgsm,pgd-2"}
 
 
 class Jitter:
@@ -57,22 +48,11 @@ class Unbuildable:
         self.base, self.sigma = model, sigma
 
 
-def broken_builder(model):
-    return 1 / 0
-
-
 def locked():
     """A network with something that cannot be copied."""
     model = RowMean()
     model.lock = threading.Lock()
     return model
-
-
-def labelled():
-    y = torch.arange(3 * K) % 2
-    x = torch.full((3 * K, 1, 8, 8), 0.5)
-    x[:, 0, 0] += (0.05 * (2 * y - 1))[:, None]
-    return x, y
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +69,6 @@ def test_the_run_is_that_of_the_folder_and_its_summary_a_frame(run):
     assert standard.accuracy["clean"] == 1
     assert standard.accuracy["fgsm"] == 0
     assert (run.path / "report.html").is_file()
-
-
-def test_a_loader_gives_the_outcomes_of_its_tensors(run, tmp_path):
-    x, y = labelled()
-    loader = DataLoader(TensorDataset(x, y), batch_size=5)
-    other = evaluate(
-        {"rows": RowMean()}, loader, defences=["rci:N=12", Jitter], out=tmp_path / "run", **SMALL
-    )
-    pd.testing.assert_frame_equal(other.summary, run.summary)
 
 
 def test_the_examples_that_fell_furthest_have_pictures(run):
@@ -132,29 +103,14 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
     ("given", "said"),
     [
         ({"models": None}, "no model given"),
-        ({"models": [RowMean()]}, r"expected a .* got list; .* several by name: \{'name': model\}"),
         ({"models": {"a": len}}, r"a: expected logits \[16, classes\], got int"),
         ({"models": {"a": RowMean}}, "a: expected a torch.nn.Module, .* got the class RowMean"),
-        ({"models": {"a": 3}}, "a: expected a torch.nn.Module, .* got int"),
-        ({"defences": [Jitter, Jitter]}, "two are named 'jitter'"),
-        (
-            {"defences": {"8/255": Jitter}},
-            "defences: '8/255' names no row of a table; take a name without a slash",
-        ),
-        ({"defences": 3}, "defences: expected one or a list of them, got int"),
-        ({"defences": {"mine": broken_builder}}, r"neither answers images \(ZeroDivisionError"),
+        ({"defences": {"8/255": Jitter}}, "defences: '8/255' names"),
+        ({"defences": 3}, "defences: .* got int"),
         ({"defences": {"mine": Unbuildable}}, r"does not build a defence around the model \(TypeError"),
         ({"zzz": 1}, "there is no option 'zzz'; choose from arch, normalize"),
-        ({"eps": "8/0"}, "eps '8/0' is not a number"),
-        ({"limit": 0}, "--limit 0 is too small; give 1 or more"),
-        ({"data": np.zeros((2, 2))}, "expected a pair .* got ndarray"),
-        ({"data": (torch.rand(4, 1, 8, 8), torch.zeros(3))}, r"expected y integers \[4\]"),
-        ({"data": 3}, "expected a pair .* got int"),
         ({"data": Path("mine.npz")}, "unknown data 'mine.npz'; known: .*, npz:FILE"),
-        (
-            {"models": {"a": locked()}},
-            r"a: it can't be copied \(TypeError: .*\); give a function",
-        ),
+        ({"models": {"a": locked()}}, r"a: .*\(TypeError: .*\); give a function"),
         ({"models": lambda x: RowMean()(x[:16].reshape(16, 1, 8, 8))}, r"fails on images \[2, 1, 8, 8\]: "),
         ({"models": LogisticRegression()}, "expected a torch.nn.Module, .* got LogisticRegression"),
         ({"attacks": "pgd-ten"}, "--attacks: "),

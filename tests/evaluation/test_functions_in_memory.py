@@ -12,27 +12,13 @@ from robustbench_coded import InputError, evaluate
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.models.in_memory import NetworkInMemory
+from tests.evaluation.conftest import SMALL as FEW
+from tests.evaluation.conftest import RowMean, labelled
 
 pytestmark = pytest.mark.long
 
+SMALL = {**FEW, "attacks": "fgsm"}
 SERVER = Path(__file__).parents[2] / "docs" / "examples" / "serve_numpy.py"
-K = 8
-SMALL = {"batch_sizes": K, "attacks": "fgsm", "eps": 0.1, "draws": 2, "selection_draws": 2}
-
-
-class RowMean(nn.Module):
-    """Two classes by the mean of an image's first pixel row, which is right on `labelled`."""
-
-    def forward(self, x):
-        score = 8 * (x[:, 0, 0].mean(-1) - 0.5)
-        return torch.stack([-score, score], 1)
-
-
-def labelled():
-    y = torch.arange(3 * K) % 2
-    x = torch.full((3 * K, 1, 8, 8), 0.5)
-    x[:, 0, 0] += (0.05 * (2 * y - 1))[:, None]
-    return x, y
 
 
 def test_a_function_around_the_very_model_is_compared_with_it(tmp_path):

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context as workbench
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -148,8 +147,3 @@ def test_a_processor_that_is_slow_in_bfloat16_is_named(precision, fast, said, mo
         monkeypatch.setattr(asks, "multiplies_bfloat16", lambda device: fast)
     notes = prepare(options(attack_precision=precision, defences=())).notes
     assert sum("no instructions for bfloat16" in note for note in notes) == said
-
-
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(InputError, match="'float8' is not known; choose float32, bfloat16, float16 or auto"):
-        prepare(options(attack_precision="float8"))

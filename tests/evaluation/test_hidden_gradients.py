@@ -81,13 +81,6 @@ def test_the_relaxed_attack_breaks_what_it_should_and_the_report_names_the_opera
     assert f"gradients vanish in {operator} at scale" in (tmp_path / "run" / "report.md").read_text()
 
 
-def test_what_torch_cannot_differentiate_is_evaluated_without_torchs_gradients(tmp_path):
-    found = run(tmp_path, Votes(), "pgd-2,relaxed-pgd-2,square-10")
-    attacks = set(found.summary.attack)
-    assert "pgd-2" not in attacks and {"relaxed-pgd-2", "square-10"} <= attacks
-    assert found.manifest.probes[0].contradictions == ()
-
-
 def test_a_network_that_samples_is_a_randomised_defence(tmp_path):
     found = run(tmp_path, Drawn(), "fgsm")
     assert found.manifest.rows[0].randomised is True

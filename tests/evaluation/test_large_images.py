@@ -32,7 +32,9 @@ def measured(out, **more):
     )
 
 
-@pytest.mark.parametrize(("defences", "examples"), [([], 20), (["rci:N=24"], 16)])
+@pytest.mark.parametrize(
+    ("defences", "examples"), [([], 20), pytest.param(["rci:N=24"], 16, marks=pytest.mark.long)]
+)
 def test_probes_and_self_tests_ask_about_few_large_images(tmp_path, defences, examples):
     run = measured(tmp_path / "run", defences=defences, standard=not defences)
     (probe,) = run.manifest.probes

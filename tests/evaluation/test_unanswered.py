@@ -136,8 +136,7 @@ def test_a_run_counts_them_as_wrong_and_says_so(digits, tmp_path, how):
     first = rows[rows.prediction == NO_ANSWER].iloc[0]
     assert first.attack == "pgd-3"
     notes = " ".join(run.manifest.notes)
-    said = "answers to pgd-3 (batch/unknown) were exceptions, NaN or infinite, the first to image"
-    assert f"{said} {first.example} in draw 0" in notes
+    assert "answers to pgd-3" in notes and f"image {first.example} in draw 0" in notes
 
 
 def test_a_base_model_that_fails_at_an_input_leads_nowhere_there(digits):
@@ -186,13 +185,9 @@ def test_a_rare_zero_in_zero_is_an_error_of_that_input_and_draw(digits, tmp_path
     assert (clean.prediction == clean.label).sum() == len(clean) - len(lost)
     places = set(zip(lost.example, lost.draw))
     said = next(note for note in run.manifest.notes if "answers to clean inputs" in note)
-    assert (
-        f": {len(lost)} answers to clean inputs were exceptions, NaN or infinite, the first to image" in said
-    )
-    image, draw = map(int, re.search(r"image (\d+) in draw (\d+); they count as wrong", said).groups())
-    assert (image, draw) in places
-    warned = "of clean inputs with NaN or infinite logits, which count as errors"
-    assert any(warned in warning for warning in run.manifest.probes[0].warnings)
+    assert f": {len(lost)} answers to " in said
+    assert tuple(map(int, re.search(r"image (\d+) in draw (\d+)", said).groups())) in places
+    assert any("NaN or infinite" in warning for warning in run.manifest.probes[0].warnings)
     (selftests,) = run.selftests.values()
     assert [test.name for test in selftests if test.outcome == "failed"] == []
 

@@ -84,7 +84,7 @@ def check_kills(evaluate, folder: Path, expected: bytes, dice: random.Random, wh
 
 # whom, options, kills in the short and in the long form
 CASES = {
-    "main": ("main", [], 2, 22),
+    "main": ("main", [], 1, 22),
     "main-of-workers": ("main", ["--workers", 2], 0, 6),
     "workers": ("worker", ["--workers", 2], 1, 10),
     "main-of-ray": ("main", ["--engine", "ray", "--workers", 2], 0, 6),

@@ -54,8 +54,6 @@ CASES = {
     "SIGINT-ray": (signal.SIGINT, RAY),
 }
 SHORT = ("SIGTERM-in-process", "SIGINT-workers")
-MOST_SECONDS = 5.0  # counted in the long form alone, which has the machine to itself
-
 
 LONG = [pytest.param(case, marks=pytest.mark.long) if case == "SIGINT-workers" else case for case in CASES]
 
@@ -71,10 +69,8 @@ def test_a_stopped_run_reports_what_is_finished_and_goes_on(start, evaluation, t
     arguments = evaluation(out, "--defence", "stuck:build", *options, attacks=1)
     running = start(*arguments)
     wait_for(running, tmp_path / "is-stuck")
-    asked = time.monotonic()
     os.killpg(running.pid, stop)  # as a terminal does: everybody in the group gets it
     assert running.wait() == 130
-    assert not soak or time.monotonic() - asked < MOST_SECONDS
     said = running.output.read_text()
     assert "resume with: csrobust eval --ckpt" in said
     assert "Traceback" not in said

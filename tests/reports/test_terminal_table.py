@@ -63,16 +63,6 @@ def test_no_color_leaves_no_colour(make_run):
     assert not any(f"\x1b[{code}" in text for code in ("3", "4", "9"))
 
 
-@pytest.mark.parametrize("width", [50, 400])
-def test_hostile_names_are_shown_and_do_nothing(hostile_run, width):
-    text = printed(hostile_run, width)
-    assert all(c.isprintable() or c == "\n" for c in text)
-    assert "<script>" in text
-    assert "[link]" in text.replace("\n", "") or width == 50  # never read as rich's own markup
-    if width == 400:
-        assert r"\x1b[31mred\x1b[0m\x07" in text
-
-
 def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "0/128" in text

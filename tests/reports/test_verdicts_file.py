@@ -11,26 +11,9 @@ from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.run import load_run
 
 COLUMNS = [
-    "checkpoint",
-    "defence",
-    "k",
-    "n",
-    "threat",
-    "norm",
-    "eps",
-    "eps_space",
-    "word",
-    "accuracy",
-    "ci_low",
-    "ci_high",
-    "base_accuracy",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "clean_accuracy",
-    "open_checks",
-    "reason",
-]
+    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "word", "accuracy", "ci_low",
+    "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

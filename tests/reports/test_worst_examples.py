@@ -150,14 +150,10 @@ def test_show_prints_a_run_and_one_of_its_examples(make_run, capsys, monkeypatch
     path = make_run(accuracies=ACCURACIES)
     assert show_command(path) == 0
     out = capsys.readouterr().out
-    assert out.startswith("Does RCI protect erm against changes up to 8/255 per pixel? ")
-    assert "largest drops under" in out
+    assert "transfer-pgd-20" in out and "largest drops" in out
     assert show_command(path, 5, as_json=True) == 0
     data = json.loads(capsys.readouterr().out)
-    assert [(row["inference"], row["attack"]) for row in data["rows"]][:2] == [
-        ("Standard inference", "clean"),
-        ("Standard inference", "random-sign"),
-    ]
+    assert [row["attack"] for row in data["rows"]][:2] == ["clean", "random-sign"]
     assert {row["label"] for row in data["rows"]} == {"5"}
     assert show_command(path, 5) == 0
     assert "transfer-pgd-20" in capsys.readouterr().out

@@ -20,29 +20,11 @@ from robustbench_coded.runs.folder import read_manifest
 pytestmark = pytest.mark.long
 
 OURS = {
-    *("html", "head", "meta", "title", "link", "style", "script", "body", "main", "header", "section", "div"),
-    *(
-        "h1",
-        "h2",
-        "p",
-        "ul",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "pre",
-        "code",
-        "b",
-        "small",
-        "span",
-        "details",
-        "summary",
-        "wbr",
-        "br",
-    ),
-    *("form", "label", "select", "option", "button", "output", "figure", "figcaption", "img"),
-    *("table", "thead", "tbody", "tr", "th", "td"),
-}
+    "html", "head", "meta", "title", "link", "style", "script", "body", "main", "header", "section", "div",
+    "h1", "h2", "p", "ul", "li", "dl", "dt", "dd", "pre", "code", "b", "small", "span", "details", "summary",
+    "wbr", "br", "form", "label", "select", "option", "button", "output", "figure", "figcaption", "img",
+    "table", "thead", "tbody", "tr", "th", "td",
+}  # fmt: skip
 
 
 class Page(HTMLParser):

@@ -1,51 +1,18 @@
 """Training behind a defence, and from a checkpoint."""
 
-import json
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.published.activations import ChangedLayers
-from robustbench_coded.threads import torch_threads
-from robustbench_coded.training.config import TrainConfig
 from robustbench_coded.training.listener import Listener
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.recipes import PgdAt
 from robustbench_coded.training.stages import Defended, Stages
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    with torch_threads(1):
-        yield
-
-
-@pytest.fixture(scope="module")
-def npz(tmp_path_factory):
-    """200 digits in a file."""
-    data = load_data("digits", split="train").first(200)
-    path = tmp_path_factory.mktemp("data") / "few.npz"
-    np.savez(path, x=np.asarray(data.images[np.arange(200)]) * 15, y=data.labels)
-    return f"npz:{path}"
-
-
-def config(npz, **changes):
-    settings = {
-        "arch": "digits-cnn",
-        "data": npz,
-        "epochs": 2,
-        "batch_size": 32,
-        "validation": 0.0,
-        "device": "cpu",
-        "compile": False,
-    }
-    return TrainConfig(**{**settings, **changes})
+from tests.training.conftest import config
 
 
 class Killed(Listener):
@@ -166,11 +133,6 @@ def test_fingerprints_know_the_start_and_the_defence(npz):
         )
     ]
     assert len(set(fingerprints)) == 4
-
-
-def test_a_plain_training_is_described_as_before(npz):
-    # Checkpoints that were made before there were defences keep their fingerprints.
-    assert not {"start", "defence"} & set(json.loads(json.dumps(config(npz).described())))
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,8 @@ PAPER = ROOT.parent / "shared" / "paper-tables.toml"
 def test_every_recipe_file_is_a_run_and_is_named_after_it(path):
     config = read_recipe(path)
     data, _, recipe = path.stem.partition("-")
-    assert recipe.startswith(recipe_name(config.recipe)) and data in (
-        "digits",
-        "cifar10",
-        "cifar100",
-        "tinyimagenet",
-        "imagenet",
-    )
+    assert recipe.startswith(recipe_name(config.recipe))
+    assert data in ("digits", "cifar10", "cifar100", "tinyimagenet", "imagenet")
 
 
 @pytest.mark.skipif(not PAPER.exists(), reason="needs the paper's numbers in ../shared")

@@ -1,5 +1,4 @@
 import dataclasses
-import statistics
 
 import numpy as np
 import pytest
@@ -8,8 +7,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.loop import Repetitions, SeededRun, train_seeds
-from robustbench_coded.training.save import Score
+from robustbench_coded.training.loop import train_seeds
 
 
 @pytest.fixture
@@ -39,11 +37,3 @@ def test_a_checkpoint_of_other_settings_is_not_overwritten(config, tmp_path):
     with pytest.raises(InputError, match=r"a-seed3\.safetensors is there already"):
         train_seeds(other, out, 2, listeners=lambda path: trained.append(path.name) or ())
     assert not trained  # refused before the first of the two
-
-
-def test_mean_and_deviation_are_over_the_runs(tmp_path):
-    runs = tuple(SeededRun(tmp_path, seed, Score(value, 0.0)) for seed, value in enumerate((0.9, 0.92, 0.97)))
-    series = Repetitions(runs)
-    assert series.mean == pytest.approx(0.93)
-    assert series.deviation == pytest.approx(statistics.stdev([0.9, 0.92, 0.97]))
-    assert Repetitions(runs[:1]).deviation is None

@@ -18,13 +18,9 @@ pytestmark = pytest.mark.long
 
 # No batch-norm: then two halves of a batch, averaged, are the whole batch.
 SETTINGS = {
-    "arch": "vit-4-12-1-2",
-    "epochs": 2,
-    "batch_size": 40,
-    "validation": 0.1,
-    "device": "cpu",
+    "arch": "vit-4-12-1-2", "epochs": 2, "batch_size": 40, "validation": 0.1, "device": "cpu",
     "learning_rate": 0.05,
-}
+}  # fmt: skip
 OPTIONS = [part for name, value in SETTINGS.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
@@ -38,24 +34,11 @@ def test_two_processes_train_as_one_does(tmp_path):
     data = load_data("digits", split="train").first(160)
     np.savez(tmp_path / "few.npz", x=np.asarray(data.images[np.arange(160)]) * 15, y=data.labels)
     spec = f"npz:{tmp_path}/few.npz"
-    group = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "OMP_NUM_THREADS": "1",
-    }
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    group = {**os.environ, **address, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", "from robustbench_coded.cli.main import main; raise SystemExit(main())"]
-    command += [
-        "train",
-        "--recipe",
-        "erm",
-        "--data",
-        spec,
-        "--out",
-        str(tmp_path / "two.safetensors"),
-        *OPTIONS,
-    ]
+    command += ["train", "--recipe", "erm", "--data", spec, "--out", str(tmp_path / "two.safetensors")]
+    command += OPTIONS
     processes = [
         subprocess.Popen(
             command, env={**group, "RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, text=True
@@ -63,7 +46,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         for rank in ("0", "1")
     ]
     train(TrainConfig(data=spec, **SETTINGS), tmp_path / "one.safetensors")
-    (said, echoed) = (process.communicate(timeout=120)[0] for process in processes)
+    (said, echoed) = (process.communicate(timeout=1200)[0] for process in processes)
     assert [process.returncode for process in processes] == [0, 0]
     assert said.count("two.safetensors: ") == 1 and not echoed
     one, two = (load_checkpoint(tmp_path / f"{name}.safetensors") for name in ("one", "two"))

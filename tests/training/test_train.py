@@ -16,36 +16,7 @@ from robustbench_coded.training.loader import stream, train_validation
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.recipes import Coded, Erm, ManifoldMixup, Mixup, PgdAt
 from robustbench_coded.training.save import state_path
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def npz(tmp_path_factory):
-    """200 digits in a file: enough to learn something, few enough for several runs."""
-    data = load_data("digits", split="train").first(200)
-    path = tmp_path_factory.mktemp("data") / "few.npz"
-    np.savez(path, x=np.asarray(data.images[np.arange(200)]) * 15, y=data.labels)
-    return f"npz:{path}"
-
-
-def config(npz, **changes):
-    settings = {
-        "arch": "digits-cnn",
-        "data": npz,
-        "epochs": 3,
-        "batch_size": 32,
-        "validation": 0.0,
-        "device": "cpu",
-        "compile": False,
-    }
-    return TrainConfig(**{**settings, **changes})
+from tests.training.conftest import config
 
 
 class Interruption:
@@ -149,21 +120,6 @@ def test_a_checkpoint_says_what_it_is_and_loads_without_options(npz, tmp_path):
     assert metadata["accuracy"] == pytest.approx(accuracy, abs=1e-6) == pytest.approx(result.test.accuracy)
     assert accuracy > 0.6
     assert result.history[-1].loss < 0.5 * result.history[0].loss
-
-
-def test_the_coded_path_has_the_size_that_the_epoch_asks_for(npz, tmp_path, monkeypatch):
-    from robustbench_coded.training import recipes
-
-    sizes = []
-    original = recipes.CodedSmoothing
-
-    def recorded(k, n, **options):
-        sizes.append((k, n))
-        return original(k, n, **options)
-
-    monkeypatch.setattr(recipes, "CodedSmoothing", recorded)
-    train(config(npz, recipe=Coded(), epochs=5), tmp_path / "a.safetensors")
-    assert sizes == [(32, n) for n in (32, 36, 40, 44, 48) for _ in range(6)]
 
 
 def test_best_and_last_epochs_are_kept_apart(npz, tmp_path, monkeypatch):

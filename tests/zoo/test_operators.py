@@ -21,50 +21,14 @@ GOOD = [name for name, entry in OPERATORS.items() if not entry.broken]
 UNSEEN = ("op-python", "op-vmap")  # where no operator can be relaxed
 QUICK = {"draws": 2, "checks": False, "inputs": ("batch",)}
 MONOTONE = (
-    *(
-        operators.softmax,
-        operators.sigmoid,
-        operators.tanh,
-        operators.clamp,
-        operators.one_hot_votes,
-        operators.winners,
-    ),
-    *(
-        operators.median_filter,
-        operators.ranks,
-        operators.pooled_ties,
-        operators.sign,
-        operators.floor,
-        operators.where,
-    ),
-    *(
-        operators.assigned,
-        operators.in_place,
-        operators.thermometer,
-        operators.nearest_code,
-        operators.bit_depth,
-    ),
-    *(
-        operators.gathered_code,
-        operators.placed,
-        operators.majorities,
-        operators.two_bounds,
-        operators.mapped,
-        operators.in_python,
-    ),
-    *(
-        operators.silent_backward,
-        operators.lying_backward,
-        operators.detached,
-        operators.without_graph,
-        operators.through_numpy,
-    ),
-)
-
-
-def test_at_least_twelve_broken_operators_and_four_honest_ones():
-    assert len(BROKEN) >= 12
-    assert len(GOOD) >= 4
+    operators.softmax, operators.sigmoid, operators.tanh, operators.clamp, operators.one_hot_votes,
+    operators.winners, operators.median_filter, operators.ranks, operators.pooled_ties, operators.sign,
+    operators.floor, operators.where, operators.assigned, operators.in_place, operators.thermometer,
+    operators.nearest_code, operators.bit_depth, operators.gathered_code, operators.placed,
+    operators.majorities, operators.two_bounds, operators.mapped, operators.in_python,
+    operators.silent_backward, operators.lying_backward, operators.detached, operators.without_graph,
+    operators.through_numpy,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("score", MONOTONE, ids=lambda score: score.__name__)

@@ -145,15 +145,9 @@ def accuracy(known, x):
     return torch.stack(right).double().mean().item()
 
 
-def test_at_least_forty_and_half_of_them_broken_in_every_family_of_the_issue():
-    broken = [entry for entry in ZOO.values() if entry.broken]
-    assert len(ZOO) >= 40
-    assert len(broken) >= len(ZOO) / 2
-    assert len(ZOO) - len(broken) >= 20
-    wanted = {"masked", "noisy", "coupled", "stateful", "lying", "certified", "abstaining"}
-    wanted |= {"test-time adapted", "wrong base", "attack-aware", "operators", "switched"}
-    assert {entry.family for entry in ZOO.values()} == wanted == {entry.family for entry in broken}
-    assert {entry.family for entry in ZOO.values() if not entry.broken} == wanted
+def test_every_family_has_broken_entries_and_good_ones():
+    broken, good = ({entry.family for entry in ZOO.values() if entry.broken == b} for b in (True, False))
+    assert broken == good
 
 
 def test_names_need_no_torch():

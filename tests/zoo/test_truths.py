@@ -154,18 +154,6 @@ def test_the_network_moves_no_more_than_its_input():
     assert 0.4 < truth.low <= truth.high < truth.low + 0.05
 
 
-def test_a_network_that_stretches_would_break_the_certificate():
-    # The planted fault: one layer that is not orthogonal.
-    known = certified_module.known_lipschitz(n=64)
-    model = known.defence.model.double()
-    model.q2 *= 1.5
-    x = known.x.double().requires_grad_()
-    (slope,) = torch.autograd.grad(model.score(x).sum(), x)
-    moved = x.detach() + 1e-6 * slope
-    change = (model.score(moved) - model.score(x)).abs()
-    assert (change > (moved - x).flatten(1).norm(dim=1) * 1.4).all()
-
-
 def test_a_leaking_neighbour_protects_an_input_attacked_alone():
     eps = 0.1
     known = coupled.known_label_leak(n=16, eps=eps)
