@@ -35,7 +35,7 @@ def batch_means(evaluation: Evaluation, batch: Batch) -> NDArray[np.float64]:
 
 
 def betting(evaluation: Evaluation, batch: Batch) -> tuple[float, float]:
-    """The bets of random batches, over disjoint ones (Waudby-Smith and Ramdas, arXiv 2010.09686, section 4)."""
+    """The bets of random batches, over disjoint ones (arXiv 2010.09686, section 4)."""
     values = batch_means(evaluation, batch)
     return -upper_end(-values, TAIL, 0.0), upper_end(values, TAIL)
 

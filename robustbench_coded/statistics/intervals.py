@@ -4,11 +4,11 @@ The truth aimed at is the population accuracy over examples, batches and draws. 
 probability 2.5%, unless another is asked for; docs/numbers.md has a table of how often
 (`benchmarks/coverage.py`).
 
-One method serves both kinds of outcomes: Clopper and Pearson's interval with the effective number of outcomes
-that the variance between independent units gives (Korn and Graubard, Survey Methodology 24, 1998) and
-Student's factor, widened to what none or all of n right would leave. A few right answers must not promise more
-than none would, nor may units that happen to agree near 0 or 1, where those that were seen say little about
-those that were not.
+One method serves both kinds of outcomes: Clopper and Pearson's interval with the effective number of
+outcomes that the variance between independent units gives (Korn and Graubard, Survey Methodology 24, 1998)
+and Student's factor, widened to what none or all of n right would leave. A few right answers must not promise
+more than none would, nor may units that happen to agree near 0 or 1, where those that were seen say little
+about those that were not.
 
 * Of a batch-dependent defence the units are batches, and n is the effective number of outcomes at the largest
   correlation that the subject's rows allow, and the number of batches where none of them measures it, this
