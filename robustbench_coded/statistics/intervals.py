@@ -4,19 +4,19 @@ The truth aimed at is the population accuracy over examples, batches and draws. 
 probability 2.5%, unless another is asked for; docs/numbers.md has a table of how often
 (`benchmarks/coverage.py`).
 
-* Outcomes of a batch-dependent defence come in batches. Three intervals, each too short somewhere, together
-  err at most by ``tail`` at either end on the populations of docs/numbers.md: the beta-binomial likelihood
-  interval (`mean_interval`), honest for skewed batches near 0 and 1, where the spread of the batches that
-  were seen says little about those that were not; Clopper and Pearson's with the effective number of outcomes
-  that the variance between batches gives (Korn and Graubard, Survey Methodology 24, 1998) and Student's
-  factor, honest for any distribution of batches, given enough of them; and what 0 of n leaves, n being the
-  effective number of outcomes at the largest correlation that the subject's rows allow, and the number of
-  batches where none of them measures it, this one included: a few right answers must not promise more than
-  none would. An accuracy below 10 or above 90% takes the largest correlation that the subject's other rows
-  allow where these leave no doubt that there is some: a batch that survived as a whole may just be missing.
-* A defence that treats its inputs independently has the exact binomial interval of its examples. With draws
-  it is Clopper and Pearson's with the effective number of outcomes that the variance between examples gives,
-  and what a batch's shared draws add to it. A row with few draws takes that from others (`variance.py`).
+One method serves both kinds of outcomes: Clopper and Pearson's interval with the effective number of
+outcomes that the variance between independent units gives (Korn and Graubard, Survey Methodology 24, 1998)
+and Student's factor, widened to what none or all of n right would leave. A few right answers must not promise
+more than none would, nor may units that happen to agree near 0 or 1, where those that were seen say little
+about those that were not.
+
+* Of a batch-dependent defence the units are batches, and n is the effective number of outcomes at the largest
+  correlation that the subject's rows allow, and the number of batches where none of them measures it, this
+  one included. Each end is made for half of its error: batches whose means are skewed would otherwise err in
+  up to 5%.
+* Of a defence that treats its inputs independently the units are examples. With one draw it is the exact
+  binomial interval; with several, what a batch's shared draws add to the variance is taken into account. A
+  row with few draws takes that from others (`variance.py`).
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,6 @@ from robustbench_coded.statistics.correlation import (
     CENTRAL,
     UNMEASURED,
     Correlation,
-    counts,
-    mean_interval,
     measured,
     remembered,
 )
@@ -42,6 +40,9 @@ from robustbench_coded.statistics.variance import (
     shared_by_draws,
 )
 
+# Batches have half of the error: the variance between the batches that were seen is too small where the rare
+# ones are far away.
+OF_BATCHES = 0.5
 # Batches whose means agree better than independent examples would are lucky, not informative: a variance of
 # less than half the independent one is not believed. Half, not all of it, because at five batches the
 # Student factor already pays for the luck.
@@ -77,50 +78,48 @@ def clustered_interval(
         tail: with which probability each end may err, in (0, 0.5).
         correlation: of two outcomes of a batch, as the other rows of the subject show it (`pooled`).
     """
-    right, trials, sizes = counts(correct, batch)
-    estimate = float(correct.mean())
-    known = correlation
-    if correlation.high >= 1 and CENTRAL[0] <= estimate <= CENTRAL[1]:
-        known = measured(correct, batch)
-    least = clopper_pearson(0, known.effective(sizes), tail)[1]
-    if estimate in (0.0, 1.0):
-        return (0.0, least) if estimate == 0 else (1 - least, 1.0)
-    if len(sizes) == 1:
-        return clopper_pearson(estimate, 1, tail)
-    ends = [
-        mean_interval(right, trials, tail, _most_correlated(correct, batch, correlation)),
-        _by_variance(correct, batch, sizes, tail, correlation),
-        (min(1 - least, estimate), max(least, estimate)),
-    ]
-    return min(low for low, _ in ends), max(high for _, high in ends)
+    estimate, spread = float(correct.mean()), between_batches(correct, batch)
+    tail_of_batches = tail * OF_BATCHES
+    variance = spread.variance * student_factor(spread.degrees, tail_of_batches)
+    never = unseen(correct, batch, tail, correlation)
+    return _ends(correct, estimate, variance, spread.least, never, tail_of_batches)
 
 
-def _most_correlated(
-    correct: NDArray[np.bool_], batch: NDArray[np.integer], correlation: Correlation
+def unseen(
+    correct: NDArray[np.bool_], batch: NDArray[np.integer], tail: float, correlation: Correlation
 ) -> float:
-    """The largest correlation to reckon with: other rows count where the row itself shows little of it."""
-    if correlation.high >= 1 or CENTRAL[0] <= correct.mean() <= CENTRAL[1]:
-        return 1.0
-    return 1.0 if measured(correct, batch).low > correlation.high else correlation.high
+    """The share that may be right where none was seen: the upper end of 0 of n, at ``tail``.
+
+    n is the effective number of outcomes at the largest ``correlation``. An accuracy from 10 to 90% that no
+    other row measured a correlation for measures it itself.
+    """
+    if correlation.high >= 1 and CENTRAL[0] <= correct.mean() <= CENTRAL[1]:
+        correlation = measured(correct, batch)
+    effective = correlation.effective(np.unique(batch, return_counts=True)[1])
+    return clopper_pearson(0, effective, tail)[1]
 
 
-def _by_variance(
-    correct: NDArray[np.bool_],
-    batch: NDArray[np.integer],
-    sizes: NDArray[np.integer],
-    tail: float,
-    correlation: Correlation,
+def _ends(
+    correct: NDArray[np.bool_], estimate: float, variance: float, fewest: float, never: float, tail: float
 ) -> tuple[float, float]:
-    means = correct.mean(axis=1, dtype=np.float64)
-    estimate = float(means.mean())
+    """Clopper and Pearson's ends at the effective number that a variance gives, as wide as none right leaves.
+
+    Args:
+        variance: of the mean of ``correct``. fewest: the smallest effective number. never: `unseen`.
+    """
+    if estimate in (0.0, 1.0):
+        return (0.0, never) if estimate == 0 else (1 - never, 1.0)
     binomial = estimate * (1 - estimate)
-    independent = max(float(means.var(ddof=1)) / len(means), binomial / correct.size)
-    spread = between_batches(correct, batch)
-    variance = max(spread.variance * student_factor(spread.degrees, tail), LEAST_DESIGN_EFFECT * independent)
-    effective = max(binomial / variance, spread.least)
-    if correlation.low > 0 and not CENTRAL[0] <= estimate <= CENTRAL[1]:
-        effective = min(effective, correlation.effective(sizes))
-    return clopper_pearson(estimate * effective, effective, tail)
+    independent = max(_variance_of_examples(correct), binomial / correct.size)
+    effective = max(binomial / max(variance, LEAST_DESIGN_EFFECT * independent), fewest)
+    low, high = clopper_pearson(estimate * effective, effective, tail)
+    return min(low, 1 - never, estimate), max(high, never, estimate)
+
+
+def _variance_of_examples(correct: NDArray[np.bool_]) -> float:
+    """Of the mean, were examples independent; 0 for one example."""
+    examples = len(correct)
+    return float(correct.mean(axis=1, dtype=np.float64).var(ddof=1)) / examples if examples > 1 else 0.0
 
 
 TAIL = 0.025  # on either side of a 95% interval
@@ -173,20 +172,11 @@ def accuracy_interval(
     common = shared_by_draws(shared, correct.shape[1], batch)
     # Independent outcomes that the answers are worth, as far as they show no spread themselves.
     worth = 1 / (1 / examples + common) if common else examples
-    never, always = clopper_pearson(0, worth, tail)[1], clopper_pearson(worth, worth, tail)[0]
-    if right in (0, correct.size):
-        return Interval(estimate, 0.0, never) if right == 0 else Interval(estimate, always, 1.0)
-    measured = between_examples(correct, batch)
-    means = correct.mean(axis=1, dtype=np.float64)
-    binomial = estimate * (1 - estimate)
-    independent = max(float(means.var(ddof=1)) / examples if examples > 1 else 0.0, binomial / correct.size)
-    variance = max(
-        measured.variance * student_factor(measured.degrees, tail), LEAST_DESIGN_EFFECT * independent
-    )
+    spread = between_examples(correct, batch)
+    variance = spread.variance * student_factor(spread.degrees, tail)
     if common:
         of_shared = common * student_factor(shared.degrees, tail)
-        variance = max(variance, float(means.var(ddof=1)) / examples + binomial * of_shared)
-    effective = max(binomial / variance, min(measured.least, worth))
-    low, high = clopper_pearson(estimate * effective, effective, tail)
-    # A few right answers must not promise more than none would: keep the reach of 0 of n and of n of n.
-    return Interval(estimate, min(low, always, estimate), max(high, never, estimate))
+        variance = max(variance, _variance_of_examples(correct) + estimate * (1 - estimate) * of_shared)
+    never = clopper_pearson(0, worth, tail)[1]
+    low, high = _ends(correct, estimate, variance, min(spread.least, worth), never, tail)
+    return Interval(estimate, low, high)

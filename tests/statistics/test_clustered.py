@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta, f_oneway, t
 
-from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, counts, measured, pooled
+from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, measured, pooled
 from robustbench_coded.statistics.intervals import clopper_pearson, clustered_interval
 
 TAIL = 0.025
@@ -38,9 +39,19 @@ def test_a_few_right_answers_promise_no_more_than_none():
 
 def test_whole_batches_are_one_outcome_each():
     right = flips([1, 0, 0, 0, 0])
-    low, high = clustered_interval(right, BATCH, TAIL)
-    exact = clopper_pearson(1, 5, TAIL)
-    assert low <= exact[0] + 1e-9 and exact[1] - 1e-9 <= high < exact[1] + 0.1
+    assert clustered_interval(right, BATCH, TAIL) == pytest.approx(clopper_pearson(1, 5, TAIL / 2))
+
+
+def test_it_is_the_binomial_interval_of_as_many_answers_as_the_variance_between_batches_gives():
+    correct = flips([0.3, 0.5, 0.45, 0.6, 0.35])
+    means = correct.reshape(5, -1).mean(axis=1)
+    mean, error = means.mean(), means.std(ddof=1) / 5**0.5
+    # The standard error at which the normal distribution reaches as far as Student's does.
+    reach = error * t.ppf(1 - TAIL / 2, 4)
+    answers = mean * (1 - mean) / (reach / -2.2414) ** 2
+    low = beta.ppf(TAIL / 2, mean * answers, (1 - mean) * answers + 1)
+    high = beta.ppf(1 - TAIL / 2, mean * answers + 1, (1 - mean) * answers)
+    assert clustered_interval(correct, BATCH, TAIL) == pytest.approx((low, high), abs=1e-4)
 
 
 @given(
@@ -86,8 +97,32 @@ def test_clean_rows_raise_the_correlation_and_never_lower_it():
     assert pooled([calm], [torn]).high > 2 * pooled([calm], [calm]).high
 
 
-def test_a_correlation_is_measured_on_the_draws_too():
-    independent, copied = flips(0.5, draws=8), np.repeat(flips(0.5, draws=1), 8, axis=1)
-    assert counts(independent, BATCH)[1] == pytest.approx(np.full(5, 128 * 8.0), rel=0.15)
-    assert counts(copied, BATCH)[1] == pytest.approx(np.full(5, 128.0), rel=0.05)
-    assert measured(copied, BATCH).low == 0
+@pytest.mark.parametrize("rho", [0.0, 0.1, 0.5])
+def test_the_correlation_lies_in_its_interval(rho):
+    rng, batch, held = np.random.default_rng(0), np.repeat(np.arange(10), 128), 0
+    for _ in range(100):
+        spread = 1 / rho - 1 if rho else 1e9
+        chance = rng.beta(spread / 2, spread / 2, 10)
+        known = measured(rng.random((1280, 2)) < chance[batch][:, None], batch)
+        held += known.low <= rho <= known.high
+    assert held >= 93
+
+
+@given(st.floats(0, 0.1), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_a_correlation_is_certain_where_analysis_of_variance_is(spread, seed):
+    chance = np.clip(np.random.default_rng(seed).normal(0.5, spread, 5), 0, 1)
+    correct = flips(chance, seed)
+    groups = correct.mean(axis=1).reshape(5, 128)
+    assert (measured(correct, BATCH).low > 0) == (f_oneway(*groups).pvalue < TAIL)
+
+
+def test_draws_show_more_of_a_correlation_unless_they_are_copies():
+    one = flips(0.5, draws=1)
+    assert measured(np.repeat(one, 8, axis=1), BATCH) == measured(one, BATCH)
+    assert measured(flips(0.5, draws=8), BATCH).high < measured(one, BATCH).high / 2
+
+
+def test_one_batch_and_batches_of_one_say_nothing_of_correlation():
+    half = np.arange(10)[:, None] < 5
+    assert measured(half, np.zeros(10, int)) == UNMEASURED == measured(half, np.arange(10))
