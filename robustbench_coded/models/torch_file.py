@@ -35,7 +35,7 @@ ITEM_BYTES = {
 # How dense weights are rebuilt; torch has others.
 REBUILT = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
 # What torch never loads, and a type that it would make of any size.
-HARMFUL = ("os ", "posix ", "nt ", "sys ", "__builtin__ bytearray")
+HARMFUL = ("os ", "posix ", "nt ", "sys ", "__builtin__ bytearray", "builtins bytearray")
 
 
 def read_torch(data: bytes) -> Any:
@@ -56,21 +56,25 @@ def read_torch(data: bytes) -> Any:
 def _read_zip(data: bytes) -> Any:
     if data.count(ZIP_ENTRY) > MAX_TENSORS:
         raise Refused(f"a zip archive of more than {MAX_TENSORS} files")
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    # Two readers can disagree on what a crafted archive holds: torch gets one of what was checked.
+    checked = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(checked, "w") as copy:
         names = archive.namelist()
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
         if (other := another_zip(names)) or len(roots) != 1:
             raise Refused(other or "a zip archive that torch.save did not write")
         if sum(entry.file_size for entry in archive.infolist()) > len(data):
             raise Refused("a zip archive that is compressed, or claims to hold more than the file has")
-        # Reading verifies the checksums.
-        records = {n.removeprefix(roots[0]): archive.read(n) for n in names if n.startswith(roots[0])}
-    pickled = _followed(records["data.pkl"])
-    for key, nbytes in pickled.storages.items():
-        if len(record := records.get(f"data/{key}", b"")) != nbytes:
-            raise Refused(f"storage {key[:20]} claims {nbytes} bytes, the archive holds {len(record)}")
-    # Two readers can disagree on what a crafted archive holds: torch gets one of what was checked.
-    return _loaded(_packed(records), pickled)
+        pickled, present = _followed(archive.read(f"{roots[0]}data.pkl")), set(names)
+        records = {f"data/{key}": nbytes for key, nbytes in pickled.storages.items()}
+        for name in ("data.pkl", "version", "byteorder", *records):
+            # Reading verifies the checksum.
+            record = archive.read(f"{roots[0]}{name}") if f"{roots[0]}{name}" in present else b""
+            if len(record) != records.get(name, len(record)):
+                raise Refused(f"{name[:20]} claims {records[name]} bytes, the archive holds {len(record)}")
+            if record or name in records:
+                copy.writestr(f"archive/{name}", record)
+    return _loaded(checked, pickled)
 
 
 def _read_legacy(data: bytes) -> Any:
@@ -82,15 +86,7 @@ def _read_legacy(data: bytes) -> Any:
     left = data[start + pickled.length :]
     if (claimed := sum(pickled.storages.values())) > len(left):
         raise Refused(f"truncated or damaged: its storages claim {claimed} bytes, {len(left)} are left")
-    return _loaded(data[:start] + pickled.loadable + left, pickled)
-
-
-def _packed(records: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, record in ({"version": b"3\n"} | records).items():
-            archive.writestr(f"archive/{name}", record)
-    return packed.getvalue()
+    return _loaded(io.BytesIO(data[:start] + pickled.loadable + left), pickled)
 
 
 @dataclass
@@ -113,7 +109,7 @@ class _Pickle:
             self.sources.append((start, end))
             return
         kind, key, _, items, *view = identity[1:]
-        if identity[0] != "storage" or type(key) is not str or type(items) is not int or any(view):
+        if identity[0] != "storage" or not key.isdigit() or type(items) is not int or any(view):
             raise TypeError("not a storage")
         if kind not in ITEM_BYTES:
             what = "quantised" if "QInt" in kind else "of a type that is rarely used"
@@ -212,8 +208,13 @@ def _stand_in(name: str) -> Any:
     return _Object if name.startswith(("numpy.", "functools.")) else _Dict
 
 
-def _loaded(file: bytes, pickled: _Pickle) -> Any:
-    objects = get_unsafe_globals_in_checkpoint(io.BytesIO(_packed({"data.pkl": pickled.loadable})))
+def _loaded(file: io.BytesIO, pickled: _Pickle) -> Any:
+    alone = io.BytesIO()  # as torch looks for such names in zip archives alone
+    with zipfile.ZipFile(alone, "w") as archive:
+        archive.writestr("archive/version", b"3\n")
+        archive.writestr("archive/data.pkl", pickled.loadable)
+    alone.seek(0)
+    objects = get_unsafe_globals_in_checkpoint(alone)
     for name in pickled.names:
         module, _, last = name.partition(" ")
         if module == "torch._utils" and last not in REBUILT:
@@ -221,7 +222,8 @@ def _loaded(file: bytes, pickled: _Pickle) -> Any:
         if name.startswith(HARMFUL) or (name.replace(" ", ".") in objects and not pickled.storages):
             raise Refused(holds_objects(name))
     with safe_globals([(_stand_in(name), name) for name in objects]):
-        contents = torch.load(io.BytesIO(file), map_location="cpu", weights_only=True)
+        file.seek(0)
+        contents = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(contents, dict):
         return contents
     return _weights(contents) or {name: _weights(value) or value for name, value in contents.items()}
