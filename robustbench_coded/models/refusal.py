@@ -1,9 +1,12 @@
 """Why a file is refused, and how its weights differ from those that an architecture has."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from robustbench_coded.models.shipped import ENDINGS
 
 # Twice the largest network in use here (WRN-70-16, 1.1 GB in float32), so that a whole file fits in memory
 # beside its copies.
@@ -42,6 +45,71 @@ def check_shape(name: str, shape: object, available: int) -> int:
             "truncated or damaged; copy or download it again"
         )
     return elements
+
+
+HOW_TO_MEND = "where you trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
+
+
+def holds_objects(path: str) -> str:
+    """That the objects which a pickle names ``"module name"`` are not loaded, and what to do."""
+    name = path.replace(" ", ".")[:100]
+    if name.startswith("numpy.") and name.endswith("._reconstruct"):
+        return (
+            "it holds NumPy arrays in place of weights, which are not loaded; where you trust it, load it "
+            "in its own program and torch.save({k: torch.tensor(v) for k, v in weights.items()}, FILE)"
+        )
+    return f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
+
+
+def another_zip(names: list[str]) -> str | None:
+    """What a zip archive of files of these names is if not one of torch.save; None if it may be."""
+    if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
+        return (
+            "a TorchScript archive, which holds code: not loaded; where you trust it, "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW_FILE)"
+        )
+    if any(name.endswith("/archive_format") for name in names):
+        return (
+            "a torch.export archive, which holds code: not loaded; where you trust it, "
+            "torch.save(torch.export.load(FILE).state_dict, NEW_FILE)"
+        )
+    if names and all(name.endswith(".npy") for name in names):
+        return "NumPy arrays, which belong to --data npz:FILE if they are images and labels"
+    inside = next((name for name in names if name.endswith(ENDINGS)), None)
+    return f"a zip archive that holds {inside[:60]}; unpack it first" if inside else None
+
+
+# How other kinds of files begin, and what they are.
+STRANGERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with git lfs pull"),
+    (b"<", "a web page or XML; download the checkpoint itself"),
+    (b"\x89HDF\r\n", "a Keras or HDF5 file; only PyTorch's weights are read"),
+    (b"\x93NUMPY", "a NumPy array, which belongs to --data npz:FILE if it holds images"),
+    (b"\x1f\x8b", "compressed with gzip; unpack it first"),
+    (b"GGUF", "a GGUF file; only PyTorch's weights are read"),
+    (b"\x89PNG", "a picture; --data takes folders of them"),
+    (b"\xff\xd8\xff", "a picture; --data takes folders of them"),
+    (b"{", "text in JSON, as a server's answer; download the checkpoint itself"),
+    (b"404", "a server's answer (not found); download the checkpoint itself"),
+    (b"7z\xbc\xaf", "compressed with 7-Zip; unpack it first"),
+    (b"Rar!", "compressed with RAR; unpack it first"),
+)
+TAR = 257, b"ustar"  # where a tar archive says so
+
+
+def another_file(data: bytes) -> str:
+    """What a file is that begins in no way of a checkpoint's."""
+    text = data[:64].lstrip()
+    for beginning, what in STRANGERS:
+        if data.startswith(beginning) or text.startswith(beginning):
+            return what
+    if data[TAR[0] :].startswith(TAR[1]):
+        return "a tar archive; unpack it first"
+    if data.startswith(b"\x80"):
+        return f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}"
+    if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model
+        return "perhaps an ONNX file; save the state dict of the PyTorch network that it comes from"
+    return "not a checkpoint; .pt, .pth, .th and .safetensors files are read"
 
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.models.normalisation import Normalisation, named
-from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.refusal import Refused, check_shape
 
 # Weights in parts: weight norm, spectral norm and masks of pruning, of torch's older functions and of
 # torch.nn.utils.parametrizations.
@@ -81,6 +81,8 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
         Refused: no weights in it, or weights that are no numbers.
     """
     stored, nesting, notes = _unwrap(contents, entry)
+    for name, tensor in stored.items():
+        check_shape(f"weight {name[:60]}", tuple(tensor.shape), available)
     # Many views of one storage would be many copies.
     if sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
         raise Refused("its weights are larger than the file")
