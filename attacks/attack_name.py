@@ -34,6 +34,29 @@ SUBMITTED: EstimatorName = "submitted"
 # labels alone. nearest: the nearest wrong answer, whatever eps is, by gradients.
 Family = Literal["gradient", "search", "estimate", "decision", "nearest"]
 WITHOUT_GRADIENTS: tuple[Family, ...] = ("search", "decision", "estimate")
+LossName = Literal["ce", "margin", "dlr"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What plans, checks and reports ask about an algorithm, in place of its name.
+
+    Attributes:
+        family: what it asks of the defence.
+        loss: what it raises unless the attack's name says otherwise; None where that is unknown.
+        kind: attacks of one kind tend to find the same.
+        plain: one gradient a step from a random start. Losses by step are kept, and others are measured by
+            its lengths.
+        partial: it goes less far than eps, or not everywhere.
+        informative: whether its figure says what a network keeps. One step or a search for jumps does not.
+    """
+
+    family: Family = "gradient"
+    loss: LossName | None = None
+    kind: str = "ascent"
+    plain: bool = False
+    partial: bool = False
+    informative: bool = True
 
 
 @dataclass(frozen=True)
@@ -50,7 +73,7 @@ class AttackName:
         user's own, whose algorithm is ``package.module:name`` or ``file.py:name``; None for one of ours.
     options: ``(option, value)`` in the order given, as text.
     relaxed: whether operators that hide the gradient have a smooth backward.
-    family: what the algorithm asks of the defence, by its algorithm; None for another's attack.
+    traits: of the algorithm.
     init: the attack whose result this one continues from.
     """
 
@@ -64,13 +87,23 @@ class AttackName:
     third_party: str | None = None
     options: tuple[tuple[str, str], ...] = ()
     relaxed: bool = False
-    family: Family | None = field(default=None, compare=False)
+    traits: Traits = field(default=Traits(), compare=False)
     init: "AttackName | None" = field(default=None, compare=False)
 
     @property
     def is_submitted(self) -> bool:
         """Whether its perturbed inputs were made against another subject, or by another attack."""
         return self.estimator == SUBMITTED
+
+    @property
+    def family(self) -> Family:
+        """What the algorithm asks of the defence."""
+        return self.traits.family
+
+    @property
+    def asks_answers_alone(self) -> bool:
+        """Whether the algorithm asks for no gradients."""
+        return self.family in WITHOUT_GRADIENTS
 
     @property
     def target(self) -> int | None:
@@ -86,9 +119,8 @@ class AttackName:
     @property
     def differentiates(self) -> bool:
         """Whether it asks for gradients of the defence itself."""
-        if self.estimator in ("transfer", "bpda", "surrogate", SUBMITTED) or self.family in WITHOUT_GRADIENTS:
-            return False
-        return self.algorithm.lower() not in ("square", "spsa")
+        elsewhere = self.estimator in ("transfer", "bpda", "surrogate", SUBMITTED)
+        return not elsewhere and not self.asks_answers_alone
 
 
 PREFIX = "from:"
@@ -133,22 +165,3 @@ def split_submitted(text: str) -> tuple[str, str, Transforms]:
         transforms = ((option, value), *transforms)
         attack = attack[: match.start()]
     return subject, attack, transforms
-
-
-TORCHATTACKS_LINF = (
-    "APGD", "APGDT", "BIM", "DIFGSM", "EOTPGD", "FAB", "FFGSM", "FGSM", "Jitter", "MIFGSM", "NIFGSM", "PGD",
-    "PIFGSM", "PIFGSMPP", "RFGSM", "SINIFGSM", "SPSA", "Square", "TIFGSM", "TPGD", "UPGD", "VMIFGSM",
-    "VNIFGSM",
-)  # fmt: skip
-TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square")
-AUTOATTACK = (
-    "standard",
-    "plus",
-    "rand",
-    "apgd-ce",
-    "apgd-dlr",
-    "apgd-t",
-    "fab",
-    "fab-t",
-    "square",
-)

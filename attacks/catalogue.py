@@ -1,19 +1,36 @@
-"""The algorithms by name, one entry each: naming, registry, checks and reports know an algorithm from here.
+"""The algorithms by name, one entry each: all others ask the entry, and name no algorithm.
 
 A new algorithm is a class in a file of its family and one entry in ``CATALOGUE``. Nothing here needs torch:
-what builds an attack is imported when one is built.
+what builds an attack, or counts its queries, is imported when asked for. Other packages' attacks are at the
+end.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
-from attacks.attack_name import WITHOUT_GRADIENTS, AttackName, Family
+from attacks.attack_name import WITHOUT_GRADIENTS, AttackName, Traits
+
+
+class Cost(NamedTuple):
+    """Forwards and backwards of each input, about."""
+
+    forwards: float
+    backwards: float
+
+
+GRADIENT, QUERY = Cost(1, 1), Cost(1, 0)
+
+
+def _late(path: str) -> Callable[..., Any]:
+    """A function of this package by ``module.name``, imported when it is called."""
+    module, _, name = path.rpartition(".")
+    return lambda *arguments: getattr(import_module(f"attacks.{module}"), name)(*arguments)
 
 
 @dataclass(frozen=True)
-class Algorithm:
+class Algorithm(Traits):
     """One algorithm.
 
     Attributes:
@@ -21,10 +38,13 @@ class Algorithm:
         module, name: where its class is.
         arguments: of the class, out of the attack's name, losses by name; ``early_stop`` comes on top.
         options: what may follow a plus sign.
-        family: what it asks of the defence.
+        cost: of one step, which restarts repeat; or (attack, whether answers are random) -> cost of it all.
+        step_size: (eps, steps) -> its step size where the name states none, in units of eps's space; None
+            where no such size is reported.
         draws: fresh draws at each question, unless the name says otherwise.
         sets_step: whether it chooses its step size itself.
         stops_early: whether it may leave examples alone once they are answered wrongly.
+        takes_steps: whether its name says how many steps or queries it makes.
         fewest_steps: below which it can't make a move.
         norms: that it knows.
     """
@@ -34,10 +54,12 @@ class Algorithm:
     name: str
     arguments: Callable[[AttackName], dict[str, Any]]
     options: tuple[str, ...] = ("init",)
-    family: Family = "gradient"
+    cost: Cost | Callable[[AttackName, bool], Cost] = GRADIENT
+    step_size: Callable[[float, int], float] | None = None
     draws: int = 1
     sets_step: bool = True
     stops_early: bool = True
+    takes_steps: bool = True
     fewest_steps: int = 1
     norms: tuple[str, ...] = ("linf", "l2", "l1")
 
@@ -49,6 +71,25 @@ class Algorithm:
             arguments["loss"] = import_module("attacks.losses").BY_NAME[arguments["loss"]]
         stopping = {"early_stop": early_stop} if self.stops_early else {}
         return kind(**arguments, **stopping)
+
+    def queries(self, attack: AttackName, *, randomised: bool) -> Cost:
+        """Forwards and backwards of each input with one draw a query; a start from another attack aside.
+
+        Args:
+            randomised: whether the defence's answers are random.
+        """
+        if not isinstance(self.cost, Cost):
+            return self.cost(attack, randomised)
+        steps = (attack.steps or 1) * _option(attack, "restarts", 1)
+        return Cost(steps * self.cost.forwards, steps * self.cost.backwards)
+
+    @property
+    def traits(self) -> Traits:
+        """The traits alone."""
+        return Traits(**{trait.name: getattr(self, trait.name) for trait in fields(Traits)})
+
+
+TARGETS, MT_TARGETS = 9, 3  # of a targeted attack whose name does not say, on as many classes or more
 
 
 def _steps(attack: AttackName) -> dict[str, Any]:
@@ -84,6 +125,11 @@ def _targeted(targets: int) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: _steps(attack) | {"targets": _option(attack, "targets", targets)}
 
 
+def _for_each_target(attack: AttackName, randomised: bool) -> Cost:
+    steps = (attack.steps or 1) * _option(attack, "targets", TARGETS)
+    return Cost(steps, steps)
+
+
 def _option(attack: AttackName, option: str, otherwise: int) -> int:
     return int(dict(attack.options).get(option, otherwise))
 
@@ -92,44 +138,110 @@ def _option(attack: AttackName, option: str, otherwise: int) -> int:
 SEARCH_DRAWS = 5
 _APGD = ("init", "restarts")
 _TARGETS = ("init", "targets")
-_DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS}
+_DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS, "cost": QUERY}
 
 _CURVED = ("linf", "l2")
+_L0: tuple[str, ...] = ("l0",)
+_AUTO_PGD = "auto-pgd"
+_NEAREST: dict[str, Any] = {"family": "nearest", "loss": "margin", "stops_early": False}
 
 CATALOGUE: dict[str, Algorithm] = {
     "aa": Algorithm(
-        "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left", "composite", "aa", _steps
+        "Auto-PGD, multi-targeted Auto-PGD and Square, each on what is left",
+        "composite",
+        "aa",
+        _steps,
+        cost=_late("composite.aa_queries"),
+        loss="margin",
+        kind=_AUTO_PGD,
     ),
-    "apgd-ce": Algorithm("Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD),
-    "apgd-dlr": Algorithm("Auto-PGD on the difference of logits ratio", "apgd", "Apgd", _apgd("dlr"), _APGD),
+    "apgd-ce": Algorithm(
+        "Auto-PGD on cross-entropy", "apgd", "Apgd", _apgd("ce"), _APGD, loss="ce", kind=_AUTO_PGD
+    ),
+    "apgd-dlr": Algorithm(
+        "Auto-PGD on the difference of logits ratio",
+        "apgd",
+        "Apgd",
+        _apgd("dlr"),
+        _APGD,
+        loss="dlr",
+        kind=_AUTO_PGD,
+    ),
     "apgd-mt": Algorithm(
         "Auto-PGD on the margin, then multi-targeted",
         "composite",
         "apgd_mt",
-        lambda attack: _closest(attack) | _targeted(3)(attack),
+        lambda attack: _closest(attack) | _targeted(MT_TARGETS)(attack),
         (*_TARGETS, "closest"),
+        cost=_late("composite.apgd_mt_queries"),
+        loss="margin",
+        kind=_AUTO_PGD,
     ),
-    "apgd-t": Algorithm("targeted Auto-PGD", "apgd", "ApgdTargeted", _targeted(9), _TARGETS),
-    "crossover": Algorithm("results of PGD, recombined", "crossover", "Crossover", _steps, ("init",)),
+    "apgd-t": Algorithm(
+        "targeted Auto-PGD",
+        "apgd",
+        "ApgdTargeted",
+        _targeted(TARGETS),
+        _TARGETS,
+        cost=_for_each_target,
+        loss="dlr",
+        kind=_AUTO_PGD,
+    ),
+    "crossover": Algorithm(
+        "results of PGD, recombined",
+        "crossover",
+        "Crossover",
+        _steps,
+        cost=_late("crossover.queries"),
+        loss="margin",
+    ),
     "fgsm": Algorithm(
         "FGSM",
         "pgd",
         "Fgsm",
         lambda attack: {"step_size": attack.step_size},
+        step_size=lambda eps, steps: eps,
+        loss="ce",
+        informative=False,
         sets_step=False,
         stops_early=False,
+        takes_steps=False,
     ),
     "greedy": Algorithm(
-        "greedy ascent by few values a step", "subset_ascent", "Greedy", _steps, fewest_steps=2
+        "greedy ascent by few values a step",
+        "subset_ascent",
+        "Greedy",
+        _steps,
+        loss="margin",
+        fewest_steps=2,
     ),
-    "growing": Algorithm("ascent in growing balls", "subset_ascent", "Growing", _steps, fewest_steps=16),
-    "parts": Algorithm("ascent in parts of the ball", "subset_ascent", "Parts", _steps, fewest_steps=24),
+    "growing": Algorithm(
+        "ascent in growing balls",
+        "subset_ascent",
+        "Growing",
+        _steps,
+        loss="margin",
+        partial=True,
+        fewest_steps=16,
+    ),
+    "parts": Algorithm(
+        "ascent in parts of the ball",
+        "subset_ascent",
+        "Parts",
+        _steps,
+        loss="margin",
+        partial=True,
+        fewest_steps=24,
+    ),
     "pgd": Algorithm(
         "PGD",
         "composite",
         "restarted_pgd",
         _pgd,
         ("init", "loss", "momentum", "restarts"),
+        step_size=_late("pgd.default_step_size"),
+        loss="ce",
+        plain=True,
         sets_step=False,
     ),
     "square": Algorithm(
@@ -138,21 +250,39 @@ CATALOGUE: dict[str, Algorithm] = {
         "square",
         _closest,
         ("init", "closest"),
+        cost=_late("composite.square_queries"),
         family="search",
+        loss="margin",
         draws=SEARCH_DRAWS,
     ),
-    "switch": Algorithm("smooth moves to jumps of the answer, then ascent", "switch", "Switch", _steps),
+    "switch": Algorithm(
+        "smooth moves to jumps of the answer, then ascent",
+        "switch",
+        "Switch",
+        _steps,
+        cost=_late("switch.queries"),
+        loss="margin",
+        informative=False,
+    ),
     "random": Algorithm(
         "random search",
         "score_based",
         "RandomSearch",
         _steps,
         family="search",
+        loss="margin",
         norms=("linf", "l2", "l1", "l0"),
         **_DRAWN,
     ),
     "sparse-rs": Algorithm(
-        "Sparse-RS, random pixels", "sparse", "SparseRs", _steps, family="search", norms=("l0",), **_DRAWN
+        "Sparse-RS, random pixels",
+        "sparse",
+        "SparseRs",
+        _steps,
+        family="search",
+        loss="margin",
+        norms=_L0,
+        **_DRAWN,
     ),
     "spgd-u": Algorithm(
         "sparse PGD, unprojected gradients",
@@ -160,7 +290,8 @@ CATALOGUE: dict[str, Algorithm] = {
         "SparsePgd",
         _sparse(projected=False),
         ("init", "loss"),
-        norms=("l0",),
+        loss="ce",
+        norms=_L0,
     ),
     "spgd-p": Algorithm(
         "sparse PGD, projected gradients",
@@ -168,24 +299,20 @@ CATALOGUE: dict[str, Algorithm] = {
         "SparsePgd",
         _sparse(projected=True),
         ("init", "loss"),
-        norms=("l0",),
+        loss="ce",
+        norms=_L0,
     ),
     "sigma-zero": Algorithm(
-        "sigma-zero, the fewest pixels",
-        "sparse",
-        "SigmaZero",
-        _steps,
-        norms=("l0",),
-        family="nearest",
-        stops_early=False,
+        "sigma-zero, the fewest pixels", "sparse", "SigmaZero", _steps, norms=_L0, **_NEAREST
     ),
     "spsa": Algorithm(
         "SPSA",
         "score_based",
         "Spsa",
         lambda attack: _steps(attack) | {"step_size": attack.step_size},
-        ("init",),
+        cost=QUERY,
         family="estimate",
+        loss="margin",
         sets_step=False,
         stops_early=False,
         fewest_steps=32,  # two queries for each of 16 directions
@@ -203,30 +330,11 @@ CATALOGUE: dict[str, Algorithm] = {
         **_DRAWN,
     ),
     "fmn": Algorithm(
-        "FMN, the nearest wrong answer",
-        "minimum_norm",
-        "Fmn",
-        _steps,
-        norms=_CURVED,
-        family="nearest",
-        stops_early=False,
+        "FMN, the nearest wrong answer", "minimum_norm", "Fmn", _steps, norms=_CURVED, **_NEAREST
     ),
-    "pdpgd": Algorithm(
-        "PDPGD, the nearest wrong answer",
-        "minimum_norm",
-        "Pdpgd",
-        _steps,
-        family="nearest",
-        stops_early=False,
-    ),
+    "pdpgd": Algorithm("PDPGD, the nearest wrong answer", "minimum_norm", "Pdpgd", _steps, **_NEAREST),
     "ddn": Algorithm(
-        "DDN, the nearest wrong answer in l2",
-        "minimum_norm",
-        "Ddn",
-        _steps,
-        norms=_CURVED,
-        family="nearest",
-        stops_early=False,
+        "DDN, the nearest wrong answer in l2", "minimum_norm", "Ddn", _steps, norms=_CURVED, **_NEAREST
     ),
 }
 
@@ -238,20 +346,49 @@ def refuse_norm(name: AttackName, norm: str) -> None:
     if name.third_party is None and name.algorithm in CATALOGUE:
         known = CATALOGUE[name.algorithm].norms
         if norm not in known:
-            others = [other for other, algorithm in CATALOGUE.items() if norm in algorithm.norms]
-            instead = "apgd-ce, apgd-t, apgd-mt, pgd, pdpgd, square and random"
-            if norm == "l0":
-                instead = " and ".join((", ".join(others[:-1]), others[-1]))
+            *others, last = (other for other, algorithm in CATALOGUE.items() if norm in algorithm.norms)
+            instead = f"{', '.join(others)} and {last}"
             raise ValueError(f"{name.text} knows {' and '.join(known)}; for {norm} there are {instead}")
 
 
-def of_family(*families: Family) -> tuple[str, ...]:
-    """The names of the algorithms of these families."""
-    return tuple(name for name, algorithm in CATALOGUE.items() if algorithm.family in families)
+def stand_in(algorithm: Algorithm, norm: str) -> str:
+    """One of the same kind that was made for a norm: by gradients, or without; '' where there is none.
+
+    What knows other norms, too, is at home there.
+    """
+    blind = algorithm.family in WITHOUT_GRADIENTS
+    family = "search" if blind else "gradient"
+    alike = (name for name, other in CATALOGUE.items() if (other.norms, other.family) == ((norm,), family))
+    return next(alike, "")
 
 
-SEARCHES = of_family("search")
-# They ask for labels, not for scores: of what an attacker may see this is the least.
-DECISION_BASED = of_family("decision")
-MINIMAL_NORM = of_family("nearest")
-BLACK_BOX = of_family(*WITHOUT_GRADIENTS)
+TORCHATTACKS_LINF = (
+    "APGD", "APGDT", "BIM", "DIFGSM", "EOTPGD", "FAB", "FFGSM", "FGSM", "Jitter", "MIFGSM", "NIFGSM", "PGD",
+    "PIFGSM", "PIFGSMPP", "RFGSM", "SINIFGSM", "SPSA", "Square", "TIFGSM", "TPGD", "UPGD", "VMIFGSM",
+    "VNIFGSM",
+)  # fmt: skip
+TORCHATTACKS_L2 = ("APGD", "APGDT", "FAB", "PGDL2", "Square")
+AUTOATTACK = (
+    "standard",
+    "plus",
+    "rand",
+    "apgd-ce",
+    "apgd-dlr",
+    "apgd-t",
+    "fab",
+    "fab-t",
+    "square",
+)
+
+
+def traits_elsewhere(package: str, name: str) -> Traits:
+    """What is known of another package's attack; what bears the name of one of ours is taken for it.
+
+    Attacks of torchattacks raise the cross-entropy by default.
+    """
+    if package == "plugin":
+        return Traits(kind=_AUTO_PGD)
+    if name.lower() in CATALOGUE:
+        return replace(CATALOGUE[name.lower()].traits, kind=_AUTO_PGD)
+    on_cross_entropy = package == "torchattacks" and name not in ("APGDT", "FAB")
+    return Traits(loss="ce" if on_cross_entropy else "dlr", kind=_AUTO_PGD)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdMultiTargeted
 from attacks.attack import Attack, AttackOnProblem, Problem, better_of, wide
+from attacks.attack_name import AttackName
+from attacks.catalogue import MT_TARGETS, Cost
 from attacks.estimators.draws import CollectedDraws
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.pgd import Pgd
@@ -139,6 +141,24 @@ def apgd_mt(steps: int, targets: int, closest: int, early_stop: bool) -> Attack:
     return InTurn((first,), (_more_targets(steps, targets),) * closest)
 
 
+def apgd_mt_queries(attack: AttackName, randomised: bool) -> Cost:
+    """What it costs, about (``Algorithm.cost``)."""
+    options = dict(attack.options)
+    targets, closest = int(options.get("targets", MT_TARGETS)), _closest(attack, randomised)
+    gradients = round((attack.steps or 1) * (1 + targets + closest / SHARE * (1 + max(targets, ALL_TARGETS))))
+    return Cost(gradients, gradients)
+
+
+def square_queries(attack: AttackName, randomised: bool) -> Cost:
+    """What it costs, about (``Algorithm.cost``)."""
+    return Cost(round((attack.steps or 1) * (1 + _closest(attack, randomised) / SHARE)), 0)
+
+
+def _closest(attack: AttackName, randomised: bool) -> int:
+    """Later runs on the examples that came closest; none where answers are random."""
+    return 0 if randomised else int(dict(attack.options).get("closest", 0))
+
+
 def square(steps: int, closest: int, early_stop: bool) -> Attack:
     """The Square attack; then one of ``closest`` times as many queries."""
     first = Square(steps, early_stop=early_stop)
@@ -162,6 +182,14 @@ def aa(steps: int, early_stop: bool) -> Attack:
         return InTurn((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
     again = (_more_targets(steps, TARGETS),) * MORE_RUNS
     return InTurn(attacks, (*again, Square(MORE_QUERIES * queries, early_stop=True)))
+
+
+def aa_queries(attack: AttackName, randomised: bool) -> Cost:
+    """What it costs, about (``Algorithm.cost``)."""
+    steps, again = attack.steps or 1, 0 if randomised else 1 / SHARE
+    # Rounded up: twice the steps cost no more than twice as much.
+    backwards = ceil(steps * (2 + TARGETS + again * MORE_RUNS * (1 + ALL_TARGETS)))
+    return Cost(backwards + ceil(steps * QUERIES * (1 + again * MORE_QUERIES)), backwards)
 
 
 def _more_targets(steps: int, targets: int) -> Attack:

@@ -20,6 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from attacks.apgd import likeliest_wrong
 from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack_name import AttackName
+from attacks.catalogue import Cost
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss, targeted_margin
 from attacks.perturbation_budget import Ball, PerturbationBudget
@@ -41,6 +43,18 @@ def most_gradients(generations: int) -> int:
     """How many gradients an example can cost."""
     filled = min(FILLED, ceil(generations / PATIENCE)) * (MEMBERS - KEPT) * FIRST
     return 1 + RUNS * FIRST + filled + generations * MEMBERS * AGAIN
+
+
+RECOMBINED = 1 / 20  # of what an example may cost after its first runs: most are given up early
+
+
+def queries(attack: AttackName, randomised: bool) -> Cost:
+    """What it costs, about (``Algorithm.cost``)."""
+    if randomised:
+        return Cost(FIRST, FIRST)
+    first = FIRST * RUNS
+    gradients = ceil(first + RECOMBINED * (most_gradients(attack.steps or 1) - first))
+    return Cost(gradients, gradients)
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
+from typing import get_args
 
 from attacks import attack_name
-from attacks.attack_name import (
+from attacks.attack_name import SUBMITTED, WITHOUT_GRADIENTS, AttackName, EstimatorName, LossName
+from attacks.catalogue import (
     AUTOATTACK,
-    SUBMITTED,
+    CATALOGUE,
     TORCHATTACKS_L2,
     TORCHATTACKS_LINF,
-    WITHOUT_GRADIENTS,
-    AttackName,
-    EstimatorName,
+    stand_in,
+    traits_elsewhere,
 )
-from attacks.catalogue import BLACK_BOX, CATALOGUE
 from attacks.presets import LISTED, PRESETS
 
 # More steps, draws or rounds than this are a typing error.
@@ -34,7 +34,7 @@ LARGEST_NUMBER = 1_000_000
 # A question to a randomised target that a surrogate learns from averages over so many fresh draws.
 SURROGATE_DRAWS = 4
 
-LOSSES = ("ce", "margin", "dlr")
+LOSSES = get_args(LossName)
 ALWAYS = ("target",)  # options of every algorithm of ours
 
 # The words that names are made of.
@@ -82,26 +82,27 @@ def parse(text: str) -> AttackName:
         return _parse_third_party(text, match)
     if match := _PLUGIN.fullmatch(text):
         options = _split(match["options"], text)
-        return AttackName(text, "fresh", 1, 1, match["name"], _steps_given(options), None, "plugin", options)
+        return _of_another(text, match["name"], "plugin", options)
     match = _NAME.fullmatch(text)
     if not match:
         raise ValueError(f"expected an attack's name, got {text!r}; {_closest(text, LISTED)}")
     algorithm, estimator = match["algorithm"], match["estimator"] or ""
-    if (algorithm == "fgsm") != (match["steps"] is None):
-        rule = "no number of steps" if algorithm == "fgsm" else "a number of steps"
+    entry = CATALOGUE[algorithm]
+    if entry.takes_steps == (match["steps"] is None):
+        rule = "a number of steps" if entry.takes_steps else "no number of steps"
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
-    if algorithm in BLACK_BOX and estimator.startswith(("bpda", "gmsa", "surrogate")):
+    blind = entry.family in WITHOUT_GRADIENTS
+    if blind and estimator.startswith(("bpda", "gmsa", "surrogate")):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
-    if match["relaxed"] and (algorithm in BLACK_BOX or estimator in ("transfer", "bpda", "surrogate")):
+    if match["relaxed"] and (blind or estimator in ("transfer", "bpda", "surrogate")):
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
-    if match["step_size"] and CATALOGUE[algorithm].sets_step:
+    if match["step_size"] and entry.sets_step:
         raise ValueError(f"expected no step size, which {algorithm} sets by itself, got {text!r}")
     numbers = re.findall("[0-9]+", f"{estimator} {match['steps'] or ''}")
     if any(len(number) > len(str(LARGEST_NUMBER)) or int(number) > LARGEST_NUMBER for number in numbers):
         raise ValueError(f"expected at most {LARGEST_NUMBER:,} steps or draws, got {text!r}")
-    fewest = CATALOGUE[algorithm].fewest_steps
-    if match["steps"] and int(match["steps"]) < fewest:
-        raise ValueError(f"expected {fewest} queries or more for {algorithm}, got {text!r}")
+    if match["steps"] and int(match["steps"]) < entry.fewest_steps:
+        raise ValueError(f"expected {entry.fewest_steps} queries or more for {algorithm}, got {text!r}")
     draws, rounds = 1, 1
     kind: EstimatorName = "fresh"
     if estimator in ("fixed", "aware", "transfer", "bpda", "surrogate"):
@@ -112,7 +113,7 @@ def parse(text: str) -> AttackName:
     elif estimator.startswith("gmsa"):
         kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
     else:
-        draws = CATALOGUE[algorithm].draws
+        draws = entry.draws
     options = _options(match["options"], algorithm, text)
     return AttackName(
         text,
@@ -124,7 +125,7 @@ def parse(text: str) -> AttackName:
         _step_size(match["step_size"], text) if match["step_size"] else None,
         options=options,
         relaxed=bool(match["relaxed"]),
-        family=CATALOGUE[algorithm].family,
+        traits=entry.traits,
         init=parse(dict(options)["init"]) if "init" in dict(options) else None,
     )
 
@@ -139,15 +140,15 @@ def suited(text: str, norm: str) -> str:
     known = CATALOGUE.get(name.algorithm)
     if norm != "l0" or known is None or name.third_party is not None or norm in known.norms:
         return text
+    instead = stand_in(known, norm)
     options = dict(name.options)
     kept = {"target": options["target"]} if "target" in options else {}
     if name.init is not None:
         kept["init"] = suited(name.init.text, norm)
-    blind = known.family in WITHOUT_GRADIENTS
-    if not blind and (name.algorithm.startswith(("apgd-mt", "apgd-t", "apgd-dlr")) or "margin" in text):
+    if "loss" in CATALOGUE[instead].options and options.get("loss", known.loss) != "ce":
         kept["loss"] = "margin"
-    algorithm = f"{'sparse-rs' if blind else 'spgd-u'}-{name.steps or 20}"
-    return text[: text.index(name.algorithm)] + algorithm + "".join(f"+{k}={v}" for k, v in kept.items())
+    before = text[: text.index(name.algorithm)]
+    return f"{before}{instead}-{name.steps or 20}" + "".join(f"+{k}={v}" for k, v in kept.items())
 
 
 def expand(text: str) -> tuple[AttackName, ...]:
@@ -184,7 +185,12 @@ def _parse_third_party(text: str, match: re.Match[str]) -> AttackName:
     if name not in known:
         raise ValueError(f"expected an attack of {package}, got {name!r}; {_closest(name, known)}")
     options = _split(match["options"], text)
-    return AttackName(text, "fresh", 1, 1, name, _steps_given(options), None, package, options)
+    return _of_another(text, name, package, options)
+
+
+def _of_another(text: str, name: str, package: str, options: tuple[tuple[str, str], ...]) -> AttackName:
+    traits = traits_elsewhere(package, name)
+    return AttackName(text, "fresh", 1, 1, name, _steps_given(options), None, package, options, traits=traits)
 
 
 def _steps_given(options: tuple[tuple[str, str], ...]) -> int | None:
@@ -233,7 +239,7 @@ def _step_size(given: str, text: str) -> float:
 def _well_formed(text: str) -> bool:
     """Whether a text has the form of a name of ours, its options aside."""
     match = _NAME.fullmatch(text)
-    return match is not None and (match["algorithm"] == "fgsm") == (match["steps"] is None)
+    return match is not None and CATALOGUE[match["algorithm"]].takes_steps == (match["steps"] is not None)
 
 
 def _closest(text: str, known: Collection[str]) -> str:

@@ -1,9 +1,19 @@
-"""Attacks that are run together, by the name of the set.
+"""Attacks that are run together, by the name of the set, and those that plans and checks ask for.
 
-``LISTED`` has the names that ``csrobust list attacks`` prints.
+The product names attacks here and nowhere else; ``{}`` stands for a number. ``LISTED`` has the names that
+``csrobust list attacks`` prints.
 """
 
-from attacks.attack_name import AUTOATTACK
+from attacks.catalogue import AUTOATTACK
+
+ONE_STEP = "fgsm"
+USUAL = "pgd-20"
+AVERAGED = "eot{}-pgd-20"
+OF_LENGTH, AUTO_OF_LENGTH = "pgd-{}", "apgd-ce-{}"
+TRANSFER, TRANSFER_OF_LENGTH = "transfer-pgd-20", "transfer-pgd-{}"
+FROM_TRANSFER = "{}-pgd-40+init=transfer-pgd-20"  # of an estimator: goes on from what transfers
+# Four that differ in whether they know the draw, and in whether they start from what transfers.
+CELLS = ("pgd-{}", "aware-pgd-{}", "pgd-{}+init=transfer-pgd-20", "aware-pgd-{}+init=transfer-pgd-20")
 
 # What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
 RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
@@ -16,7 +26,7 @@ COUPLED = ("pgd-100+loss=margin+momentum=1", "aware-pgd-20+loss=margin")
 
 # What they run where other attacks leave something. The first of these follows the gradient that a defence
 # shows: only where operators hide it, that waits for what the relaxed attacks leave.
-FOLLOWS_SHOWN = "eot10-pgd-20"
+FOLLOWS_SHOWN = AVERAGED.format(10)
 SECOND_STAGE = (
     FOLLOWS_SHOWN,
     "pgd-100+momentum=1",
@@ -31,6 +41,42 @@ SECOND_STAGE = (
     *RELAXED,
     *LAST_RESORT,
 )
+
+# What checks ask for.
+ANOTHER_LOSS = "apgd-mt-20"
+KNOWN_AND_NOT = ("pgd-10", "aware-pgd-10")
+SEARCHES = (*LAST_RESORT, "random-1000")
+ROUNDABOUT = ("bpda-pgd-20", "spsa-2000")  # where gradients of the defence find less than what has none
+# Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
+# the next one. Then what is stronger.
+BY_LABELS = ("surrogate-pgd-20", "rays-400", "rays-800")
+BY_LABELS_STRONGER = ("hopskipjump-800", *LAST_RESORT)
+
+# Attacks on a checkpoint, submitted to a defence around it. All steps for all examples: what stops at the
+# first wrong answer hardly leaves the checkpoint's boundary.
+THROUGH_CHECKPOINT = (TRANSFER, "transfer-apgd-mt-20")
+# Where the checkpoint itself samples, and its gradients must come with draws.
+OF_SAMPLING = (FOLLOWS_SHOWN, ANOTHER_LOSS)
+# What the default runs where nothing else settles a network's verdict.
+RECOMBINED = "crossover-160"
+
+# Of csrobust sweep: the attacks of Table 10, and the one that shows what they miss.
+SWEEP = (ONE_STEP, "pgd-10", TRANSFER)
+# Of csrobust curve.
+OVER_EPS = (USUAL, TRANSFER)
+# Of csrobust screen. Transfer needs no gradient of the defence and one victim; the rest is for defences that
+# transfer does not break, and for networks whose gradients hide something.
+SCREENED = (
+    USUAL,
+    TRANSFER,
+    RELAXED[0],
+    "aware-pgd-20+init=transfer-pgd-20",
+    "aware-pgd-20",
+    FOLLOWS_SHOWN,
+    ANOTHER_LOSS,
+    *LAST_RESORT,
+)
+STUDIED = ("pgd-10", TRANSFER)  # in ablations
 
 PRESETS: dict[str, tuple[str, ...]] = {
     "paper": ("fgsm", "pgd-10", "pgd-100"),
@@ -86,7 +132,7 @@ PRESETS["full"] = (
     "apgd-dlr-100",
     "spsa-2000",
     # What all others leave close to the boundary.
-    "crossover-160",
+    RECOMBINED,
 )
 
 

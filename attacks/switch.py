@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack_name import AttackName
+from attacks.catalogue import Cost
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import Ball
@@ -24,6 +26,12 @@ WAVES = 4  # random fields of low frequency beside the fixed ones
 FLIPS = 3  # jumps of each input that are looked into
 BISECTIONS = 6
 JUMP = 0.5  # of the change over the whole interval that is left in a 64th of it
+SCAN = 220  # forwards of smooth moves and bisections, about
+
+
+def queries(attack: AttackName, randomised: bool) -> Cost:
+    """What it costs, about (``Algorithm.cost``): most networks have no jumps, behind which to ascend."""
+    return Cost(SCAN, UPHILL + 1)
 
 
 def true_logit(logits: Tensor, y: Tensor) -> Tensor:

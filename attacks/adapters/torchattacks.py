@@ -10,7 +10,8 @@ import torchattacks
 from torch import Tensor
 
 from attacks.adapters.third_party import seeded_from
-from attacks.naming import TORCHATTACKS_L2, TORCHATTACKS_LINF, AttackName
+from attacks.attack_name import AttackName
+from attacks.catalogue import TORCHATTACKS_L2, TORCHATTACKS_LINF
 from attacks.perturbation_budget import PerturbationBudget
 
 

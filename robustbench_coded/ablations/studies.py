@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from attacks.presets import STUDIED
 from robustbench_coded.coding.sizes import FEWEST, coded_size
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.errors import InputError
@@ -50,9 +51,9 @@ class Inference:
     attacks: tuple[str, ...] = ()
 
 
-STANDARD = Inference("standard", attacks=("pgd-10",))
+STANDARD = Inference("standard", attacks=STUDIED[:1])
 RCI_K = Inference("RCI N=K", "K")
-RCI = Inference("RCI N=1.5K", "1.5K", attacks=("pgd-10", "transfer-pgd-20"))
+RCI = Inference("RCI N=1.5K", "1.5K", attacks=STUDIED)
 USUAL = (STANDARD, RCI_K, RCI)
 
 
@@ -140,12 +141,11 @@ def base_config(arch: str, data: str, **given: Any) -> TrainConfig:
     return TrainConfig(arch, data, recipe=Coded(), **{**usual, **given})
 
 
-ROBUST = ("pgd-10", "transfer-pgd-20")
 ORDERS = tuple(
-    Inference(f"RCI N=1.5K, order {order}", "1.5K", {"order": order}, ROBUST) for order in (1, 3, 5)
+    Inference(f"RCI N=1.5K, order {order}", "1.5K", {"order": order}, STUDIED) for order in (1, 3, 5)
 )
 NODES = tuple(
-    Inference(f"RCI N=1.5K, {nodes}", "1.5K", {"nodes": nodes}, ROBUST) for nodes in ("chebyshev", "uniform")
+    Inference(f"RCI N=1.5K, {nodes}", "1.5K", {"nodes": nodes}, STUDIED) for nodes in ("chebyshev", "uniform")
 )
 # The sets of the paper's Table 8.
 PAPERS_SETS: tuple[tuple[int, ...], ...] = (

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.bench.timing import Contender
 from robustbench_coded.coding.sizes import coded_size
@@ -84,22 +85,19 @@ def gradient_contenders(workload: Workload, reference: str) -> list[Contender]:
     made = [Contender(AS_LOADED, images, _passes(workload, workload.model), against)]
     for name, model in workload.gradients.items():
         limit = f"forward+backward, {name}"
-        pgd = attack(workload, Standard(model), workload.x[None], f"pgd-{workload.steps}")
+        pgd = attack(workload, Standard(model), workload.x[None], OF_LENGTH.format(workload.steps))
         made.append(Contender(limit, images, _passes(workload, model), reference))
-        made.append(Contender(f"csrobust pgd-{workload.steps}, {name}", images, pgd, reference))
+        made.append(Contender(f"csrobust {OF_LENGTH.format(workload.steps)}, {name}", images, pgd, reference))
     # Auto-PGD needs one gradient or value more than it has steps.
-    apgd = attack(
-        workload, Standard(workload.gradients["float32"]), workload.x[None], f"apgd-ce-{workload.steps}"
-    )
-    made.append(
-        Contender(f"csrobust apgd-ce-{workload.steps}, float32", images + workload.k, apgd, reference)
-    )
+    auto = AUTO_OF_LENGTH.format(workload.steps)
+    apgd = attack(workload, Standard(workload.gradients["float32"]), workload.x[None], auto)
+    made.append(Contender(f"csrobust {auto}, float32", images + workload.k, apgd, reference))
     return made
 
 
 def coded_contenders(workload: Workload) -> list[Contender]:
     """A PGD step through RCI against a plain one on as many images, and small batches against large ones."""
-    model, k, name = workload.gradients["float32"], workload.k, f"pgd-{workload.steps}"
+    model, k, name = workload.gradients["float32"], workload.k, OF_LENGTH.format(workload.steps)
     made = []
     for n in (k, coded_size("1.5K", k)):
         x = workload.batch(n)

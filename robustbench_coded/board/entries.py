@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from attacks.presets import ONE_STEP
 from robustbench_coded.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.board.submit import Source, SubmittedEntry
 from robustbench_coded.defences.options import parse_defence
@@ -177,7 +178,7 @@ def _entry(
     usual = _lowest([row for row in rows if row.attack != CLEAN and papers_attack(row.attack)])
     account = accounts.of(run, rows)
     whole = next(row for row in rows if row.attack == ENSEMBLE)
-    fgsm = next((row for row in rows if row.attack == "fgsm"), None)
+    fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
     certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
     told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if told.get("reported") is None and verdict.claim is not None:

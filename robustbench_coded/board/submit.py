@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED
+from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED, TRANSFER
 from robustbench_coded.errors import InputError
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_text
@@ -134,7 +134,7 @@ def check_hashes(folder: Path) -> None:
 FEWEST_EXAMPLES = 128  # 0 of so many right leave an upper end below the margin of 3 points
 FEWEST_DRAWS = 4
 # Of the default presets, what runs on every defence that has a base model and gradients.
-REQUIRED = (*PRESETS["paper"], FOLLOWS_SHOWN, "transfer-pgd-20")
+REQUIRED = (*PRESETS["paper"], FOLLOWS_SHOWN, TRANSFER)
 
 
 def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, ValidationError, convert
 
+from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey, ThreatModel
@@ -19,7 +20,7 @@ from robustbench_coded.statistics.design import Design, design, missing
 from robustbench_coded.statistics.judge import MARGIN, judge, step_down
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
-_RUN_NEXT = ("square-1000", "transfer-pgd-20")
+_RUN_NEXT = (*LAST_RESORT, TRANSFER)
 
 
 class SelfTestResult(Struct, frozen=True):

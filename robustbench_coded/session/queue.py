@@ -43,7 +43,7 @@ CLEAN_SHARE = 1 / 6  # of the table's time, beyond which clean inputs get fewer
 MANY_BATCHES = 40
 # Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
 # take about a minute (benchmarks/hard_images.md). Counts: rates are not kept where everything was to run.
-RECOMBINED, MOST_RELUS = "crossover-160", 200_000
+RECOMBINED, MOST_RELUS = presets.RECOMBINED, 200_000
 # How far below the bar what is left has to be, for random batches to settle a word.
 ROOM = 0.8
 
@@ -168,7 +168,7 @@ class Queue:
                 share = self._lanes.share(one) if one.attack == case.attack else None
                 if share is not None:
                     seen.append(1 - share / max(self._lanes.clean(other), share, 1e-9))
-        guess = ONE_STEP if name.algorithm == "fgsm" else GUESSED.get(name.estimator, OTHERWISE)
+        guess = ONE_STEP if name.algorithm == presets.ONE_STEP else GUESSED.get(name.estimator, OTHERWISE)
         if case.subject.hides_gradient and name.differentiates and name.estimator != "transfer":
             guess = SMOOTHED if name.relaxed else HIDDEN
         expected = sum(seen) / len(seen) if seen else guess

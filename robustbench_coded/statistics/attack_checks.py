@@ -20,7 +20,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
-from attacks import attack_name, catalogue
+from attacks import attack_name, presets
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.checks import (
@@ -71,7 +71,7 @@ def doubled_steps(row: CaseResult) -> str:
     """The name of an attack with twice the steps."""
     name = name_of(row)
     if name.steps is None:
-        return "pgd-20"
+        return presets.USUAL
     if name.third_party is not None:
         return name.text.replace(f"steps={name.steps}", f"steps={2 * name.steps}")
     return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
@@ -93,7 +93,7 @@ def _doubled(
 ) -> Check:
     """Compares the strongest of ``attacks`` with its like of twice, else of half, its steps or draws."""
     if not attacks:
-        wanted = "pgd-20" if number == "steps" else "eot10-pgd-20"
+        wanted = presets.USUAL if number == "steps" else presets.FOLLOWS_SHOWN
         return not_run(name, f"No attack has {number} to double.", wanted)
     best = lowest(attacks)
     if check := nothing_left(name, best):
@@ -130,12 +130,6 @@ def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
 
 def _averages(name: attack_name.AttackName) -> bool:
     return name.estimator == "fresh" and name.third_party is None and not is_black_box(name)
-
-
-ANOTHER_LOSS = "apgd-mt-20"
-_SEARCHES = ("square-1000", "random-1000")
-# They go less far than eps, or not everywhere: what they find, an attack on the whole ball should find, too.
-_PARTIAL = ("parts", "growing")
 
 
 def other_attacks(
@@ -177,7 +171,7 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
         f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
         "find what cross-entropy misses."
     )
-    return not_run(name, finding, f"{'relaxed-' if hidden else ''}{ANOTHER_LOSS}")
+    return not_run(name, finding, f"{'relaxed-' if hidden else ''}{presets.ANOTHER_LOSS}")
 
 
 def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
@@ -200,7 +194,7 @@ def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     checks = [compared(name, *pair, fault, more, tail=TAIL / len(pairs)) for pair in pairs]
     measured = [check for check in checks if check is not None]
     if not measured:
-        return not_run(name, "No attack ran both with its draw known and unknown.", "pgd-10", "aware-pgd-10")
+        return not_run(name, "No attack ran both with its draw known and unknown.", *presets.KNOWN_AND_NOT)
     return max(measured, key=lambda check: check.figures["low"])
 
 
@@ -213,7 +207,7 @@ def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> C
     adaptive = [row for row in usable if is_adaptive(name_of(row))]
     others = [row for row in usable if row not in adaptive]
     if not adaptive:
-        return not_run(name, "No attack with the defence's gradients ran.", "eot10-pgd-20")
+        return not_run(name, "No attack with the defence's gradients ran.", presets.FOLLOWS_SHOWN)
     best = lowest(adaptive)
     if check := nothing_left(name, best):
         return check
@@ -227,11 +221,11 @@ def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> C
             rival = lowest(rivals)
             more = [_from_transfer(estimator)]
             if rival in signs or _is_search(rival):
-                more += ["bpda-pgd-20", "spsa-2000", *(_SEARCHES if rival in signs else ())]
+                more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
             fault = "an attack without the defence's gradients finds more"
             check = compared(name, best, rival, fault, *more)
     if check is None or not (check.failed or any(map(_is_search, others))):
-        return not_run(name, f"No random search ran beside {best.key.attack}.", *_SEARCHES)
+        return not_run(name, f"No random search ran beside {best.key.attack}.", *presets.SEARCHES)
     return check
 
 
@@ -247,7 +241,7 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.strongest_attack, floor=floor, accuracy=left)
     usable = usable_by(rows, ensemble)
-    parts = [row for row in usable if name_of(row).algorithm in _PARTIAL]
+    parts = [row for row in usable if name_of(row).traits.partial]
     wholes = [row for row in usable if is_adaptive(name_of(row)) and row not in parts]
     if parts and wholes:
         part, fault = lowest(parts), "an attack inside a part of the ball finds more than one in all of it"
@@ -272,7 +266,7 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
         # of the ball reach any image.
         made_here = [row for row in usable if not name_of(row).is_submitted and row not in parts]
-        wanted = lowest(made_here).key.attack if made_here else "pgd-20"
+        wanted = lowest(made_here).key.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)
     interval = end.interval()
@@ -291,7 +285,7 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
     )
     if interval.low <= floor:
         return check
-    step = run_attacks("transfer-pgd-20", *_SEARCHES, how="at that eps")
+    step = run_attacks(presets.TRANSFER, *presets.SEARCHES, how="at that eps")
     finding = f"{finding}: the attack stops short of it."
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
 
@@ -307,9 +301,9 @@ def _curve(rows: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
 
 
 def _is_search(row: CaseResult) -> bool:
-    return name_of(row).algorithm.lower() in catalogue.SEARCHES
+    return name_of(row).family == "search"
 
 
 def _from_transfer(estimator: str) -> str:
     """An attack through the defence that goes on from what transfers."""
-    return f"{estimator}-pgd-40+init=transfer-pgd-20"
+    return presets.FROM_TRANSFER.format(estimator)

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from attacks.attack_name import TORCHATTACKS_LINF, AttackName
-from attacks.catalogue import BLACK_BOX
+from attacks.attack_name import AttackName
 from attacks.naming import parse, suited
 from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
@@ -18,13 +17,6 @@ from robustbench_coded.statistics.intervals import TAIL
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 
 FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
-
-# They raise the cross-entropy unless their name says otherwise; those of other packages do, too, by default.
-_CROSS_ENTROPY = frozenset(
-    name.lower()
-    for name in ("pgd", "fgsm", "apgd-ce", "spsa", "spgd-u", "spgd-p", *TORCHATTACKS_LINF, "PGDL2")
-    if name.upper() != "APGDT"
-)
 
 
 def attacks_under(rows: Sequence[CaseResult], model: CaseKey) -> list[CaseResult]:
@@ -66,8 +58,8 @@ def name_of(row: CaseResult) -> AttackName:
 
 
 def is_black_box(name: AttackName) -> bool:
-    """Whether it uses no gradients of the defence; third-party packages write algorithms with a capital."""
-    return name.is_submitted or name.estimator == "surrogate" or name.algorithm.lower() in BLACK_BOX
+    """Whether it uses no gradients of the defence."""
+    return name.is_submitted or name.estimator == "surrogate" or name.asks_answers_alone
 
 
 def is_adaptive(name: AttackName) -> bool:
@@ -78,23 +70,25 @@ def is_adaptive(name: AttackName) -> bool:
 def informative(name: AttackName) -> bool:
     """Whether an attack's figure says what a network keeps: it follows gradients for ten steps or more.
 
-    FGSM's one step does not, and neither does a search for jumps or an attack towards a single target.
+    An attack towards a single target does not either.
     """
-    if is_black_box(name) or name.algorithm.lower() in ("fgsm", "switch") or name.target is not None:
+    if is_black_box(name) or not name.traits.informative or name.target is not None:
         return False
     return name.steps is None or name.steps >= FEWEST_STEPS
 
 
 def on_cross_entropy(name: AttackName) -> bool:
     """Whether the attack raises the cross-entropy, by gradients."""
-    loss = dict(name.options).get("loss")
-    raised = loss not in ("margin", "dlr") and name.algorithm.lower() in _CROSS_ENTROPY
-    return raised and not is_black_box(name)
+    return _loss(name) == "ce" and not is_black_box(name)
 
 
 def on_another_loss(name: AttackName) -> bool:
     """Whether the attack is informative and raises a margin; what one of the user's own raises is unknown."""
-    return informative(name) and name.third_party != "plugin" and not on_cross_entropy(name)
+    return informative(name) and _loss(name) not in (None, "ce")
+
+
+def _loss(name: AttackName) -> str | None:
+    return dict(name.options).get("loss", name.traits.loss)
 
 
 def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from attacks import presets
 from attacks.naming import suited
 from robustbench_coded.statistics import paired
 from robustbench_coded.statistics.case_results import CaseResult
@@ -20,8 +21,6 @@ from robustbench_coded.statistics.checks import attacks_under, differs_only_in, 
 from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.variance import between_batches, between_examples
 
-# Attacks that fill the four cells at so many steps; any algorithm and start does, if all four have it.
-CELLS = ("pgd-{}", "aware-pgd-{}", "pgd-{}+init=transfer-pgd-20", "aware-pgd-{}+init=transfer-pgd-20")
 STEPS = 10  # where no row of the run suggests another number
 
 
@@ -79,12 +78,11 @@ def missing(rows: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]
         for draw in ("unknown", "known")
         for row in attacks_under(rows, setting._replace(threat=ensemble.key.threat.with_draw(draw)))
     ]
-    lengths = sorted(
-        {name_of(row).steps or STEPS for row in there if name_of(row).algorithm == "pgd"} | {STEPS}
-    )
+    lengths = sorted({name_of(row).steps or STEPS for row in there if name_of(row).traits.plain} | {STEPS})
     names = {row.key.attack for row in there}
     norm = ensemble.key.norm
-    sets = [tuple(suited(cell.format(steps), norm) for cell in CELLS) for steps in lengths]
+    # Any algorithm and start fills the four cells, if all four have it.
+    sets = [tuple(suited(cell.format(steps), norm) for cell in presets.CELLS) for steps in lengths]
     return min((tuple(name for name in four if name not in names) for four in sets), key=len)
 
 

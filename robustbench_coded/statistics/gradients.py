@@ -22,8 +22,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from attacks import presets
 from attacks.attack_name import PREFIX, split_submitted
-from attacks.catalogue import DECISION_BASED
 from attacks.naming import parse
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
 from robustbench_coded.statistics.attack_checks import doubled_steps
@@ -48,9 +48,6 @@ from robustbench_coded.statistics.checks import (
 
 USEFUL_COSINE = 0.5  # between the gradient that an attack averages and that over all draws
 REACHES = 0.03  # how far from the ensemble the strongest attack that answers may stay
-# To begin with, after the cheapest of all: a difference between the two lengths asks for the next one.
-ASKED_FIRST = ("surrogate-pgd-20", "rays-400", "rays-800")
-STRONGER = ("hopskipjump-800", "square-1000")
 WITHOUT_GRADIENTS = "without the defence's gradients"
 
 OF_THE_GRADIENT = frozenset(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS)
@@ -87,7 +84,7 @@ def gradients_agree(rows: Sequence[CaseResult], ensemble: CaseResult, measured: 
         return passed(name, finding, **figures)
     target = USEFUL_COSINE**2
     enough = math.ceil(target * (1 - cosine) / (cosine * (1 - target))) if cosine > 0 else 2 * draws
-    step = run_attacks(f"eot{max(enough, draws + 1)}-pgd-20")
+    step = run_attacks(presets.AVERAGED.format(max(enough, draws + 1)))
     return Check(name, CheckOutcome.FAILED, finding, figures, (), step)
 
 
@@ -154,16 +151,16 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     # They search this defence by its answers, as inputs made elsewhere and submitted do not.
     blind = [row for row in usable if is_black_box(name_of(row)) and not name_of(row).is_submitted]
     seeing = [row for row in usable if row not in blind]
-    decisions = [row for row in blind if name_of(row).algorithm in DECISION_BASED]
+    decisions = [row for row in blind if name_of(row).family == "decision"]
     if not decisions:
-        return "without gradients: no attack by labels alone ran", ASKED_FIRST
+        return "without gradients: no attack by labels alone ran", presets.BY_LABELS
     best, left = lowest(blind), accuracy_of(ensemble)
     said = f"{best.key.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
     wanted: list[str] = []
     gained = _gained_by_length(decisions)
     if gained is None:
         said += ", but no attack by labels alone ran in two lengths"
-        wanted += ASKED_FIRST
+        wanted += presets.BY_LABELS
     elif gained[0] > WORTH:
         said += f", but {gained[1].key.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained[1]))
@@ -173,7 +170,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         wanted.append(doubled_steps(max(decisions, key=lambda row: name_of(row).steps or 0)))
     if accuracy_of(best) - left > REACHES:
         said += ", but attacks without gradients are too weak here to answer for it"
-        wanted += STRONGER
+        wanted += presets.BY_LABELS_STRONGER
     return (f"{'' if wanted else 'answered '}without gradients: {said}", tuple(dict.fromkeys(wanted)))
 
 
@@ -190,7 +187,7 @@ def _as_its_network(rows: Sequence[CaseResult], usable: Sequence[CaseResult], en
 
 def _gained_by_length(rows: Sequence[CaseResult]) -> tuple[float, CaseResult] | None:
     """What the longest decision-based attack finds beyond the same one of half its length, and its row."""
-    decisions = [row for row in rows if name_of(row).algorithm in DECISION_BASED]
+    decisions = [row for row in rows if name_of(row).family == "decision"]
     pairs = [
         (fewer, more)
         for fewer in decisions

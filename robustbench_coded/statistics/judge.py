@@ -29,12 +29,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from attacks import presets
 from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
 from attacks.naming import parse, suited
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictWord
 from robustbench_coded.statistics import checks
-from robustbench_coded.statistics.attack_checks import ANOTHER_LOSS, another_loss
+from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.checks import Check, checkpoints_ensemble, difference_of, in_norm
 from robustbench_coded.statistics.intervals import TAIL
@@ -55,7 +56,9 @@ def what_broke_the_base(
     name = CheckName.WHAT_BROKE_THE_BASE
     on_base = _attacks_on(rows, base)
     if not on_base:
-        return checks.not_run(name, "No attack made on the base model has all of its outcomes.", ANOTHER_LOSS)
+        return checks.not_run(
+            name, "No attack made on the base model has all of its outcomes.", presets.ANOTHER_LOSS
+        )
     on_defence = [checks.name_of(row) for row in checks.usable_by(rows, ensemble) if row.complete]
     transferred = _transferred(rows, ensemble)
     forms = {row.key.attack: _missing(checks.name_of(row), on_defence, transferred) for row in on_base}
@@ -93,7 +96,7 @@ def spared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -
         return ""
     on_base = [checks.name_of(row) for row in _attacks_on(rows, base)]
     if not any(map(checks.on_another_loss, on_base)):
-        wanted = checks.run_attacks(suited(ANOTHER_LOSS, ensemble.key.norm))
+        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.key.norm))
         return f"no attack on a margin or on targets ran on the base model: {wanted}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from attacks.presets import ONE_STEP
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import (
     Columns,
@@ -187,7 +188,7 @@ def _attacks(found: Sequence[PaperLine]) -> Iterator[str]:
             "with the same number are weaker: a step of eps there is eps times each channel's deviation "
             "in pixels."
         )
-    steps = {(f.row.attack, f.row.step_size) for f in found if f.row.step_size and "pgd" in f.row.attack}
+    steps = {(f.row.attack, f.row.step_size) for f in found if f.row.step_size and f.row.attack != ONE_STEP}
     if steps:
         said = series([f"{attack} {pixels(size)}" for attack, size in sorted(steps)])
         yield f"Step size: {said} here, not stated in the paper; ten smaller steps reach less far."

@@ -9,7 +9,7 @@ import re
 import pytest
 import torch
 
-from attacks.catalogue import CATALOGUE, MINIMAL_NORM
+from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LISTED, PRESETS
@@ -28,8 +28,9 @@ OURS = dict.fromkeys(
 )
 pytestmark = pytest.mark.usefixtures("barely_taught")
 
+NEAREST = [name for name, algorithm in CATALOGUE.items() if algorithm.family == "nearest"]
 # These begin at the clean input and draw no directions; switch draws a few of many that it compares.
-FROM_X = re.compile("(aware-)?fgsm|greedy|parts|growing|switch|transfer-sigma|" + "|".join(MINIMAL_NORM))
+FROM_X = re.compile("(aware-)?fgsm|greedy|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attacks.presets import BY_LABELS, BY_LABELS_STRONGER
 from robustbench_coded.schema.words import (
     ENSEMBLE,
     GRADIENT_SELF_TESTS,
@@ -17,7 +18,7 @@ from robustbench_coded.schema.words import (
 from robustbench_coded.selftests.run_all import _TESTS
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.checks import Check, run_attacks
-from robustbench_coded.statistics.gradients import ASKED_FIRST, STRONGER, answered
+from robustbench_coded.statistics.gradients import answered
 
 N = 400
 ALONE = {"randomised": False, "batch_dependent": False}
@@ -60,14 +61,14 @@ def test_agreement_of_attacks_with_and_without_gradients_answers_it(outcome):
 @pytest.mark.parametrize(
     ("attacks", "asked"),
     [
-        ({"pgd-20": 0.8}, ASKED_FIRST),
-        ({"pgd-20": 0.8, "square-1000": 0.8}, ASKED_FIRST),  # scores may lie, labels may not
-        ({"pgd-20": 0.8, "rays-800": 0.8}, ASKED_FIRST),  # nobody knows whether it had come to its end
+        ({"pgd-20": 0.8}, BY_LABELS),
+        ({"pgd-20": 0.8, "square-1000": 0.8}, BY_LABELS),  # scores may lie, labels may not
+        ({"pgd-20": 0.8, "rays-800": 0.8}, BY_LABELS),  # nobody knows whether it had come to its end
         ({"pgd-20": 0.8, "rays-400": 0.85, "rays-800": 0.82}, ("rays-1600",)),
         # The slope of another network, and a search that gets as far as that: neither is evidence.
-        ({"pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, STRONGER),
+        ({"pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, BY_LABELS_STRONGER),
         # What was found on another subject says nothing about how far labels get.
-        ({"pgd-20": 0.8, "from:standard/pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, STRONGER),
+        ({"pgd-20": 0.8, "from:standard/pgd-20": 0.8, "rays-400": 0.9, "rays-800": 0.9}, BY_LABELS_STRONGER),
         ({"pgd-20": 0.9, "rays-400": 0.8, "rays-800": 0.8}, ("rays-1600",)),
     ],
     ids=["none", "scores alone", "one length", "unfinished", "too weak", "submitted", "gradients beaten"],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from attacks import presets
 from attacks.naming import suited
 from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, takes, takes_only
 from robustbench_coded.cli.process import foreign_output
@@ -98,13 +99,9 @@ def _table(found: "Preview") -> list[str]:
     return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
 
 
-# The attacks of Table 10, and the one that shows what they miss.
-SWEEP_ATTACKS = ["fgsm,pgd-10,transfer-pgd-20"]
-
-
 @takes(
     batch_size=(SHARED["batch_size"][0], "8,16,32,64,128"),
-    attacks=attacks_option(SWEEP_ATTACKS[0], SWEEP_ATTACKS),
+    attacks=attacks_option(",".join(presets.SWEEP), [",".join(presets.SWEEP)]),
 )
 def sweep_command(*, quiet: bool, as_json: bool, **options: Any) -> int:
     """Evaluate a batch-dependent defence at several batch sizes."""
@@ -119,13 +116,11 @@ Over = Annotated[str, typer.Option("--over", metavar="TEXT", help="eps, steps, d
 STEPS = (1, 2, 5, 10, 20, 50, 100)
 DRAWS = (1, 5, 10, 20, 30)
 SUBMISSIONS = (1, 2, 5, 10, 20, 50, 100)
-# What is shared out over a curve of eps when nothing else is asked for.
-EPS_ATTACKS = "pgd-20,transfer-pgd-20"
 RADII = "0,1/255,2/255,4/255,8/255,16/255,32/255"
 PIXELS = "1,2,5,10,20,50"  # in l0
 
 
-@takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {EPS_ATTACKS}"))
+@takes(over=(Over, "eps"), attacks=attacks_option(f"over eps {','.join(presets.OVER_EPS)}"))
 def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> int:
     """Measure accuracy over eps, steps, draws or submissions.
 
@@ -135,13 +130,13 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
         raise InputError(f"--attacks: curve --over {over} chooses its own; leave it out, or use --over eps")
     norm = options["norm"]
     if over == "eps":
-        options["attacks"] = options["attacks"] or [suited(name, norm) for name in EPS_ATTACKS.split(",")]
+        options["attacks"] = options["attacks"] or [suited(name, norm) for name in presets.OVER_EPS]
         options["eps"] = options["eps"] or [PIXELS if norm == "l0" else RADII]
     elif over == "steps":
-        names = [name for steps in STEPS for name in (f"pgd-{steps}", f"transfer-pgd-{steps}")]
-        options["attacks"] = [suited(name, norm) for name in names]
+        forms = (presets.OF_LENGTH, presets.TRANSFER_OF_LENGTH)
+        options["attacks"] = [suited(form.format(steps), norm) for steps in STEPS for form in forms]
     elif over == "draws":
-        names = ["pgd-20" if draws == 1 else f"eot{draws}-pgd-20" for draws in DRAWS]
+        names = [presets.USUAL if draws == 1 else presets.AVERAGED.format(draws) for draws in DRAWS]
         options["attacks"] = [suited(name, norm) for name in names]
     elif over != "submissions":
         raise InputError(f"--over {over!r} is not known; choose eps, steps, draws or submissions")
@@ -156,19 +151,6 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
-# Transfer needs no gradient of the defence and one victim; the rest is for defences that transfer does not
-# break, and for networks whose gradients hide something.
-HIDDEN = "relaxed-pgd-20+momentum=1"  # only where an operator hides the gradient
-SCREENED = (
-    "pgd-20",
-    "transfer-pgd-20",
-    HIDDEN,
-    "aware-pgd-20+init=transfer-pgd-20",
-    "aware-pgd-20",
-    "eot10-pgd-20",
-    "apgd-mt-20",
-    "square-1000",
-)
 # The fewest on which a word may fall; asked once, it errs least with the fewest random batches.
 EXAMPLES = 256
 VICTIMS = 4
@@ -194,11 +176,11 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
     norm = options["norm"]
-    config = config_from(**options, attacks=[suited(name, norm) for name in SCREENED], inputs=[])
+    config = config_from(**options, attacks=[suited(name, norm) for name in presets.SCREENED], inputs=[])
     config = replace(
         config,
-        victim_attacks=(suited("transfer-pgd-20", norm),),
-        relaxed_attacks=(suited(HIDDEN, norm),),
+        victim_attacks=(suited(presets.TRANSFER, norm),),
+        relaxed_attacks=(suited(presets.RELAXED[0], norm),),
         until="settled",
         time=seconds,
     )

@@ -181,6 +181,7 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     Also measures whether their gradients are usable. The exit code is 1 if a defence contradicts its
     declaration.
     """
+    from attacks.presets import ONE_STEP
     from robustbench_coded.evaluation.execution.in_memory import with_zoo
     from robustbench_coded.evaluation.setup.prepare import prepare
 
@@ -188,7 +189,7 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     for name in ("quiet", "as_json"):
         rest.pop(name, None)
     with foreign_output():
-        config, in_memory = with_zoo(config_from(**{**rest, **options, "attacks": ["fgsm"]}))
+        config, in_memory = with_zoo(config_from(**{**rest, **options, "attacks": [ONE_STEP]}))
         probes = prepare(config, in_memory, refuse=False).probes
     if as_json:
         print(json.dumps(to_builtins(probes)))

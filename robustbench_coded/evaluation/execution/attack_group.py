@@ -17,6 +17,7 @@ from attacks.naming import parse, suited
 from attacks.objective import Roles, co_batch, collateral, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
+from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
@@ -361,12 +362,6 @@ def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
     """[G, K], each slot bearing the sum over the scored slots of its batch."""
     sums = [figure[position, slots].sum() for position, slots in enumerate(group.scored)]
     return np.broadcast_to(np.asarray(sums)[:, None], figure.shape)
-
-
-# All steps for all examples: what stops at the first wrong answer hardly leaves the checkpoint's boundary.
-THROUGH_CHECKPOINT = ("transfer-pgd-20", "transfer-apgd-mt-20")
-# Where the checkpoint itself samples, and its gradients must come with draws.
-OF_SAMPLING = ("eot10-pgd-20", "apgd-mt-20")
 
 
 def hidden_sources(context: WorkerContext, rows: Sequence[AttackCase]) -> dict[Subject, list[AttackCase]]:

@@ -15,13 +15,14 @@ from attacks.adapters import plugin
 from attacks.adapters.third_party import ThirdPartyView, run_third_party
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
-from attacks.catalogue import CATALOGUE, DECISION_BASED, SEARCHES, refuse_norm
+from attacks.catalogue import CATALOGUE, refuse_norm
 from attacks.estimators import Estimator, FreshDraws
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
 from attacks.naming import parse
 from attacks.objective import Objective
 from attacks.perturbation_budget import Norm, PerturbationBudget
+from attacks.presets import LAST_RESORT, RELAXED
 from attacks.registry import attack_for, estimator_for
 from attacks.relaxation import Relaxation
 from robustbench_coded.data.arrays import labels, pixels
@@ -146,7 +147,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     estimator.check_losses()
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
-    comparable = name.algorithm == "pgd" and name.rounds == 1 and not early_stop and s.weights is None
+    comparable = name.traits.plain and name.rounds == 1 and not early_stop and s.weights is None
     return AttackResult(adversarial, counts, estimator.trace if comparable else ())
 
 
@@ -173,7 +174,7 @@ def _confirmed(
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
-    if start is None and name.algorithm not in (*SEARCHES, *DECISION_BASED):  # these examples' start
+    if start is None and name.family not in ("search", "decision"):  # these examples' start
         start = s.budget.uniform(s.x, s.generators)
     begun = None if start is None else start[early][None]
     again = attack_for(name, early_stop=False).perturb(
@@ -357,15 +358,15 @@ def _require_gradient(name: AttackName, inputs: AttackInputs) -> None:
     except NoGradient as error:
         if name.third_party is not None:
             raise ValueError(
-                f"{name.text} needs a gradient, and {error.why}; use relaxed-pgd-20, which smooths the "
-                "model's operators, or square-1000, which needs none"
+                f"{name.text} needs a gradient, and {error.why}; use {RELAXED[0]}, which smooths the "
+                f"model's operators, or {LAST_RESORT[0]}, which needs none"
             ) from None
         estimator.relaxation = Relaxation()
         found = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
         if found is None or not bool((found != 0).any()):
             raise ValueError(
                 f"{name.text} needs a gradient: {error.why}, and with smooth operators there is none either; "
-                "use square-1000, which needs none"
+                f"use {LAST_RESORT[0]}, which needs none"
             ) from None
 
 

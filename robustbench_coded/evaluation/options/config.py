@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.naming import expand, parse, suited
-from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE
+from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, TRANSFER
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
@@ -202,7 +202,7 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
 DEFAULT = ("paper", "adaptive")
 IN_L0 = ("sparse",)
 # What the adaptive presets also run against one victim among clean co-batched inputs.
-VICTIM_ATTACKS = ("transfer-pgd-20",)
+VICTIM_ATTACKS = (TRANSFER,)
 
 
 def attack_options(

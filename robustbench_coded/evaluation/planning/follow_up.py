@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from attacks.attack_name import AttackName
-from attacks.catalogue import DECISION_BASED, SEARCHES
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
 from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, step_size_of, stopped
@@ -105,7 +104,7 @@ def _misled(check: Check, judgement: Judgement) -> bool:
 def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
     dearest = DEAREST * max(planned)
-    if parse(row.attack).algorithm not in DECISION_BASED:
+    if parse(row.attack).family != "decision":
         return dearest
     alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples
     return max(dearest, sum(planned), alone)
@@ -135,7 +134,7 @@ def _asked_for(
         if text in CONTROLS:
             continue
         name = parse(text)
-        if name.algorithm in SEARCHES and check not in DOUBLING:
+        if name.family == "search" and check not in DOUBLING:
             name = _as_long_as_gradients(name, like, rows)
         if name.uses_base and not like.subject.has_base:
             continue
@@ -143,7 +142,7 @@ def _asked_for(
         if followed is None or followed.text in (row.attack for row in found):
             continue
         name = followed
-        if not like.threat.whole_batch and name.algorithm in (*SEARCHES, *DECISION_BASED):
+        if not like.threat.whole_batch and name.family in ("search", "decision"):
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:
@@ -179,9 +178,7 @@ def _as_long_as_gradients(name: AttackName, like: AttackCase, rows: Sequence[Att
         (
             sum(queries_of(parse(row.attack), randomised=randomised))
             for row in rows
-            if row.subject == like.subject
-            and row.attack not in CONTROLS
-            and parse(row.attack).algorithm == "pgd"
+            if row.subject == like.subject and row.attack not in CONTROLS and parse(row.attack).traits.plain
         ),
         default=FEWEST_SEARCH_STEPS,
     )

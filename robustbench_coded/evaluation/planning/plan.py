@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from attacks import attack_name, catalogue, composite, crossover, naming, pgd, presets, surrogate, switch
+from attacks import attack_name, naming, presets, surrogate
+from attacks.catalogue import CATALOGUE
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning import cases
@@ -12,62 +13,33 @@ from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
-TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
-RECOMBINED = 1 / 20  # of what crossover may cost after its first runs: most examples are given up early
-SWITCH_SCAN = 220  # forwards of smooth moves and bisections, about
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
 
 
 def step_size_of(name: attack_name.AttackName, eps: float) -> float | None:
     """The step size an attack takes, in units of eps's space; None where it has none of its own."""
-    if name.third_party is not None or name.algorithm not in ("fgsm", "pgd"):
+    if name.third_party is not None or name.is_submitted:
         return None
-    if name.step_size is not None:
-        return name.step_size
-    return eps if name.algorithm == "fgsm" else pgd.default_step_size(eps, name.steps or 1)
+    usual = CATALOGUE[name.algorithm].step_size
+    if usual is None:
+        return None
+    return usual(eps, name.steps or 1) if name.step_size is None else name.step_size
 
 
 def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, int]:
     """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
     if name.is_submitted:
         return 0, 0
-    steps = name.steps or 1
     draws = name.draws if randomised else 1
-    options = dict(name.options)
-    closest = 0 if randomised else int(options.get("closest", 0))
     if randomised and name.estimator in ("gmsaavg", "gmsamin"):
         draws = name.rounds * (name.rounds + 1) // 2
     if name.estimator == "surrogate":
         forwards, backwards = surrogate.QUERIES, 0
     elif name.third_party is not None:
         forwards = backwards = name.steps or THIRD_PARTY_STEPS
-    elif name.algorithm == "aa":
-        again = 0 if randomised else 1 / composite.SHARE
-        # Rounded up: twice the steps cost no more than twice as much.
-        backwards = ceil(
-            steps * (2 + composite.TARGETS + again * composite.MORE_RUNS * (1 + composite.ALL_TARGETS))
-        )
-        forwards = backwards + ceil(steps * composite.QUERIES * (1 + again * composite.MORE_QUERIES))
-    elif name.algorithm == "square":
-        forwards, backwards = round(steps * (1 + closest / composite.SHARE)), 0
-    elif name.algorithm in catalogue.BLACK_BOX:
-        forwards, backwards = steps, 0
-    elif name.algorithm == "apgd-t":
-        forwards = backwards = steps * int(options.get("targets", TARGETS))
-    elif name.algorithm == "crossover":
-        first = crossover.FIRST if randomised else crossover.FIRST * crossover.RUNS
-        later = 0 if randomised else RECOMBINED * (crossover.most_gradients(steps) - first)
-        forwards = backwards = ceil(first + later)
-    elif name.algorithm == "switch":
-        forwards, backwards = SWITCH_SCAN, switch.UPHILL + 1  # most networks have no jumps
-    elif name.algorithm == "apgd-mt":
-        targets = int(options.get("targets", 3))
-        later = closest / composite.SHARE * (1 + max(targets, composite.ALL_TARGETS))
-        forwards = backwards = round(steps * (1 + targets + later))
     else:
-        forwards = backwards = steps * int(options.get("restarts", 1))
-    start = options.get("init")
-    more = queries_of(naming.parse(start), randomised=randomised) if start else (0, 0)
+        forwards, backwards = map(ceil, CATALOGUE[name.algorithm].queries(name, randomised=randomised))
+    more = queries_of(name.init, randomised=randomised) if name.init else (0, 0)
     return forwards * draws + more[0], backwards * draws + more[1]
 
 
@@ -83,13 +55,10 @@ def images_per_query(
     draws = name.draws if randomised else 1
     if name.estimator == "surrogate":
         return images * draws
-    if name.algorithm in catalogue.BLACK_BOX:
+    if name.asks_answers_alone:
         # Where chance or the batch has a say, two points are compared under the same draws.
-        return images * draws * (1 if independent and name.algorithm != "spsa" else 2)
+        return images * draws * (1 if independent and name.family != "estimate" else 2)
     return 2 * images * draws
-
-
-OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked by, too
 
 
 @dataclass(frozen=True)
@@ -154,7 +123,7 @@ def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str,
         return []
     instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
-        instead.append(OF_THE_BASE)
+        instead.append(presets.TRANSFER)
     instead = [naming.suited(name, config.norm) for name in instead]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attacks import attack_name, catalogue, naming
+from attacks import attack_name, naming
 from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
@@ -48,9 +48,7 @@ def kind_of(name: attack_name.AttackName) -> str:
         return "submitted"
     if name.uses_base:
         return "base"
-    if name.algorithm.lower() in catalogue.BLACK_BOX:
-        return "answers"
-    return "auto-pgd" if name.algorithm.startswith(("aa", "apgd")) or name.third_party else "pgd"
+    return "answers" if name.asks_answers_alone else name.traits.kind
 
 
 def measured_attacks(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from attacks.catalogue import BLACK_BOX
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
@@ -301,7 +300,7 @@ def _rung(row: SummaryRow) -> str | None:
         return papers.upper()
     if name.third_party is not None:
         return "other packages"
-    if name.algorithm in BLACK_BOX:
+    if name.asks_answers_alone:
         return "queries alone"
     if name.draws > 1 and name.estimator == "fresh":
         return "averaged draws"

@@ -2,7 +2,6 @@
 points of a curve, a line each.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,6 +10,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
+from attacks.naming import suited
+from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
 from robustbench_coded.reports.compare.comparison import Comparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.run import findings, methodology, tables, text_tables
@@ -257,11 +258,8 @@ def _cell(cell: tables.Cell | None, *, examples: int) -> Text:
     return text
 
 
-# A curve's attacks differ in one number: what stays of the name, and where the number stands.
-_NAMES = {
-    "steps": re.compile(r"(?P<family>(?:transfer-)?pgd)-(?P<x>\d+)"),
-    "draws": re.compile(r"(?:eot(?P<x>\d+)-)?(?P<family>pgd-20)"),
-}
+# A curve's attacks differ in one number.
+_CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
 
 
 def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
@@ -331,5 +329,10 @@ def _place(row: SummaryRow, over: str) -> tuple[str, float] | None:
         return None
     if over == "eps":
         return row.attack, row.key.eps
-    match = _NAMES[over].fullmatch(row.attack)
-    return None if match is None else (match["family"], float(match["x"] or 1))
+    name = formatting.parsed_attack(row.attack)
+    number: int | None = None if name is None else getattr(name, over)
+    if number is None or row.attack not in (suited(f.format(number), row.key.norm) for f in _CURVES[over]):
+        return None
+    if over == "steps":
+        return row.attack.removesuffix(f"-{number}"), number
+    return row.attack.removeprefix(f"eot{number}-"), number

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
-from attacks.catalogue import BLACK_BOX
 from robustbench_coded.plugins import load
 from robustbench_coded.reports.text.formatting import (
     attack_text,
@@ -116,7 +115,7 @@ def limits_of(run: Run) -> list[str]:
                 )
     parsed = [name for attack in attacks if (name := parsed_attack(attack)) is not None]
     parsed = [name for name in parsed if not name.is_submitted]
-    if not any(name.estimator == "transfer" or name.algorithm.lower() in BLACK_BOX for name in parsed):
+    if not any(name.estimator == "transfer" or name.asks_answers_alone for name in parsed):
         said.append("No attack without gradients of the defence was tried (transfer, Square, SPSA).")
     return said
 

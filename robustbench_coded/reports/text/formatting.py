@@ -10,8 +10,9 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from attacks.attack_name import PREFIX, AttackName
-from attacks.catalogue import BLACK_BOX, CATALOGUE
+from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
+from attacks.presets import PRESETS
 from robustbench_coded.schema.case import BudgetKey, SubjectKey, ThreatModel
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.statistics.intervals import Interval
@@ -265,10 +266,10 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return f"{parsed.algorithm} of the package {parsed.third_party}" + _options(parsed)
     said = [CATALOGUE[parsed.algorithm].words if parsed.algorithm in CATALOGUE else parsed.algorithm]
     if parsed.steps:
-        said.append(f"{parsed.steps} {'queries' if parsed.algorithm in BLACK_BOX else 'steps'}")
+        said.append(f"{parsed.steps} {'queries' if parsed.asks_answers_alone else 'steps'}")
     if step_sizes:
         said.append(f"step size {' or '.join(pixels(size) for size in step_sizes)}")
-    if parsed.algorithm == "pgd" and "init" not in dict(parsed.options):
+    if parsed.traits.plain and "init" not in dict(parsed.options):
         said.append("random start")
     smooth = "; smooth backward pass for operators that hide the gradient" if parsed.relaxed else ""
     return ", ".join(said) + f"; {_estimator_text(parsed)}" + smooth + _options(parsed)
@@ -294,7 +295,7 @@ def papers_attack(attack: str) -> str | None:
     if name is None or name.third_party or name.options or name.estimator != "fresh" or name.draws > 1:
         return None
     plain = name.algorithm if name.steps is None else f"{name.algorithm}-{name.steps}"
-    return plain if plain in ("fgsm", "pgd-10", "pgd-100") else None
+    return plain if plain in PRESETS["paper"] else None
 
 
 def is_submitted(attack: str) -> bool:
