@@ -124,7 +124,7 @@ report-trainings: $(INSTALLED)
 
 # Verdicts on defences whose robustness is known, beside what other toolkits say of them.
 report-zoo: $(INSTALLED)
-	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python benchmarks/zoo_run.py
 
 # A random ensemble behind RCI that transfer does not break: our attacks beside third-party ones, at one query budget.
 report-eight-networks: $(INSTALLED)
