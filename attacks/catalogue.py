@@ -123,6 +123,14 @@ CATALOGUE: dict[str, Algorithm] = {
         "greedy ascent by few values a step", "subset_ascent", "Greedy", _steps, fewest_steps=2
     ),
     "growing": Algorithm("ascent in growing balls", "subset_ascent", "Growing", _steps, fewest_steps=16),
+    "joint": Algorithm(
+        "the draws that can be fooled together",
+        "joint_draws",
+        "JointDraws",
+        _steps,
+        stops_early=False,
+        fewest_steps=7,
+    ),
     "parts": Algorithm("ascent in parts of the ball", "subset_ascent", "Parts", _steps, fewest_steps=24),
     "pgd": Algorithm(
         "PGD",
