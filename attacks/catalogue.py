@@ -136,6 +136,8 @@ def _option(attack: AttackName, option: str, otherwise: int) -> int:
 
 # A search compares two points under the same draws; with one draw it would overfit to that draw.
 SEARCH_DRAWS = 5
+
+
 _APGD = ("init", "restarts")
 _TARGETS = ("init", "targets")
 _DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS, "cost": QUERY}
@@ -223,6 +225,16 @@ CATALOGUE: dict[str, Algorithm] = {
         loss="margin",
         partial=True,
         fewest_steps=16,
+    ),
+    "joint": Algorithm(
+        "the draws that can be fooled together",
+        "joint_draws",
+        "JointDraws",
+        _steps,
+        cost=_late("joint_draws.queries"),
+        loss="margin",
+        stops_early=False,
+        fewest_steps=7,
     ),
     "parts": Algorithm(
         "ascent in parts of the ball",

@@ -157,6 +157,7 @@ LISTED: dict[str, str] = {
     "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
     "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
     "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
+    "joint-97": "16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
     "switch-20": "smooth moves to where the answer jumps, then 20 steps behind the jump",
     "greedy-20": "moves the values that promise most first, and takes back what does not help",
     "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",

@@ -3,6 +3,7 @@ this package and of others that are installed. docs/architecture.md has the grou
 """
 
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robustbench_coded.errors import InputError
@@ -10,6 +11,7 @@ from robustbench_coded.errors import InputError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+CHECKOUT = Path(__file__).parents[1]
 AGAIN = "install csrobust again (pip install -e . in a checkout)"
 
 
@@ -23,13 +25,23 @@ def found(group: str) -> dict[str, "EntryPoint"]:
     from importlib.metadata import entry_points  # 60 ms, which most commands do without
 
     points: dict[str, EntryPoint] = {}
-    for point in sorted(entry_points(group=f"csrobust.{group}"), key=lambda point: point.name):
+    installed = [*entry_points(group=f"csrobust.{group}"), *_of_checkout(f"csrobust.{group}")]
+    for point in sorted(installed, key=lambda point: point.name):
         if (first := points.setdefault(point.name, point)) != point:
             raise InputError(
                 f"{first.value} and {point.value} are both called {point.name} in csrobust.{group}; "
                 "uninstall one of their packages"
             )
     return points
+
+
+def _of_checkout(group: str) -> "list[EntryPoint]":
+    """The zoo, a test bench that stands in a checkout and is not in the wheel."""
+    from importlib.metadata import EntryPoint
+
+    if group != "csrobust.defences" or not (CHECKOUT / "zoo" / "registry.py").is_file():
+        return []
+    return [EntryPoint("zoo", "zoo.registry:ZOO", group)]
 
 
 @functools.cache

@@ -62,6 +62,12 @@ class Estimator(Protocol):
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""
 
+    def held(self, count: int) -> Sequence[Any]:
+        """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
+
+    def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[Any]) -> Estimate:
+        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws."""
+
     def check_losses(self) -> None:
         """On an accelerator no query waits for its losses: raises ValueError where one so far was NaN."""
 
@@ -191,6 +197,21 @@ class AveragingEstimator:
             grad = None if grad is None else grad.div_(n)
         # A defence may answer in another precision; attacks keep losses beside their inputs.
         return Estimate(losses.to(x.dtype), grad, logits)
+
+    def held(self, count: int) -> Sequence[DrawSet]:
+        """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
+        return self.draw_sets()
+
+    def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[DrawSet]) -> Estimate:
+        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws."""
+        with self._query(y):
+            answers = [self._answer(x, y, loss, part, _all) for part in self._parts(x, held)]
+        gradients = [answer.grad for answer in answers if answer.grad is not None]
+        return Estimate(
+            torch.cat([answer.losses for answer in answers]).to(x.dtype),
+            torch.cat([grad if grad.ndim > x.ndim else grad[None] for grad in gradients]),
+            torch.cat([answer.logits for answer in answers]),
+        )
 
     def _parts(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> Iterator[Sequence[DrawSet]]:
         size = max(1, self.max_images // max(1, self.oracle.images(x)))

@@ -40,6 +40,13 @@ class FreshDraws(AveragingEstimator):
         first, self._used = self._used, self._used + self.draws
         return [self.oracle.draws(index) for index in range(first, self._used)]
 
+    def held(self, count: int) -> Sequence[DrawSet]:
+        first, self._used = self._used, self._used + count
+        return [
+            self.oracle.draws(index)
+            for index in range(first, self._used if self.oracle.randomised else first + 1)
+        ]
+
 
 class FixedDraw(AveragingEstimator):
     """Draw 0 of the attacker's stream in every query: a deterministic surrogate."""

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from robustbench_coded.cli.commands import evaluation, inspection, runs, train
+from robustbench_coded.cli.commands import evaluation, inspection, runs
 from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
 from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import AGAIN, all_of
@@ -75,7 +75,6 @@ _add("report", runs.report_command)
 _add("export", runs.export_command)
 _add("compact", runs.compact_command)
 _add("show", runs.show_command)
-_add("train", train.train_command)
 _add("probe", inspection.probe_command, shares=True)
 _add("inspect", inspection.inspect_command)
 _add("list", inspection.list_command)

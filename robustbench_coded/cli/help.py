@@ -137,7 +137,6 @@ EXAMPLES = {
     "report": ("csrobust report reports/mine",),
     "compact": ("csrobust compact reports/mine",),
     "show": ("csrobust show reports/mine", "csrobust show reports/mine --example 5"),
-    "train": ("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors",),
     "probe": ("csrobust probe --ckpt model.pt --defence my_defence:build",),
     "inspect": ("csrobust inspect model.pt",),
     "list": ("csrobust list attacks", "csrobust list checkpoints", "csrobust list runs reports"),

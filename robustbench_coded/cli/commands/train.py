@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from robustbench_coded.cli import help
 from robustbench_coded.cli.options import (
     AsJson,
     Count,
@@ -27,6 +28,7 @@ from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError
 
 
+@help.examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
 def train_command(
     recipe: Annotated[
         str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")

@@ -1,10 +1,10 @@
 """Every defence of known truth, judged with default settings, beside what other toolkits say of it.
 
-    python benchmarks/zoo.py                     writes reports/zoo (less than an hour on two cores)
-    python benchmarks/zoo.py coin-flip rounding  prints the tables of these alone
-    python benchmarks/zoo.py --no-third-party ...
-    python benchmarks/zoo.py --update ...        writes reports/zoo and keeps what was not measured this time
-    python benchmarks/zoo.py --tables            writes its tables again from zoo.csv; nothing is measured
+    python benchmarks/zoo_run.py   writes reports/zoo (less than an hour on two cores)
+    python benchmarks/zoo_run.py coin-flip rounding   prints the tables of these alone
+    python benchmarks/zoo_run.py --no-third-party ...
+    python benchmarks/zoo_run.py --update ...   writes reports/zoo and keeps what was not measured this time
+    python benchmarks/zoo_run.py --tables   writes its tables again from zoo.csv; nothing is measured
 
 AutoAttack and torchattacks run as they come and at their default length: they show the defence the batches of
 their own making, and what is printed is their own account, not our scoring of what they found.

@@ -1,0 +1,101 @@
+"""An attack on random answers that chooses which draws to fool together.
+
+Gradients averaged over the members of a random ensemble are inconsistent: one member that is out of reach, or
+whose scale is larger, decides the direction for all (arXiv 2206.06737, which attacks one member after the
+other for that reason). Here a set of draws is held fixed, and grows by the draw that is the closest to being
+fooled; a draw that cannot be fooled together with those before it is left out.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack_name import AttackName
+from attacks.balls import norm_of
+from attacks.catalogue import Cost
+from attacks.losses import margin_loss
+
+DRAWS = 16  # that are held
+# Of eps, one step after the other, with each new draw.
+SIZES = (1.0, 0.5, 0.5, 0.25, 0.25, 0.125)
+BEYOND = 0.1  # of eps: how far behind the boundary an answer is pushed, as far as gradients tell
+DUAL = {float("inf"): 1.0, 2.0: 2.0, 1.0: float("inf")}  # of a norm, by its order
+
+
+def queries(attack: AttackName, randomised: bool) -> Cost:
+    """What it costs, at most (``Algorithm.cost``)."""
+    gradients = (attack.steps or 1) * (DRAWS if randomised else 1)
+    return Cost(gradients, gradients)
+
+
+class _Point(NamedTuple):
+    """Attributes:
+    x: like the clean inputs, ``[G, K, C, H, W]``.
+    distance: to the boundary under each draw, in units of eps's space and as far as the gradient tells,
+        ``[n, G, K]``; negative where an answer is wrong.
+    slope: gradients of the margin losses, divided by their sizes, ``[n, G, K, C, H, W]``.
+    """
+
+    x: Tensor
+    distance: Tensor
+    slope: Tensor
+
+    @property
+    def fooled(self) -> Tensor:
+        """How many draws are, ``[G, K]``."""
+        return (self.distance < 0).float().sum(0)
+
+    def where(self, taken: Tensor, other: "_Point") -> "_Point":
+        """The other point for inputs that are ``taken`` ``[G, K]``."""
+        return _Point(
+            torch.where(wide(taken), other.x, self.x),
+            torch.where(taken, other.distance, self.distance),
+            torch.where(wide(taken), other.slope, self.slope),
+        )
+
+
+@dataclass(frozen=True)
+class JointDraws(AttackOnProblem):
+    """Attributes:
+    steps: gradients for each held draw; after the first, ``len(SIZES)`` for each draw that joins the set.
+    """
+
+    steps: int
+
+    def solve(self, problem: Problem) -> Tensor:
+        """See ``attacks.attack.Attack``; draws no random numbers of its own."""
+        x, y, estimator, budget, _, start = problem
+        ball = budget.around(x)
+        held = estimator.held(DRAWS)
+
+        def asked(at: Tensor) -> _Point:
+            found = estimator.each(at, y, margin_loss, held)
+            size = norm_of((found.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(found.loss.shape)
+            size = size.clamp_min(torch.finfo(size.dtype).tiny)
+            return _Point(
+                at,
+                -found.loss / size,
+                found.grad / wide(size.flatten(0, 1)).view_as(size[..., None, None, None]),
+            )
+
+        best = asked(x.clone() if start is None else ball.project_(start.clone()))
+        tried = torch.zeros_like(best.distance, dtype=torch.bool)
+        for _ in range((self.steps - 1) // len(SIZES)):
+            waiting = (best.distance >= 0) & ~tried
+            if estimator.exhausted or not bool(waiting.any()):
+                break
+            near = best.distance.masked_fill(~waiting, torch.inf).argmin(0, keepdim=True)
+            joining = torch.zeros_like(waiting).scatter_(0, near, True) & waiting
+            chosen, before, at = (best.distance < 0) | joining, best, best
+            for size in SIZES:
+                if estimator.exhausted:
+                    break
+                short = torch.where(chosen, at.distance + BEYOND * budget.eps, 0).clamp_min(0)
+                uphill = (short[..., None, None, None] * at.slope).sum(0)
+                at = asked(ball.step_(at.x.clone(), uphill, size * budget.eps))
+                best = best.where(larger(estimator, at.fooled, best.fooled), at)
+            tried |= joining & ~(best.fooled > before.fooled)
+        return best.x
