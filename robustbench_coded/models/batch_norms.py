@@ -24,9 +24,9 @@ from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.models.registry import INPUT, PER_IMAGE, changed, split_variant
 
-# The score of a right network on n images of ``representative_order`` is about this divided by n, because
-# they are few: 0.08 to 0.13 on convolutional networks of CIFAR-10.
-FEW = 0.1
+FEW = (
+    0.1  # a right network's score on n representative images is about this divided by n, because they are few
+)
 
 T = TypeVar("T")
 
@@ -94,7 +94,7 @@ def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:
 
 
 class _Enough(Exception):
-    """The rest of a forward pass is of no use."""
+    """What follows in a forward pass is of no use."""
 
 
 @torch.no_grad()
@@ -190,6 +190,7 @@ ALIKE = 1.2  # as ReLU and ReLU6
 # What is so many times worse than the best, beyond so many times what is by chance, goes no further.
 CLEARLY_WORSE, CHANCES = 4.0, 3.0
 LEFT_OVER = 0.001  # where more is left, images may have been of another kind, or the network in another form
+ROUNDS = 2  # a wrong form hides the kind of images, and a wrong kind the form
 MOST_PARTS = 3  # of an architecture that are in another form than usual
 
 Input = tuple[Normalisation, str | None, str]  # its form of the input, where unusual; kind of training images
@@ -215,18 +216,20 @@ class Witness:
         """What comes nearest and the nearest that is stated, on the kind of images that fits each best."""
         usual = split_variant(self.assembly.checkpoint.arch)[0]
         stated = [self.stated.arch] if self.stated.arch else []
-        inputs = self._likely(usual)
+        likely = self._likely(usual)
+        inputs = list({one[:2]: one for one in reversed(likely)}.values())[::-1][:INPUTS_TAKEN]
         if (normalisation := self.stated.normalisation) is not None:
             inputs += [(normalisation, None, kind) for kind in dict.fromkeys(one[2] for one in inputs)]
         ends = [_end(arch, one) for arch in dict.fromkeys([usual, *stated]) for one in inputs]
         found = self._best_kinds(ends, self.few)
-        if found[0].fingerprint.excess > LEFT_OVER and not self.assembly.samples:
+        for _ in range(ROUNDS):
+            if found[0].fingerprint.excess <= LEFT_OVER or self.assembly.samples:
+                break
             again = [one.candidate for one in self._going_on(found)[:3]]
-            found = self._best_kinds([*ends, *((one, kind) for one in again for kind in KINDS)], self.few)
-        if found[0].fingerprint.excess > LEFT_OVER and self.assembly.variants.parts:
-            ends = [(one.candidate, one.kind) for one in found]
-            form = self._best_form(found[0])
-            found = self._best_kinds([*ends, *(_end(form, one) for one in inputs)], self.few)
+            ends += [(one, kind) for one in again for known, _, kind in likely if known == one.normalisation]
+            best = self._best_form(self._best_kinds(ends, self.few)[0])
+            ends += [(best.candidate, best.kind), *(_end(best.candidate.arch, one) for one in inputs)]
+            found = self._best_kinds(ends, self.few)
         count, most = self.few, self.assembly.affordable(FINAL_IMAGES, FINAL_MULTIPLICATIONS)
         while count < min(most, len(self.images)):
             count = min(2 * count, most, len(self.images))
@@ -259,7 +262,7 @@ class Witness:
         return self._seen[key]
 
     def _likely(self, arch: str) -> list[Input]:
-        """Normalisations, each with its best kind of images, best first by the first batch-norm."""
+        """Normalisations with kinds of images, best first by the first batch-norm."""
         channels = self.assembly.checkpoint.channels
         per_image = Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE
         inputs: list[tuple[Normalisation, str | None]] = [(one, None) for one in self.normalisations]
@@ -268,11 +271,11 @@ class Witness:
         for images in FIRST_IMAGES:
             count = min(images, len(self.images))
             left = not_clearly_worse((self._look(*_end(arch, one), count, first=True), one) for one in left)
-        return list({one[:2]: one for one in reversed(left)}.values())[::-1][:INPUTS_TAKEN]
+        return left
 
-    def _best_form(self, best: Evidence) -> str:
-        """The architecture with one part after the other in another form, while that is clearly better."""
-        for _ in range(MOST_PARTS):
+    def _best_form(self, best: Evidence) -> Evidence:
+        """The same with one part after the other in another form, while that is clearly better."""
+        for _ in range(MOST_PARTS if self.assembly.variants.parts else 0):
             forms = self.assembly.variants.one_part_away(best.candidate.arch)
             ends = [(replace(best.candidate, arch=form), best.kind) for form in forms]
             few = self._best_kinds(ends, max(8, self.few // 4))[: 2 * RIVALS]
@@ -281,7 +284,7 @@ class Witness:
                 break
             alike = [one for one in found if not found[0].better_than(one)]
             best = min(alike, key=lambda one: (one.candidate.unusual_parts, one.score))
-        return best.candidate.arch
+        return best
 
     def _going_on(self, found: Sequence[Evidence]) -> list[Evidence]:
         """What is not clearly worse than the nearest one, and the nearest one that is stated."""

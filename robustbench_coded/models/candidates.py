@@ -28,8 +28,7 @@ SCREENED_IMAGES, SCREENED_MULTIPLICATIONS = (16, 64), 40e9
 COMPARED_IMAGES, COMPARED_MULTIPLICATIONS = (16, 512), 30e9
 ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS = (0, 64), 120e9
 PGD_STEPS = 10
-LINES = 5  # of a question
-FORMS = 3  # of the architecture that are compared behind every normalisation
+LINES, FORMS = 5, 3  # lines of a question; forms that are compared behind every normalisation
 FAR = 0.2  # a candidate so much less accurate than the best one is not shown
 
 # Parts that decide which pixels a layer sees are tried together: one after the other, a wrong layout would

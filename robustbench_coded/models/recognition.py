@@ -33,10 +33,10 @@ CONFIRMING_IMAGES, CONFIRMING_MULTIPLICATIONS = (0, 512), 20e9
 
 # Scores of batch-norms (docs/recognition.md has those of right and wrong networks). What is usual is not told
 # from another variant that is less than so many times better; what is stated is contradicted by more.
-TIE, CONTRADICTED = 1.25, 3.0
+TIE, CONTRADICTED = 1.5, 3.0
 # Farther than this from what they remember, batch-norms recognise nothing; and so far, as a median over the
 # layers, they are not those of this network on these images.
-RECOGNISED, FAMILIAR = 0.004, 0.015
+RECOGNISED, FAMILIAR = 0.003, 0.015
 # Labels contradict where another candidate is more accurate by more than an adversarially trained network
 # gains behind a wrong normalisation. A file's own accuracy is confirmed within CONFIRMED.
 FAR_BELOW, CONFIRMED = 0.05, 0.02
@@ -247,7 +247,7 @@ class _Decision:
                 f"{nearer.fingerprint.median:.2g}; try {nearer.candidate.flags}"
             )
         is_open = self.stated.normalisation is None
-        known = seen.median <= FAMILIAR and not (is_open and seen.excess > RECOGNISED)
+        known = seen.median <= FAMILIAR and not (is_open and seen.score > RECOGNISED)
         if not known and self.accuracy is not None and (own := self._labelled(chosen.candidate)) is not None:
             known = own.accuracy >= self.accuracy[1] - CONFIRMED
         if not known and not self.assembly.samples:
