@@ -24,9 +24,9 @@ ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster th
 
 # Work is counted in multiplications, not in seconds: a core makes about 20e9 of these a second. Of each step
 # of a question the fewest and most images of a candidate, and multiplications for all candidates together:
-SCREENED_IMAGES, SCREENED_MULTIPLICATIONS = (16, 64), 40e9
+SCREENED_IMAGES, SCREENED_MULTIPLICATIONS = (4, 64), 15e9
 COMPARED_IMAGES, COMPARED_MULTIPLICATIONS = (16, 512), 30e9
-ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS = (0, 64), 120e9
+ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS = (0, 64), 90e9
 PGD_STEPS = 10
 LINES, FORMS = 5, 3  # lines of a question; forms that are compared behind every normalisation
 FAR = 0.2  # a candidate so much less accurate than the best one is not shown
