@@ -9,8 +9,10 @@ leaves.
 As soon as one of the two rows has outcomes that come in batches, the batch is the unit; an
 example-wise row is then averaged over the examples of each batch of the other, and keeps the interval of its
 own examples. Of batches of two sizes the unit is the larger one they fit into. A deterministic row has the
-same outcome in any draw. The interval reaches at least as far as what one side alone may have right where
-hardly anything of the kind was seen: two rows with the same outcomes differ by 0 of n each way.
+same outcome in any draw. The difference is then taken in two ways, and the interval reaches as far as either:
+as the difference of the two accuracies, and as that of a and b, where a is the share of answers that are
+right on the left alone and b on the right alone. The second way knows the ends: two rows with the same
+outcomes differ by 0 of n each way.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,30 +58,20 @@ def clustered_difference(
         else _reach(correct, _of_examples(correct, tail))
         for correct, clustered in ((left, left_clustered), (right, right_clustered))
     )
-    below, above = _joined_ends(first, second, correlation_of(left, right, batch))
+    alone, other = left & ~right, right & ~left
     # Where one side's answers don't depend on one another, neither does what it has wrong.
-    above_within = [*([] if left_clustered else [left]), *([] if right_clustered else [~right])]
-    below_within = [*([] if right_clustered else [right]), *([] if left_clustered else [~left])]
-    above = max(above, _more(left & ~right, above_within, batch, tail, correlation))
-    below = max(below, _more(right & ~left, below_within, batch, tail, correlation))
-    return max(estimate - below, -1.0), min(estimate + above, 1.0)
-
-
-def _more(
-    alone: NDArray[np.bool_],
-    within: Sequence[NDArray[np.bool_]],
-    batch: NDArray[np.integer],
-    tail: float,
-    correlation: Correlation,
-) -> float:
-    """How much more than was seen one side alone may have right, as far as 0 of n leaves it open.
-
-    Args:
-        within: shares that it is a part of, whose answers are independent.
-    """
-    limits = [intervals.unseen(alone, batch, tail, correlation)]
-    limits += [_of_examples(whole, tail)[1] for whole in within]
-    return max(min(limits) - float(alone.mean()), 0.0)
+    alone_in = [*([] if left_clustered else [left]), *([] if right_clustered else [~right])]
+    other_in = [*([] if right_clustered else [right]), *([] if left_clustered else [~left])]
+    ways = [
+        _joined_ends(first, second, correlation_of(left, right, batch)),
+        _joined_ends(
+            _part(alone, alone_in, batch, tail, correlation),
+            _part(other, other_in, batch, tail, correlation),
+            correlation_of(alone, other, batch),
+        ),
+    ]
+    below, above = np.max(ways, axis=0)
+    return max(estimate - float(below), -1.0), min(estimate + float(above), 1.0)
 
 
 Reach = tuple[float, float]  # how far an interval goes below and above its estimate
@@ -88,6 +80,18 @@ Reach = tuple[float, float]  # how far an interval goes below and above its esti
 def _reach(correct: NDArray[np.bool_], interval: tuple[float, float]) -> Reach:
     share = float(correct.mean())
     return share - interval[0], max(interval[1], share) - share
+
+
+def _part(
+    correct: NDArray[np.bool_],
+    within: Sequence[NDArray[np.bool_]],
+    batch: NDArray[np.integer],
+    tail: float,
+    correlation: Correlation,
+) -> Reach:
+    """Reach of the interval for a share that is at most each of ``within``, whose answers are independent."""
+    low, high = intervals.clustered_interval(correct, batch, tail, correlation)
+    return _reach(correct, (low, min([high, *(_of_examples(whole, tail)[1] for whole in within)])))
 
 
 def _joined_ends(one: Reach, other: Reach, correlation: float) -> Reach:
