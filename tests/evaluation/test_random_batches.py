@@ -175,6 +175,7 @@ def test_the_same_command_scores_nothing_twice_and_another_attack_keeps_it(broke
     assert load_run(out).failures == ()
 
 
+@pytest.mark.long
 def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
     run = measured(tmp_path / "run", share=0.1)
     scored = run.outcomes[(run.outcomes.purpose == "random") & (run.outcomes.attack != "clean")]
