@@ -30,7 +30,7 @@ def row(attack, n, *units):
         batch_dependent=True,
         examples_planned=100,
         draws=10,
-        units=tuple(UnitEntry(unit, 0) for unit in units),
+        units=tuple(UnitEntry(unit) for unit in units),
     )
 
 
@@ -66,7 +66,7 @@ def test_rows_of_another_defence_without_an_outcome_leave_with_its_probe():
 
 def test_one_outcome_keeps_a_row_and_a_row_in_random_batches_alone_has_one():
     assert after(MISTAKEN, NOW, {"c"}) == (ROWS_NOW | {(19, "fgsm")}, [19, 190])
-    scored = replace(row("fgsm", 19, "b"), random_batches=(UnitEntry("r", 0),))
+    scored = replace(row("fgsm", 19, "b"), random_batches=(UnitEntry("r"),))
     assert after(manifest(scored), NOW, {"r"}) == (ROWS_NOW | {(19, "fgsm")}, [19, 190])
 
 
