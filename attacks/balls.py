@@ -1,7 +1,8 @@
 """The l-infinity, l2, l1 and l0 balls around clean inputs, intersected with the box [0, 1].
 
 The l1 ball is that of arXiv 2103.01208, section 2, the l0 ball that of arXiv 1909.05040. What their methods
-do is said in ``attacks.perturbation_budget.Ball``.
+do is said in ``attacks.perturbation_budget.Ball``. ``unit`` and ``eps_scale`` are in float32 at least,
+whatever the type of x0; a point is rounded towards x0, so that it stays inside the ball in every type.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,17 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from attacks.accelerator import double, lacks
+
+
+def moved(x0: Tensor, u: Tensor) -> Tensor:
+    """x0 + u inside the box, in the type of x0, rounded so that no value moves further than ``u`` says."""
+    x = (x0 + u).clamp_(0, 1).to(x0.dtype)
+    # Floats of one sign are ordered as their bits are; ``torch.nextafter`` does not know every type.
+    bits = x.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[x.element_size()])
+    nearer = (bits + (x0 > x).to(bits) - (x0 < x).to(bits)).view(x.dtype)
+    return torch.where((x.to(u) - x0).abs() > u.abs(), nearer, x)
 
 
 class LinfBall:
@@ -21,12 +33,12 @@ class LinfBall:
         self.x0, self.unit = x0, unit
         whole = 1 / float(unit.min())
         self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
-        self.lower = (x0 - self.radius * unit).clamp_(min=0)
-        self.upper = (x0 + self.radius * unit).clamp_(max=1)
+        self.lower = moved(x0, -self.radius * unit)
+        self.upper = moved(x0, self.radius * unit)
         self._stride = stride_of(unit, eps_scale, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
-        return x.clamp_(self.lower, self.upper)
+        return x.clamp_(self.lower, self.upper).to(self.x0.dtype)
 
     def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
         return self.project_(add_(x, grad.sign(), self._stride, size))
@@ -41,8 +53,7 @@ class LinfBall:
         return self.project_(self.x0 + torch.where(sign == 0, 1, sign) * (self.radius * self.unit))
 
     def distance(self, x: Tensor) -> Tensor:
-        moved = (x - self.x0).abs() / self.unit
-        return fraction(moved, self.radius).flatten(2).amax(2)
+        return fraction(apart(self, x).abs(), double(self.radius)).flatten(2).amax(2).to(self.unit)
 
 
 class L2Ball:
@@ -66,13 +77,13 @@ class L2Ball:
         values; every round's point is feasible and the last one is the projection. Whether one is the last,
         an accelerator is asked every fourth round: each question waits for it.
         """
-        v = (x - self.x0) / self.unit
+        v = (x.to(self.unit) - self.x0) / self.unit
         t = fraction(self.radius, norm_of(v)).clamp_(max=1)
         going, asked = torch.ones((), dtype=torch.bool, device=x.device), 1 if x.device.type == "cpu" else 4
         for done in range(1, self.PROJECTION_ROUNDS + 1):
-            moved = v * t
-            held = (moved < self.low) | (moved > self.high)
-            exhausted = norm_of(torch.where(held, moved.clamp(self.low, self.high), 0)).square()
+            move = v * t
+            held = (move < self.low) | (move > self.high)
+            exhausted = norm_of(torch.where(held, move.clamp(self.low, self.high), 0)).square()
             rest = norm_of(torch.where(held, 0, v)).square()
             room = (self.radius.square() - exhausted).clamp_(min=0)
             rise = torch.where(rest > 0, (room / rest).sqrt(), t).clamp(max=1)
@@ -80,8 +91,9 @@ class L2Ball:
             if done % asked == 0 and not bool(going):
                 break
             t = torch.where(going, torch.maximum(t, rise), t)
-        inside = (v * t).clamp_(self.low, self.high).mul_(self.unit).add_(self.x0)
-        return x.copy_(inside.clamp_(0, 1))
+        inside = (v * t).clamp_(self.low, self.high)
+        inside.mul_(fraction(self.radius, norm_of(inside, dtype=widest(x))).clamp_(max=1))
+        return x.copy_(moved(self.x0, inside.mul_(self.unit))).to(self.x0.dtype)
 
     def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
         # Steepest ascent in the scaled values u = x / unit, where the gradient is grad * unit.
@@ -98,15 +110,24 @@ class L2Ball:
     def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
         sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
         each = self.radius / sqrt(prod(self.x0.shape[2:])) * self.unit
-        return (self.x0 + torch.where(sign == 0, 1, sign) * each).clamp_(0, 1)
+        return moved(self.x0, torch.where(sign == 0, 1, sign) * each)
 
     def distance(self, x: Tensor) -> Tensor:
-        moved = norm_of((x - self.x0) / self.unit)
-        return fraction(moved, self.radius).flatten(1)
+        return fraction(norm_of(apart(self, x)), double(self.radius)).flatten(1).to(self.unit)
 
 
-def norm_of(v: Tensor, order: float = 2) -> Tensor:
-    return torch.linalg.vector_norm(v, ord=order, dim=(2, 3, 4), keepdim=True)
+def apart(ball: "LinfBall | L2Ball | L1Ball", x: Tensor) -> Tensor:
+    """x - x0 in the ball's units, in float64: of many values, float32 sums up to 1.5e-3 of eps too much."""
+    return (double(x) - double(ball.x0)) / double(ball.unit)
+
+
+def norm_of(v: Tensor, order: float = 2, dtype: torch.dtype | None = None) -> Tensor:
+    return torch.linalg.vector_norm(v, ord=order, dim=(2, 3, 4), keepdim=True, dtype=dtype)
+
+
+def widest(x: Tensor) -> torch.dtype | None:
+    """In which sums over many values are exact; None for their own type, where the device has no float64."""
+    return None if "float64" in lacks(x.device) else torch.float64
 
 
 def fraction(part: Tensor, whole: Tensor) -> Tensor:
@@ -161,7 +182,7 @@ class L1Ball:
         Value i moves by min(max(|v_i| - t, 0), room_i) for the one t >= 0 at which the moves sum up to the
         radius. Their sum is piecewise linear in t, with corners at |v_i| and |v_i| - room_i (prop. 2.1).
         """
-        v = (x - self.x0) / self.unit
+        v = (x.to(self.unit) - self.x0) / self.unit
         size = v.abs().flatten(2)
         room = torch.where(v >= 0, self.high, -self.low).flatten(2)
         radius = self.radius.expand(*x.shape[:2], 1, 1, 1).flatten(2)
@@ -171,17 +192,17 @@ class L1Ball:
         corners, order = corners.sort(-1, descending=True)
         moving = change.gather(-1, order).cumsum(-1)
         lower = torch.cat([corners[..., 1:], torch.zeros_like(corners[..., :1])], -1)
-        sums = (moving * (corners - lower)).cumsum(-1)  # at the lower end of each stretch
-        at = torch.searchsorted(sums.contiguous(), radius.contiguous()).clamp_max(sums.shape[-1] - 1)
+        sums = (moving * (corners - lower)).cumsum(-1, dtype=widest(x))  # at the lower end of each stretch
+        radius = radius.to(sums).contiguous()
+        at = torch.searchsorted(sums, radius).clamp_max(sums.shape[-1] - 1)
         beyond = (sums.gather(-1, at) - radius).clamp_min(0)
         t = lower.gather(-1, at) + fraction(beyond, moving.gather(-1, at).clamp_min(1))
         t = torch.where(sums[..., -1:] <= radius, 0, t)
         moves = torch.minimum((size - t).clamp_min(0), room)
-        # Rounding, of sums over many values above all, must not lead outside.
         total = moves.sum(-1, keepdim=True)
         moves = moves * torch.where(total > radius, fraction(radius, total), 1)
-        inside = (moves.view_as(v) * v.sign()).mul_(self.unit).add_(self.x0)
-        return x.copy_(inside.clamp_(0, 1))
+        inside = (moves.view_as(v) * v.sign()).mul_(self.unit)
+        return x.copy_(moved(self.x0, inside)).to(self.x0.dtype)
 
     def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
         return self.sparse_step_(x, grad, size, torch.full_like(grad[..., 0, 0, 0], MOVED))
@@ -199,10 +220,11 @@ class L1Ball:
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Uniform in the ball, then projected: exponential sizes with random signs, and one more size."""
-        u = drawn(torch.rand, self.x0, generators)
-        signs = drawn(torch.rand, self.x0, generators).sub(0.5).sign()
+        like = self.x0.to(self.unit)  # in half precision, a number may be 1
+        u = drawn(torch.rand, like, generators)
+        signs = drawn(torch.rand, like, generators).sub(0.5).sign()
         sizes = -torch.log1p(-u.clamp_max(1 - 1e-7))
-        spare = torch.stack([torch.rand(self.x0.shape[1], generator=g) for g in generators]).to(self.x0)
+        spare = torch.stack([torch.rand(self.x0.shape[1], generator=g) for g in generators]).to(like)
         spare = -torch.log1p(-spare.clamp_max(1 - 1e-7))[:, :, None, None, None]
         share = sizes / (sizes.sum((2, 3, 4), keepdim=True) + spare)
         return self.project_(self.x0 + signs * share * self.radius * self.unit)
@@ -210,11 +232,10 @@ class L1Ball:
     def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
         sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
         each = self.radius / prod(self.x0.shape[2:]) * self.unit
-        return (self.x0 + torch.where(sign == 0, 1, sign) * each).clamp_(0, 1)
+        return moved(self.x0, torch.where(sign == 0, 1, sign) * each)
 
     def distance(self, x: Tensor) -> Tensor:
-        moved = norm_of((x - self.x0) / self.unit, 1)
-        return fraction(moved, self.radius).flatten(1)
+        return fraction(norm_of(apart(self, x), 1), double(self.radius)).flatten(1).to(self.unit)
 
 
 def most(score: Tensor, count: float | Tensor) -> Tensor:

@@ -145,7 +145,7 @@ class _Walk:
             u = u.clamp(-wide(distance), wide(distance))
         else:
             u = u * wide(distance / length(u, self.ball).clamp(min=torch.finfo(u.dtype).tiny)).clamp(max=1)
-        return (self.x + u * self.ball.unit).clamp_(0, 1)
+        return (self.x + u * self.ball.unit).clamp_(0, 1).to(self.x.dtype)
 
     def normal(self, probes: int) -> Tensor:
         """The direction of steepest ascent into the wrong classes, of norm 1, from so many probes."""
@@ -154,9 +154,8 @@ class _Walk:
         total, asked = torch.zeros_like(self.nearest), 0
         while asked < probes and not self.over:
             u = torch.stack([self._direction(g) for g in self.generators]).to(self.x)
-            probe = torch.where(wide(self.movable), self.point + size * u * self.ball.unit, self.x).clamp_(
-                0, 1
-            )
+            probe = (self.point + size * u * self.ball.unit).clamp_(0, 1).to(self.x.dtype)
+            probe = self._movable(probe)
             share = self.decisions.wrong_share(probe, self._left() if self.early_stop else None)
             moved = (probe - self.point) / self.ball.unit
             weighted += wide(2 * share - 1) * moved
@@ -182,7 +181,7 @@ class _Walk:
         for _ in range(HALVINGS):
             if self.over or not bool(waiting.any()):
                 return
-            point = (self.point + wide(size) * direction * self.ball.unit).clamp(0, 1)
+            point = (self.point + wide(size) * direction * self.ball.unit).clamp(0, 1).to(self.x.dtype)
             point = self._movable(torch.where(wide(waiting), point, self.point))
             wrong = self._ask(point, waiting)
             self.point = torch.where(wide(wrong), point, self.point)

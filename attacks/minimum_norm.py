@@ -31,8 +31,8 @@ class Nearest:
     def __init__(self, x0: Tensor, ball: Ball):
         self.x0, self.ball = x0, ball
         self.point = x0
-        self.distance = torch.full(x0.shape[:2], torch.inf, dtype=x0.dtype, device=x0.device)
-        self.movable = (ball.radius > 0).any(2, keepdim=True).to(x0).expand(*x0.shape[:2], 1, 1, 1)
+        self.distance = ball.unit.new_full(x0.shape[:2], torch.inf)
+        self.movable = (ball.radius > 0).any(2, keepdim=True).to(ball.unit).expand(*x0.shape[:2], 1, 1, 1)
 
     @property
     def found(self) -> Tensor:
@@ -47,11 +47,11 @@ class Nearest:
 
     def at(self, u: Tensor) -> Tensor:
         """The point ``u`` away from x0 in the ball's units, inside the box."""
-        return (self.x0 + self.movable * u * self.ball.unit).clamp(0, 1)
+        return (self.x0 + self.movable * u * self.ball.unit).clamp(0, 1).to(self.x0.dtype)
 
     def away(self, point: Tensor) -> Tensor:
-        """How far a point is from x0, value by value, in the ball's units."""
-        return (point - self.x0) / self.ball.unit
+        """How far a point is from x0, value by value, in the ball's units and at least in float32."""
+        return (point.to(self.ball.unit) - self.x0) / self.ball.unit
 
     def see(self, point: Tensor, logits: Tensor, y: Tensor) -> Tensor:
         """Takes note of the answers to a point; ``[G, K]``, which are wrong."""
@@ -105,16 +105,18 @@ class Fmn(AttackOnProblem):
             wrong = nearest.see(adv, answer.logits, y)
             change = annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
             slope = torch.linalg.vector_norm(grad.flatten(2), ord=dual, dim=-1)
-            to_boundary = answer.loss.abs() / slope.clamp(min=torch.finfo(x.dtype).tiny)
+            to_boundary = answer.loss.abs() / slope.clamp(min=torch.finfo(slope.dtype).tiny)
             u = nearest.away(adv)
             # A little further than the boundary of the linear model, on which an answer may still be right.
             beyond = (nearest.length(u) + to_boundary) * (1 + FMN_LAST_CHANGE)
+            # Where the box cuts off a step, or the margin curves, the same would follow again and again.
+            beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + to_boundary), beyond)
             grown = torch.where(nearest.found, radius * (1 + change), beyond)
             radius = torch.where(wrong, torch.minimum(radius * (1 - change), nearest.distance), grown)
             # No point of the box is further away than this.
             radius = radius.clamp(max=x[0, 0].numel() / float(ball.unit.min()))
             u = u + annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
-            adv = nearest.at(_inside(u, radius, ball.order))
+            adv = nearest.at(_at_radius(u, radius, ball.order))
         if not estimator.exhausted:
             nearest.see(adv, estimator.value(adv, y, margin_loss).logits, y)
         return nearest.result()
@@ -125,13 +127,10 @@ def annealed(first: float, last: float, step: int, steps: int) -> float:
     return last + (first - last) * (1 + cos(pi * step / steps)) / 2
 
 
-def _inside(u: Tensor, radius: Tensor, order: float) -> Tensor:
-    """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0."""
+def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
+    """``u`` inside the ball of each example's radius ``[G, K]`` around 0; in l2, on its surface."""
     wide = radius[..., None, None, None]
-    if order == inf:
-        return u.clamp(-wide, wide)
-    norm = torch.linalg.vector_norm(u, dim=(2, 3, 4), keepdim=True)
-    return u * (wide / norm.clamp(min=torch.finfo(u.dtype).tiny)).clamp(max=1)
+    return u.clamp(-wide, wide) if order == inf else unit_length(u) * wide
 
 
 # Of the paper: the first norm, its relative change in each step, and the length of a step, first and last.
@@ -219,7 +218,7 @@ class Pdpgd(AttackOnProblem):
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
-        u = torch.zeros_like(x) if start is None else nearest.away(start)
+        u = nearest.away(x if start is None else start)
         adam = Adam(u)
         ratio = torch.full_like(nearest.distance, log(1 / RATIO))  # log of w1 / w0
         share = torch.sigmoid(ratio)  # w1, where both sum up to 1

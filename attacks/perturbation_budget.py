@@ -125,12 +125,12 @@ class PerturbationBudget:
             raise ValueError(f"expected {x0.shape[2]} deviations, got {len(self.deviation)}")
         if self.eps_scale is not None and self.eps_scale.shape != x0.shape[:2]:
             raise ValueError(f"expected eps_scale {tuple(x0.shape[:2])}, got {tuple(self.eps_scale.shape)}")
-        unit = x0.new_ones(1, 1, 1, 1, 1)
+        unit = x0.new_ones(1, 1, 1, 1, 1, dtype=torch.promote_types(x0.dtype, torch.float32))
+        eps_scale = unit
         if self.deviation is not None:
-            unit = x0.new_tensor(self.deviation).view(1, 1, -1, 1, 1)
-        eps_scale = x0.new_ones(1, 1, 1, 1, 1)
+            unit = unit.new_tensor(self.deviation).view(1, 1, -1, 1, 1)
         if self.eps_scale is not None:
-            eps_scale = self.eps_scale.to(x0)[:, :, None, None, None]
+            eps_scale = self.eps_scale.to(unit)[:, :, None, None, None]
         return _BALLS[self.norm](x0, self.eps, unit, eps_scale)
 
     def project(self, x: Tensor, x0: Tensor) -> Tensor:

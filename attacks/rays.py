@@ -63,7 +63,7 @@ class _Rays:
 
     def at(self, distance: Tensor, signs: Tensor) -> Tensor:
         """The points of the rays at these distances, inside the box."""
-        return (self.x + wide(distance / self.norm) * signs * self.ball.unit).clamp_(0, 1)
+        return (self.x + wide(distance / self.norm) * signs * self.ball.unit).clamp_(0, 1).to(self.x.dtype)
 
     def flipped(self) -> Tensor:
         """The best rays with the signs of the next block turned round."""

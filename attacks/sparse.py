@@ -159,7 +159,7 @@ class SigmaZero(AttackOnProblem):
         x, y, estimator, budget, _, start = problem
         ball = budget.around(x)
         nearest = Nearest(x, ball)
-        u = torch.zeros_like(x) if start is None else nearest.away(start)
+        u = nearest.away(x if start is None else start)
         adam = Adam(u)
         threshold = torch.full_like(nearest.distance, THRESHOLD)
         best = Best(estimator, y, x)
@@ -176,7 +176,7 @@ class SigmaZero(AttackOnProblem):
             count = 2 * u * WIDTH / (moved + WIDTH).square() / moved[0, 0].numel()
             grad = torch.where(wide(shrinks), count, count - answer.grad)
             size = grad.abs().amax((2, 3, 4), keepdim=True)
-            grad = grad / size.clamp_min(torch.finfo(x.dtype).tiny)
+            grad = grad / size.clamp_min(torch.finfo(size.dtype).tiny)
             length = annealed(STEP, LAST_STEP, step, self.steps)
             u = nearest.away(nearest.at(adam.step(u, grad, length)))
             change = torch.where(shrinks, CHANGE, -CHANGE) * length

@@ -169,15 +169,19 @@ def plasma(generators: Generators, side: int, decay: float) -> Floats:
 
 
 def frost(x: Floats, generators: Generators, image_share: float, frost_share: float) -> Pixels:
-    """Ice on the window. The textures are ours: the published set uses photographs."""
-    height, width, channels = x.shape[1:]
+    """Ice on the window. The textures are ours, and repeat themselves: the published set uses photographs."""
+    sides = x.shape[1:3]
     pieces = []
     for generator in generators:
         texture = frost_texture(generator.randint(TEXTURES))
-        top, left = (generator.randint(TEXTURE_SIDE - side) for side in (height, width))
-        pieces.append(texture[top : top + height, left : left + width])
+        # A smaller image lies within one texture, a larger one begins anywhere.
+        rows, columns = (
+            (generator.randint(TEXTURE_SIDE - side * (side < TEXTURE_SIDE)) + np.arange(side)) % TEXTURE_SIDE
+            for side in sides
+        )
+        pieces.append(texture[np.ix_(rows, columns)])
     ice = np.stack(pieces)
-    if channels == 1:
+    if x.shape[-1] == 1:
         ice = luminance(ice)
     return as_pixels(image_share * x + frost_share * ice)
 
@@ -275,7 +279,7 @@ def equalised(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.round(np.clip(levels, 0, None) * (255 / rest)).astype(np.uint8)[image]
 
 
-VERSION = 1  # of the pixels that come out; another one has other pixels
+VERSION = 2  # of the pixels that come out; another one has other pixels
 CHUNK = 25  # images in one call: few enough for a processor's cache
 NEEDS_COLOUR = ("saturate",)
 

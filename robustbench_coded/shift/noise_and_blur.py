@@ -154,7 +154,7 @@ def glass_blur(x: Floats, generators: Generators, sigma: float, reach: float, ro
     start = int(reach) + 1
     rows, columns = np.arange(start, height)[:, None], np.arange(start, width)
     for _ in range(int(rounds)):
-        size = (height - start, width - start, 2)
+        size = (max(height - start, 0), max(width - start, 0), 2)
         moves = np.stack([generator.randint(-int(reach), int(reach), size=size) for generator in generators])
         pixels[:, start:, start:] = read(pixels, rows + moves[..., 1], columns + moves[..., 0])
     return as_pixels(smoothed(as_floats(pixels), sigma))
@@ -190,10 +190,11 @@ def motion_blur(x: Floats, generators: Generators, radius: float, sigma: float) 
     return np.round(moved(x, radius, sigma, degrees) * 255).astype(np.uint8)
 
 
-def zoom_blur(x: Floats, generators: Generators, zooms: float, step: float) -> Pixels:
-    """A lens that zoomed while the shutter was open: the mean of the image and of ``zooms`` zooms from 1."""
-    total = x + sum(zoomed(x, 1 + step * i) for i in range(int(zooms)))
-    return as_pixels(total / (zooms + 1))
+def zoom_blur(x: Floats, generators: Generators, below: float, step: float) -> Pixels:
+    """A lens that zoomed while the shutter was open: the mean of the image and of its zooms from 1."""
+    zooms = np.arange(1, below, step)
+    total = x + sum(zoomed(x, zoom) for zoom in zooms)
+    return as_pixels(total / (len(zooms) + 1))
 
 
 CORRUPTIONS: tuple[Callable[..., Pixels], ...] = (

@@ -25,7 +25,8 @@ CONSTANTS: dict[str, tuple[tuple[float, ...], ...]] = {
     "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),  # radius, sigma of its edge
     "glass_blur": ((0.05, 1, 1), (0.25, 1, 1), (0.4, 1, 1), (0.25, 1, 2), (0.4, 1, 2)),  # sigma, reach, times
     "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),  # radius, sigma
-    "zoom_blur": ((6, 0.01), (11, 0.01), (16, 0.01), (21, 0.01), (26, 0.01)),  # zooms from 1, step
+    # Zooms from 1 to below this, and the step; by rounding, the first two are reached and count, too.
+    "zoom_blur": ((1.06, 0.01), (1.11, 0.01), (1.16, 0.01), (1.21, 0.01), (1.26, 0.01)),
     # mean, deviation, zoom, threshold, radius, sigma, share of the image
     "snow": (
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),

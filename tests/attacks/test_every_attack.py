@@ -104,3 +104,13 @@ def test_logits_may_have_another_precision_than_inputs(linear, monkeypatch, text
     monkeypatch.setattr(problem.oracle, "logits", lambda x, draws: exact(x, draws).to(dtype))
     x = perturbed(problem, short(text), budget_of(text, "linf", 0.1))
     assert x.dtype == torch.float32 and not torch.equal(x, problem.x)
+
+
+@pytest.mark.parametrize("text", OURS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_networks_and_inputs_may_have_half_precision(linear, text, dtype):
+    problem = linear(k=4, classes=5, dtype=dtype)
+    budget = budget_of(text, "l2", 0.3)
+    x = perturbed(problem, short(text), budget)
+    assert x.dtype == dtype and x.min() >= 0 and x.max() <= 1
+    assert 0 < budget.distance(x, problem.x).max() <= 1 + 1e-6

@@ -174,3 +174,28 @@ def test_another_name_severity_or_type_is_refused():
 def test_speckle_leaves_black_alone():
     black = np.zeros((1, 8, 8, 3))
     assert not noise_and_blur.speckle_noise(black, [np.random.RandomState(0)], 0.5).any()
+
+
+@pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])
+def test_a_lens_zooms_by_the_published_factors(severity):
+    """What the published program computes: float steps of 0.01, of which rounding adds a last one twice."""
+    factors = np.arange(1, (1.06, 1.11, 1.16, 1.21, 1.26)[severity - 1], 0.01)
+    assert len(factors) == (7, 12, 16, 21, 26)[severity - 1]
+    x = COLOURS[0] / 255
+    total = x.copy()
+    for factor in factors:
+        kept = int(np.ceil(32 / factor))
+        start = (32 - kept) // 2
+        large = zoom(x[start : start + kept, start : start + kept], (factor, factor, 1), order=1)
+        trim = (len(large) - 32) // 2
+        total += large[trim : trim + 32, trim : trim + 32]
+    expected = as_pixels(total / (len(factors) + 1)).astype(int)
+    assert np.abs(corrupt(COLOURS[:1], [0], "zoom_blur", severity, 0)[0] - expected).max() <= 1  # last bits
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (2, 3), (224, 224), (225, 300)], ids=str)
+def test_images_of_any_size_are_corrupted(shape):
+    images = np.random.RandomState(5).randint(0, 256, (1, *shape, 3)).astype(np.uint8)
+    for name in corruptions_for(3):
+        found = corrupt(images, [0], name, 5, 0)
+        assert found.shape == images.shape and found.dtype == np.uint8

@@ -1,0 +1,75 @@
+"""Projections, steps and starts lie in the ball whatever their type, and where an exact one lies."""
+
+import pytest
+import torch
+
+from attacks.perturbation_budget import PerturbationBudget
+
+RADII = {
+    "linf": {8: 0.03, 32: 0.03, 224: 0.03},
+    "l2": {8: 0.5, 32: 0.5, 224: 3},
+    "l1": {8: 0.5, 32: 12, 224: 60},
+}
+TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+
+
+def used(x, x0, norm, eps):
+    """[G, K] of the radius, in float64."""
+    move = (x.double() - x0.double()).abs().flatten(2)
+    return {"linf": move.amax(-1), "l2": move.square().sum(-1).sqrt(), "l1": move.sum(-1)}[norm] / eps
+
+
+def exact(x, x0, norm, eps):
+    """The projection in float64, by bisection."""
+    x, x0 = x.double(), x0.double()
+    move, room = x - x0, torch.where(x > x0, 1 - x0, x0)
+    size = move.abs()
+
+    def moves(t):
+        t = t[..., None, None, None]
+        return torch.minimum({"l2": size * t, "l1": (size - t).clamp(min=0)}[norm], room)
+
+    if norm == "linf":
+        sizes = torch.minimum(size, room).clamp(max=eps)
+        return x0 + sizes * move.sign()
+    # Of l2 a factor, of l1 what is taken from every value: 0 moves least, and 1 most.
+    least, most = (
+        torch.full(x.shape[:2], float(end)).double() for end in ((0, 1) if norm == "l2" else (size.max(), 0))
+    )
+    for _ in range(60):
+        middle = (least + most) / 2
+        inside = used(x0 + moves(middle), x0, norm, eps) <= 1
+        least, most = torch.where(inside, middle, least), torch.where(inside, most, middle)
+    whole = used(x0 + moves(most), x0, norm, eps) <= 1
+    return x0 + moves(torch.where(whole, most, least)) * move.sign()
+
+
+def pictures(side, dtype):
+    """An input of noise with black and white in it and a grey one; and points of which most lie outside."""
+    generator = torch.Generator().manual_seed(side)
+    x0 = torch.rand(1, 2, 3, side, side, generator=generator)
+    x0 = torch.where(torch.rand(x0.shape, generator=generator) < 0.3, x0.round(), x0)
+    x0[:, 1] = 0.7
+    x0 = x0.to(dtype)
+    far = x0 + torch.randn(x0.shape, generator=generator).to(dtype)
+    alike = x0 + torch.full_like(x0, 0.011)  # every value rounds in the same direction
+    return x0, (far, alike, x0 + (far - x0) / 50)
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("side", [8, 32, 224])
+@pytest.mark.parametrize("norm", RADII)
+def test_what_a_ball_gives_is_inside(norm, side, dtype):
+    eps = RADII[norm][side]
+    x0, points = pictures(side, dtype)
+    ball, generators = PerturbationBudget(norm, eps).around(x0), [torch.Generator().manual_seed(1)]
+    projected = [ball.project_(point.clone()) for point in points]
+    steps = [ball.step_(point.clone(), points[0] - x0, eps / 4) for point in projected]
+    for x in (*projected, *steps, ball.uniform(generators), ball.random_sign(generators)):
+        assert x.dtype == dtype and x.min() >= 0 and x.max() <= 1
+        assert used(x, x0, norm, eps).max() <= 1 + (1e-7 if norm == "l2" else 1e-15)
+        torch.testing.assert_close(ball.distance(x).double(), used(x, x0, norm, eps), rtol=1e-6, atol=1e-7)
+    for point, x in zip(points, projected, strict=True):
+        # Rounding takes one step of the type from a value at most; in l2, float32 sums up in float32.
+        last_place = torch.finfo(dtype).eps + (1e-6 if dtype != torch.float64 else 1e-12)
+        assert (x.double() - exact(point, x0, norm, eps)).abs().max() <= last_place
