@@ -22,7 +22,7 @@ from robustbench_coded.engine.worker_pool import (
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import devices, worker_count
-from robustbench_coded.evaluation.planning.cases import Subject, Unit
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
 from robustbench_coded.threads import torch_threads
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
@@ -43,16 +43,16 @@ class UnitTimeLimits:
 
     def __init__(self, limit: Callable[[Unit], float]):
         self.seconds = limit
-        self._timeouts: Counter[Subject] = Counter()
+        self._timeouts: Counter[ProbedSubject] = Counter()
 
     def record_timeout(self, unit: Unit) -> str:
         """Counts a timeout; returns its error message."""
-        self._timeouts[unit.row.subject] += 1
+        self._timeouts[unit.case.subject] += 1
         return f"took longer than {self.seconds(unit):g} s; --unit-timeout SECONDS gives more"
 
     def reason_to_skip(self, unit: Unit) -> str | None:
         """Why a unit is not worth trying; None if it is."""
-        if self._timeouts[unit.row.subject] < MAX_TIMEOUTS:
+        if self._timeouts[unit.case.subject] < MAX_TIMEOUTS:
             return None
         return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
 

@@ -16,7 +16,7 @@ from robustbench_coded.defences import inferences, rci
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
@@ -40,7 +40,7 @@ def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerCont
         row, folder = _strongest(run, judgement, plan), run.path / FOLDER
         if row is None or not _script_knows(context, row):
             continue
-        units = [unit for unit in plan.units if unit.row == row]
+        units = [unit for unit in plan.units if unit.case == row]
         claim = json.dumps(_claim(config, context, run, judgement, row), indent=1) + "\n"
         write_bytes(folder / "inputs.npz", _inputs(run.path, config, context, row, units))
         write_bytes(folder / "model.pt2", _exported(context, row))
@@ -50,17 +50,17 @@ def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerCont
     return ["The claim is refuted; its defence can't be shown without this project: use csrobust verify."]
 
 
-def _strongest(run: Run, judgement: Judgement, plan: Plan) -> AttackCase | None:
+def _strongest(run: Run, judgement: Judgement, plan: Plan) -> PlannedCase | None:
     """The planned case of the attack that is strongest under the judged threat model.
 
     An attack that is inherited from the attacker who knows less keeps the threat model it ran under.
     """
-    strongest = judgement.key.of_attack(STRONGEST)
-    source = next(result.sources[0] for result in run.results if result.key == strongest)
-    return next((case for case in plan.rows if case.key == source), None)
+    strongest = judgement.case.of_attack(STRONGEST)
+    source = next(result.sources[0] for result in run.results if result.case == strongest)
+    return next((case for case in plan.rows if case.case == source), None)
 
 
-def _script_knows(context: WorkerContext, row: AttackCase) -> bool:
+def _script_knows(context: WorkerContext, row: PlannedCase) -> bool:
     """Whether refute.py can answer as the defence does: standard inference, or all of the network coded."""
     defence = context.defence(row.subject)
     if isinstance(defence, rci.Coded):
@@ -69,25 +69,17 @@ def _script_knows(context: WorkerContext, row: AttackCase) -> bool:
 
 
 def _claim(
-    config: EvalConfig, context: WorkerContext, run: Run, judgement: Judgement, row: AttackCase
+    config: EvalConfig, context: WorkerContext, run: Run, judgement: Judgement, row: PlannedCase
 ) -> dict[str, Any]:
-    result = next(result for result in run.results if result.key == row.key)
+    result = next(result for result in run.results if result.case == row.case)
     claim = judgement.verdict.claim
     interval = result.interval()
     assert claim is not None and interval is not None  # the judgement is refuted by its outcomes
     return {
         "claim": claim.value,
         "about": f" under {config.claim_attack}" if config.claim_attack else "",
-        "checkpoint": row.subject.checkpoint,
         "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,
-        "defence": row.subject.label,
-        "k": row.subject.shown_k,
-        "n": row.subject.n,
-        "threat": str(row.threat),
-        "attack": row.attack,
-        "norm": row.norm,
-        "eps": row.eps,
-        "eps_space": row.eps_space,
+        **row.case.as_columns(),
         "deviation": list(context.checkpoint(row.subject.checkpoint).deviation),
         "measured": interval.estimate,
         "interval": [interval.low, interval.high],
@@ -95,7 +87,7 @@ def _claim(
 
 
 def _inputs(
-    path: Path, config: EvalConfig, context: WorkerContext, row: AttackCase, units: list[Unit]
+    path: Path, config: EvalConfig, context: WorkerContext, row: PlannedCase, units: list[Unit]
 ) -> bytes:
     """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
     batches = context.batches(row.subject)
@@ -139,7 +131,9 @@ def _inputs(
     return buffer.getvalue()
 
 
-def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[PerturbedBatch]:
+def _evaluations(
+    path: Path, context: WorkerContext, row: PlannedCase, unit: Unit
+) -> Iterator[PerturbedBatch]:
     """The unit's stored perturbed inputs; where the clean inputs refute the claim, these."""
     if row.attack != CLEAN:
         yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
@@ -157,7 +151,7 @@ def _permutations(draw: Tensor | None) -> Tensor:
     return draw if draw.ndim == 2 else draw[None]
 
 
-def _exported(context: WorkerContext, row: AttackCase) -> bytes:
+def _exported(context: WorkerContext, row: PlannedCase) -> bytes:
     """The checkpoint's model for any number of images, in the form that torch reads by itself."""
     model = context.model(row.subject.checkpoint).cpu()
     channels, height, width = context.data.image_shape

@@ -17,7 +17,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import found as plugged_in
 from robustbench_coded.runs import atomic, outcomes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "run.json"
 RUN_FILE = "run.toml"
 LOCK = ".lock"

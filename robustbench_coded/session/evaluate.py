@@ -30,7 +30,7 @@ class IncompleteRun(Exception):
         self.path = path
         self.failures = tuple(failures)
         first = failures[0]
-        row = first.unit.row
+        row = first.unit.case
         super().__init__(
             f"{len(failures)} units failed, the first: {row.attack} on {row.subject.checkpoint} behind "
             f"{row.subject.label}: {first.error}"
@@ -163,7 +163,9 @@ def _evaluate_into(
 
 def planned_evaluation(
     prepared: PreparedEvaluation, old: RunManifest | None, path: Path
-) -> tuple[PreparedEvaluation, list[cases.AttackCase], list[str], Sequential | None, Scope, forecast.Seconds]:
+) -> tuple[
+    PreparedEvaluation, list[cases.PlannedCase], list[str], Sequential | None, Scope, forecast.Seconds
+]:
     """Every row that may run, and on how many examples rows may run.
 
     Where all rows fit on all examples within the time of the default, they run on them. A run folder keeps

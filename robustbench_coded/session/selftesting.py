@@ -67,7 +67,7 @@ SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAM
 
 @tf32(False)
 def selftest_subject(
-    context: worker_context.WorkerContext, subject: cases.Subject, eps: float
+    context: worker_context.WorkerContext, subject: cases.ProbedSubject, eps: float
 ) -> dict[str, Any]:
     """Runs them on the first examples at one eps; the result is JSON data.
 
@@ -151,7 +151,7 @@ def _blended(context: worker_context.WorkerContext, scene: Scene) -> Scene | Non
     return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
 
 
-def _draws(context: worker_context.WorkerContext, subject: cases.Subject, scene: Scene) -> Draws:
+def _draws(context: worker_context.WorkerContext, subject: cases.ProbedSubject, scene: Scene) -> Draws:
     """Of the batches that are scored: a defence may know their seeds. Drawing once more changes nothing."""
     defence, config = context.defence(subject), context.setup.config
     groups, k = scene.y.shape
@@ -167,7 +167,7 @@ def _draws(context: worker_context.WorkerContext, subject: cases.Subject, scene:
     )
 
 
-def _batches(context: worker_context.WorkerContext, subject: cases.Subject) -> Batches:
+def _batches(context: worker_context.WorkerContext, subject: cases.ProbedSubject) -> Batches:
     """Of any size, under draws of a batch that is evaluated."""
     defence, seed = context.defence(subject), context.setup.config.seed
 
@@ -179,7 +179,7 @@ def _batches(context: worker_context.WorkerContext, subject: cases.Subject) -> B
     return Batches(subject.k, answers)
 
 
-def _scene(context: worker_context.WorkerContext, subject: cases.Subject, eps: float) -> Scene:
+def _scene(context: worker_context.WorkerContext, subject: cases.ProbedSubject, eps: float) -> Scene:
     config, defence = context.setup.config, context.defence(subject)
     at_once = images_at_once(prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
@@ -227,7 +227,7 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
         for subject, name in open_ones:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
             found = selftest_subject(prepared.context, subject, _eps(prepared))
-            folder.commit_selftests(name, {**subject.key._asdict(), **found})
+            folder.commit_selftests(name, {**subject.subject.as_columns(), **found})
 
 
 def _eps(prepared: PreparedEvaluation) -> float:
@@ -236,7 +236,7 @@ def _eps(prepared: PreparedEvaluation) -> float:
     return asked[(len(asked) - 1) // 2] if asked else 0.0
 
 
-def _id(prepared: PreparedEvaluation, subject: cases.Subject) -> str | None:
+def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | None:
     """A hash of what decides the results; None where nothing may be moved and so nothing is tested."""
     if _eps(prepared) == 0:
         return None

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, ThreatModel
+from robustbench_coded.schema.case import KEY_COLUMNS, Case, ThreatModel
 
 _NAMES = ("checkpoint", "defence", "attack", "norm", "eps_space")
 
@@ -50,7 +50,7 @@ class Cell:
         return Cell(self.example, self.batch, self.label, draw, self.prediction[:, columns])
 
 
-def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
+def case_keys(frame: pd.DataFrame) -> list[Case]:
     """The key of every row of a small frame with key columns.
 
     Raises:
@@ -68,10 +68,10 @@ def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
         else:
             kind = float if name == "step_size" else int
             columns.append([None if pd.isna(value) else kind(value) for value in values])
-    return [CaseKey(*values) for values in zip(*columns)]
+    return [Case(*values) for values in zip(*columns)]
 
 
-def cells(outcomes: pd.DataFrame) -> dict[tuple[CaseKey, str], Cell]:
+def cells(outcomes: pd.DataFrame) -> dict[tuple[Case, str], Cell]:
     """Sorts an outcome frame into cells, by case and purpose (``selection`` or ``scoring``).
 
     Args:

@@ -23,12 +23,12 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
-from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
+from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CONTROLS
 
 
@@ -106,26 +106,23 @@ def rebuilt_bench(
 
 
 def rebuilt_row(
-    context: worker_context.WorkerContext, planned: PlannedCase, defences: Sequence[str]
-) -> AttackCase | None:
+    context: worker_context.WorkerContext, planned: CaseRecord, defences: Sequence[str]
+) -> PlannedCase | None:
     """A row of run.json; None where it needs code that ``defences`` does not name."""
     spec = planned.spec
     if parse_defence(spec).kind == "plugin" and spec not in defences:
         return None
-    subject = Subject(
-        checkpoint=planned.checkpoint,
+    subject = ProbedSubject(
+        subject=planned.case.subject,
         spec=spec,
-        label=planned.defence,
         k=planned.batch_size or 1,
-        n=planned.n,
         randomised=planned.randomised,
         batch_dependent=planned.batch_dependent,
         has_base=planned.has_base,
         images=1,
     )
     subject = replace(subject, images=target.images_of(context.defence(subject), subject.k))
-    key = planned.key
-    return AttackCase(subject, key.threat, key.attack, *key.budget, key.step_size)
+    return PlannedCase(planned.case, subject)
 
 
 def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
@@ -215,27 +212,30 @@ def verify_run(
     context = rebuilt_bench(
         manifest, checkpoints=checkpoints or {}, arch=arch, data_dir=data_dir, device=device
     )
-    return [_verified(context, path, case, defences) for case in manifest.rows if case.attack not in CONTROLS]
+    return [
+        _verified(context, path, record, defences)
+        for record in manifest.cases
+        if record.case.attack not in CONTROLS
+    ]
 
 
 def _verified(
-    context: worker_context.WorkerContext, path: Path, planned: PlannedCase, defences: Sequence[str]
+    context: worker_context.WorkerContext, path: Path, planned: CaseRecord, defences: Sequence[str]
 ) -> VerifiedRow:
-    name = {
-        key: getattr(planned, key) for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")
-    }
+    columns = planned.case.as_columns()
+    name = {key: columns[key] for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")}
     row = rebuilt_row(context, planned, defences)
     if row is None:
         return VerifiedRow(**name, problem=f"needs the code {planned.spec}; allow it with --defence")
     tally: dict[str, Any] = Counter()  # sums over the units, by the names of a row's figures
     for unit in planned.units:
-        outcomes, _, _ = read_run(path, [unit.id])
+        outcomes, _, _ = read_run(path, [unit])
         try:
-            evaluations = read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
+            evaluations = read_adversarials(path / "adversarials" / f"{unit}.safetensors")
         except DamagedAdversarials as error:
             return VerifiedRow(**name, problem=str(error))
         if outcomes.empty:
-            return VerifiedRow(**name, problem=f"the outcomes of unit {unit.id} are missing or damaged")
+            return VerifiedRow(**name, problem=f"the outcomes of unit {unit} are missing or damaged")
         _verify_unit(context, row, evaluations, outcomes, planned.draws, tally)
     for figure in ("recorded", "accuracy", "accuracy_8bit"):
         tally[figure] /= max(tally["outcomes"], 1)
@@ -244,7 +244,7 @@ def _verified(
 
 def _verify_unit(
     context: worker_context.WorkerContext,
-    row: AttackCase,
+    row: PlannedCase,
     evaluations: list[PerturbedBatch],
     outcomes: pd.DataFrame,
     draws: int,
@@ -296,7 +296,7 @@ def _verify_unit(
 
 def _measure(
     context: worker_context.WorkerContext,
-    row: AttackCase,
+    row: PlannedCase,
     group: list[PerturbedBatch],
     clean: Tensor,
     x: Tensor,

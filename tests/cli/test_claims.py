@@ -63,7 +63,9 @@ def test_the_script_shows_the_refutation_by_itself(refuted):
     assert len((evidence / "refute.py").read_text().splitlines()) <= 200
     report = (evidence.parent / "report.md").read_text()
     assert "evidence/refute.py reproduces this with torch" in report
-    row = next(row for row in load_run(evidence.parent).rows if row.attack == "pgd-3" and row.key.n == 48)
+    row = next(
+        row for row in load_run(evidence.parent).rows if row.attack == "pgd-3" and row.case.subject.n == 48
+    )
     opening = report.splitlines()[2]
     asked = "Does RCI on digits-erm keep the claimed 60.0% under pgd-3 at eps 0.3? "
     assert opening.startswith(f"{asked}**No: the claim is refuted.** ")
@@ -117,7 +119,7 @@ def test_the_evidence_is_about_the_eps_that_refutes_the_claim(csrobust, digits_e
     row = next(
         row
         for row in run.rows
-        if (row.subject.defence, row.attack, row.key.eps) == ("rci", "transfer-pgd-10", 0.3)
+        if (row.subject.defence, row.attack, row.case.perturbation.eps) == ("rci", "transfer-pgd-10", 0.3)
     )
     assert claim["eps"] == 0.3
     assert claim["measured"] == pytest.approx(row.accuracy, abs=1e-6)

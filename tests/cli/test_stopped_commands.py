@@ -59,7 +59,7 @@ def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):
     real = run_unit.run_unit
 
     def failing(context, unit, tally):
-        if unit.row.attack not in ("clean", "random-sign"):
+        if unit.case.attack not in ("clean", "random-sign"):
             raise RuntimeError("it broke")
         real(context, unit, tally)
 

@@ -52,7 +52,7 @@ def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
     for unit in units:
         outcome = outcomes[unit.id]
-        if unit.row.subject.spec == "standard":
+        if unit.case.subject.spec == "standard":
             assert not isinstance(outcome, UnitFailure)
         else:
             assert outcome.error.startswith(error) and outcome.attempts == tries
@@ -63,10 +63,12 @@ def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine):
     chosen = config(defences=(faulty,), attacks=("fgsm", "pgd-2"), **engine)
     hang = lambda: (tmp_path / "fault").write_text("hang")  # noqa: E731
     outcomes, units = outcomes_of(chosen, seconds=1.0, before=hang)
-    errors = [outcomes[u.id].error for u in units if u.row.subject.spec != "standard"]
+    errors = [outcomes[u.id].error for u in units if u.case.subject.spec != "standard"]
     assert len(errors) == 4
     assert errors[0].startswith("took longer than 1 s") and errors[-1].startswith("not tried")
-    assert not any(isinstance(outcomes[u.id], UnitFailure) for u in units if u.row.subject.spec == "standard")
+    assert not any(
+        isinstance(outcomes[u.id], UnitFailure) for u in units if u.case.subject.spec == "standard"
+    )
 
 
 def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
@@ -74,7 +76,7 @@ def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("die"))
     for unit in units:
         outcome = outcomes[unit.id]
-        assert isinstance(outcome, UnitFailure) == (unit.row.subject.spec != "standard")
+        assert isinstance(outcome, UnitFailure) == (unit.case.subject.spec != "standard")
         if isinstance(outcome, UnitFailure):
             assert outcome.error.startswith("its worker died: killed (signal 9)") and outcome.attempts == 2
 

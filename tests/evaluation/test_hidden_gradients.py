@@ -90,7 +90,7 @@ def test_what_torch_cannot_differentiate_is_evaluated_without_torchs_gradients(t
 
 def test_a_network_that_samples_is_a_randomised_defence(tmp_path):
     found = run(tmp_path, Drawn(), "fgsm")
-    assert found.manifest.rows[0].randomised is True
+    assert found.manifest.cases[0].randomised is True
     assert float(found.summary.set_index("attack").draws["clean"]) == 2
 
 

@@ -128,11 +128,11 @@ def test_a_run_that_is_finished_decides_the_same_again_and_goes_on_to_all(stoppe
     again = measured(copy, until="settled")  # although it knows all outcomes from the start
     assert again.manifest.sequential == stopped.manifest.sequential
     assert content(again.path) == content(stopped.path)
-    taken = {unit.id for row in again.manifest.rows for unit in row.all_units}
+    taken = {unit.id for row in again.manifest.cases for unit in row.all_units}
     before = {unit: (copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns for unit in taken}
     full = measured(copy, all=True)
     kept = {unit for unit in taken if (copy / "outcomes" / f"{unit}.parquet").exists()}
-    attacks = {unit.id for row in again.manifest.rows for unit in row.units}
+    attacks = {unit.id for row in again.manifest.cases for unit in row.units}
     assert attacks <= kept  # random batches of 256 images make way for those of all
     assert all((copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns == before[unit] for unit in attacks)
     assert set(attacked(full, "rci").values()) == {EXAMPLES}
@@ -176,7 +176,7 @@ def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_b
     assert {word for (subject, _), word in words(run).items() if subject.defence == "rci"} == {"no gain"}
     assert {word for (subject, _), word in words(run).items() if subject.defence == "standard"} == {"broken"}
     # What the table alone has on few examples is no part of an ensemble.
-    assert {row.key.attack for row in run.manifest.rows if row.table} >= {"aware-pgd-10"}
+    assert {row.case.attack for row in run.manifest.cases if row.table} >= {"aware-pgd-10"}
 
 
 def test_attacks_that_take_longer_than_all_of_the_time_on_one_batch_are_left_to_all(tmp_path, in_seconds):

@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.execution.run_unit import (
     random_batch,
     victims_batch,
 )
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import VerdictWord
@@ -74,8 +74,8 @@ def test_every_example_is_the_victim_of_one_random_batch(examples):
     ],
 )
 def test_gradients_of_the_base_model_know_no_batch(attack, depends):
-    subject = Subject("a", "rci:N=12", "rci", 8, 12, True, True, True, 12)
-    assert depends_on_batch(AttackCase(subject, WHOLE_BATCH, attack, "linf", 0.1, "pixel", None)) == depends
+    subject = ProbedSubject("a", "rci:N=12", "rci", 8, 12, True, True, True, 12)
+    assert depends_on_batch(PlannedCase(subject, WHOLE_BATCH, attack, "linf", 0.1, "pixel", None)) == depends
 
 
 class Fragile(nn.Module):
@@ -157,7 +157,7 @@ def test_random_batches_are_scored_once_in_one_draw_and_stay_out_of_the_accuracy
 
 
 def test_few_batches_leave_a_clean_accuracy_uncertain_and_random_ones_do_not(broken):
-    clean = next(row for row in broken.rows if row.attack == "clean" and row.key.k == K)
+    clean = next(row for row in broken.rows if row.attack == "clean" and row.case.subject.k == K)
     assert clean.accuracy == 1 and clean.low > 0.95 > 0.75 > clean.others[0]
     assert judged(broken).verdict.clean.low == pytest.approx(clean.low, abs=1e-6)
 

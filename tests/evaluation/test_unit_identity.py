@@ -8,8 +8,8 @@ import pytest
 from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
 from robustbench_coded.evaluation.planning.cases import (
     FORMAT_VERSION,
-    AttackCase,
-    Subject,
+    PlannedCase,
+    ProbedSubject,
     Unit,
     Victim,
     unit_id,
@@ -21,8 +21,8 @@ from robustbench_coded.session.evaluate import made_ready
 from robustbench_coded.session.evaluation import make_plan
 
 ROOT = Path(__file__).parents[2]
-SUBJECT = Subject("erm", "rci:N=1.5K", "rci", 128, 192, True, True, True, 192)
-CASE = AttackCase(SUBJECT, ThreatModel("batch", "unknown"), "pgd-10", "linf", 8 / 255, "pixel", 2 / 255)
+SUBJECT = ProbedSubject("erm", "rci:N=1.5K", "rci", 128, 192, True, True, True, 192)
+CASE = PlannedCase(SUBJECT, ThreatModel("batch", "unknown"), "pgd-10", "linf", 8 / 255, "pixel", 2 / 255)
 FIXED = {
     "seed": 0,
     "csrobust": "0.1.0",
@@ -80,6 +80,6 @@ def test_units_of_a_committed_run_are_planned_again_under_their_names():
     committed = load_manifest(run)
     prepared, _ = made_ready(config)
     plan = make_plan(prepared.resumed_from(committed))
-    known = {case.key: [unit.id for unit in case.units] for case in committed.rows}
+    known = {case.case: [unit.id for unit in case.units] for case in committed.rows}
     for case in plan.rows:
-        assert [unit.id for unit in plan.units if unit.row == case] == known[case.key], case.key
+        assert [unit.id for unit in plan.units if unit.case == case] == known[case.case], case.case

@@ -47,7 +47,7 @@ def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
         assert rci.loc[("batch/unknown", attack), "status"] == "incomplete"
     assert pd.isna(rci.loc[("batch/unknown", "pgd-10"), "accuracy"])
     assert rci.loc[("batch/unknown", "transfer-pgd-20"), "status"] == "done"
-    errors = {failure.key.attack: failure.error for failure in run.failures}
+    errors = {failure.case.attack: failure.error for failure in run.failures}
     assert errors == {"pgd-10": "RuntimeError: <b>out of</b> memory", "fgsm": "it has not run yet"}
     judged = [j for j in run.judgements if j.subject.defence == "rci" and str(j.threat) == "batch/unknown"]
     # What the attacks with all of their outcomes decide is decided, whatever the others would leave.

@@ -51,7 +51,7 @@ def test_a_line_for_each_judgement(table):
     for line, judgement in zip(lines.itertuples(), run.judgements):
         verdict = judgement.verdict
         assert (line.defence, line.threat, line.word) == (
-            judgement.key.defence,
+            judgement.case.subject.defence,
             str(judgement.threat),
             verdict.word,
         )

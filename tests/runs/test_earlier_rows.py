@@ -3,10 +3,10 @@
 from msgspec.structs import replace
 
 from robustbench_coded.schema.manifest import (
+    CaseRecord,
     DataFacts,
     Identity,
     Invocation,
-    PlannedCase,
     ProbeRecord,
     RunManifest,
     UnitEntry,
@@ -15,7 +15,7 @@ from robustbench_coded.session.manifest import kept_from
 
 
 def row(attack, n, *units):
-    return PlannedCase(
+    return CaseRecord(
         checkpoint="net",
         defence="rci",
         k=8,
@@ -50,7 +50,7 @@ def manifest(*rows, attacks=("fgsm",)):
 
 def after(old, new, committed):
     """The rows and the probed sizes once an evaluation has ended that asks for ``new``."""
-    kept = kept_from(old, {row.subject for row in new.rows}, {row.key for row in new.rows})
+    kept = kept_from(old, {row.subject for row in new.cases}, {row.case for row in new.cases})
     ended = kept.revealed(kept.extended_by(new), committed)
     return {(row.n, row.attack) for row in ended.rows}, [probe.n for probe in ended.probes]
 
@@ -81,7 +81,7 @@ def test_rows_that_are_asked_for_stay_before_their_first_outcome():
 
 
 def test_until_an_evaluation_ends_rows_of_another_defence_are_shown():
-    kept = kept_from(MISTAKEN, {row.subject for row in NOW.rows}, {row.key for row in NOW.rows})
+    kept = kept_from(MISTAKEN, {row.subject for row in NOW.rows}, {row.case for row in NOW.rows})
     extended = kept.extended_by(NOW)
     assert {(row.n, row.attack) for row in extended.rows} == ROWS_NOW | {(19, "clean"), (19, "fgsm")}
     assert extended.waiting == ()

@@ -27,12 +27,12 @@ def test_every_committed_run_is_read_and_written_without_loss(path):
 
 def test_a_case_is_one_key_wherever_it_stands():
     manifest = manifest_from(json.loads(RUNS[0].read_text()))
-    keys = [case.key for case in manifest.rows]
+    keys = [case.case for case in manifest.cases]
     assert len(set(keys)) == len(keys)
-    for case in manifest.rows:
-        columns = case.key.as_columns()
+    for case in manifest.cases:
+        columns = case.case.as_columns()
         assert all(columns[name] == getattr(case, name) for name in columns)
-        assert case.key.setting.of_attack(case.attack)._replace(step_size=case.step_size) == case.key
+        assert case.case.setting.of_attack(case.attack)._replace(step_size=case.step_size) == case.case
 
 
 @pytest.mark.parametrize(

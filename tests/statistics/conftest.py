@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.manifest import CaseRecord
 
 BUDGET = {"norm": "linf", "eps": 8 / 255, "eps_space": "pixel"}
 
@@ -63,9 +63,9 @@ class Evaluation:
         )
         return self
 
-    def parts(self) -> tuple[pd.DataFrame, list[PlannedCase]]:
+    def parts(self) -> tuple[pd.DataFrame, list[CaseRecord]]:
         """The outcomes and the plan."""
-        return pd.concat(self.outcomes, ignore_index=True), [PlannedCase(**case) for case in self.planned]
+        return pd.concat(self.outcomes, ignore_index=True), [CaseRecord(**case) for case in self.planned]
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The outcomes, and the plan as a frame with key columns."""

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import Case
 from robustbench_coded.statistics.ensemble import (
     Candidate,
     aligned,
@@ -15,7 +15,7 @@ from robustbench_coded.statistics.ensemble import (
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell
 
-KEY = CaseKey("erm", "rci", 16, 24, "batch/unknown", "", "linf", 0.1, "pixel", None)
+KEY = Case("erm", "rci", 16, 24, "batch/unknown", "", "linf", 0.1, "pixel", None)
 
 
 def cell(correct, ids=None):

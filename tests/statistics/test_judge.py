@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
@@ -15,7 +15,7 @@ from robustbench_coded.statistics.judge import base_ensemble, judge
 
 PASSED = [Check("falls with eps", CheckOutcome.PASSED, "")]
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
-BUDGET = BudgetKey("linf", 8 / 255, "pixel")
+BUDGET = Perturbation("linf", 8 / 255, "pixel")
 BOTH = ("apgd-mt-20", "transfer-apgd-mt-20")
 
 
@@ -26,8 +26,8 @@ def share(part, examples, draws=1):
 
 
 def ensemble_of(rows, defence="rci", threat="batch/unknown"):
-    found = (row for row in rows if row.key.attack == ENSEMBLE and str(row.key.threat) == threat)
-    return next(row for row in found if row.key.defence == defence)
+    found = (row for row in rows if row.case.attack == ENSEMBLE and str(row.case.threat) == threat)
+    return next(row for row in found if row.case.subject.defence == defence)
 
 
 def run_of(evaluation, kept, base, examples=1600, *, one_by_one=False, **options):
@@ -275,10 +275,10 @@ def test_no_outcomes_can_end_a_run(evaluation, outcome, base):
         if coupled:
             outcomes = in_random_batches(outcomes, "transfer-pgd-20", examples, k, batches=3)
         rows = case_results(outcomes, planned)
-        for row in (row for row in rows if row.key.attack == ENSEMBLE):
+        for row in (row for row in rows if row.case.attack == ENSEMBLE):
             checks = [*other_attacks(rows, row), *converged(rows, row), gradients_agree(rows, row, measured)]
             failed = Check("self-tests: steps uphill", CheckOutcome.FAILED, "It fails.")
             checks = answered([*checks, failed], rows, row)
-            made = judge(rows, row, checks, claim=Claim(0.5, row.key.threat, BUDGET))
+            made = judge(rows, row, checks, claim=Claim(0.5, row.case.threat, BUDGET))
             assert made.rule and all(np.isfinite([made.accuracy.low, made.accuracy.high]))
             assert all(value == value for check in made.checks for value in check.figures.values())

@@ -90,7 +90,7 @@ class WorkerContext:
         self.setup = setup
         self.device = torch.device(setup.device)
         # Of one forward and backward of a batch, where a defence does not say how many images it forwards.
-        self.probe_seconds: dict[cases.Subject, float] = {}
+        self.probe_seconds: dict[cases.ProbedSubject, float] = {}
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], protocol.Defence] = {}
@@ -98,7 +98,7 @@ class WorkerContext:
         # Of models that user code was given, by their id, and of users' defences.
         self._sentinels: dict[int | tuple[str, str, int], memory.Sentinel] = {}
         self._sampling: dict[int, bool] = {}
-        self._batches: dict[cases.Subject, list[Batch]] = {}
+        self._batches: dict[cases.ProbedSubject, list[Batch]] = {}
 
     @cached_property
     def data(self) -> Dataset:
@@ -253,7 +253,7 @@ class WorkerContext:
                     raise
         return data, left
 
-    def defence(self, subject: cases.Subject) -> protocol.Defence:
+    def defence(self, subject: cases.ProbedSubject) -> protocol.Defence:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
@@ -262,20 +262,20 @@ class WorkerContext:
             self.keep(subject, defence)
         return self._defences[key]
 
-    def keep(self, subject: cases.Subject, defence: protocol.Defence) -> None:
+    def keep(self, subject: cases.ProbedSubject, defence: protocol.Defence) -> None:
         """Takes this very object as the subject's defence; a user's is asked how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
         if is_plugin(subject.spec):
             self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
-    def memory(self, subject: cases.Subject) -> str | None:
+    def memory(self, subject: cases.ProbedSubject) -> str | None:
         """What has changed about a user's defence since it was kept, as a clause."""
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 
     @staticmethod
-    def _settled(defence: protocol.Defence, subject: cases.Subject) -> protocol.Defence:
+    def _settled(defence: protocol.Defence, subject: cases.ProbedSubject) -> protocol.Defence:
         """What the probe found out in the process that planned."""
         if isinstance(defence, sampling.SamplingModule):
             defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
@@ -289,7 +289,7 @@ class WorkerContext:
             self._gradients[checkpoint] = prepare_model(model, x, precision=precision)  # type: ignore[arg-type]
         return self._gradients[checkpoint]
 
-    def attack_defence(self, subject: cases.Subject) -> protocol.Defence:
+    def attack_defence(self, subject: cases.ProbedSubject) -> protocol.Defence:
         """The defence of a subject as attacks query it: around the prepared model, where it is one of ours.
 
         Another's may be built differently a second time, so attacks query the very one that is scored.
@@ -302,7 +302,7 @@ class WorkerContext:
             self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
         return self._attack_defences[key]
 
-    def batches(self, subject: cases.Subject) -> list[Batch]:
+    def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
             self._batches[subject] = plan.batches_for(self.setup.config, subject, self.setup.examples)

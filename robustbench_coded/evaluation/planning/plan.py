@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims, partition
-from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
 TARGETS = 9  # of a targeted attack whose name does not say, on ten or more classes
@@ -96,21 +96,21 @@ OF_THE_BASE = "transfer-pgd-20"  # what a defence without a gradient is attacked
 class Plan:
     """Rows and their units, in the order in which they run."""
 
-    rows: tuple[cases.AttackCase, ...]
+    rows: tuple[cases.PlannedCase, ...]
     units: tuple[cases.Unit, ...]
     notes: tuple[str, ...]
 
-    def only(self, rows: Collection[cases.AttackCase]) -> "Plan":
+    def only(self, rows: Collection[cases.PlannedCase]) -> "Plan":
         """The plan of some of its rows."""
         kept = set(rows)
         return Plan(
             tuple(row for row in self.rows if row in kept),
-            tuple(unit for unit in self.units if unit.row in kept),
+            tuple(unit for unit in self.units if unit.case in kept),
             self.notes,
         )
 
 
-def batches_for(config: EvalConfig, subject: cases.Subject, examples: int) -> list[Batch]:
+def batches_for(config: EvalConfig, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
     rule = config.last_batch
     if not subject.batch_dependent and rule == "pad":
@@ -119,10 +119,10 @@ def batches_for(config: EvalConfig, subject: cases.Subject, examples: int) -> li
 
 
 def rows_for(
-    config: EvalConfig, subjects: Sequence[cases.Subject], eps: Sequence[float]
-) -> tuple[list[cases.AttackCase], list[str]]:
+    config: EvalConfig, subjects: Sequence[cases.ProbedSubject], eps: Sequence[float]
+) -> tuple[list[cases.PlannedCase], list[str]]:
     """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
-    rows: dict[cases.AttackCase, None] = {}
+    rows: dict[cases.PlannedCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
         for row in _controls(config, subject, eps):
@@ -132,22 +132,20 @@ def rows_for(
             for threat in _threats(config, subject, name, notes):
                 for size in eps:
                     step_size = step_size_of(name, size)
-                    rows[
-                        cases.AttackCase(
-                            subject, threat, text, config.norm, size, config.eps_space, step_size
-                        )
-                    ] = None
+                    perturbation = Perturbation(config.norm, size, config.eps_space)
+                    rows[cases.planned_case(subject, threat, text, perturbation, step_size)] = None
     return list(rows), list(notes)
 
 
-def _controls(config: EvalConfig, subject: cases.Subject, eps: Sequence[float]) -> Iterable[cases.AttackCase]:
-    threat = WHOLE_BATCH
-    yield cases.AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
-    for size in eps:
-        yield cases.AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
+def _controls(
+    config: EvalConfig, subject: cases.ProbedSubject, eps: Sequence[float]
+) -> Iterable[cases.PlannedCase]:
+    for attack, size in ((CLEAN, 0.0), *((RANDOM_SIGN, size) for size in eps)):
+        perturbation = Perturbation(config.norm, size, config.eps_space)
+        yield cases.planned_case(subject, WHOLE_BATCH, attack, perturbation)
 
 
-def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str, None]) -> list[str]:
+def _in_their_place(config: EvalConfig, subject: cases.ProbedSubject, notes: dict[str, None]) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in config.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
@@ -161,7 +159,7 @@ def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str,
 
 
 def _threats(
-    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, notes: dict[str, None]
+    config: EvalConfig, subject: cases.ProbedSubject, name: attack_name.AttackName, notes: dict[str, None]
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
@@ -195,7 +193,7 @@ def _threats(
 
 
 def _no_sense(
-    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, threat: ThreatModel
+    config: EvalConfig, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
 ) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
@@ -217,7 +215,7 @@ def _no_sense(
     return None
 
 
-def stopped(config: EvalConfig, row: cases.AttackCase) -> bool:
+def stopped(config: EvalConfig, row: cases.PlannedCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
     if config.budget is None or row.attack in CONTROLS:
         return False
@@ -228,7 +226,7 @@ def stopped(config: EvalConfig, row: cases.AttackCase) -> bool:
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
 
 
-def scoring_images(config: EvalConfig, row: cases.AttackCase) -> int:
+def scoring_images(config: EvalConfig, row: cases.PlannedCase) -> int:
     """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
     draws = config.draws + config.selection_draws if row.subject.randomised else 1
     return row.subject.images * draws // 3
@@ -264,7 +262,7 @@ class UnitMaker:
         self.group_images = group_images
         self._fixed = fixed
 
-    def units(self, row: cases.AttackCase) -> list[cases.Unit]:
+    def units(self, row: cases.PlannedCase) -> list[cases.Unit]:
         """The units of one row."""
         batches = batches_for(self.config, row.subject, self.examples)
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
@@ -278,11 +276,11 @@ class UnitMaker:
         parts = [batches] if self.extents is None else self.extents.parts(row, batches)
         return [unit for part in parts if part for unit in self._batch_units(row, part)]
 
-    def images(self, row: cases.AttackCase) -> int:
+    def images(self, row: cases.PlannedCase) -> int:
         """Image gradients of one row, scoring included."""
         return sum(unit.images for unit in self.units(row))
 
-    def _batch_units(self, row: cases.AttackCase, batches: list[Batch]) -> list[cases.Unit]:
+    def _batch_units(self, row: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
         per_group = max(1, self.group_images // row.subject.images)
         groups: list[list[int]] = []
         k = None
@@ -305,7 +303,7 @@ class UnitMaker:
         made.append(self._unit(row, piece, [], images))
         return made
 
-    def _victim_units(self, row: cases.AttackCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
+    def _victim_units(self, row: cases.PlannedCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
         cost = self._images_per_batch(row)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
@@ -313,7 +311,7 @@ class UnitMaker:
             for i in range(0, len(victims), per_unit)
         ]
 
-    def _images_per_batch(self, row: cases.AttackCase) -> int:
+    def _images_per_batch(self, row: cases.PlannedCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
         separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
@@ -332,7 +330,7 @@ class UnitMaker:
         return max(images, 1)
 
     def _unit(
-        self, row: cases.AttackCase, groups: list, victims: Sequence[cases.Victim], images: int
+        self, row: cases.PlannedCase, groups: list, victims: Sequence[cases.Victim], images: int
     ) -> cases.Unit:
         return self.identified(cases.Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
 

@@ -88,7 +88,7 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[cases.Subject], context: worker_context.WorkerContext) -> Iterator[str]:
+def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext) -> Iterator[str]:
     """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
@@ -108,7 +108,7 @@ def doubts(subjects: Sequence[cases.Subject], context: worker_context.WorkerCont
 
 
 def _without_its_defence(
-    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.Subject]
+    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.ProbedSubject]
 ) -> Iterator[str]:
     trained = checkpoint.facts["metadata"].get("defence")
     around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
@@ -154,7 +154,7 @@ class PreparedEvaluation:
 
     setup: worker_context.Setup
     context: worker_context.WorkerContext
-    subjects: tuple[cases.Subject, ...]
+    subjects: tuple[cases.ProbedSubject, ...]
     probes: tuple[ProbeRecord, ...]
     eps: tuple[float, ...]
     identity: Identity
@@ -218,7 +218,7 @@ class PreparedEvaluation:
         """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
         return plan.UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
 
-    def examples_planned(self, row: cases.AttackCase) -> int:
+    def examples_planned(self, row: cases.PlannedCase) -> int:
         """How many examples a row scores as far as it runs."""
         seed, victims, extents = self.config.seed, self.config.victims, self.extents
         batches = plan.batches_for(self.config, row.subject, self.setup.examples)
@@ -306,7 +306,7 @@ def prepare(
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
-    notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
+    notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)
     identity = Identity(
         data=data_name,
