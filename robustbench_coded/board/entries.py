@@ -98,8 +98,8 @@ def _account(run: Run, row: summary.SummaryRow) -> Account | None:
     if not _is_autoattack(row.attack) or str(row.threat) != str(WHOLE_BATCH) or not row.done:
         return None
     counts = run.counts_of(row.case)
-    inputs = counts.get("peer_inputs")
-    return Account(counts["peer_standing"] / inputs, row.attack, int(inputs)) if inputs else None
+    inputs = counts.get("third_party_inputs")
+    return Account(counts["third_party_standing"] / inputs, row.attack, int(inputs)) if inputs else None
 
 
 def _is_autoattack(attack: str) -> bool:

@@ -238,7 +238,10 @@ def _power(
         shares.append(round(_share_found(context, case, planted, names, chosen, len(stood)), 4))
     found = [Found(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)]
     seconds = round(time.monotonic() - start, 1)
-    about = f"{setting.subject.defence} on {setting.subject.checkpoint}, {setting.perturbation.norm}, eps {setting.perturbation.eps:.4g}"
+    about = (
+        f"{setting.subject.defence} on {setting.subject.checkpoint}, {setting.perturbation.norm}, eps "
+        f"{setting.perturbation.eps:.4g}"
+    )
     return Power(about, len(stood), len(own), seconds, shares[0], tuple(found))
 
 

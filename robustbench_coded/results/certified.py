@@ -138,7 +138,8 @@ def certified_rows(certificates: Sequence[Certificate], results: Sequence[CaseRe
             raise CertificateContradicted(
                 f"example {found.example} is certified ({certificate.method}: {found.bound}) for "
                 f"{certificate.subject.defence} on {certificate.subject.checkpoint} at "
-                f"{certificate.perturbation.norm} eps {certificate.perturbation.eps:g}, and {found.attack.attack} under {found.attack.threat} broke it; the "
+                f"{certificate.perturbation.norm} eps {certificate.perturbation.eps:g}, and "
+                f"{found.attack.attack} under {found.attack.threat} broke it; the "
                 "bound or the outcome is wrong: no figure of this run can be trusted"
             )
     rows = [
@@ -179,7 +180,8 @@ def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRo
     if ensemble is not None and result.complete and certified.estimate > ensemble.high:
         raise CertificateContradicted(
             f"{certified.estimate:.4f} of {certificate.subject.defence} on "
-            f"{certificate.subject.checkpoint} is certified ({certificate.method}) under {result.case.threat}, and its ensemble leaves at most "
+            f"{certificate.subject.checkpoint} is certified ({certificate.method}) under "
+            f"{result.case.threat}, and its ensemble leaves at most "
             f"{ensemble.high:.4f}: no figure of this run can be trusted"
         )
     draws = 0 if certificate.chance else len(certificate.draw)

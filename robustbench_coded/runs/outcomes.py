@@ -122,7 +122,9 @@ def _typed(table: pa.Table) -> pa.Table:
 
 
 def content_hash(table: pa.Table, metadata: dict) -> str:
-    """Hash of the values of all columns (not of their encoding, which another writer may choose differently)."""
+    """Hash of the values of all columns (not of their encoding, which another writer may choose
+    differently).
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(metadata, sort_keys=True).encode())
     for name in table.column_names:

@@ -82,14 +82,14 @@ class Stop(Struct, frozen=True, kw_only=True):
 
 
 class Sequential(Struct, frozen=True, kw_only=True):
-    """How an evaluation chose the number of examples of each row.
+    """How an evaluation chose the number of examples of each case.
 
     Everything that a machine's speed decided follows from ``rates`` and the two limits: the same folder is
     completed in the same way on any machine.
 
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
-        rounds: numbers of examples that a row could run on.
+        sample_sizes: numbers of examples that a case could run on.
         verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
         verdict_seconds, table_seconds: forecast time for attacks on open verdicts, and for these and the
             table; None for no limit.
@@ -97,7 +97,7 @@ class Sequential(Struct, frozen=True, kw_only=True):
     """
 
     until: str = ""
-    rounds: tuple[int, ...] = ()
+    sample_sizes: tuple[int, ...] = ()
     verdicts_sharing: Count = 1
     verdict_seconds: Number | None = None
     table_seconds: Number | None = None

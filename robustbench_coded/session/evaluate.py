@@ -192,11 +192,11 @@ def planned_evaluation(
     if fixed and before is None:
         return prepared, planned, notes, None, scope, seconds
     batch = min(max(config.batch_sizes), prepared.setup.examples)
-    ends = before.rounds if before is not None else batches.rounds_of(prepared.setup.examples, batch)
+    ends = before.sample_sizes if before is not None else batches.rounds_of(prepared.setup.examples, batch)
     prepared = replace(prepared, extents=batches.Extents(ends))
     sequential = Sequential(
         until=config.until or "",
-        rounds=ends,
+        sample_sizes=ends,
         verdict_seconds=scope.verdict_seconds,
         table_seconds=scope.table_seconds,
     )

@@ -278,7 +278,10 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
     end = lowest(ends)
     interval = end.interval()
     assert interval is not None  # attacks without outcomes are not usable
-    finding = f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the floor is {floor:.1%}"
+    finding = (
+        f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
+        f"floor is {floor:.1%}"
+    )
     check = passed(
         name,
         f"{finding}.",

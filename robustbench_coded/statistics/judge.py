@@ -76,7 +76,8 @@ def what_broke_the_base(
         over = checks.difference_of(ensemble, row) if checks.informative(checks.name_of(row)) else None
         if over is not None and over.high < margin:
             finding = (
-                f"Over the {checks.accuracy_of(row):.1%} that {row.case.attack} leaves of the base model, the "
+                f"Over the {checks.accuracy_of(row):.1%} that {row.case.attack} leaves of the base model, "
+                "the "
                 f"gain is {over}: a larger one rests on attacks to which the base model alone fell."
             )
             figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}

@@ -38,7 +38,8 @@ def test_a_defence_that_was_typed_by_mistake_leaves_no_rows(csrobust, digits_erm
 
     def defences():
         manifest = json.loads((run / "run.json").read_text())
-        return {row["n"] for row in (*manifest["rows"], *manifest["waiting"])}, manifest["probes"]
+        records = (*manifest["cases"], *manifest["waiting"])
+        return {record["case"]["subject"]["n"] for record in records}, manifest["probes"]
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "run_plan", interrupted)

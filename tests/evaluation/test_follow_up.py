@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from robustbench_coded.evaluation.planning import follow_up as module
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.follow_up import _asked_for
-from robustbench_coded.schema.case import ThreatModel
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckName
 
 
@@ -21,9 +21,20 @@ from robustbench_coded.schema.words import CheckName
 )
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
     subject = ProbedSubject(
-        "m", "mine:build", "build", 32, None, False, False, True, 32, True, differentiable, relaxable
+        Subject("m", "build", None, None),
+        "mine:build",
+        32,
+        False,
+        False,
+        True,
+        32,
+        True,
+        differentiable,
+        relaxable,
     )
-    like = PlannedCase(subject, ThreatModel("batch", "unknown"), "rays-400", "linf", 0.1, "pixel", None)
+    like = planned_case(
+        subject, ThreatModel("batch", "unknown"), "rays-400", Perturbation("linf", 0.1, "pixel")
+    )
     asked = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
     found = _asked_for(asked, CheckName.GRADIENTS_AGREE, SimpleNamespace(unbounded_eps=1.0), like, [like])
     assert [row.attack for row in found] == expected
@@ -46,8 +57,10 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
     ],
 )
 def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expected):
-    subject = ProbedSubject("m", "rci", "rci", 32, 48, True, True, True, 32)
-    like = PlannedCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    subject = ProbedSubject(Subject("m", "rci", 32, 48), "rci", 32, True, True, True, 32)
+    like = planned_case(
+        subject, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02
+    )
     judgement = SimpleNamespace(
         case=like.case,
         checks=(),
@@ -67,8 +80,18 @@ def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expect
 def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     randomised, batch_dependent, expected
 ):
-    subject = ProbedSubject("m", "mine:build", "build", 32, None, randomised, batch_dependent, False, 32)
-    like = PlannedCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    subject = ProbedSubject(
+        Subject("m", "build", 32 if batch_dependent else None, None),
+        "mine:build",
+        32,
+        randomised,
+        batch_dependent,
+        False,
+        32,
+    )
+    like = planned_case(
+        subject, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02
+    )
     check = SimpleNamespace(name="self-tests: finite differences", outcome="failed", run_next=("rays-800",))
     judgement = SimpleNamespace(
         case=like.case,

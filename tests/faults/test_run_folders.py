@@ -130,8 +130,9 @@ def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, o
     outside = out.parent / "precious.parquet"
     outside.write_text("precious")
     manifest = json.loads((out / "run.json").read_text())
-    row = dict(manifest["rows"][0], attack="pgd-7", units=[{"id": "../../precious", "replicate": 0}])
-    manifest["rows"].append(row)
+    first = manifest["cases"][0]
+    case = dict(first["case"], attack="pgd-7")
+    manifest["cases"].append(dict(first, case=case, units=["../../precious"]))
     manifest["superseded"] = ["../../precious"]
     (out / "run.json").write_text(json.dumps(manifest))
     code, said = csrobust(*evaluation(out, attacks=1))

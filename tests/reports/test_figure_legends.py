@@ -35,7 +35,7 @@ def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
     figures = []
     monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.subject.defence != "standard")
-    submitted = replace(row, case=row.case._replace(attack="from:standard/pgd-10"))
+    submitted = replace(row, case=row.case.of_attack("from:standard/pgd-10"))
     curves.draw_cost([*run.rows, submitted])
     assert figures
     names = {text.get_text() for text in figures[0].legends[0].get_texts()}
@@ -46,7 +46,7 @@ def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
     figures = []
     monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
     (row, *_) = [row for row in run.results if row.cell is not None and row.case.attack == "pgd-10"]
-    further = replace(row, case=row.case._replace(eps=0.9))
+    further = replace(row, case=row.case.at_eps(0.9))
     counts = {"loss_0": -4.0, "inputs_0": 2.0, "loss_1": 6.0, "inputs_1": 2.0}
     monkeypatch.setitem(vars(run), "results", [row, further])
     monkeypatch.setattr(type(run), "counts_of", lambda self, key: counts)
@@ -72,7 +72,7 @@ def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
     monkeypatch.setattr(style, "drawing", lambda figure, *texts: captions.append(texts[-1]))
     monkeypatch.setattr(style, "MOST_PANELS", 2)
     more = [
-        replace(row, case=row.case._replace(checkpoint=f"{name}{row.case.subject.checkpoint}"))
+        replace(row, case=row.case.of_checkpoint(f"{name}{row.case.subject.checkpoint}"))
         for name in ("", "a", "b")
         for row in run.rows
     ]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
 from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
@@ -191,7 +192,7 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     def judgement(n, threat=WHOLE_BATCH, eps=8 / 255, defence="rci"):
         return SimpleNamespace(
             subject=Subject("erm", defence, 128, n),
-            budget=BUDGET._replace(eps=eps),
+            budget=structs.replace(BUDGET, eps=eps),
             threat=threat,
             verdict=SimpleNamespace(claim=None),
         )

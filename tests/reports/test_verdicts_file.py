@@ -19,7 +19,7 @@ COLUMNS = [
     "norm",
     "eps",
     "eps_space",
-    "word",
+    "verdict",
     "accuracy",
     "ci_low",
     "ci_high",

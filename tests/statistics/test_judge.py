@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
@@ -156,15 +157,15 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
     high = ensemble_of(rows).interval().high
 
     def word(value, **what):
-        claim = Claim(value, **{"threat": WHOLE_BATCH, "budget": BUDGET, **what})
+        claim = Claim(value, **{"threat": WHOLE_BATCH, "perturbation": BUDGET, **what})
         return judge(rows, ensemble_of(rows), PASSED, claim=claim).word
 
     assert word(high + 0.001) == "claim refuted"
     assert word(high - 0.001) == "no failure found"
     assert word(1.0, threat=ThreatModel("victim", "unknown")) == "no failure found"
     assert word(1.0, threat=WHOLE_BATCH.with_draw("known")) == "no failure found"
-    assert word(1.0, budget=BUDGET._replace(eps=0.3)) == "no failure found"
-    assert word(1.0, budget=None) == "no failure found"
+    assert word(1.0, perturbation=structs.replace(BUDGET, eps=0.3)) == "no failure found"
+    assert word(1.0, perturbation=None) == "no failure found"
 
 
 def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):

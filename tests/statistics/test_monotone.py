@@ -159,19 +159,19 @@ def words_of(run, planned):
 )
 def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
     run = load_run(REPORTS / name)
-    planned = [case for case in run.manifest.cases if case.checkpoint == checkpoint]
-    attacks = sorted({case.attack for case in planned if case.attack not in CONTROLS})
+    planned = [record for record in run.manifest.cases if record.case.subject.checkpoint == checkpoint]
+    attacks = sorted({record.case.attack for record in planned} - {*CONTROLS})
     outcomes = run.outcomes[run.outcomes.checkpoint == checkpoint]
     everything = verdicts_of(run, planned, outcomes)
     generator = np.random.default_rng(0)
     for _ in range(parts):
         lost = {
             (subject, attack)
-            for subject in {case.subject for case in planned}
+            for subject in {record.case.subject for record in planned}
             for attack in attacks
             if generator.random() < 0.4
         }
-        part = [case for case in planned if (case.subject, case.attack) not in lost]
+        part = [r for r in planned if (r.case.subject, r.case.attack) not in lost]
         for key, found in verdicts_of(run, part, outcomes).items():
             now = everything[key]
             assert not condemned(found.word) or condemned(now.word) or now.rule in BY_FIGURES, (key, lost)
@@ -180,7 +180,7 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
 def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():
     run = load_run(REPORTS / "cifar10-adversarial")
     spared = ("apgd", "transfer-apgd")
-    planned = [case for case in run.manifest.cases if not case.attack.startswith(spared)]
+    planned = [record for record in run.manifest.cases if not record.case.attack.startswith(spared)]
     found = {
         str(key.threat): word for key, word in words_of(run, planned).items() if key.subject.defence == "rci"
     }
@@ -189,7 +189,7 @@ def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():
 
 def test_a_network_that_was_spared_the_stronger_losses_is_not_praised():
     run = load_run(REPORTS / "cifar10-adversarial")
-    alone = [case for case in run.manifest.cases if case.defence == STANDARD]
+    alone = [record for record in run.manifest.cases if record.case.subject.defence == STANDARD]
     assert set(words_of(run, alone).values()) == {PRAISE}  # 28.9% by apgd-t
-    weak = [case for case in alone if case.attack in (*CONTROLS, "fgsm", "pgd-10", "pgd-20", "pgd-100")]
+    weak = [r for r in alone if r.case.attack in (*CONTROLS, "fgsm", "pgd-10", "pgd-20", "pgd-100")]
     assert set(words_of(run, weak).values()) == {OPEN}

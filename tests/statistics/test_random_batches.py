@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.statistics.anytime import RandomBatches, random_batches, upper_end
+from robustbench_coded.statistics.anytime import RandomBatches, upper_end
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.paired import paired_difference
 
@@ -51,10 +52,8 @@ RCI = {"defence": "rci", "k": K, "n": 12, "threat": "batch/unknown"}
 
 
 def planned(attack, **more):
-    return CaseRecord(
-        **{**KEYS, **RCI}, attack=attack, randomised=True, batch_dependent=True,
-        examples_planned=16, draws=2, **more,
-    )  # fmt: skip
+    case = Case.from_columns({**KEYS, **RCI, "attack": attack})
+    return CaseRecord(case=case, randomised=True, batch_dependent=True, examples_planned=16, draws=2, **more)
 
 
 def outcomes(attack, right, purpose, images=16, draws=(0, 1)):
@@ -62,7 +61,7 @@ def outcomes(attack, right, purpose, images=16, draws=(0, 1)):
     image, draw = (table.ravel() for table in np.meshgrid(np.arange(images), draws))
     return pd.DataFrame(
         {
-            **KEYS, **RCI, "attack": attack, "purpose": purpose, "replicate": 0, "example": image, "label": 1,
+            **KEYS, **RCI, "attack": attack, "purpose": purpose, "example": image, "label": 1,
             "batch": image // K, "slot": image % K, "draw": draw,
             "prediction": np.where(right(image, draw), 1, 0), "margin": 0.0,
         }
@@ -93,9 +92,13 @@ def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
         outcomes("transfer-pgd-20", lambda image, draw: image < 2, purpose, draws=draws)
         for purpose, draws in (("selection", (0, 1)), ("scoring", (0, 1)), ("random", range(1, 201)))
     ]
-    model = {"attack": "pgd-20", "randomised": False, "batch_dependent": False, "draws": 1}
+    model = {"randomised": False, "batch_dependent": False, "draws": 1}
     cases = [
-        CaseRecord(**{**KEYS, **RCI, **standard}, **model, examples_planned=16),
+        CaseRecord(
+            case=Case.from_columns({**KEYS, **RCI, **standard, "attack": "pgd-20"}),
+            **model,
+            examples_planned=16,
+        ),
         planned("transfer-pgd-20"),
     ]
     rows = {
@@ -109,9 +112,3 @@ def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
         upper_end(np.repeat([0.0, -1.0], [14, 2]), TAIL)
     )
     assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low))
-
-
-def test_partitions_of_earlier_versions_count_one_by_one():
-    frame = outcomes("transfer-pgd-20", lambda image, draw: image < 0, "partition", draws=range(50))
-    (found,) = random_batches(frame).values()
-    assert found.batches == 50 and found.interval(TAIL)[1] == upper_end(np.zeros(16), TAIL)

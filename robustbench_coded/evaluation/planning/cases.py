@@ -218,8 +218,8 @@ def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
     return (unit.attacked,) if unit.attacked else ()
 
 
-# The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a value
-# that is written in another way orphans the units of every unfinished run.
+# The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a
+# value that is written in another way orphans the units of every unfinished run.
 FORMAT_VERSION = 2
 
 

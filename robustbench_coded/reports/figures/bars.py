@@ -76,7 +76,8 @@ def draw_certified(rows: Sequence[CertifiedRow]) -> style.Drawing | None:
     figure = Figure(figsize=(style.WIDTH, 0.34 * len(shown) + 1.2), layout="constrained")
     axes = figure.subplots()
     names = [
-        f"{style.label(inference_text(row.case.subject, with_k=True), style.LABEL_WIDTH)}, {row.case.threat}\n"
+        f"{style.label(inference_text(row.case.subject, with_k=True), style.LABEL_WIDTH)}, "
+        f"{row.case.threat}\n"
         f"{style.label(row.case.subject.checkpoint, style.LABEL_WIDTH)}, {budget_text(row.case.perturbation)}"
         for row in shown
     ]

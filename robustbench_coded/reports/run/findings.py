@@ -173,16 +173,16 @@ def peers_own_figures(run: Run) -> list[str]:
     for row in run.results:
         counts = run.counts_of(row.case) if row.cell is not None and is_peers(row.case.attack) else {}
         measured = row.interval()
-        if counts.get("peer_stopped") and measured is not None:
+        if counts.get("third_party_stopped") and measured is not None:
             sentences.append(
                 f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} was stopped by its "
-                f"budget of images on {counts['peer_stopped']:g} inputs before it had a figure of its own "
-                f"({row.case.threat}, {budget_text(row.case.perturbation)}); what it had shown the defence last "
-                f"leaves {share_text(measured)}."
+                f"budget of images on {counts['third_party_stopped']:g} inputs before it had a figure of its "
+                f"own ({row.case.threat}, {budget_text(row.case.perturbation)}); what it had shown the "
+                f"defence last leaves {share_text(measured)}."
             )
-        if not counts.get("peer_inputs") or measured is None:
+        if not counts.get("third_party_inputs") or measured is None:
             continue
-        own = counts.get("peer_standing", 0.0) / counts["peer_inputs"]
+        own = counts.get("third_party_standing", 0.0) / counts["third_party_inputs"]
         sentences.append(
             f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} itself reports "
             f"{percent(own)}% ({row.case.threat}, {budget_text(row.case.perturbation)}); on fresh draws its "

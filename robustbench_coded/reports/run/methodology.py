@@ -46,7 +46,8 @@ def population_of(manifest: RunManifest) -> str:
 def scored_again(run: Run) -> str:
     """What was scored in random batches, too; empty where nothing was."""
     scored = [
-        f"{row.case.attack} on {subject_text(row.case.subject, with_k=True)} ({row.random_batches[0].batches})"
+        f"{row.case.attack} on {subject_text(row.case.subject, with_k=True)} "
+        f"({row.random_batches[0].batches})"
         for row in run.results
         if row.random_batches and row.case.attack not in COMBINED
     ]
