@@ -153,8 +153,8 @@ def full_evaluation() -> list[Unit]:
         subjects.append(ProbedSubject(standard, "standard", K, False, False, True, K))
         for n in CODED:
             subjects.append(ProbedSubject(Subject(name, "rci", K, n), f"rci:N={n}", K, True, True, True, n))
-    rows, _ = rows_for(config, subjects, [8 / 255])
-    maker = UnitMaker(config, EXAMPLES, GROUP_IMAGES, {"checkpoints": dict.fromkeys(names, "0")})
+    rows, _ = rows_for(config.requested([8 / 255]), config.conditions, subjects)
+    maker = UnitMaker(config.conditions, EXAMPLES, GROUP_IMAGES, {"checkpoints": dict.fromkeys(names, "0")})
     return [unit for row in rows for unit in maker.units(row)]
 
 

@@ -240,11 +240,9 @@ Certifier = Alone | Smoothing | InBatch
 
 @tf32(False)
 def certify_subject(
-    context: WorkerContext, subject: cases.ProbedSubject, eps: float
+    context: WorkerContext, subject: cases.ProbedSubject, perturbation: Perturbation
 ) -> Sequence[Certificate]:
     """One certificate for each kind of bound that the defence allows; where there is none, why."""
-    config = context.setup.config
-    perturbation = Perturbation(config.norm, eps, config.eps_space)
     defence = context.defence(subject)
     x, _ = context.group(context.batches(subject)[:1])
     images = torch.cat([x[0], x[0]]) if x.shape[1] == 1 else x[0]
@@ -264,13 +262,11 @@ def _certificate(
     defence: Defence,
     certifier: Certifier,
 ) -> Certificate:
-    config = context.setup.config
+    conditions = context.setup.conditions
     normalized = perturbation.eps_space == "normalized"
     unit = torch.tensor(context.checkpoint(subject.checkpoint).deviation) if normalized else None
     # Where the draw is known, that many draws are attacked at all.
-    draws = range(
-        min(config.draws, config.aware_attacks) if defence.randomised and not certifier.chance else 1
-    )
+    draws = range(conditions.known_draws if defence.randomised and not certifier.chance else 1)
     batches = context.batches(subject)
     examples = sum(batch.scored for batch in batches)
     numbers: list[int] = []
@@ -282,9 +278,9 @@ def _certificate(
         region = bounds.Region.around(x, perturbation.norm, perturbation.eps, unit)
         found = []
         for index in draws:
-            (draw,) = draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)
+            (draw,) = draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)
             check_answers(certifier, defence, x, draw)
-            own = streams.stream(config.seed, batch.index, "certificate", index)
+            own = streams.stream(conditions.seed, batch.index, "certificate", index)
             found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
         right += torch.stack(found, dim=1).tolist()
         numbers += [int(context.numbers[member]) for member in batch.members[: batch.scored]]

@@ -269,12 +269,12 @@ class Engine:
         """
         if not units:
             return
-        config = self._context.setup.config
+        processes = self._context.setup.processes
         time_limits = UnitTimeLimits(limit)
         if (
-            config.engine != "ray"
-            and config.workers is None
-            and worker_count(config, self._context.device) == 1
+            processes.engine != "ray"
+            and processes.workers is None
+            and worker_count(None, self._context.device) == 1
         ):
             yield from run_in_process(self._context, units, time_limits)
             return
@@ -291,12 +291,12 @@ class Engine:
 
 def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
-    config = context.setup.config
-    workers = worker_count(config, context.device)
-    if config.engine != "ray":
+    processes = context.setup.processes
+    workers = worker_count(processes.workers, context.device)
+    if processes.engine != "ray":
         return ProcessPool(context.setup, devices(context.device)), workers
     from robustbench_coded.engine.ray_actors import RayActors
 
-    actors = RayActors(context, config.address, workers)
-    as_many_as_fit = config.workers is None and config.address is not None
+    actors = RayActors(context, processes.address, workers)
+    as_many_as_fit = processes.workers is None and processes.address is not None
     return actors, actors.room if as_many_as_fit else workers

@@ -15,7 +15,6 @@ from torch import Tensor
 from robustbench_coded.defences import inferences, rci
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.judgements import Judgement
@@ -31,7 +30,7 @@ MOST_BATCHES = 8
 MOST_IMAGES = 2**31 - 1
 
 
-def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerContext) -> list[str]:
+def write_evidence(run: Run, plan: Plan, context: WorkerContext) -> list[str]:
     """Writes a bundle for the first refuted judgement, if there is one; returns sentences for the user."""
     refuted = [j for j in run.judgements if j.verdict.word == VerdictWord.CLAIM_REFUTED]
     if not refuted:
@@ -41,8 +40,8 @@ def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerCont
         if row is None or not _script_knows(context, row):
             continue
         units = [unit for unit in plan.units if unit.case == row]
-        claim = json.dumps(_claim(config, context, run, judgement, row), indent=1) + "\n"
-        write_bytes(folder / "inputs.npz", _inputs(run.path, config, context, row, units))
+        claim = json.dumps(_claim(context, run, judgement, row), indent=1) + "\n"
+        write_bytes(folder / "inputs.npz", _inputs(run.path, context, row, units))
         write_bytes(folder / "model.pt2", _exported(context, row))
         write_text(folder / "claim.json", claim)
         shutil.copyfile(Path(__file__).with_name("refute.py"), folder / "refute.py")
@@ -68,16 +67,14 @@ def _script_knows(context: WorkerContext, row: PlannedCase) -> bool:
     return isinstance(defence, inferences.Standard)
 
 
-def _claim(
-    config: EvalConfig, context: WorkerContext, run: Run, judgement: Judgement, row: PlannedCase
-) -> dict[str, Any]:
+def _claim(context: WorkerContext, run: Run, judgement: Judgement, row: PlannedCase) -> dict[str, Any]:
     result = next(result for result in run.results if result.case == row.case)
     claim = judgement.verdict.claim
     interval = result.interval()
     assert claim is not None and interval is not None  # the judgement is refuted by its outcomes
     return {
         "claim": claim.value,
-        "about": f" under {config.claim_attack}" if config.claim_attack else "",
+        "about": f" under {claim.attack}" if claim.attack else "",
         "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,
         **row.case.as_columns(),
         "deviation": list(context.checkpoint(row.subject.checkpoint).deviation),
@@ -86,11 +83,9 @@ def _claim(
     }
 
 
-def _inputs(
-    path: Path, config: EvalConfig, context: WorkerContext, row: PlannedCase, units: list[Unit]
-) -> bytes:
+def _inputs(path: Path, context: WorkerContext, row: PlannedCase, units: list[Unit]) -> bytes:
     """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
-    batches = context.batches(row.subject)
+    conditions, batches = context.setup.conditions, context.batches(row.subject)
     defence = context.defence(row.subject)
     clean: list[Tensor] = []
     perturbed, label, scored, draw = [], [], [], []
@@ -107,9 +102,9 @@ def _inputs(
             perturbed.append(after)
             label.append(y)
             scored.append(slots < batch.scored if evaluation.victim == EVERY else slots == evaluation.victim)
-            known = range(config.draws) if evaluation.known == EVERY else [evaluation.known]
+            known = range(conditions.draws) if evaluation.known == EVERY else [evaluation.known]
             found = [
-                draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)[0]
+                draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)[0]
                 for index in (known if row.subject.randomised else [0])
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))

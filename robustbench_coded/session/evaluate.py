@@ -9,11 +9,12 @@ from typing import Any
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning import batches, cases, plan
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
@@ -179,14 +180,14 @@ def planned_evaluation(
         prepared = prepared.resumed_from(old)
     config, before = prepared.config, None if old is None else old.sequential
     seconds = forecast.Seconds(prepared, None if before is None else before.rates)
-    planned, notes = plan.rows_for(config, prepared.subjects, prepared.eps)
+    planned, notes = plan.rows_for(prepared.requested, prepared.conditions, prepared.subjects)
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
         # Of all rows on all examples, were nothing to end early.
         units = (unit for case in planned for unit in prepared.maker().units(case))
         spent = sum(map(seconds.of, units)) if config.until is None else math.inf
-        fixed = spent / worker_count(config, prepared.context.device) <= SECONDS
+        fixed = spent / worker_count(config.workers, prepared.context.device) <= SECONDS
     if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:

@@ -20,7 +20,7 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.case import Case, Perturbation
 from robustbench_coded.schema.manifest import Outlook, RunManifest, Sequential, manifest_data
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 from robustbench_coded.session.forecast import Seconds
@@ -89,7 +89,7 @@ def plan_of(
 
 def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every row that may run, on all of its examples."""
-    cases, notes = rows_for(prepared.config, prepared.subjects, prepared.eps)
+    cases, notes = rows_for(prepared.requested, prepared.conditions, prepared.subjects)
     return plan_of(cases, prepared.maker().units, notes)
 
 
@@ -264,7 +264,7 @@ class Evaluation:
         run = load_run(self.folder.path)
         if self.config.claim is not None:
             write_evidence = load("evidence", "refuted")
-            for text in write_evidence(run, self.config, self.plan, self.prepared.context):
+            for text in write_evidence(run, self.plan, self.prepared.context):
                 self.listener.note(text)
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
@@ -307,25 +307,24 @@ def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener)
     The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
     """
     for subject in prepared.subjects:
-        for eps in prepared.eps:
-            name, settings = _name(prepared, subject, eps), _settings(prepared, subject)
+        for perturbation in prepared.requested.perturbations:
+            name, settings = _name(subject, perturbation), _settings(prepared, subject)
             stored = read_stored(folder.path, name)
             if stored is not None and stored.settings == settings:
                 continue
-            listener.preparing(f"certifying {subject.label} on {subject.checkpoint} at eps {eps:g}")
-            found = load("bounds", "certify")(prepared.context, subject, eps)
+            where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
+            listener.preparing(f"certifying {where}")
+            found = load("bounds", "certify")(prepared.context, subject, perturbation)
             write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
 
 
-def _name(prepared: PreparedEvaluation, subject: ProbedSubject, eps: float) -> str:
-    """20 hexadecimal digits for a subject and a budget."""
-    config = prepared.config
-    data = [*subject.subject.as_columns().values(), config.norm, eps, config.eps_space]
+def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
+    """20 hexadecimal digits."""
+    data = [*subject.subject.as_columns().values(), *perturbation.as_columns().values()]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
 
 
 def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
     """What else decides what is found."""
-    config = prepared.config
-    data = [VERSION_OF_BOUNDS, subject.spec, min(config.draws, config.aware_attacks)]
+    data = [VERSION_OF_BOUNDS, subject.spec, prepared.conditions.known_draws]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

@@ -79,7 +79,7 @@ class Seconds:
         scored = unit.images
         attacks = case.attack not in CONTROLS and case.submission is None
         if attacks and not unit.random_batches:  # all others are answered and nothing else
-            scored = min(scored, batches * plan.scoring_images(self._prepared.setup.config, case))
+            scored = min(scored, batches * plan.scoring_images(self._prepared.conditions, case))
         attacked = unit.images - scored
         seconds = 0.0
         if scored and unit.scored:  # a forward is counted as a third of a gradient
@@ -172,7 +172,7 @@ class Seconds:
             return model, x, target.images_of(model.network, count)
         groups = max(1, most // subject.images)
         batches = x[torch.arange(groups * subject.k) % count].unflatten(0, (groups, subject.k))
-        draws = target.draws_of(through, subject.k, setup.config.seed, [-1] * groups, "probe", 0)
+        draws = target.draws_of(through, subject.k, setup.conditions.seed, [-1] * groups, "probe", 0)
 
         def ask(x: Tensor) -> Tensor:
             return logits_grouped(through, x, draws)
@@ -195,7 +195,7 @@ class RowCosts:
     def __init__(self, prepared: prepare.PreparedEvaluation, seconds: Seconds):
         self._prepared, self._seconds = prepared, seconds
         self.config = prepared.config
-        self.workers = worker_count(self.config, prepared.context.device)
+        self.workers = worker_count(self.config.workers, prepared.context.device)
         self._each: dict[cases.PlannedCase, float] = {}
 
     def of(self, case: cases.PlannedCase, rounds: int) -> float:
@@ -247,4 +247,4 @@ class RowCosts:
         return self._prepared.maker(extents and Extents(extents.ends, extents.reached, rounds))
 
     def _batches(self, subject: cases.ProbedSubject) -> list[Batch]:
-        return plan.batches_for(self.config, subject, self._prepared.setup.examples)
+        return plan.batches_for(self._prepared.conditions, subject, self._prepared.setup.examples)

@@ -232,7 +232,7 @@ def _record_of(
         examples_planned=prepared.examples_planned(case),
         draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
         query_budget=None if case.attack in CONTROLS else config.budget,
-        stopped=stopped(config, case),
+        stopped=stopped(prepared.conditions, case),
         looks=looks,
         table=table,
         units=tuple(units),

@@ -86,7 +86,7 @@ def run_plan(
     seconds: Seconds,
 ) -> None:
     """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
-    config = prepared.setup.config
+    config = prepared.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     for unit in plan.units:  # of an interrupted run, too
         if fitted := done.metadata.get(unit.id, {}).get("group_images"):
@@ -95,7 +95,7 @@ def run_plan(
     # Named streams of random numbers make perturbed inputs what they were.
     again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
     ahead = [*again, *pending]
-    workers = min(worker_count(config, prepared.context.device), max(1, len(pending)))
+    workers = min(worker_count(config.workers, prepared.context.device), max(1, len(pending)))
     forecast = Forecast(
         units=len(pending),
         images=sum(unit.images for unit in ahead),

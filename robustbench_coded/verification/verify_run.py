@@ -21,7 +21,7 @@ from attacks.objective import co_batch
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.reports.text.escape import one_line
@@ -76,20 +76,23 @@ def rebuilt_bench(
         )
         for facts in manifest.checkpoints
     )
-    config = EvalConfig(
-        checkpoints=tuple((c.name, c.path) for c in loaded),
-        data=identity.data,
-        data_dir=data_dir,
-        limit=identity.limit,
-        first=identity.subset is None,
+    conditions = Conditions(
         seed=identity.seed or 0,
+        draws=last.count("draws") or 1,
+        selection_draws=last.count("selection_draws") or 1,
+        aware_attacks=last.count("aware_attacks") or 1,
+        victims=last.count("victims") or 1,
         last_batch=identity.last_batch or "pad",
-        selection_draws=last.options["selection_draws"],
-        victims=last.options["victims"],
+        query_budget=None,
+        early_stop=False,
+        own_batches=False,
+        keeps_adversarials=False,
     )
     setup = worker_context.Setup(
-        config=config,
+        conditions=conditions,
         data=identity.data,
+        data_dir=data_dir,
+        first=identity.subset is None,
         examples=manifest.data.examples,
         device=device,
         group_images=last.resolved.group_images,
@@ -268,7 +271,7 @@ def _verify_unit(
                 images,
                 y,
                 clean=clean,
-                seed=context.setup.config.seed,
+                seed=context.setup.conditions.seed,
                 batches=[e.batch for e in group],
                 purpose="scoring",
                 draws=indices,
@@ -277,7 +280,7 @@ def _verify_unit(
             for images in (x, (x * 255).round() / 255)
         ]
         for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            every = scored_slots(row.threat, batch, context.setup.config.seed)
+            every = scored_slots(row.threat, batch, context.setup.conditions.seed)
             slots = every if evaluation.victim == EVERY else [evaluation.victim]
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
@@ -304,7 +307,7 @@ def _measure(
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
     batches = context.batches(row.subject)
-    roles = attack_group.batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed)
+    roles = attack_group.batch_roles(row, [batches[e.batch] for e in group], context.setup.conditions.seed)
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])

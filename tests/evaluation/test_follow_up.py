@@ -104,7 +104,7 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     maker = SimpleNamespace(
         images=lambda row: 10 * examples if row is like else queries * examples // 3,
         examples=examples,
-        config=SimpleNamespace(budget=None),
+        conditions=SimpleNamespace(query_budget=None),
     )
     rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [row.attack for row in rows] == expected

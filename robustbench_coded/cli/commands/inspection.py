@@ -181,7 +181,7 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     Also measures whether their gradients are usable. The exit code is 1 if a defence contradicts its
     declaration.
     """
-    from robustbench_coded.evaluation.execution.in_memory import with_zoo
+    from robustbench_coded.evaluation.setup.brought import with_zoo
     from robustbench_coded.evaluation.setup.prepare import prepare
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}

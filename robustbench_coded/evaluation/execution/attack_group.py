@@ -45,8 +45,9 @@ def draws_to_score(
     """
     if known is not None or not row.subject.randomised:
         return [("scoring", [known or 0])]
-    config = context.setup.config
-    return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
+    conditions = context.setup.conditions
+    selection, scoring = range(conditions.selection_draws), range(conditions.draws)
+    return [("selection", list(selection)), ("scoring", list(scoring))]
 
 
 def budget_of(
@@ -65,13 +66,13 @@ def query_budget_of(context: WorkerContext, row: PlannedCase, inputs: int) -> in
     Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no row
     costs more for each scored example than was asked for, and all of its batches are attacked alike.
     """
-    budget = context.setup.config.budget
+    budget = context.setup.conditions.query_budget
     if budget is None:
         return None
     if row.threat.one_victim:
         return budget * inputs
     batches = context.batches(row.subject)
-    scored = sum(len(scored_slots(row.threat, batch, context.setup.config.seed)) for batch in batches)
+    scored = sum(len(scored_slots(row.threat, batch, context.setup.conditions.seed)) for batch in batches)
     return budget * inputs * scored // sum(batch.k for batch in batches)
 
 
@@ -113,7 +114,7 @@ class UnitRun(NamedTuple):
 
     @property
     def seed(self) -> int:
-        return self.context.setup.config.seed
+        return self.context.setup.conditions.seed
 
 
 def groups_of(run: UnitRun) -> Iterator[Group]:
@@ -250,8 +251,8 @@ def perturbed(
         scored=None if group.victims else scored,
         query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
-        early_stop=context.setup.config.drop and not (standard and name.uses_base),
-        raw_views=context.setup.config.peer_raw,
+        early_stop=context.setup.conditions.early_stop and not (standard and name.uses_base),
+        raw_views=context.setup.conditions.own_batches,
     )
     return perturb(name, inputs)
 

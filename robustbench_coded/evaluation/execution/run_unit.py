@@ -101,7 +101,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
     groups = tuple(group for unit in base for group in unit.groups)
     if victims:
         attacked = {index for group in groups for index in group}
-        batches = plan.batches_for(maker.config, case.subject, maker.examples)
+        batches = plan.batches_for(maker.conditions, case.subject, maker.examples)
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
@@ -127,7 +127,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
 def score_random_batches(run: UnitRun) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
     context, unit = run.context, run.unit
-    subject, seed = unit.case.subject, context.setup.config.seed
+    subject, seed = unit.case.subject, context.setup.conditions.seed
     images, perturbed = perturbed_inputs(run)
     place = {member: position for position, member in enumerate(images)}
     every = len(context.batches(subject))
@@ -214,9 +214,9 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
         return
     run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
-    row, config = unit.case, context.setup.config
+    row, conditions = unit.case, context.setup.conditions
     # Under known randomness scoring draws are attacked one by one.
-    known = range(min(config.aware_attacks, config.draws)) if row.threat.draw_known else [None]
+    known = range(conditions.known_draws) if row.threat.draw_known else [None]
     groups = list(groups_of(run))
     # Victims attacked through the base model need no batch for that.
     alone = sources is None and row.threat.one_victim and row.attack not in CONTROLS
@@ -272,7 +272,7 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
         module.reset_peak_memory_stats(context.device)
     attacked = unit.case.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
-    keeps = (context.setup.config.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
+    keeps = (context.setup.conditions.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
     # Reports show those of the strongest attack on whole batches.
     shows = attacked and unit.case.threat == WHOLE_BATCH

@@ -17,7 +17,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.conditions import Conditions, Processes
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.candidates import multiplications
@@ -58,26 +58,33 @@ class LoadedCheckpoint:
 
 @dataclass(frozen=True)
 class Setup:
-    """A worker's orders, small enough to send: the options, and what was resolved from them.
+    """A worker's orders, small enough to send.
 
     Attributes:
+        conditions: how cases are attacked and scored.
         data: data set as text, ``auto`` resolved.
         examples: number of examples evaluated.
         device: torch device as text.
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
+        first: whether the examples are the first of the data, not random ones.
+        data_dir: folder in which data sets are looked for.
+        processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
             units run.
     """
 
-    config: EvalConfig
+    conditions: Conditions
     data: str
     examples: int
     device: str
     group_images: int
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
+    first: bool = False
+    data_dir: str | None = None
+    processes: Processes = field(default_factory=Processes)
     in_memory: InMemory = field(default_factory=InMemory)
     fitting: dict[str, int] = field(default_factory=dict)
 
@@ -102,9 +109,9 @@ class WorkerContext:
 
     @cached_property
     def data(self) -> Dataset:
-        setup, config = self.setup, self.setup.config
-        whole = setup.in_memory.data or load_data(setup.data, data_dir=config.data_dir)
-        return evaluated(whole, setup.examples, first=config.first, seed=config.seed)
+        setup = self.setup
+        whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
+        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -172,7 +179,7 @@ class WorkerContext:
 
     def _asked(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
-        draw = defence.sample(streams.stream(self.setup.config.seed, -1, "probe", 4), len(x))
+        draw = defence.sample(streams.stream(self.setup.conditions.seed, -1, "probe", 4), len(x))
         return memory.Sentinel.ask(defence, x.to(self.device), draw)
 
     def changed(self, model: PixelModel) -> str | None:
@@ -226,7 +233,7 @@ class WorkerContext:
 
         Of training where these need no download: a defence may have stored all images of the evaluated file.
         """
-        given, name, folder = self.setup.in_memory.data, self.setup.data, self.setup.config.data_dir
+        given, name, folder = self.setup.in_memory.data, self.setup.data, self.setup.data_dir
         if given is None and name == "digits":
             data = load_data(name, data_dir=folder, split="train")
             left = np.arange(len(data))
@@ -241,7 +248,7 @@ class WorkerContext:
 
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
-        name, folder = self.setup.data, self.setup.config.data_dir
+        name, folder = self.setup.data, self.setup.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
         left = np.setdiff1d(np.arange(len(data)), self.numbers)
         if len(left) < wanted and ":" not in name and self.setup.in_memory.data is None:
@@ -305,7 +312,7 @@ class WorkerContext:
     def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
-            self._batches[subject] = plan.batches_for(self.setup.config, subject, self.setup.examples)
+            self._batches[subject] = plan.batches_for(self.setup.conditions, subject, self.setup.examples)
         return self._batches[subject]
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:

@@ -78,7 +78,7 @@ def follow_up(
             for row in _asked_for(check.run_next, check.name, judgement, like, rows):
                 if row.case in known or row.case in wanted:
                     continue
-                if check.name in DOUBLING and stopped(maker.config, row):
+                if check.name in DOUBLING and stopped(maker.conditions, row):
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
                         "by --budget before it is twice as long; give more images to settle that check."
