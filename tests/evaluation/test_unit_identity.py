@@ -38,13 +38,13 @@ VICTIMS = replace(
 @pytest.mark.parametrize(
     ("unit", "budget", "pinned"),
     [
-        (UNIT, None, "035914c89587254f9aa9"),
-        (UNIT, 400, "a445864ceffe54aa2385"),
-        (VICTIMS, None, "1a51ac7432806ec9be82"),
+        (UNIT, None, "64eb714572361543cbca"),
+        (UNIT, 400, "9b10024518aa6a3ec838"),
+        (VICTIMS, None, "f4e325b4d0e7625ed0a3"),
         (
             replace(UNIT, case=replace(CASE, case=CASE.case.of_attack("clean").at_eps(0.0))),
             400,
-            "60a292489df17f71ae29",
+            "4caf5df0ba3649a78073",
         ),
     ],
 )

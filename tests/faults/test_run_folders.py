@@ -111,7 +111,7 @@ def test_damaged_timings_and_failures_lose_no_outcome(csrobust, evaluation, fini
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b'{"format_version": 1}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
+    "content", [b"", b"[]", b'{"format_version": 2}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
 )
 def test_a_damaged_manifest_is_refused_and_nothing_lost(csrobust, evaluation, finished, out, content):
     (out / "run.json").write_bytes(content)

@@ -3,6 +3,7 @@ import pytest
 
 from robustbench_coded.results.certified import contradictions
 from robustbench_coded.runs.certificates import Certificate
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.words import NAIVE_MIN
 from robustbench_coded.statistics.case_results import case_results
 
@@ -12,13 +13,8 @@ HOLDS = np.array([[False, True]] * 8)  # the bound: every example, in the second
 
 def certificate(right, *, chance=False):
     return Certificate(
-        checkpoint="erm",
-        defence="noise",
-        k=None,
-        n=None,
-        norm="linf",
-        eps=0.1,
-        eps_space="pixel",
+        subject=Subject("erm", "noise", None, None),
+        perturbation=Perturbation("linf", 0.1, "pixel"),
         inputs=("batch",),
         randomness=("unknown",),
         chance=chance,

@@ -193,7 +193,9 @@ def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
 def test_standard_inference_and_defences_that_name_no_base_have_none(evaluation):
     run = evaluation().add("pgd-10", share(0.03, 1600, 4), share(0.03, 1600, 4))
     outcomes, planned = run.add("pgd-10", share(0.03, 1600), **BASE).parts()
-    rows = case_results(outcomes, [replace(case, has_base=case.defence == STANDARD) for case in planned])
+    rows = case_results(
+        outcomes, [replace(record, has_base=record.case.subject.defence == STANDARD) for record in planned]
+    )
     assert base_ensemble(rows, ensemble_of(rows)) is None
     assert base_ensemble(rows, ensemble_of(rows, STANDARD)) is None
 

@@ -146,7 +146,7 @@ BY_FIGURES = ("interval contains the bar", "base model spared")
 def verdicts_of(run, planned, outcomes=None):
     """The verdicts of a run from some of its rows, by subject, threat model and budget."""
     rows = case_results(run.outcomes if outcomes is None else outcomes, planned)
-    manifest = structs.replace(run.manifest, rows=tuple(planned))
+    manifest = structs.replace(run.manifest, cases=tuple(planned))
     return {judgement.case: judgement.verdict for judgement in judgements_of(rows, manifest)}
 
 

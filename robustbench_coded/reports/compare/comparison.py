@@ -209,8 +209,10 @@ def run_text_table(comparison: Comparison) -> TextTable:
 
 
 def _cell_data(cell: Cell) -> dict[str, Any]:
+    figures = {name: value for name, value in asdict(cell.line).items() if name != "case"}
     return {
-        **asdict(cell.line),
+        **cell.line.case.as_columns(),
+        **figures,
         "difference": cell.difference and asdict(cell.difference),
         "paper": cell.paper,
     }
