@@ -73,6 +73,7 @@ class JointDraws(AttackOnProblem):
 
         def asked(at: Tensor) -> _Point:
             found = estimator.each(at, y, margin_loss, held)
+            assert found.grad is not None
             size = norm_of((found.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(found.loss.shape)
             size = size.clamp_min(torch.finfo(size.dtype).tiny)
             return _Point(

@@ -48,7 +48,7 @@ def line(folder: Path, name: str) -> str:
         started = time.monotonic()
         subprocess.run(command(name, out), check=True, stdout=subprocess.DEVNULL)
         write_text(seconds, f"{time.monotonic() - started:.0f}\n")
-    found = [one for one in load_run(out).judgements if one.key.defence != "standard"]
+    found = [one for one in load_run(out).judgements if one.case.subject.defence != "standard"]
     verdict = min(found, key=lambda one: str(one.threat) != "batch/unknown").verdict
     left = verdict.accuracy
     assert left is not None  # the run is finished

@@ -192,7 +192,7 @@ def evaluated(how: str) -> dict[str, Any]:
             "processor": time.process_time() - before,
             "seconds": time.perf_counter() - start,
             "peak": peak(),
-            "rows": len(run.manifest.rows),
+            "rows": len(run.manifest.cases),
             "words": ", ".join(f"{defence} {word}" for defence, word in words.items()),
         }
 

@@ -42,7 +42,7 @@ def lines(shared: Path, limit: int) -> Iterator[str]:
             **attack_options(ATTACKS),
         )
         run = load_run(evaluate(config))
-        clean = next(row.accuracy for row in run.rows if row.key.attack == "clean")
+        clean = next(row.accuracy for row in run.rows if row.case.attack == "clean")
         (found,) = run.certified
         seconds = time.process_time() - started
     figures = found.certified

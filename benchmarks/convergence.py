@@ -64,21 +64,21 @@ def measure(name: str) -> list[Line]:
             ).run
             for attacks in (("adaptive",), ("adaptive", *LONG))
         )
-        after = {row.key: row for row in long.results}
+        after = {row.case: row for row in long.results}
         lines = []
         for row in short.results:
             # Rows at another eps are those of a check.
-            if row.key.attack != "ensemble" or row.key.eps != ZOO[name].eps:
+            if row.case.attack != "ensemble" or row.case.perturbation.eps != ZOO[name].eps:
                 continue
-            gap = paired_difference(row, after[row.key])
+            gap = paired_difference(row, after[row.case])
             images = _images(short, row), _images(long, row)
-            lines.append(Line(name, str(row.key.threat), gap.first, gap.second, str(gap), images))
+            lines.append(Line(name, str(row.case.threat), gap.first, gap.second, str(gap), images))
     return lines
 
 
 def _images(run: Run, row: CaseResult) -> float:
     """Images forwarded and differentiated for each example."""
-    line = next(line for line in run.rows if line.key == row.key)
+    line = next(line for line in run.rows if line.case == row.case)
     return (line.forwards or 0.0) + (line.backwards or 0.0)
 
 

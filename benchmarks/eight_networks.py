@@ -141,8 +141,8 @@ def attacked(models: Sequence[PixelModel], attacks: Sequence[str], eps: Sequence
 def row_of(run: Run, attack: str, eps: float) -> CaseResult:
     """The row of an attack under ``batch/unknown``; unperturbed inputs have neither eps nor threat model."""
     for row in run.results:
-        if row.key.attack == attack and (
-            attack == "clean" or (str(row.key.threat), row.key.eps) == ("batch/unknown", eps)
+        if row.case.attack == attack and (
+            attack == "clean" or (str(row.case.threat), row.case.perturbation.eps) == ("batch/unknown", eps)
         ):
             return row
     raise RuntimeError(f"the run has no row of {attack}")
@@ -179,7 +179,7 @@ def report(ours: Run, theirs: Run, third_party: Sequence[str]) -> str:
         f"- Attacks of theirs that are stronger, by the paired interval: {', '.join(stronger) or 'none'} of "
         f"{len(compared)}.",
         "## Ours",
-        pipes([("attack", "accuracy left"), *((f"`{row.key.attack}`", _percent(row)) for row in own)]),
+        pipes([("attack", "accuracy left"), *((f"`{row.case.attack}`", _percent(row)) for row in own)]),
         "## Theirs",
         pipes(
             [
@@ -201,7 +201,7 @@ def _left(row: CaseResult) -> float:
 def _interval(row: CaseResult) -> Interval:
     interval = row.interval()
     if interval is None:
-        raise RuntimeError(f"{row.key.attack} has no outcomes")
+        raise RuntimeError(f"{row.case.attack} has no outcomes")
     return interval
 
 

@@ -154,8 +154,8 @@ def whole_evaluation(folder: Path, examples: int) -> dict[str, float]:
     seconds = {
         path.stem: json.loads(path.read_text())["seconds"] for path in (run / "timings").glob("*.json")
     }
-    rows = [row for row in load_manifest(run).rows if row.attack in ROWS]
-    own = sum(seconds[unit.id] for row in rows for unit in row.units)
+    rows = [row for row in load_manifest(run).cases if row.case.attack in ROWS]
+    own = sum(seconds[unit] for row in rows for unit in row.units)
     return {
         "memory": _most_memory(),
         "total": ended - started,
@@ -191,7 +191,7 @@ class Work:
     def of(cls, config: EvalConfig, attack: str) -> "Work":
         """The row of an attack."""
         prepared = prepare(config)
-        units = [unit for unit in make_plan(prepared).units if unit.row.attack == attack]
+        units = [unit for unit in make_plan(prepared).units if unit.case.attack == attack]
         return cls(prepared.context, tuple(units))
 
     def seconds(self) -> float:

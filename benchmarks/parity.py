@@ -92,7 +92,7 @@ def _line(pair: Pair, eps: str, ours: Run, theirs: Run) -> Line:
 
 
 def row_of(run: Run, eps: float, attack: str) -> CaseResult:
-    return next(row for row in run.results if row.key.attack == attack and row.key.eps == eps)
+    return next(row for row in run.results if row.case.attack == attack and row.case.perturbation.eps == eps)
 
 
 def seconds_of(run: Run, eps: float, attacks: Sequence[str]) -> float:

@@ -24,10 +24,11 @@ from robustbench_coded.engine.run import UnitTimeLimits, dispatch, limit_for
 from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
-from robustbench_coded.evaluation.planning.cases import Subject, Unit
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS
 from robustbench_coded.evaluation.planning.plan import UnitMaker, rows_for
 from robustbench_coded.runs.outcomes import read_table
+from robustbench_coded.schema.case import Subject
 
 DOCS = Path(__file__).parent.parent / "docs" / "scale.md"
 BEGIN, END = "<!-- schedule: begin -->", "<!-- schedule: end -->"
@@ -148,11 +149,12 @@ def full_evaluation() -> list[Unit]:
     config = EvalConfig(checkpoints=tuple((n, n) for n in names), **attack_options(["full"]))
     subjects = []
     for name in names:
-        subjects.append(Subject(name, "standard", "standard", K, None, False, False, True, K))
+        standard = Subject(name, "standard", None, None)
+        subjects.append(ProbedSubject(standard, "standard", K, False, False, True, K))
         for n in CODED:
-            subjects.append(Subject(name, f"rci:N={n}", "rci", K, n, True, True, True, n))
-    rows, _ = rows_for(config, subjects, [8 / 255])
-    maker = UnitMaker(config, EXAMPLES, GROUP_IMAGES, {"checkpoints": dict.fromkeys(names, "0")})
+            subjects.append(ProbedSubject(Subject(name, "rci", K, n), f"rci:N={n}", K, True, True, True, n))
+    rows, _ = rows_for(config.requested([8 / 255]), config.conditions, subjects)
+    maker = UnitMaker(config.conditions, EXAMPLES, GROUP_IMAGES, {"checkpoints": dict.fromkeys(names, "0")})
     return [unit for row in rows for unit in maker.units(row)]
 
 

@@ -116,13 +116,17 @@ def measure(name: str) -> Measured:
             words = [
                 judgement.verdict.word
                 for judgement in run.judgements
-                if judgement.key.defence == name and str(judgement.threat) == THREAT
+                if judgement.case.subject.defence == name and str(judgement.threat) == THREAT
             ]
             found.append((listener.images or images(path), words[0] if words else VerdictWord.NOT_SETTLED))
         sequential = run.manifest.sequential
-        stops = [] if sequential is None else [stop for stop in sequential.stops if stop.defence == name]
+        stops = (
+            []
+            if sequential is None
+            else [stop for stop in sequential.stops if stop.case.subject.defence == name]
+        )
     (fixed, fixed_word), (used, word) = found
-    stopped = next((stop.examples for stop in stops if stop.threat == THREAT), None)
+    stopped = next((stop.examples for stop in stops if stop.case.threat == THREAT), None)
     found_here = Measured(name, fixed, fixed_word, used, word, stopped, time.process_time() - started)
     print(found_here, flush=True)
     return found_here

@@ -106,7 +106,7 @@ class EvaluatedEntry:
     @property
     def findings(self) -> list[Finding]:
         """What was found under each threat model, ``batch/unknown`` first."""
-        judged = [one for one in self.run.judgements if one.key.defence == self.entry.name]
+        judged = [one for one in self.run.judgements if one.case.subject.defence == self.entry.name]
         found = [self._finding(judgement) for judgement in judged]
         return sorted(found, key=lambda finding: finding.threat != "batch/unknown")
 

@@ -92,9 +92,9 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
         return {}
     accounts = {}
     for row in run.rows:
-        counts = run.counts_of(row.key) if row.key.attack in attacks else {}
-        if row.key.defence == name and counts.get("peer_inputs"):
-            accounts[row.key.attack] = counts["peer_standing"] / counts["peer_inputs"]
+        counts = run.counts_of(row.case) if row.case.attack in attacks else {}
+        if row.case.subject.defence == name and counts.get("third_party_inputs"):
+            accounts[row.case.attack] = counts["third_party_standing"] / counts["third_party_inputs"]
     return accounts
 
 

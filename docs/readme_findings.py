@@ -61,10 +61,10 @@ def figure() -> Drawing:
     for (name, checkpoint, n), title in NETWORKS.items():
         run = load_run(REPORTS / name)
         lines += [
-            replace(row, key=row.key._replace(checkpoint=title))
+            replace(row, case=row.case.of_checkpoint(title))
             for row in run.rows
-            if row.key.checkpoint == checkpoint and row.key.n in (None, n)
-            if row.attack == "clean" or row.budget in run.manifest.judged_budgets
+            if row.case.subject.checkpoint == checkpoint and row.case.subject.n in (None, n)
+            if row.attack == "clean" or row.budget in run.manifest.judged_perturbations
         ]
     with styled():
         drawn = draw_ladder(lines)
@@ -82,7 +82,7 @@ def findings() -> str:
             budget = {name: verdict[name] for name in ("norm", "eps", "eps_space")}
             lines = _matching(_rows(f"{run}/summary.csv"), subject)
             cells = (_cell(lines, attack, budget) for attack in COLUMNS)
-            rows.append((title, f"RCI, N = {n}" if size else "standard", *cells, verdict["word"]))
+            rows.append((title, f"RCI, N = {n}" if size else "standard", *cells, verdict["verdict"]))
     return pipes(rows)
 
 
@@ -124,7 +124,7 @@ def _entry(rows: list[dict[str, str]]) -> tuple[str, ...]:
         ZOO[ours["defence"]].description,
         f"{100 * low:.1f}" if low == high else f"{100 * low:.1f} to {100 * high:.1f}",
         _accuracy(ours),
-        ours["word"],
+        ours["verdict"],
         *("–" if row is None else _marked(_account(row), low, high) for row in found),
     )
 
@@ -160,7 +160,7 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
             f"defences: too low on {sides.count('too low')}, too high on {sides.count('too high')}."
         )
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
-    words = {row["defence"]: row["word"] for row in ours}
+    words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
     judged = [row for row in ours if row["defence"] not in broken and row["sense"] == "condemned"]
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]

@@ -60,7 +60,7 @@ def model_info(run: Run, out: Path) -> list[Path]:
 def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
     subject, verdict = judgement.subject, judgement.verdict
     facts = run.manifest.checkpoint(subject.checkpoint)
-    rows = {row.attack: row for row in run.rows if row.key.setting == judgement.key.setting}
+    rows = {row.attack: row for row in run.rows if row.case.setting == judgement.case.setting}
     theirs = next((rows[name].accuracy for name in AUTOATTACK if name in rows), None)
     ensemble = rows["ensemble"]
     return {
@@ -180,7 +180,7 @@ def metrics(run: Run) -> dict[str, float]:
 
 def words(run: Run) -> dict[str, str]:
     """The word of every verdict."""
-    return {f"{group}/verdict": str(row["word"]) for group, row in _verdicts(run)}
+    return {f"{group}/verdict": str(row["verdict"]) for group, row in _verdicts(run)}
 
 
 def _verdicts(run: Run) -> Iterator[tuple[str, dict[Any, Any]]]:

@@ -18,7 +18,7 @@ from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import runs_below
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STRONGEST
 
 NO_VERDICT = "no verdict"
@@ -52,9 +52,9 @@ class Entry:
     data: str
     day: str
     finished: bool
-    subject: SubjectKey
+    subject: Subject
     threat: str
-    budget: BudgetKey
+    budget: Perturbation
     verdict: str
     reason: str
     gain: Figure | None
@@ -107,10 +107,10 @@ def _entries(path: Path) -> Iterator[Entry]:
             data=manifest.data.name or "",
             day=manifest.last.time[:10],
             finished=manifest.finished,
-            subject=SubjectKey(checkpoint, defence, int(k) if k else None, int(n) if n else None),
+            subject=Subject(checkpoint, defence, int(k) if k else None, int(n) if n else None),
             threat=threat,
-            budget=BudgetKey(norm, float(eps), space),
-            verdict=judged.get("word", NO_VERDICT),
+            budget=Perturbation(norm, float(eps), space),
+            verdict=judged.get("verdict", NO_VERDICT),
             reason=judged.get("reason", ""),
             gain=_figure(judged, "gain", "gain_low", "gain_high"),
             strongest=next((x["strongest_attack"] for x in lines if x["attack"] == STRONGEST), ""),

@@ -21,8 +21,8 @@ from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.folder import MANIFEST
-from robustbench_coded.schema.case import WHOLE_BATCH, SubjectKey
-from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
+from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 from robustbench_coded.statistics import intervals, paired, summary
 from robustbench_coded.statistics.verdict import decide
@@ -32,7 +32,7 @@ _INFERENCES = {
 }
 
 
-def published_as(subject: SubjectKey, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
+def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
     """The published defence that a subject is: by the name of its defence, or of its training or network."""
     if subject.defence.startswith(PREFIX):
         return PUBLISHED.get(subject.defence.removeprefix(PREFIX))
@@ -78,25 +78,29 @@ class Accounts:
 
     def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
         """The account of the subject and budget of ``rows``, of which one setting is judged in ``run``."""
-        attacked = next((row for row in rows if row.key.eps and str(row.threat) == str(WHOLE_BATCH)), None)
+        attacked = next(
+            (row for row in rows if row.case.perturbation.eps and str(row.threat) == str(WHOLE_BATCH)), None
+        )
         if attacked is None:
             return None
         at = _place(run, attacked)
         return self._of_run.get((run.path, *at), self._found.get(at))
 
 
-def only_accounts(run: Run, subject: SubjectKey) -> bool:
+def only_accounts(run: Run, subject: Subject) -> bool:
     """Whether AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
-    attacks = {case.attack for case in run.manifest.rows if case.subject == subject} - set(CONTROLS)
+    attacks = {case.case.attack for case in run.manifest.cases if case.case.subject == subject} - set(
+        CONTROLS
+    )
     return all(_is_autoattack(attack) for attack in attacks if not attack.startswith("from:"))
 
 
 def _account(run: Run, row: summary.SummaryRow) -> Account | None:
     if not _is_autoattack(row.attack) or str(row.threat) != str(WHOLE_BATCH) or not row.done:
         return None
-    counts = run.counts_of(row.key)
-    inputs = counts.get("peer_inputs")
-    return Account(counts["peer_standing"] / inputs, row.attack, int(inputs)) if inputs else None
+    counts = run.counts_of(row.case)
+    inputs = counts.get("third_party_inputs")
+    return Account(counts["third_party_standing"] / inputs, row.attack, int(inputs)) if inputs else None
 
 
 def _is_autoattack(attack: str) -> bool:
@@ -110,7 +114,7 @@ def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
     weights = None if checkpoint is None else checkpoint.sha256
     return (
         run.manifest.identity.data, weights, subject.defence, subject.k, subject.n,
-        row.key.norm, row.key.eps, row.key.eps_space,
+        row.case.perturbation.norm, row.case.perturbation.eps, row.case.perturbation.eps_space,
     )  # fmt: skip
 
 
@@ -155,7 +159,7 @@ def entries_of(run: Run, accounts: Accounts, source: Source) -> Iterator[BoardEn
         yield _entry(run, judgement, known, source, digest, accounts)
 
 
-def entry_id(run: Run, subject: SubjectKey) -> str:
+def entry_id(run: Run, subject: Subject) -> str:
     """A name for files, of letters, digits and hyphens."""
     parts = (run.name, subject.checkpoint, subject.defence, subject.k and f"k{subject.k}")
     text = "-".join(str(part) for part in (*parts, subject.n and f"n{subject.n}") if part)
@@ -173,13 +177,13 @@ def _entry(
 ) -> BoardEntry:
     subject, verdict = judgement.subject, judgement.verdict
     checkpoint = run.manifest.checkpoint(subject.checkpoint)
-    rows = [row for row in run.rows if row.key.setting == judgement.key.setting]
-    planned = next(case for case in run.manifest.rows if case.subject == subject)
+    rows = [row for row in run.rows if row.case.setting == judgement.case.setting]
+    planned = next(case for case in run.manifest.cases if case.case.subject == subject)
     usual = _lowest([row for row in rows if row.attack != CLEAN and papers_attack(row.attack)])
     account = accounts.of(run, rows)
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
-    certified = next((row.certified for row in run.certified if row.key == judgement.key), None)
+    certified = next((row.certified for row in run.certified if row.case == judgement.case), None)
     told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if told.get("reported") is None and verdict.claim is not None:
         told["reported"] = verdict.claim.value
@@ -190,10 +194,10 @@ def _entry(
         **told,
         dataset=_data_name(run),
         architecture=None if checkpoint is None else checkpoint.arch,
-        **judgement.key.subject._asdict(),
+        **judgement.case.subject.as_columns(),
         number_forward_passes=None if fgsm is None else fgsm.forwards,
         threat=str(judgement.threat),
-        **judgement.budget._asdict(),
+        **judgement.budget.as_columns(),
         randomised=planned.randomised,
         batch_dependent=planned.batch_dependent,
         clean_acc=None if verdict.clean is None else verdict.clean.estimate,
@@ -276,11 +280,11 @@ def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | No
     return None if found is None else Figure(found.estimate, found.low, found.high)
 
 
-def _command(run: Run, planned: PlannedCase, eps: float) -> str:
+def _command(run: Run, planned: CaseRecord, eps: float) -> str:
     """Evaluates this defence again, by the options of the run's last evaluation."""
-    options, facts = run.manifest.last.options, run.manifest.checkpoint(planned.checkpoint)
-    path = planned.checkpoint if facts is None or facts.path is None else facts.path
-    words = ["csrobust", "eval", "--ckpt", f"{planned.checkpoint}={path}"]
+    options, facts = run.manifest.last.options, run.manifest.checkpoint(planned.case.subject.checkpoint)
+    path = planned.case.subject.checkpoint if facts is None or facts.path is None else facts.path
+    words = ["csrobust", "eval", "--ckpt", f"{planned.case.subject.checkpoint}={path}"]
     words += ["--data", str(run.manifest.identity.data)]
     kind, _, rest = planned.spec.partition(":")
     if kind in ("rci", "coded"):

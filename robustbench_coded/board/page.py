@@ -13,7 +13,7 @@ from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import inference_text, interval, percent, short_budget_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_bytes, write_text
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.version import __version__
 
@@ -70,7 +70,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         entries: those of this defence, of one id.
     """
     first = entries[0]
-    subject = SubjectKey(first.checkpoint, first.defence, first.k, first.n)
+    subject = Subject(first.checkpoint, first.defence, first.k, first.n)
     checkpoint = run.manifest.checkpoint(first.checkpoint)
     return page(
         "board_entry.html.j2",
@@ -97,17 +97,17 @@ def _choice(entry: BoardEntry, name: str) -> str:
     return by_name.get(name, entry.verdict)
 
 
-def _ladder(run: Run, subject: SubjectKey) -> list[style.Drawing]:
-    asked = run.manifest.judged_budgets
+def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
+    asked = run.manifest.judged_perturbations
     # The base model beside it: what the defence adds is what lies between them.
-    shown = (subject, SubjectKey(subject.checkpoint, "standard", None, None))
+    shown = (subject, Subject(subject.checkpoint, "standard", None, None))
     lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.budget in asked)]
     with style.styled():
         drawn = curves.draw_ladder(lines)
     return [] if drawn is None else [drawn]
 
 
-def _cases(run: Run, subject: SubjectKey) -> list[tuple[str, str, str, str]]:
+def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:
     """Threat, attack, accuracy and interval of every attack of one defence."""
     return [
         (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high))

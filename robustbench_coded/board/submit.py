@@ -19,7 +19,7 @@ from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CONTROLS
 
 HASHES = "SHA256SUMS"
@@ -139,31 +139,33 @@ REQUIRED = (*PRESETS["paper"], FOLLOWS_SHOWN, TRANSFER)
 
 def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
     """A sentence on each rule that a submission breaks; the first is where to begin."""
-    cases = [c for c in run.manifest.rows if (c.defence, c.checkpoint) == (entry.defence, entry.checkpoint)]
+    subjects = {record.case.subject for record in run.manifest.cases}
+    wanted = {s for s in subjects if (s.defence, s.checkpoint) == (entry.defence, entry.checkpoint)}
+    cases = [record for record in run.manifest.cases if record.case.subject in wanted]
     if not cases:
-        there = sorted({f"{case.defence} on {case.checkpoint}" for case in run.manifest.rows})
+        there = sorted({f"{subject.defence} on {subject.checkpoint}" for subject in subjects})
         yield f"the run has no {entry.defence} on {entry.checkpoint}; it has {', '.join(there)}"
         return
     if not run.manifest.finished:
         yield "the run is not finished; the command that began it goes on with it"
-    if lost := [failure for failure in run.failures if failure.key.subject == cases[0].subject]:
-        yield f"{len(lost)} units have no outcomes ({lost[0].key.attack}: {lost[0].error}); run it again"
+    if lost := [failure for failure in run.failures if failure.case.subject == cases[0].case.subject]:
+        yield f"{len(lost)} units have no outcomes ({lost[0].case.attack}: {lost[0].error}); run it again"
     if not (run.path / "adversarials").is_dir():
         yield "no perturbed inputs are stored, so it cannot be verified; run it with --save-adversarials"
     for probe in run.manifest.probes:
-        if probe.subject == cases[0].subject and probe.contradictions:
+        if probe.subject == cases[0].case.subject and probe.contradictions:
             yield f"the defence contradicts itself: it {probe.contradictions[0]}"
     yield from _scope(run, cases)
 
 
-def _scope(run: Run, cases: list[PlannedCase]) -> Iterator[str]:
+def _scope(run: Run, cases: list[CaseRecord]) -> Iterator[str]:
     """Attacks, examples and draws of the headline threat model."""
-    whole = [case for case in cases if case.threat == str(WHOLE_BATCH) and not case.for_check]
-    ran = {case.attack for case in whole}
+    whole = [case for case in cases if case.case.threat == WHOLE_BATCH and not case.for_check]
+    ran = {case.case.attack for case in whole}
     missing = [name for name in _required(cases[0], ran) if name not in ran]
     if missing:
         yield f"it lacks {', '.join(missing)} under {WHOLE_BATCH}; run --attacks paper,adaptive (the default)"
-    attacked = [case for case in whole if case.attack not in CONTROLS]
+    attacked = [case for case in whole if case.case.attack not in CONTROLS]
     if any(case.stopped for case in attacked):
         yield "its attacks were stopped at a query budget; run it without --budget"
     examples = min((case.examples_planned for case in attacked), default=0)
@@ -176,8 +178,8 @@ def _scope(run: Run, cases: list[PlannedCase]) -> Iterator[str]:
         yield "the attacks of the checks were left out; run it with --checks"
 
 
-def _required(case: PlannedCase, ran: Collection[str]) -> list[str]:
-    transfer = case.has_base and case.defence != "standard"
+def _required(case: CaseRecord, ran: Collection[str]) -> list[str]:
+    transfer = case.has_base and case.case.subject.defence != "standard"
     required = [name for name in REQUIRED if transfer or not name.startswith("transfer-")]
     # Where operators hide the gradient, the default may stop after the relaxed attack.
     return [name for name in required if name != FOLLOWS_SHOWN or RELAXED[0] not in ran]

@@ -33,6 +33,7 @@ from robustbench_coded.evaluation.planning import cases, streams
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.published.smoothing import RandomisedSmoothing
 from robustbench_coded.runs.certificates import Certificate
+from robustbench_coded.schema.case import Perturbation
 
 # Gaussian smoothing: how probable a right answer stays under l2 perturbations (arXiv 1902.02918).
 #
@@ -238,37 +239,34 @@ Certifier = Alone | Smoothing | InBatch
 
 
 @tf32(False)
-def certify_subject(context: WorkerContext, subject: cases.Subject, eps: float) -> Sequence[Certificate]:
+def certify_subject(
+    context: WorkerContext, subject: cases.ProbedSubject, perturbation: Perturbation
+) -> Sequence[Certificate]:
     """One certificate for each kind of bound that the defence allows; where there is none, why."""
-    config = context.setup.config
-    facts = {**subject.key._asdict(), "norm": config.norm, "eps": eps, "eps_space": config.eps_space}
     defence = context.defence(subject)
     x, _ = context.group(context.batches(subject)[:1])
     images = torch.cat([x[0], x[0]]) if x.shape[1] == 1 else x[0]
     try:
         return [
-            _certificate(context, subject, eps, defence, certifier, facts)
+            _certificate(context, subject, perturbation, defence, certifier)
             for certifier in certifiers_of(defence, images)
         ]
     except NotCertifiable as reason:
-        return [Certificate(**facts, missing=str(reason))]
+        return [Certificate(subject=subject.subject, perturbation=perturbation, missing=str(reason))]
 
 
 def _certificate(
     context: WorkerContext,
-    subject: cases.Subject,
-    eps: float,
+    subject: cases.ProbedSubject,
+    perturbation: Perturbation,
     defence: Defence,
     certifier: Certifier,
-    facts: dict[str, object],
 ) -> Certificate:
-    config = context.setup.config
-    normalized = config.eps_space == "normalized"
+    conditions = context.setup.conditions
+    normalized = perturbation.eps_space == "normalized"
     unit = torch.tensor(context.checkpoint(subject.checkpoint).deviation) if normalized else None
     # Where the draw is known, that many draws are attacked at all.
-    draws = range(
-        min(config.draws, config.aware_attacks) if defence.randomised and not certifier.chance else 1
-    )
+    draws = range(conditions.known_draws if defence.randomised and not certifier.chance else 1)
     batches = context.batches(subject)
     examples = sum(batch.scored for batch in batches)
     numbers: list[int] = []
@@ -277,18 +275,19 @@ def _certificate(
     for batch in batches:
         group, labels = context.group([batch])
         x, y = group[0], labels[0]
-        region = bounds.Region.around(x, config.norm, eps, unit)
+        region = bounds.Region.around(x, perturbation.norm, perturbation.eps, unit)
         found = []
         for index in draws:
-            (draw,) = draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)
+            (draw,) = draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)
             check_answers(certifier, defence, x, draw)
-            own = streams.stream(config.seed, batch.index, "certificate", index)
+            own = streams.stream(conditions.seed, batch.index, "certificate", index)
             found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
         right += torch.stack(found, dim=1).tolist()
         numbers += [int(context.numbers[member]) for member in batch.members[: batch.scored]]
         of_batch += [batch.index] * batch.scored
     return Certificate(
-        **facts,  # type: ignore[arg-type]
+        subject=subject.subject,
+        perturbation=perturbation,
         inputs=certifier.inputs,
         randomness=certifier.randomness,
         method=certifier.method,

@@ -9,13 +9,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.status import Status
 from rich.table import Column
 
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import budget_text, counted, duration, subject_text
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
 from robustbench_coded.session.listener import Listener, row_name
@@ -53,10 +52,10 @@ class ProgressListener(Listener):
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
         self._status: Status | None = None
-        self._left: dict[tuple[AttackCase, bool], int] = {}
+        self._left: dict[tuple[PlannedCase, bool], int] = {}
         self._images = 0
         self._again = 0
-        self._tally: dict[tuple[AttackCase, bool], list[int]] = {}
+        self._tally: dict[tuple[PlannedCase, bool], list[int]] = {}
 
     def note(self, text: str) -> None:
         if not self._quiet:
@@ -74,11 +73,11 @@ class ProgressListener(Listener):
         self.path = path
 
     def settled(self, stop: Stop) -> None:
-        subject = subject_text(SubjectKey(stop.checkpoint, stop.defence, stop.k, stop.n), with_k=True)
-        budget = budget_text(BudgetKey(stop.norm, stop.eps, stop.eps_space))
-        under = f" under {stop.attack}" if stop.attack else ""
+        case = stop.case
+        subject, budget = subject_text(case.subject, with_k=True), budget_text(case.perturbation)
+        under = f" under {case.attack}" if case.attack else ""
         self.note(
-            f"{stop.word}: {subject} ({stop.threat}, {budget}){under}, "
+            f"{stop.verdict}: {subject} ({case.threat}, {budget}){under}, "
             f"{stop.examples:,} of {stop.planned:,} examples"
         )
 
@@ -97,7 +96,7 @@ class ProgressListener(Listener):
             self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
         self._again = forecast.again
         if forecast.seconds >= ANNOUNCED:
-            rows = counted(len({unit.row for unit in plan.units}), "row")
+            rows = counted(len({unit.case for unit in plan.units}), "row")
             self.note(f"next {rows}, about {duration(forecast.seconds)} on this machine")
             if forecast.again:
                 units = counted(forecast.again, "unit")
@@ -110,12 +109,12 @@ class ProgressListener(Listener):
             self._progress.update(self._task, total=self._images)
 
     def inputs_made(self, unit: Unit, number: int) -> None:
-        said = f"making inputs of {unit.row.attack} again, {number} of {self._again}"
+        said = f"making inputs of {unit.case.attack} again, {number} of {self._again}"
         if self._task is not None:
             self._progress.update(self._task, advance=unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        name, shown = row_name(unit.row), _shown(unit)
+        name, shown = row_name(unit.case), _shown(unit)
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of rows whose own batches were counted before
             tally[0] += len(unit.random_batches)
@@ -133,7 +132,7 @@ class ProgressListener(Listener):
             self.note(f"  {said:>18}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        print_line(self._console, f"  failed  {row_name(unit.row)}: {error}")
+        print_line(self._console, f"  failed  {row_name(unit.case)}: {error}")
 
     def close(self) -> None:
         """Takes the live display away."""
@@ -147,6 +146,6 @@ class ProgressListener(Listener):
             self._status = None
 
 
-def _shown(unit: Unit) -> tuple[AttackCase, bool]:
+def _shown(unit: Unit) -> tuple[PlannedCase, bool]:
     """What a line is for: a row in its own batches, or in random ones."""
-    return unit.row, bool(unit.random_batches)
+    return unit.case, bool(unit.random_batches)

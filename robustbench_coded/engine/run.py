@@ -22,7 +22,7 @@ from robustbench_coded.engine.worker_pool import (
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import devices, worker_count
-from robustbench_coded.evaluation.planning.cases import Subject, Unit
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
 from robustbench_coded.threads import torch_threads
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
@@ -43,16 +43,16 @@ class UnitTimeLimits:
 
     def __init__(self, limit: Callable[[Unit], float]):
         self.seconds = limit
-        self._timeouts: Counter[Subject] = Counter()
+        self._timeouts: Counter[ProbedSubject] = Counter()
 
     def record_timeout(self, unit: Unit) -> str:
         """Counts a timeout; returns its error message."""
-        self._timeouts[unit.row.subject] += 1
+        self._timeouts[unit.case.subject] += 1
         return f"took longer than {self.seconds(unit):g} s; --unit-timeout SECONDS gives more"
 
     def reason_to_skip(self, unit: Unit) -> str | None:
         """Why a unit is not worth trying; None if it is."""
-        if self._timeouts[unit.row.subject] < MAX_TIMEOUTS:
+        if self._timeouts[unit.case.subject] < MAX_TIMEOUTS:
             return None
         return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
 
@@ -269,12 +269,12 @@ class Engine:
         """
         if not units:
             return
-        config = self._context.setup.config
+        processes = self._context.setup.processes
         time_limits = UnitTimeLimits(limit)
         if (
-            config.engine != "ray"
-            and config.workers is None
-            and worker_count(config, self._context.device) == 1
+            processes.engine != "ray"
+            and processes.workers is None
+            and worker_count(None, self._context.device) == 1
         ):
             yield from run_in_process(self._context, units, time_limits)
             return
@@ -291,12 +291,12 @@ class Engine:
 
 def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
-    config = context.setup.config
-    workers = worker_count(config, context.device)
-    if config.engine != "ray":
+    processes = context.setup.processes
+    workers = worker_count(processes.workers, context.device)
+    if processes.engine != "ray":
         return ProcessPool(context.setup, devices(context.device)), workers
     from robustbench_coded.engine.ray_actors import RayActors
 
-    actors = RayActors(context, config.address, workers)
-    as_many_as_fit = config.workers is None and config.address is not None
+    actors = RayActors(context, processes.address, workers)
+    as_many_as_fit = processes.workers is None and processes.address is not None
     return actors, actors.room if as_many_as_fit else workers

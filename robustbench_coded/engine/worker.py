@@ -36,7 +36,7 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     differently, so the result's metadata then state their number of images as ``group_images``. Later units
     on the same checkpoint begin with what fitted.
     """
-    planned, checkpoint = context.setup.group_images, unit.row.subject.checkpoint
+    planned, checkpoint = context.setup.group_images, unit.case.subject.checkpoint
     images = min(planned, context.setup.fitting.get(checkpoint, planned))
     tries = 0
     while True:
@@ -72,7 +72,7 @@ def _try(
 
 def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:
     """How many images a forward of the next try may hold, after ``images`` did not fit; None if none do."""
-    batch = unit.row.subject.images
+    batch = unit.case.subject.images
     if images <= batch:
         return None
     first = replace(unit, groups=_cut(unit, batch).groups[:1])
@@ -87,7 +87,7 @@ def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:
 
 def _cut(unit: Unit, images: int) -> Unit:
     """The same unit with groups that fit into ``images`` images."""
-    size = max(1, images // unit.row.subject.images)
+    size = max(1, images // unit.case.subject.images)
     pieces = (group[i : i + size] for group in unit.groups for i in range(0, len(group), size))
     return replace(unit, groups=tuple(pieces))
 

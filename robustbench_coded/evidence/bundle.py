@@ -15,8 +15,7 @@ from torch import Tensor
 from robustbench_coded.defences import inferences, rci
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
@@ -31,7 +30,7 @@ MOST_BATCHES = 8
 MOST_IMAGES = 2**31 - 1
 
 
-def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerContext) -> list[str]:
+def write_evidence(run: Run, plan: Plan, context: WorkerContext) -> list[str]:
     """Writes a bundle for the first refuted judgement, if there is one; returns sentences for the user."""
     refuted = [j for j in run.judgements if j.verdict.word == VerdictWord.CLAIM_REFUTED]
     if not refuted:
@@ -40,9 +39,9 @@ def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerCont
         row, folder = _strongest(run, judgement, plan), run.path / FOLDER
         if row is None or not _script_knows(context, row):
             continue
-        units = [unit for unit in plan.units if unit.row == row]
-        claim = json.dumps(_claim(config, context, run, judgement, row), indent=1) + "\n"
-        write_bytes(folder / "inputs.npz", _inputs(run.path, config, context, row, units))
+        units = [unit for unit in plan.units if unit.case == row]
+        claim = json.dumps(_claim(context, run, judgement, row), indent=1) + "\n"
+        write_bytes(folder / "inputs.npz", _inputs(run.path, context, row, units))
         write_bytes(folder / "model.pt2", _exported(context, row))
         write_text(folder / "claim.json", claim)
         shutil.copyfile(Path(__file__).with_name("refute.py"), folder / "refute.py")
@@ -50,17 +49,17 @@ def write_evidence(run: Run, config: EvalConfig, plan: Plan, context: WorkerCont
     return ["The claim is refuted; its defence can't be shown without this project: use csrobust verify."]
 
 
-def _strongest(run: Run, judgement: Judgement, plan: Plan) -> AttackCase | None:
+def _strongest(run: Run, judgement: Judgement, plan: Plan) -> PlannedCase | None:
     """The planned case of the attack that is strongest under the judged threat model.
 
     An attack that is inherited from the attacker who knows less keeps the threat model it ran under.
     """
-    strongest = judgement.key.of_attack(STRONGEST)
-    source = next(result.sources[0] for result in run.results if result.key == strongest)
-    return next((case for case in plan.rows if case.key == source), None)
+    strongest = judgement.case.of_attack(STRONGEST)
+    source = next(result.sources[0] for result in run.results if result.case == strongest)
+    return next((case for case in plan.rows if case.case == source), None)
 
 
-def _script_knows(context: WorkerContext, row: AttackCase) -> bool:
+def _script_knows(context: WorkerContext, row: PlannedCase) -> bool:
     """Whether refute.py can answer as the defence does: standard inference, or all of the network coded."""
     defence = context.defence(row.subject)
     if isinstance(defence, rci.Coded):
@@ -68,37 +67,25 @@ def _script_knows(context: WorkerContext, row: AttackCase) -> bool:
     return isinstance(defence, inferences.Standard)
 
 
-def _claim(
-    config: EvalConfig, context: WorkerContext, run: Run, judgement: Judgement, row: AttackCase
-) -> dict[str, Any]:
-    result = next(result for result in run.results if result.key == row.key)
+def _claim(context: WorkerContext, run: Run, judgement: Judgement, row: PlannedCase) -> dict[str, Any]:
+    result = next(result for result in run.results if result.case == row.case)
     claim = judgement.verdict.claim
     interval = result.interval()
     assert claim is not None and interval is not None  # the judgement is refuted by its outcomes
     return {
         "claim": claim.value,
-        "about": f" under {config.claim_attack}" if config.claim_attack else "",
-        "checkpoint": row.subject.checkpoint,
+        "about": f" under {claim.attack}" if claim.attack else "",
         "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,
-        "defence": row.subject.label,
-        "k": row.subject.shown_k,
-        "n": row.subject.n,
-        "threat": str(row.threat),
-        "attack": row.attack,
-        "norm": row.norm,
-        "eps": row.eps,
-        "eps_space": row.eps_space,
+        **row.case.as_columns(),
         "deviation": list(context.checkpoint(row.subject.checkpoint).deviation),
         "measured": interval.estimate,
         "interval": [interval.low, interval.high],
     }
 
 
-def _inputs(
-    path: Path, config: EvalConfig, context: WorkerContext, row: AttackCase, units: list[Unit]
-) -> bytes:
+def _inputs(path: Path, context: WorkerContext, row: PlannedCase, units: list[Unit]) -> bytes:
     """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
-    batches = context.batches(row.subject)
+    conditions, batches = context.setup.conditions, context.batches(row.subject)
     defence = context.defence(row.subject)
     clean: list[Tensor] = []
     perturbed, label, scored, draw = [], [], [], []
@@ -115,9 +102,9 @@ def _inputs(
             perturbed.append(after)
             label.append(y)
             scored.append(slots < batch.scored if evaluation.victim == EVERY else slots == evaluation.victim)
-            known = range(config.draws) if evaluation.known == EVERY else [evaluation.known]
+            known = range(conditions.draws) if evaluation.known == EVERY else [evaluation.known]
             found = [
-                draws_of(defence, batch.k, config.seed, [batch.index], "scoring", index)[0]
+                draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)[0]
                 for index in (known if row.subject.randomised else [0])
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))
@@ -139,7 +126,9 @@ def _inputs(
     return buffer.getvalue()
 
 
-def _evaluations(path: Path, context: WorkerContext, row: AttackCase, unit: Unit) -> Iterator[PerturbedBatch]:
+def _evaluations(
+    path: Path, context: WorkerContext, row: PlannedCase, unit: Unit
+) -> Iterator[PerturbedBatch]:
     """The unit's stored perturbed inputs; where the clean inputs refute the claim, these."""
     if row.attack != CLEAN:
         yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
@@ -157,7 +146,7 @@ def _permutations(draw: Tensor | None) -> Tensor:
     return draw if draw.ndim == 2 else draw[None]
 
 
-def _exported(context: WorkerContext, row: AttackCase) -> bytes:
+def _exported(context: WorkerContext, row: PlannedCase) -> bytes:
     """The checkpoint's model for any number of images, in the form that torch reads by itself."""
     model = context.model(row.subject.checkpoint).cpu()
     channels, height, width = context.data.image_shape

@@ -34,7 +34,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.power.report import STORED, Found, Power
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
@@ -189,8 +189,8 @@ def measure(
         judgement
         for judgement in run.judgements
         if judgement.verdict.word == VerdictWord.NO_FAILURE_FOUND
-        and judgement.key.threat.whole_batch
-        and not judgement.key.threat.draw_known
+        and judgement.case.threat.whole_batch
+        and not judgement.case.threat.draw_known
     ]
     if not standing:
         raise InputError(
@@ -211,15 +211,15 @@ def _power(
     defences: Sequence[str],
     say: Callable[[str], None],
 ) -> Power:
-    setting = judgement.key.setting
-    rows = [row for row in run.results if row.key.setting == setting and row.cell is not None]
-    everything = next(row.cell for row in rows if row.key.attack == ENSEMBLE)
-    attacks = [row.key for row in rows if row.key.attack not in (*CONTROLS, *COMBINED)]
-    planned = {case.key: case for case in run.manifest.rows}
+    setting = judgement.case.setting
+    rows = [row for row in run.results if row.case.setting == setting and row.cell is not None]
+    everything = next(row.cell for row in rows if row.case.attack == ENSEMBLE)
+    attacks = [row.case for row in rows if row.case.attack not in (*CONTROLS, *COMBINED)]
+    planned = {case.case: case for case in run.manifest.cases}
     own = [key for key in attacks if key in planned and not naming.parse(key.attack).is_submitted]
     case = rebuilt_row(context, planned[own[0]], defences)
     if case is None:
-        raise InputError(f"{run.path}: name the code of {setting.defence} with --defence to load it")
+        raise InputError(f"{run.path}: name the code of {setting.subject.defence} with --defence to load it")
     assert everything is not None
     stood = everything.example[everything.correct.all(1)][:images]
     if not len(stood):
@@ -232,19 +232,22 @@ def _power(
         chosen += others[: max(0, whole - len(chosen))]
     start, shares = time.monotonic(), []
     for weakness in (NOTHING, *WEAKNESSES):
-        say(f"{weakness.name} in {len(stood)} images of {setting.defence}")
+        say(f"{weakness.name} in {len(stood)} images of {setting.subject.defence}")
         planted = _planted(context, case, weakness, chosen[: len(stood)], chosen)
         names = [key.attack for key in own]
         shares.append(round(_share_found(context, case, planted, names, chosen, len(stood)), 4))
     found = [Found(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)]
     seconds = round(time.monotonic() - start, 1)
-    about = f"{setting.defence} on {setting.checkpoint}, {setting.norm}, eps {setting.eps:.4g}"
+    about = (
+        f"{setting.subject.defence} on {setting.subject.checkpoint}, {setting.perturbation.norm}, eps "
+        f"{setting.perturbation.eps:.4g}"
+    )
     return Power(about, len(stood), len(own), seconds, shares[0], tuple(found))
 
 
 @torch.no_grad()
 def _planted(
-    context: WorkerContext, case: AttackCase, weakness: Weakness, images: Sequence[int], among: Sequence[int]
+    context: WorkerContext, case: PlannedCase, weakness: Weakness, images: Sequence[int], among: Sequence[int]
 ) -> Planted:
     defence, k = context.defence(case.subject), case.subject.k
     x, y = context.data.batch(list(images))
@@ -260,7 +263,7 @@ def _planted(
 
 def _share_found(
     context: WorkerContext,
-    case: AttackCase,
+    case: PlannedCase,
     planted: Planted,
     attacks: Sequence[str],
     images: Sequence[int],
@@ -273,9 +276,9 @@ def _share_found(
         config = EvalConfig(
             checkpoints=(),
             attacks=tuple(attacks),
-            norm=case.norm,
-            eps=(case.eps,),
-            eps_space=case.eps_space,
+            norm=case.perturbation.norm,
+            eps=(case.perturbation.eps,),
+            eps_space=case.perturbation.eps_space,
             batch_sizes=(case.subject.k if case.subject.batch_dependent else len(images),),
             first=True,
             all=True,
@@ -285,6 +288,6 @@ def _share_found(
         )
         given = InMemory(dataset_in_memory((x, y)), {case.subject.checkpoint: base}, {"planted": planted})
         run = load_run(evaluate(config, Listener(), given))
-        cell = next(row.cell for row in run.results if row.key.attack == ENSEMBLE)
+        cell = next(row.cell for row in run.results if row.case.attack == ENSEMBLE)
     assert cell is not None
     return float(1 - cell.correct[cell.example < count].mean())

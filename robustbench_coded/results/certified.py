@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import bdtr
 
 from robustbench_coded.runs.certificates import Certificate
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import ENSEMBLE, NAIVE_MIN
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_interval, clopper_pearson
@@ -23,7 +23,7 @@ FALSE_ALARM = 1e-6  # that any of a certificate's comparisons contradicts a boun
 class Contradiction(NamedTuple):
     """An example that an attack brought below its bound."""
 
-    attack: CaseKey
+    attack: Case
     example: int
     bound: str
 
@@ -47,7 +47,7 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
     fewer right answers than they leave a chance of ``FALSE_ALARM``, split over examples and attacks. The row
     `naive-min` is left out: it mixes the draws of several attacks.
     """
-    met = [r for r in results if r.cell is not None and _concerns(certificate, r.key)]
+    met = [r for r in results if r.cell is not None and _concerns(certificate, r.case)]
     for result in met:
         cell = result.cell
         assert cell is not None
@@ -67,13 +67,13 @@ def contradictions(certificate: Certificate, results: Iterable[CaseResult]) -> I
             wrong = ((bound[:, columns] > 0) & ~correct[:, draws]).any(1)
             said = ["right whatever an attack does"] * len(rows)
         for i in np.flatnonzero(wrong):
-            yield Contradiction(result.key, int(certificate.example[rows[i]]), said[i])
+            yield Contradiction(result.case, int(certificate.example[rows[i]]), said[i])
 
 
-def _concerns(certificate: Certificate, key: CaseKey) -> bool:
+def _concerns(certificate: Certificate, key: Case) -> bool:
     if key.attack == NAIVE_MIN or key.subject != certificate.subject or not certificate.covers(key.threat):
         return False
-    return key.eps == 0 or key.budget == certificate.budget
+    return key.perturbation.eps == 0 or key.perturbation == certificate.perturbation
 
 
 def _matching(
@@ -99,14 +99,14 @@ class CertifiedRow:
     """One ensemble and what is certified under its threat model.
 
     Attributes:
-        key: of the ensemble.
+        case: of the ensemble.
         certified: share of answers that stay right whatever is done; None where there is no bound.
         ensemble: what its attacks leave; None while there are no outcomes.
         examples, draws: what ``certified`` is counted over.
         method: how it was found; ``missing``: why it was not.
     """
 
-    key: CaseKey
+    case: Case
     certified: Interval | None
     ensemble: Interval | None
     examples: int
@@ -137,14 +137,15 @@ def certified_rows(certificates: Sequence[Certificate], results: Sequence[CaseRe
         for found in contradictions(certificate, results):
             raise CertificateContradicted(
                 f"example {found.example} is certified ({certificate.method}: {found.bound}) for "
-                f"{certificate.defence} on {certificate.checkpoint} at {certificate.norm} eps "
-                f"{certificate.eps:g}, and {found.attack.attack} under {found.attack.threat} broke it; the "
+                f"{certificate.subject.defence} on {certificate.subject.checkpoint} at "
+                f"{certificate.perturbation.norm} eps {certificate.perturbation.eps:g}, and "
+                f"{found.attack.attack} under {found.attack.threat} broke it; the "
                 "bound or the outcome is wrong: no figure of this run can be trusted"
             )
     rows = [
-        _row(result, [c for c in certificates if _of(c, result.key)])
+        _row(result, [c for c in certificates if _of(c, result.case)])
         for result in results
-        if result.key.attack == ENSEMBLE and not result.key.threat.collateral
+        if result.case.attack == ENSEMBLE and not result.case.threat.collateral
     ]
     return [row for row in rows if row is not None]
 
@@ -155,8 +156,8 @@ def certified_frame(rows: Sequence[CertifiedRow]) -> pd.DataFrame:
     return table.astype({"k": "Int64", "n": "Int64"})
 
 
-def _of(certificate: Certificate, key: CaseKey) -> bool:
-    return certificate.subject == key.subject and certificate.budget == key.budget
+def _of(certificate: Certificate, key: Case) -> bool:
+    return certificate.subject == key.subject and certificate.perturbation == key.perturbation
 
 
 def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRow | None:
@@ -165,7 +166,7 @@ def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRo
     ensemble = result.interval()
     best: tuple[Interval, Certificate] | None = None
     for certificate in certificates:
-        if certificate.missing or not certificate.covers(result.key.threat):
+        if certificate.missing or not certificate.covers(result.case.threat):
             continue
         found = certified_interval(certificate, batch_dependent=result.batch_dependent)
         if best is None or found.estimate > best[0].estimate:
@@ -174,22 +175,23 @@ def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRo
         missing = next(
             (c.missing for c in certificates if c.missing), "no bound holds under this threat model"
         )
-        return CertifiedRow(result.key, None, ensemble, 0, 0, "", missing)
+        return CertifiedRow(result.case, None, ensemble, 0, 0, "", missing)
     certified, certificate = best
     if ensemble is not None and result.complete and certified.estimate > ensemble.high:
         raise CertificateContradicted(
-            f"{certified.estimate:.4f} of {certificate.defence} on {certificate.checkpoint} is certified "
-            f"({certificate.method}) under {result.key.threat}, and its ensemble leaves at most "
+            f"{certified.estimate:.4f} of {certificate.subject.defence} on "
+            f"{certificate.subject.checkpoint} is certified ({certificate.method}) under "
+            f"{result.case.threat}, and its ensemble leaves at most "
             f"{ensemble.high:.4f}: no figure of this run can be trusted"
         )
     draws = 0 if certificate.chance else len(certificate.draw)
     return CertifiedRow(
-        result.key, certified, ensemble, len(certificate.example), draws, certificate.method, ""
+        result.case, certified, ensemble, len(certificate.example), draws, certificate.method, ""
     )
 
 
 def _line(row: CertifiedRow) -> dict[str, object]:
-    key, certified, ensemble = row.key.as_columns(), row.certified, row.ensemble
+    key, certified, ensemble = row.case.as_columns(), row.certified, row.ensemble
     return {
         **{name: key[name] for name in COLUMNS if name in key},
         "certified": _rounded(None if certified is None else certified.estimate),

@@ -12,7 +12,7 @@ from msgspec import Struct, ValidationError, convert
 from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.statistics import attack_checks, case_results, gradients, intervals, verdict
 from robustbench_coded.statistics.checks import Check, NextStep, run_attacks
@@ -32,7 +32,7 @@ class SelfTestResult(Struct, frozen=True):
     figures: dict[str, float]
 
 
-def selftest_results(path: Path, manifest: RunManifest) -> dict[SubjectKey, tuple[SelfTestResult, ...]]:
+def selftest_results(path: Path, manifest: RunManifest) -> dict[Subject, tuple[SelfTestResult, ...]]:
     """By subject that was to be self-tested; none where the results cannot be read."""
     return {
         probe.subject: _tests(read_selftests(path, probe.selftests))
@@ -91,14 +91,14 @@ class Judgement:
     """One subject under one threat model and budget.
 
     Attributes:
-        key: of its ensemble.
+        case: of its ensemble.
         design: draw known or not, started from the base model's perturbation or not; given once, where the
             draw is unknown, and None where the four attacks did not run.
         to_design: the attacks that it lacks; none where there is no draw to know, or no base model.
         unbounded_eps: the eps from which on any image reaches any other.
     """
 
-    key: CaseKey
+    case: Case
     verdict: verdict.Verdict
     design: Design | None
     unbounded_eps: float
@@ -109,22 +109,22 @@ class Judgement:
         return self.verdict.checks
 
     @property
-    def subject(self) -> SubjectKey:
-        return self.key.subject
+    def subject(self) -> Subject:
+        return self.case.subject
 
     @property
-    def budget(self) -> BudgetKey:
-        return self.key.budget
+    def budget(self) -> Perturbation:
+        return self.case.perturbation
 
     @property
     def threat(self) -> ThreatModel:
-        return self.key.threat
+        return self.case.threat
 
 
 def judgements_of(
     rows: Sequence[case_results.CaseResult],
     manifest: RunManifest,
-    selftests: Mapping[SubjectKey, tuple[Check, ...]] = MappingProxyType({}),
+    selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
@@ -133,23 +133,27 @@ def judgements_of(
     Args:
         selftests: the checks of each subject that came of its self-tests.
     """
-    asked = manifest.judged_budgets
-    defended = any(row.key.defence != words.STANDARD for row in rows)
+    asked = manifest.judged_perturbations
+    defended = any(row.case.subject.defence != words.STANDARD for row in rows)
     for row in rows:
-        if row.key.attack != words.ENSEMBLE or row.key.budget not in asked or row.key.threat.collateral:
+        if (
+            row.case.attack != words.ENSEMBLE
+            or row.case.perturbation not in asked
+            or row.case.threat.collateral
+        ):
             continue
-        unbounded = _unbounded(row.key.budget, row.key.checkpoint, manifest)
+        unbounded = _unbounded(row.case.perturbation, row.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
-        claim = claim_of(manifest) if row.key.defence != words.STANDARD or not defended else None
-        asked_here = row.randomised and row.has_base and row.key.threat.whole_batch
-        asked_here = asked_here and not row.key.threat.draw_known
+        claim = claim_of(manifest) if row.case.subject.defence != words.STANDARD or not defended else None
+        asked_here = row.randomised and row.has_base and row.case.threat.whole_batch
+        asked_here = asked_here and not row.case.threat.draw_known
         made = design(rows, row) if asked_here else None
         lacking = missing(rows, row) if asked_here and made is None else ()
         checks = _checks(rows, row, manifest, selftests, unbounded)
-        # Shared out between the words of a run of an earlier version that stopped where a word had fallen.
-        tail = intervals.TAIL / (1 if manifest.sequential is None else max(manifest.sequential.questions, 1))
+        shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
+        tail = intervals.TAIL / shared
         found = judge(rows, row, checks, margin=_margin(manifest), claim=claim, tail=tail)
-        yield Judgement(row.key, found, made, unbounded, lacking)
+        yield Judgement(row.case, found, made, unbounded, lacking)
 
 
 def words_together(
@@ -159,10 +163,10 @@ def words_together(
 
     A word that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
     """
-    ensembles = {row.key: row for row in rows if row.key.attack == words.ENSEMBLE}
+    ensembles = {row.case: row for row in rows if row.case.attack == words.ENSEMBLE}
 
     def ask(judgement: Judgement) -> Callable[[float], words.VerdictWord]:
-        row, found = ensembles[judgement.key], judgement.verdict
+        row, found = ensembles[judgement.case], judgement.verdict
         if found.word == words.VerdictWord.NOT_SETTLED:
             return lambda tail: words.VerdictWord.NOT_SETTLED
         margin = _margin(manifest)
@@ -177,14 +181,14 @@ def _checks(
     rows: Sequence[case_results.CaseResult],
     row: case_results.CaseResult,
     manifest: RunManifest,
-    selftests: Mapping[SubjectKey, tuple[Check, ...]],
+    selftests: Mapping[Subject, tuple[Check, ...]],
     unbounded_eps: float,
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
-    subject = row.key.subject
-    stopped = {case.attack for case in manifest.rows if case.stopped and case.subject == subject}
+    subject = row.case.subject
+    stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     # Where an attack smooths what hides the gradient, its gradients are the ones to judge.
-    measured = (other.key for other in rows if other.cell is not None)
+    measured = (other.case for other in rows if other.cell is not None)
     relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
     checks = [
         *attack_checks.other_attacks(rows, row, unbounded_eps),
@@ -207,7 +211,7 @@ def _margin(manifest: RunManifest) -> float:
     return MARGIN if margin is None else margin
 
 
-def _unbounded(budget: BudgetKey, checkpoint: str, manifest: RunManifest) -> float:
+def _unbounded(budget: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
     """The eps from which on any image reaches any other."""
     values = math.prod(manifest.data.image_shape or (1,))
     pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
@@ -220,7 +224,7 @@ def _unbounded(budget: BudgetKey, checkpoint: str, manifest: RunManifest) -> flo
     return reach / min(usable, default=1.0)
 
 
-def _gradients(manifest: RunManifest, subject: SubjectKey, *, relaxed: bool = False) -> dict[str, float]:
+def _gradients(manifest: RunManifest, subject: Subject, *, relaxed: bool = False) -> dict[str, float]:
     """What the probe measured on the gradients of a subject, or on the relaxed ones; {} if it did not
     run."""
     for probe in manifest.probes:

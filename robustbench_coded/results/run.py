@@ -25,7 +25,7 @@ from robustbench_coded.results.judgements import (
     words_together,
 )
 from robustbench_coded.runs import certificates, folder
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, Claim, SubjectKey
+from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim, Subject
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
 from robustbench_coded.schema.words import CONTROLS, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult, case_results
@@ -44,9 +44,9 @@ def load_manifest(path: Path) -> RunManifest:
     """
     try:
         manifest = manifest_from(folder.read_manifest(path))
-        for i, row in enumerate(manifest.rows):
-            if row.attack not in CONTROLS:
-                _check_attack(row.attack, f"rows[{i}].attack")
+        for i, row in enumerate(manifest.cases):
+            if row.case.attack not in CONTROLS:
+                _check_attack(row.case.attack, f"rows[{i}].attack")
     except ManifestError as error:
         raise InputError(
             f"{path}/run.json: {error}; restore it, or start the run anew with --overwrite"
@@ -62,7 +62,7 @@ def _check_attack(name: str, where: str) -> None:
 
 
 COLUMNS = (
-    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "word", "accuracy", "ci_low",
+    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
 )  # fmt: skip
 
@@ -77,10 +77,10 @@ def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
 
 
 def _line(judgement: Judgement) -> dict[str, object]:
-    verdict, key = judgement.verdict, judgement.key.as_columns()
+    verdict, key = judgement.verdict, judgement.case.as_columns()
     return {
         **{name: key[name] for name in COLUMNS if name in key},
-        "word": str(verdict.word),
+        "verdict": str(verdict.word),
         **_ends(verdict.accuracy, "accuracy", "ci_low", "ci_high"),
         "base_accuracy": math.nan if verdict.gain is None else round(verdict.gain.second, DIGITS),
         **_ends(verdict.gain, "gain", "gain_low", "gain_high"),
@@ -102,7 +102,7 @@ def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: s
 class Failure:
     """A unit that has no outcomes, and why. Its row is incomplete; its examples count as nothing."""
 
-    key: CaseKey
+    case: Case
     unit: str
     error: str
 
@@ -144,7 +144,7 @@ class Run:
     @cached_property
     def results(self) -> list[CaseResult]:
         """Every planned row and combined row with the outcomes that it is counted from."""
-        return case_results(self.outcomes, self.manifest.rows)
+        return case_results(self.outcomes, self.manifest.cases)
 
     @cached_property
     def rows(self) -> list[SummaryRow]:
@@ -194,12 +194,12 @@ class Run:
         return tuple(certified_rows(certificates.read_certificates(self.path), self.results))
 
     @cached_property
-    def selftests(self) -> Mapping[SubjectKey, tuple[SelfTestResult, ...]]:
+    def selftests(self) -> Mapping[Subject, tuple[SelfTestResult, ...]]:
         """What the self-tests of each subject found; nothing for subjects without, or that can't be read."""
         return {subject: tests for subject, tests in self._selftests.items() if tests}
 
     @cached_property
-    def _selftests(self) -> dict[SubjectKey, tuple[SelfTestResult, ...]]:
+    def _selftests(self) -> dict[Subject, tuple[SelfTestResult, ...]]:
         return selftest_results(self.path, self.manifest)
 
     @cached_property
@@ -217,7 +217,7 @@ class Run:
         """The words of these judgements of the run, the error adjusted for their number (Holm)."""
         return words_together(judgements, self.results, self.manifest)
 
-    def counts_of(self, key: CaseKey) -> dict[str, float]:
+    def counts_of(self, key: Case) -> dict[str, float]:
         """What the units of one row counted, summed."""
         found: dict[str, float] = {}
         for unit in self.units_of(key):
@@ -228,7 +228,7 @@ class Run:
                     found[name] = found.get(name, 0.0) + (-_amount(-count) if negative else _amount(count))
         return found
 
-    def units_of(self, key: CaseKey) -> list[str]:
+    def units_of(self, key: Case) -> list[str]:
         """The ids of the units of one row."""
         return [unit for of, unit in self._units() if of == key]
 
@@ -243,7 +243,7 @@ class Run:
             "certified": json.loads(
                 certified_frame(self.certified).to_json(orient="records", double_precision=15)
             ),
-            "failures": [{**f.key.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
             "notes": list(self.manifest.notes),
         }
 
@@ -252,7 +252,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
-        verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "word", "reason"]]
+        verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]
         table = self.summary[["checkpoint", "defence", "threat", "attack", "eps"]].copy()
         table["accuracy"] = [
             "" if math.isnan(a) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
@@ -271,9 +271,9 @@ class Run:
         return outcomes, metadata, timings
 
     @cached_property
-    def _costs(self) -> dict[CaseKey, Cost]:
+    def _costs(self) -> dict[Case, Cost]:
         """Images through the network."""
-        spent: dict[CaseKey, Cost] = {}
+        spent: dict[Case, Cost] = {}
         for key, unit in self._units():
             if unit in self._read[1]:
                 counts = self._read[1][unit]
@@ -291,27 +291,27 @@ class Run:
         )
         peak = max((_amount(self._read[2][unit].get("peak_memory_bytes", 0)) for unit in done), default=0)
         return {
-            **row.key.as_columns(),
+            **row.case.as_columns(),
             "seconds": round(seconds, 3) if done else math.nan,
             "images_per_second": round(images / seconds, 1) if seconds and images else math.nan,
             "peak_memory_bytes": int(peak) if peak else None,
         }
 
-    def _units(self) -> Iterator[tuple[CaseKey, str]]:
+    def _units(self) -> Iterator[tuple[Case, str]]:
         """(row, unit) of every planned unit that attacks, or scores clean inputs."""
-        for case in self.manifest.rows:
+        for case in self.manifest.cases:
             for unit in case.units:
-                yield case.key, unit.id
+                yield case.case, unit
 
-    def _all_units(self) -> Iterator[tuple[CaseKey, str]]:
+    def _all_units(self) -> Iterator[tuple[Case, str]]:
         """(row, unit) of these, and of those that score again what others have attacked."""
-        for case in self.manifest.rows:
+        for case in self.manifest.cases:
             for unit in case.all_units:
-                yield case.key, unit.id
+                yield case.case, unit
 
 
 def _judgement_data(judgement: Judgement) -> dict[str, Any]:
-    key = judgement.key.as_columns()
+    key = judgement.case.as_columns()
     return {
         **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
         "verdict": judgement.verdict.word,
@@ -335,7 +335,7 @@ def _design_data(made: Design | None) -> dict[str, Any] | None:
     if made is None:
         return None
     return {
-        "attacks": [row.key.attack for row in made.cells],
+        "attacks": [row.case.attack for row in made.cells],
         "knowing": [asdict(effect) for effect in made.knowing],
         "starting": [asdict(effect) for effect in made.starting],
         "interaction": dict(zip(("estimate", "low", "high"), made.interaction)),
@@ -346,7 +346,7 @@ def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
     """A claim about this threat model and budget."""
     if claim is None:
         return None
-    eps = None if claim.budget is None else claim.budget.eps
+    eps = None if claim.perturbation is None else claim.perturbation.eps
     return {"accuracy": claim.value, "about": "mean", "threat": str(claim.threat), "eps": eps}
 
 

@@ -212,7 +212,7 @@ class PerturbedDigest:
 
 
 def sum_of(digests: Iterable[object]) -> str | None:
-    """The digest of several units together; None where one has none, as in runs of earlier versions."""
+    """The digest of several units together; None where one has none."""
     total = 0
     for digest in digests:
         try:

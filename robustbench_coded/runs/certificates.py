@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from robustbench_coded.runs.atomic import write_bytes
-from robustbench_coded.schema.case import BudgetKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
@@ -29,13 +29,8 @@ class Certificate(Struct, frozen=True, kw_only=True):
             probability.
     """
 
-    checkpoint: str
-    defence: str
-    k: int | None
-    n: int | None
-    norm: str
-    eps: float
-    eps_space: str
+    subject: Subject
+    perturbation: Perturbation
     inputs: tuple[str, ...] = ()
     randomness: tuple[str, ...] = ()
     method: str = ""
@@ -47,14 +42,6 @@ class Certificate(Struct, frozen=True, kw_only=True):
     batch: tuple[int, ...] = ()
     draw: tuple[int, ...] = ()
     right: tuple[tuple[float, ...], ...] = ()
-
-    @property
-    def subject(self) -> SubjectKey:
-        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
-
-    @property
-    def budget(self) -> BudgetKey:
-        return BudgetKey(self.norm, self.eps, self.eps_space)
 
     def covers(self, threat: ThreatModel) -> bool:
         """Whether it holds under a threat model."""

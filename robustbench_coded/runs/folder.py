@@ -17,7 +17,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.plugins import found as plugged_in
 from robustbench_coded.runs import atomic, outcomes
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST = "run.json"
 RUN_FILE = "run.toml"
 LOCK = ".lock"
@@ -201,7 +201,7 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
     """run.json of a run folder, or what stands for it.
 
     Raises:
-        InputError: there is none, it can't be read, or a newer csrobust wrote it.
+        InputError: there is none, it can't be read, or it has another format.
     """
     file = path / name
     if not file.is_file():
@@ -222,6 +222,10 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise InputError(
             f"{file} has format {version}, this csrobust reads up to {FORMAT_VERSION}; update csrobust"
+        )
+    if version < FORMAT_VERSION:
+        raise InputError(
+            f"{file} has format {version}, which was never released; start the run anew with --overwrite"
         )
     return manifest
 

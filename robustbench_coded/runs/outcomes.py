@@ -33,7 +33,6 @@ SCHEMA = pa.schema(
         ("eps", pa.float64()),
         ("eps_space", pa.dictionary(pa.int32(), pa.string())),
         ("step_size", pa.float64()),
-        ("replicate", pa.int32()),
         ("purpose", pa.dictionary(pa.int32(), pa.string())),
         ("example", pa.int32()),
         ("label", pa.int32()),
@@ -93,11 +92,11 @@ def read_table(path: Path) -> tuple[pa.Table, dict]:
         if file.metadata.num_rows > MAX_ROWS:
             raise DamagedFile(f"{path.name} promises {file.metadata.num_rows} rows")
         raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-        table = file.read(columns=SCHEMA.names)
+        table = _typed(file.read())
         metadata = json.loads(raw) if raw else {}
         expected = metadata.pop("content", None)
-        table = table.select(SCHEMA.names).cast(SCHEMA)
         actual = content_hash(table, metadata)
+        table = table.select(SCHEMA.names)
     except DamagedFile:
         raise
     except (
@@ -116,11 +115,19 @@ def read_table(path: Path) -> tuple[pa.Table, dict]:
     return table.replace_schema_metadata(), metadata
 
 
+def _typed(table: pa.Table) -> pa.Table:
+    """All columns of a file, those of ``SCHEMA`` in its types."""
+    fields = [SCHEMA.field(field.name) if field.name in SCHEMA.names else field for field in table.schema]
+    return table.cast(pa.schema(fields))
+
+
 def content_hash(table: pa.Table, metadata: dict) -> str:
-    """Hash of the values (not of their encoding, which another writer may choose differently)."""
+    """Hash of the values of all columns (not of their encoding, which another writer may choose
+    differently).
+    """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(metadata, sort_keys=True).encode())
-    for name in SCHEMA.names:
+    for name in table.column_names:
         column = table.column(name).combine_chunks()
         if pa.types.is_dictionary(column.type):
             column = as_first_met(column)
@@ -264,13 +271,13 @@ def packed_units(path: Path, wanted: Iterable[str] | None = None) -> dict[str, t
         if source.metadata.num_rows > MAX_PACKED_ROWS:
             raise DamagedFile(f"{OUTCOMES} promises {source.metadata.num_rows} rows")
         units = json.loads((source.schema_arrow.metadata or {})[METADATA_KEY])["packed"]
-        table = source.read(columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA).replace_schema_metadata()
+        table = _typed(source.read()).replace_schema_metadata()
         for unit in units:
             metadata, count = unit["metadata"], int(unit["rows"])
             name = str(metadata["unit"])
             rows, start = table.slice(start, count), start + count
             if (chosen is None or name in chosen) and content_hash(rows, metadata) == unit["content"]:
-                found[name] = (_alone(rows), metadata)
+                found[name] = (_alone(rows.select(SCHEMA.names)), metadata)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise DamagedFile(f"{OUTCOMES} can't be read ({type(error).__name__})") from error
     return found

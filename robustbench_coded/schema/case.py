@@ -1,21 +1,25 @@
-"""Threat models, and the identity of a row: a subject, a threat model, an attack and a perturbation budget.
+"""The case: what is attacked and how. A subject, a threat model, a perturbation and an attack.
 
-A threat model says what the attacker controls and knows; the budget is named beside it.
+A threat model says what the attacker controls and knows; how far it may go is named beside it.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from msgspec.structs import asdict, replace
+
+Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinities, too
 
 INPUTS = ("batch", "victim", "co-batch", "collateral")
 RANDOMNESS = ("unknown", "known")
 _COLLATERAL = re.compile(r"collateral-([1-9][0-9]{0,5})(-box)?")
 
 
-@dataclass(frozen=True)
-class ThreatModel:
+class ThreatModel(Struct, frozen=True):
     """Which inputs of a batch are the attacker's, and whether the defence's draw is known to it.
 
     Attributes:
@@ -32,7 +36,7 @@ class ThreatModel:
     inputs: str
     randomness: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.inputs not in INPUTS[:3] and not _COLLATERAL.fullmatch(self.inputs):
             raise ValueError(f"expected inputs out of {', '.join(INPUTS)}, got {self.inputs!r}")
         if self.randomness not in RANDOMNESS:
@@ -67,7 +71,7 @@ class ThreatModel:
         """Whether every input of a batch is the attacker's."""
         return self.inputs == "batch"
 
-    @cached_property
+    @property
     def malicious(self) -> int | None:
         """M of ``collateral-M``; None elsewhere."""
         match = _COLLATERAL.fullmatch(self.inputs)
@@ -92,80 +96,106 @@ class ThreatModel:
 WHOLE_BATCH = ThreatModel("batch", "unknown")
 
 
-class SubjectKey(NamedTuple):
+class Subject(Struct, frozen=True):
     """One checkpoint behind one defence at one batch size; k and n None where they mean nothing."""
 
     checkpoint: str
     defence: str
-    k: int | None
-    n: int | None
+    k: Count | None
+    n: Count | None
+
+    @property
+    def inference(self) -> tuple[str, int | None, int | None]:
+        """The defence and its sizes, whatever the checkpoint."""
+        return self.defence, self.k, self.n
+
+    @property
+    def at_any_size(self) -> "Subject":
+        """The checkpoint behind the defence at no particular batch size."""
+        return Subject(self.checkpoint, self.defence, None, None)
+
+    def of_checkpoint(self, name: str) -> "Subject":
+        """The same inference on another checkpoint."""
+        return replace(self, checkpoint=name)
+
+    def as_columns(self) -> dict[str, Any]:
+        """Its columns in tables, in their order."""
+        return asdict(self)
 
 
-class BudgetKey(NamedTuple):
-    """How far a perturbation may go: norm, radius, and the space that the radius is measured in."""
+class Perturbation(Struct, frozen=True):
+    """How far an input may be moved: norm, radius, and the space that the radius is measured in."""
 
     norm: str
-    eps: float
+    eps: Number
     eps_space: str
 
+    def as_columns(self) -> dict[str, Any]:
+        """Its columns in tables, in their order."""
+        return asdict(self)
 
-class CaseKey(NamedTuple):
-    """What one row of a run is about, wherever it stands: plan, run.json, outcomes, summary or evidence.
 
-    The fields are the key columns of summary.csv in their order; ``None`` where a number means nothing.
+class Case(Struct, frozen=True):
+    """What is attacked and how, wherever it stands: plan, run.json, outcomes, summary or evidence.
+
+    Attributes:
+        attack: the attack's name; a control or the name of a combined row. Empty in a `setting`.
+        step_size: of attacks that take one of their own, in units of eps's space.
     """
 
-    checkpoint: str
-    defence: str
-    k: int | None
-    n: int | None
+    subject: Subject
     threat: ThreatModel
+    perturbation: Perturbation
     attack: str
-    norm: str
-    eps: float
-    eps_space: str
-    step_size: float | None
-
-    @classmethod
-    def of(
-        cls,
-        subject: SubjectKey,
-        threat: ThreatModel,
-        attack: str,
-        budget: BudgetKey,
-        step_size: float | None = None,
-    ) -> "CaseKey":
-        """The key of these parts."""
-        return cls(*subject, threat, attack, *budget, step_size)
+    step_size: Number | None = None
 
     @property
-    def subject(self) -> SubjectKey:
-        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
+    def setting(self) -> "Case":
+        """The case without its attack: equal for those that `strongest` and `ensemble` are made from."""
+        return Case(self.subject, self.threat, self.perturbation, "")
 
-    @property
-    def budget(self) -> BudgetKey:
-        return BudgetKey(self.norm, self.eps, self.eps_space)
+    def under(self, threat: ThreatModel) -> "Case":
+        """The setting of the same subject and perturbation under another threat model."""
+        return Case(self.subject, threat, self.perturbation, "")
 
-    @property
-    def setting(self) -> "CaseKey":
-        """The key without its attack: equal for the rows that `strongest` and `ensemble` are made from."""
-        # Made for each row of each comparison: _replace takes several times as long.
-        return CaseKey._make((*self[:5], "", *self[6:9], None))
+    def of_attack(self, attack: str, step_size: float | None = None) -> "Case":
+        """Another attack in the same setting."""
+        return Case(self.subject, self.threat, self.perturbation, attack, step_size)
 
-    def under(self, threat: ThreatModel) -> "CaseKey":
-        """The setting of the same subject and budget under another threat model."""
-        return self.setting._replace(threat=threat)
+    def at_eps(self, eps: float) -> "Case":
+        """The same at another radius."""
+        return replace(self, perturbation=replace(self.perturbation, eps=eps))
 
-    def of_attack(self, attack: str) -> "CaseKey":
-        """The key of another row of the same setting, of an attack without a step size of its own."""
-        return self._replace(attack=attack, step_size=None)
+    def of_checkpoint(self, name: str) -> "Case":
+        """The same on another checkpoint."""
+        return replace(self, subject=self.subject.of_checkpoint(name))
 
-    def as_columns(self) -> dict[str, object]:
-        """The key columns of a table, the threat model as text."""
-        return {**self._asdict(), "threat": str(self.threat)}
+    def as_columns(self) -> dict[str, Any]:
+        """The key columns of every table and outcome file, in their order."""
+        return {
+            **self.subject.as_columns(),
+            "threat": str(self.threat),
+            "attack": self.attack,
+            **self.perturbation.as_columns(),
+            "step_size": self.step_size,
+        }
+
+    @staticmethod
+    def from_columns(columns: Mapping[str, Any]) -> "Case":
+        """The case of these key columns.
+
+        Raises:
+            ValueError: a threat model that this version does not know.
+        """
+        subject = Subject(*(columns[name] for name in SUBJECT_COLUMNS))
+        perturbation = Perturbation(*(columns[name] for name in PERTURBATION_COLUMNS))
+        threat = ThreatModel.parse(columns["threat"])
+        return Case(subject, threat, perturbation, columns["attack"], columns["step_size"])
 
 
-KEY_COLUMNS = CaseKey._fields
+SUBJECT_COLUMNS = Subject.__struct_fields__
+PERTURBATION_COLUMNS = Perturbation.__struct_fields__
+KEY_COLUMNS = (*SUBJECT_COLUMNS, "threat", "attack", *PERTURBATION_COLUMNS, "step_size")
 
 
 def setting_of_claim(
@@ -181,22 +211,21 @@ def setting_of_claim(
     return threat or f"{first}/unknown", max(radii, default=None) if eps is None else eps
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """An accuracy that is claimed: the mean over draws.
 
     Attributes:
         value: the accuracy, a fraction.
         threat: the threat model under which it is to hold.
-        budget: the perturbation budget; None where no eps is known, and then nothing refutes it.
+        perturbation: None where no eps is known, and then nothing refutes it.
         attack: the attack under which it was measured; None where none is named.
     """
 
     value: float
     threat: ThreatModel
-    budget: BudgetKey | None
+    perturbation: Perturbation | None
     attack: str | None = None
 
-    def is_about(self, threat: ThreatModel, budget: BudgetKey) -> bool:
-        """Whether figures under this threat model and budget can refute it."""
-        return self.threat == threat and self.budget == budget
+    def is_about(self, case: Case) -> bool:
+        """Whether figures of this case can refute it."""
+        return self.threat == case.threat and self.perturbation == case.perturbation

@@ -1,154 +1,104 @@
-"""run.json: the rows that were planned, and what the run was made on, its data, checkpoints and defences."""
+"""run.json: the cases that were planned, and what the run was made on, its data, checkpoints and defences."""
 
 import math
-from functools import cached_property
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
-from robustbench_coded.schema.case import BudgetKey, CaseKey, Claim, SubjectKey, ThreatModel, setting_of_claim
+from robustbench_coded.schema.case import (
+    Case,
+    Claim,
+    Count,
+    Number,
+    Perturbation,
+    Subject,
+    ThreatModel,
+    setting_of_claim,
+)
 from robustbench_coded.schema.words import CLEAN
 
-Count = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-Number = Annotated[float, Meta(ge=-1e9, le=1e9)]  # leaves out NaN and infinities, too
 
-
-class UnitEntry(Struct, frozen=True):
-    """A unit of work of a case: its id is the name of its files."""
-
-    id: str
-
-
-class PlannedCase(Struct, frozen=True, kw_only=True, dict=True):
-    """One planned row: a subject under attack, or a control.
+class CaseRecord(Struct, frozen=True, kw_only=True):
+    """A planned case as run.json has it: a subject under attack, or a control.
 
     Attributes:
         spec: the defence as it was given.
         batch_size: inputs that are answered together, for every defence.
         for_check: measured at another eps than was asked for, because a check needs it; not judged.
-        examples_planned: examples that the row scores (victims, where each has a batch of its own).
+        examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
-        budget: images per scored example at which the attack was stopped; None for no limit.
+        query_budget: images per scored example at which the attack was stopped; None for no limit.
         stopped: whether that comes before the end that the attack's name says.
-        random_batches: units that score its perturbed inputs in random batches.
-        partitions: the same in random partitions into batches, of runs of earlier versions.
         looks: how often its subject may be judged on what it left so far, and then stop; 0 where the number
             of its examples was fixed beforehand.
+        units: ids of the units that attack it, or score it in its own batches: names of their files.
+        random_batches: ids of the units that score its perturbed inputs in random batches.
         table: run for the table, on fewer examples than the verdict rests on: shown, and no part of it.
     """
 
-    checkpoint: str
-    defence: str
+    case: Case
     spec: str = ""
-    k: Count | None
-    n: Count | None
     batch_size: Count | None = None
-    threat: str
-    attack: str
-    norm: str
-    eps: Number
-    eps_space: str
-    step_size: Number | None
     randomised: bool
     batch_dependent: bool
     has_base: bool = True
     for_check: bool = False
     examples_planned: Count
     draws: Count
-    budget: Count | None = None
+    query_budget: Count | None = None
     stopped: bool = False
     looks: Count = 0
-    units: tuple[UnitEntry, ...] = ()
+    units: tuple[str, ...] = ()
     table: bool = False
-    random_batches: tuple[UnitEntry, ...] = ()
-    partitions: tuple[UnitEntry, ...] = ()
+    random_batches: tuple[str, ...] = ()
 
     @property
-    def all_units(self) -> tuple[UnitEntry, ...]:
+    def all_units(self) -> tuple[str, ...]:
         """Those that attack or score it in its own batches, and those that score it in random ones."""
-        return (*self.units, *self.random_batches, *self.partitions)
-
-    def __post_init__(self) -> None:
-        ThreatModel.parse(self.threat)
-
-    @cached_property
-    def key(self) -> CaseKey:
-        """Which case this is."""
-        threat = ThreatModel.parse(self.threat)
-        return CaseKey.of(self.subject, threat, self.attack, self.bound, self.step_size)
-
-    @property
-    def subject(self) -> SubjectKey:
-        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
-
-    @property
-    def bound(self) -> BudgetKey:
-        return BudgetKey(self.norm, self.eps, self.eps_space)
-
-    @property
-    def one_victim(self) -> bool:
-        """Whether each scored example is the victim of a batch of its own."""
-        return self.key.threat.one_victim
+        return (*self.units, *self.random_batches)
 
 
 class Stop(Struct, frozen=True, kw_only=True):
-    """A subject under one threat model and budget whose word nothing can change any more.
+    """A subject under one threat model and perturbation whose verdict nothing can change any more.
 
     Attributes:
-        word: the verdict; examples, batches: on how many it fell.
-        attack: the attack that leaves least.
+        case: with the attack that leaves least; an empty name where none has all of its outcomes.
+        verdict: what was found; examples, batches: on how many.
         planned: examples that may be attacked.
         images: image gradients that its attacks cost until then; images_planned: that all would cost.
-        seconds: forecast of what ran until then.
-        attacks: those that ran until then; spared: those that did not run at all.
+        attacks: those that ran until then; skipped_attacks: those that did not run at all.
     """
 
-    checkpoint: str = ""
-    defence: str = ""
-    k: int | None = None
-    n: int | None = None
-    threat: str = ""
-    norm: str = ""
-    eps: float = 0.0
-    eps_space: str = ""
-    word: str = ""
-    attack: str = ""
+    case: Case
+    verdict: str = ""
     examples: int = 0
     planned: int = 0
     batches: int = 0
     images: int = 0
     images_planned: int = 0
     attacks: tuple[str, ...] = ()
-    spared: tuple[str, ...] = ()
-
-    @property
-    def subject(self) -> SubjectKey:
-        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
-
-    @property
-    def budget(self) -> BudgetKey:
-        return BudgetKey(self.norm, self.eps, self.eps_space)
+    skipped_attacks: tuple[str, ...] = ()
 
 
 class Sequential(Struct, frozen=True, kw_only=True):
-    """How an evaluation chose the number of examples of each row.
+    """How an evaluation chose the number of examples of each case.
 
     Everything that a machine's speed decided follows from ``rates`` and the two limits: the same folder is
     completed in the same way on any machine.
 
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
-        rounds: numbers of examples that a row could run on.
-        questions: of runs of earlier versions.
+        sample_sizes: numbers of examples that a case could run on.
+        verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
         verdict_seconds, table_seconds: forecast time for attacks on open verdicts, and for these and the
             table; None for no limit.
         rates: seconds for one image, by what is forwarded or differentiated.
     """
 
     until: str = ""
-    rounds: tuple[int, ...] = ()
-    questions: Count = 1
+    sample_sizes: tuple[int, ...] = ()
+    verdicts_sharing: Count = 1
     verdict_seconds: Number | None = None
     table_seconds: Number | None = None
     rates: dict[str, Number] = {}
@@ -226,10 +176,7 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
         selftests: the id of its self-tests, the name of their file; None where none were made.
     """
 
-    checkpoint: str = ""
-    defence: str = ""
-    k: int | None = None
-    n: int | None = None
+    subject: Subject
     figures: dict[str, Any] = {}
     gradients: dict[str, Any] = {}
     relaxed_gradients: dict[str, Any] = {}
@@ -237,10 +184,6 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
     selftests: str | None = None
-
-    @property
-    def subject(self) -> SubjectKey:
-        return SubjectKey(self.checkpoint, self.defence, self.k, self.n)
 
 
 class Resolved(Struct, frozen=True, kw_only=True):
@@ -310,17 +253,17 @@ class Invocation(Struct, frozen=True, kw_only=True):
             inputs if isinstance(inputs, list | tuple) else (),
             self.resolved.eps,
         )
-        norm, space = (self.options.get(name, default) for name, default in _BUDGET)
+        norm, space = (self.options.get(name, default) for name, default in _PERTURBATION)
         try:
             parsed = ThreatModel.parse(str(threat))
         except ValueError:
             return None
-        budget = None if eps is None else BudgetKey(str(norm), eps, str(space))
+        perturbation = None if eps is None else Perturbation(str(norm), eps, str(space))
         attack = self.options.get("claim_attack")
-        return Claim(value, parsed, budget, attack if isinstance(attack, str) else None)
+        return Claim(value, parsed, perturbation, attack if isinstance(attack, str) else None)
 
 
-_BUDGET = (("norm", "linf"), ("eps_space", "pixel"))
+_PERTURBATION = (("norm", "linf"), ("eps_space", "pixel"))
 
 
 def _finite(value: Any) -> float | None:
@@ -337,32 +280,32 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     """The content of run.json.
 
     Attributes:
-        rows: every planned row, in the order in which tables show them.
+        cases: every planned case, in the order in which tables show them.
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
-        waiting: rows of earlier invocations that the last one, which has not finished, may come to again.
-        superseded: ids of units of earlier invocations whose rows now have other units.
-        sequential: how far rows of the last invocation ran and why, where not all ran on all examples.
+        waiting: cases of earlier invocations that the last one, which has not finished, may come to again.
+        superseded: ids of units of earlier invocations whose cases now have other units.
+        sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
         outlook: what further commands would do, and how long they would take.
     """
 
     identity: Identity
     data: DataFacts
     checkpoints: tuple[CheckpointFacts, ...]
-    rows: tuple[PlannedCase, ...]
+    cases: tuple[CaseRecord, ...]
     probes: tuple[ProbeRecord, ...] = ()
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False
-    waiting: tuple[PlannedCase, ...] = ()
+    waiting: tuple[CaseRecord, ...] = ()
     superseded: tuple[str, ...] = ()
     sequential: Sequential | None = None
     outlook: tuple[Outlook, ...] = ()
 
     @property
     def unit_ids(self) -> list[str]:
-        """The ids of all planned units, in the order of the rows, each once."""
-        return list(dict.fromkeys(unit.id for row in self.rows for unit in row.all_units))
+        """The ids of all planned units, in the order of the cases, each once."""
+        return list(dict.fromkeys(unit for record in self.cases for unit in record.all_units))
 
     @property
     def last(self) -> Invocation:
@@ -370,9 +313,10 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         return self.invocations[-1] if self.invocations else Invocation()
 
     @property
-    def judged_budgets(self) -> frozenset[BudgetKey]:
-        """Budgets that were asked for; a check may measure at another, which is not judged."""
-        return frozenset(row.bound for row in self.rows if not row.for_check and row.attack != CLEAN)
+    def judged_perturbations(self) -> frozenset[Perturbation]:
+        """Those that were asked for; a check may measure at another, which is not judged."""
+        planned = (record.case for record in self.cases if not record.for_check)
+        return frozenset(case.perturbation for case in planned if case.attack != CLEAN)
 
     def checkpoint(self, name: str) -> CheckpointFacts | None:
         """What is known about a checkpoint, if the run has one of that name."""

@@ -9,11 +9,12 @@ from typing import Any
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning import batches, cases, plan
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
@@ -30,7 +31,7 @@ class IncompleteRun(Exception):
         self.path = path
         self.failures = tuple(failures)
         first = failures[0]
-        row = first.unit.row
+        row = first.unit.case
         super().__init__(
             f"{len(failures)} units failed, the first: {row.attack} on {row.subject.checkpoint} behind "
             f"{row.subject.label}: {first.error}"
@@ -163,7 +164,9 @@ def _evaluate_into(
 
 def planned_evaluation(
     prepared: PreparedEvaluation, old: RunManifest | None, path: Path
-) -> tuple[PreparedEvaluation, list[cases.AttackCase], list[str], Sequential | None, Scope, forecast.Seconds]:
+) -> tuple[
+    PreparedEvaluation, list[cases.PlannedCase], list[str], Sequential | None, Scope, forecast.Seconds
+]:
     """Every row that may run, and on how many examples rows may run.
 
     Where all rows fit on all examples within the time of the default, they run on them. A run folder keeps
@@ -177,24 +180,24 @@ def planned_evaluation(
         prepared = prepared.resumed_from(old)
     config, before = prepared.config, None if old is None else old.sequential
     seconds = forecast.Seconds(prepared, None if before is None else before.rates)
-    planned, notes = plan.rows_for(config, prepared.subjects, prepared.eps)
+    planned, notes = plan.rows_for(prepared.requested, prepared.conditions, prepared.subjects)
     scope = _scope(config)
     fixed = scope.table_seconds is None or (old is not None and before is None)
     if not fixed and before is None:
         # Of all rows on all examples, were nothing to end early.
         units = (unit for case in planned for unit in prepared.maker().units(case))
         spent = sum(map(seconds.of, units)) if config.until is None else math.inf
-        fixed = spent / worker_count(config, prepared.context.device) <= SECONDS
+        fixed = spent / worker_count(config.workers, prepared.context.device) <= SECONDS
     if fixed and config.until is None:
         scope = Scope(None, None)
     if fixed and before is None:
         return prepared, planned, notes, None, scope, seconds
     batch = min(max(config.batch_sizes), prepared.setup.examples)
-    ends = before.rounds if before is not None else batches.rounds_of(prepared.setup.examples, batch)
+    ends = before.sample_sizes if before is not None else batches.rounds_of(prepared.setup.examples, batch)
     prepared = replace(prepared, extents=batches.Extents(ends))
     sequential = Sequential(
         until=config.until or "",
-        rounds=ends,
+        sample_sizes=ends,
         verdict_seconds=scope.verdict_seconds,
         table_seconds=scope.table_seconds,
     )

@@ -11,7 +11,7 @@ from msgspec import structs
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.evaluation.planning.batches import Lane, lane_of
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, rows_for
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.plugins import load
@@ -20,7 +20,7 @@ from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import Case, Perturbation
 from robustbench_coded.schema.manifest import Outlook, RunManifest, Sequential, manifest_data
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 from robustbench_coded.session.forecast import Seconds
@@ -36,19 +36,19 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
         metadata: of the committed units, by id.
     """
     smaller = Counter(
-        (unit.row, metadata[unit.id]["group_images"])
+        (unit.case, metadata[unit.id]["group_images"])
         for unit in plan.units
         if "group_images" in metadata.get(unit.id, {})
     )
-    unanswered: Counter[AttackCase] = Counter()
-    relaxed: Counter[AttackCase] = Counter()
-    first: dict[AttackCase, Sequence[int]] = {}  # an example and a draw
+    unanswered: Counter[PlannedCase] = Counter()
+    relaxed: Counter[PlannedCase] = Counter()
+    first: dict[PlannedCase, Sequence[int]] = {}  # an example and a draw
     for unit in plan.units:
         found = metadata.get(unit.id, {})
-        unanswered[unit.row] += found.get("unanswered", 0)
-        relaxed[unit.row] += found.get("without_gradient", 0)
+        unanswered[unit.case] += found.get("unanswered", 0)
+        relaxed[unit.case] += found.get("without_gradient", 0)
         if "unanswered_at" in found:
-            first.setdefault(unit.row, found["unanswered_at"])
+            first.setdefault(unit.case, found["unanswered_at"])
     said = [
         f"{row.attack} ({row.threat}) on {row.subject.checkpoint} behind {row.subject.label}: out of memory, "
         f"{count} units were answered in forwards of at most {images} images, and their last digits may "
@@ -70,7 +70,7 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
 
 
 def plan_of(
-    cases: Sequence[AttackCase], units_of: Callable[[AttackCase], Sequence[Unit]], notes: Sequence[str]
+    cases: Sequence[PlannedCase], units_of: Callable[[PlannedCase], Sequence[Unit]], notes: Sequence[str]
 ) -> Plan:
     """These rows with their units; a row without any is left out, and a sentence says so."""
     units = {case: units_of(case) for case in cases}
@@ -89,7 +89,7 @@ def plan_of(
 
 def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every row that may run, on all of its examples."""
-    cases, notes = rows_for(prepared.config, prepared.subjects, prepared.eps)
+    cases, notes = rows_for(prepared.requested, prepared.conditions, prepared.subjects)
     return plan_of(cases, prepared.maker().units, notes)
 
 
@@ -119,7 +119,7 @@ class Evaluation:
         folder: RunFolder,
         engine: Engine,
         prepared: PreparedEvaluation,
-        planned: Sequence[AttackCase],
+        planned: Sequence[PlannedCase],
         notes: Sequence[str],
         old: RunManifest | None,
         sequential: Sequential | None,
@@ -130,24 +130,24 @@ class Evaluation:
         self.planned, self.old, self.sequential = tuple(planned), old, sequential
         self.seconds, self.listener = seconds, listener
         self.maker = prepared.maker(prepared.extents)
-        self.begun: dict[AttackCase, None] = {}
-        self.for_table: set[AttackCase] = set()
-        self.random: dict[AttackCase, list[Unit]] = {}
+        self.begun: dict[PlannedCase, None] = {}
+        self.for_table: set[PlannedCase] = set()
+        self.random: dict[PlannedCase, list[Unit]] = {}
         self.reached: dict[Lane, int] = {}
         self.plan = Plan((), (), tuple(notes))
         self._notes = tuple(notes)
-        self._units: dict[tuple[AttackCase, int | None], Sequence[Unit]] = {}
+        self._units: dict[tuple[PlannedCase, int | None], Sequence[Unit]] = {}
         self._remarks: dict[str, None] = {}
-        self._judgements: dict[CaseKey, Judgement] | None = None
-        subjects = {subject.key for subject in prepared.subjects}
-        self._kept = kept_from(old, subjects, {case.key for case in planned})
+        self._judgements: dict[Case, Judgement] | None = None
+        subjects = {subject.subject for subject in prepared.subjects}
+        self._kept = kept_from(old, subjects, {case.case for case in planned})
         self.done = Done({})
         self._looked: set[str] = set()
         self.record()
         self._set_aside_damaged()
         self._store = PerturbationStore(folder.path)
 
-    def begin(self, cases: Sequence[AttackCase], *, rounds: int | None = None) -> bool:
+    def begin(self, cases: Sequence[PlannedCase], *, rounds: int | None = None) -> bool:
         """Adds rows, or takes them further; False where nothing is new.
 
         Args:
@@ -162,7 +162,7 @@ class Evaluation:
                 new |= self.prepared.extents.to(case, len(ends) if rounds is None else rounds)
         return new
 
-    def drop(self, cases: Sequence[AttackCase]) -> None:
+    def drop(self, cases: Sequence[PlannedCase]) -> None:
         """Takes rows back that are planned anew."""
         for case in cases:
             self.begun.pop(case, None)
@@ -170,11 +170,11 @@ class Evaluation:
             if self.prepared.extents is not None:
                 self.prepared.extents.reached.pop(case, None)
 
-    def score_in_random_batches(self, case: AttackCase, units: Sequence[Unit]) -> None:
+    def score_in_random_batches(self, case: PlannedCase, units: Sequence[Unit]) -> None:
         """Adds units in random batches, in place of those that the row had."""
         self.random[case] = list(units)
 
-    def units(self, case: AttackCase) -> Sequence[Unit]:
+    def units(self, case: PlannedCase) -> Sequence[Unit]:
         """The units of a row, as far as it runs."""
         extents = self.prepared.extents
         key = case, None if extents is None else extents.of(case)
@@ -211,10 +211,10 @@ class Evaluation:
         self._judgements = None
 
     @property
-    def judgements(self) -> dict[CaseKey, Judgement]:
+    def judgements(self) -> dict[Case, Judgement]:
         """What the outcomes so far say, by setting."""
         if self._judgements is None:
-            self._judgements = {found.key.setting: found for found in load_run(self.folder.path).judgements}
+            self._judgements = {found.case.setting: found for found in load_run(self.folder.path).judgements}
         return self._judgements
 
     def record(self) -> None:
@@ -244,7 +244,7 @@ class Evaluation:
     def reveal(self) -> None:
         """Writes run.json with the rows of earlier evaluations that have not come again, too."""
         self.record()
-        ids = [unit.id for row in self._kept.waiting.values() for unit in row.all_units]
+        ids = [unit for row in self._kept.waiting.values() for unit in row.all_units]
         manifest = self._kept.revealed(self.manifest, set(self.folder.committed(ids)[0]))
         self.manifest = structs.replace(manifest, superseded=self._superseded(manifest))
         self.folder.write_manifest(manifest_data(self.manifest))
@@ -264,14 +264,14 @@ class Evaluation:
         run = load_run(self.folder.path)
         if self.config.claim is not None:
             write_evidence = load("evidence", "refuted")
-            for text in write_evidence(run, self.config, self.plan, self.prepared.context):
+            for text in write_evidence(run, self.plan, self.prepared.context):
                 self.listener.note(text)
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
         write_reports_of(run, final=True)
         self.listener.reported(run)
 
-    def _short(self, case: AttackCase) -> bool:
+    def _short(self, case: PlannedCase) -> bool:
         """Whether a row runs on fewer examples than the verdict of its lane rests on."""
         extents = self.prepared.extents
         return extents is not None and extents.of(case) < self.reached.get(lane_of(case), 0)
@@ -307,25 +307,24 @@ def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener)
     The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
     """
     for subject in prepared.subjects:
-        for eps in prepared.eps:
-            name, settings = _name(prepared, subject, eps), _settings(prepared, subject)
+        for perturbation in prepared.requested.perturbations:
+            name, settings = _name(subject, perturbation), _settings(prepared, subject)
             stored = read_stored(folder.path, name)
             if stored is not None and stored.settings == settings:
                 continue
-            listener.preparing(f"certifying {subject.label} on {subject.checkpoint} at eps {eps:g}")
-            found = load("bounds", "certify")(prepared.context, subject, eps)
+            where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
+            listener.preparing(f"certifying {where}")
+            found = load("bounds", "certify")(prepared.context, subject, perturbation)
             write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
 
 
-def _name(prepared: PreparedEvaluation, subject: Subject, eps: float) -> str:
-    """20 hexadecimal digits for a subject and a budget."""
-    config = prepared.config
-    data = [*subject.key, config.norm, eps, config.eps_space]
+def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
+    """20 hexadecimal digits."""
+    data = [*subject.subject.as_columns().values(), *perturbation.as_columns().values()]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
 
 
-def _settings(prepared: PreparedEvaluation, subject: Subject) -> str:
+def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
     """What else decides what is found."""
-    config = prepared.config
-    data = [VERSION_OF_BOUNDS, subject.spec, min(config.draws, config.aware_attacks)]
+    data = [VERSION_OF_BOUNDS, subject.spec, prepared.conditions.known_draws]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

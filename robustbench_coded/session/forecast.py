@@ -74,12 +74,12 @@ class Seconds:
 
     def of(self, unit: cases.Unit) -> float:
         """Seconds that a unit takes one worker at most, about."""
-        case, subject = unit.row, unit.row.subject
+        case, subject = unit.case, unit.case.subject
         batches = len(unit.victims) or sum(map(len, unit.groups))
         scored = unit.images
         attacks = case.attack not in CONTROLS and case.submission is None
         if attacks and not unit.random_batches:  # all others are answered and nothing else
-            scored = min(scored, batches * plan.scoring_images(self._prepared.setup.config, case))
+            scored = min(scored, batches * plan.scoring_images(self._prepared.conditions, case))
         attacked = unit.images - scored
         seconds = 0.0
         if scored and unit.scored:  # a forward is counted as a third of a gradient
@@ -89,7 +89,7 @@ class Seconds:
             seconds += attacked * self.gradient(subject, of_base=of_base)
         return seconds
 
-    def answer(self, subject: cases.Subject) -> float:
+    def answer(self, subject: cases.ProbedSubject) -> float:
         """For a forward of an image through the defence as it is scored."""
         context = self._prepared.context
         probed = context.probe_seconds.get(subject)
@@ -104,7 +104,7 @@ class Seconds:
         model = context.model(subject.checkpoint)
         return self._known("answer", subject, lambda: self._time(subject, model, through, answer))
 
-    def gradient(self, subject: cases.Subject, *, of_base: bool = False) -> float:
+    def gradient(self, subject: cases.ProbedSubject, *, of_base: bool = False) -> float:
         """For a forward and backward of an image as attacks ask for it.
 
         Args:
@@ -125,7 +125,7 @@ class Seconds:
         name = "gradient of the network" if through is None else "gradient"
         return self._known(name, subject, lambda: self._time(subject, model, through, differentiate))
 
-    def _known(self, what: str, subject: cases.Subject, timed: Callable[[], float]) -> float:
+    def _known(self, what: str, subject: cases.ProbedSubject, timed: Callable[[], float]) -> float:
         key = f"{what}: {subject.checkpoint}"
         if what.startswith("plugin") or (_encodes(subject) and not what.endswith("network")):
             key += f" behind {subject.label}, K={subject.k}"
@@ -135,7 +135,7 @@ class Seconds:
 
     def _time(
         self,
-        subject: cases.Subject,
+        subject: cases.ProbedSubject,
         model: PixelModel,
         through: Defence | None,
         timed: Callable[[Ask, Tensor], None],
@@ -158,7 +158,7 @@ class Seconds:
         return median(taken[1:] or taken) / images
 
     def _question(
-        self, subject: cases.Subject, model: PixelModel, through: Defence | None
+        self, subject: cases.ProbedSubject, model: PixelModel, through: Defence | None
     ) -> tuple[Ask, Tensor, int]:
         """What is asked, with which inputs, and how many images pass through the network."""
         context, setup = self._prepared.context, self._prepared.setup
@@ -172,7 +172,7 @@ class Seconds:
             return model, x, target.images_of(model.network, count)
         groups = max(1, most // subject.images)
         batches = x[torch.arange(groups * subject.k) % count].unflatten(0, (groups, subject.k))
-        draws = target.draws_of(through, subject.k, setup.config.seed, [-1] * groups, "probe", 0)
+        draws = target.draws_of(through, subject.k, setup.conditions.seed, [-1] * groups, "probe", 0)
 
         def ask(x: Tensor) -> Tensor:
             return logits_grouped(through, x, draws)
@@ -180,7 +180,7 @@ class Seconds:
         return ask, batches, groups * subject.images
 
 
-def _encodes(subject: cases.Subject) -> bool:
+def _encodes(subject: cases.ProbedSubject) -> bool:
     """Whether it is ours and does more than to ask the model."""
     return subject.batch_dependent and not in_memory.is_plugin(subject.spec)
 
@@ -195,10 +195,10 @@ class RowCosts:
     def __init__(self, prepared: prepare.PreparedEvaluation, seconds: Seconds):
         self._prepared, self._seconds = prepared, seconds
         self.config = prepared.config
-        self.workers = worker_count(self.config, prepared.context.device)
-        self._each: dict[cases.AttackCase, float] = {}
+        self.workers = worker_count(self.config.workers, prepared.context.device)
+        self._each: dict[cases.PlannedCase, float] = {}
 
-    def of(self, case: cases.AttackCase, rounds: int) -> float:
+    def of(self, case: cases.PlannedCase, rounds: int) -> float:
         """Seconds that a row takes in so many rounds, if nothing ends early."""
         if rounds == 0:
             return 0.0
@@ -208,7 +208,7 @@ class RowCosts:
             self._each[case] = sum(map(self._seconds.of, units)) / max(batches, 1) / self.workers
         return self._each[case] * self.batches(case, rounds)
 
-    def likely(self, case: cases.AttackCase, rounds: int, standing: float) -> float:
+    def likely(self, case: cases.PlannedCase, rounds: int, standing: float) -> float:
         """The same where attacks end at the first wrong answer.
 
         Args:
@@ -225,7 +225,7 @@ class RowCosts:
         fallen = min(1.0, FALLS_AFTER / max(1, plan.queries_of(name, randomised=False)[0]))
         return cost * (standing + (1 - standing) * fallen)
 
-    def batches(self, case: cases.AttackCase, rounds: int) -> int:
+    def batches(self, case: cases.PlannedCase, rounds: int) -> int:
         """Batches, or victims, of a row in so many rounds."""
         batches, extents = self._batches(case.subject), self._prepared.extents
         if case.threat.one_victim:
@@ -237,7 +237,7 @@ class RowCosts:
             return len(batches)
         return min(len(batches), ceil(extents.ends[rounds - 1] / case.subject.k))
 
-    def images_in_full(self, case: cases.AttackCase) -> int:
+    def images_in_full(self, case: cases.PlannedCase) -> int:
         """Image gradients of a row on all examples, scoring included."""
         return self._prepared.maker().images(case)
 
@@ -246,5 +246,5 @@ class RowCosts:
         extents = self._prepared.extents
         return self._prepared.maker(extents and Extents(extents.ends, extents.reached, rounds))
 
-    def _batches(self, subject: cases.Subject) -> list[Batch]:
-        return plan.batches_for(self.config, subject, self._prepared.setup.examples)
+    def _batches(self, subject: cases.ProbedSubject) -> list[Batch]:
+        return plan.batches_for(self._prepared.conditions, subject, self._prepared.setup.examples)

@@ -12,13 +12,14 @@ from torch import nn
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.evaluation.execution.in_memory import InMemory, with_zoo
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import (
     EvalConfig,
     attack_options,
     without_checkpoint,
 )
 from robustbench_coded.evaluation.options.option import radii
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.models.in_memory import is_function, name_of
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.session.evaluate import evaluate as run_evaluation

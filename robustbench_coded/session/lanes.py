@@ -5,10 +5,10 @@ can change them.
 from msgspec import structs
 
 from robustbench_coded.evaluation.planning.batches import Lane, claimed_setting, lane_of, lanes_judged
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.resubmission import share_left
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
 from robustbench_coded.session import evaluation, forecast
@@ -36,7 +36,7 @@ class Lanes:
         self.stops: list[Stop] = []
         self.judged = lanes_judged(self.config, run.planned, self.prepared.eps)
         self.open = set(self.judged)
-        self.cases: dict[Lane, list[AttackCase]] = {}
+        self.cases: dict[Lane, list[PlannedCase]] = {}
         for case in run.planned:
             if case.attack not in CONTROLS:
                 self.cases.setdefault(lane_of(case), []).append(case)
@@ -74,8 +74,8 @@ class Lanes:
         if self.run.sequential is not None:
             self.run.sequential = structs.replace(self.run.sequential, stops=tuple(self.stops))
 
-    def _stop_at(self, lane: Lane, setting: CaseKey, judgement: Judgement) -> Stop:
-        subject, cases = lane.subject, self.cases[lane]
+    def _stop_at(self, lane: Lane, setting: Case, judgement: Judgement) -> Stop:
+        cases = self.cases[lane]
         ran = [case for case in cases if case in self.run.begun and case not in self.run.for_table]
         shares = {case: share for case in ran if (share := self.share(case)) is not None}
         examples = max(map(self.prepared.examples_planned, ran), default=0)
@@ -83,31 +83,24 @@ class Lanes:
             scored = (self.run.random.get(case, ()) for case in ran)
             examples = max([examples, *(sum(len(unit.random_batches) for unit in units) for units in scored)])
         batches = {i for case in ran[:1] for unit in self.run.units(case) for g in unit.groups for i in g}
+        worst = min(shares, key=lambda case: shares[case]).attack if shares else ""
         return Stop(
-            checkpoint=subject.checkpoint,
-            defence=subject.label,
-            k=subject.shown_k,
-            n=subject.n,
-            threat=str(setting.threat),
-            norm=setting.norm,
-            eps=setting.eps,
-            eps_space=setting.eps_space,
-            word=judgement.verdict.word,
-            attack=min(shares, key=lambda case: shares[case]).attack if shares else "",
+            case=setting.of_attack(worst),
+            verdict=judgement.verdict.word,
             examples=examples,
             planned=self.prepared.setup.examples,
             batches=len(batches),
             images=sum(unit.images for case in ran for unit in self.run.units(case)),
             images_planned=sum(map(self.costs.images_in_full, cases)),
             attacks=tuple(case.attack for case in ran),
-            spared=tuple(dict.fromkeys(case.attack for case in cases if case not in self.run.begun)),
+            skipped_attacks=tuple(dict.fromkeys(case.attack for case in cases if case not in self.run.begun)),
         )
 
-    def word(self, setting: CaseKey) -> VerdictWord:
+    def word(self, setting: Case) -> VerdictWord:
         found = self.run.judgements.get(setting)
         return VerdictWord.NOT_SETTLED if found is None else found.verdict.word
 
-    def by_interval(self, setting: CaseKey) -> bool:
+    def by_interval(self, setting: Case) -> bool:
         """Whether a word is open because its interval contains the bar."""
         found = self.run.judgements.get(setting)
         return found is None or (
@@ -138,7 +131,9 @@ class Lanes:
     def bar(self, lane: Lane) -> float:
         """About what the accuracy is held against; the verdict has it exactly."""
         claimed = claimed_setting(self.config, self.prepared.eps)
-        if claimed is not None and any((str(s.threat), s.eps) == claimed for s in self.judged[lane]):
+        if claimed is not None and any(
+            (str(s.threat), s.perturbation.eps) == claimed for s in self.judged[lane]
+        ):
             return self.config.claim or 0.0
         base = self.base(lane)
         if base is None:
@@ -152,28 +147,28 @@ class Lanes:
                 return self.share(case) or 0.0
         return 1.0
 
-    def submitted(self, lane: Lane) -> list[AttackCase]:
+    def submitted(self, lane: Lane) -> list[PlannedCase]:
         return [case for case in self.run.begun if case.submission is not None and lane_of(case) == lane]
 
-    def goes_with(self, case: AttackCase, lane: Lane) -> bool:
+    def goes_with(self, case: PlannedCase, lane: Lane) -> bool:
         """Whether a row belongs to a lane, or is a control of its subject."""
         if case.attack in CONTROLS:
             return case.subject == lane.subject
         return (case.subject, case.threat.inputs) == (lane.subject, lane.inputs)
 
-    def share(self, case: AttackCase) -> float | None:
+    def share(self, case: PlannedCase) -> float | None:
         """What a row leaves, on the draws that attacks are chosen by; None before it has run."""
         if case not in self.run.begun:
             return None
         return share_left(case, self.run.units(case), self.run.done.metadata)
 
-    def run_in(self, case: AttackCase) -> int:
+    def run_in(self, case: PlannedCase) -> int:
         """Rounds that a row has begun to run in."""
         if case not in self.run.begun:
             return 0
         return 1 if self.extents is None else self.extents.of(case)
 
-    def rounds_of_open(self, case: AttackCase) -> int:
+    def rounds_of_open(self, case: PlannedCase) -> int:
         """The rounds of the open lanes of a row's subject."""
         reached = [
             rounds
@@ -182,7 +177,7 @@ class Lanes:
         ]
         return max(reached, default=1)
 
-    def likely(self, case: AttackCase, rounds: int) -> float:
+    def likely(self, case: PlannedCase, rounds: int) -> float:
         """Seconds that a row is likely to take: less where attacks end at the first wrong answer."""
         lane = self.cases.get(lane_of(case), ())
         shares = [share for one in lane if (share := self.share(one)) is not None]

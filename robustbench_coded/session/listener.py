@@ -5,7 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import pixels
@@ -49,14 +49,14 @@ class Listener:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
 
 
-def row_name(row: AttackCase) -> str:
+def row_name(row: PlannedCase) -> str:
     """A row in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
     s = row.subject
     sizes = ", ".join(
-        f"{name}={value}" for name, value in (("K", s.shown_k), ("N", s.n)) if value is not None
+        f"{name}={value}" for name, value in (("K", s.subject.k), ("N", s.n)) if value is not None
     )
     defence = f"{s.label} {sizes}".strip()
-    eps = "" if row.attack == CLEAN else f" | eps {pixels(row.eps)}"
+    eps = "" if row.attack == CLEAN else f" | eps {pixels(row.perturbation.eps)}"
     return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}{eps}")
 
 
@@ -92,13 +92,13 @@ class NotebookListener(Listener):
         self._show()
 
     def inputs_made(self, unit: Unit, number: int) -> None:
-        self._advance(unit, f"making inputs of {unit.row.attack} again")
+        self._advance(unit, f"making inputs of {unit.case.attack} again")
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        self._advance(unit, row_name(unit.row))
+        self._advance(unit, row_name(unit.case))
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        self.note(f"failed: {row_name(unit.row)}: {error}")
+        self.note(f"failed: {row_name(unit.case)}: {error}")
 
     def reported(self, run: Run) -> None:
         self._text, self._total = "", 0

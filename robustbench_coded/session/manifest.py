@@ -17,19 +17,18 @@ from msgspec.structs import replace
 import attacks
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.schema.case import CaseKey, SubjectKey
+from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import (
+    CaseRecord,
     CheckpointFacts,
     GitState,
     Identity,
     Invocation,
     Machine,
-    PlannedCase,
     RunManifest,
-    UnitEntry,
 )
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
@@ -68,9 +67,9 @@ def new_manifest(
     prepared: PreparedEvaluation,
     plan: Plan,
     *,
-    looks: Mapping[AttackCase, int] = MappingProxyType({}),
-    table: Collection[AttackCase] = (),
-    random: Mapping[AttackCase, Sequence[Unit]] = MappingProxyType({}),
+    looks: Mapping[PlannedCase, int] = MappingProxyType({}),
+    table: Collection[PlannedCase] = (),
+    random: Mapping[PlannedCase, Sequence[Unit]] = MappingProxyType({}),
 ) -> RunManifest:
     """The manifest of this evaluation alone.
 
@@ -79,9 +78,9 @@ def new_manifest(
         table: rows on fewer examples than the verdict of their setting.
         random: units in random batches, by row.
     """
-    units: dict[AttackCase, list[UnitEntry]] = {case: [] for case in plan.rows}
+    units: dict[PlannedCase, list[str]] = {case: [] for case in plan.rows}
     for unit in plan.units:
-        units[unit.row].append(UnitEntry(unit.id))
+        units[unit.case].append(unit.id)
     invocation = Invocation(
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=prepared.config.command,
@@ -95,10 +94,8 @@ def new_manifest(
         identity=prepared.identity,
         data=prepared.data_facts,
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
-        rows=tuple(
-            _planned_case(
-                prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
-            )
+        cases=tuple(
+            _record_of(prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ()))
             for case in plan.rows
         ),
         probes=prepared.probes,
@@ -136,9 +133,7 @@ def checked_against(
             )
 
 
-def kept_from(
-    old: RunManifest | None, subjects: Collection[SubjectKey], planned: Collection[CaseKey]
-) -> "Kept":
+def kept_from(old: RunManifest | None, subjects: Collection[Subject], planned: Collection[Case]) -> "Kept":
     """What an earlier evaluation left in the folder.
 
     Args:
@@ -148,15 +143,15 @@ def kept_from(
         return Kept(None, {}, frozenset())
     asked = {name for command in old.invocations for name in command.attacks}
 
-    def may_come_again(row: PlannedCase) -> bool:
+    def may_come_again(row: CaseRecord) -> bool:
         """Its own rows, and what checks and submissions led to: those no command needs to name."""
-        return row.key in planned or (
-            row.subject in subjects
-            and (row.for_check or row.attack not in asked)
-            and row.attack not in CONTROLS
+        return row.case in planned or (
+            row.case.subject in subjects
+            and (row.for_check or row.case.attack not in asked)
+            and row.case.attack not in CONTROLS
         )
 
-    rows = {row.key: row for row in (*old.rows, *old.waiting)}
+    rows = {row.case: row for row in (*old.cases, *old.waiting)}
     return Kept(old, rows, frozenset(key for key, row in rows.items() if not may_come_again(row)))
 
 
@@ -171,8 +166,8 @@ class Kept:
     """
 
     old: RunManifest | None
-    waiting: dict[CaseKey, PlannedCase]
-    visible: frozenset[CaseKey]
+    waiting: dict[Case, CaseRecord]
+    visible: frozenset[Case]
 
     def extended_by(self, new: RunManifest) -> RunManifest:
         """The manifest of both."""
@@ -180,10 +175,10 @@ class Kept:
         if old is None:
             return new
         rows = {key: row for key, row in self.waiting.items() if key in self.visible}
-        rows |= {row.key: row for row in new.rows}
+        rows |= {row.case: row for row in new.cases}
         return replace(
             new,
-            rows=tuple(rows.values()),
+            cases=tuple(rows.values()),
             waiting=tuple(row for key, row in self.waiting.items() if key not in rows),
             checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
             probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
@@ -197,37 +192,37 @@ class Kept:
         Args:
             committed: units of ``waiting`` whose outcomes are in the folder.
         """
-        rows = {row.key: row for row in manifest.rows}
-        least = {row.key.setting: row.examples_planned for row in manifest.rows if row.looks}
+        rows = {row.case: row for row in manifest.cases}
+        least = {row.case.setting: row.examples_planned for row in manifest.cases if row.looks}
         empty = set()
         for key, row in self.waiting.items():
-            now, whole = rows.get(key), all(unit.id in committed for unit in row.units)
-            if not any(unit.id in committed for unit in row.all_units):
+            now, whole = rows.get(key), all(unit in committed for unit in row.units)
+            if not any(unit in committed for unit in row.all_units):
                 if now is row and key in self.visible:
                     del rows[key]
-                    empty.add(row.subject)
+                    empty.add(row.case.subject)
             elif now is None:
                 short = row.examples_planned < least.get(key.setting, 0)
                 rows[key] = replace(row, table=row.table or short)
             elif whole and set(now.units) < set(row.units):
                 rows[key] = replace(now, units=row.units, examples_planned=row.examples_planned, table=False)
-        empty -= {row.subject for row in rows.values()}
+        empty -= {row.case.subject for row in rows.values()}
         probes = tuple(probe for probe in manifest.probes if probe.subject not in empty)
-        return replace(manifest, rows=tuple(rows.values()), probes=probes, waiting=())
+        return replace(manifest, cases=tuple(rows.values()), probes=probes, waiting=())
 
 
-def _planned_case(
+def _record_of(
     prepared: PreparedEvaluation,
-    case: AttackCase,
-    units: list[UnitEntry],
+    case: PlannedCase,
+    units: list[str],
     looks: int,
     table: bool,
     random: Sequence[Unit],
-) -> PlannedCase:
+) -> CaseRecord:
     subject, config = case.subject, prepared.config
     known = min(config.aware_attacks, config.draws)
-    return PlannedCase(
-        **case.key.as_columns(),  # type: ignore[arg-type]
+    return CaseRecord(
+        case=case.case,
         spec=subject.spec,
         batch_size=subject.k,
         randomised=subject.randomised,
@@ -236,12 +231,12 @@ def _planned_case(
         for_check=case.for_check,
         examples_planned=prepared.examples_planned(case),
         draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
-        budget=None if case.attack in CONTROLS else config.budget,
-        stopped=stopped(config, case),
+        query_budget=None if case.attack in CONTROLS else config.budget,
+        stopped=stopped(prepared.conditions, case),
         looks=looks,
         table=table,
         units=tuple(units),
-        random_batches=tuple(UnitEntry(unit.id) for unit in random),
+        random_batches=tuple(unit.id for unit in random),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Extents, fill
-from robustbench_coded.evaluation.planning.cases import AttackCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.words import CLEAN
@@ -27,7 +27,7 @@ class RowPreview:
         units, done: pieces of work, and how many of them an earlier evaluation has committed.
     """
 
-    row: AttackCase
+    row: PlannedCase
     certain: bool
     examples: int
     images: int
@@ -70,7 +70,7 @@ class Preview:
             "run": str(self.path),
             "rows": [
                 {
-                    **p.row.key.as_columns(),
+                    **p.row.case.as_columns(),
                     **{name: value for name, value in vars(p).items() if name != "row"},
                 }
                 for p in self.rows
@@ -134,8 +134,8 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
 
 def _extents(
     extents: Extents,
-    planned: Sequence[AttackCase],
-    table: Sequence[AttackCase],
+    planned: Sequence[PlannedCase],
+    table: Sequence[PlannedCase],
     scope: queue.Scope,
     costs: forecast.RowCosts,
     pending: Callable[[Sequence[Unit]], list[Unit]],

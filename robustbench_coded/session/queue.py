@@ -10,7 +10,7 @@ clock: an evaluation that was interrupted, or goes on elsewhere, decides the sam
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
 from math import ceil
@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.execution import run_unit
 from robustbench_coded.evaluation.execution.attack_group import hidden_sources
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import Lane, fill, lane_of
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS, follow_up
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions
 from robustbench_coded.schema.manifest import Outlook
@@ -78,9 +78,9 @@ class Queue:
         self.config, self.prepared = run.config, run.prepared
         self.extents = run.prepared.extents
         self.spent = 0.0
-        self._random: dict[AttackCase, int] = {}
+        self._random: dict[PlannedCase, int] = {}
         self._asked: dict[str, int] = {"submit": 0, "check": 0}
-        self._late: dict[AttackCase, float] = {}
+        self._late: dict[PlannedCase, float] = {}
         self._late_examples = 0.0
         self._filled = False
         self._costs = forecast.RowCosts(self.prepared, run.seconds)
@@ -137,7 +137,7 @@ class Queue:
         ]
         return self._begin(chosen)
 
-    def _next(self, lane: Lane) -> AttackCase | None:
+    def _next(self, lane: Lane) -> PlannedCase | None:
         """The attack on a lane that is expected to do most damage for its cost; of equals the one planned
         first.
         """
@@ -157,7 +157,7 @@ class Queue:
             self._late[case] = cost
         return None
 
-    def _damage(self, case: AttackCase) -> float:
+    def _damage(self, case: PlannedCase) -> float:
         """Accuracy that an attack is expected to take away, for each second."""
         name, lane = naming.parse(case.attack), lane_of(case)
         seen = []
@@ -205,7 +205,7 @@ class Queue:
             new = True
         return new
 
-    def _promising(self, lane: Lane) -> AttackCase | None:
+    def _promising(self, lane: Lane) -> PlannedCase | None:
         """The attack whose inputs are likely to settle a word in (more) random batches; None without one.
 
         Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
@@ -238,7 +238,7 @@ class Queue:
         if self._asked["submit"] > self._asked["check"]:
             return False
         self._asked["submit"] += 1
-        known = {case.key for case in self.run.begun}
+        known = {case.case for case in self.run.begun}
         lanes = [lane for lane in self._lanes.open if lane.inputs == "batch"]
         most = max((self.run.reached[lane] for lane in lanes), default=0)
         cases = [case for case in self.run.plan.rows if self._lanes.run_in(case) >= most]
@@ -247,7 +247,7 @@ class Queue:
         measured = measured_attacks(cases, self.run.plan.units, self.run.done.metadata)
         hidden = hidden_sources(self.prepared.context, cases)
         rows = resubmissions(measured, hidden, self._costs.maker(most), self.prepared.context.levels)
-        rows = [case for case in rows if case.key not in known]
+        rows = [case for case in rows if case.case not in known]
         if self.extents is not None:
             rows = [case for case in rows if lane_of(case) in self._lanes.open]
         return self._begin(rows)
@@ -285,7 +285,7 @@ class Queue:
             if lane.subject.spec != STANDARD or not stuck or any(map(self._lanes.by_interval, settings)):
                 continue
             like = next(case for case in self._lanes.cases[lane] if case in self.run.begun)
-            case = replace(like, attack=RECOMBINED, step_size=None)
+            case = like.of_attack(RECOMBINED)
             cost = self._lanes.likely(case, self._lanes.rounds_of_open(case))
             if case in self.run.begun or not self._fits(cost):
                 continue
@@ -310,7 +310,7 @@ class Queue:
         if self.extents is None or not self._lanes.open:
             return False
         last = len(self.extents.ends)
-        wider: list[AttackCase] = []
+        wider: list[PlannedCase] = []
         for lane in [lane for lane in self._lanes.judged if lane in self._lanes.open]:
             rounds = self.run.reached[lane] + 1
             late = any(case in self._late for case in self._lanes.cases[lane])
@@ -386,7 +386,7 @@ class Queue:
                 new = True
         return new
 
-    def _begin_for_table(self, rounds: dict[AttackCase, int]) -> bool:
+    def _begin_for_table(self, rounds: dict[PlannedCase, int]) -> bool:
         new = False
         for case, number in rounds.items():
             if case not in self.run.begun:
@@ -394,11 +394,11 @@ class Queue:
             new |= self.run.begin([case], rounds=number)
         return new
 
-    def _table(self) -> list[AttackCase]:
+    def _table(self) -> list[PlannedCase]:
         """The rows of the table: what was asked for, but for attacks that run only on open verdicts."""
         return [case for case in self.run.planned if in_table(self.config, case)]
 
-    def _begin(self, cases: Sequence[AttackCase]) -> bool:
+    def _begin(self, cases: Sequence[PlannedCase]) -> bool:
         """Rows for verdicts, as far as their lanes have come."""
         new = False
         for case in cases:
@@ -412,7 +412,7 @@ class Queue:
         return limit is None or (self.spent if spent is None else spent) + cost <= limit
 
 
-def in_table(config: EvalConfig, case: AttackCase) -> bool:
+def in_table(config: EvalConfig, case: PlannedCase) -> bool:
     """Whether a row runs whatever the others find; not attacks of presets that only open verdicts need."""
     if case.attack not in config.second_attacks or case.attack == config.claim_attack:
         return True

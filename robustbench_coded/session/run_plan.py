@@ -25,7 +25,7 @@ from robustbench_coded.session.listener import Listener
 
 def kept_for_later(unit: Unit) -> Unit:
     """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
-    row = unit.row
+    row = unit.case
     wanted = row.attack not in CONTROLS and not sources_of(unit) and not row.for_check
     wanted = wanted and str(row.threat) == "batch/unknown"
     return replace(unit, keep=True) if wanted else unit
@@ -44,7 +44,7 @@ def _of_source(
     Where both have the same batches, a batch is what the attack made of it, inputs that only fill it up
     included. Elsewhere each example brings its own perturbed input to wherever it stands.
     """
-    theirs, ours = context.batches(several[0].row.subject), context.batches(unit.row.subject)
+    theirs, ours = context.batches(several[0].case.subject), context.batches(unit.case.subject)
     wanted = {index for group in unit.groups for index in group}
     found = [evaluation for source in several for evaluation in store.get(source.id) or ()]
     if theirs == ours:
@@ -86,16 +86,16 @@ def run_plan(
     seconds: Seconds,
 ) -> None:
     """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
-    config = prepared.setup.config
+    config = prepared.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     for unit in plan.units:  # of an interrupted run, too
         if fitted := done.metadata.get(unit.id, {}).get("group_images"):
-            prepared.context.setup.fitting[unit.row.subject.checkpoint] = fitted
+            prepared.context.setup.fitting[unit.case.subject.checkpoint] = fitted
     sources = {source.id: source for unit in pending for several in sources_of(unit) for source in several}
     # Named streams of random numbers make perturbed inputs what they were.
     again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
     ahead = [*again, *pending]
-    workers = min(worker_count(config, prepared.context.device), max(1, len(pending)))
+    workers = min(worker_count(config.workers, prepared.context.device), max(1, len(pending)))
     forecast = Forecast(
         units=len(pending),
         images=sum(unit.images for unit in ahead),

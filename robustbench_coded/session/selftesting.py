@@ -23,6 +23,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.selftests.gradients import MODES_ROUNDING
 from robustbench_coded.selftests.other_generators import Batches, Draws
 from robustbench_coded.selftests.other_images import OTHER_IMAGES, blends, other_images
@@ -67,26 +68,31 @@ SECONDS = 1800.0  # a subject that takes longer for some ninety forwards of EXAM
 
 @tf32(False)
 def selftest_subject(
-    context: worker_context.WorkerContext, subject: cases.Subject, eps: float
+    context: worker_context.WorkerContext,
+    subject: cases.ProbedSubject,
+    perturbation: Perturbation,
+    unit_timeout: float | None,
 ) -> dict[str, Any]:
-    """Runs them on the first examples at one eps; the result is JSON data.
+    """Runs them on the first examples; the result is JSON data.
 
     Batches are as large as the subject's, but no larger than EXAMPLES: what is tested does not depend on it,
     and its cost does.
+
+    Args:
+        unit_timeout: seconds that a unit may take; None for no limit of the user's.
     """
-    scene = _scene(context, subject, eps)
+    scene = _scene(context, subject, perturbation)
     checkpoint = context.model(subject.checkpoint)
     # Where there is no checkpoint, what stands for it is the defence itself.
     compared = in_memory.is_plugin(subject.spec) and not isinstance(checkpoint.network, in_memory.Alone)
     networks = Networks(context.defence(subject).base, checkpoint) if compared else None
-    unit = context.setup.config.unit_timeout
-    seconds = SECONDS if unit is None else min(SECONDS, UNITS * unit)
+    seconds = SECONDS if unit_timeout is None else min(SECONDS, UNITS * unit_timeout)
     try:
         with time_limit(seconds):
             plugin = in_memory.is_plugin(subject.spec)
             drawn = _draws(context, subject, scene) if plugin else None
             batches = _batches(context, subject) if plugin else None
-            seed, defence = context.setup.config.seed, context.defence(subject)
+            seed, defence = context.setup.conditions.seed, context.defence(subject)
             own = [-2 - group for group in range(len(scene.x))]
             results = run_all(scene, networks, drawn, batches)
             alike = _tried(ASKED_ALIKE, "when it is scored", lambda: asked_alike(scene, defence, seed, own))
@@ -107,7 +113,7 @@ def selftest_subject(
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
-        "eps": eps,
+        "eps": perturbation.eps,
         "examples": scene.examples,
         "forwards": scene.forwards,
         "backwards": scene.backwards,
@@ -151,9 +157,9 @@ def _blended(context: worker_context.WorkerContext, scene: Scene) -> Scene | Non
     return replace(scene, x=x.view_as(scene.x), y=y.view_as(scene.y))
 
 
-def _draws(context: worker_context.WorkerContext, subject: cases.Subject, scene: Scene) -> Draws:
+def _draws(context: worker_context.WorkerContext, subject: cases.ProbedSubject, scene: Scene) -> Draws:
     """Of the batches that are scored: a defence may know their seeds. Drawing once more changes nothing."""
-    defence, config = context.defence(subject), context.setup.config
+    defence, seed = context.defence(subject), context.setup.conditions.seed
     groups, k = scene.y.shape
 
     def used(generators: Sequence[torch.Generator]) -> list[Any]:
@@ -161,15 +167,15 @@ def _draws(context: worker_context.WorkerContext, subject: cases.Subject, scene:
         return [UsedSeed(draw) for draw in drawn] if isinstance(defence, SamplingModule) else drawn
 
     return Draws(
-        lambda index: target.draws_of(defence, k, config.seed, range(groups), "scoring", index),
+        lambda index: target.draws_of(defence, k, seed, range(groups), "scoring", index),
         used,
         hashlib.blake2b(scene.x.cpu().numpy().tobytes(), digest_size=8).hexdigest(),
     )
 
 
-def _batches(context: worker_context.WorkerContext, subject: cases.Subject) -> Batches:
+def _batches(context: worker_context.WorkerContext, subject: cases.ProbedSubject) -> Batches:
     """Of any size, under draws of a batch that is evaluated."""
-    defence, seed = context.defence(subject), context.setup.config.seed
+    defence, seed = context.defence(subject), context.setup.conditions.seed
 
     def answers(x: Tensor, index: int) -> Tensor:
         with torch.no_grad():
@@ -179,28 +185,31 @@ def _batches(context: worker_context.WorkerContext, subject: cases.Subject) -> B
     return Batches(subject.k, answers)
 
 
-def _scene(context: worker_context.WorkerContext, subject: cases.Subject, eps: float) -> Scene:
-    config, defence = context.setup.config, context.defence(subject)
+def _scene(
+    context: worker_context.WorkerContext, subject: cases.ProbedSubject, perturbation: Perturbation
+) -> Scene:
+    seed, defence = context.setup.conditions.seed, context.defence(subject)
     at_once = images_at_once(prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
     k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
     groups = max(1, most // k) if subject.batch_dependent else 1
     x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
-    normalized = config.eps_space == "normalized"
+    norm, eps, space = perturbation.norm, perturbation.eps, perturbation.eps_space
+    normalized = space == "normalized"
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
-    budget = perturbation_budget.PerturbationBudget(config.norm, eps, config.eps_space, deviation)  # type: ignore[arg-type]
-    if config.norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
+    budget = perturbation_budget.PerturbationBudget(norm, eps, space, deviation)  # type: ignore[arg-type]
+    if norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
         size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
         budget = perturbation_budget.PerturbationBudget("linf", size)
     # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
     batches = [-2 - group for group in range(groups)]
     return Scene(
-        target.Target(defence, k, config.seed, batches),
+        target.Target(defence, k, seed, batches),
         x.view(groups, k, *x.shape[1:]).to(context.device),
         y.view(groups, k).to(context.device),
         budget,
         subject.batch_dependent,
-        [streams.stream(config.seed, batch, "selftest") for batch in batches],
+        [streams.stream(seed, batch, "selftest") for batch in batches],
     )
 
 
@@ -226,27 +235,30 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
     with worker_context.own_threads(prepared.context):
         for subject, name in open_ones:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-            found = selftest_subject(prepared.context, subject, _eps(prepared))
-            folder.commit_selftests(name, {**subject.key._asdict(), **found})
+            found = selftest_subject(
+                prepared.context, subject, _perturbation(prepared), prepared.config.unit_timeout
+            )
+            folder.commit_selftests(name, {**subject.subject.as_columns(), **found})
 
 
-def _eps(prepared: PreparedEvaluation) -> float:
-    """The middle one of the radii: at the largest of a security curve no gradient is worth much."""
-    asked = sorted(eps for eps in prepared.eps if eps > 0)
-    return asked[(len(asked) - 1) // 2] if asked else 0.0
+def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
+    """At the middle one of the radii: at the largest of a security curve no gradient is worth much."""
+    requested = prepared.requested.perturbations
+    larger = sorted((p for p in requested if p.eps > 0), key=lambda p: p.eps)
+    return larger[(len(larger) - 1) // 2] if larger else structs.replace(requested[0], eps=0.0)
 
 
-def _id(prepared: PreparedEvaluation, subject: cases.Subject) -> str | None:
+def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | None:
     """A hash of what decides the results; None where nothing may be moved and so nothing is tested."""
-    if _eps(prepared) == 0:
+    perturbation = _perturbation(prepared)
+    if perturbation.eps == 0:
         return None
-    config = prepared.setup.config
     data = {
         "version": VERSION,
         "context": {name: prepared.fixed[name] for name in _CONTEXT},
         "checkpoint": prepared.fixed["checkpoints"][subject.checkpoint],
         "spec": subject.spec,
         "k": subject.k,
-        "budget": [config.norm, _eps(prepared), config.eps_space],
+        "perturbation": list(perturbation.as_columns().values()),
     }
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.runs.folder import read_manifest, read_run
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import (
+    CaseRecord,
     ManifestError,
-    PlannedCase,
     RunManifest,
     manifest_data,
     manifest_from,
@@ -134,7 +134,7 @@ class Answers:
         k: size of a batch.
     """
 
-    subject: SubjectKey
+    subject: Subject
     right: dict[SetFacts, NDArray[np.bool_]]
     clustered: bool
     k: int
@@ -170,7 +170,7 @@ class ShiftRun:
     facts: ShiftFacts
     manifest: RunManifest
     answers: tuple[Answers, ...]
-    missing: tuple[SubjectKey, ...]
+    missing: tuple[Subject, ...]
     labels: dict[SetFacts, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
@@ -198,23 +198,25 @@ def load_shift(path: Path) -> ShiftRun:
     found = {} if frame.empty else outcomes.cells(frame)
     answers, missing = [], []
     labels: dict[SetFacts, NDArray[np.int64]] = {}
-    for case in manifest.rows:
+    for case in manifest.cases:
         right = _right(case, facts, found, labels)
         if right is None:
-            missing.append(case.subject)
+            missing.append(case.case.subject)
         else:
             clustered = case.batch_dependent or case.randomised
-            answers.append(Answers(case.subject, right, clustered, facts.k))
-    if not manifest.rows:
+            answers.append(Answers(case.case.subject, right, clustered, facts.k))
+    if not manifest.cases:
         raise InputError(f"{path}/{SHIFT} plans nothing; start the run anew with --overwrite")
     return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing), labels)
 
 
 def _right(
-    case: PlannedCase, facts: ShiftFacts, found: dict, labels: dict[SetFacts, NDArray[np.int64]]
+    case: CaseRecord, facts: ShiftFacts, found: dict, labels: dict[SetFacts, NDArray[np.int64]]
 ) -> dict[SetFacts, NDArray[np.bool_]] | None:
     """Both kinds of draws side by side, and the labels added; None where answers are missing."""
-    parts = [found[case.key, purpose] for purpose in ("selection", "scoring") if (case.key, purpose) in found]
+    parts = [
+        found[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in found
+    ]
     if len(parts) != (2 if case.randomised else 1):
         return None
     right = {}

@@ -25,7 +25,7 @@ from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Se
 from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.reports.text.formatting import Columns, TextTable, inference_text, series, subject_text
 from robustbench_coded.runs.folder import MANIFEST
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.shift import tables as shift_tables
 from robustbench_coded.shift.answers import SHIFT, Answers, SetFacts, ShiftRun, load_shift
 from robustbench_coded.shift.estimates import Estimate
@@ -284,7 +284,7 @@ def _runs(comparison: ShiftComparison) -> TextTable:
 def _told(comparison: ShiftComparison, collection: str) -> Iterator[str]:
     """For each subject the corruptions under which its interval excludes 0, largest first."""
     for name, rows in comparison.rows.items():
-        by_subject: dict[SubjectKey, list[shift_tables.Row]] = {}
+        by_subject: dict[Subject, list[shift_tables.Row]] = {}
         for row in rows:
             if (row.collection, row.figure) == (collection, "difference") and row.over in CONSTANTS:
                 by_subject.setdefault(row.subject, []).append(row)

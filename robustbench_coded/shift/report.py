@@ -44,7 +44,7 @@ def _severities(rows: Sequence[tables.Row], collection: str) -> style.Drawing | 
     figure, axes = style.panels(len(inferences))
     for panel, inference in zip(axes, inferences, strict=True):
         for number, checkpoint in enumerate(checkpoints):
-            subject = inference._replace(checkpoint=checkpoint)
+            subject = inference.of_checkpoint(checkpoint)
             curve = sorted((p for p in points if p[1].subject == subject), key=lambda p: p[0])
             if not curve:
                 continue
@@ -66,7 +66,7 @@ def _severities(rows: Sequence[tables.Row], collection: str) -> style.Drawing | 
 def _corruptions(rows: Sequence[tables.Row], collection: str) -> style.Drawing | None:
     standard = tables.inferences_of(rows)[0]
     chosen = [r for r in rows if r.severity is None and r.over in CONSTANTS]
-    chosen = [r for r in chosen if r.subject[1:] == standard[1:]]
+    chosen = [r for r in chosen if r.subject.inference == standard.inference]
     names = list(dict.fromkeys(r.over for r in chosen))
     if len(names) < 2:
         return None

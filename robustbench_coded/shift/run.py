@@ -19,14 +19,14 @@ from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
-from robustbench_coded.evaluation.planning.cases import AttackCase
+from robustbench_coded.evaluation.planning.cases import planned_case
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder, read_manifest
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.session import evaluate, forecast
 from robustbench_coded.session.evaluation import plan_of
@@ -336,18 +336,16 @@ def _into(
     old = _old(folder.path, facts)
     if old is not None:
         prepared = prepared.resumed_from(old)
-    cases = [
-        AttackCase(subject, WHOLE_BATCH, words.CLEAN, evaluation.norm, 0.0, evaluation.eps_space, None)
-        for subject in prepared.subjects
-    ]
+    unmoved = Perturbation(evaluation.norm, 0.0, evaluation.eps_space)
+    cases = [planned_case(subject, WHOLE_BATCH, words.CLEAN, unmoved) for subject in prepared.subjects]
     plan = plan_of(cases, prepared.maker().units, ())
     for text in prepared.notes:
         listener.note(text)
     fresh = new_manifest(prepared, plan)
     if old is not None:
         checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
-    planned = {case.key for case in cases}
-    kept = kept_from(old, {subject.key for subject in prepared.subjects}, planned)
+    planned = {case.case for case in cases}
+    kept = kept_from(old, {subject.subject for subject in prepared.subjects}, planned)
     manifest = kept.extended_by(fresh)
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))

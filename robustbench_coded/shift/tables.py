@@ -12,7 +12,7 @@ from robustbench_coded.reports.text.formatting import (
     interval,
     percent,
 )
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
@@ -73,7 +73,7 @@ class Row(NamedTuple):
         paper: the paper's accuracy as a fraction, None without one.
     """
 
-    subject: SubjectKey
+    subject: Subject
     collection: str
     over: str
     severity: int | None
@@ -88,7 +88,7 @@ class Row(NamedTuple):
         """One flat object, for ``--json``."""
         figures = dict(zip(("value", "ci_low", "ci_high"), self.estimate, strict=True))
         rest = {name: value for name, value in self._asdict().items() if name not in ("subject", "estimate")}
-        return {**self.subject._asdict(), **rest, **figures}
+        return {**self.subject.as_columns(), **rest, **figures}
 
 
 def rows_of(run: ShiftRun) -> list[Row]:
@@ -105,7 +105,7 @@ def rows_of(run: ShiftRun) -> list[Row]:
 
 def baseline_of(run: ShiftRun) -> Answers | None:
     """The named checkpoint's standard inference."""
-    subject = SubjectKey(run.facts.baseline, STANDARD, None, None)
+    subject = Subject(run.facts.baseline, STANDARD, None, None)
     return next((answers for answers in run.answers if answers.subject == subject), None)
 
 
@@ -176,7 +176,7 @@ def rows_csv(rows: Sequence[Row]) -> str:
 def csv_fields(row: Row) -> list[object]:
     """One row in `CSV_COLUMNS`."""
     value, low, high, paper = map(_number, (*row.estimate, row.paper))
-    checkpoint, defence, k, n = row.subject
+    checkpoint, (defence, k, n) = row.subject.checkpoint, row.subject.inference
     return [
         csv_text(checkpoint), csv_text(defence), k, n, csv_text(row.collection), row.over, row.severity,
         row.figure, value, low, high, row.examples, row.sets, row.draws, paper,
@@ -230,7 +230,7 @@ def means_table(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> Tex
     return TextTable.of(means, columns, figures).without_empty(("Run", "mCE", "Paper"))
 
 
-def _about(row: Row) -> tuple[SubjectKey, str, str]:
+def _about(row: Row) -> tuple[Subject, str, str]:
     return row.subject, row.collection, row.over
 
 
@@ -257,11 +257,11 @@ def every_set(rows: Sequence[Row]) -> TextTable:
     """Every set by itself: severities across."""
     chosen = [r for r in rows if r.figure == "accuracy" and r.severity]
     cells = {(*_about(r), r.severity): percent(r.estimate.value) for r in chosen}
-    severities: Columns[tuple[SubjectKey, str, str]] = {
+    severities: Columns[tuple[Subject, str, str]] = {
         f"severity {s}": lambda about, s=s: cells.get((*about, s), "")  # type: ignore[misc]
         for s in sorted({r.severity for r in chosen if r.severity})
     }
-    columns: Columns[tuple[SubjectKey, str, str]] = {
+    columns: Columns[tuple[Subject, str, str]] = {
         "Images": lambda about: about[1],
         "Corruption": lambda about: about[2],
         "Checkpoint": lambda about: about[0].checkpoint,
@@ -303,6 +303,6 @@ def points_text(row: Row | None) -> str:
     return f"{100 * row.estimate.value:+.1f} {interval(row.estimate.low, row.estimate.high)}".strip()
 
 
-def inferences_of(rows: Sequence[Row]) -> list[SubjectKey]:
+def inferences_of(rows: Sequence[Row]) -> list[Subject]:
     """One subject for each inference, in their order."""
     return list({(r.subject.defence, r.subject.n): r.subject for r in reversed(rows)}.values())[::-1]

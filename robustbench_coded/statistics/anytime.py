@@ -43,7 +43,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betainc, betaln, xlog1py, xlogy
 
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey
+from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.statistics.outcomes import case_keys
 
 Floats = NDArray[np.float64]
@@ -148,9 +148,7 @@ def values_needed(left: float, bar: float, tail: float) -> int | None:
     return many
 
 
-# The purposes of such outcomes. Runs of earlier versions hold random partitions of all images into batches
-# instead. The batches of a partition are not independent, partitions are: each counts as one batch.
-RANDOM, PARTITION = "random", "partition"
+RANDOM = "random"  # the purpose of such outcomes
 
 
 @dataclass(frozen=True)
@@ -199,9 +197,9 @@ class RandomBatches:
         )
 
 
-def random_batches(outcomes: pd.DataFrame) -> dict[CaseKey, RandomBatches]:
+def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
     """What was scored in random batches, by case."""
-    rows = outcomes[outcomes["purpose"].isin((RANDOM, PARTITION)).to_numpy(dtype=bool)]
+    rows = outcomes[(outcomes["purpose"] == RANDOM).to_numpy(dtype=bool)]
     scored = {}
     for _, part in rows.groupby(list(KEY_COLUMNS), dropna=False, observed=True):
         scored[case_keys(part.iloc[:1])[0]] = RandomBatches(

@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Literal
 
 from attacks import attack_name, presets
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.checks import (
@@ -104,7 +105,7 @@ def _doubled(
             check = compared(name, fewer, more, f"more {number} find more", doubled(more))
             if check is not None:
                 return _unless_stopped(check, stopped)
-    return not_run(name, f"{best.key.attack} did not run with other {number}.", doubled(best))
+    return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
 
 
 def _pairs(
@@ -165,7 +166,7 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
     found = [row for row in (relaxed if hidden else adaptive) if on_another_loss(name_of(row))]
     if found:
-        best, left = lowest(found).key.attack, accuracy_of(lowest(found))
+        best, left = lowest(found).case.attack, accuracy_of(lowest(found))
         return passed(name, f"{best} leaves {left:.1%}.", best, accuracy=left)
     finding = (
         f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
@@ -179,7 +180,7 @@ def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     name = CheckName.RANDOMNESS_KNOWN
     if not ensemble.randomised:
         return passed(name, "The defence is deterministic: there is no draw to know.")
-    setting, threat = ensemble.key.setting, ensemble.key.threat
+    setting, threat = ensemble.case.setting, ensemble.case.threat
     unknown = attacks_under(rows, setting.under(threat.with_draw("unknown")))
     known = attacks_under(rows, setting.under(threat.with_draw("known")))
     pairs = [
@@ -211,9 +212,9 @@ def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> C
     best = lowest(adaptive)
     if check := nothing_left(name, best):
         return check
-    signs = [row for row in rows if row.key == ensemble.key.of_attack(RANDOM_SIGN)]
+    signs = [row for row in rows if row.case == ensemble.case.of_attack(RANDOM_SIGN)]
     made_here = [row for row in others if not name_of(row).is_submitted]
-    estimator = "aware" if ensemble.key.threat.draw_known else "eot10"
+    estimator = "aware" if ensemble.case.threat.draw_known else "eot10"
     check = None
     # Submitted inputs may show that the gradients mislead; a search of its own they do not replace.
     for rivals in ([*others, *signs], made_here):
@@ -225,7 +226,7 @@ def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> C
             fault = "an attack without the defence's gradients finds more"
             check = compared(name, best, rival, fault, *more)
     if check is None or not (check.failed or any(map(_is_search, others))):
-        return not_run(name, f"No random search ran beside {best.key.attack}.", *presets.SEARCHES)
+        return not_run(name, f"No random search ran beside {best.case.attack}.", *presets.SEARCHES)
     return check
 
 
@@ -250,13 +251,13 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
             return check
     curves = [_curve(rows, attack) for attack in usable]
     for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
-        fault = f"more at eps {larger.key.eps:.4g} than at {smaller.key.eps:.4g}"
+        fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
         check = compared(name, larger, smaller, fault, doubled_steps(larger))
         if check is not None and check.failed:
             return check
     # A search may have run there in another length than here.
-    largest = max(row.key.eps for row in rows)
-    there = replace(ensemble, key=ensemble.key._replace(eps=largest)) if largest >= unbounded_eps else None
+    largest = max(row.case.perturbation.eps for row in rows)
+    there = replace(ensemble, case=ensemble.case.at_eps(largest)) if largest >= unbounded_eps else None
     ends = [
         end
         for end in (usable_by(rows, there) if there else ())
@@ -266,18 +267,19 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
         # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
         # of the ball reach any image.
         made_here = [row for row in usable if not name_of(row).is_submitted and row not in parts]
-        wanted = lowest(made_here).key.attack if made_here else presets.USUAL
+        wanted = lowest(made_here).case.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)
     interval = end.interval()
     assert interval is not None  # attacks without outcomes are not usable
     finding = (
-        f"{end.key.attack} leaves {interval.estimate:.1%} at eps {end.key.eps:g}; the floor is {floor:.1%}"
+        f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
+        f"floor is {floor:.1%}"
     )
     check = passed(
         name,
         f"{finding}.",
-        end.key.attack,
+        end.case.attack,
         floor=floor,
         accuracy=left,
         unbounded=interval.estimate,
@@ -292,12 +294,16 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
 
 def _curve(rows: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
     """The same attack at every eps it ran at, from the clean inputs on."""
-    same = attack.key._replace(eps=0.0, step_size=None)
-    curve = [
-        row for row in rows if row.cell is not None and row.key._replace(eps=0.0, step_size=None) == same
-    ]
-    clean = replace(attack, cell=attack.clean, key=attack.key._replace(attack=CLEAN, eps=0.0))
-    return ([clean] if attack.clean is not None else []) + sorted(curve, key=lambda row: row.key.eps)
+
+    def at_no_eps(case: Case) -> Case:
+        return case.of_attack(case.attack).at_eps(0.0)
+
+    same = at_no_eps(attack.case)
+    curve = [row for row in rows if row.cell is not None and at_no_eps(row.case) == same]
+    clean = replace(attack, cell=attack.clean, case=attack.case.of_attack(CLEAN).at_eps(0.0))
+    return ([clean] if attack.clean is not None else []) + sorted(
+        curve, key=lambda row: row.case.perturbation.eps
+    )
 
 
 def _is_search(row: CaseResult) -> bool:

@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.schema.case import CaseKey, SubjectKey
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.case import Case, Subject
+from robustbench_coded.schema.manifest import CaseRecord
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
 from robustbench_coded.statistics.anytime import (
-    PARTITION,
     RANDOM,
     RandomBatches,
     mixture_interval,
@@ -42,21 +41,21 @@ from robustbench_coded.statistics.intervals import TAIL, Interval, accuracy_inte
 from robustbench_coded.statistics.outcomes import Cell, cells
 from robustbench_coded.statistics.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 
-Cells = dict[tuple[CaseKey, str], Cell]
+Cells = dict[tuple[Case, str], Cell]
 
 
 @dataclass(frozen=True)
 class CaseResult:
     """One row of summary.csv before it is counted out."""
 
-    key: CaseKey
+    case: Case
     cell: Cell | None  # scoring outcomes; None while there are none
     clean: Cell | None  # unperturbed inputs: the same examples and draws
     examples_planned: int
     batch_dependent: bool  # of the defence: outcomes come in batches, those of victims in shared ones
     randomised: bool
     complete: bool
-    sources: tuple[CaseKey, ...]  # the attacks it was made from, whose costs it bears
+    sources: tuple[Case, ...]  # the attacks it was made from, whose costs it bears
     has_base: bool = True  # whether the defence names a base model
     # Of combined rows: which attack `strongest` is, and on how many draws was chosen (0: nothing random).
     strongest_attack: str = ""
@@ -75,8 +74,8 @@ class CaseResult:
     @property
     def unattacked(self) -> "CaseResult":
         """The same examples and draws without any attack."""
-        key = self.key.of_attack(CLEAN)
-        return replace(self, key=key, cell=self.clean, random_batches=self.clean_random_batches)
+        case = self.case.of_attack(CLEAN)
+        return replace(self, case=case, cell=self.clean, random_batches=self.clean_random_batches)
 
     def interval(self, tail: float = TAIL) -> Interval | None:
         """The accuracy with its interval, each end of which errs with probability ``tail``; None while there
@@ -115,13 +114,13 @@ class CaseResult:
             ends: of each of ``random_batches``, by its tail.
         """
         played = [end(tail / len(ends)) for end in ends]
-        own = self.key.attack != ENSEMBLE
+        own = self.case.attack != ENSEMBLE
         low = min(played[0][0] if own else interval.low, interval.estimate)
         high = max(min(end[1] for end in played), interval.estimate)
         return Interval(interval.estimate, low, high, (interval.low, interval.high))
 
 
-def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list[CaseResult]:
+def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[CaseResult]:
     """Rows in the order of the plan, those of one setting together and its combined rows after them.
 
     Args:
@@ -129,27 +128,27 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
         planned: the attacks and controls of the plan.
     """
     again = random_batches(outcomes)
-    found = cells(outcomes[~outcomes["purpose"].isin((RANDOM, PARTITION))] if again else outcomes)
-    groups: dict[CaseKey, list[CaseResult]] = {}
+    found = cells(outcomes[outcomes["purpose"] != RANDOM] if again else outcomes)
+    groups: dict[Case, list[CaseResult]] = {}
     for case in planned:
-        cell = _nonempty(found.get((case.key, "scoring")))
-        clean = _clean_like(cell, case.key, found)
+        cell = _nonempty(found.get((case.case, "scoring")))
+        clean = _clean_like(cell, case.case, found)
         row = CaseResult(
-            key=case.key,
+            case=case.case,
             cell=cell,
             clean=clean,
             examples_planned=case.examples_planned,
             batch_dependent=case.batch_dependent,
             randomised=case.randomised,
             complete=cell is not None and len(cell.example) >= case.examples_planned,
-            sources=(case.key,),
+            sources=(case.case,),
             has_base=case.has_base,
             looks=case.looks,
             table=case.table,
-            random_batches=_scored([case.key], again),
-            clean_random_batches=_clean_again(case.key, again),
+            random_batches=_scored([case.case], again),
+            clean_random_batches=_clean_again(case.case, again),
         )
-        groups.setdefault(case.key.setting, []).append(row)
+        groups.setdefault(case.case.setting, []).append(row)
     everything = [row for rows in groups.values() for row in rows]
     combined = [
         row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found, again)]
@@ -157,8 +156,8 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
     known, drawn_together = correlations(everything), shared_draws(everything, found)
 
     def correlated(row: CaseResult) -> CaseResult:
-        measured = known.get((row.key.subject, row.key.threat.inputs), UNMEASURED)
-        together = drawn_together.get(row.key.subject, NOT_SHARED)
+        measured = known.get((row.case.subject, row.case.threat.inputs), UNMEASURED)
+        together = drawn_together.get(row.case.subject, NOT_SHARED)
         whole = row.of_complete
         if whole is not None:
             whole = replace(whole, correlation=measured, shared=together)
@@ -167,16 +166,16 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[PlannedCase]) -> list
     return [correlated(row) for row in combined]
 
 
-def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Correlation]:
+def correlations(rows: Sequence[CaseResult]) -> dict[tuple[Subject, str], Correlation]:
     """By subject and kind of attacked inputs, what its rows say of how alike the outcomes of a batch are.
 
     Whole batches speak for all kinds. Rows with fewer than half of the most examples say too little.
     """
-    shows: dict[tuple[SubjectKey, str], list[tuple[int, Shown]]] = defaultdict(list)
+    shows: dict[tuple[Subject, str], list[tuple[int, Shown]]] = defaultdict(list)
     for row in rows:
         if row.cell is not None and row.batch_dependent and row.cell.correct.size:
-            said = shown(row.cell.correct, row.cell.batch, attacked=row.key.attack not in CONTROLS)
-            shows[row.key.subject, row.key.threat.inputs].append((len(row.cell.example), said))
+            said = shown(row.cell.correct, row.cell.batch, attacked=row.case.attack not in CONTROLS)
+            shows[row.case.subject, row.case.threat.inputs].append((len(row.cell.example), said))
     pooled = {}
     for (subject, inputs), of in shows.items():
         whole = [] if inputs == "batch" else shows.get((subject, "batch"), [])
@@ -186,17 +185,17 @@ def correlations(rows: Sequence[CaseResult]) -> dict[tuple[SubjectKey, str], Cor
     return pooled
 
 
-def shared_draws(rows: Sequence[CaseResult], found: Cells) -> dict[SubjectKey, SharedDraws]:
+def shared_draws(rows: Sequence[CaseResult], found: Cells) -> dict[Subject, SharedDraws]:
     """By subject that draws and answers inputs one by one, what its attacked rows say of shared draws.
 
     The draws on which attacks were chosen say it as well as those on which they are scored.
     """
-    shows: dict[SubjectKey, list[Drawn | None]] = defaultdict(list)
+    shows: dict[Subject, list[Drawn | None]] = defaultdict(list)
     for row in rows:
         if row.randomised and not row.batch_dependent and row.cell is not None:
-            seen = (row.cell, found.get((row.key, "selection"))) if row.key.attack not in CONTROLS else ()
+            seen = (row.cell, found.get((row.case, "selection"))) if row.case.attack not in CONTROLS else ()
             cells_of = [cell for cell in seen if cell is not None and cell.correct.size]
-            shows[row.key.subject] += [drawn(cell.correct, cell.batch) for cell in cells_of]
+            shows[row.case.subject] += [drawn(cell.correct, cell.batch) for cell in cells_of]
     return {subject: shared_of(of) for subject, of in shows.items()}
 
 
@@ -204,24 +203,24 @@ def _combined(
     rows: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
-    again: Mapping[CaseKey, RandomBatches],
+    again: Mapping[Case, RandomBatches],
 ) -> list[CaseResult]:
     """The rows made from several attacks under one threat model; none before there are outcomes."""
-    attacked = [row for row in rows if row.key.attack not in CONTROLS]
+    attacked = [row for row in rows if row.case.attack not in CONTROLS]
     if not attacked:
         return []
     model = attacked[0]
-    known = model.key.threat.draw_known
-    weaker = [row for row in inherited(model.key, everything) if not row.table]
+    known = model.case.threat.draw_known
+    weaker = [row for row in inherited(model.case, everything) if not row.table]
     own = [row for row in attacked if not row.table]
     attacks = [*own, *weaker] or attacked
-    usable = [*attacks, *_controls(model.key, everything)]
+    usable = [*attacks, *_controls(model.case, everything)]
     candidates = aligned([made for row in usable if (made := _candidate(row, found, known)) is not None])
     if not candidates or not len(candidates[0].scoring.example) or not len(candidates[0].scoring.draw):
         return []
     best = strongest(candidates)
     combined = {STRONGEST: candidates[best].scoring}
-    by_batch = model.batch_dependent and not model.key.threat.one_victim
+    by_batch = model.batch_dependent and not model.case.threat.one_victim
     if model.randomised and not known:
         combined |= {ENSEMBLE: ensemble(candidates, best, by_batch=by_batch)}
         combined |= {NAIVE_MIN: naive_min(candidates)}
@@ -232,48 +231,48 @@ def _combined(
     # What may stop along the way is judged on the examples that all of its attacks have met.
     examples = [row.examples_planned for row in attacks]
     planned = min(examples) if any(row.looks for row in attacks) else max(examples)
-    everybody = tuple(candidate.key for candidate in candidates)
+    everybody = tuple(candidate.case for candidate in candidates)
     # Clean inputs are scored in random batches for their own accuracy: as an attack they would only cost
     # error.
     playable = {
         ENSEMBLE: [key for key in everybody if key.attack != CLEAN],
-        STRONGEST: [candidates[best].key],
+        STRONGEST: [candidates[best].case],
     }
     results = [
         CaseResult(
-            key=model.key.of_attack(name),
+            case=model.case.of_attack(name),
             cell=cell,
-            clean=_clean_like(cell, model.key, found),
+            clean=_clean_like(cell, model.case, found),
             examples_planned=planned,
             batch_dependent=model.batch_dependent,
             randomised=model.randomised,
             complete=all(row.complete for row in attacks) and len(cell.example) >= planned,
-            sources=(candidates[best].key,) if name == STRONGEST else everybody,
+            sources=(candidates[best].case,) if name == STRONGEST else everybody,
             has_base=model.has_base,
             looks=max(row.looks for row in usable),
-            strongest_attack=candidates[best].key.attack,
+            strongest_attack=candidates[best].case.attack,
             selection_draws=selection_draws,
             random_batches=_scored(playable.get(name, ()), again),
-            clean_random_batches=_clean_again(model.key, again),
+            clean_random_batches=_clean_again(model.case, again),
         )
         for name, cell in combined.items()
     ]
     if all(row.complete for row in results) or all(row.complete for row in everything):
         return results
     whole = _of_complete(rows, everything, found, again)
-    return [replace(row, of_complete=whole) if row.key.attack == ENSEMBLE else row for row in results]
+    return [replace(row, of_complete=whole) if row.case.attack == ENSEMBLE else row for row in results]
 
 
 def _of_complete(
     rows: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
-    again: Mapping[CaseKey, RandomBatches],
+    again: Mapping[Case, RandomBatches],
 ) -> CaseResult | None:
     """The ensemble of the attacks with all of their outcomes; None where it lacks some, too."""
     whole = [row for row in everything if row.complete]
     made = _combined([row for row in rows if row.complete], whole, found, again)
-    return next((row for row in made if row.key.attack == ENSEMBLE and row.complete), None)
+    return next((row for row in made if row.case.attack == ENSEMBLE and row.complete), None)
 
 
 def _candidate(row: CaseResult, found: Cells, known: bool) -> Candidate | None:
@@ -281,37 +280,40 @@ def _candidate(row: CaseResult, found: Cells, known: bool) -> Candidate | None:
     if row.cell is None:
         return None
     seen = known or not row.randomised
-    selection = row.cell if seen else _nonempty(found.get((row.key, "selection")))
-    return None if selection is None else Candidate(row.key, selection, row.cell)
+    selection = row.cell if seen else _nonempty(found.get((row.case, "selection")))
+    return None if selection is None else Candidate(row.case, selection, row.cell)
 
 
-def inherited(key: CaseKey, everything: Sequence[CaseResult]) -> list[CaseResult]:
+def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
     """Attacks of the attacker who differs only in not knowing the draw."""
     if not key.threat.draw_known:
         return []
-    weaker = key.setting._replace(threat=key.threat.with_draw("unknown"))
-    return [row for row in everything if row.key.setting == weaker and row.key.attack not in CONTROLS]
+    weaker = key.under(key.threat.with_draw("unknown"))
+    return [row for row in everything if row.case.setting == weaker and row.case.attack not in CONTROLS]
 
 
-def _controls(key: CaseKey, everything: Sequence[CaseResult]) -> list[CaseResult]:
+def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
     """Random signs and the clean inputs, as measured under this threat, else where they mean the same."""
     served = []
     for attack, serves in (
-        (RANDOM_SIGN, lambda row: (row.key.subject, row.key.budget) == (key.subject, key.budget)),
-        (CLEAN, lambda row: row.key.subject == key.subject),
+        (
+            RANDOM_SIGN,
+            lambda row: (row.case.subject, row.case.perturbation) == (key.subject, key.perturbation),
+        ),
+        (CLEAN, lambda row: row.case.subject == key.subject),
     ):
-        rows = [row for row in everything if row.key.attack == attack and serves(row) and not row.table]
-        own = [row for row in rows if row.key.threat == key.threat]
+        rows = [row for row in everything if row.case.attack == attack and serves(row) and not row.table]
+        own = [row for row in rows if row.case.threat == key.threat]
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
         # inputs, and one that is not attacked has no signs at all.
-        same = [row for row in rows if not row.key.threat.one_victim]
+        same = [row for row in rows if not row.case.threat.one_victim]
         if attack == RANDOM_SIGN and not key.threat.whole_batch:
             same = []
         served += (own or same)[:1]
     return served
 
 
-def _clean_like(cell: Cell | None, key: CaseKey, found: Cells) -> Cell | None:
+def _clean_like(cell: Cell | None, key: Case, found: Cells) -> Cell | None:
     """Clean outcomes of the same examples and, where there are several, the same draws."""
     if cell is None:
         return None
@@ -328,11 +330,11 @@ def _clean_like(cell: Cell | None, key: CaseKey, found: Cells) -> Cell | None:
     return None
 
 
-def _scored(keys: Iterable[CaseKey], again: Mapping[CaseKey, RandomBatches]) -> tuple[RandomBatches, ...]:
+def _scored(keys: Iterable[Case], again: Mapping[Case, RandomBatches]) -> tuple[RandomBatches, ...]:
     return tuple(again[key] for key in keys if key in again)
 
 
-def _clean_again(key: CaseKey, again: Mapping[CaseKey, RandomBatches]) -> tuple[RandomBatches, ...]:
+def _clean_again(key: Case, again: Mapping[Case, RandomBatches]) -> tuple[RandomBatches, ...]:
     """The clean inputs of a row's subject in random batches."""
     clean = [row for row in again if row.attack == CLEAN and row.subject == key.subject]
     return _scored(clean[:1], again)

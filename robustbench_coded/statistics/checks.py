@@ -10,7 +10,7 @@ import numpy as np
 
 from attacks.attack_name import AttackName
 from attacks.naming import parse, suited
-from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
 from robustbench_coded.statistics.case_results import CaseResult, inherited
 from robustbench_coded.statistics.intervals import TAIL
@@ -19,9 +19,9 @@ from robustbench_coded.statistics.paired import Difference, NotPaired, paired_di
 FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
 
 
-def attacks_under(rows: Sequence[CaseResult], model: CaseKey) -> list[CaseResult]:
+def attacks_under(rows: Sequence[CaseResult], model: Case) -> list[CaseResult]:
     """The attacks with outcomes under one threat model, without nulls and combined rows."""
-    return [row for row in rows if row.key.setting == model and _is_attack(row)]
+    return [row for row in rows if row.case.setting == model and _is_attack(row)]
 
 
 def usable_by(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
@@ -29,24 +29,25 @@ def usable_by(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResu
 
     Not those that ran for the table alone, on fewer examples: what they find is not in the ensemble.
     """
-    weaker = [row for row in inherited(ensemble.key, rows) if _is_attack(row)]
-    return [row for row in attacks_under(rows, ensemble.key.setting) + weaker if not row.table]
+    weaker = [row for row in inherited(ensemble.case, rows) if _is_attack(row)]
+    return [row for row in attacks_under(rows, ensemble.case.setting) + weaker if not row.table]
 
 
 def checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
     """The ensemble of standard inference, whatever base model the defence names."""
-    wanted = ensemble.key.of_attack(ENSEMBLE)._replace(defence=STANDARD, k=None, n=None, threat=WHOLE_BATCH)
-    if ensemble.key.defence == STANDARD:
+    checkpoint, perturbation = ensemble.case.subject.checkpoint, ensemble.case.perturbation
+    wanted = Case(Subject(checkpoint, STANDARD, None, None), WHOLE_BATCH, perturbation, ENSEMBLE)
+    if ensemble.case.subject.defence == STANDARD:
         return None
-    return next((row for row in rows if row.key == wanted), None)
+    return next((row for row in rows if row.case == wanted), None)
 
 
 def _is_attack(row: CaseResult) -> bool:
     """Whether it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
-    if row.cell is None or row.key.attack in (*CONTROLS, *COMBINED):
+    if row.cell is None or row.case.attack in (*CONTROLS, *COMBINED):
         return False
     try:
-        parse(row.key.attack)
+        parse(row.case.attack)
     except ValueError:
         return False
     return True
@@ -54,7 +55,7 @@ def _is_attack(row: CaseResult) -> bool:
 
 def name_of(row: CaseResult) -> AttackName:
     """The attack's name, read."""
-    return parse(row.key.attack)
+    return parse(row.case.attack)
 
 
 def is_black_box(name: AttackName) -> bool:
@@ -99,7 +100,7 @@ def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:
 
 def guesses_draw(ensemble: CaseResult) -> bool:
     """Whether the attacker does not know which draw will answer."""
-    return ensemble.randomised and not ensemble.key.threat.draw_known
+    return ensemble.randomised and not ensemble.case.threat.draw_known
 
 
 def lowest(rows: Sequence[CaseResult]) -> CaseResult:
@@ -225,7 +226,7 @@ def not_run(name: str, finding: str, *run_next: str) -> Check:
 
 def nothing_left(name: CheckName, best: CaseResult) -> Check | None:
     """The check, passed because the strongest attack concerned leaves half a point or less; else None."""
-    left, attack = accuracy_of(best), best.key.attack
+    left, attack = accuracy_of(best), best.case.attack
     if left > WORTH:
         return None
     return passed(name, f"{attack} leaves {left:.1%}: nothing is left to find.", attack, accuracy=left)
@@ -260,7 +261,7 @@ def compared(
         return None
     first, second, estimate = difference.first, difference.second, difference.estimate
     low, high = difference.low, difference.high
-    attacks = (larger.key.attack, smaller.key.attack)
+    attacks = (larger.case.attack, smaller.case.attack)
     finding = f"{attacks[0]} leaves {first:.1%} and {attacks[1]} {second:.1%}: {difference}"
     found = passed(
         name, f"{finding}.", *attacks, first=first, second=second, difference=estimate, low=low, high=high

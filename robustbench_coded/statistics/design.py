@@ -44,10 +44,9 @@ class Design:
 
 def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
     """The design with most steps that the rows of a run fill, for the subject and budget of ``ensemble``."""
-    setting = ensemble.key.setting
+    setting = ensemble.case.setting
     blind, aware = (
-        attacks_under(rows, setting._replace(threat=ensemble.key.threat.with_draw(draw)))
-        for draw in ("unknown", "known")
+        attacks_under(rows, setting.under(setting.threat.with_draw(draw))) for draw in ("unknown", "known")
     )
     found = []
     for plain in blind:
@@ -72,15 +71,15 @@ def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
 
 def missing(rows: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]:
     """The fewest attacks that fill the design for the subject and budget of ``ensemble``, by name."""
-    setting = ensemble.key.setting
+    setting = ensemble.case.setting
     there = [
         row
         for draw in ("unknown", "known")
-        for row in attacks_under(rows, setting._replace(threat=ensemble.key.threat.with_draw(draw)))
+        for row in attacks_under(rows, setting.under(setting.threat.with_draw(draw)))
     ]
     lengths = sorted({name_of(row).steps or STEPS for row in there if name_of(row).traits.plain} | {STEPS})
-    names = {row.key.attack for row in there}
-    norm = ensemble.key.norm
+    names = {row.case.attack for row in there}
+    norm = ensemble.case.perturbation.norm
     # Any algorithm and start fills the four cells, if all four have it.
     sets = [tuple(suited(cell.format(steps), norm) for cell in presets.CELLS) for steps in lengths]
     return min((tuple(name for name in four if name not in names) for four in sets), key=len)

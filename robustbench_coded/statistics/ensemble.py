@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import Case
 from robustbench_coded.statistics.outcomes import Cell
 
 
@@ -32,7 +32,7 @@ from robustbench_coded.statistics.outcomes import Cell
 class Candidate:
     """An attack that one attacker has: its answers on the draws to choose by and on the draws to score on."""
 
-    key: CaseKey
+    case: Case
     selection: Cell  # the scoring cell where nothing is random to the attacker
     scoring: Cell
 

@@ -105,7 +105,7 @@ def answered(
     open_ones = [check for check in checks if check.name in OF_THE_GRADIENT and check.failed]
     if not open_ones:
         return tuple(checks)
-    usable = [row for row in usable_by(rows, ensemble) if row.complete and row.key.attack not in stopped]
+    usable = [row for row in usable_by(rows, ensemble) if row.complete and row.case.attack not in stopped]
     answer, wanted = "", tuple[str, ...]()
     if any(check.name == RELAXED_CHECK and check.passed for check in checks):
         answer = _by_relaxed(usable, ensemble)
@@ -120,7 +120,7 @@ def answered(
         finding = f"{check.finding.rstrip('.')}; {answer}."
         if not wanted:
             return replace(check, outcome=CheckOutcome.PASSED, finding=finding, next_step=None)
-        ran = {row.key.attack for row in usable}
+        ran = {row.case.attack for row in usable}
         names = (*check.run_next, *wanted)
         possible = (name for name in names if ensemble.has_base or not parse(name).uses_base)
         step = run_attacks(*(name for name in possible if name not in ran), how=WITHOUT_GRADIENTS)
@@ -141,8 +141,8 @@ def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     if beaten is None or max(gained[0], beaten.estimate) > WORTH or accuracy_of(best) - left > REACHES:
         return ""
     return (
-        f"answered by relaxed gradients: {best.key.attack} leaves {accuracy_of(best):.1%}, "
-        f"{rival.key.attack} {accuracy_of(rival):.1%} and the ensemble {left:.1%}"
+        f"answered by relaxed gradients: {best.case.attack} leaves {accuracy_of(best):.1%}, "
+        f"{rival.case.attack} {accuracy_of(rival):.1%} and the ensemble {left:.1%}"
     )
 
 
@@ -155,14 +155,14 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     if not decisions:
         return "without gradients: no attack by labels alone ran", presets.BY_LABELS
     best, left = lowest(blind), accuracy_of(ensemble)
-    said = f"{best.key.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
+    said = f"{best.case.attack} leaves {accuracy_of(best):.1%} and the ensemble {left:.1%}"
     wanted: list[str] = []
     gained = _gained_by_length(decisions)
     if gained is None:
         said += ", but no attack by labels alone ran in two lengths"
         wanted += presets.BY_LABELS
     elif gained[0] > WORTH:
-        said += f", but {gained[1].key.attack} finds more than at half its length"
+        said += f", but {gained[1].case.attack} finds more than at half its length"
         wanted.append(doubled_steps(gained[1]))
     beaten = difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > WORTH:
@@ -204,5 +204,5 @@ def _gained_by_length(rows: Sequence[CaseResult]) -> tuple[float, CaseResult] | 
 
 def _made_of_its_own(row: CaseResult, ensemble: CaseResult) -> bool:
     """Whether it submits what this defence's own attacks found, shrunk or rounded."""
-    attack = row.key.attack
-    return attack.startswith(PREFIX) and split_submitted(attack)[0] == ensemble.key.defence
+    attack = row.case.attack
+    return attack.startswith(PREFIX) and split_submitted(attack)[0] == ensemble.case.subject.defence

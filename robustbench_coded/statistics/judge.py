@@ -61,13 +61,13 @@ def what_broke_the_base(
         )
     on_defence = [checks.name_of(row) for row in checks.usable_by(rows, ensemble) if row.complete]
     transferred = _transferred(rows, ensemble)
-    forms = {row.key.attack: _missing(checks.name_of(row), on_defence, transferred) for row in on_base}
+    forms = {row.case.attack: _missing(checks.name_of(row), on_defence, transferred) for row in on_base}
     gain = checks.difference_of(ensemble, base)
     spare = 0.0 if gain is None else gain.low - margin
     lacking = _lacking(base, on_base, forms, max(min(checks.WORTH, spare), 0.0))
     left = _left(base, on_base)
     if lacking:
-        without = _left(base, [row for row in on_base if not forms[row.key.attack]])
+        without = _left(base, [row for row in on_base if not forms[row.case.attack]])
         finding = (
             f"{' and '.join(lacking)} took the base model from {without:.1%} to {left:.1%}, and did not run "
             "on the defence both adaptively and by transfer."
@@ -79,15 +79,16 @@ def what_broke_the_base(
         over = checks.difference_of(ensemble, row) if checks.informative(checks.name_of(row)) else None
         if over is not None and over.high < margin:
             finding = (
-                f"Over the {checks.accuracy_of(row):.1%} that {row.key.attack} leaves of the base model, the "
+                f"Over the {checks.accuracy_of(row):.1%} that {row.case.attack} leaves of the base model, "
+                "the "
                 f"gain is {over}: a larger one rests on attacks to which the base model alone fell."
             )
             figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}
-            attacks = (ensemble.strongest_attack, row.key.attack)
+            attacks = (ensemble.strongest_attack, row.case.attack)
             step = checks.NextStep("attack the defence in more ways")
             return checks.Check(name, CheckOutcome.FAILED, finding, figures, attacks, step)
     finding = f"What left the base model {left:.1%} ran on the defence adaptively and by transfer."
-    return checks.passed(name, finding, *(row.key.attack for row in on_base), base=left)
+    return checks.passed(name, finding, *(row.case.attack for row in on_base), base=left)
 
 
 def spared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
@@ -96,13 +97,13 @@ def spared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -
         return ""
     on_base = [checks.name_of(row) for row in _attacks_on(rows, base)]
     if not any(map(checks.on_another_loss, on_base)):
-        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.key.norm))
+        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm))
         return f"no attack on a margin or on targets ran on the base model: {wanted}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
     for row in checks.usable_by(rows, ensemble):
         # What is submitted counts as the attack that made it, on whatever it was made.
-        text = row.key.attack
+        text = row.case.attack
         made_by = split_submitted(text)[1] if text.startswith(PREFIX) else text
         if made_by == SEVERAL or not row.complete:
             continue
@@ -125,29 +126,29 @@ def _lacking(
         forms: what is missing of each attack.
         worth: what attacks that are left out may take from the base model.
     """
-    met = [row for row in on_base if not forms[row.key.attack]]
-    unmet = [row for row in on_base if forms[row.key.attack]]
+    met = [row for row in on_base if not forms[row.case.attack]]
+    unmet = [row for row in on_base if forms[row.case.attack]]
     left, lacking = _left(base, on_base), []
     while unmet and _left(base, met) - left > worth:
         worst = min(range(len(unmet)), key=lambda index: _left(base, [*met, unmet[index]]))
         met.append(unmet.pop(worst))
-        lacking.append(met[-1].key.attack)
+        lacking.append(met[-1].case.attack)
     return lacking
 
 
 def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
     found = checks.usable_by(rows, base)
-    return [row for row in found if not row.key.attack.startswith(PREFIX) and row.complete]
+    return [row for row in found if not row.case.attack.startswith(PREFIX) and row.complete]
 
 
 def _transferred(rows: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
     """The base model's attacks whose perturbed inputs were submitted to the defence as they are."""
-    settings = (ensemble.key.setting, ensemble.key.under(ensemble.key.threat.with_draw("unknown")))
+    settings = (ensemble.case.setting, ensemble.case.under(ensemble.case.threat.with_draw("unknown")))
     submitted = (
-        split_submitted(row.key.attack)
+        split_submitted(row.case.attack)
         for row in rows
-        if row.complete and row.key.setting in settings and row.key.attack.startswith(PREFIX)
+        if row.complete and row.case.setting in settings and row.case.attack.startswith(PREFIX)
     )
     return {attack for subject, attack, changes in submitted if subject == STANDARD and not changes}
 
@@ -217,10 +218,10 @@ def judge(
         "",
         None,
         margin,
-        compared=ensemble.has_base and ensemble.key.defence != STANDARD,
-        claim=claim if claim and claim.is_about(ensemble.key.threat, ensemble.key.budget) else None,
+        compared=ensemble.has_base and ensemble.case.subject.defence != STANDARD,
+        claim=claim if claim and claim.is_about(ensemble.case) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
-        checks=in_norm(checks, ensemble.key.norm),
+        checks=in_norm(checks, ensemble.case.perturbation.norm),
     )
     if whole is None:
         return decide(figures)
@@ -229,7 +230,7 @@ def judge(
         asked = [another_loss(rows, whole), *checks]
         if whole_base is not None:
             asked.append(what_broke_the_base(rows, whole, whole_base, margin))
-        figures = replace(figures, checks=in_norm(asked, ensemble.key.norm))
+        figures = replace(figures, checks=in_norm(asked, ensemble.case.perturbation.norm))
     return decide(figures)
 
 

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_coded.schema.case import KEY_COLUMNS, CaseKey, ThreatModel
+from robustbench_coded.schema.case import KEY_COLUMNS, Case
 
-_NAMES = ("checkpoint", "defence", "attack", "norm", "eps_space")
+_NAMES = ("checkpoint", "defence", "threat", "attack", "norm", "eps_space")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Cell:
         return Cell(self.example, self.batch, self.label, draw, self.prediction[:, columns])
 
 
-def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
-    """The key of every row of a small frame with key columns.
+def case_keys(frame: pd.DataFrame) -> list[Case]:
+    """The case of every row of a small frame with key columns.
 
     Raises:
         ValueError: a threat model that this version does not know.
@@ -59,19 +59,17 @@ def case_keys(frame: pd.DataFrame) -> list[CaseKey]:
     columns: list[Iterable[object]] = []
     for name in KEY_COLUMNS:
         values = frame[name]
-        if name == "threat":
-            columns.append(map(ThreatModel.parse, values.astype(str)))
-        elif name in _NAMES:
+        if name in _NAMES:
             columns.append(values.astype(object).where(values.notna(), "").map(str))
         elif name == "eps":
             columns.append(values.map(float))
         else:
             kind = float if name == "step_size" else int
             columns.append([None if pd.isna(value) else kind(value) for value in values])
-    return [CaseKey(*values) for values in zip(*columns)]
+    return [Case.from_columns(dict(zip(KEY_COLUMNS, values))) for values in zip(*columns)]
 
 
-def cells(outcomes: pd.DataFrame) -> dict[tuple[CaseKey, str], Cell]:
+def cells(outcomes: pd.DataFrame) -> dict[tuple[Case, str], Cell]:
     """Sorts an outcome frame into cells, by case and purpose (``selection`` or ``scoring``).
 
     Args:

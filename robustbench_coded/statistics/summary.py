@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from attacks.naming import parse
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import COMBINED, CONTROLS
 from robustbench_coded.statistics import outcomes
 from robustbench_coded.statistics.case_results import CaseResult
@@ -34,7 +34,7 @@ def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interv
         fewer draws than submissions, and where the draw is known: each attack then meets one draw.
     """
     cell = result.cell
-    if cell is None or result.key.threat.randomness == "known":
+    if cell is None or result.case.threat.randomness == "known":
         return None
     if not result.randomised:
         return result.interval(tail)
@@ -57,9 +57,9 @@ def reached(result: CaseResult) -> Interval | None:
 
     Fresh draws count as those of the accuracy do.
     """
-    if result.cell is None or result.key.attack in (*CONTROLS, *COMBINED):
+    if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
         return None
-    target, cell = parse(result.key.attack).target, result.cell
+    target, cell = parse(result.case.attack).target, result.cell
     others = np.flatnonzero(cell.label != target)
     if target is None or not len(others):
         return None
@@ -99,7 +99,7 @@ class SummaryRow:
         survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
     """
 
-    key: CaseKey
+    case: Case
     examples: int
     examples_planned: int
     draws: int
@@ -124,24 +124,24 @@ class SummaryRow:
     reached: Interval | None = None
 
     @property
-    def subject(self) -> SubjectKey:
-        return self.key.subject
+    def subject(self) -> Subject:
+        return self.case.subject
 
     @property
     def threat(self) -> ThreatModel:
-        return self.key.threat
+        return self.case.threat
 
     @property
     def attack(self) -> str:
-        return self.key.attack
+        return self.case.attack
 
     @property
-    def budget(self) -> BudgetKey:
-        return self.key.budget
+    def budget(self) -> Perturbation:
+        return self.case.perturbation
 
     @property
     def step_size(self) -> float | None:
-        return self.key.step_size
+        return self.case.step_size
 
     @property
     def measured(self) -> bool:
@@ -151,7 +151,7 @@ class SummaryRow:
     def as_columns(self) -> dict[str, object]:
         """The columns of summary.csv, in their order (design section 7, then further figures)."""
         columns: dict[str, object] = {
-            **self.key.as_columns(),
+            **self.case.as_columns(),
             "examples": self.examples,
             "examples_planned": self.examples_planned,
             "draws": self.draws,
@@ -188,7 +188,7 @@ def _measured(name: str, of: str, share: Interval | None) -> dict[str, object]:
 
 
 def summary_rows(
-    results: Iterable[CaseResult], costs: Mapping[CaseKey, Cost], submissions: int | None = None
+    results: Iterable[CaseResult], costs: Mapping[Case, Cost], submissions: int | None = None
 ) -> list[SummaryRow]:
     """Counts a run out: a row per planned attack and control, and the combined rows of each setting.
 
@@ -206,13 +206,13 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
 
 
-def _summary_row(result: CaseResult, costs: Mapping[CaseKey, Cost], submissions: int | None) -> SummaryRow:
+def _summary_row(result: CaseResult, costs: Mapping[Case, Cost], submissions: int | None) -> SummaryRow:
     interval = result.interval()
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = Cost(math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
     return SummaryRow(
-        key=result.key,
+        case=result.case,
         examples=examples,
         examples_planned=result.examples_planned,
         draws=0 if result.cell is None else len(result.cell.draw),

@@ -19,7 +19,7 @@ from robustbench_coded.reports.text.formatting import (
     series,
 )
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.statistics.summary import SummaryRow
 from robustbench_coded.studies.paper import paper_tables, papers_accuracy, papers_data, trainings
@@ -117,7 +117,7 @@ def paper_text_table(run: Run) -> TextTable:
     return TextTable.of(paper_lines(run), {**about, **numbers, **mark}, numbers)
 
 
-def _eps(budget: BudgetKey) -> str:
+def _eps(budget: Perturbation) -> str:
     return f"{pixels(budget.eps)} {budget.eps_space}"
 
 
@@ -145,14 +145,14 @@ def time_text_table(run: Run) -> TextTable:
     return TextTable(heads, tuple(rows), frozenset(heads[2:]))
 
 
-def _answer_times(run: Run) -> dict[SubjectKey, float]:
+def _answer_times(run: Run) -> dict[Subject, float]:
     """Milliseconds that one batch of each subject took, over all draws that were answered.
 
     The first row of a run also loads the model; hence the quicker of the clean inputs and the random signs.
     """
-    found: dict[SubjectKey, float] = {}
+    found: dict[Subject, float] = {}
     seconds = run.timings["seconds"]
-    largest = max((row.batch_size or 0 for row in run.manifest.rows), default=0)
+    largest = max((row.batch_size or 0 for row in run.manifest.cases), default=0)
     selection = run.manifest.last.count("selection_draws") or 0
     for row, spent, result in zip(run.rows, seconds, run.results, strict=True):
         size = row.subject.k or largest

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from robustbench_coded.reports.text.formatting import papers_attack
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import STANDARD
 
@@ -60,7 +60,7 @@ def trainings(manifest: RunManifest) -> dict[str, str]:
 
 def accuracies(
     manifest: RunManifest,
-) -> Callable[[SubjectKey, BudgetKey, ThreatModel, str], float | None]:
+) -> Callable[[Subject, Perturbation, ThreatModel, str], float | None]:
     """For the tables of a run: the paper's accuracy by subject, budget, threat model and attack."""
     known = trainings(manifest) if papers_data(manifest) else {}
     return lambda subject, *setting: papers_accuracy(known.get(subject.checkpoint), subject, *setting)
@@ -77,7 +77,7 @@ def explained() -> str:
 
 
 def papers_accuracy(
-    training: str | None, subject: SubjectKey, budget: BudgetKey, threat: ThreatModel, attack: str
+    training: str | None, subject: Subject, budget: Perturbation, threat: ThreatModel, attack: str
 ) -> float | None:
     """The paper's accuracy on CIFAR-10 in this setting as a fraction; None where the paper has no such
     setting.
@@ -96,7 +96,7 @@ def papers_accuracy(
     return round(figures[name] / 100, 6) if figures and name in figures else None
 
 
-def _table3(subject: SubjectKey, training: str) -> dict[str, float] | None:
+def _table3(subject: Subject, training: str) -> dict[str, float] | None:
     table = paper_tables()["table3"]
     if subject.defence == STANDARD:
         rows = table["standard"]
@@ -107,7 +107,7 @@ def _table3(subject: SubjectKey, training: str) -> dict[str, float] | None:
     return dict(zip(table["columns"], rows[training], strict=True)) if training in rows else None
 
 
-def _table10(subject: SubjectKey, training: str) -> dict[str, float] | None:
+def _table10(subject: Subject, training: str) -> dict[str, float] | None:
     table = paper_tables()["table10"]
     if subject.defence != "rci" or training != table["training"]:
         return None

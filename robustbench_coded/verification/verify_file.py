@@ -21,7 +21,7 @@ from robustbench_coded.data.arrays import array, channels_at_the_end
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import Subject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.verification.verify_run import ROUNDING, VerifiedRow
@@ -147,7 +147,7 @@ def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
 
 
 def _scored(
-    prepared: PreparedEvaluation, config: EvalConfig, subject: Subject, attack: str, given: GivenInputs
+    prepared: PreparedEvaluation, config: EvalConfig, subject: ProbedSubject, attack: str, given: GivenInputs
 ) -> ScoredRow:
     context, eps = prepared.context, prepared.eps[0]
     defence = context.defence(subject)
@@ -188,7 +188,7 @@ def _scored(
     return ScoredRow(
         checkpoint=subject.checkpoint,
         defence=subject.label,
-        k=subject.shown_k,
+        k=subject.subject.k,
         n=subject.n,
         threat="batch/unknown",
         attack=attack,

@@ -21,14 +21,14 @@ from attacks.objective import co_batch
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
-from robustbench_coded.schema.manifest import CheckpointFacts, PlannedCase, RunManifest
+from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CONTROLS
 
 
@@ -76,20 +76,23 @@ def rebuilt_bench(
         )
         for facts in manifest.checkpoints
     )
-    config = EvalConfig(
-        checkpoints=tuple((c.name, c.path) for c in loaded),
-        data=identity.data,
-        data_dir=data_dir,
-        limit=identity.limit,
-        first=identity.subset is None,
+    conditions = Conditions(
         seed=identity.seed or 0,
+        draws=last.count("draws") or 1,
+        selection_draws=last.count("selection_draws") or 1,
+        aware_attacks=last.count("aware_attacks") or 1,
+        victims=last.count("victims") or 1,
         last_batch=identity.last_batch or "pad",
-        selection_draws=last.options["selection_draws"],
-        victims=last.options["victims"],
+        query_budget=None,
+        early_stop=False,
+        own_batches=False,
+        keeps_adversarials=False,
     )
     setup = worker_context.Setup(
-        config=config,
+        conditions=conditions,
         data=identity.data,
+        data_dir=data_dir,
+        first=identity.subset is None,
         examples=manifest.data.examples,
         device=device,
         group_images=last.resolved.group_images,
@@ -106,26 +109,23 @@ def rebuilt_bench(
 
 
 def rebuilt_row(
-    context: worker_context.WorkerContext, planned: PlannedCase, defences: Sequence[str]
-) -> AttackCase | None:
+    context: worker_context.WorkerContext, planned: CaseRecord, defences: Sequence[str]
+) -> PlannedCase | None:
     """A row of run.json; None where it needs code that ``defences`` does not name."""
     spec = planned.spec
     if parse_defence(spec).kind == "plugin" and spec not in defences:
         return None
-    subject = Subject(
-        checkpoint=planned.checkpoint,
+    subject = ProbedSubject(
+        subject=planned.case.subject,
         spec=spec,
-        label=planned.defence,
         k=planned.batch_size or 1,
-        n=planned.n,
         randomised=planned.randomised,
         batch_dependent=planned.batch_dependent,
         has_base=planned.has_base,
         images=1,
     )
     subject = replace(subject, images=target.images_of(context.defence(subject), subject.k))
-    key = planned.key
-    return AttackCase(subject, key.threat, key.attack, *key.budget, key.step_size)
+    return PlannedCase(planned.case, subject)
 
 
 def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
@@ -215,27 +215,30 @@ def verify_run(
     context = rebuilt_bench(
         manifest, checkpoints=checkpoints or {}, arch=arch, data_dir=data_dir, device=device
     )
-    return [_verified(context, path, case, defences) for case in manifest.rows if case.attack not in CONTROLS]
+    return [
+        _verified(context, path, record, defences)
+        for record in manifest.cases
+        if record.case.attack not in CONTROLS
+    ]
 
 
 def _verified(
-    context: worker_context.WorkerContext, path: Path, planned: PlannedCase, defences: Sequence[str]
+    context: worker_context.WorkerContext, path: Path, planned: CaseRecord, defences: Sequence[str]
 ) -> VerifiedRow:
-    name = {
-        key: getattr(planned, key) for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")
-    }
+    columns = planned.case.as_columns()
+    name = {key: columns[key] for key in ("checkpoint", "defence", "k", "n", "threat", "attack", "eps")}
     row = rebuilt_row(context, planned, defences)
     if row is None:
         return VerifiedRow(**name, problem=f"needs the code {planned.spec}; allow it with --defence")
     tally: dict[str, Any] = Counter()  # sums over the units, by the names of a row's figures
     for unit in planned.units:
-        outcomes, _, _ = read_run(path, [unit.id])
+        outcomes, _, _ = read_run(path, [unit])
         try:
-            evaluations = read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
+            evaluations = read_adversarials(path / "adversarials" / f"{unit}.safetensors")
         except DamagedAdversarials as error:
             return VerifiedRow(**name, problem=str(error))
         if outcomes.empty:
-            return VerifiedRow(**name, problem=f"the outcomes of unit {unit.id} are missing or damaged")
+            return VerifiedRow(**name, problem=f"the outcomes of unit {unit} are missing or damaged")
         _verify_unit(context, row, evaluations, outcomes, planned.draws, tally)
     for figure in ("recorded", "accuracy", "accuracy_8bit"):
         tally[figure] /= max(tally["outcomes"], 1)
@@ -244,7 +247,7 @@ def _verified(
 
 def _verify_unit(
     context: worker_context.WorkerContext,
-    row: AttackCase,
+    row: PlannedCase,
     evaluations: list[PerturbedBatch],
     outcomes: pd.DataFrame,
     draws: int,
@@ -268,7 +271,7 @@ def _verify_unit(
                 images,
                 y,
                 clean=clean,
-                seed=context.setup.config.seed,
+                seed=context.setup.conditions.seed,
                 batches=[e.batch for e in group],
                 purpose="scoring",
                 draws=indices,
@@ -277,7 +280,7 @@ def _verify_unit(
             for images in (x, (x * 255).round() / 255)
         ]
         for g, (evaluation, batch) in enumerate(zip(group, members, strict=True)):
-            every = scored_slots(row.threat, batch, context.setup.config.seed)
+            every = scored_slots(row.threat, batch, context.setup.conditions.seed)
             slots = every if evaluation.victim == EVERY else [evaluation.victim]
             for d, draw in enumerate(indices):
                 wanted = pd.MultiIndex.from_tuples([(evaluation.batch, slot, draw) for slot in slots])
@@ -296,7 +299,7 @@ def _verify_unit(
 
 def _measure(
     context: worker_context.WorkerContext,
-    row: AttackCase,
+    row: PlannedCase,
     group: list[PerturbedBatch],
     clean: Tensor,
     x: Tensor,
@@ -304,7 +307,7 @@ def _measure(
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
     batches = context.batches(row.subject)
-    roles = attack_group.batch_roles(row, [batches[e.batch] for e in group], context.setup.config.seed)
+    roles = attack_group.batch_roles(row, [batches[e.batch] for e in group], context.setup.conditions.seed)
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])

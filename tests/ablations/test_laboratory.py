@@ -61,7 +61,7 @@ def test_runs_are_shared_by_studies_and_never_made_twice(settings, tmp_path, tra
     assert len(trainings) == 9
     rows = Records(tmp_path / "measurements.csv", Measurement).rows
     assert {row.draws for row in rows if row.inference == "RCI N=K"} == {2, 3}
-    assert len({row.key for row in rows}) == len(rows)
+    assert len({row.case for row in rows}) == len(rows)
     history = Records(tmp_path / "history.csv", EpochRecord).rows
     assert len(history) == 9 and all(row.validation_loss > 0 for row in history)
 

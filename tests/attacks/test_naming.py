@@ -101,7 +101,7 @@ COMMITTED = sorted([*ROOT.glob("reports/*/run.json"), *ROOT.glob("board-entries/
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: str(path.parent.relative_to(ROOT)))
 def test_names_in_committed_runs_stay_names(path):
     run = json.loads(path.read_text())
-    names = {row["attack"] for row in run["rows"]} - {*CONTROLS, *COMBINED}
+    names = {record["case"]["attack"] for record in run["cases"]} - {*CONTROLS, *COMBINED}
     for call in run["invocations"]:
         for option in ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks"):
             names.update(call["options"].get(option) or ())

@@ -366,10 +366,12 @@ class TestFolder:
         (tmp_path / "file").write_text("")
         refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "file"), "file")
 
-    def test_a_manifest_of_a_newer_format(self, csrobust, digits_erm, tmp_path):
+    @pytest.mark.parametrize(("version", "mend"), [(99, "update csrobust"), (1, "--overwrite")])
+    def test_a_manifest_of_another_format(self, csrobust, digits_erm, tmp_path, version, mend):
         (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "run.json").write_text(json.dumps({"format_version": 99}))
-        refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run"), "99")
+        (tmp_path / "run" / "run.json").write_text(json.dumps({"format_version": version}))
+        answer = csrobust("eval", "--ckpt", digits_erm, *SMALL, "--out", tmp_path / "run")
+        refused(answer, f"format {version}", mend)
 
 
 def test_a_list_of_something_else(csrobust):

@@ -102,7 +102,7 @@ def test_the_evidence_is_about_the_eps_that_refutes_the_claim(csrobust, digits_e
     row = next(
         row
         for row in run.rows
-        if (row.subject.defence, row.attack, row.key.eps) == ("rci", "transfer-pgd-10", 0.3)
+        if (row.subject.defence, row.attack, row.case.perturbation.eps) == ("rci", "transfer-pgd-10", 0.3)
     )
     assert claim["eps"] == 0.3
     assert claim["measured"] == pytest.approx(row.accuracy, abs=1e-6)

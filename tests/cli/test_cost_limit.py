@@ -55,10 +55,10 @@ def test_another_budget_is_another_unit_and_replaces_the_row(run, csrobust, digi
     def evaluate(budget):
         options = ("--attacks", "pgd-10", "--no-standard", "--rci", "N=1.5K", "--out", tmp_path / "run")
         assert csrobust("eval", "--ckpt", f"erm={digits_erm}", *SMALL, *budget, *options).code == 0
-        rows = json.loads((tmp_path / "run" / "run.json").read_text())["rows"]
-        row = next(row for row in rows if row["attack"] == "pgd-10")
+        rows = json.loads((tmp_path / "run" / "run.json").read_text())["cases"]
+        row = next(row for row in rows if row["case"]["attack"] == "pgd-10")
         table = pd.read_csv(tmp_path / "run" / "summary.csv").set_index("attack")
-        nulls = [unit["id"] for row in rows if row["attack"] == "clean" for unit in row["units"]]
+        nulls = [unit for row in rows if row["case"]["attack"] == "clean" for unit in row["units"]]
         return row, table.forwards_per_example["pgd-10"], nulls
 
     limited, few, clean = evaluate(("--budget", "20"))

@@ -37,6 +37,6 @@ def test_standard_inference_is_screened(csrobust):
     answer = csrobust("screen", "--ckpt", "digits-erm", *SMALL, *again)
     assert answer.code == 0, answer.err
     assert "report: run/report.html" in answer.out
-    ran = {row["attack"] for row in json.loads(Path("run/run.json").read_text())["rows"]}
+    ran = {record["case"]["attack"] for record in json.loads(Path("run/run.json").read_text())["cases"]}
     # The first attack has no limit; the others had no time. What was there before stays.
     assert {"fgsm", "pgd-20"} <= ran and not {"transfer-pgd-20", "square-1000"} & ran

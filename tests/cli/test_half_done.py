@@ -30,10 +30,10 @@ def test_each_unit_of_a_follow_up_is_computed_whatever_the_others_left(digits_er
     assert main(command) == 0
     whole = (tmp_path / "run" / "summary.csv").read_bytes()
     manifest = json.loads((tmp_path / "run" / MANIFEST).read_text())
-    asked_for = [row for row in manifest["rows"] if row["attack"] == "pgd-20" and len(row["units"]) > 1]
+    asked_for = [r for r in manifest["cases"] if r["case"]["attack"] == "pgd-20" and len(r["units"]) > 1]
     assert asked_for
     for row in asked_for:
-        (tmp_path / "run" / "outcomes" / f"{row['units'][-1]['id']}.parquet").unlink()
+        (tmp_path / "run" / "outcomes" / f"{row['units'][-1]}.parquet").unlink()
     (tmp_path / "run" / MANIFEST).write_text(json.dumps({**manifest, "finished": False}))
     assert main(command) == 0
     assert (tmp_path / "run" / "summary.csv").read_bytes() == whole

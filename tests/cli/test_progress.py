@@ -10,6 +10,7 @@ from rich.console import Console
 
 from robustbench_coded.cli.progress import ProgressListener
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
 
@@ -123,16 +124,13 @@ def test_a_verdict_is_told_the_moment_it_falls():
     listener = ProgressListener(Console(file=screen, width=120))
     listener.settled(
         Stop(
-            checkpoint="net",
-            defence="rci",
-            k=128,
-            n=190,
-            threat="batch/unknown",
-            norm="linf",
-            eps=8 / 255,
-            eps_space="pixel",
-            word="no gain",
-            attack="transfer-pgd-20",
+            case=Case(
+                Subject("net", "rci", 128, 190),
+                WHOLE_BATCH,
+                Perturbation("linf", 8 / 255, "pixel"),
+                "transfer-pgd-20",
+            ),
+            verdict="no gain",
             examples=256,
             planned=10_000,
         )

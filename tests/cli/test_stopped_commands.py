@@ -39,7 +39,8 @@ def test_a_defence_that_was_typed_by_mistake_leaves_no_rows(csrobust, digits_erm
 
     def defences():
         manifest = json.loads((run / "run.json").read_text())
-        return {row["n"] for row in (*manifest["rows"], *manifest["waiting"])}, manifest["probes"]
+        records = (*manifest["cases"], *manifest["waiting"])
+        return {record["case"]["subject"]["n"] for record in records}, manifest["probes"]
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "run_plan", interrupted)
@@ -60,7 +61,7 @@ def test_units_that_fail_are_named_in_one_line(csrobust, command, monkeypatch):
     real = run_unit.run_unit
 
     def failing(context, unit, tally):
-        if unit.row.attack not in ("clean", "random-sign"):
+        if unit.case.attack not in ("clean", "random-sign"):
             raise RuntimeError("it broke")
         real(context, unit, tally)
 

@@ -19,7 +19,7 @@ ENTRIES = sorted(file.parent for file in (ROOT / "board-entries").glob("*/entry.
 def verified(csrobust, folder, monkeypatch):
     """Exit code, rows and error of `csrobust verify` with the code that the run names."""
     monkeypatch.chdir(ROOT)  # runs name shipped checkpoints from here
-    rows = json.loads((folder / "run" / "run.json").read_text())["rows"]
+    rows = json.loads((folder / "run" / "run.json").read_text())["cases"]
     specs = sorted({row["spec"] for row in rows if ":build" in row["spec"]})
     answer = csrobust("verify", folder, *(word for spec in specs for word in ("--defence", spec)), "--json")
     return answer.code, json.loads(answer.out or "[]"), answer.err

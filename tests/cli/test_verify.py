@@ -59,8 +59,11 @@ def test_every_row_of_an_untouched_run_holds(csrobust, run):
 
 def stored(run, threat):
     manifest = json.loads((run / "run.json").read_text())
-    row = next(r for r in manifest["rows"] if r["threat"] == threat and r["attack"].startswith("pgd"))
-    return run / "adversarials" / f"{row['units'][0]['id']}.safetensors"
+    inputs, randomness = threat.split("/")
+    wanted = {"inputs": inputs, "randomness": randomness}
+    records = (r for r in manifest["cases"] if r["case"]["threat"] == wanted)
+    record = next(r for r in records if r["case"]["attack"].startswith("pgd"))
+    return run / "adversarials" / f"{record['units'][0]}.safetensors"
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])

@@ -22,7 +22,7 @@ def combined(results: list[UnitResult]):
     """Outcomes and costs by row of the summary, however many units they came from."""
     frames, costs = {}, {}
     for result in results:
-        row = result.unit.row
+        row = result.unit.case
         frames.setdefault(row, []).append(result.rows.to_pandas())
         costs.setdefault(row, Counter()).update(
             {name: value for name, value in result.metadata.items() if isinstance(value, int)}
@@ -58,7 +58,7 @@ def _bench(prepared, setup):
 
 def forwards_of(unit):
     """The unit in its smallest pieces: one forward each."""
-    together = GROUP_IMAGES // unit.row.subject.images
+    together = GROUP_IMAGES // unit.case.subject.images
     victims = [unit.victims[i : i + together] for i in range(0, len(unit.victims), together)]
     return [replace(unit, groups=(group,), victims=()) for group in unit.groups] + [
         replace(unit, groups=(), victims=v) for v in victims
@@ -89,7 +89,7 @@ def check_cut(plan, data, most_rows):
     rows = data.draw(
         st.lists(st.sampled_from(sorted(whole, key=str)), min_size=1, max_size=most_rows, unique=True)
     )
-    order = data.draw(cuts([unit for unit in units if unit.row in rows]))
+    order = data.draw(cuts([unit for unit in units if unit.case in rows]))
     workers = [_bench(prepared, setup) for _ in range(data.draw(st.integers(1, 3)))]
     results = [execute(workers[i % len(workers)], piece) for i, piece in enumerate(order)]
     found = combined(results)

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 from robustbench_coded.engine.run import MAX_TIMEOUTS, UnitTimeLimits, dispatch
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Unit
-from robustbench_coded.schema.case import ThreatModel
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit, planned_case
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 LIMIT = 100.0
 
 
 def unit(name, subject="a"):
-    subject = Subject(subject, "standard", "standard", 4, None, False, False, True, 4)
-    row = AttackCase(subject, ThreatModel("batch", "unknown"), "fgsm", "linf", 0.1, "pixel", 0.1)
+    subject = ProbedSubject(Subject(subject, "standard", None, None), "standard", 4, False, False, True, 4)
+    row = planned_case(
+        subject, ThreatModel("batch", "unknown"), "fgsm", Perturbation("linf", 0.1, "pixel"), 0.1
+    )
     return Unit(row, ((0,),), (), 100, name)
 
 

@@ -52,7 +52,7 @@ def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
     for unit in units:
         outcome = outcomes[unit.id]
-        if unit.row.subject.spec == "standard":
+        if unit.case.subject.spec == "standard":
             assert not isinstance(outcome, UnitFailure)
         else:
             assert outcome.error.startswith(error) and outcome.attempts == tries
@@ -64,12 +64,14 @@ def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine):
     chosen = config(defences=(faulty,), attacks=("fgsm", "pgd-2"), **engine)
     outcomes, units = outcomes_of(
         chosen,
-        limit=lambda unit: math.inf if unit.row.subject.spec == "standard" else 1.0,
+        limit=lambda unit: math.inf if unit.case.subject.spec == "standard" else 1.0,
         before=lambda: (tmp_path / "fault").write_text("hang"),
     )
-    tries = [outcomes[u.id].attempts for u in units if u.row.subject.spec != "standard"]
+    tries = [outcomes[u.id].attempts for u in units if u.case.subject.spec != "standard"]
     assert len(tries) == 4 and tries[-1] == 0  # given up after three timeouts
-    assert not any(isinstance(outcomes[u.id], UnitFailure) for u in units if u.row.subject.spec == "standard")
+    assert not any(
+        isinstance(outcomes[u.id], UnitFailure) for u in units if u.case.subject.spec == "standard"
+    )
 
 
 def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
@@ -77,7 +79,7 @@ def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
     outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("die"))
     for unit in units:
         outcome = outcomes[unit.id]
-        assert isinstance(outcome, UnitFailure) == (unit.row.subject.spec != "standard")
+        assert isinstance(outcome, UnitFailure) == (unit.case.subject.spec != "standard")
         if isinstance(outcome, UnitFailure):
             assert outcome.error.startswith("its worker died: killed (signal 9)") and outcome.attempts == 2
 

@@ -61,8 +61,8 @@ def test_it_finds_what_an_evaluation_finds(run, model, batch, defence, name):
 
 def stored(run, defence, name):
     """The perturbed first batch as the run stored it, given its clean inputs; and its examples in order."""
-    row = next(r for r in run.rows if (r.key.defence, r.key.attack) == (defence, name))
-    unit = next(u for u in run.units_of(row.key))
+    row = next(r for r in run.rows if (r.case.subject.defence, r.case.attack) == (defence, name))
+    unit = next(u for u in run.units_of(row.case))
     evaluation = read_adversarials(run.path / "adversarials" / f"{unit}.safetensors")[0]
     outcomes = run.outcomes
     chosen = (outcomes.defence == defence) & (outcomes.attack == name) & (outcomes.batch == 0)

@@ -32,7 +32,7 @@ def measured(*attacks, drop):
         result = execute(prepared.context, unit)
         rows = result.rows.to_pandas().sort_values("example")
         cost = sum(result.metadata.get(count, 0) for count in ("forwards", "backwards"))
-        found[unit.row.attack] = rows.margin.to_numpy() > 0, cost
+        found[unit.case.attack] = rows.margin.to_numpy() > 0, cost
     return found
 
 

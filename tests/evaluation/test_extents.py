@@ -14,17 +14,19 @@ from robustbench_coded.evaluation.planning.batches import (
     partition,
     rounds_of,
 )
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
-from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
 
-STANDARD = Subject("net", "standard", "standard", 128, None, False, False, False, 128)
-RCI = Subject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)
+STANDARD = ProbedSubject(Subject("net", "standard", None, None), "standard", 128, False, False, False, 128)
+RCI = ProbedSubject(Subject("net", "rci", 128, 190), "rci:N=190", 128, True, True, True, 190)
 ENDS = rounds_of(10_000, 128)
 
 
 def case(attack, subject=RCI, threat=WHOLE_BATCH):
-    return AttackCase(subject, threat, attack, "linf", 0.0 if attack == "clean" else 0.1, "pixel", None)
+    return planned_case(
+        subject, threat, attack, Perturbation("linf", 0.0 if attack == "clean" else 0.1, "pixel")
+    )
 
 
 def test_rounds_double_until_all_examples_are_in():
@@ -111,11 +113,11 @@ def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about)
     )
     assert claimed_setting(config, radii) == about
     weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
-    assert (str(weighed.threat), weighed.budget.eps) == about
+    assert (str(weighed.threat), weighed.perturbation.eps) == about
     rows = [
-        AttackCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", eps, "pixel", None)
+        planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", eps, "pixel"))
         for threat in ("batch/unknown", "batch/known", "victim/unknown")
         for eps in radii
     ]
     (settings,) = lanes_judged(config, rows, radii).values()
-    assert [(str(key.threat), key.eps) for key in settings] == [about]
+    assert [(str(key.threat), key.perturbation.eps) for key in settings] == [about]

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from robustbench_coded.evaluation.planning import follow_up as module
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.follow_up import _asked_for
-from robustbench_coded.schema.case import ThreatModel
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckName
 
 
@@ -20,10 +20,21 @@ from robustbench_coded.schema.words import CheckName
     ],
 )
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
-    subject = Subject(
-        "m", "mine:build", "build", 32, None, False, False, True, 32, True, differentiable, relaxable
+    subject = ProbedSubject(
+        Subject("m", "build", None, None),
+        "mine:build",
+        32,
+        False,
+        False,
+        True,
+        32,
+        True,
+        differentiable,
+        relaxable,
     )
-    like = AttackCase(subject, ThreatModel("batch", "unknown"), "rays-400", "linf", 0.1, "pixel", None)
+    like = planned_case(
+        subject, ThreatModel("batch", "unknown"), "rays-400", Perturbation("linf", 0.1, "pixel")
+    )
     asked = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
     found = _asked_for(asked, CheckName.GRADIENTS_AGREE, SimpleNamespace(unbounded_eps=1.0), like, [like])
     assert [row.attack for row in found] == expected
@@ -46,10 +57,12 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
     ],
 )
 def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expected):
-    subject = Subject("m", "rci", "rci", 32, 48, True, True, True, 32)
-    like = AttackCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    subject = ProbedSubject(Subject("m", "rci", 32, 48), "rci", 32, True, True, True, 32)
+    like = planned_case(
+        subject, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02
+    )
     judgement = SimpleNamespace(
-        key=like.key,
+        case=like.case,
         checks=(),
         verdict=SimpleNamespace(could_fall=could_fall, compared=True),
         to_design=("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20"),
@@ -67,11 +80,21 @@ def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expect
 def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     randomised, batch_dependent, expected
 ):
-    subject = Subject("m", "mine:build", "build", 32, None, randomised, batch_dependent, False, 32)
-    like = AttackCase(subject, ThreatModel("batch", "unknown"), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    subject = ProbedSubject(
+        Subject("m", "build", 32 if batch_dependent else None, None),
+        "mine:build",
+        32,
+        randomised,
+        batch_dependent,
+        False,
+        32,
+    )
+    like = planned_case(
+        subject, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02
+    )
     check = SimpleNamespace(name="self-tests: finite differences", outcome="failed", run_next=("rays-800",))
     judgement = SimpleNamespace(
-        key=like.key,
+        case=like.case,
         checks=(check,),
         verdict=SimpleNamespace(could_fall=True, compared=False),
         to_design=(),
@@ -81,7 +104,7 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     maker = SimpleNamespace(
         images=lambda row: 10 * examples if row is like else queries * examples // 3,
         examples=examples,
-        config=SimpleNamespace(budget=None),
+        conditions=SimpleNamespace(query_budget=None),
     )
     rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [row.attack for row in rows] == expected

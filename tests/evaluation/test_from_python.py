@@ -79,9 +79,9 @@ def test_the_examples_that_fell_furthest_have_pictures(run):
 
 def test_losses_over_the_steps_are_told_and_drawn(run):
     told = {
-        (row.key.defence, row.key.attack): losses_of(run.counts_of(row.key))
+        (row.case.subject.defence, row.case.attack): losses_of(run.counts_of(row.case))
         for row in run.results
-        if row.cell is not None and str(row.key.threat) == "batch/unknown"
+        if row.cell is not None and str(row.case.threat) == "batch/unknown"
     }
     first, second = (told["jitter", "pgd-2"][step] for step in (1, 2))
     assert 0 < first < second  # its gradients point the right way

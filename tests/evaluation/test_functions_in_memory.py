@@ -42,7 +42,8 @@ def test_a_generator_that_a_function_refers_to_is_set_for_each_draw(tmp_path):
 
     before = generator.bit_generator.state
     run = evaluate({"rows": model}, labelled(), defences=noisy, out=tmp_path / "run", **SMALL)
-    (row,) = [row for row in run.manifest.rows if (row.defence, row.attack) == ("noisy", "fgsm")]
+    planned = {(r.case.subject.defence, r.case.attack): r for r in run.manifest.cases}
+    row = planned["noisy", "fgsm"]
     assert row.randomised
     assert generator.bit_generator.state == before
 

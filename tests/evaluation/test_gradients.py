@@ -42,7 +42,7 @@ def outcomes(config):
     found = {}
     for unit in make_plan(prepared).units:
         frame = execute(prepared.context, unit).rows.to_pandas()
-        row = unit.row
+        row = unit.case
         found[row.subject.label, row.attack] = frame.sort_values(
             ["purpose", "draw", "example"]
         ).margin.to_numpy()

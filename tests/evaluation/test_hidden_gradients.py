@@ -83,7 +83,7 @@ def test_the_relaxed_attack_breaks_what_it_should_and_the_report_names_the_opera
 
 def test_a_network_that_samples_is_a_randomised_defence(tmp_path):
     found = run(tmp_path, Drawn(), "fgsm")
-    assert found.manifest.rows[0].randomised is True
+    assert found.manifest.cases[0].randomised is True
     assert float(found.summary.set_index("attack").draws["clean"]) == 2
 
 

@@ -96,15 +96,15 @@ def test_rounds_double_and_the_last_one_has_all():
 
 
 def test_until_settled_begins_no_row_that_cannot_change_a_word(stopped):
-    assert {(stop.defence, stop.word) for stop in stopped.manifest.sequential.stops} == {
+    assert {(stop.case.subject.defence, stop.verdict) for stop in stopped.manifest.sequential.stops} == {
         ("rci", "no gain"), ("standard", "broken"),
     }  # fmt: skip
-    stop = next(stop for stop in stopped.manifest.sequential.stops if stop.defence == "rci")
+    stop = next(stop for stop in stopped.manifest.sequential.stops if stop.case.subject.defence == "rci")
     assert (stop.examples, stop.planned, stop.attacks) == (256, EXAMPLES, ("transfer-pgd-10",))
     assert attacked(stopped, "rci") == {"transfer-pgd-10": 256} and attacked(stopped, "standard") == {
         "pgd-10": 256
     }
-    assert {"pgd-10", "aware-pgd-10"} <= set(stop.spared)
+    assert {"pgd-10", "aware-pgd-10"} <= set(stop.skipped_attacks)
     assert not (stopped.summary.attack == "random-sign").any()
 
 
@@ -128,11 +128,11 @@ def test_a_run_that_is_finished_decides_the_same_again_and_goes_on_to_all(stoppe
     again = measured(copy, until="settled")  # although it knows all outcomes from the start
     assert again.manifest.sequential == stopped.manifest.sequential
     assert content(again.path) == content(stopped.path)
-    taken = {unit.id for row in again.manifest.rows for unit in row.all_units}
+    taken = {unit for row in again.manifest.cases for unit in row.all_units}
     before = {unit: (copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns for unit in taken}
     full = measured(copy, all=True)
     kept = {unit for unit in taken if (copy / "outcomes" / f"{unit}.parquet").exists()}
-    attacks = {unit.id for row in again.manifest.rows for unit in row.units}
+    attacks = {unit for row in again.manifest.cases for unit in row.units}
     assert attacks <= kept  # random batches of 256 images make way for those of all
     assert all((copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns == before[unit] for unit in attacks)
     assert set(attacked(full, "rci").values()) == {EXAMPLES}
@@ -176,7 +176,7 @@ def test_by_default_every_row_has_a_batch_at_least_and_the_command_ends_in_its_b
     assert {word for (subject, _), word in words(run).items() if subject.defence == "rci"} == {"no gain"}
     assert {word for (subject, _), word in words(run).items() if subject.defence == "standard"} == {"broken"}
     # What the table alone has on few examples is no part of an ensemble.
-    assert {row.key.attack for row in run.manifest.rows if row.table} >= {"aware-pgd-10"}
+    assert {row.case.attack for row in run.manifest.cases if row.table} >= {"aware-pgd-10"}
 
 
 def test_attacks_that_take_longer_than_all_of_the_time_on_one_batch_are_left_to_all(tmp_path, in_seconds):
@@ -233,7 +233,7 @@ def test_a_table_gives_every_row_a_batch_and_shares_the_rest():
 def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
     run = measured(tmp_path / "run", until="claim", claim=0.9)
     (stop,) = run.manifest.sequential.stops
-    assert (stop.defence, stop.word) == ("rci", "claim refuted") and stop.examples < EXAMPLES
+    assert (stop.case.subject.defence, stop.verdict) == ("rci", "claim refuted") and stop.examples < EXAMPLES
     assert attacked(run, "standard") == {}
 
 
@@ -253,8 +253,8 @@ def test_what_cannot_be_combined_is_refused(tmp_path, options, message):
 
 def test_victims_are_settled_by_random_batches(tmp_path):
     run = measured(tmp_path / "run", until="settled", inputs=("batch", "victim"))
-    stop = next(stop for stop in run.manifest.sequential.stops if stop.threat == "victim/unknown")
-    assert (stop.word, stop.attacks) == ("no gain", ("transfer-pgd-10",))
+    stop = next(stop for stop in run.manifest.sequential.stops if str(stop.case.threat) == "victim/unknown")
+    assert (stop.verdict, stop.attacks) == ("no gain", ("transfer-pgd-10",))
     assert stop.examples > FIRST_VICTIMS  # the victims of random batches, too
 
 
@@ -294,7 +294,7 @@ def test_where_an_operator_hides_the_gradient_smoothed_attacks_come_first(tmp_pa
     )
     stop = run.manifest.sequential.stops[0]
     assert set(stop.attacks) == {"fgsm", "relaxed-pgd-20+momentum=1"}  # the one step costs next to nothing
-    assert "pgd-10" in stop.spared
+    assert "pgd-10" in stop.skipped_attacks
 
 
 def test_the_attacks_of_checks_run_on_the_examples_of_the_others(tmp_path):

@@ -12,9 +12,9 @@ from robustbench_coded.evaluation.execution.run_unit import (
     random_batch,
     victims_batch,
 )
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.anytime import upper_end
 
@@ -74,8 +74,11 @@ def test_every_example_is_the_victim_of_one_random_batch(examples):
     ],
 )
 def test_gradients_of_the_base_model_know_no_batch(attack, depends):
-    subject = Subject("a", "rci:N=12", "rci", 8, 12, True, True, True, 12)
-    assert depends_on_batch(AttackCase(subject, WHOLE_BATCH, attack, "linf", 0.1, "pixel", None)) == depends
+    subject = ProbedSubject(Subject("a", "rci", 8, 12), "rci:N=12", 8, True, True, True, 12)
+    assert (
+        depends_on_batch(planned_case(subject, WHOLE_BATCH, attack, Perturbation("linf", 0.1, "pixel")))
+        == depends
+    )
 
 
 class Fragile(nn.Module):
@@ -157,7 +160,7 @@ def test_random_batches_are_scored_once_in_one_draw_and_stay_out_of_the_accuracy
 
 
 def test_few_batches_leave_a_clean_accuracy_uncertain_and_random_ones_do_not(broken):
-    clean = next(row for row in broken.rows if row.attack == "clean" and row.key.k == K)
+    clean = next(row for row in broken.rows if row.attack == "clean" and row.case.subject.k == K)
     assert clean.accuracy == 1 and clean.low > 0.95 > 0.75 > clean.others[0]
     assert judged(broken).verdict.clean.low == pytest.approx(clean.low, abs=1e-6)
 
@@ -170,8 +173,8 @@ def test_the_same_command_scores_nothing_twice_and_another_attack_keeps_it(broke
     assert files == {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}
     measured(out, 0.0, "transfer-pgd-10,pgd-10,fgsm", **options)
     assert files.items() <= {file: file.stat().st_mtime_ns for file in (out / "outcomes").iterdir()}.items()
-    rows = json.loads((out / "run.json").read_text())["rows"]
-    assert {row["attack"] for row in rows if row["random_batches"]} == {"clean", "transfer-pgd-10"}
+    rows = json.loads((out / "run.json").read_text())["cases"]
+    assert {row["case"]["attack"] for row in rows if row["random_batches"]} == {"clean", "transfer-pgd-10"}
     assert load_run(out).failures == ()
 
 

@@ -162,7 +162,7 @@ def accuracy(run, defence, attack):
 
 
 def attacks_on(run, defence):
-    return {row.attack for row in run.rows if row.key.defence == defence}
+    return {row.attack for row in run.rows if row.case.subject.defence == defence}
 
 
 def test_a_plugin_with_its_checkpoints_classes_reads_its_checkpoints_number(tmp_path):
@@ -175,7 +175,7 @@ def test_a_plugin_with_its_checkpoints_classes_reads_its_checkpoints_number(tmp_
 
 def test_a_plugin_meets_its_checkpoint_without_standard_inference_too(tmp_path):
     run = run_of(tmp_path, LyingGradients, standard=False)
-    assert {row.key.defence for row in run.rows} == {"lying"}
+    assert {row.case.subject.defence for row in run.rows} == {"lying"}
     assert accuracy(run, "lying", "from:standard/transfer-pgd-20") == 0.5
     assert accuracy(run, "lying", "ensemble") == 0.5
 
@@ -234,7 +234,11 @@ def test_what_is_submitted_does_not_depend_on_other_checkpoints(tmp_path):
         for models in ({"rows": Rows()}, {"rows": Rows(), "other": Rows(6)})
     )
     submitted = [
-        {row.attack for row in run.rows if row.key.checkpoint == "rows" and row.attack.startswith("from:")}
+        {
+            row.attack
+            for row in run.rows
+            if row.case.subject.checkpoint == "rows" and row.attack.startswith("from:")
+        }
         for run in (alone, beside)
     ]
     assert submitted[0] == submitted[1] and "from:standard/pgd-5" in submitted[0]
@@ -255,7 +259,7 @@ class Made(Listener):
         self.made = []
 
     def inputs_made(self, unit, number):
-        self.made.append((unit.row.attack, number))
+        self.made.append((unit.case.attack, number))
 
 
 def test_a_finished_folder_gets_another_defence_and_makes_again_what_is_submitted_to_it(tmp_path):

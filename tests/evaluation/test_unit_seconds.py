@@ -63,7 +63,7 @@ def planned(tmp_path_factory):
     prepared, _ = made_ready(config, brought)
     units = {}
     for unit in make_plan(prepared).units:
-        units.setdefault((unit.row.subject.label, unit.row.attack), []).append(unit)
+        units.setdefault((unit.case.subject.label, unit.case.attack), []).append(unit)
     return prepared, units
 
 

@@ -111,7 +111,7 @@ def test_damaged_timings_and_failures_lose_no_outcome(csrobust, evaluation, fini
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b'{"format_version": 1}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
+    "content", [b"", b"[]", b'{"format_version": 2}', b"[" * 100_000], ids=["empty", "list", "bare", "deep"]
 )
 def test_a_damaged_manifest_is_refused_and_nothing_lost(csrobust, evaluation, finished, out, content):
     (out / "run.json").write_bytes(content)
@@ -130,8 +130,9 @@ def test_unit_names_in_a_manifest_are_no_paths(csrobust, evaluation, finished, o
     outside = out.parent / "precious.parquet"
     outside.write_text("precious")
     manifest = json.loads((out / "run.json").read_text())
-    row = dict(manifest["rows"][0], attack="pgd-7", units=[{"id": "../../precious"}])
-    manifest["rows"].append(row)
+    first = manifest["cases"][0]
+    case = dict(first["case"], attack="pgd-7")
+    manifest["cases"].append(dict(first, case=case, units=["../../precious"]))
     manifest["superseded"] = ["../../precious"]
     (out / "run.json").write_text(json.dumps(manifest))
     code, said = csrobust(*evaluation(out, attacks=1))

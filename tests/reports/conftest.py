@@ -14,6 +14,7 @@ import pytest
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.outcomes import SCHEMA
+from robustbench_coded.schema.case import KEY_COLUMNS, PERTURBATION_COLUMNS, SUBJECT_COLUMNS
 
 PIXEL_EPS = 8 / 255
 # attack, threat -> accuracy of standard inference and of RCI; None where it is not run
@@ -58,7 +59,7 @@ class Invented:
     victims: int = 16
     batch_size: int = 32
     classes: int = 10
-    peer_standing: float | None = None  # what attacks of other packages say of themselves
+    third_party_standing: float | None = None  # what attacks of other packages say of themselves
     eps: float = PIXEL_EPS
     eps_space: str = "pixel"
     data: str = "cifar10"
@@ -148,7 +149,7 @@ def write_invented(path: Path, run: Invented) -> None:
         rows = [row for subject in run.subjects for row in _rows(run, subject)]
         for index, row in enumerate(rows):
             where = (row["attack"], row["defence"])
-            for unit in (u["id"] for u in row["units"]):
+            for unit in row["units"]:
                 if where in run.failed:
                     folder.record_failure(
                         unit, {"error": "RuntimeError: <b>out of</b> memory", "attempts": 2}
@@ -159,8 +160,11 @@ def write_invented(path: Path, run: Invented) -> None:
                 cost = 0 if row["attack"] in ("clean", "random-sign") else 40 * len(row["attack"]) ** 2
                 metadata = {"unit": unit, "forwards": cost, "backwards": cost}
                 timing = {"seconds": 2.0, "peak_memory_bytes": 10**9}
-                if ":" in row["attack"] and run.peer_standing is not None:
-                    metadata |= {"peer_inputs": 1000, "peer_standing": 1000 * run.peer_standing}
+                if ":" in row["attack"] and run.third_party_standing is not None:
+                    metadata |= {
+                        "third_party_inputs": 1000,
+                        "third_party_standing": 1000 * run.third_party_standing,
+                    }
                 folder.commit(unit, _outcomes(run, row, index), metadata, timing)
         folder.write_manifest({**_manifest(run, rows), **run.changes})
 
@@ -192,10 +196,23 @@ def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
                 "has_base": True,
                 "examples_planned": run.victims if threat.startswith("victim") else run.examples,
                 "draws": 1 if not subject.randomised else run.known_draws if known else run.draws,
-                "units": [{"id": hashlib.sha256(name.encode()).hexdigest()[:20]}],
+                "units": [hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:20]],
             }
         )
     return rows
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    """A case as run.json has it."""
+    inputs, _, randomness = row["threat"].partition("/")
+    nested = {
+        "subject": {name: row[name] for name in SUBJECT_COLUMNS},
+        "threat": {"inputs": inputs, "randomness": randomness},
+        "perturbation": {name: row[name] for name in PERTURBATION_COLUMNS},
+        "attack": row["attack"],
+        "step_size": row["step_size"],
+    }
+    return {"case": nested, **{name: value for name, value in row.items() if name not in KEY_COLUMNS}}
 
 
 def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pa.Table:
@@ -229,7 +246,6 @@ def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pa.Table:
         frame[name] = row[name]
     for name in ("k", "n"):
         frame[name] = pd.Series([row[name]] * len(frame), dtype="Int32")
-    frame["replicate"] = 0
     return pa.Table.from_pandas(frame, SCHEMA, preserve_index=False)
 
 
@@ -264,7 +280,7 @@ def _manifest(run: Invented, rows: list[dict[str, Any]]) -> dict[str, Any]:
             }
             for name in dict.fromkeys(subject.checkpoint for subject in run.subjects)
         ],
-        "rows": rows,
+        "cases": [_record(row) for row in rows],
         "notes": list(run.notes),
         "invocations": [
             {

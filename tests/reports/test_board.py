@@ -96,8 +96,8 @@ def test_autoattack_speaks_for_itself_from_a_run_of_its_own(make_run, subject, t
     controls = {("clean", "batch/unknown"): (0.9, 0.9), ("random-sign", "batch/unknown"): (0.8, 0.8)}
     alone = {"accuracies": {**controls, ("autoattack:rand", "batch/unknown"): (0.2, 0.7)}}
     run = make_run("judged")
-    theirs = make_run("theirs", peer_standing=0.61, **alone)
-    other = make_run("other", peer_standing=0.3, data="cifar100", **alone)
+    theirs = make_run("theirs", third_party_standing=0.61, **alone)
+    other = make_run("other", third_party_standing=0.3, data="cifar100", **alone)
     assert main(["board", str(run), str(theirs), str(other), "--out", str(tmp_path / "site")]) == 0
     entries = {entry.threat: entry for entry in board_in(tmp_path / "site").entries}
     assert {entry.run for entry in entries.values()} == {"judged"}  # the others judge nothing

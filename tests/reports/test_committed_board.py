@@ -40,7 +40,7 @@ def test_verdicts_are_those_of_the_runs(entries):
         with (REPORTS / run / "verdicts.csv").open() as lines:
             for row in csv.DictReader(lines):
                 at = (row["checkpoint"], row["defence"], row["k"], row["n"], row["threat"], float(row["eps"]))
-                recorded[run, *at] = (row["word"], float(row["accuracy"]))
+                recorded[run, *at] = (row["verdict"], float(row["accuracy"]))
     for entry in entries:
         sizes = tuple("" if size is None else str(size) for size in (entry.k, entry.n))
         word, accuracy = recorded[entry.run, entry.checkpoint, entry.defence, *sizes, entry.threat, entry.eps]

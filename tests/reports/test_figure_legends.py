@@ -35,7 +35,7 @@ def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
     figures = []
     monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.subject.defence != "standard")
-    submitted = replace(row, key=row.key._replace(attack="from:standard/pgd-10"))
+    submitted = replace(row, case=row.case.of_attack("from:standard/pgd-10"))
     curves.draw_cost([*run.rows, submitted])
     assert figures
     names = {text.get_text() for text in figures[0].legends[0].get_texts()}
@@ -45,8 +45,8 @@ def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
 def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
     figures = []
     monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
-    (row, *_) = [row for row in run.results if row.cell is not None and row.key.attack == "pgd-10"]
-    further = replace(row, key=row.key._replace(eps=0.9))
+    (row, *_) = [row for row in run.results if row.cell is not None and row.case.attack == "pgd-10"]
+    further = replace(row, case=row.case.at_eps(0.9))
     counts = {"loss_0": -4.0, "inputs_0": 2.0, "loss_1": 6.0, "inputs_1": 2.0}
     monkeypatch.setitem(vars(run), "results", [row, further])
     monkeypatch.setattr(type(run), "counts_of", lambda self, key: counts)
@@ -59,10 +59,10 @@ def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
 
 def test_a_loss_that_is_negative_is_counted_as_it_is(run):
     (row, *_) = [row for row in run.results if row.cell is not None]
-    unit = run.units_of(row.key)[0]
-    own = run.counts_of(row.key)
+    unit = run.units_of(row.case)[0]
+    own = run.counts_of(row.case)
     run._read[1][unit] |= {"loss_7": -3.0, "forwards": -5.0}
-    changed = run.counts_of(row.key)
+    changed = run.counts_of(row.case)
     assert changed["loss_7"] == own.get("loss_7", 0.0) - 3.0
     assert changed["forwards"] >= 0
 
@@ -72,11 +72,14 @@ def test_a_figure_says_how_many_it_leaves_out(run, monkeypatch):
     monkeypatch.setattr(style, "drawing", lambda figure, *texts: captions.append(texts[-1]))
     monkeypatch.setattr(style, "MOST_PANELS", 2)
     more = [
-        replace(row, key=row.key._replace(checkpoint=f"{name}{row.key.checkpoint}"))
+        replace(row, case=row.case.of_checkpoint(f"{name}{row.case.subject.checkpoint}"))
         for name in ("", "a", "b")
         for row in run.rows
     ]
     curves.draw_ladder(run.rows)
     curves.draw_ladder(more)
     assert "are shown" not in captions[0]
-    assert f"The first 2 of {len({row.key.checkpoint for row in more})} checkpoints are shown." in captions[1]
+    assert (
+        f"The first 2 of {len({row.case.subject.checkpoint for row in more})} checkpoints are shown."
+        in captions[1]
+    )

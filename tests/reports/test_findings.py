@@ -112,7 +112,7 @@ def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_r
 
 def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
     accuracies = BASE | {("autoattack:rand", "batch/unknown"): (None, 0.75)}
-    findings = findings_of(load_run(make_run(accuracies=accuracies, peer_standing=0.869)))
+    findings = findings_of(load_run(make_run(accuracies=accuracies, third_party_standing=0.869)))
     told = [text for text in findings if "autoattack" in text]
     assert len(told) == 1
     assert "autoattack:rand itself reports 86.9%" in told[0]

@@ -22,7 +22,7 @@ def test_every_attack_of_the_presets_has_a_rung(run):
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.threat == WHOLE_BATCH)
     names = {name for preset in PRESETS.values() for name in preset} | set(MORE)
     for name in names:
-        assert curves._rung(replace(row, key=row.key._replace(attack=name))) in curves._ORDER, name
+        assert curves._rung(replace(row, case=row.case.of_attack(name))) in curves._ORDER, name
 
 
 def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, monkeypatch):

@@ -47,7 +47,7 @@ def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
         assert rci.loc[("batch/unknown", attack), "status"] == "incomplete"
     assert pd.isna(rci.loc[("batch/unknown", "pgd-10"), "accuracy"])
     assert rci.loc[("batch/unknown", "transfer-pgd-20"), "status"] == "done"
-    errors = {failure.key.attack: failure.error for failure in run.failures}
+    errors = {failure.case.attack: failure.error for failure in run.failures}
     assert errors == {"pgd-10": "RuntimeError: <b>out of</b> memory", "fgsm": "it has not run yet"}
     judged = [j for j in run.judgements if j.subject.defence == "rci" and str(j.threat) == "batch/unknown"]
     # What the attacks with all of their outcomes decide is decided, whatever the others would leave.
@@ -57,8 +57,9 @@ def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
 def test_a_damaged_outcome_file_counts_as_nothing(make_run):
     path = make_run()
     manifest = json.loads((path / "run.json").read_text())
-    row = next(r for r in manifest["rows"] if r["attack"] == "fgsm" and r["defence"] == "rci")
-    file = path / "outcomes" / f"{row['units'][0]['id']}.parquet"
+    fgsm = [record for record in manifest["cases"] if record["case"]["attack"] == "fgsm"]
+    record = next(record for record in fgsm if record["case"]["subject"]["defence"] == "rci")
+    file = path / "outcomes" / f"{record['units'][0]}.parquet"
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
     file.write_bytes(bytes(content))
@@ -86,7 +87,7 @@ def test_names_never_become_paths(make_run, tmp_path):
     (tmp_path / "secret.parquet").write_text("not yours")
 
     def point_outside(manifest):
-        manifest["rows"][0]["units"][0]["id"] = "../../secret"
+        manifest["cases"][0]["units"][0] = "../../secret"
 
     edit(path, point_outside)
     run = load_run(path)

@@ -5,19 +5,20 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
 from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
 from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attack, opens_with, settings_of
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckOutcome, VerdictWord
 from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.verdict import RULES, Verdict
 
-BUDGET = BudgetKey("linf", 8 / 255, "pixel")
+BUDGET = Perturbation("linf", 8 / 255, "pixel")
 UNPASSED = Check("twice the steps", CheckOutcome.NOT_RUN, "")
 NEXT = NextCommand("to settle it", "csrobust eval reports/a/run.toml --time 12m", 240.0)
 BARE = Kept(0.911, 0.0, 0.06)
@@ -32,7 +33,7 @@ def setting(
 ):
     measured = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
     made = Verdict(word, "", measured, **{"bar": 0.03, "compared": True, "claim": claim, **verdict})
-    subject = SubjectKey(checkpoint, defence, 128, 190)
+    subject = Subject(checkpoint, defence, 128, 190)
     judgement = SimpleNamespace(verdict=made, subject=subject, budget=BUDGET, threat=WHOLE_BATCH)
     kept = Kept(0.875, 0.29, left)
     return Setting(judgement, word, kept, bare, measured, 640, 6400, round(6400 * left), "transfer-pgd-20")
@@ -137,8 +138,8 @@ def test_a_claim_is_the_question_where_there_is_one(one, answer):
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
     def judgement(n, threat=WHOLE_BATCH, eps=8 / 255, defence="rci"):
         return SimpleNamespace(
-            subject=SubjectKey("erm", defence, 128, n),
-            budget=BUDGET._replace(eps=eps),
+            subject=Subject("erm", defence, 128, n),
+            budget=structs.replace(BUDGET, eps=eps),
             threat=threat,
             verdict=SimpleNamespace(claim=None),
         )
@@ -171,7 +172,7 @@ def test_the_attack_that_is_named_is_the_cheapest_of_those_that_leave_as_little(
     strongest = next(row for row in run.rows if row.attack == "strongest" and row.subject == one.subject)
     assert strongest.strongest_attack == "pgd-100+momentum=1"
     assert one.attack == "transfer-pgd-20"
-    assert deciding_attack(run, one.judgement.key.under(ThreatModel("victim", "unknown"))) == ""
+    assert deciding_attack(run, one.judgement.case.under(ThreatModel("victim", "unknown"))) == ""
 
 
 def test_the_figures_of_an_opening_are_those_of_the_summary(make_run):
@@ -211,7 +212,7 @@ def test_without_an_outlook_an_open_verdict_asks_for_more_images(make_run):
     found = opening_of(run).next
     assert any(j.verdict.word == "not settled" for j in run.judgements)
     assert found.command.endswith("--rci N=48 --limit 256 --out reports/c-256")
-    spent = {row.key: row for row in run.rows if row.measured and row.forwards}
+    spent = {row.case: row for row in run.rows if row.measured and row.forwards}
     images = sum((row.forwards + row.backwards) * row.examples for row in spent.values())
     assert found.seconds is None and found.images == pytest.approx(2 * images)
     # A report is the same wherever it was computed; a terminal has the minutes of this machine.

@@ -4,17 +4,18 @@ import pytest
 
 from robustbench_coded.reports.run.findings import hidden_gradients, remarks_on
 from robustbench_coded.results.run import load_run
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, RunManifest
 
 
 def said(*met, **figures):
     operators = tuple({"operator": name, "calls": 1, "cut": 1.0, "scale": None} for name in met)
-    probe = ProbeRecord(checkpoint="erm", defence="blur", figures=figures, hidden_by=operators)
+    probe = ProbeRecord(subject=Subject("erm", "blur", None, None), figures=figures, hidden_by=operators)
     manifest = RunManifest(
         identity=Identity(),
         data=DataFacts(),
         checkpoints=(),
-        rows=(),
+        cases=(),
         notes=(),
         invocations=(),
         probes=(probe,),

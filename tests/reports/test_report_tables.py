@@ -78,11 +78,16 @@ def test_what_a_check_alone_measured_is_in_no_table(make_run):
     file = path / "run.json"
     manifest = json.loads(file.read_text())
     extra = [
-        {**row, "eps": 1.0, "for_check": True, "units": [{"id": "f" * 20}]}
-        for row in manifest["rows"]
-        if row["attack"] == "pgd-10"
+        {
+            **record,
+            "case": {**record["case"], "perturbation": {"norm": "linf", "eps": 1.0, "eps_space": "pixel"}},
+            "for_check": True,
+            "units": ["f" * 20],
+        }
+        for record in manifest["cases"]
+        if record["case"]["attack"] == "pgd-10"
     ]
-    manifest["rows"] += extra
+    manifest["cases"] += extra
     file.write_text(json.dumps(manifest))
     run = load_run(path)
     assert 1.0 in set(run.summary.eps)
@@ -177,8 +182,8 @@ def test_a_row_that_is_measured_in_part_says_how_far(make_run):
         accuracies={("clean", "batch/unknown"): (0.9, None), ("fgsm", "batch/unknown"): (0.1, None)}
     )
     manifest = json.loads((path / "run.json").read_text())
-    fgsm = next(row for row in manifest["rows"] if row["attack"] == "fgsm")
-    fgsm["units"].append({"id": "f" * 20})
+    fgsm = next(record for record in manifest["cases"] if record["case"]["attack"] == "fgsm")
+    fgsm["units"].append("f" * 20)
     fgsm["examples_planned"] = 10_000
     (path / "run.json").write_text(json.dumps(manifest))
     text = markdown_table(tables_of(load_run(path))[0])

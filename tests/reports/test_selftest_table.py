@@ -5,10 +5,10 @@ from pathlib import Path
 from robustbench_coded.reports.run.text_tables import selftest_count_table, selftest_table
 from robustbench_coded.results.judgements import SelfTestResult
 from robustbench_coded.results.run import load_run
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 
 DIGITS = Path(__file__).parents[2] / "reports" / "digits"
-SUBJECT = SubjectKey("a", "rci", 8, 12)
+SUBJECT = Subject("a", "rci", 8, 12)
 TESTS = (
     SelfTestResult("steps uphill", "passed", "It rises by 3.", {"rise": 3.0}),
     SelfTestResult("finite differences", "failed", "40% are off.", {"off": 0.4}),

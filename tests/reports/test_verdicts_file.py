@@ -11,7 +11,7 @@ from robustbench_coded.reports.write import write_reports
 from robustbench_coded.results.run import load_run
 
 COLUMNS = [
-    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "word", "accuracy", "ci_low",
+    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
 ]  # fmt: skip
 
@@ -34,7 +34,7 @@ def test_a_line_for_each_judgement(table):
     for line, judgement in zip(lines.itertuples(), run.judgements):
         verdict = judgement.verdict
         assert (line.defence, line.threat, line.word) == (
-            judgement.key.defence,
+            judgement.case.subject.defence,
             str(judgement.threat),
             verdict.word,
         )

@@ -59,7 +59,7 @@ def test_every_setting_has_a_row_with_its_verdict_and_accuracies(runs):
         verdicts = pd.read_csv(run / "verdicts.csv").astype(object).fillna("").set_index(SETTING)
         summary, settings = settings_of(run)
         for setting, lines in settings:
-            word = verdicts.word.get(setting, "no verdict")
+            word = verdicts.verdict.get(setting, "no verdict")
             assert f'data-verdict="{word}"' in rows[at]
             ensemble = lines[lines.attack == "ensemble"]
             if len(ensemble):

@@ -32,7 +32,9 @@ def images(examples=128, channels=3, side=4):
 def keep_images(path, x, attack="transfer-pgd-20"):
     """What a unit of an attack leaves: pictures of those with the lowest margins, one corner moved."""
     run = load_run(path)
-    key = next(row.key for row in run.results if row.key.attack == attack and row.key.defence == "rci")
+    key = next(
+        row.case for row in run.results if row.case.attack == attack and row.case.subject.defence == "rci"
+    )
     (unit,) = run.units_of(key)
     o = run.outcomes
     own = o[(o.purpose == "scoring") & (o.defence == "rci") & (o.attack == attack)]
@@ -65,7 +67,7 @@ def test_those_that_lost_most_draws_come_first(make_run):
     run = load_run(make_run(accuracies=ACCURACIES))
     found = worst_examples(run)
     assert len(found) == 12
-    assert {w.key.attack for w in found} == {"transfer-pgd-20"}
+    assert {w.case.attack for w in found} == {"transfer-pgd-20"}
     lost = [w.right_clean - w.right for w in found]
     assert lost == sorted(lost, reverse=True)
     o = run.outcomes

@@ -2,35 +2,31 @@
 
 from msgspec.structs import replace
 
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import (
+    CaseRecord,
     DataFacts,
     Identity,
     Invocation,
-    PlannedCase,
     ProbeRecord,
     RunManifest,
-    UnitEntry,
 )
 from robustbench_coded.session.manifest import kept_from
 
 
 def row(attack, n, *units):
-    return PlannedCase(
-        checkpoint="net",
-        defence="rci",
-        k=8,
-        n=n,
-        threat="batch/unknown",
-        attack=attack,
-        norm="linf",
-        eps=0.0 if attack == "clean" else 0.1,
-        eps_space="pixel",
-        step_size=None,
+    return CaseRecord(
+        case=Case(
+            Subject("net", "rci", 8, n),
+            WHOLE_BATCH,
+            Perturbation("linf", 0.0 if attack == "clean" else 0.1, "pixel"),
+            attack,
+        ),
         randomised=True,
         batch_dependent=True,
         examples_planned=100,
         draws=10,
-        units=tuple(UnitEntry(unit) for unit in units),
+        units=units,
     )
 
 
@@ -39,20 +35,25 @@ def manifest(*rows, attacks=("fgsm",)):
         identity=Identity(),
         data=DataFacts(),
         checkpoints=(),
-        rows=rows,
+        cases=rows,
         probes=tuple(
-            ProbeRecord(checkpoint="net", defence="rci", k=8, n=n) for n in sorted({row.n for row in rows})
+            ProbeRecord(subject=subject)
+            for subject in sorted({row.case.subject for row in rows}, key=lambda subject: subject.n)
         ),
         notes=(),
         invocations=(Invocation(options={"attacks": attacks}),),
     )
 
 
+def names(manifest):
+    return {(row.case.subject.n, row.case.attack) for row in manifest.cases}
+
+
 def after(old, new, committed):
     """The rows and the probed sizes once an evaluation has ended that asks for ``new``."""
-    kept = kept_from(old, {row.subject for row in new.rows}, {row.key for row in new.rows})
+    kept = kept_from(old, {row.case.subject for row in new.cases}, {row.case for row in new.cases})
     ended = kept.revealed(kept.extended_by(new), committed)
-    return {(row.n, row.attack) for row in ended.rows}, [probe.n for probe in ended.probes]
+    return names(ended), [probe.subject.n for probe in ended.probes]
 
 
 MISTAKEN = manifest(row("clean", 19, "a"), row("fgsm", 19, "b", "c"))
@@ -66,7 +67,7 @@ def test_rows_of_another_defence_without_an_outcome_leave_with_its_probe():
 
 def test_one_outcome_keeps_a_row_and_a_row_in_random_batches_alone_has_one():
     assert after(MISTAKEN, NOW, {"c"}) == (ROWS_NOW | {(19, "fgsm")}, [19, 190])
-    scored = replace(row("fgsm", 19, "b"), random_batches=(UnitEntry("r"),))
+    scored = replace(row("fgsm", 19, "b"), random_batches=("r",))
     assert after(manifest(scored), NOW, {"r"}) == (ROWS_NOW | {(19, "fgsm")}, [19, 190])
 
 
@@ -81,7 +82,7 @@ def test_rows_that_are_asked_for_stay_before_their_first_outcome():
 
 
 def test_until_an_evaluation_ends_rows_of_another_defence_are_shown():
-    kept = kept_from(MISTAKEN, {row.subject for row in NOW.rows}, {row.key for row in NOW.rows})
+    kept = kept_from(MISTAKEN, {row.case.subject for row in NOW.cases}, {row.case for row in NOW.cases})
     extended = kept.extended_by(NOW)
-    assert {(row.n, row.attack) for row in extended.rows} == ROWS_NOW | {(19, "clean"), (19, "fgsm")}
+    assert names(extended) == ROWS_NOW | {(19, "clean"), (19, "fgsm")}
     assert extended.waiting == ()

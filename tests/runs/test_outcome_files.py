@@ -13,7 +13,7 @@ def rows(count=500, **constant):
             "checkpoint": "a", "defence": "rci", "k": pd.Series([128] * count, dtype="Int32"),
             "n": pd.Series([190] * count, dtype="Int32"), "threat": "batch/unknown", "attack": "pgd-10",
             "norm": "linf",
-            "eps": 8 / 255, "eps_space": "pixel", "step_size": 2 / 255, "replicate": 0, "purpose": "scoring",
+            "eps": 8 / 255, "eps_space": "pixel", "step_size": 2 / 255, "purpose": "scoring",
             "example": np.arange(count), "label": rng.integers(0, 10, count),
             "batch": np.arange(count) // 128,
             "slot": np.arange(count) % 128, "draw": 0, "prediction": rng.integers(0, 10, count),

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, manifest_data, manifest_from
 
 RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
@@ -29,18 +30,18 @@ def test_every_committed_run_is_read_and_written_without_loss(path):
 
 def test_a_case_is_one_key_wherever_it_stands():
     manifest = manifest_from(json.loads(RUNS[0].read_text()))
-    keys = [case.key for case in manifest.rows]
+    keys = [case.case for case in manifest.cases]
     assert len(set(keys)) == len(keys)
-    for case in manifest.rows:
-        columns = case.key.as_columns()
-        assert all(columns[name] == getattr(case, name) for name in columns)
-        assert case.key.setting.of_attack(case.attack)._replace(step_size=case.step_size) == case.key
+    for case in keys:
+        columns = case.as_columns()
+        assert tuple(columns) == KEY_COLUMNS and Case.from_columns(columns) == case
+        assert case.setting.of_attack(case.attack, case.step_size) == case
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"rows": 3}, "rows: expected `array`, got `int`"),
+        ({"cases": 3}, "cases: expected `array`, got `int`"),
         ({"notes": None}, "notes: expected `array`, got `null`"),
         ({"identity": 1}, "identity: expected `object`, got `int`"),
         ({"finished": "yes"}, "finished: expected `bool`, got `str`"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.shift.answers import Answers, SetFacts
 from robustbench_coded.shift.estimates import accuracy, corruption_error, difference
 from robustbench_coded.shift.tables import means_of
@@ -20,7 +20,7 @@ def sets(*named):
 def subject(chosen, shares, seed, *, clustered=False, draws=1, k=K):
     generator = np.random.RandomState(seed)
     right = {one: generator.rand(EXAMPLES, draws) < share for one, share in zip(chosen, shares, strict=True)}
-    return Answers(SubjectKey("a", "standard", None, None), right, clustered, k)
+    return Answers(Subject("a", "standard", None, None), right, clustered, k)
 
 
 FOG = sets(("fog", 1), ("fog", 2), ("frost", 1))

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from robustbench_coded.schema.manifest import PlannedCase
+from robustbench_coded.schema.case import KEY_COLUMNS, Case
+from robustbench_coded.schema.manifest import CaseRecord
 
 BUDGET = {"norm": "linf", "eps": 8 / 255, "eps_space": "pixel"}
 
@@ -63,9 +64,15 @@ class Evaluation:
         )
         return self
 
-    def parts(self) -> tuple[pd.DataFrame, list[PlannedCase]]:
+    def parts(self) -> tuple[pd.DataFrame, list[CaseRecord]]:
         """The outcomes and the plan."""
-        return pd.concat(self.outcomes, ignore_index=True), [PlannedCase(**case) for case in self.planned]
+        return pd.concat(self.outcomes, ignore_index=True), [
+            CaseRecord(
+                case=Case.from_columns(row),
+                **{name: value for name, value in row.items() if name not in KEY_COLUMNS},
+            )
+            for row in self.planned
+        ]
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The outcomes, and the plan as a frame with key columns."""
@@ -78,7 +85,6 @@ def _frame(key: Mapping, purpose: str, right: np.ndarray, ids: np.ndarray, batch
     return pd.DataFrame(
         {
             **{name: [value] * right.size for name, value in key.items()},
-            "replicate": 0,
             "purpose": purpose,
             "example": np.repeat(ids, draws),
             "label": label,

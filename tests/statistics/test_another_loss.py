@@ -25,7 +25,7 @@ def judged(evaluation, attacks, subject=STANDARD, unfinished=()):
         run.add(attack, right[: 500 if attack in unfinished else None], planned=EXAMPLES, **subject)
     outcomes, planned = run.parts()
     rows = case_results(outcomes, [replace(case, has_base=False) for case in planned])
-    found = judge(rows, next(row for row in rows if row.key.attack == ENSEMBLE), [PASSED])
+    found = judge(rows, next(row for row in rows if row.case.attack == ENSEMBLE), [PASSED])
     return found, found.checks
 
 

@@ -41,7 +41,7 @@ def test_rows_that_differ_in_one_key_column_are_kept_apart(evaluation):
     assert len(found) == len(set(keys)) == len(KEY_COLUMNS) + 1
     counts = [int(found[key, "scoring"].correct.sum()) for key in keys]
     assert counts == [4] + [4 - number % 4 for number in range(len(KEY_COLUMNS))]
-    assert keys[3].k is None and keys[0].k == 16 and keys[10].step_size is None
+    assert keys[3].subject.k is None and keys[0].subject.k == 16 and keys[10].step_size is None
 
 
 def test_keys_survive_a_csv_file(evaluation, tmp_path):

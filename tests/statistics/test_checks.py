@@ -39,9 +39,11 @@ def checked(evaluation):
         for name, part, *options in attacks:
             run.add(name, share(part), share(part), **{**defence, **(options[0] if options else {})})
         rows = case_results(*run.parts())
-        eps = next(row for row in rows if row.key.attack == "random-sign").key.eps
+        eps = next(row for row in rows if row.case.attack == "random-sign").case.perturbation.eps
         made = [
-            r for r in rows if r.key.attack == "ensemble" and str(r.key.threat) == threat and r.key.eps == eps
+            r
+            for r in rows
+            if r.case.attack == "ensemble" and str(r.case.threat) == threat and r.case.perturbation.eps == eps
         ]
         found = [
             *other_attacks(rows, made[0], unbounded_eps),
@@ -241,7 +243,7 @@ def test_two_batches_tell_which_attack_found_more_of_them(checked, batches, tran
 
 def test_a_few_examples_are_too_few_to_tell(evaluation):
     made = evaluation().add("pgd-10", np.arange(32)[:, None] < 16).add("pgd-20", np.arange(32)[:, None] < 15)
-    fewer, more = (row for row in case_results(*made.parts()) if row.key.attack.startswith("pgd"))
+    fewer, more = (row for row in case_results(*made.parts()) if row.case.attack.startswith("pgd"))
     check = compared("check", fewer, more, "fault", "pgd-40")
     assert (check.outcome, str(check.next_step)) == ("not run", "evaluate more examples (--limit)")
 
@@ -317,9 +319,9 @@ def test_the_worst_of_several_pairs_is_asked_at_its_share_of_the_error(evaluatio
                 run.add(f"{name}-{number}", right, right, threat=threat, batch_dependent=False)
         rows = case_results(*run.parts())
         made = next(
-            row for row in rows if (str(row.key.threat), row.key.attack) == ("batch/unknown", "strongest")
+            row for row in rows if (str(row.case.threat), row.case.attack) == ("batch/unknown", "strongest")
         )
         failed += randomness_known(rows, made).outcome == "failed"
-        of = {row.key.attack: row for row in rows}
+        of = {row.case.attack: row for row in rows}
         careless += any(difference_of(of[f"aware-pgd-{n}"], of[f"pgd-{n}"]).low > 0 for n in steps)
     assert failed <= 3 < careless

@@ -3,6 +3,7 @@ import pytest
 
 from robustbench_coded.results.certified import contradictions
 from robustbench_coded.runs.certificates import Certificate
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.words import NAIVE_MIN
 from robustbench_coded.statistics.case_results import case_results
 
@@ -12,13 +13,8 @@ HOLDS = np.array([[False, True]] * 8)  # the bound: every example, in the second
 
 def certificate(right, *, chance=False):
     return Certificate(
-        checkpoint="erm",
-        defence="noise",
-        k=None,
-        n=None,
-        norm="linf",
-        eps=0.1,
-        eps_space="pixel",
+        subject=Subject("erm", "noise", None, None),
+        perturbation=Perturbation("linf", 0.1, "pixel"),
         inputs=("batch",),
         randomness=("unknown",),
         chance=chance,
@@ -43,7 +39,7 @@ def contradicted(found):
 def test_naive_min_contradicts_nothing_as_its_draws_are_of_several_attacks(evaluation):
     bound = certificate(tuple(map(tuple, HOLDS.astype(float))))
     rows = results(evaluation, HOLDS, HOLDS)
-    (naive,) = (row for row in rows if row.key.attack == NAIVE_MIN)
+    (naive,) = (row for row in rows if row.case.attack == NAIVE_MIN)
     assert not naive.cell.correct[:, 1].all()  # its second column has the first draw of the second attack
     assert contradicted(contradictions(bound, rows)) == set()
 
@@ -63,6 +59,6 @@ def test_naive_min_is_no_evidence_against_a_probability(evaluation):
     rng = np.random.default_rng(0)
     taken = [np.arange(16) != rng.integers(16, size=(8, 1)) for _ in range(80)]
     rows = results(evaluation, *taken)
-    (naive,) = (row for row in rows if row.key.attack == NAIVE_MIN)
+    (naive,) = (row for row in rows if row.case.attack == NAIVE_MIN)
     assert naive.cell.correct.mean() < 0.05
     assert contradicted(contradictions(certificate(((0.85,),) * 8, chance=True), rows)) == set()

@@ -109,14 +109,14 @@ def test_every_figure_is_finite_and_every_interval_holds_it(evaluation, setting)
     assert len(rows) >= len(ATTACKS)
     for row in rows:
         assert row.accuracy is not None
-        check(row.low, row.accuracy, row.high, row.key)
+        check(row.low, row.accuracy, row.high, row.case)
         if row.others is not None:
-            check(row.others[0], row.accuracy, row.others[1], row.key)
+            check(row.others[0], row.accuracy, row.others[1], row.case)
         for share in (row.survival, row.reached):
             if share is not None:
-                check(share.low, share.estimate, share.high, row.key)
+                check(share.low, share.estimate, share.high, row.case)
     for result in results:
         for tail in (0.25, 1e-3, 1e-6):
             interval = result.interval(tail)
-            check(interval.low, interval.estimate, interval.high, (result.key, tail))
+            check(interval.low, interval.estimate, interval.high, (result.case, tail))
     assert len(summary_frame(rows)) == len(rows)

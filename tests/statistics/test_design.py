@@ -22,7 +22,7 @@ def design_of(evaluation):
             run.add(name, right, right, threat=threat)
         rows = case_results(*run.parts())
         ensemble = next(
-            row for row in rows if row.key.attack == "ensemble" and str(row.key.threat) == "batch/unknown"
+            row for row in rows if row.case.attack == "ensemble" and str(row.case.threat) == "batch/unknown"
         )
         return design(rows, ensemble), missing(rows, ensemble)
 

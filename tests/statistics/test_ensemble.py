@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from robustbench_coded.schema.case import CaseKey
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.statistics.ensemble import (
     Candidate,
     aligned,
@@ -15,7 +15,7 @@ from robustbench_coded.statistics.ensemble import (
 from robustbench_coded.statistics.intervals import accuracy_interval
 from robustbench_coded.statistics.outcomes import Cell
 
-KEY = CaseKey("erm", "rci", 16, 24, "batch/unknown", "", "linf", 0.1, "pixel", None)
+KEY = Case(Subject("erm", "rci", 16, 24), WHOLE_BATCH, Perturbation("linf", 0.1, "pixel"), "")
 
 
 def cell(correct, ids=None):
@@ -31,10 +31,7 @@ def attacks(chances, draws=10, seed=0):
     rng = np.random.default_rng(seed)
     chances = np.asarray(chances)[:, :, None]
     seen, scored = (rng.random((*chances.shape[:2], draws)) < chances for _ in range(2))
-    return [
-        Candidate(KEY._replace(attack=f"a{i}"), cell(s), cell(f))
-        for i, (s, f) in enumerate(zip(seen, scored))
-    ]
+    return [Candidate(KEY.of_attack(f"a{i}"), cell(s), cell(f)) for i, (s, f) in enumerate(zip(seen, scored))]
 
 
 def accuracy(made):
@@ -141,7 +138,7 @@ def half_of_each_batch(draws=4, flips=False):
     turned = (np.arange(320)[:, None] // 16 + np.arange(draws)) % 2 == 0 if flips else np.array(False)
     kept = np.broadcast_to(first ^ turned, (320, draws))
     return [
-        Candidate(KEY._replace(attack=name), cell(right), cell(right))
+        Candidate(KEY.of_attack(name), cell(right), cell(right))
         for name, right in (("a", kept), ("b", ~kept))
     ]
 

@@ -42,7 +42,7 @@ def outcome(evaluation):
             right = (np.arange(N) < left * N)[:, None]
             made.add(attack, right, planned=2 * N if attack in partly else None, **ALONE)
         rows = case_results(*made.parts())
-        (ensemble,) = [row for row in rows if row.key.attack == ENSEMBLE]
+        (ensemble,) = [row for row in rows if row.case.attack == ENSEMBLE]
         return answered(checks or [DIFFERENCES], rows, ensemble, stopped)[0]
 
     return judge
@@ -93,7 +93,7 @@ def test_a_transfer_is_named_only_where_there_is_a_base_model(evaluation, has_ba
     for attack in ("clean", "pgd-20"):
         made.add(attack, np.ones((N, 1)), **ALONE)
     rows = case_results(*made.parts())
-    (ensemble,) = [row for row in rows if row.key.attack == ENSEMBLE]
+    (ensemble,) = [row for row in rows if row.case.attack == ENSEMBLE]
     check = replace(DIFFERENCES, next_step=run_attacks("square-1000", "transfer-pgd-20"))
     ensemble = replace(ensemble, has_base=has_base)
     (found,) = answered([check], rows, ensemble)
@@ -198,7 +198,9 @@ def test_queries_stand_in_for_gradients_where_the_network_keeps_as_much(
         alone = ALONE | {"defence": "standard", "k": None, "n": None}
         made.add("pgd-20", (np.arange(N) < network * N)[:, None], **alone)
     rows = case_results(*made.parts())
-    (ensemble,) = [row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != "standard"]
+    (ensemble,) = [
+        row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != "standard"
+    ]
     _, found = answered([DIFFERENCES, NOT_COMPARED], rows, ensemble)
     assert found.passed is answered_for
     assert ("its checkpoint, whose gradients were followed, keeps 80.0%" in found.finding) is answered_for

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from msgspec.structs import replace
 
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
 from robustbench_coded.statistics.attack_checks import converged, other_attacks
 from robustbench_coded.statistics.case_results import case_results
@@ -15,7 +16,7 @@ from robustbench_coded.statistics.judge import base_ensemble, judge
 
 PASSED = [Check("falls with eps", CheckOutcome.PASSED, "")]
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
-BUDGET = BudgetKey("linf", 8 / 255, "pixel")
+BUDGET = Perturbation("linf", 8 / 255, "pixel")
 BOTH = ("apgd-mt-20", "transfer-apgd-mt-20")
 
 
@@ -26,8 +27,8 @@ def share(part, examples, draws=1):
 
 
 def ensemble_of(rows, defence="rci", threat="batch/unknown"):
-    found = (row for row in rows if row.key.attack == ENSEMBLE and str(row.key.threat) == threat)
-    return next(row for row in found if row.key.defence == defence)
+    found = (row for row in rows if row.case.attack == ENSEMBLE and str(row.case.threat) == threat)
+    return next(row for row in found if row.case.subject.defence == defence)
 
 
 def run_of(evaluation, kept, base, examples=1600, *, one_by_one=False, **options):
@@ -156,15 +157,15 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
     high = ensemble_of(rows).interval().high
 
     def word(value, **what):
-        claim = Claim(value, **{"threat": WHOLE_BATCH, "budget": BUDGET, **what})
+        claim = Claim(value, **{"threat": WHOLE_BATCH, "perturbation": BUDGET, **what})
         return judge(rows, ensemble_of(rows), PASSED, claim=claim).word
 
     assert word(high + 0.001) == "claim refuted"
     assert word(high - 0.001) == "no failure found"
     assert word(1.0, threat=ThreatModel("victim", "unknown")) == "no failure found"
     assert word(1.0, threat=WHOLE_BATCH.with_draw("known")) == "no failure found"
-    assert word(1.0, budget=BUDGET._replace(eps=0.3)) == "no failure found"
-    assert word(1.0, budget=None) == "no failure found"
+    assert word(1.0, perturbation=structs.replace(BUDGET, eps=0.3)) == "no failure found"
+    assert word(1.0, perturbation=None) == "no failure found"
 
 
 def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):
@@ -192,7 +193,9 @@ def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
 def test_standard_inference_and_defences_that_name_no_base_have_none(evaluation):
     run = evaluation().add("pgd-10", share(0.03, 1600, 4), share(0.03, 1600, 4))
     outcomes, planned = run.add("pgd-10", share(0.03, 1600), **BASE).parts()
-    rows = case_results(outcomes, [replace(case, has_base=case.defence == STANDARD) for case in planned])
+    rows = case_results(
+        outcomes, [replace(record, has_base=record.case.subject.defence == STANDARD) for record in planned]
+    )
     assert base_ensemble(rows, ensemble_of(rows)) is None
     assert base_ensemble(rows, ensemble_of(rows, STANDARD)) is None
 
@@ -275,10 +278,10 @@ def test_no_outcomes_can_end_a_run(evaluation, outcome, base):
         if coupled:
             outcomes = in_random_batches(outcomes, "transfer-pgd-20", examples, k, batches=3)
         rows = case_results(outcomes, planned)
-        for row in (row for row in rows if row.key.attack == ENSEMBLE):
+        for row in (row for row in rows if row.case.attack == ENSEMBLE):
             checks = [*other_attacks(rows, row), *converged(rows, row), gradients_agree(rows, row, measured)]
             failed = Check("self-tests: steps uphill", CheckOutcome.FAILED, "It fails.")
             checks = answered([*checks, failed], rows, row)
-            made = judge(rows, row, checks, claim=Claim(0.5, row.key.threat, BUDGET))
+            made = judge(rows, row, checks, claim=Claim(0.5, row.case.threat, BUDGET))
             assert made.rule and all(np.isfinite([made.accuracy.low, made.accuracy.high]))
             assert all(value == value for check in made.checks for value in check.figures.values())

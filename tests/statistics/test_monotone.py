@@ -70,7 +70,7 @@ class Generated:
 
 def _words(rows):
     """The word of the base model, and that of the defence."""
-    made = [row for row in rows if row.key.attack == ENSEMBLE]
+    made = [row for row in rows if row.case.attack == ENSEMBLE]
     return [judge(rows, row, [PASSED]).word for row in made]
 
 
@@ -146,8 +146,8 @@ BY_FIGURES = ("interval contains the bar", "base model spared")
 def verdicts_of(run, planned, outcomes=None):
     """The verdicts of a run from some of its rows, by subject, threat model and budget."""
     rows = case_results(run.outcomes if outcomes is None else outcomes, planned)
-    manifest = structs.replace(run.manifest, rows=tuple(planned))
-    return {judgement.key: judgement.verdict for judgement in judgements_of(rows, manifest)}
+    manifest = structs.replace(run.manifest, cases=tuple(planned))
+    return {judgement.case: judgement.verdict for judgement in judgements_of(rows, manifest)}
 
 
 def words_of(run, planned):
@@ -159,19 +159,19 @@ def words_of(run, planned):
 )
 def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
     run = load_run(REPORTS / name)
-    planned = [case for case in run.manifest.rows if case.checkpoint == checkpoint]
-    attacks = sorted({case.attack for case in planned if case.attack not in CONTROLS})
+    planned = [record for record in run.manifest.cases if record.case.subject.checkpoint == checkpoint]
+    attacks = sorted({record.case.attack for record in planned} - {*CONTROLS})
     outcomes = run.outcomes[run.outcomes.checkpoint == checkpoint]
     everything = verdicts_of(run, planned, outcomes)
     generator = np.random.default_rng(0)
     for _ in range(parts):
         lost = {
             (subject, attack)
-            for subject in {case.subject for case in planned}
+            for subject in {record.case.subject for record in planned}
             for attack in attacks
             if generator.random() < 0.4
         }
-        part = [case for case in planned if (case.subject, case.attack) not in lost]
+        part = [r for r in planned if (r.case.subject, r.case.attack) not in lost]
         for key, found in verdicts_of(run, part, outcomes).items():
             now = everything[key]
             assert not condemned(found.word) or condemned(now.word) or now.rule in BY_FIGURES, (key, lost)
@@ -180,14 +180,16 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
 def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():
     run = load_run(REPORTS / "cifar10-adversarial")
     spared = ("apgd", "transfer-apgd")
-    planned = [case for case in run.manifest.rows if not case.attack.startswith(spared)]
-    found = {str(key.threat): word for key, word in words_of(run, planned).items() if key.defence == "rci"}
+    planned = [record for record in run.manifest.cases if not record.case.attack.startswith(spared)]
+    found = {
+        str(key.threat): word for key, word in words_of(run, planned).items() if key.subject.defence == "rci"
+    }
     assert found["batch/known"] == OPEN  # five points below the 33.9% that are left without apgd-t
 
 
 def test_a_network_that_was_spared_the_stronger_losses_is_not_praised():
     run = load_run(REPORTS / "cifar10-adversarial")
-    alone = [case for case in run.manifest.rows if case.defence == STANDARD]
+    alone = [record for record in run.manifest.cases if record.case.subject.defence == STANDARD]
     assert set(words_of(run, alone).values()) == {PRAISE}  # 28.9% by apgd-t
-    weak = [case for case in alone if case.attack in (*CONTROLS, "fgsm", "pgd-10", "pgd-20", "pgd-100")]
+    weak = [r for r in alone if r.case.attack in (*CONTROLS, "fgsm", "pgd-10", "pgd-20", "pgd-100")]
     assert set(words_of(run, weak).values()) == {OPEN}

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.correlation import Correlation
 from robustbench_coded.statistics.outcomes import Cell
@@ -14,7 +14,7 @@ from robustbench_coded.statistics.paired import NotPaired, paired_difference
 
 pytestmark = pytest.mark.long
 
-KEY = CaseKey("erm", "rci", 16, 24, WHOLE_BATCH, "pgd-10", "linf", 0.1, "pixel", None)
+KEY = Case(Subject("erm", "rci", 16, 24), WHOLE_BATCH, Perturbation("linf", 0.1, "pixel"), "pgd-10")
 
 
 def row(correct, *, batch_size=16, by_batch=True, randomised=True, ids=None, draws=None, batch=None):

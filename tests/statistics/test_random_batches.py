@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_coded.schema.manifest import PlannedCase
-from robustbench_coded.statistics.anytime import RandomBatches, random_batches, upper_end
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import CaseRecord
+from robustbench_coded.statistics.anytime import RandomBatches, upper_end
 from robustbench_coded.statistics.case_results import case_results
 from robustbench_coded.statistics.paired import paired_difference
 
@@ -51,10 +52,8 @@ RCI = {"defence": "rci", "k": K, "n": 12, "threat": "batch/unknown"}
 
 
 def planned(attack, **more):
-    return PlannedCase(
-        **{**KEYS, **RCI}, attack=attack, randomised=True, batch_dependent=True,
-        examples_planned=16, draws=2, **more,
-    )  # fmt: skip
+    case = Case.from_columns({**KEYS, **RCI, "attack": attack})
+    return CaseRecord(case=case, randomised=True, batch_dependent=True, examples_planned=16, draws=2, **more)
 
 
 def outcomes(attack, right, purpose, images=16, draws=(0, 1)):
@@ -62,7 +61,7 @@ def outcomes(attack, right, purpose, images=16, draws=(0, 1)):
     image, draw = (table.ravel() for table in np.meshgrid(np.arange(images), draws))
     return pd.DataFrame(
         {
-            **KEYS, **RCI, "attack": attack, "purpose": purpose, "replicate": 0, "example": image, "label": 1,
+            **KEYS, **RCI, "attack": attack, "purpose": purpose, "example": image, "label": 1,
             "batch": image // K, "slot": image % K, "draw": draw,
             "prediction": np.where(right(image, draw), 1, 0), "margin": 0.0,
         }
@@ -74,11 +73,12 @@ def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_oth
     rows = [outcomes("transfer-pgd-20", nothing, purpose) for purpose in ("selection", "scoring")]
     rows += [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
     before = {
-        r.key.attack: r for r in case_results(pd.concat(rows), [planned("clean"), planned("transfer-pgd-20")])
+        r.case.attack: r
+        for r in case_results(pd.concat(rows), [planned("clean"), planned("transfer-pgd-20")])
     }
     rows += [outcomes("transfer-pgd-20", nothing, "random", draws=range(1, 201))]
     results = case_results(pd.concat(rows), [planned("clean"), planned("transfer-pgd-20")])
-    after = {row.key.attack: row for row in results}
+    after = {row.case.attack: row for row in results}
     attack, ensemble = (after[name].interval() for name in ("transfer-pgd-20", "ensemble"))
     assert attack == ensemble and ensemble.high == upper_end(np.zeros(16), TAIL)  # of 16 images
     assert ensemble.others == (before["ensemble"].interval().low, before["ensemble"].interval().high)
@@ -92,12 +92,19 @@ def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
         outcomes("transfer-pgd-20", lambda image, draw: image < 2, purpose, draws=draws)
         for purpose, draws in (("selection", (0, 1)), ("scoring", (0, 1)), ("random", range(1, 201)))
     ]
-    model = {"attack": "pgd-20", "randomised": False, "batch_dependent": False, "draws": 1}
+    model = {"randomised": False, "batch_dependent": False, "draws": 1}
     cases = [
-        PlannedCase(**{**KEYS, **RCI, **standard}, **model, examples_planned=16),
+        CaseRecord(
+            case=Case.from_columns({**KEYS, **RCI, **standard, "attack": "pgd-20"}),
+            **model,
+            examples_planned=16,
+        ),
         planned("transfer-pgd-20"),
     ]
-    rows = {(row.key.defence, row.key.attack): row for row in case_results(pd.concat([base, *kept]), cases)}
+    rows = {
+        (row.case.subject.defence, row.case.attack): row
+        for row in case_results(pd.concat([base, *kept]), cases)
+    }
     defence, network = rows["rci", "transfer-pgd-20"], rows["standard", "pgd-20"]
     gain, loss = paired_difference(defence, network), paired_difference(network, defence)
     # Two images of 16 are lost: 14 times 0 and twice -1.
@@ -105,9 +112,3 @@ def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
         upper_end(np.repeat([0.0, -1.0], [14, 2]), TAIL)
     )
     assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low))
-
-
-def test_partitions_of_earlier_versions_count_one_by_one():
-    frame = outcomes("transfer-pgd-20", lambda image, draw: image < 0, "partition", draws=range(50))
-    (found,) = random_batches(frame).values()
-    assert found.batches == 50 and found.interval(TAIL)[1] == upper_end(np.zeros(16), TAIL)

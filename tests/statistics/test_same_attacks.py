@@ -26,7 +26,7 @@ def judged(evaluation, base, defence, margin=0.03, has_base=True):
         for attack, left in attacks.items():
             run.add(attack, order < left, **subject)
     rows = [replace(row, has_base=has_base) for row in case_results(*run.parts())]
-    made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
+    made = next(row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD)
     found = judge(rows, made, [PASSED], margin=margin)
     return found, found.checks
 
@@ -156,9 +156,17 @@ def test_what_ran_for_the_table_alone_was_not_met(evaluation):
     outcomes, planned = run.parts()
 
     def word(*table):
-        cases = [structs.replace(case, table=case.attack in table and case.k is not None) for case in planned]
+        cases = [
+            structs.replace(
+                record,
+                table=record.case.attack in table and record.case.subject.k is not None,
+            )
+            for record in planned
+        ]
         rows = case_results(outcomes, cases)
-        made = next(row for row in rows if row.key.attack == ENSEMBLE and row.key.defence != STANDARD)
+        made = next(
+            row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD
+        )
         return judge(rows, made, [PASSED]).word
 
     assert word() == "no failure found"
@@ -171,6 +179,6 @@ def test_random_signs_that_ran_for_the_table_alone_do_not_shorten_the_ensemble(e
         run.add(attack, order < left, **BASE)
     run.add("random-sign", order[:160] < 0.9, **BASE)
     outcomes, planned = run.parts()
-    cases = [structs.replace(case, table=case.attack == "random-sign") for case in planned]
-    made = next(row for row in case_results(outcomes, cases) if row.key.attack == ENSEMBLE)
+    cases = [structs.replace(record, table=record.case.attack == "random-sign") for record in planned]
+    made = next(row for row in case_results(outcomes, cases) if row.case.attack == ENSEMBLE)
     assert made.complete and len(made.cell.example) == 1600

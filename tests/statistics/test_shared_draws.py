@@ -77,7 +77,7 @@ def test_rows_of_a_run_learn_it_from_attacks_with_more_draws(evaluation, seen):
     made = evaluation().add("pgd-10", *draws, **one_by_one)
     made.add("aware-pgd-10", two, threat="batch/known", **one_by_one)
     made.add("clean", coin((1, 0.2), [0, 1, 0, 1, 1, 0, 1, 0, 0, 1]), **one_by_one)  # nobody attacks these
-    rows = {row.key.attack: row for row in case_results(*made.parts())}
+    rows = {row.case.attack: row for row in case_results(*made.parts())}
     known = rows["aware-pgd-10"].interval()
     assert known.low < 0.7 < known.estimate
     assert rows["aware-pgd-10"].shared == SharedDraws(drawn(MIXED, BATCH).share, 9)

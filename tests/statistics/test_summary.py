@@ -163,7 +163,7 @@ def test_what_is_missing_is_not_counted_as_right(evaluation):
     run.add("fgsm", np.ones((32, 2)), np.ones((32, 2)))
     run.add("pgd-10", np.zeros((16, 2)), np.zeros((16, 2)), planned=32)
     outcomes, planned = run.parts()
-    never = replace(planned[-1], attack="pgd-100")
+    never = replace(planned[-1], case=planned[-1].case.of_attack("pgd-100"))
     table = summarise(outcomes, [*planned, never])
     half, none, made = (line(table, name) for name in ("pgd-10", "pgd-100", "ensemble"))
     assert (half.examples, half.accuracy, half.status) == (16, 0.0, "incomplete")
@@ -175,7 +175,9 @@ def test_what_is_missing_is_not_counted_as_right(evaluation):
 def test_an_ensemble_waits_for_every_planned_attack(evaluation):
     run = evaluation().add("pgd-10", np.ones((32, 2)), np.ones((32, 2)))
     outcomes, planned = run.parts()
-    table = summarise(outcomes, [*planned, *(replace(case, attack="pgd-100") for case in planned)])
+    table = summarise(
+        outcomes, [*planned, *(replace(record, case=record.case.of_attack("pgd-100")) for record in planned)]
+    )
     assert (line(table, "ensemble").examples, line(table, "ensemble").status) == (32, "incomplete")
 
 
@@ -189,7 +191,7 @@ def test_an_example_counts_once_all_its_draws_are_there(evaluation):
 
 def test_costs_are_per_scored_example_and_the_ensemble_bears_all_of_them(run):
     outcomes, planned = run.parts()
-    costs = {case.key: Cost(2 * 160 * 30, 2 * 160 * 20) for case in planned}  # two units a row
+    costs = {case.case: Cost(2 * 160 * 30, 2 * 160 * 20) for case in planned}  # two units a row
     table = summarise(outcomes, planned, costs)
     assert (line(table, "pgd-10").forwards_per_example, line(table, "pgd-10").backwards_per_example) == (
         60,

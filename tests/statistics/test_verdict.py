@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, Claim
+from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictWord
 from robustbench_coded.statistics import verdict as module
 from robustbench_coded.statistics.checks import Check, NextStep, run_attacks
@@ -18,7 +18,7 @@ from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.verdict import CONDEMNED, RULES, Verdict, decide, is_final
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
-BUDGET = BudgetKey("linf", 8 / 255, "pixel")
+BUDGET = Perturbation("linf", 8 / 255, "pixel")
 PRAISE, OPEN = VerdictWord.NO_FAILURE_FOUND, VerdictWord.NOT_SETTLED
 
 

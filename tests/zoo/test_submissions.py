@@ -21,7 +21,7 @@ def test_the_intervals_of_1_to_100_submissions_hold_the_truth(tmp_path, name, li
     points = {
         point.submissions: point.left
         for point in submission_points(run.results, EVERY)
-        if point.key.attack == ENSEMBLE
+        if point.case.attack == ENSEMBLE
     }
     known = ZOO[name].load()
     truth = {submissions: known.submitted(submissions) for submissions in EVERY}

@@ -66,8 +66,8 @@ def run_names(folder: Path) -> dict[str, str]:
 
 def _described(manifest: "RunManifest") -> str:
     """Day, state, data, checkpoints and defences of a run, in one line."""
-    named = ((row.defence, "" if row.n is None else f" N={row.n}") for row in manifest.rows)
-    behind = dict.fromkeys(map("".join, named))
+    subjects = (record.case.subject for record in manifest.cases)
+    behind = dict.fromkeys(s.defence if s.n is None else f"{s.defence} N={s.n}" for s in subjects)
     parts = (
         manifest.last.time[:10] or "no date",
         "finished" if manifest.finished else "not finished",
@@ -181,7 +181,7 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     declaration.
     """
     from attacks.presets import ONE_STEP
-    from robustbench_coded.evaluation.execution.in_memory import with_zoo
+    from robustbench_coded.evaluation.setup.brought import with_zoo
     from robustbench_coded.evaluation.setup.prepare import prepare
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
@@ -199,8 +199,10 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
 
 
 def _show(probe: ProbeRecord) -> None:
-    sizes = "".join(f" {name}={size}" for name, size in (("K", probe.k), ("N", probe.n)) if size is not None)
-    print(one_line(f"{probe.defence}{sizes} on {probe.checkpoint}"))
+    subject = probe.subject
+    sizes = (("K", subject.k), ("N", subject.n))
+    named = "".join(f" {name}={size}" for name, size in sizes if size is not None)
+    print(one_line(f"{subject.defence}{named} on {subject.checkpoint}"))
     for name, finding in _findings(probe.figures, probe.gradients):
         print(f"  {name:<16} {finding}")
     for text in probe.contradictions:

@@ -25,45 +25,55 @@ from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
-from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, AttackCase, Subject, Unit
+from robustbench_coded.evaluation.planning.cases import (
+    CHOICE_DRAWS,
+    PlannedCase,
+    ProbedSubject,
+    Unit,
+    planned_case,
+)
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch
-from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
 
 def draws_to_score(
-    context: WorkerContext, row: AttackCase, known: int | None
+    context: WorkerContext, row: PlannedCase, known: int | None
 ) -> list[tuple[Purpose, list[int]]]:
     """Which draws a row is scored on, by purpose: the one that the attacker knew, if any; a deterministic
     defence has only one answer.
     """
     if known is not None or not row.subject.randomised:
         return [("scoring", [known or 0])]
-    config = context.setup.config
-    return [("selection", list(range(config.selection_draws))), ("scoring", list(range(config.draws)))]
+    conditions = context.setup.conditions
+    selection, scoring = range(conditions.selection_draws), range(conditions.draws)
+    return [("selection", list(selection)), ("scoring", list(scoring))]
 
 
-def budget_of(context: WorkerContext, row: AttackCase, eps_scale: Tensor | None = None) -> PerturbationBudget:
+def budget_of(
+    context: WorkerContext, row: PlannedCase, eps_scale: Tensor | None = None
+) -> PerturbationBudget:
     """The budget of a row, in the space that its eps is measured in."""
-    normalized = row.eps_space == "normalized"
+    normalized = row.perturbation.eps_space == "normalized"
     deviation = context.checkpoint(row.subject.checkpoint).deviation if normalized else None
-    return PerturbationBudget(row.norm, row.eps, row.eps_space, deviation, eps_scale)  # type: ignore[arg-type]
+    norm, eps, space = row.perturbation.norm, row.perturbation.eps, row.perturbation.eps_space
+    return PerturbationBudget(norm, eps, space, deviation, eps_scale)  # type: ignore[arg-type]
 
 
-def query_budget_of(context: WorkerContext, row: AttackCase, inputs: int) -> int | None:
+def query_budget_of(context: WorkerContext, row: PlannedCase, inputs: int) -> int | None:
     """Images forwarded and differentiated that an attack on so many inputs may cost; None for any number.
 
     Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no row
     costs more for each scored example than was asked for, and all of its batches are attacked alike.
     """
-    budget = context.setup.config.budget
+    budget = context.setup.conditions.query_budget
     if budget is None:
         return None
     if row.threat.one_victim:
         return budget * inputs
     batches = context.batches(row.subject)
-    scored = sum(len(scored_slots(row.threat, batch, context.setup.config.seed)) for batch in batches)
+    scored = sum(len(scored_slots(row.threat, batch, context.setup.conditions.seed)) for batch in batches)
     return budget * inputs * scored // sum(batch.k for batch in batches)
 
 
@@ -105,12 +115,12 @@ class UnitRun(NamedTuple):
 
     @property
     def seed(self) -> int:
-        return self.context.setup.config.seed
+        return self.context.setup.conditions.seed
 
 
 def groups_of(run: UnitRun) -> Iterator[Group]:
     """The groups of a unit, in their order."""
-    context, unit, case = run.context, run.unit, run.unit.row
+    context, unit, case = run.context, run.unit, run.unit.case
     batches = context.batches(case.subject)
     for indices in unit.groups:
         members = tuple(batches[i] for i in indices)
@@ -121,7 +131,7 @@ def groups_of(run: UnitRun) -> Iterator[Group]:
 
 def groups_of_victims(run: UnitRun, most: int) -> Iterator[Group]:
     """A unit's victims in their order, at most so many in a group; equally large batches alone share one."""
-    batches = run.context.batches(run.unit.row.subject)
+    batches = run.context.batches(run.unit.case.subject)
     size = max(1, most)
     for _, alike in groupby(run.unit.victims, key=lambda victim: batches[victim.batch].k):
         together = list(alike)
@@ -148,10 +158,10 @@ def answers_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`predictions` of the unit's defence for x [G, K, C, H, W], made from ``clean``, of labels y [G, K]."""
     return predictions(
-        run.context.defence(run.unit.row.subject),
+        run.context.defence(run.unit.case.subject),
         x,
         y,
-        clean=None if run.unit.row.attack == CLEAN else clean,
+        clean=None if run.unit.case.attack == CLEAN else clean,
         seed=run.seed,
         batches=group.indices,
         purpose=purpose,
@@ -197,7 +207,7 @@ def attack_group(run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | 
         x, y: its images and labels.
         known: the scoring draw that the attacker knows, if any.
     """
-    case = run.unit.row
+    case = run.unit.case
     if case.attack == CLEAN:
         return x
     if group.victims:
@@ -215,7 +225,7 @@ def perturbed(
     run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | None, roles: Roles | None
 ) -> AttackResult:
     """The attack of a unit on x [G, k, C, H, W] and y [G, k]; ``roles`` None where all inputs are alike."""
-    context, case, seed = run.context, run.unit.row, run.seed
+    context, case, seed = run.context, run.unit.case, run.seed
     budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
     name = parse(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
@@ -242,13 +252,13 @@ def perturbed(
         scored=None if group.victims else scored,
         query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
-        early_stop=context.setup.config.drop and not (standard and name.uses_base),
-        raw_views=context.setup.config.peer_raw,
+        early_stop=context.setup.conditions.early_stop and not (standard and name.uses_base),
+        raw_views=context.setup.conditions.own_batches,
     )
     return perturb(name, inputs)
 
 
-def batch_roles(case: AttackCase, batches: Sequence[Batch], seed: int) -> Roles | None:
+def batch_roles(case: PlannedCase, batches: Sequence[Batch], seed: int) -> Roles | None:
     """Who moves and whose losses count, where these are not all inputs of a batch."""
     count = case.threat.malicious
     if count is None:
@@ -317,7 +327,7 @@ def placed(group: Group, source: dict[int, PerturbedBatch], clean: Tensor) -> Te
 
 def _transformed(run: UnitRun, x: Tensor, clean: Tensor) -> Tensor:
     """What the submission's transforms make of perturbed inputs, inside the target's own ball."""
-    case = run.unit.row
+    case = run.unit.case
     assert case.submission is not None
     budget = budget_of(run.context, case)
     x = inside(x, clean, budget)
@@ -338,7 +348,7 @@ def _transformed(run: UnitRun, x: Tensor, clean: Tensor) -> Tensor:
 def _worst(run: UnitRun, group: Group, candidates: list[Tensor], clean: Tensor, y: Tensor) -> Tensor:
     """For each input the candidate with the fewest right answers on the attacker's own draws, for each batch
     where inputs are answered together; of those that tie the one with the lowest margin, then the first."""
-    defence = run.context.defence(run.unit.row.subject)
+    defence = run.context.defence(run.unit.case.subject)
     draws = list(range(CHOICE_DRAWS)) if defence.randomised else [0]
     best, lowest = candidates[0], None
     for candidate in candidates:
@@ -346,7 +356,7 @@ def _worst(run: UnitRun, group: Group, candidates: list[Tensor], clean: Tensor, 
         run.tally.counts["forwards"] += len(draws) * len(group.batches) * images_of(defence, group.k)
         right = (predicted == y.cpu().numpy()).sum(0).astype(np.float64)
         margin = margins.astype(np.float64).sum(0)
-        if run.unit.row.subject.batch_dependent:
+        if run.unit.case.subject.batch_dependent:
             right, margin = (_of_batches(figure, group) for figure in (right, margin))
         if lowest is None:
             lowest = right, margin
@@ -364,38 +374,39 @@ def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
     return np.broadcast_to(np.asarray(sums)[:, None], figure.shape)
 
 
-def hidden_sources(context: WorkerContext, rows: Sequence[AttackCase]) -> dict[Subject, list[AttackCase]]:
+def hidden_sources(
+    context: WorkerContext, rows: Sequence[PlannedCase]
+) -> dict[ProbedSubject, list[PlannedCase]]:
     """For each plug-in that needs them the attacks on its checkpoint, one for each budget."""
-    found: dict[Subject, list[AttackCase]] = {}
+    found: dict[ProbedSubject, list[PlannedCase]] = {}
     evaluated = {row.subject for row in rows}
     for subject in dict.fromkeys(row.subject for row in rows):
         if not is_plugin(subject.spec) or not _needs(context, subject, evaluated):
             continue
         standard = replace(
             subject,
+            subject=Subject(subject.checkpoint, STANDARD, None, None),
             spec=STANDARD,
-            label=STANDARD,
-            n=None,
             randomised=context.samples(context.model(subject.checkpoint)),
             batch_dependent=False,
             has_base=False,
             images=subject.k,
         )
         budgets = {
-            row.budget: row
+            row.perturbation: row
             for row in reversed(rows)
             if row.subject == subject and row.attack not in CONTROLS and not row.for_check
         }
         names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
         found[subject] = [
-            AttackCase(standard, WHOLE_BATCH, suited(name, budget.norm), *budget, step_size=None)
+            planned_case(standard, WHOLE_BATCH, suited(name, budget.norm), budget)
             for budget in budgets
             for name in names
         ]
     return found
 
 
-def _needs(context: WorkerContext, subject: Subject, evaluated: set[Subject]) -> bool:
+def _needs(context: WorkerContext, subject: ProbedSubject, evaluated: set[ProbedSubject]) -> bool:
     """Whether attacks through the plug-in's base are not attacks on its checkpoint."""
     model = context.model(subject.checkpoint)
     if isinstance(model, ModelInMemory) and not model.differentiable:

@@ -1,25 +1,21 @@
-"""What an evaluation is handed in memory, in place of files and names: data, models and defences; what
-a defence of the zoo, or a process that is its own model, brings with it.
-"""
+"""What an evaluation is handed in memory, in place of files and names: data, models and defences."""
 
 import copy
 import hashlib
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.options import DEFENCES, brought, parse_defence
-from robustbench_coded.defences.piped import load_piped
+from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -255,40 +251,3 @@ def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
 
 def _unpickled(state: bytes) -> InMemory:
     return InMemory(*pickle.loads(state))
-
-
-def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
-    """The options of an evaluation of a zoo entry or of a process alone, complete, and what these bring.
-
-    Raises:
-        InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
-            started.
-    """
-    names = [text for text in config.defences if brought(text) is not None]
-    if not names and not config.checkpoints and without_checkpoint(config.defences):
-        return _of_a_process(config)
-    if not names:
-        return config, InMemory()
-    name = names[0]
-    for option, there in (
-        ("--ckpt", bool(config.checkpoints)),
-        ("--data", config.data != "auto"),
-        (f"--defence {names[-1]}", len(names) > 1),
-        ("--rci, --coded or --defence", len(config.defences) > 1),
-    ):
-        if there:
-            raise InputError(
-                f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
-                f"{option}"
-            )
-    return brought(name).brings(config)
-
-
-def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
-    """A process that stands for the network, too: there is none to compare it with."""
-    (spec,) = config.defences
-    defence = load_piped(spec.strip(), None)
-    if defence.defence.process.declared.get("base"):  # type: ignore[attr-defined]
-        raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
-    model = Alone(defence, config.batch_sizes[0])
-    return replace(config, standard=False), InMemory(models={defence.name: model})

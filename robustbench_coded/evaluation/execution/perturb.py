@@ -216,11 +216,11 @@ def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:
         counts["forwards"] += view.forwards
         counts["backwards"] += view.backwards
         if math.isnan(result.verdict):
-            counts["peer_stopped"] += len(x)
+            counts["third_party_stopped"] += len(x)
         else:
-            counts["peer_standing"] += round(result.verdict * len(x))
-            counts["peer_inputs"] += len(x)
-        counts["peer_filled"] += int(view.filled)
+            counts["third_party_standing"] += round(result.verdict * len(x))
+            counts["third_party_inputs"] += len(x)
+        counts["third_party_filled"] += int(view.filled)
     return AttackResult(torch.stack(found), counts)
 
 

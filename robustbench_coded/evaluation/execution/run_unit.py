@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from attacks.accelerator import module_of
@@ -48,12 +49,12 @@ IMAGES = IMAGES_PER_UNIT // 20
 GROUPS = 10  # that go through a network together: of large images these, and so the units, are smaller
 
 
-def depends_on_batch(case: cases.AttackCase) -> bool:
+def depends_on_batch(case: cases.PlannedCase) -> bool:
     """Whether an input's perturbation depends on the inputs that it was attacked together with."""
     if case.attack in CONTROLS:
         return False
     if case.submission is not None:
-        sources = [source[0].row for source in case.submission.sources]
+        sources = [source[0].case for source in case.submission.sources]
         # The worst of several is chosen for a batch.
         return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
     name = parse(case.attack)
@@ -86,12 +87,12 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
     return Batch(planned + number - 1, (*members[:slot], victim, *members[slot:]), k), slot
 
 
-def on_whole_batches(case: cases.AttackCase) -> cases.AttackCase:
+def on_whole_batches(case: cases.PlannedCase) -> cases.PlannedCase:
     """The same attack on all inputs of a batch: its inputs serve as victims of other batches, too."""
-    return replace(case, threat=WHOLE_BATCH)
+    return replace(case, case=structs.replace(case.case, threat=WHOLE_BATCH))
 
 
-def random_units(case: cases.AttackCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
+def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
     """The units that score a row in ``count`` random batches of the images that it was run on, or a few
     more: units are whole. Of victims at most each image once.
     """
@@ -100,7 +101,7 @@ def random_units(case: cases.AttackCase, maker: plan.UnitMaker, count: int) -> l
     groups = tuple(group for unit in base for group in unit.groups)
     if victims:
         attacked = {index for group in groups for index in group}
-        batches = plan.batches_for(maker.config, case.subject, maker.examples)
+        batches = plan.batches_for(maker.conditions, case.subject, maker.examples)
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
@@ -112,7 +113,7 @@ def random_units(case: cases.AttackCase, maker: plan.UnitMaker, count: int) -> l
             maker.identified(
                 replace(
                     base[0],
-                    row=case,
+                    case=case,
                     groups=groups,
                     images=cost * len(numbers),
                     random_batches=tuple(numbers),
@@ -126,14 +127,14 @@ def random_units(case: cases.AttackCase, maker: plan.UnitMaker, count: int) -> l
 def score_random_batches(run: UnitRun) -> None:
     """Outcomes of the scored slots: of victims one in each batch, else all."""
     context, unit = run.context, run.unit
-    subject, seed = unit.row.subject, context.setup.config.seed
+    subject, seed = unit.case.subject, context.setup.conditions.seed
     images, perturbed = perturbed_inputs(run)
     place = {member: position for position, member in enumerate(images)}
     every = len(context.batches(subject))
     together = max(1, context.setup.group_images // subject.images)
     for start in range(0, len(unit.random_batches), together):
         numbers = unit.random_batches[start : start + together]
-        if unit.row.threat.one_victim:
+        if unit.case.threat.one_victim:
             made = [victims_batch(images, subject.k, seed, number, every) for number in numbers]
             batches, victims = zip(*made, strict=True)
             group = Group(batches, tuple(np.asarray([slot]) for slot in victims), victims)
@@ -158,7 +159,7 @@ def perturbed_inputs(run: UnitRun) -> tuple[list[int], Tensor]:
         x, y = run.context.group(list(group.batches))
         if sources is None:  # a control: nothing was attacked
             adversarial = attack_group(run, group, x, y, None)
-        elif run.unit.row.submission is None:
+        elif run.unit.case.submission is None:
             adversarial = placed(group, sources[0], x)
         else:
             adversarial = submitted_group(run, group, sources, x, y)
@@ -213,9 +214,9 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
         return
     run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
-    row, config = unit.row, context.setup.config
+    row, conditions = unit.case, context.setup.conditions
     # Under known randomness scoring draws are attacked one by one.
-    known = range(min(config.aware_attacks, config.draws)) if row.threat.draw_known else [None]
+    known = range(conditions.known_draws) if row.threat.draw_known else [None]
     groups = list(groups_of(run))
     # Victims attacked through the base model need no batch for that.
     alone = sources is None and row.threat.one_victim and row.attack not in CONTROLS
@@ -227,17 +228,17 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
             if sources is not None:
                 adversarial = submitted_group(run, group, sources, x, y)
             elif victims:
-                adversarial = with_victims(group, victims[draw][place], x, free=unit.row.threat.free)
+                adversarial = with_victims(group, victims[draw][place], x, free=unit.case.threat.free)
             else:
                 adversarial = attack_group(run, group, x, y, draw)
             if tally.adversarials is not None:
                 tally.adversarials.add(group.indices, group.stored_victims, draw, x, adversarial)
-            if unit.row.threat.whole_batch and draw is None and unit.row.attack != CLEAN:
+            if unit.case.threat.whole_batch and draw is None and unit.case.attack != CLEAN:
                 for batch, inputs in zip(group.batches, adversarial, strict=True):
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
             if not unit.scored:
                 continue
-            for purpose, draws in draws_to_score(context, unit.row, draw):
+            for purpose, draws in draws_to_score(context, unit.case, draw):
                 margins = score_group(run, group, x, adversarial, y, purpose, draws)
             if tally.pictures is not None:
                 _picture(tally.pictures, group, margins, x, adversarial, context.numbers)
@@ -269,19 +270,19 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
     module = module_of(context.device)
     if hasattr(module, "reset_peak_memory_stats"):
         module.reset_peak_memory_stats(context.device)
-    attacked = unit.row.attack not in CONTROLS
+    attacked = unit.case.attack not in CONTROLS
     # Random signs, too: they may be what refutes a claim.
-    keeps = (context.setup.config.keeps_adversarials and unit.row.attack != CLEAN) or unit.keep
+    keeps = (context.setup.conditions.keeps_adversarials and unit.case.attack != CLEAN) or unit.keep
     keeps = keeps and not unit.random_batches
     # Reports show those of the strongest attack on whole batches.
-    shows = attacked and unit.row.threat == WHOLE_BATCH
+    shows = attacked and unit.case.threat == WHOLE_BATCH
     shows = shows and not unit.random_batches
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
-    context.defence(unit.row.subject)  # built and asked how it answers before it is attacked
+    context.defence(unit.case.subject)  # built and asked how it answers before it is attacked
     run_unit(context, unit, tally)
-    if change := context.memory(unit.row.subject):
+    if change := context.memory(unit.case.subject):
         raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
-    if change := context.changed(context.model(unit.row.subject.checkpoint)):
+    if change := context.changed(context.model(unit.case.subject.checkpoint)):
         raise InvalidAnswer(f"a defence {change}")
     timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
     found = tally.adversarials.tensors() if tally.adversarials else {}

@@ -210,7 +210,7 @@ class Tally:
         """All blocks as outcome rows, in an order that does not depend on how they were computed."""
         found = {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
         order = np.lexsort([found[name] for name in ("slot", "batch", "draw", "purpose")])
-        constant = {**unit.row.key.as_columns(), "replicate": 0}
+        constant = unit.case.case.as_columns()
         columns = [
             _repeated(constant[field.name], field.type, len(order))
             if field.name in constant

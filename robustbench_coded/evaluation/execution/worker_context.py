@@ -17,7 +17,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.conditions import Conditions, Processes
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.loading import load_checkpoint
@@ -57,26 +57,33 @@ class LoadedCheckpoint:
 
 @dataclass(frozen=True)
 class Setup:
-    """A worker's orders, small enough to send: the options, and what was resolved from them.
+    """A worker's orders, small enough to send.
 
     Attributes:
+        conditions: how cases are attacked and scored.
         data: data set as text, ``auto`` resolved.
         examples: number of examples evaluated.
         device: torch device as text.
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
+        first: whether the examples are the first of the data, not random ones.
+        data_dir: folder in which data sets are looked for.
+        processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
             units run.
     """
 
-    config: EvalConfig
+    conditions: Conditions
     data: str
     examples: int
     device: str
     group_images: int
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
+    first: bool = False
+    data_dir: str | None = None
+    processes: Processes = field(default_factory=Processes)
     in_memory: InMemory = field(default_factory=InMemory)
     fitting: dict[str, int] = field(default_factory=dict)
 
@@ -89,7 +96,7 @@ class WorkerContext:
         self.setup = setup
         self.device = torch.device(setup.device)
         # Of one forward and backward of a batch, where a defence does not say how many images it forwards.
-        self.probe_seconds: dict[cases.Subject, float] = {}
+        self.probe_seconds: dict[cases.ProbedSubject, float] = {}
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], protocol.Defence] = {}
@@ -97,13 +104,13 @@ class WorkerContext:
         # Of models that user code was given, by their id, and of users' defences.
         self._sentinels: dict[int | tuple[str, str, int], memory.Sentinel] = {}
         self._sampling: dict[int, bool] = {}
-        self._batches: dict[cases.Subject, list[Batch]] = {}
+        self._batches: dict[cases.ProbedSubject, list[Batch]] = {}
 
     @cached_property
     def data(self) -> Dataset:
-        setup, config = self.setup, self.setup.config
-        whole = setup.in_memory.data or load_data(setup.data, data_dir=config.data_dir)
-        return evaluated(whole, setup.examples, first=config.first, seed=config.seed)
+        setup = self.setup
+        whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
+        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
 
     @property
     def numbers(self) -> np.ndarray:
@@ -171,7 +178,7 @@ class WorkerContext:
 
     def _asked(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
-        draw = defence.sample(streams.stream(self.setup.config.seed, -1, "probe", 4), len(x))
+        draw = defence.sample(streams.stream(self.setup.conditions.seed, -1, "probe", 4), len(x))
         return memory.Sentinel.ask(defence, x.to(self.device), draw)
 
     def changed(self, model: PixelModel) -> str | None:
@@ -225,7 +232,7 @@ class WorkerContext:
 
         Of training where these need no download: a defence may have stored all images of the evaluated file.
         """
-        given, name, folder = self.setup.in_memory.data, self.setup.data, self.setup.config.data_dir
+        given, name, folder = self.setup.in_memory.data, self.setup.data, self.setup.data_dir
         if given is None and name == "digits":
             data = load_data(name, data_dir=folder, split="train")
             left = np.arange(len(data))
@@ -240,7 +247,7 @@ class WorkerContext:
 
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
-        name, folder = self.setup.data, self.setup.config.data_dir
+        name, folder = self.setup.data, self.setup.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
         left = np.setdiff1d(np.arange(len(data)), self.numbers)
         if len(left) < wanted and ":" not in name and self.setup.in_memory.data is None:
@@ -252,7 +259,7 @@ class WorkerContext:
                     raise
         return data, left
 
-    def defence(self, subject: cases.Subject) -> protocol.Defence:
+    def defence(self, subject: cases.ProbedSubject) -> protocol.Defence:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
@@ -261,20 +268,20 @@ class WorkerContext:
             self.keep(subject, defence)
         return self._defences[key]
 
-    def keep(self, subject: cases.Subject, defence: protocol.Defence) -> None:
+    def keep(self, subject: cases.ProbedSubject, defence: protocol.Defence) -> None:
         """Takes this very object as the subject's defence; a user's is asked how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
         if is_plugin(subject.spec):
             self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
-    def memory(self, subject: cases.Subject) -> str | None:
+    def memory(self, subject: cases.ProbedSubject) -> str | None:
         """What has changed about a user's defence since it was kept, as a clause."""
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 
     @staticmethod
-    def _settled(defence: protocol.Defence, subject: cases.Subject) -> protocol.Defence:
+    def _settled(defence: protocol.Defence, subject: cases.ProbedSubject) -> protocol.Defence:
         """What the probe found out in the process that planned."""
         if isinstance(defence, sampling.SamplingModule):
             defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
@@ -288,7 +295,7 @@ class WorkerContext:
             self._gradients[checkpoint] = prepare_model(model, x, precision=precision)  # type: ignore[arg-type]
         return self._gradients[checkpoint]
 
-    def attack_defence(self, subject: cases.Subject) -> protocol.Defence:
+    def attack_defence(self, subject: cases.ProbedSubject) -> protocol.Defence:
         """The defence of a subject as attacks query it: around the prepared model, where it is one of ours.
 
         Another's may be built differently a second time, so attacks query the very one that is scored.
@@ -301,10 +308,10 @@ class WorkerContext:
             self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
         return self._attack_defences[key]
 
-    def batches(self, subject: cases.Subject) -> list[Batch]:
+    def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
         """The batches that a subject is evaluated on."""
         if subject not in self._batches:
-            self._batches[subject] = plan.batches_for(self.setup.config, subject, self.setup.examples)
+            self._batches[subject] = plan.batches_for(self.setup.conditions, subject, self.setup.examples)
         return self._batches[subject]
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:

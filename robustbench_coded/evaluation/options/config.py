@@ -18,7 +18,9 @@ from attacks.naming import expand, parse, suited
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, TRANSFER
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.conditions import Conditions, Processes, RequestedAttacks
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
+from robustbench_coded.schema.case import Perturbation
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -166,6 +168,38 @@ class EvalConfig:
     def keeps_adversarials(self) -> bool:
         """Whether perturbed inputs are stored; a claim that is refuted needs them as evidence."""
         return self.save_adversarials or self.claim is not None
+
+    @property
+    def conditions(self) -> Conditions:
+        """How cases are attacked and scored."""
+        return Conditions(
+            seed=self.seed,
+            draws=self.draws,
+            selection_draws=self.selection_draws,
+            aware_attacks=self.aware_attacks,
+            victims=self.victims,
+            last_batch=self.last_batch,
+            query_budget=self.budget,
+            early_stop=self.drop,
+            own_batches=self.peer_raw,
+            keeps_adversarials=self.keeps_adversarials,
+        )
+
+    def requested(self, eps: Sequence[float]) -> RequestedAttacks:
+        """What is asked for, within these radii."""
+        return RequestedAttacks(
+            attacks=self.attacks,
+            victim_attacks=self.victim_attacks,
+            relaxed_attacks=self.relaxed_attacks,
+            second_attacks=self.second_attacks,
+            inputs=self.inputs,
+            perturbations=tuple(Perturbation(self.norm, size, self.eps_space) for size in eps),
+        )
+
+    @property
+    def processes(self) -> Processes:
+        """Where units are computed."""
+        return Processes(self.engine, self.workers, self.address)
 
     def as_data(self) -> dict:
         """Plain JSON data, for run.json."""

@@ -100,11 +100,9 @@ def check_engine_options(config: EvalConfig) -> None:
         raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
 
 
-def worker_count(config: EvalConfig, device: torch.device) -> int:
+def worker_count(workers: int | None, device: torch.device) -> int:
     """Workers on this machine: as asked for, else one for each device, else one."""
-    if config.workers is not None:
-        return config.workers
-    return len(devices(device))
+    return len(devices(device)) if workers is None else workers
 
 
 def threads_each(workers: int) -> int:

@@ -14,9 +14,9 @@ import torch
 
 from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES, EvalConfig
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Victim
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Victim
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.schema.case import BudgetKey, CaseKey, ThreatModel, setting_of_claim
+from robustbench_coded.schema.case import Case, Perturbation, ThreatModel, setting_of_claim
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD
 
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
@@ -154,8 +154,8 @@ class Lane(NamedTuple):
     examples.
     """
 
-    subject: Subject
-    budget: BudgetKey
+    subject: ProbedSubject
+    budget: Perturbation
     inputs: str
 
     @property
@@ -164,9 +164,9 @@ class Lane(NamedTuple):
         return self.inputs in ("victim", "co-batch")
 
 
-def lane_of(case: AttackCase) -> Lane:
+def lane_of(case: PlannedCase) -> Lane:
     """The lane of an attack."""
-    return Lane(case.subject, case.budget, case.threat.inputs)
+    return Lane(case.subject, case.perturbation, case.threat.inputs)
 
 
 @dataclass
@@ -180,7 +180,7 @@ class Extents:
     """
 
     ends: tuple[int, ...]
-    reached: dict[AttackCase, int] = field(default_factory=dict)
+    reached: dict[PlannedCase, int] = field(default_factory=dict)
     otherwise: int | None = None
 
     @property
@@ -193,17 +193,17 @@ class Extents:
         """How often a word may be asked for along the way."""
         return len(self.ends) - self.first + 1
 
-    def of(self, case: AttackCase) -> int:
+    def of(self, case: PlannedCase) -> int:
         """The number of rounds that a row runs in."""
         return self.reached.get(case, self.otherwise or len(self.ends))
 
-    def to(self, case: AttackCase, rounds: int) -> bool:
+    def to(self, case: PlannedCase, rounds: int) -> bool:
         """Takes a row to at least so many rounds; False where it had come so far."""
         before = self.reached.get(case, 0)
         self.reached[case] = max(before, rounds)
         return rounds > before
 
-    def parts(self, case: AttackCase, batches: Sequence[Batch]) -> list[list[Batch]]:
+    def parts(self, case: PlannedCase, batches: Sequence[Batch]) -> list[list[Batch]]:
         """The batches of each round that a row runs in, of rounds that have any."""
         starts, last, k = (0, *self.ends), self.ends[-1], case.subject.k
         parts = [
@@ -213,7 +213,7 @@ class Extents:
         return [part for part in parts if part]
 
     def victim_parts(
-        self, case: AttackCase, batches: Sequence[Batch], count: int, seed: int
+        self, case: PlannedCase, batches: Sequence[Batch], count: int, seed: int
     ) -> list[list[Victim]]:
         """The same for victims: a few among the examples of the first look, beyond it ``count`` of all."""
         last, k = self.ends[-1], case.subject.k
@@ -226,8 +226,8 @@ class Extents:
 
 
 def lanes_judged(
-    config: EvalConfig, cases: Sequence[AttackCase], eps: Sequence[float]
-) -> dict[Lane, tuple[CaseKey, ...]]:
+    config: EvalConfig, cases: Sequence[PlannedCase], eps: Sequence[float]
+) -> dict[Lane, tuple[Case, ...]]:
     """The settings by which a lane is closed, of every lane that has a verdict.
 
     An attacker who knows the draw has what the others find: where these settle a lane, nothing is left to
@@ -238,14 +238,14 @@ def lanes_judged(
     """
     attacks = [case for case in cases if case.attack not in CONTROLS and not case.threat.collateral]
     defended = any(case.subject.spec != STANDARD for case in attacks)
-    settings: dict[Lane, dict[CaseKey, None]] = {}
+    settings: dict[Lane, dict[Case, None]] = {}
     for case in attacks:
-        settings.setdefault(lane_of(case), {})[case.key.setting] = None
+        settings.setdefault(lane_of(case), {})[case.case.setting] = None
     claim = claimed_setting(config, eps)
     judged = {}
     for lane, of_lane in settings.items():
         about = lane.subject.spec != STANDARD or not defended
-        claimed = [key for key in of_lane if about and claim == (str(key.threat), key.eps)]
+        claimed = [key for key in of_lane if about and claim == (str(key.threat), key.perturbation.eps)]
         weakest = [key for key in of_lane if not key.threat.draw_known] or list(of_lane)
         asked = claimed if config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
         if asked:
@@ -261,12 +261,12 @@ def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, floa
 
 
 def fill(
-    cases: Sequence[AttackCase],
-    begun: Mapping[AttackCase, int],
+    cases: Sequence[PlannedCase],
+    begun: Mapping[PlannedCase, int],
     ends: Sequence[int],
-    cost: Callable[[AttackCase, int], float],
+    cost: Callable[[PlannedCase, int], float],
     seconds: float,
-) -> dict[AttackCase, int]:
+) -> dict[PlannedCase, int]:
     """How many rounds each row of a table runs in, so that all of them take about ``seconds``.
 
     Every row runs on one batch, whatever that costs. Then the row that would be the cheapest with twice its

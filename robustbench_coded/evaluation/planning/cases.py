@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from msgspec import to_builtins
+
 from attacks.attack_name import AttackName, Transforms
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CONTROLS
 
 if TYPE_CHECKING:
@@ -53,25 +55,22 @@ CHOICE_DRAWS = 2
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One checkpoint behind one defence at one batch size: what is attacked.
+class ProbedSubject:
+    """A subject with what planning and attacks must know of it.
 
     Attributes:
+        subject: as tables name it.
         spec: the defence's specification as text.
-        label: the defence as tables name it.
         k: size of the batches that the data are cut into.
-        n: coded inputs per batch, None where that means nothing.
         images: images through the network for one answered batch.
         hides_gradient: whether operators inside leave most of the gradient out, or all of it.
         differentiable: whether torch has a gradient for it.
         relaxable: whether there is one with smooth operators.
     """
 
-    checkpoint: str
+    subject: Subject
     spec: str
-    label: str
     k: int
-    n: int | None
     randomised: bool
     batch_dependent: bool
     has_base: bool
@@ -81,13 +80,18 @@ class Subject:
     relaxable: bool = True
 
     @property
-    def shown_k(self) -> int | None:
-        return self.k if self.batch_dependent else None
+    def checkpoint(self) -> str:
+        return self.subject.checkpoint
 
     @property
-    def key(self) -> SubjectKey:
-        """The subject as tables name it."""
-        return SubjectKey(self.checkpoint, self.label, self.shown_k, self.n)
+    def label(self) -> str:
+        """The defence as tables name it."""
+        return self.subject.defence
+
+    @property
+    def n(self) -> int | None:
+        """Coded inputs per batch, None where that means nothing."""
+        return self.subject.n
 
     def has_gradient_for(self, name: AttackName) -> bool:
         """Whether there is a gradient for an attack that differentiates the defence."""
@@ -120,39 +124,54 @@ class Submission:
     def as_data(self) -> dict[str, Any]:
         """What decides the submitted inputs, as JSON data; ids of units are hashes of what decides theirs."""
         return {
-            "version": 1,
             "sources": [[unit.id for unit in source] for source in self.sources],
             "transforms": [list(transform) for transform in self.transforms],
         }
 
 
 @dataclass(frozen=True)
-class AttackCase:
-    """One planned row: a subject, a threat model, a perturbation budget and an attack (or a control).
+class PlannedCase:
+    """A case with what its units are made from.
 
     Attributes:
+        subject: the case's subject, probed.
         for_check: measured at another eps than was asked for, because a check needs it; not judged.
-        submission: where the perturbed inputs come from, if nothing is attacked for this row.
+        submission: where the perturbed inputs come from, if nothing is attacked for this case.
     """
 
-    subject: Subject
-    threat: ThreatModel
-    attack: str
-    norm: str
-    eps: float
-    eps_space: str
-    step_size: float | None
+    case: Case
+    subject: ProbedSubject
     for_check: bool = False
     submission: Submission | None = None
 
     @property
-    def budget(self) -> BudgetKey:
-        return BudgetKey(self.norm, self.eps, self.eps_space)
+    def threat(self) -> ThreatModel:
+        return self.case.threat
 
     @property
-    def key(self) -> CaseKey:
-        """The identity of the row in every table and file."""
-        return CaseKey.of(self.subject.key, self.threat, self.attack, self.budget, self.step_size)
+    def perturbation(self) -> Perturbation:
+        return self.case.perturbation
+
+    @property
+    def attack(self) -> str:
+        return self.case.attack
+
+    def of_attack(
+        self, attack: str, step_size: float | None = None, submission: Submission | None = None
+    ) -> PlannedCase:
+        """Another attack in the same setting."""
+        return replace(self, case=self.case.of_attack(attack, step_size), submission=submission)
+
+
+def planned_case(
+    subject: ProbedSubject,
+    threat: ThreatModel,
+    attack: str,
+    perturbation: Perturbation,
+    step_size: float | None = None,
+) -> PlannedCase:
+    """One attack, or control, on a subject."""
+    return PlannedCase(Case(subject.subject, threat, perturbation, attack, step_size), subject)
 
 
 @dataclass(frozen=True)
@@ -165,11 +184,11 @@ class Victim:
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of one row that is computed and committed at once.
+    """A piece of one case that is computed and committed at once.
 
     Attributes:
         groups: batches by index; the batches of a group are answered in one forward. Empty for victims.
-        victims: the victims of this unit, for ``victim`` and ``co-batch`` rows.
+        victims: the victims of this unit, under ``victim`` and ``co-batch``.
         images: image gradients that it will cost, about.
         id: hash of all that decides its outcomes.
         random_batches: numbers of the random batches in which the inputs of ``groups`` are scored, after an
@@ -177,10 +196,10 @@ class Unit:
         attacked: where they are not, the units that attacked them.
         keep: whether its perturbed inputs come back with its outcomes.
         scored: whether it has outcomes; without, it only makes its perturbed inputs again.
-        submitted: the perturbed inputs of a row that attacks nothing, once they are at hand.
+        submitted: the perturbed inputs of a case that attacks nothing, once they are at hand.
     """
 
-    row: AttackCase
+    case: PlannedCase
     groups: tuple[tuple[int, ...], ...]
     victims: tuple[Victim, ...]
     images: int
@@ -194,68 +213,44 @@ class Unit:
 
 def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
     """The units whose perturbed inputs a unit scores that attacks nothing itself, by source."""
-    if unit.row.submission is not None:
-        return unit.row.submission.sources
+    if unit.case.submission is not None:
+        return unit.case.submission.sources
     return (unit.attacked,) if unit.attacked else ()
 
 
-# The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files. Its
-# payload is spelled out key by key. The keys belong to this version of the format, whatever the code calls
-# the same things today: a key that changes, or a value that is written another way, orphans every run.
-FORMAT_VERSION = 1
+# The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a
+# value that is written in another way orphans the units of every unfinished run.
+FORMAT_VERSION = 2
 
 
-def unit_payload(unit: Unit, fixed: dict[str, Any], budget: int | None) -> dict[str, Any]:
+def unit_payload(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> dict[str, Any]:
     """What is hashed, as JSON data.
 
     Args:
         unit: the unit; its cost (``images``) and its id decide nothing.
         fixed: what decides outcomes beside the case, from `setup.prepare.fixed_facts`.
-        budget: images per scored example at which attacks stop, None for no limit.
+        query_budget: images per scored example at which attacks stop, None for no limit.
     """
-    case = unit.row
-    payload = {
-        "format": FORMAT_VERSION,
-        "row": _case_payload(case),
-        "replicate": 0,
-        "groups": [list(group) for group in unit.groups],
-        "victims": [{"batch": victim.batch, "slot": victim.slot} for victim in unit.victims],
-        "images": None,
-        "id": "",
-        "context": {key: value for key, value in fixed.items() if key != "checkpoints"},
-        "checkpoint_sha256": fixed["checkpoints"][case.subject.checkpoint],
-    }
-    # Only where it decides something: without it, a unit is what it always was.
-    if budget is not None and case.attack not in CONTROLS:
-        payload["budget"] = budget
-    if case.submission is not None:
-        payload["submission"] = case.submission.as_data()
-    if unit.random_batches:
-        payload["random_batches"] = {"version": 1, "numbers": list(unit.random_batches)}
-    return payload
-
-
-def _case_payload(case: AttackCase) -> dict[str, Any]:
-    subject = case.subject
+    planned = unit.case
+    subject, submission = planned.subject, planned.submission
     return {
+        "format": FORMAT_VERSION,
+        "case": to_builtins(planned.case),
         "subject": {
-            "checkpoint": subject.checkpoint,
             "spec": subject.spec,
-            "label": subject.label,
             "k": subject.k,
-            "n": subject.n,
             "randomised": subject.randomised,
             "batch_dependent": subject.batch_dependent,
             "has_base": subject.has_base,
             "images": subject.images,
         },
-        "threat": {"inputs": case.threat.inputs, "randomness": case.threat.randomness},
-        "attack": case.attack,
-        "norm": case.norm,
-        "eps": case.eps,
-        "eps_space": case.eps_space,
-        "step_size": case.step_size,
-        "for_check": None,  # the same outcomes, for a check or not
+        "submission": None if submission is None else submission.as_data(),
+        "groups": unit.groups,
+        "victims": [[victim.batch, victim.slot] for victim in unit.victims],
+        "random_batches": unit.random_batches,
+        "query_budget": None if planned.attack in CONTROLS else query_budget,
+        "context": {key: value for key, value in fixed.items() if key != "checkpoints"},
+        "checkpoint": fixed["checkpoints"][subject.checkpoint],
     }
 
 

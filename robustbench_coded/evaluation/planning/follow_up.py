@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from attacks.attack_name import AttackName
 from attacks.naming import parse
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, step_size_of, stopped
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.schema.case import CaseKey, ThreatModel
+from robustbench_coded.schema.case import Case, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, DOUBLING, CheckName, CheckOutcome
 from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
@@ -39,10 +39,10 @@ _FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
 
 def follow_up(
     judgements: Iterable[Judgement],
-    rows: Sequence[AttackCase],
+    rows: Sequence[PlannedCase],
     maker: UnitMaker,
-    planned: Sequence[AttackCase],
-) -> tuple[list[AttackCase], list[str]]:
+    planned: Sequence[PlannedCase],
+) -> tuple[list[PlannedCase], list[str]]:
     """The rows to run next in a run folder, and sentences on those that are too dear.
 
     Args:
@@ -51,15 +51,17 @@ def follow_up(
         maker: cuts rows into units; here it tells what they cost.
         planned: those of them that were planned before anything ran: what a follow-up may cost.
     """
-    known = {row.key: row for row in rows}
-    costs: dict[Subject, list[int]] = defaultdict(list)  # images forwarded and differentiated by each row
+    known = {row.case: row for row in rows}
+    costs: dict[ProbedSubject, list[int]] = defaultdict(
+        list
+    )  # images forwarded and differentiated by each row
     for row in planned:
         costs[row.subject].append(maker.images(row))
 
-    def too_dear(row: AttackCase) -> bool:
+    def too_dear(row: PlannedCase) -> bool:
         return maker.images(row) > _most(row, costs[row.subject], maker)
 
-    wanted: dict[CaseKey, AttackCase] = {}
+    wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
     for judgement in judgements:
         like = _row_like(judgement, rows)
@@ -73,9 +75,9 @@ def follow_up(
             if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
                 continue
             for row in _asked_for(check.run_next, check.name, judgement, like, rows):
-                if row.key in known or row.key in wanted:
+                if row.case in known or row.case in wanted:
                     continue
-                if check.name in DOUBLING and stopped(maker.config, row):
+                if check.name in DOUBLING and stopped(maker.conditions, row):
                     left_out[
                         f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
                         "by --budget before it is twice as long; give more images to settle that check."
@@ -87,10 +89,10 @@ def follow_up(
                         "beside the attacks planned there; run it by its name."
                     ] = None
                     continue
-                wanted[row.key] = row
+                wanted[row.case] = row
         if judgement.verdict.could_fall and judgement.verdict.compared:
             asked = _asked_for(judgement.to_design, None, judgement, like, rows)
-            wanted.update((row.key, row) for row in asked if row.key not in known and not too_dear(row))
+            wanted.update((row.case, row) for row in asked if row.case not in known and not too_dear(row))
     return list(wanted.values()), list(left_out)
 
 
@@ -101,7 +103,7 @@ def _misled(check: Check, judgement: Judgement) -> bool:
     return found and verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING
 
 
-def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
+def _most(row: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
     dearest = DEAREST * max(planned)
     if parse(row.attack).family != "decision":
@@ -110,26 +112,26 @@ def _most(row: AttackCase, planned: Sequence[int], maker: UnitMaker) -> float:
     return max(dearest, sum(planned), alone)
 
 
-def _row_like(judgement: Judgement, rows: Sequence[AttackCase]) -> AttackCase | None:
+def _row_like(judgement: Judgement, rows: Sequence[PlannedCase]) -> PlannedCase | None:
     """A planned attack under the judged threat model, if there is one."""
-    setting = judgement.key.setting
+    setting = judgement.case.setting
     attacks = (row for row in rows if row.attack not in CONTROLS and row.submission is None)
-    return next((row for row in attacks if row.key.setting == setting), None)
+    return next((row for row in attacks if row.case.setting == setting), None)
 
 
 def _asked_for(
     attacks: Sequence[str],
     check: str | None,
     judgement: Judgement,
-    like: AttackCase,
-    rows: Sequence[AttackCase],
-) -> list[AttackCase]:
+    like: PlannedCase,
+    rows: Sequence[PlannedCase],
+) -> list[PlannedCase]:
     """Attacks as rows, of the attacker who is judged or, if they name a known draw, of the one who knows it.
 
     Args:
         check: the check that asks for them; None for the design.
     """
-    found: list[AttackCase] = []
+    found: list[PlannedCase] = []
     for text in attacks:
         if text in CONTROLS:
             continue
@@ -147,22 +149,24 @@ def _asked_for(
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:
             continue
-        eps = judgement.unbounded_eps if check == CheckName.FALLS_WITH_EPS else like.eps
+        eps = judgement.unbounded_eps if check == CheckName.FALLS_WITH_EPS else like.perturbation.eps
         threat = ThreatModel(like.threat.inputs, randomness)
         found.append(
             replace(
-                like,
-                threat=threat,
-                attack=name.text,
-                eps=eps,
-                step_size=step_size_of(name, eps),
-                for_check=eps != like.eps,
+                planned_case(
+                    like.subject,
+                    threat,
+                    name.text,
+                    like.case.at_eps(eps).perturbation,
+                    step_size_of(name, eps),
+                ),
+                for_check=eps != like.perturbation.eps,
             )
         )
     return found
 
 
-def _with_gradient(name: AttackName, subject: Subject) -> AttackName | None:
+def _with_gradient(name: AttackName, subject: ProbedSubject) -> AttackName | None:
     """The attack itself, or by relaxed gradients where there are no others; None where there are none."""
     if not name.differentiates or subject.has_gradient_for(name):
         return name
@@ -171,7 +175,7 @@ def _with_gradient(name: AttackName, subject: Subject) -> AttackName | None:
     return parse(f"relaxed-{name.text}")
 
 
-def _as_long_as_gradients(name: AttackName, like: AttackCase, rows: Sequence[AttackCase]) -> AttackName:
+def _as_long_as_gradients(name: AttackName, like: PlannedCase, rows: Sequence[PlannedCase]) -> AttackName:
     """A random search with as many forwards as the costliest attack with gradients had passes."""
     randomised = like.subject.randomised
     most = max(

@@ -4,10 +4,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
+from msgspec import structs
+
 from attacks import attack_name, naming, presets, surrogate
 from attacks.catalogue import CATALOGUE
 from robustbench_coded.evaluation.options.check_options import inputs_for
-from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig
+from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
+from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims, partition
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
@@ -65,96 +68,98 @@ def images_per_query(
 class Plan:
     """Rows and their units, in the order in which they run."""
 
-    rows: tuple[cases.AttackCase, ...]
+    rows: tuple[cases.PlannedCase, ...]
     units: tuple[cases.Unit, ...]
     notes: tuple[str, ...]
 
-    def only(self, rows: Collection[cases.AttackCase]) -> "Plan":
+    def only(self, rows: Collection[cases.PlannedCase]) -> "Plan":
         """The plan of some of its rows."""
         kept = set(rows)
         return Plan(
             tuple(row for row in self.rows if row in kept),
-            tuple(unit for unit in self.units if unit.row in kept),
+            tuple(unit for unit in self.units if unit.case in kept),
             self.notes,
         )
 
 
-def batches_for(config: EvalConfig, subject: cases.Subject, examples: int) -> list[Batch]:
+def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
     """The partition a subject is evaluated on. Input-by-input defences need no full batches."""
-    rule = config.last_batch
+    rule = conditions.last_batch
     if not subject.batch_dependent and rule == "pad":
         rule = "shrink"
     return partition(examples, subject.k, rule)
 
 
 def rows_for(
-    config: EvalConfig, subjects: Sequence[cases.Subject], eps: Sequence[float]
-) -> tuple[list[cases.AttackCase], list[str]]:
+    requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
+) -> tuple[list[cases.PlannedCase], list[str]]:
     """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
-    rows: dict[cases.AttackCase, None] = {}
+    rows: dict[cases.PlannedCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
-        for row in _controls(config, subject, eps):
+        for row in _controls(requested, subject):
             rows[row] = None
-        for text in (*config.attacks, *_in_their_place(config, subject, notes)):
+        for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
             name = naming.parse(text)
-            for threat in _threats(config, subject, name, notes):
-                for size in eps:
-                    step_size = step_size_of(name, size)
-                    rows[
-                        cases.AttackCase(
-                            subject, threat, text, config.norm, size, config.eps_space, step_size
-                        )
-                    ] = None
+            for threat in _threats(requested, conditions, subject, name, notes):
+                for perturbation in requested.perturbations:
+                    step_size = step_size_of(name, perturbation.eps)
+                    rows[cases.planned_case(subject, threat, text, perturbation, step_size)] = None
     return list(rows), list(notes)
 
 
-def _controls(config: EvalConfig, subject: cases.Subject, eps: Sequence[float]) -> Iterable[cases.AttackCase]:
-    threat = WHOLE_BATCH
-    yield cases.AttackCase(subject, threat, CLEAN, config.norm, 0.0, config.eps_space, None)
-    for size in eps:
-        yield cases.AttackCase(subject, threat, RANDOM_SIGN, config.norm, size, config.eps_space, None)
+def _controls(requested: RequestedAttacks, subject: cases.ProbedSubject) -> Iterable[cases.PlannedCase]:
+    unmoved = structs.replace(requested.perturbations[0], eps=0.0)
+    yield cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)
+    for perturbation in requested.perturbations:
+        yield cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, perturbation)
 
 
-def _in_their_place(config: EvalConfig, subject: cases.Subject, notes: dict[str, None]) -> list[str]:
+def _in_their_place(
+    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str, None]
+) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
-    names = [naming.parse(text) for text in config.attacks]
+    names = [naming.parse(text) for text in requested.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
     instead = [presets.RELAXED[0] if subject.relaxable else presets.LAST_RESORT[0]]
     if subject.has_base:
         instead.append(presets.TRANSFER)
-    instead = [naming.suited(name, config.norm) for name in instead]
+    instead = [naming.suited(name, requested.norm) for name in instead]
     notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 
 
 def _threats(
-    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, notes: dict[str, None]
+    requested: RequestedAttacks,
+    conditions: Conditions,
+    subject: cases.ProbedSubject,
+    name: attack_name.AttackName,
+    notes: dict[str, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
         if subject.spec != STANDARD:
             notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
         return []
-    if name.text in config.relaxed_attacks and not subject.hides_gradient:
+    if name.text in requested.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
-    if name.text in presets.LAST_RESORT and name.text in config.relaxed_attacks and subject.relaxable:
+    if name.text in presets.LAST_RESORT and name.text in requested.relaxed_attacks and subject.relaxable:
         return []
-    if name.text in presets.COUPLED and name.text in config.second_attacks and not subject.batch_dependent:
+    if name.text in presets.COUPLED and name.text in requested.second_attacks and not subject.batch_dependent:
         return []  # each input's step follows its own loss
     if name.differentiates and not subject.has_gradient_for(name):
         notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
         return []
-    asked = inputs_for(config.inputs, subject.k) if subject.batch_dependent else ["batch"]
+    asked = inputs_for(requested.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
-    if subject.batch_dependent and name.text in config.victim_attacks and "victim" not in asked:
+    if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
         asked.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in asked):
-        if why := _no_sense(config, subject, name, threat):
+        if why := _no_sense(conditions, subject, name, threat):
             notes[why] = None
         else:
             threats.append(threat)
@@ -164,7 +169,7 @@ def _threats(
 
 
 def _no_sense(
-    config: EvalConfig, subject: cases.Subject, name: attack_name.AttackName, threat: ThreatModel
+    conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
 ) -> str | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
@@ -178,28 +183,28 @@ def _no_sense(
         randomised=subject.randomised,
         independent=subject.independent,
     )
-    if config.budget is not None and name.third_party is None and cost > config.budget:
+    if conditions.query_budget is not None and name.third_party is None and cost > conditions.query_budget:
         return (
             f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
-            f"for each example, and --budget {config.budget} is less."
+            f"for each example, and --budget {conditions.query_budget} is less."
         )
     return None
 
 
-def stopped(config: EvalConfig, row: cases.AttackCase) -> bool:
+def stopped(conditions: Conditions, row: cases.PlannedCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
-    if config.budget is None or row.attack in CONTROLS:
+    if conditions.query_budget is None or row.attack in CONTROLS:
         return False
     name, subject = naming.parse(row.attack), row.subject
     per_query = subject.images / (1 if row.threat.one_victim else subject.k)
     if name.estimator == "transfer":
         per_query = 1
-    return per_query * sum(queries_of(name, randomised=subject.randomised)) > config.budget
+    return per_query * sum(queries_of(name, randomised=subject.randomised)) > conditions.query_budget
 
 
-def scoring_images(config: EvalConfig, row: cases.AttackCase) -> int:
+def scoring_images(conditions: Conditions, row: cases.PlannedCase) -> int:
     """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
-    draws = config.draws + config.selection_draws if row.subject.randomised else 1
+    draws = conditions.draws + conditions.selection_draws if row.subject.randomised else 1
     return row.subject.images * draws // 3
 
 
@@ -212,7 +217,7 @@ class UnitMaker:
 
     def __init__(
         self,
-        config: EvalConfig,
+        conditions: Conditions,
         examples: int,
         group_images: int,
         fixed: dict,
@@ -225,7 +230,7 @@ class UnitMaker:
             fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
             extents: how far rows run, between whose ends units are cut; None for all, cut anywhere.
         """
-        self.config = config
+        self.conditions = conditions
         self.examples = examples
         self.extents = extents
         # A round waits for the last of its units: small ones keep all workers busy.
@@ -233,13 +238,13 @@ class UnitMaker:
         self.group_images = group_images
         self._fixed = fixed
 
-    def units(self, row: cases.AttackCase) -> list[cases.Unit]:
+    def units(self, row: cases.PlannedCase) -> list[cases.Unit]:
         """The units of one row."""
-        batches = batches_for(self.config, row.subject, self.examples)
+        batches = batches_for(self.conditions, row.subject, self.examples)
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
         batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
         if row.threat.one_victim:
-            chosen = (batches, self.config.victims, self.config.seed)
+            chosen = (batches, self.conditions.victims, self.conditions.seed)
             victims = [choose_victims(*chosen)]
             if self.extents is not None:
                 victims = self.extents.victim_parts(row, *chosen)
@@ -247,11 +252,11 @@ class UnitMaker:
         parts = [batches] if self.extents is None else self.extents.parts(row, batches)
         return [unit for part in parts if part for unit in self._batch_units(row, part)]
 
-    def images(self, row: cases.AttackCase) -> int:
+    def images(self, row: cases.PlannedCase) -> int:
         """Image gradients of one row, scoring included."""
         return sum(unit.images for unit in self.units(row))
 
-    def _batch_units(self, row: cases.AttackCase, batches: list[Batch]) -> list[cases.Unit]:
+    def _batch_units(self, row: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
         per_group = max(1, self.group_images // row.subject.images)
         groups: list[list[int]] = []
         k = None
@@ -274,7 +279,7 @@ class UnitMaker:
         made.append(self._unit(row, piece, [], images))
         return made
 
-    def _victim_units(self, row: cases.AttackCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
+    def _victim_units(self, row: cases.PlannedCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
         cost = self._images_per_batch(row)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
@@ -282,11 +287,11 @@ class UnitMaker:
             for i in range(0, len(victims), per_unit)
         ]
 
-    def _images_per_batch(self, row: cases.AttackCase) -> int:
+    def _images_per_batch(self, row: cases.PlannedCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
         subject = row.subject
-        separate = self.config.aware_attacks if row.threat.randomness == "known" else 1
-        images = scoring_images(self.config, row)
+        separate = self.conditions.aware_attacks if row.threat.randomness == "known" else 1
+        images = scoring_images(self.conditions, row)
         if row.submission is not None:
             images += subject.images * row.submission.questions // 3
         elif row.attack not in CONTROLS:
@@ -295,16 +300,18 @@ class UnitMaker:
             inputs = 1 if row.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else subject.images
             cost = separate * per_query * (forwards + 2 * backwards) // 3
-            if self.config.budget is not None:
-                cost = min(cost, separate * self.config.budget * inputs // 2)
+            if self.conditions.query_budget is not None:
+                cost = min(cost, separate * self.conditions.query_budget * inputs // 2)
             images += cost
         return max(images, 1)
 
     def _unit(
-        self, row: cases.AttackCase, groups: list, victims: Sequence[cases.Victim], images: int
+        self, row: cases.PlannedCase, groups: list, victims: Sequence[cases.Victim], images: int
     ) -> cases.Unit:
         return self.identified(cases.Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
 
     def identified(self, unit: cases.Unit) -> cases.Unit:
         """The unit under the id that belongs to it."""
-        return replace(unit, id=cases.unit_id(cases.unit_payload(unit, self._fixed, self.config.budget)))
+        return replace(
+            unit, id=cases.unit_id(cases.unit_payload(unit, self._fixed, self.conditions.query_budget))
+        )

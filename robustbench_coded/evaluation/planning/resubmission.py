@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from attacks import attack_name, naming
-from robustbench_coded.evaluation.planning.cases import AttackCase, Subject, Submission, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Submission, Unit
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
-from robustbench_coded.schema.case import BudgetKey, CaseKey
+from robustbench_coded.schema.case import Case, Perturbation
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 
@@ -30,7 +30,7 @@ class MeasuredAttack:
         digest: equal for equal perturbed inputs; None where an earlier version measured them.
     """
 
-    case: AttackCase
+    case: PlannedCase
     units: tuple[Unit, ...]
     share: float
     right: int
@@ -52,18 +52,18 @@ def kind_of(name: attack_name.AttackName) -> str:
 
 
 def measured_attacks(
-    cases: Sequence[AttackCase], units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
-) -> dict[tuple[Subject, BudgetKey], list[MeasuredAttack]]:
+    cases: Sequence[PlannedCase], units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]]:
     """The attacks by subject and budget, the strongest first; those that tie in the order of the plan.
 
     Args:
         metadata: of the units that are committed, by id.
     """
-    of_case: dict[AttackCase, list[Unit]] = {case: [] for case in cases}
+    of_case: dict[PlannedCase, list[Unit]] = {case: [] for case in cases}
     for unit in units:
-        if unit.row in of_case:
-            of_case[unit.row].append(unit)
-    found: dict[tuple[Subject, BudgetKey], list[MeasuredAttack]] = {}
+        if unit.case in of_case:
+            of_case[unit.case].append(unit)
+    found: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
     for case, own in of_case.items():
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
@@ -78,12 +78,12 @@ def measured_attacks(
             _total(facts, "right_scoring"),
             sum_of(one.get(DIGEST) for one in facts),
         )
-        found.setdefault((case.subject, case.budget), []).append(attack)
+        found.setdefault((case.subject, case.perturbation), []).append(attack)
     return {key: sorted(attacks, key=lambda attack: attack.share) for key, attacks in found.items()}
 
 
 def share_left(
-    case: AttackCase, units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
+    case: PlannedCase, units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
 ) -> float | None:
     """The share of right answers on the draws that attacks are chosen by; None while units are missing.
 
@@ -135,15 +135,15 @@ NOTHING = 0.005
 EIGHT_BIT_LEVELS = 255
 NEAR = 1e-6  # of a level, by which eps may miss it in floating point
 
-Measured = Mapping[tuple[Subject, BudgetKey], Sequence[MeasuredAttack]]
+Measured = Mapping[tuple[ProbedSubject, Perturbation], Sequence[MeasuredAttack]]
 
 
 def resubmissions(
     measured: Measured,
-    hidden: Mapping[Subject, Sequence[AttackCase]],
+    hidden: Mapping[ProbedSubject, Sequence[PlannedCase]],
     maker: UnitMaker,
     levels: int | None = None,
-) -> list[AttackCase]:
+) -> list[PlannedCase]:
     """The rows that submit what was found so far.
 
     Args:
@@ -151,24 +151,24 @@ def resubmissions(
         hidden: attacks on a plug-in's checkpoint that the plug-in meets although they are no rows.
         levels: of the data's pixels, as ``data.levels.levels_of`` has them.
     """
-    rows: dict[CaseKey, AttackCase] = {}
+    rows: dict[Case, PlannedCase] = {}
     for (subject, budget), attacks in measured.items():
         own = [attack.case for attack in attacks if attack.case.submission is None]
-        known = {attack.case.key for attack in attacks}
+        known = {attack.case.case for attack in attacks}
         kinds = [*_coarse(levels, budget), *_in_some_slots(subject)]
-        at = [case for case in hidden.get(subject, ()) if case.budget == budget]
+        at = [case for case in hidden.get(subject, ()) if case.perturbation == budget]
         for name, submission in _offers(subject, budget, measured, at, maker, kinds) if own else ():
-            row = replace(own[0], attack=name, step_size=None, submission=submission)
-            if row.key not in known:
-                rows.setdefault(row.key, row)
+            row = own[0].of_attack(name, submission=submission)
+            if row.case not in known:
+                rows.setdefault(row.case, row)
     return list(rows.values())
 
 
 def _offers(
-    subject: Subject,
-    budget: BudgetKey,
+    subject: ProbedSubject,
+    budget: Perturbation,
     measured: Measured,
-    hidden: Sequence[AttackCase],
+    hidden: Sequence[PlannedCase],
     maker: UnitMaker,
     kinds: Sequence[attack_name.Transforms],
 ) -> Iterator[tuple[str, Submission]]:
@@ -216,7 +216,7 @@ def _offers(
         yield of_own(transforms)
 
 
-def _coarse(levels: int | None, budget: BudgetKey) -> list[attack_name.Transforms]:
+def _coarse(levels: int | None, budget: Perturbation) -> list[attack_name.Transforms]:
     """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
     if levels is None or levels >= EIGHT_BIT_LEVELS:
         return []
@@ -224,19 +224,19 @@ def _coarse(levels: int | None, budget: BudgetKey) -> list[attack_name.Transform
     return [((attack_name.LEVELS, str(levels)),)] if reaches else []
 
 
-def _in_some_slots(subject: Subject) -> list[attack_name.Transforms]:
+def _in_some_slots(subject: ProbedSubject) -> list[attack_name.Transforms]:
     """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
     if not subject.batch_dependent or subject.n is not None:
         return []
     return [((attack_name.SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
-def _name(source: Subject, attack: str, transforms: attack_name.Transforms) -> str:
+def _name(source: ProbedSubject, attack: str, transforms: attack_name.Transforms) -> str:
     size = "" if source.n is None else f":N={source.n}"
     return attack_name.name_of_submitted(f"{source.label}{size}", attack, transforms)
 
 
-def _other_subjects(subject: Subject, budget: BudgetKey, measured: Measured) -> list[Subject]:
+def _other_subjects(subject: ProbedSubject, budget: Perturbation, measured: Measured) -> list[ProbedSubject]:
     """Of the same checkpoint, those whose inputs fit this one's batches, standard inference first."""
     others = [
         other

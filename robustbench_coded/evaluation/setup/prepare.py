@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
 from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_options
+from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
@@ -42,7 +43,7 @@ from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, 
 from robustbench_coded.version import __version__
 
 
-def fixed_facts(config: EvalConfig, setup: worker_context.Setup, identity: Identity) -> dict[str, Any]:
+def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
@@ -52,13 +53,8 @@ def fixed_facts(config: EvalConfig, setup: worker_context.Setup, identity: Ident
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
-        "draws": config.draws,
-        "selection_draws": config.selection_draws,
-        "aware_attacks": config.aware_attacks,
-        "victims": config.victims,
-        "drop": config.drop,
-        "peer_raw": config.peer_raw,
-        "adversarials": config.keeps_adversarials,
+        # The limit of images is hashed with each unit, where it decides anything.
+        **{name: value for name, value in asdict(setup.conditions).items() if name != "query_budget"},
     }
 
 
@@ -88,7 +84,7 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[cases.Subject], context: worker_context.WorkerContext) -> Iterator[str]:
+def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext) -> Iterator[str]:
     """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
@@ -108,7 +104,7 @@ def doubts(subjects: Sequence[cases.Subject], context: worker_context.WorkerCont
 
 
 def _without_its_defence(
-    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.Subject]
+    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.ProbedSubject]
 ) -> Iterator[str]:
     trained = checkpoint.facts["metadata"].get("defence")
     around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
@@ -138,6 +134,7 @@ class PreparedEvaluation:
     """An evaluation that is ready to be planned.
 
     Attributes:
+        config: the options.
         setup: what workers need.
         context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
@@ -152,9 +149,10 @@ class PreparedEvaluation:
         extents: how far each row runs, where not all rows run on all examples, or once did not.
     """
 
+    config: EvalConfig
     setup: worker_context.Setup
     context: worker_context.WorkerContext
-    subjects: tuple[cases.Subject, ...]
+    subjects: tuple[cases.ProbedSubject, ...]
     probes: tuple[ProbeRecord, ...]
     eps: tuple[float, ...]
     identity: Identity
@@ -175,7 +173,7 @@ class PreparedEvaluation:
         if before.device != self.resolved.device:
             return self
         threads = self.setup.threads
-        if self.setup.config.threads is None:
+        if self.config.threads is None:
             threads = before.threads or threads
         group_images = before.group_images or self.setup.group_images
         kept = {"threads": threads, "group_images": group_images}
@@ -193,7 +191,6 @@ class PreparedEvaluation:
         Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
         ones would mislead.
         """
-        config = self.setup.config
         identity = structs.replace(
             self.identity, data=data.name, data_sha256=data.sha256, limit=None, subset=None
         )
@@ -206,22 +203,30 @@ class PreparedEvaluation:
             setup=setup,
             identity=identity,
             data_facts=_data_facts(data, len(data)),
-            fixed=fixed_facts(config, setup, identity),
+            fixed=fixed_facts(setup, identity),
             folder_name=folder_name(setup.checkpoints, identity),
         )
 
     @property
-    def config(self) -> EvalConfig:
-        return self.setup.config
+    def conditions(self) -> Conditions:
+        """How cases are attacked and scored."""
+        return self.setup.conditions
+
+    @property
+    def requested(self) -> RequestedAttacks:
+        """Which attacks are asked for, and how far they may go."""
+        return self.config.requested(self.eps)
 
     def maker(self, extents: Extents | None = None) -> plan.UnitMaker:
         """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
-        return plan.UnitMaker(self.config, self.setup.examples, self.setup.group_images, self.fixed, extents)
+        return plan.UnitMaker(
+            self.conditions, self.setup.examples, self.setup.group_images, self.fixed, extents
+        )
 
-    def examples_planned(self, row: cases.AttackCase) -> int:
+    def examples_planned(self, row: cases.PlannedCase) -> int:
         """How many examples a row scores as far as it runs."""
-        seed, victims, extents = self.config.seed, self.config.victims, self.extents
-        batches = plan.batches_for(self.config, row.subject, self.setup.examples)
+        seed, victims, extents = self.conditions.seed, self.conditions.victims, self.extents
+        batches = plan.batches_for(self.conditions, row.subject, self.setup.examples)
         if row.threat.one_victim and extents is not None:
             return sum(map(len, extents.victim_parts(row, batches, victims, seed)))
         parts = [batches] if extents is None else extents.parts(row, batches)
@@ -254,7 +259,7 @@ def prepare(
         for name, path in config.checkpoints
     ]
     in_memory = in_memory or InMemory()
-    if config.workers is not None or config.engine == "ray" or worker_count(config, device) > 1:
+    if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
@@ -271,10 +276,13 @@ def prepare(
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     check_claimed_eps(config, eps)
-    threads = config.threads or threads_each(worker_count(config, device))
+    threads = config.threads or threads_each(worker_count(config.workers, device))
     setup = worker_context.Setup(
-        config=config,
+        conditions=config.conditions,
         data=data_name,
+        data_dir=config.data_dir,
+        first=config.first,
+        processes=config.processes,
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
@@ -306,7 +314,7 @@ def prepare(
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
-    notes += [f"{p.defence} on {p.checkpoint}: {text}" for p in probes for text in p.warnings]
+    notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)
     identity = Identity(
         data=data_name,
@@ -317,6 +325,7 @@ def prepare(
         last_batch=config.last_batch,
     )
     return PreparedEvaluation(
+        config=config,
         setup=setup,
         context=context,
         subjects=tuple(subjects),
@@ -324,7 +333,7 @@ def prepare(
         eps=eps,
         identity=identity,
         data_facts=_data_facts(data, len(whole)),
-        fixed=fixed_facts(config, setup, identity),
+        fixed=fixed_facts(setup, identity),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
         ),

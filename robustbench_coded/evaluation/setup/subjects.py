@@ -10,9 +10,10 @@ from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_dig
 from robustbench_coded.evaluation.execution.target import images_of, says_images
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import Subject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.setup import probing
 from robustbench_coded.models.pixel_model import images_at_once
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import ProbeRecord
 from robustbench_coded.schema.words import STANDARD
 
@@ -23,9 +24,9 @@ def probed_subjects(
     specs: Sequence[str],
     *,
     refuse: bool,
-) -> tuple[list[Subject], list[ProbeRecord]]:
+) -> tuple[list[ProbedSubject], list[ProbeRecord]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
-    subjects: list[Subject] = []
+    subjects: list[ProbedSubject] = []
     probes = []
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
@@ -79,7 +80,7 @@ def probed_subjects(
                     context.keep(subject, defence)
                 probes.append(
                     ProbeRecord(
-                        **subject.key._asdict(),
+                        subject=subject.subject,
                         figures=found.figures,
                         gradients=figures,
                         relaxed_gradients=hidden.figures,
@@ -114,10 +115,10 @@ def specs_of(config: EvalConfig, context: WorkerContext) -> list[str]:
     return specs
 
 
-def _refuse_clash(subject: Subject, others: list[Subject]) -> None:
+def _refuse_clash(subject: ProbedSubject, others: list[ProbedSubject]) -> None:
     """Two defences of one name would end up in one row."""
     for other in others:
-        same = other.key == subject.key
+        same = other.subject == subject.subject
         if same and other.spec == subject.spec:
             raise InputError(f"{subject.spec} is given twice")
         if same:
@@ -133,18 +134,16 @@ def _subject(
     defence: protocol.Defence,
     hidden: probing.HiddenGradients,
     figures: dict[str, float],
-) -> Subject:
+) -> ProbedSubject:
     if spec.startswith(PREFIX):
         label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
     else:
         parsed = options.parse_defence(spec)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
-    return Subject(
-        checkpoint=checkpoint,
+    return ProbedSubject(
+        subject=Subject(checkpoint, label, k if defence.batch_dependent else None, n),
         spec=spec,
-        label=label,
         k=k,
-        n=n,
         randomised=defence.randomised,
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,

@@ -30,7 +30,7 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
 )
 from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import KEY_COLUMNS, Perturbation, Subject
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 
@@ -86,7 +86,14 @@ def _each(values: Mapping[str, object]) -> str:
 
 
 def _batch_sizes(run: Run) -> str:
-    return series([str(k) for k in sorted({row.k for row in run.manifest.rows if row.k is not None})])
+    return series(
+        [
+            str(k)
+            for k in sorted(
+                {row.case.subject.k for row in run.manifest.cases if row.case.subject.k is not None}
+            )
+        ]
+    )
 
 
 def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
@@ -98,10 +105,10 @@ def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
             yield f"No attack under {words} in {series(without)}; eps and its space are never mixed."
 
 
-def _budgets(run: Run) -> list[BudgetKey]:
+def _budgets(run: Run) -> list[Perturbation]:
     """The budgets that attacks ran under because they were asked for."""
     attacked = dict.fromkeys(line.budget for line in run.rows if line.attack not in CONTROLS)
-    return [budget for budget in attacked if budget in run.manifest.judged_budgets]
+    return [budget for budget in attacked if budget in run.manifest.judged_perturbations]
 
 
 LEGEND = (
@@ -181,7 +188,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
     pairing = Pairing(runs)
-    asked = {budget for run in runs.values() for budget in run.manifest.judged_budgets}
+    asked = {budget for run in runs.values() for budget in run.manifest.judged_perturbations}
     found = dict.fromkeys(line.budget for run in runs.values() for line in run.rows if line.budget in asked)
     # Runs may have been made in any order; of each norm the smallest eps comes first.
     kinds = list(dict.fromkeys((budget.norm, budget.eps_space) for budget in found))
@@ -202,8 +209,10 @@ def run_text_table(comparison: Comparison) -> TextTable:
 
 
 def _cell_data(cell: Cell) -> dict[str, Any]:
+    figures = {name: value for name, value in asdict(cell.line).items() if name != "case"}
     return {
-        **asdict(cell.line),
+        **cell.line.case.as_columns(),
+        **figures,
         "difference": cell.difference and asdict(cell.difference),
         "paper": cell.paper,
     }
@@ -223,14 +232,14 @@ def named_runs(runs: Sequence[_Named]) -> dict[str, _Named]:
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 
 
-def _subjects(run: Run) -> list[SubjectKey]:
+def _subjects(run: Run) -> list[Subject]:
     return by_inference(list(dict.fromkeys(line.subject for line in run.rows)))
 
 
 def _table(
     runs: dict[str, Run],
     contenders: Sequence[Contender],
-    budget: BudgetKey,
+    budget: Perturbation,
     counterpart: Counterpart,
     baseline: str,
     pairing: Pairing,
@@ -339,4 +348,6 @@ def _fields(cell: Cell) -> tuple[object, ...]:
     apart: tuple[object, ...] = (None,) * len(DIFFERENCE)
     if d is not None:
         apart = (*(round(value, 6) for value in (d.estimate, d.low, d.high)), d.examples, d.units)
-    return (*line.subject, line.threat, line.attack, *line.budget, *measured, *apart, cell.paper)
+    case = line.case.as_columns()
+    identity = (case[name] for name in KEY_COLUMNS if name != "step_size")
+    return (*identity, *measured, *apart, cell.paper)

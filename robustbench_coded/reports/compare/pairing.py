@@ -13,7 +13,7 @@ import numpy as np
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.formatting import inference_text, subject_text
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.statistics.summary import SummaryRow
@@ -23,7 +23,7 @@ class Contender(NamedTuple):
     """One subject of one run."""
 
     run: str
-    subject: SubjectKey
+    subject: Subject
 
 
 Counterpart = Callable[[Contender], Contender | None]
@@ -56,7 +56,7 @@ def baseline_of(
     if any(c.subject.checkpoint == name for c in contenders):
         known = set(contenders)
         return lambda c: _if_known(
-            c._replace(subject=c.subject._replace(checkpoint=name)), known
+            c._replace(subject=c.subject.of_checkpoint(name)), known
         ), f"checkpoint {name}"
     if any(c.subject.defence == name for c in contenders):
         return _of_defence(name, contenders), f"defence {name}"
@@ -83,7 +83,7 @@ def _in_run(name: str, contenders: Sequence[Contender]) -> Counterpart:
         mine = contender.subject
         for alike in (
             lambda s: s == mine,
-            lambda s: s[1:] == mine[1:],
+            lambda s: s.inference == mine.inference,
             lambda s: s.checkpoint == mine.checkpoint and s.defence != "standard" != mine.defence,
         ):
             found = [c for c in there if alike(c.subject)]
@@ -123,8 +123,8 @@ class Pairing:
     """Forms paired differences between rows of runs, and keeps why it could not."""
 
     def __init__(self, runs: dict[str, Run]):
-        self._rows: dict[tuple[str, CaseKey], CaseResult] = {
-            (name, row.key): row for name, run in runs.items() for row in run.results
+        self._rows: dict[tuple[str, Case], CaseResult] = {
+            (name, row.case): row for name, run in runs.items() for row in run.results
         }
         self._runs = runs
         self._same_data: dict[tuple[str, str], str] = {}
@@ -155,7 +155,7 @@ class Pairing:
 
     def _row(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The row of the same attack and budget; a step size that differs is another attack."""
-        key = CaseKey.of(contender.subject, threat, row.attack, row.budget, row.step_size)
+        key = Case(contender.subject, threat, row.budget, row.attack, row.step_size)
         return self._rows.get((contender.run, key))
 
     def _of_a_fixed_answer(self, contender: Contender, line: SummaryRow) -> CaseResult | None:

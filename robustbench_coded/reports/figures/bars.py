@@ -13,7 +13,7 @@ from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run.opening import Opening, spread
 from robustbench_coded.reports.text.formatting import budget_text, inference_text, papers_attack
 from robustbench_coded.results.certified import CertifiedRow
-from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.statistics.case_results import CaseResult
 
@@ -76,8 +76,9 @@ def draw_certified(rows: Sequence[CertifiedRow]) -> style.Drawing | None:
     figure = Figure(figsize=(style.WIDTH, 0.34 * len(shown) + 1.2), layout="constrained")
     axes = figure.subplots()
     names = [
-        f"{style.label(inference_text(row.key.subject, with_k=True), style.LABEL_WIDTH)}, {row.key.threat}\n"
-        f"{style.label(row.key.checkpoint, style.LABEL_WIDTH)}, {budget_text(row.key.budget)}"
+        f"{style.label(inference_text(row.case.subject, with_k=True), style.LABEL_WIDTH)}, "
+        f"{row.case.threat}\n"
+        f"{style.label(row.case.subject.checkpoint, style.LABEL_WIDTH)}, {budget_text(row.case.perturbation)}"
         for row in shown
     ]
     places = range(len(shown), 0, -1)
@@ -109,10 +110,10 @@ DASHES = ("-", "--", ":")
 
 def draw_correct_draws(rows: Sequence[CaseResult]) -> style.Drawing | None:
     """A panel per randomised subject, a line for clean inputs, the paper's attacks and the strongest one."""
-    subjects: dict[tuple, list[CaseResult]] = {}
+    subjects: dict[Subject, list[CaseResult]] = {}
     for row in rows:
-        if row.randomised and row.cell is not None and row.key.threat == WHOLE_BATCH:
-            subjects.setdefault(row.key.subject, []).append(row)
+        if row.randomised and row.cell is not None and row.case.threat == WHOLE_BATCH:
+            subjects.setdefault(row.case.subject, []).append(row)
     several = [found for found in subjects.values() if any(r.cell and len(r.cell.draw) > 1 for r in found)]
     shown = several[: style.MOST_PANELS]
     if not shown:
@@ -131,7 +132,7 @@ def draw_correct_draws(rows: Sequence[CaseResult]) -> style.Drawing | None:
                 linestyle=DASHES[i],
                 label=name,
             )
-        style.subject_title(panel, found[0].key.subject)
+        style.subject_title(panel, found[0].case.subject)
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.set_xlabel("correct draws")
         panel.set_ylabel("examples, %")
@@ -145,11 +146,11 @@ def draw_correct_draws(rows: Sequence[CaseResult]) -> style.Drawing | None:
 
 def _three(rows: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:
     """Clean inputs, the lowest of the paper's attacks and the strongest attack, as far as they ran."""
-    chosen = [("clean", row) for row in rows if row.key.attack == "clean"][:1]
-    papers = [row for row in rows if row.key.attack not in CONTROLS and papers_attack(row.key.attack)]
+    chosen = [("clean", row) for row in rows if row.case.attack == "clean"][:1]
+    papers = [row for row in rows if row.case.attack not in CONTROLS and papers_attack(row.case.attack)]
     if papers:
         chosen.append(("lowest of FGSM and PGD", min(papers, key=_accuracy)))
-    strongest = [row for row in rows if row.key.attack == "strongest"]
+    strongest = [row for row in rows if row.case.attack == "strongest"]
     if strongest:
         chosen.append(("strongest attack", min(strongest, key=_accuracy)))
     return chosen

@@ -19,7 +19,7 @@ from robustbench_coded.reports.text.formatting import (
     parsed_attack,
 )
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -39,7 +39,7 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     found = tables.checkpoints_of(ensembles)
     checkpoints = found[: style.MOST_PANELS]
     figure, axes = style.panels(len(checkpoints))
-    methods = list(dict.fromkeys(s[1:] for s in tables.subjects_of(ensembles)))
+    methods = list(dict.fromkeys(s.inference for s in tables.subjects_of(ensembles)))
     for panel, checkpoint in zip(axes, checkpoints, strict=True):
         for subject in tables.subjects_of(ensembles):
             if subject.checkpoint != checkpoint:
@@ -50,7 +50,7 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
             points += [(row.budget.eps, row) for row in curve]
             name = inference_text(subject, with_k=True)
             x = [eps for eps, _ in points]
-            style.plot(panel, x, [row for _, row in points], methods.index(subject[1:]), name)
+            style.plot(panel, x, [row for _, row in points], methods.index(subject.inference), name)
         panel.set_title(style.label(checkpoint))
         panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
         style.percent_axis(panel)
@@ -91,7 +91,7 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         panel.set_xticks(sizes, [str(k) for k in sizes])
         panel.minorticks_off()
         panel.set_xlabel("batch size K")
-        style.subject_title(panel, first._replace(k=None, n=None))
+        style.subject_title(panel, first.at_any_size)
         style.percent_axis(panel)
     style.legend(figure, axes)
     caption = f"Accuracy under each attack ({THREAT}, {budget_text(budget)}) with 95% intervals."
@@ -138,14 +138,14 @@ Curve = tuple[str, ThreatModel, dict[int, float]]
 
 def draw_losses(run: Run) -> style.Drawing | None:
     """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
-    found: dict[SubjectKey, list[Curve]] = {}
-    budget = tables.main_budget([row for row in run.rows if row.budget in run.manifest.judged_budgets])
+    found: dict[Subject, list[Curve]] = {}
+    budget = tables.main_budget([row for row in run.rows if row.budget in run.manifest.judged_perturbations])
     for row in run.results:
-        shown = row.cell is not None and row.key.budget == budget
-        losses = losses_of(run.counts_of(row.key)) if shown else {}
+        shown = row.cell is not None and row.case.perturbation == budget
+        losses = losses_of(run.counts_of(row.case)) if shown else {}
         if len(losses) > 1:
-            curve = (row.key.attack, row.key.threat, losses)
-            found.setdefault(row.key.subject, []).append(curve)
+            curve = (row.case.attack, row.case.threat, losses)
+            found.setdefault(row.case.subject, []).append(curve)
     panes = list(found.items())[: style.MOST_PANELS]
     if budget is None or not panes:
         return None
@@ -232,11 +232,11 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     shown = checkpoints[: style.MOST_PANELS]
     across = min(PANELS_ACROSS, len(shown))
     figure, axes = style.panels(len(shown), 0.7 + RUNG_HEIGHT * len(names), across=across)
-    methods = list(dict.fromkeys(subject[1:] for subject in rungs))
+    methods = list(dict.fromkeys(subject.inference for subject in rungs))
     for panel, checkpoint in zip(axes, shown, strict=True):
         for subject, found in rungs.items():
             if subject.checkpoint == checkpoint:
-                _dots(panel, found, names, methods.index(subject[1:]), len(methods), subject)
+                _dots(panel, found, names, methods.index(subject.inference), len(methods), subject)
         panel.set_title(style.label(checkpoint))
         panel.set_yticks(range(len(names)), names, fontsize=8)
         panel.set_ylim(len(names) - 0.5, -0.5)
@@ -257,7 +257,7 @@ def _dots(
     names: Sequence[str],
     number: int,
     styles: int,
-    subject: SubjectKey,
+    subject: Subject,
 ) -> None:
     """One subject's accuracies; subjects of one rung stand a little apart."""
     apart = 0.6 / styles * (number - (styles - 1) / 2)
@@ -267,7 +267,7 @@ def _dots(
     panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
 
 
-def _rungs(rows: Sequence[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> dict[str, SummaryRow]:
+def _rungs(rows: Sequence[SummaryRow], subject: Subject, budget: Perturbation) -> dict[str, SummaryRow]:
     """The lowest row of each rung."""
     found: dict[str, SummaryRow] = {}
     for row in rows:

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import replace_bytes
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.statistics.summary import SummaryRow
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
@@ -160,7 +160,7 @@ def first_of(shown: int, all_of_them: int, what: str) -> str:
     return f" The first {shown} of {all_of_them} {what} are shown." if shown < all_of_them else ""
 
 
-def subject_title(axes: Axes, subject: SubjectKey) -> None:
+def subject_title(axes: Axes, subject: Subject) -> None:
     """Inference and checkpoint over a panel, a line each: together they are wider than a third of a page."""
     inference = label(formatting.inference_text(subject, with_k=True), TITLE_WIDTH)
     axes.set_title(f"{inference}\n{label(subject.checkpoint, TITLE_WIDTH)}")

@@ -21,7 +21,7 @@ from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, CaseKey, SubjectKey
+from robustbench_coded.schema.case import Case, Perturbation, Subject
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
@@ -164,7 +164,7 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
 
 def _verdicts(run: Run) -> Iterator[str]:
     """A line per judged subject, its verdicts by threat model; then what is missing."""
-    by_subject: dict[tuple[SubjectKey, BudgetKey], list[Judgement]] = {}
+    by_subject: dict[tuple[Subject, Perturbation], list[Judgement]] = {}
     for judgement in run.judgements:
         by_subject.setdefault((judgement.subject, judgement.budget), []).append(judgement)
     for (subject, budget), judged in by_subject.items():
@@ -276,8 +276,10 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
         family, x = place
         shown = formatting.pixels(x) if over == "eps" else f"{x:g}"
         point = f"  {shown}: {formatting.accuracy_text(row.accuracy, row.low, row.high)}"
-        where = "" if over == "eps" else f", eps {formatting.pixels(row.key.eps)}"
-        title = f"{formatting.subject_text(row.key.subject, with_k=True)}, {row.key.threat}, {family}{where}"
+        where = "" if over == "eps" else f", eps {formatting.pixels(row.case.perturbation.eps)}"
+        title = (
+            f"{formatting.subject_text(row.case.subject, with_k=True)}, {row.case.threat}, {family}{where}"
+        )
         curves.setdefault((title,), {})[x] = point
     for (title,), points in curves.items():
         if len(points) > 1:
@@ -288,7 +290,7 @@ def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
 class SubmissionPoint(NamedTuple):
     """What is left of one row where the attacker submits each perturbed input so many times."""
 
-    key: CaseKey
+    case: Case
     submissions: int
     left: Interval
 
@@ -297,9 +299,9 @@ def submission_points(results: Iterable[CaseResult], submissions: Iterable[int])
     """A point for each attack and number of submissions for which there are draws."""
     tries = tuple(submissions)
     return [
-        SubmissionPoint(row.key, times, left)
+        SubmissionPoint(row.case, times, left)
         for row in results
-        if _on_curve(row.key.attack)
+        if _on_curve(row.case.attack)
         for times in tries
         if (left := survival(row, times)) is not None
     ]
@@ -307,13 +309,13 @@ def submission_points(results: Iterable[CaseResult], submissions: Iterable[int])
 
 def submission_lines(points: Iterable[SubmissionPoint]) -> Iterator[str]:
     """For each row its name, and a line for each number of submissions."""
-    rows: dict[CaseKey, list[str]] = {}
+    rows: dict[Case, list[str]] = {}
     for key, times, left in points:
         point = f"  {times}: {formatting.accuracy_text(left.estimate, left.low, left.high)}"
         rows.setdefault(key, []).append(point)
     for key, shown in rows.items():
         subject = formatting.subject_text(key.subject, with_k=True)
-        title = f"{subject}, {key.threat}, {key.attack}, eps {formatting.pixels(key.eps)}"
+        title = f"{subject}, {key.threat}, {key.attack}, eps {formatting.pixels(key.perturbation.eps)}"
         yield one_line(f"{title} over submissions:")
         yield from shown
 
@@ -328,10 +330,12 @@ def _place(row: SummaryRow, over: str) -> tuple[str, float] | None:
     if not _on_curve(row.attack):
         return None
     if over == "eps":
-        return row.attack, row.key.eps
+        return row.attack, row.case.perturbation.eps
     name = formatting.parsed_attack(row.attack)
     number: int | None = None if name is None else getattr(name, over)
-    if number is None or row.attack not in (suited(f.format(number), row.key.norm) for f in _CURVES[over]):
+    if number is None or row.attack not in (
+        suited(f.format(number), row.case.perturbation.norm) for f in _CURVES[over]
+    ):
         return None
     if over == "steps":
         return row.attack.removesuffix(f"-{number}"), number

@@ -18,7 +18,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.pictures import Image, read_picture
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, CaseKey
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.outcomes import Cell
@@ -63,7 +63,7 @@ class WorstExample:
     """One example under the strongest attack on a subject.
 
     Attributes:
-        key: row of the attack that was the strongest.
+        case: of the attack that was the strongest.
         batch, slot: where it was answered.
         right, right_clean: draws with the right answer, attacked and clean.
         draws: scoring draws.
@@ -71,7 +71,7 @@ class WorstExample:
         margin: mean over the draws of the true class's logit less the largest other one.
     """
 
-    key: CaseKey
+    case: Case
     example: int
     label: int
     batch: int
@@ -88,10 +88,10 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
     """
-    rows = [row for row in run.results if row.key.attack == STRONGEST and row.key.threat == WHOLE_BATCH]
+    rows = [row for row in run.results if row.case.attack == STRONGEST and row.case.threat == WHOLE_BATCH]
     rows = [row for row in rows if row.cell is not None and row.clean is not None]
-    rows = [row for row in rows if row.key.budget == _largest_budget(run)]
-    defended = [row for row in rows if row.key.defence != STANDARD] or rows
+    rows = [row for row in rows if row.case.perturbation == _largest_budget(run)]
+    defended = [row for row in rows if row.case.subject.defence != STANDARD] or rows
     found: list[WorstExample] = []
     for i, row in enumerate(defended):
         share = (count - len(found)) // (len(defended) - i)
@@ -99,7 +99,7 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
     return found
 
 
-def outcomes_of(outcomes: pd.DataFrame, key: CaseKey) -> pd.DataFrame:
+def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
     """The scoring outcomes of one row."""
     mask = (outcomes["purpose"] == "scoring").to_numpy(dtype=bool)
     for name, value in key.as_columns().items():
@@ -109,9 +109,9 @@ def outcomes_of(outcomes: pd.DataFrame, key: CaseKey) -> pd.DataFrame:
     return outcomes[mask]
 
 
-def _largest_budget(run: Run) -> BudgetKey | None:
-    budgets = [row.key.budget for row in run.results if row.key.attack == STRONGEST]
-    asked = run.manifest.judged_budgets
+def _largest_budget(run: Run) -> Perturbation | None:
+    budgets = [row.case.perturbation for row in run.results if row.case.attack == STRONGEST]
+    asked = run.manifest.judged_perturbations
     usable = [budget for budget in budgets if budget in asked]
     return max(usable, key=lambda budget: (usable.count(budget), budget.eps), default=None)
 
@@ -127,7 +127,7 @@ def _of_row(run: Run, row: CaseResult, count: int) -> list[WorstExample]:
     order = np.lexsort((attacked.example, margin, -fell))[:count]
     return [
         WorstExample(
-            key=source,
+            case=source,
             example=int(attacked.example[i]),
             label=int(attacked.label[i]),
             batch=int(place.batch[attacked.example[i]]),
@@ -149,13 +149,13 @@ def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None
 
 
 def _picture(run: Run, worst: WorstExample) -> bytes | None:
-    found = picture_file(run.path, run.units_of(worst.key), worst.example)
+    found = picture_file(run.path, run.units_of(worst.case), worst.example)
     return None if found is None else triptych(*found[1:])
 
 
 def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
     """Removes pictures of units none of which is shown: while a run goes on, it is unknown which will be."""
-    found = [picture_file(run.path, run.units_of(worst.key), worst.example) for worst in examples]
+    found = [picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples]
     shown = {picture[0] for picture in found if picture is not None}
     for path in (run.path / FOLDER).glob("*.safetensors"):
         if path not in shown:
@@ -190,7 +190,7 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
     scored = [
         (row, place[0])
         for row in run.results
-        if row.cell is not None and row.key.attack not in COMBINED
+        if row.cell is not None and row.case.attack not in COMBINED
         and len(place := (row.cell.example == example).nonzero()[0])
     ]  # fmt: skip
     if not scored:
@@ -199,10 +199,10 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
         "Label": lambda found: found[0].cell.label[found[1]],
         "Right": lambda found: f"{found[0].cell.correct[found[1]].sum()} of {len(found[0].cell.draw)}",
         "Answers": lambda found: answer_text(answers(found[0].cell, found[1])),
-        "Margin": lambda found: f"{outcomes_of(outcomes, found[0].key)['margin'].mean():.2f}",
+        "Margin": lambda found: f"{outcomes_of(outcomes, found[0].case)['margin'].mean():.2f}",
     }
     about = formatting.of_part(
-        {**formatting.SUBJECT, **formatting.THREAT, **formatting.ATTACKED_BY}, lambda found: found[0].key
+        {**formatting.SUBJECT, **formatting.THREAT, **formatting.ATTACKED_BY}, lambda found: found[0].case
     )
     return formatting.TextTable.of(scored, {**about, **figures}, {"Label", "Right", "Margin"})
 

@@ -29,7 +29,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.results.certified import CertifiedRow
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, SubjectKey
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
 from robustbench_coded.schema.words import ENSEMBLE
 from robustbench_coded.statistics.summary import SummaryRow
@@ -52,8 +52,8 @@ def certified_sentences(rows: Sequence[CertifiedRow]) -> list[str]:
         else:
             others = f"unknown {percent(row.unknown)}, broken {percent(row.broken)}"
             found = f"certified {with_interval(row.certified)}, {others} ({row.method})"
-        subject, budget = subject_text(row.key.subject, with_k=True), budget_text(row.key.budget)
-        said.append(f"{subject}, {row.key.threat}, {budget}: {found}")
+        subject, budget = subject_text(row.case.subject, with_k=True), budget_text(row.case.perturbation)
+        said.append(f"{subject}, {row.case.threat}, {budget}: {found}")
     return said
 
 
@@ -103,7 +103,7 @@ def _any(found: dict[bool, SummaryRow]) -> SummaryRow:
 
 def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
     """What the fewest and the most malicious inputs did to each subject, at their worst."""
-    groups: dict[tuple[SubjectKey, BudgetKey], dict[int, SummaryRow]] = {}
+    groups: dict[tuple[Subject, Perturbation], dict[int, SummaryRow]] = {}
     for (subject, budget, draw, count), found in _found(rows).items():
         if draw == "unknown":
             worst = min(found.values(), key=lambda row: row.accuracy or 0.0)
@@ -122,9 +122,9 @@ def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
 
 def _found(
     rows: Sequence[SummaryRow],
-) -> dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]]:
+) -> dict[tuple[Subject, Perturbation, str, int], dict[bool, SummaryRow]]:
     """Ensembles by what was attacked, and by whether malicious inputs may go anywhere."""
-    found: dict[tuple[SubjectKey, BudgetKey, str, int], dict[bool, SummaryRow]] = {}
+    found: dict[tuple[Subject, Perturbation, str, int], dict[bool, SummaryRow]] = {}
     for row in rows:
         count = row.threat.malicious
         if count is not None and row.attack == ENSEMBLE and row.accuracy is not None:
@@ -133,7 +133,7 @@ def _found(
     return found
 
 
-def _where(row: SummaryRow, budget: BudgetKey) -> str:
+def _where(row: SummaryRow, budget: Perturbation) -> str:
     return "anywhere in [0, 1]" if row.threat.free else f"within {budget_text(budget)}"
 
 
@@ -171,21 +171,21 @@ def peers_own_figures(run: Run) -> list[str]:
     """What attacks of other packages say of themselves, beside what they leave on fresh draws."""
     sentences = []
     for row in run.results:
-        counts = run.counts_of(row.key) if row.cell is not None and is_peers(row.key.attack) else {}
+        counts = run.counts_of(row.case) if row.cell is not None and is_peers(row.case.attack) else {}
         measured = row.interval()
-        if counts.get("peer_stopped") and measured is not None:
+        if counts.get("third_party_stopped") and measured is not None:
             sentences.append(
-                f"{subject_text(row.key.subject, with_k=True)}: {row.key.attack} was stopped by its "
-                f"budget of images on {counts['peer_stopped']:g} inputs before it had a figure of its own "
-                f"({row.key.threat}, {budget_text(row.key.budget)}); what it had shown the defence last "
-                f"leaves {share_text(measured)}."
+                f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} was stopped by its "
+                f"budget of images on {counts['third_party_stopped']:g} inputs before it had a figure of its "
+                f"own ({row.case.threat}, {budget_text(row.case.perturbation)}); what it had shown the "
+                f"defence last leaves {share_text(measured)}."
             )
-        if not counts.get("peer_inputs") or measured is None:
+        if not counts.get("third_party_inputs") or measured is None:
             continue
-        own = counts.get("peer_standing", 0.0) / counts["peer_inputs"]
+        own = counts.get("third_party_standing", 0.0) / counts["third_party_inputs"]
         sentences.append(
-            f"{subject_text(row.key.subject, with_k=True)}: {row.key.attack} itself reports "
-            f"{percent(own)}% ({row.key.threat}, {budget_text(row.key.budget)}); on fresh draws its "
+            f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} itself reports "
+            f"{percent(own)}% ({row.case.threat}, {budget_text(row.case.perturbation)}); on fresh draws its "
             f"inputs leave {share_text(measured)}."
         )
     return sentences
@@ -215,7 +215,7 @@ def failures_of(run: Run) -> list[str]:
     """What did not run: one sentence per row and reason."""
     units: dict[tuple, int] = {}
     for failure in run.failures:
-        key = failure.key
+        key = failure.case
         units[key, failure.error] = units.get((key, failure.error), 0) + 1
     sentences = []
     for (key, error), count in units.items():
@@ -235,7 +235,7 @@ def hidden_gradients(manifest: RunManifest) -> list[str]:
     for probe in manifest.probes:
         causes = _causes(probe)
         if causes:
-            who = f"{probe.defence} on {probe.checkpoint}"
+            who = f"{probe.subject.defence} on {probe.subject.checkpoint}"
             said[f"{who}: {'; '.join(causes)}. The relaxed- attacks put another gradient there."] = None
     return list(said)
 

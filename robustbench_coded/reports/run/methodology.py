@@ -45,9 +45,10 @@ def population_of(manifest: RunManifest) -> str:
 def scored_again(run: Run) -> str:
     """What was scored in random batches, too; empty where nothing was."""
     scored = [
-        f"{row.key.attack} on {subject_text(row.key.subject, with_k=True)} ({row.random_batches[0].batches})"
+        f"{row.case.attack} on {subject_text(row.case.subject, with_k=True)} "
+        f"({row.random_batches[0].batches})"
         for row in run.results
-        if row.random_batches and row.key.attack not in COMBINED
+        if row.random_batches and row.case.attack not in COMBINED
     ]
     if not scored:
         return ""
@@ -104,7 +105,7 @@ def limits_of(run: Run) -> list[str]:
         said.append(
             "No attacker who knows the defence's draw was tried: there is no row under a known threat model."
         )
-    if any(row.batch_dependent for row in run.manifest.rows):
+    if any(row.batch_dependent for row in run.manifest.cases):
         for inputs, words in (
             ("victim", "one victim among clean inputs"),
             ("co-batch", "chosen co-batched inputs"),
@@ -145,7 +146,7 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
     if again := scored_again(run):
         yield Fact("Random batches", again)
     yield Fact("Seed", f"{manifest.identity.seed}; every random number comes from a stream named by it.")
-    sizes = sorted({row.batch_size for row in manifest.rows if row.batch_size is not None})
+    sizes = sorted({row.batch_size for row in manifest.cases if row.batch_size is not None})
     rule = str(manifest.identity.last_batch)
     yield Fact(
         "Batches",
@@ -272,10 +273,10 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
 
 def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
     """How much each attack could cost, where that was limited."""
-    limits = {row.budget for row in manifest.rows if row.budget is not None}
+    limits = {row.query_budget for row in manifest.cases if row.query_budget is not None}
     if not limits:
         return
-    some = [row for row in manifest.rows if row.attack not in CONTROLS and row.budget is None]
+    some = [row for row in manifest.cases if row.case.attack not in CONTROLS and row.query_budget is None]
     yield Fact(
         "Cost",
         f"every attack{' but some' if some else ''}, including those of other packages, was stopped before "
@@ -291,8 +292,8 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
-    known = {row.draws for row in manifest.rows if row.key.threat.draw_known}
-    random = {row.draws for row in manifest.rows if row.randomised and not row.key.threat.draw_known}
+    known = {row.draws for row in manifest.cases if row.case.threat.draw_known}
+    random = {row.draws for row in manifest.cases if row.randomised and not row.case.threat.draw_known}
     if not random and not known:
         return "every defence here is deterministic: it has one answer."
     said = [
@@ -342,7 +343,7 @@ _WORDS = {
 
 def terms_of(run: Run) -> Iterator[Fact]:
     """Terms of the tables, then the threat models and verdicts that the run has."""
-    rows = run.manifest.rows
+    rows = run.manifest.cases
     yield Fact("Accuracy", "the share of right answers, in percent; the mean over images and draws.")
     yield Fact(
         "Interval",
@@ -350,7 +351,7 @@ def terms_of(run: Run) -> Iterator[Fact]:
         "are answered together and were scored in random batches, it is about these images in any batches, "
         "and 'Other images' stands beside it.",
     )
-    if any(row.k is not None for row in rows):
+    if any(row.case.subject.k is not None for row in rows):
         yield Fact("K, N", "K inputs are answered together; coded inference answers N mixtures of them.")
     if any(row.randomised for row in rows):
         yield Fact(

@@ -12,7 +12,7 @@ from robustbench_coded.reports.run.tables import cost
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.statistics.checks import merged_steps
@@ -82,7 +82,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
 def _stands(run: Run) -> bool:
     """Whether nothing was found where weaknesses can be planted."""
     found = [j for j in run.judgements if j.verdict.word == VerdictWord.NO_FAILURE_FOUND]
-    return any(j.key.threat.whole_batch and not j.key.threat.draw_known for j in found)
+    return any(j.case.threat.whole_batch and not j.case.threat.draw_known for j in found)
 
 
 def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
@@ -147,7 +147,7 @@ def _images(row: SummaryRow) -> float:
     return cost(row) * row.examples
 
 
-def attack_images(run: Run, subject: SubjectKey, attack: str) -> float:
+def attack_images(run: Run, subject: Subject, attack: str) -> float:
     """About how many images an attack costs on a subject, by the steps of those that ran; 0 without any."""
     per_step = [
         _images(row) / _steps(name)

@@ -16,7 +16,7 @@ from robustbench_coded.reports.run.settings import Kept, Setting, other_attacker
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import BudgetKey, Claim, SubjectKey
+from robustbench_coded.schema.case import Claim, Perturbation, Subject
 from robustbench_coded.schema.words import STANDARD, VerdictWord
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
@@ -88,8 +88,8 @@ class Opening:
 def opening_of(run: Run) -> Opening:
     """The first screen of a run."""
     settings = settings_of(run)
-    shared = {s.judgement.key for s in settings if s.word == VerdictWord.NOT_SETTLED}
-    unsettled = [j for j in run.judgements if j.verdict.word == VerdictWord.NOT_SETTLED or j.key in shared]
+    shared = {s.judgement.case for s in settings if s.word == VerdictWord.NOT_SETTLED}
+    unsettled = [j for j in run.judgements if j.verdict.word == VerdictWord.NOT_SETTLED or j.case in shared]
     return opening(settings, other_attackers(run, settings), next_command(run, unsettled))
 
 
@@ -125,7 +125,7 @@ def spread(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _asked(subjects: Sequence[SubjectKey], budget: BudgetKey) -> str:
+def _asked(subjects: Sequence[Subject], budget: Perturbation) -> str:
     within = f"{pixels(budget.eps)} per {'' if budget.eps_space == 'pixel' else 'normalised '}pixel"
     change = f"up to {within if budget.norm == 'linf' else f'{budget.norm} norm {budget.eps:g}'}"
     change = f"of {counted(round(budget.eps), 'pixel')}" if budget.norm == "l0" else change
@@ -136,16 +136,16 @@ def _asked(subjects: Sequence[SubjectKey], budget: BudgetKey) -> str:
     return f"{verb} {the}{_named(subjects)} protect {networks} against changes {change}?"
 
 
-def _claimed(subjects: Sequence[SubjectKey], claim: Claim) -> str:
+def _claimed(subjects: Sequence[Subject], claim: Claim) -> str:
     """Whether a claim is true."""
     under = "" if claim.attack is None else f" under {claim.attack}"
-    eps = "" if claim.budget is None else f" at eps {pixels(claim.budget.eps)}"
+    eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
     verb = "Does" if len(subjects) == 1 else "Do the"
     on = "" if subjects[0].defence == STANDARD else f" on {_networks(subjects)}"
     return f"{verb} {_named(subjects)}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
 
 
-def _named(subjects: Sequence[SubjectKey]) -> str:
+def _named(subjects: Sequence[Subject]) -> str:
     """``RCI``, ``9 RCI settings``, ``12 defences``, or the name of a network that has none."""
     kinds = {subject.defence.partition("[")[0] for subject in subjects}
     if kinds == {STANDARD}:
@@ -156,7 +156,7 @@ def _named(subjects: Sequence[SubjectKey]) -> str:
     return shortened(f"{INFERENCE.get(kind, kind)}{bracket}{options}", NAME_WIDTH)
 
 
-def _networks(subjects: Sequence[SubjectKey]) -> str:
+def _networks(subjects: Sequence[Subject]) -> str:
     names = list(dict.fromkeys(subject.checkpoint for subject in subjects))
     return shortened(names[0], NAME_WIDTH) if len(names) == 1 else f"{len(names)} networks"
 

@@ -14,7 +14,7 @@ from robustbench_coded.reports.run.tables import cost, find, is_attacked, lowest
 from robustbench_coded.reports.text.formatting import is_submitted
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import WHOLE_BATCH, CaseKey, Claim, SubjectKey
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Subject
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictWord
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.checks import WORTH
@@ -55,7 +55,7 @@ class Setting:
     claimed_attack: float | None = None
 
     @property
-    def subject(self) -> SubjectKey:
+    def subject(self) -> Subject:
         return self.judgement.subject
 
     @property
@@ -90,7 +90,7 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     judged = claimed or [j for j in judgements if j.subject.defence != STANDARD] or list(judgements)
     budgets = [j.budget for j in judged]
     budget = max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
-    by_subject: dict[SubjectKey, Judgement] = {}
+    by_subject: dict[Subject, Judgement] = {}
     for judgement in sorted(judged, key=lambda j: j.threat != WHOLE_BATCH):
         if judgement.budget == budget:
             by_subject.setdefault(judgement.subject, judgement)
@@ -110,9 +110,9 @@ def other_attackers(run: Run, settings: Sequence[Setting]) -> tuple[int, int]:
     return sum(j.verdict.word != about[j.subject].verdict.word for j in others), len(others)
 
 
-def deciding_attack(run: Run, setting: CaseKey) -> str:
+def deciding_attack(run: Run, setting: Case) -> str:
     """The cheapest attack that leaves hardly more than the strongest one; '' where none has outcomes."""
-    rows = [row for row in run.rows if row.key.setting == setting and row.accuracy is not None]
+    rows = [row for row in run.rows if row.case.setting == setting and row.accuracy is not None]
     strongest = next((row for row in rows if row.attack == STRONGEST), None)
     if strongest is None or strongest.strongest_attack in CONTROLS:
         return ""
@@ -125,32 +125,32 @@ def deciding_attack(run: Run, setting: CaseKey) -> str:
 
 
 def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> Setting:
-    row = next(row for row in run.results if row.key == judgement.key)
+    row = next(row for row in run.results if row.case == judgement.case)
     claim = judgement.verdict.claim
-    network = judgement.subject._replace(defence=STANDARD, k=None, n=None)
-    bare = None if judgement.subject == network else _kept(run, network, judgement.key.under(WHOLE_BATCH))
+    network = Subject(judgement.subject.checkpoint, STANDARD, None, None)
+    bare = None if judgement.subject == network else _kept(run, network, judgement.case.under(WHOLE_BATCH))
     cell = row.cell if is_attacked(row) else None
     return Setting(
         judgement,
         word,
-        kept=_kept(run, judgement.subject, judgement.key),
+        kept=_kept(run, judgement.subject, judgement.case),
         bare=None if bare is None or bare.left is None else bare,
         measured=None if cell is None else row.interval(tail),
         examples=0 if cell is None else len(cell.example),
         answers=0 if cell is None else cell.correct.size,
         right=0 if cell is None else int(cell.correct.sum()),
-        attack=deciding_attack(run, judgement.key.setting),
+        attack=deciding_attack(run, judgement.case.setting),
         claimed_attack=_claimed_attack(run, judgement, claim) if claim else None,
     )
 
 
-def _kept(run: Run, subject: SubjectKey, setting: CaseKey) -> Kept:
-    rows, attacked = run.rows, {row.key for row in run.results if is_attacked(row)}
-    left = find(rows, subject, ENSEMBLE, setting.threat, setting.budget)
+def _kept(run: Run, subject: Subject, setting: Case) -> Kept:
+    rows, attacked = run.rows, {row.case for row in run.results if is_attacked(row)}
+    left = find(rows, subject, ENSEMBLE, setting.threat, setting.perturbation)
     found = (
         find(rows, subject, CLEAN, WHOLE_BATCH, None),
-        lowest_of_papers(rows, subject, setting.budget),
-        left if left is not None and left.key in attacked else None,
+        lowest_of_papers(rows, subject, setting.perturbation),
+        left if left is not None and left.case in attacked else None,
     )
     return Kept(*(None if row is None else row.accuracy for row in found))
 
@@ -160,10 +160,10 @@ def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | Non
     rows: list[CaseResult] = [
         row
         for row in run.results
-        if (row.key.subject, row.key.attack) == (judgement.subject, claim.attack)
-        and row.key.budget == judgement.budget
+        if (row.case.subject, row.case.attack) == (judgement.subject, claim.attack)
+        and row.case.perturbation == judgement.budget
         and row.complete
     ]
-    row = min(rows, key=lambda row: row.key.threat != claim.threat, default=None)
+    row = min(rows, key=lambda row: row.case.threat != claim.threat, default=None)
     found = None if row is None else row.interval()
     return None if found is None else found.estimate

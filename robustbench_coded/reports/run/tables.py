@@ -21,13 +21,13 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema import words
-from robustbench_coded.schema.case import WHOLE_BATCH, BudgetKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 
 
-def main_budget(rows: Sequence[SummaryRow]) -> BudgetKey | None:
+def main_budget(rows: Sequence[SummaryRow]) -> Perturbation | None:
     """The budget that most attacks ran under; of several the largest eps."""
     budgets = [row.budget for row in attacked(rows)]
     return max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
@@ -42,10 +42,10 @@ def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
 
 def find(
     rows: Iterable[SummaryRow],
-    subject: SubjectKey,
+    subject: Subject,
     attack: str,
     threat: ThreatModel,
-    budget: BudgetKey | None,
+    budget: Perturbation | None,
 ) -> SummaryRow | None:
     """One line with an accuracy; clean inputs under any budget."""
     for row in rows:
@@ -55,7 +55,7 @@ def find(
     return None
 
 
-def lowest_of_papers(rows: Iterable[SummaryRow], subject: SubjectKey, budget: BudgetKey) -> SummaryRow | None:
+def lowest_of_papers(rows: Iterable[SummaryRow], subject: Subject, budget: Perturbation) -> SummaryRow | None:
     """The lowest of the paper's attacks on a subject."""
     found = [
         row
@@ -66,7 +66,7 @@ def lowest_of_papers(rows: Iterable[SummaryRow], subject: SubjectKey, budget: Bu
     return min(found, key=lambda row: row.accuracy or 0.0, default=None)
 
 
-def subjects_of(rows: Iterable[SummaryRow]) -> list[SubjectKey]:
+def subjects_of(rows: Iterable[SummaryRow]) -> list[Subject]:
     """Subjects in the order of the run."""
     return list(dict.fromkeys(row.subject for row in rows))
 
@@ -118,7 +118,7 @@ class Cell:
 class TableRow:
     """A subject and its cells, one per column; None where an attack was not run on it."""
 
-    subject: SubjectKey
+    subject: Subject
     labels: tuple[str, ...]
     cells: tuple[Cell | None, ...]
 
@@ -128,7 +128,7 @@ class Table:
     """Accuracies under one budget; ``heads`` are the titles of the rows' labels."""
 
     title: str
-    budget: BudgetKey
+    budget: Perturbation
     heads: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
@@ -164,7 +164,7 @@ def tables_of(run: Run) -> list[Table]:
         for row, result in zip(run.rows, run.results, strict=True)
         if row.threat.malicious is None and (row.attack != words.ENSEMBLE or is_attacked(result))
     ]
-    asked = run.manifest.judged_budgets
+    asked = run.manifest.judged_perturbations
     budgets = list(dict.fromkeys(row.budget for row in rows if row.budget in asked))
     budgets = budgets or list(dict.fromkeys(row.budget for row in rows))
     subjects = list(dict.fromkeys(row.subject for row in rows))
@@ -178,14 +178,14 @@ def tables_of(run: Run) -> list[Table]:
     tables = [build.table(f"Accuracy under attack: {budget_text(b)}", b, main) for b in budgets]
     for (checkpoint, _), group in swept.items():
         group = sorted(group, key=lambda s: (s.k or 0, s.n or 0))
-        kind = inference_text(group[0]._replace(k=None, n=None))
+        kind = inference_text(group[0].at_any_size)
         for budget in budgets:
             title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_text(budget)}"
             tables.append(build.table(title, budget, group, by_size=True))
     return [table for table in tables if table.rows]
 
 
-def _at_one_batch_size(subjects: Sequence[SubjectKey], swept: set[SubjectKey]) -> list[SubjectKey]:
+def _at_one_batch_size(subjects: Sequence[Subject], swept: set[Subject]) -> list[Subject]:
     """Subjects not swept, and those swept at the batch size that most subjects share."""
     sizes = [s.k for s in subjects if s.k is not None]
     main = max(set(sizes), key=lambda k: (sizes.count(k), k), default=None)
@@ -201,7 +201,7 @@ class TableBuilder:
         self._printed = load("printed", "accuracies")(run.manifest)
 
     def table(
-        self, title: str, budget: BudgetKey, subjects: Sequence[SubjectKey], *, by_size: bool = False
+        self, title: str, budget: Perturbation, subjects: Sequence[Subject], *, by_size: bool = False
     ) -> Table:
         """One table; subjects without a row under this budget are left out."""
         under = [row for key, row in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
@@ -218,7 +218,7 @@ class TableBuilder:
         heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
         return Table(title, budget, heads, columns, tuple(rows))
 
-    def cell(self, subject: SubjectKey, budget: BudgetKey, column: Column) -> Cell | None:
+    def cell(self, subject: Subject, budget: Perturbation, column: Column) -> Cell | None:
         """The accuracy of one subject under one attack; None where that was not run."""
         if column.attack == words.CLEAN:
             row = self._clean.get(subject)
@@ -235,7 +235,7 @@ class TableBuilder:
         return Cell(row, strongest, self._printed(subject, budget, column.threat, row.attack))
 
     def _lowest_submitted(
-        self, subject: SubjectKey, budget: BudgetKey, threat: ThreatModel
+        self, subject: Subject, budget: Perturbation, threat: ThreatModel
     ) -> SummaryRow | None:
         """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
         found = [
@@ -266,12 +266,12 @@ def columns_of(rows: Iterable[SummaryRow]) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def by_inference(subjects: Sequence[SubjectKey]) -> list[SubjectKey]:
+def by_inference(subjects: Sequence[Subject]) -> list[Subject]:
     """Standard inference first, then defences as in the run, by K and N; checkpoints of each together."""
     kinds = list(dict.fromkeys(s.defence for s in subjects))
     checkpoints = list(dict.fromkeys(s.checkpoint for s in subjects))
 
-    def place(s: SubjectKey) -> tuple[bool, int, int, int, int]:
+    def place(s: Subject) -> tuple[bool, int, int, int, int]:
         return (
             s.defence != words.STANDARD,
             kinds.index(s.defence),

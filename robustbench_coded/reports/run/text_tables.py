@@ -29,7 +29,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
-from robustbench_coded.schema.case import SubjectKey
+from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import Sequential, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 from robustbench_coded.statistics import case_results, summary
@@ -45,10 +45,10 @@ GIVEN_UP = "Clean accuracy given up, points"
 
 def verdict_text_table(run: Run) -> TextTable:
     """A row per subject, budget and threat model: the word, and the figures that it came from."""
-    found = {row.key: row for row in run.results}
+    found = {row.case: row for row in run.results}
     figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
     about = TextTable.of(run.judgements, {**SUBJECT, **BUDGET, **THREAT})
-    rows = zip(about.rows, (_judged(j.verdict, found[j.key]) for j in run.judgements), strict=True)
+    rows = zip(about.rows, (_judged(j.verdict, found[j.case]) for j in run.judgements), strict=True)
     heads = (*about.heads, "Images", "Verdict", *figures)
     return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
 
@@ -137,7 +137,7 @@ SELFTESTS_LEGEND = (
 )
 
 
-def selftest_count_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> TextTable:
+def selftest_count_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject: how many passed, and which did not."""
 
     def named(tests: Sequence[SelfTestResult], outcome: str) -> str:
@@ -152,7 +152,7 @@ def selftest_count_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -
     return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))}, {"Passed"})
 
 
-def selftest_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> TextTable:
+def selftest_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject and self-test, with its finding."""
     columns: Columns[SelfTestResult] = {
         "Self-test": lambda test: test.name,
@@ -163,7 +163,7 @@ def selftest_table(found: Mapping[SubjectKey, Sequence[SelfTestResult]]) -> Text
     return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))})
 
 
-_OF_SUBJECT: Columns[tuple[SubjectKey, Any]] = {
+_OF_SUBJECT: Columns[tuple[Subject, Any]] = {
     "Checkpoint": lambda pair: pair[0].checkpoint,
     "Inference": lambda pair: inference_text(pair[0], with_k=True),
 }
@@ -179,11 +179,11 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
         judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
             than they seemed, and open the word again; then both words are told.
     """
-    words = {(j.subject, str(j.threat), j.budget): j.verdict.word for j in judgements}
+    words = {(j.subject, j.threat, j.budget): j.verdict.word for j in judgements}
 
     def word(stop: Stop) -> str:
-        now = words.get((stop.subject, stop.threat, stop.budget), stop.word)
-        return stop.word if now == stop.word else f"{stop.word}: later {now}"
+        now = words.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
+        return stop.verdict if now == stop.verdict else f"{stop.verdict}: later {now}"
 
     counts: Columns[Stop] = {
         "Examples": lambda stop: f"{stop.examples:,} of {stop.planned:,}",
@@ -193,12 +193,12 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
     }
     columns: Columns[Stop] = {
         **SUBJECT,
-        "Threat model": lambda stop: stop.threat,
+        "Threat model": lambda stop: stop.case.threat,
         **BUDGET,
         "Verdict": word,
         **counts,
         "Ran": lambda stop: ", ".join(stop.attacks),
-        "Not run": lambda stop: ", ".join(stop.spared),
+        "Not run": lambda stop: ", ".join(stop.skipped_attacks),
     }
     return TextTable.of(() if sequential is None else sequential.stops, columns, counts)
 
@@ -207,7 +207,7 @@ def stops_legend(sequential: Sequential | None) -> str:
     """How these words were decided."""
     if sequential is None:
         return ""
-    ends = ", ".join(f"{end:,}" for end in sequential.rounds)
+    ends = ", ".join(f"{end:,}" for end in sequential.sample_sizes)
     return (
         f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
@@ -232,7 +232,7 @@ def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
         if made is None:
             continue
         (about,) = TextTable.of([judgement], {**SUBJECT, **BUDGET}).rows
-        names = (made.cells[0].key.attack, made.cells[2].key.attack)
+        names = (made.cells[0].case.attack, made.cells[2].case.attack)
         for attack, effect in zip(names, made.knowing, strict=True):
             cells = (percent(effect.first), percent(effect.second))
             rows.append((*about, attack, *cells, gain_text(effect.estimate, effect.low, effect.high)))

@@ -13,7 +13,7 @@ from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
 from attacks.presets import PRESETS
-from robustbench_coded.schema.case import BudgetKey, SubjectKey, ThreatModel
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
@@ -192,7 +192,7 @@ def pixels(size: float) -> str:
     return f"{size:g}"
 
 
-def budget_text(budget: BudgetKey) -> str:
+def budget_text(budget: Perturbation) -> str:
     """``linf, eps 8/255 (pixel)``."""
     return f"{budget.norm}, eps {pixels(budget.eps)} ({budget.eps_space})"
 
@@ -203,7 +203,7 @@ def short_budget_text(budget: Any) -> str:
     return f"{budget.norm} {pixels(budget.eps)}{space}"
 
 
-def inference_text(subject: SubjectKey, *, with_k: bool = False) -> str:
+def inference_text(subject: Subject, *, with_k: bool = False) -> str:
     """``RCI (N = 190)``, with the batch size where a table has several."""
     kind, bracket, options = subject.defence.partition("[")
     sizes = [("K", subject.k if with_k else None), ("N", subject.n)]
@@ -212,7 +212,7 @@ def inference_text(subject: SubjectKey, *, with_k: bool = False) -> str:
     return f"{name} ({shown})" if shown else name
 
 
-def subject_text(subject: SubjectKey, *, with_k: bool = False) -> str:
+def subject_text(subject: Subject, *, with_k: bool = False) -> str:
     """``RCI (N = 190) on resnet20``."""
     return f"{inference_text(subject, with_k=with_k)} on {subject.checkpoint}"
 

@@ -1,0 +1,78 @@
+"""What options come to once they are prepared: planning, workers and reports are given these, no options."""
+
+from dataclasses import dataclass
+
+from robustbench_coded.schema.case import Perturbation
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """How every case of an evaluation is attacked and scored: with the case it decides the outcomes.
+
+    Attributes:
+        seed: names all streams of random numbers.
+        draws, selection_draws: of a randomised defence, to score on and to choose attacks by.
+        aware_attacks: separate attacks where the draw is known, each for one scoring draw.
+        victims: of the threat models with one victim in a batch.
+        last_batch: ``pad``, ``shrink`` or ``drop``.
+        query_budget: images per scored example at which attacks stop; None for no limit.
+        early_stop: whether attacks may stop on misclassified examples where nothing is random.
+        own_batches: whether third-party attacks choose their batches (``--peer-raw``).
+        keeps_adversarials: whether perturbed inputs are stored.
+    """
+
+    seed: int
+    draws: int
+    selection_draws: int
+    aware_attacks: int
+    victims: int
+    last_batch: str
+    query_budget: int | None
+    early_stop: bool
+    own_batches: bool
+    keeps_adversarials: bool
+
+    @property
+    def known_draws(self) -> int:
+        """Scoring draws that are attacked one by one where the attacker knows them."""
+        return min(self.aware_attacks, self.draws)
+
+
+@dataclass(frozen=True)
+class RequestedAttacks:
+    """Which attacks are asked for, of which attackers, and how far they may go.
+
+    Attributes:
+        attacks: names, presets expanded.
+        victim_attacks: also run against one victim among clean co-batched inputs.
+        relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
+        second_attacks: those of ``attacks`` that run only where the others leave something.
+        inputs: what the attackers control.
+        perturbations: of one norm and space, the radii in their order.
+    """
+
+    attacks: tuple[str, ...]
+    victim_attacks: tuple[str, ...]
+    relaxed_attacks: tuple[str, ...]
+    second_attacks: tuple[str, ...]
+    inputs: tuple[str, ...]
+    perturbations: tuple[Perturbation, ...]
+
+    @property
+    def norm(self) -> str:
+        return self.perturbations[0].norm
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Where units are computed.
+
+    Attributes:
+        engine: ``local`` or ``ray``.
+        workers: processes; None for this one, or one for each of several accelerators.
+        address: of a Ray cluster; None starts one here.
+    """
+
+    engine: str = "local"
+    workers: int | None = None
+    address: str | None = None
