@@ -68,6 +68,7 @@ def new_manifest(
     prepared: PreparedEvaluation,
     plan: Plan,
     *,
+    sizes: Mapping[AttackCase, int] = MappingProxyType({}),
     looks: Mapping[AttackCase, int] = MappingProxyType({}),
     table: Collection[AttackCase] = (),
     random: Mapping[AttackCase, Sequence[Unit]] = MappingProxyType({}),
@@ -75,6 +76,7 @@ def new_manifest(
     """The manifest of this evaluation alone.
 
     Args:
+        sizes: the examples that a row runs on; all for rows that are not named.
         looks: how often words may be asked for that rest on a row; 0 for rows that are not named.
         table: rows on fewer examples than the verdict of their setting.
         random: units in random batches, by row.
@@ -97,7 +99,13 @@ def new_manifest(
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
         rows=tuple(
             _planned_case(
-                prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ())
+                prepared,
+                case,
+                prepared.examples_planned(case, sizes.get(case)),
+                units[case],
+                looks.get(case, 0),
+                case in table,
+                random.get(case, ()),
             )
             for case in plan.rows
         ),
@@ -219,6 +227,7 @@ class Kept:
 def _planned_case(
     prepared: PreparedEvaluation,
     case: AttackCase,
+    examples: int,
     units: list[UnitEntry],
     looks: int,
     table: bool,
@@ -234,7 +243,7 @@ def _planned_case(
         batch_dependent=subject.batch_dependent,
         has_base=subject.has_base,
         for_check=case.for_check,
-        examples_planned=prepared.examples_planned(case),
+        examples_planned=examples,
         draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
         budget=None if case.attack in CONTROLS else config.budget,
         stopped=stopped(config, case),

@@ -207,7 +207,7 @@ def stops_legend(sequential: Sequential | None) -> str:
     """How these words were decided."""
     if sequential is None:
         return ""
-    ends = ", ".join(f"{end:,}" for end in sequential.rounds)
+    ends = ", ".join(f"{end:,}" for end in sequential.sizes)
     return (
         f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
