@@ -16,13 +16,10 @@ from robustbench_coded.evaluation.planning.cases import AttackCase
 from robustbench_coded.evaluation.planning.comparisons import (
     Comparison,
     comparison_of,
+    random_batch_images,
 )
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
-from robustbench_coded.session.random_batches import (
-    affordable_batches,
-    clean_share,
-    random_batches,
-)
+from robustbench_coded.session.random_batches import Bar, clean_share, likely_batches
 from robustbench_coded.session.schedule import (
     Ceilings,
     EvaluationPlan,
@@ -82,8 +79,10 @@ def _prove_a_break(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> S
     """Random batches for an attack that left so little that these settle the verdict, whatever else would
     run.
     """
-    reason = "an attack left so little that random batches settle the verdict"
-    return _score_in_random_batches(plan, evidence, "break", reason, victims=victims, broken=True)
+    random = _likely(plan, evidence, victims, "certain")
+    return _step(
+        _named("break", victims), "an attack left so little that random batches prove it", (), random
+    )
 
 
 def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -94,9 +93,9 @@ def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
     chosen: list[Sized] = []
     for comparison in open_comparisons(plan, evidence, victims):
         standings = standings_of(plan, evidence, comparison)
-        if all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings) or affordable_batches(
-            plan, evidence, comparison
-        ):
+        if all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings):
+            continue
+        if likely_batches(plan, evidence, comparison, "known"):
             continue
         ran = any(case in evidence.sizes for case in plan.attacks.get(comparison, ()))
         late = waiting(plan, evidence, comparison)
@@ -111,8 +110,14 @@ def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
 
 def _random_batches(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """The same where what is left is below the bar as far as that is known."""
-    reason = "what an attack left may settle a verdict in random batches"
-    return _score_in_random_batches(plan, evidence, "random batches", reason, victims=victims)
+    random = _likely(plan, evidence, victims, "known")
+    return _step(_named("random batches", victims), "they may prove that what is left is no gain", (), random)
+
+
+def _prove_it_broken(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """The same where what is left may be a gain, and is next to nothing."""
+    random = _likely(plan, evidence, victims, "broken")
+    return _step(_named("broken", victims), "they may prove that next to nothing is left", (), random)
 
 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -208,7 +213,8 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
     for case, size in evidence.sizes.items() if plan.ceilings.table != 0 else ():
         many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
         if case.attack == CLEAN and not many and case not in evidence.random:
-            batches = random_batches(evidence, case, CLEAN_RANDOM_BATCHES, size)
+            price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
+            batches = RandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
             if extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
                 random.append(batches)
     reason = "few batches say little of the clean accuracy"
@@ -223,9 +229,9 @@ POLICIES: tuple[Policy, ...] = (
     _answer_clean_inputs,
     *_of("batches", _prove_a_break, _attack, _random_batches),
     _fill_the_table_first,
-    *_of("batches", _submit, _check, _recombine, _take_more_examples),
+    *_of("batches", _submit, _check, _recombine, _prove_it_broken, _take_more_examples),
     _run_first_rows,
-    *_of("victims", _prove_a_break, _attack, _random_batches, _check, _take_more_examples),
+    *_of("victims", _prove_a_break, _attack, _random_batches, _check, _prove_it_broken, _take_more_examples),
     _fill_the_table,
     _answer_clean_batches,
 )
@@ -286,15 +292,14 @@ def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
     return images
 
 
-def _score_in_random_batches(
-    plan: EvaluationPlan, evidence: Evidence, policy: str, reason: str, *, victims: bool, broken: bool = False
-) -> Step | None:
+def _likely(plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar) -> list[RandomBatches]:
+    """Random batches that are likely to put open comparisons below a bar."""
     random: list[RandomBatches] = []
     for comparison in open_comparisons(plan, evidence, victims):
-        batches = affordable_batches(plan, evidence, comparison, broken=broken)
+        batches = likely_batches(plan, evidence, comparison, bar)
         if batches and extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
             random.append(batches)
-    return _step(_named(policy, victims), reason, (), random)
+    return random
 
 
 def _named(policy: str, victims: bool) -> str:

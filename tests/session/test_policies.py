@@ -157,6 +157,25 @@ def test_random_batches_are_doubled_while_the_verdict_is_open():
     assert costs[1] == first * (190 // 3)  # those before are not scored again
 
 
+def test_next_to_nothing_is_proven_where_no_attack_shows_that_nothing_is_gained():
+    left = {"transfer-pgd-20": 0.06}
+
+    def standings(steps):
+        proven = any(step.policy == "broken" for step in steps)
+        return {DEFENDED: Standing(VerdictWord.BROKEN)} if proven else {}
+
+    plan = plan_of(classes=10)  # broken means at most 5% above a tenth; no gain, 3 points above the base
+    share = {**left, "pgd-10": 0.01, "pgd-100": 0.01}
+    evidence = simulate(
+        plan, lambda c: (share if c.subject == STANDARD else left).get(c.attack, 0.9), standings
+    )
+    order = policies(evidence)
+    assert order.index("broken") == order.index(MORE_EXAMPLES) - 1 > order.index("attack")
+    assert order.count("broken") == 1 and "break" not in order and "random batches" not in order
+    (batches,) = evidence.steps[order.index("broken")].random
+    assert batches.batches == values_needed(0.06, 0.15, plan.tail)
+
+
 def test_an_open_verdict_meets_attacks_submissions_checks_and_crossover_before_more_examples():
     asked, twice = case("pgd-200"), case("pgd-20", STANDARD)
     plan = plan_of(relus={"net": 100})

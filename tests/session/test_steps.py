@@ -118,14 +118,14 @@ def stopped(tmp_path_factory):
 RUNS = {
     "settled": {"until": "settled"},
     "whole": {},
-    "wider": {"until": "settled", "examples": 1280, "near": 0.96},
+    "wider": {"until": "settled", "examples": 1280, "near": 0.5},
     "named": {"attacks": "pgd-100,transfer-pgd-10", "examples": 1280},
     "withstands": {"pixel": 1, "attacks": "paper,adaptive", "examples": 1280, "until": "settled"},
     "timed": {"time": 60.0, "attacks": "paper,adaptive"},
     "victims": {"until": "settled", "inputs": ("batch", "victim")},
 }
 HAS = {
-    "whole": {"table", "submissions"},
+    "whole": {"table"},
     "wider": {"more examples"},
     "named": {"first rows", "table"},
     "withstands": {"checks", "submissions"},
@@ -227,8 +227,8 @@ def default(tmp_path_factory):
 
 def test_by_default_the_papers_rows_have_256_examples_and_the_rest_what_fits(default):
     rows = attacked(default, "rci")
-    assert all(rows[name] >= 256 for name in ("fgsm", "pgd-10", "pgd-100", "transfer-pgd-20"))
-    assert "eot10-pgd-20" not in rows  # 200 gradients of each coded input
+    assert all(rows[name] >= 256 for name in ("fgsm", "pgd-10", "pgd-100"))
+    assert rows["eot10-pgd-20"] == K  # 200 gradients of each coded input
     (outlook,) = [outlook for outlook in default.manifest.outlook if outlook.purpose == "all"]
     assert outlook.option == "--all" and outlook.images > TABLE_IMAGES and outlook.seconds > 0
     assert {word for (subject, _), word in words(default).items() if subject.defence == "rci"} == {"no gain"}
