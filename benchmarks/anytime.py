@@ -18,7 +18,7 @@ from coverage import SEED, SIMULATIONS, TAIL, write
 from coverage_populations import K, Pair, Population, above_base, correlated, survival, two_kinds
 from numpy.typing import NDArray
 
-from robustbench_coded.evaluation.planning.batches import Extents, rounds_of
+from robustbench_coded.evaluation.planning import comparisons
 from robustbench_coded.statistics.anytime import mixture_interval
 from robustbench_coded.statistics.correlation import pooled
 from robustbench_coded.statistics.intervals import clopper_pearson, clustered_interval
@@ -49,9 +49,9 @@ Floats = NDArray[np.float64]
 
 def looks_at(batches: int) -> tuple[tuple[int, ...], float]:
     """The batches at each look of so many, and the share of the error that a look has."""
-    extents = Extents(rounds_of(batches * K, K))
-    looks = tuple(end // K for end in extents.ends[extents.first - 1 :])
-    return looks, TAIL / extents.looks
+    sizes = comparisons.sample_sizes(batches * K, K)
+    looks = tuple(size // K for size in sizes if size >= comparisons.first_look(sizes))
+    return looks, TAIL / len(looks)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
 from robustbench_coded.session.listener import Listener, row_name
+from robustbench_coded.session.schedule import Step
 
 ANNOUNCED = 60.0  # seconds from which on a step is announced: what is over sooner shows itself
 BAR = 16  # cells
@@ -89,6 +90,10 @@ class ProgressListener(Listener):
         self.when_stopping()
         self.close()
         self.note("stopped; writing the reports of what is finished")
+
+    def begun(self, step: Step) -> None:
+        self._end_status()
+        self.note(f"{step.policy}: {step.reason} ({step.images:,} images)")
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
         self._end_status()

@@ -20,10 +20,11 @@ from robustbench_coded.runs import atomic, outcomes
 FORMAT_VERSION = 2
 MANIFEST = "run.json"
 RUN_FILE = "run.toml"
+STEPS = "steps.jsonl"
 LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
-    RUN_FILE, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
+    RUN_FILE, STEPS, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
     "figures", "evidence", "certificates", "summary.csv", "timings.csv", "verdicts.csv", "certified.csv",
     "report.md", "details.md",
     "report.html", "report.tex",
@@ -94,6 +95,10 @@ class RunFolder:
             (self.path / RUN_FILE).unlink(missing_ok=True)
         else:
             atomic.write_text(self.path / RUN_FILE, text)
+
+    def write_steps(self, text: str) -> None:
+        """Replaces steps.jsonl, the steps of the last evaluation."""
+        atomic.write_text(self.path / STEPS, text)
 
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.

@@ -84,24 +84,21 @@ class Stop(Struct, frozen=True, kw_only=True):
 class Sequential(Struct, frozen=True, kw_only=True):
     """How an evaluation chose the number of examples of each case.
 
-    Everything that a machine's speed decided follows from ``rates`` and the two limits: the same folder is
-    completed in the same way on any machine.
-
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
         verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
-        verdict_seconds, table_seconds: forecast time for attacks on open verdicts, and for these and the
-            table; None for no limit.
-        rates: seconds for one image, by what is forwarded or differentiated.
+        verdict_images, table_images: image gradients for each open verdict, and for the table beyond the rows
+            that are always paid; None for no limit, or where they are the defaults.
+        seconds_per_image: by which a wish for time was turned into these; None without a wish.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
     verdicts_sharing: Count = 1
-    verdict_seconds: Number | None = None
-    table_seconds: Number | None = None
-    rates: dict[str, Number] = {}
+    verdict_images: int | None = None
+    table_images: int | None = None
+    seconds_per_image: Number | None = None
     stops: tuple[Stop, ...] = ()
 
 
@@ -111,11 +108,12 @@ class Outlook(Struct, frozen=True, kw_only=True):
     Attributes:
         purpose: ``all``, to run every row on every example, or ``settle``, to settle open verdicts.
         option: what to add to the command.
-        seconds: how long that takes, about.
+        images: image gradients that it costs, about; seconds: how long these take.
     """
 
     purpose: str = ""
     option: str = ""
+    images: int = 0
     seconds: Number = 0.0
 
 
@@ -286,7 +284,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         waiting: cases of earlier invocations that the last one, which has not finished, may come to again.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
-        outlook: what further commands would do, and how long they would take.
+        outlook: what further commands would do, and what they would cost.
     """
 
     identity: Identity

@@ -1,6 +1,5 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,16 +11,16 @@ from robustbench_coded.engine.worker_pool import EngineError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
-from robustbench_coded.evaluation.options.device import worker_count
-from robustbench_coded.evaluation.planning import batches, cases, plan
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
-from robustbench_coded.schema.manifest import RunManifest, Sequential
-from robustbench_coded.session import evaluation, forecast, manifest, selftesting
+from robustbench_coded.session import selftesting
+from robustbench_coded.session.driver import run_steps
+from robustbench_coded.session.forecast import Rates
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.queue import Queue, Scope
+from robustbench_coded.session.planning import outlook_of, planned_evaluation
+from robustbench_coded.session.recording import Recorder
 
 
 class IncompleteRun(Exception):
@@ -68,10 +67,6 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             raise
         except (OSError, EngineError) as error:
             raise RunStopped(folder.path, error) from error
-
-
-# By default: forecast time for everything. Attacks on open verdicts come first; the table has what is left.
-SECONDS = 360.0
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -145,69 +140,18 @@ def _evaluate_into(
     if prepared.config.overwrite:
         folder.clear()
     old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
-    prepared, planned, notes, sequential, scope, seconds = planned_evaluation(prepared, old, folder.path)
-    prepared = selftesting.with_selftests(prepared)
-    run = evaluation.Evaluation(folder, engine, prepared, planned, notes, old, sequential, seconds, listener)
-    for text in (*prepared.notes, *run.manifest.notes):
+    evaluation = planned_evaluation(prepared, old, folder.path)
+    prepared = selftesting.with_selftests(evaluation.prepared)
+    recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
+    for text in (*prepared.notes, *recorder.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
-    queue = Queue(run, scope)
+    rates = Rates(prepared)
     try:
         selftesting.run_selftests(folder, prepared, listener)
-        queue.work()
+        evidence = run_steps(recorder, engine, rates)
     except BaseException:
-        run.reveal()
+        recorder.reveal()
         raise
-    run.finish(queue.outlook())
-    return list(run.done.failures.values())
-
-
-def planned_evaluation(
-    prepared: PreparedEvaluation, old: RunManifest | None, path: Path
-) -> tuple[
-    PreparedEvaluation, list[cases.PlannedCase], list[str], Sequential | None, Scope, forecast.Seconds
-]:
-    """Every row that may run, and on how many examples rows may run.
-
-    Where all rows fit on all examples within the time of the default, they run on them. A run folder keeps
-    what it was begun with.
-
-    Raises:
-        InputError: the folder was made with something else.
-    """
-    if old is not None:
-        manifest.checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        prepared = prepared.resumed_from(old)
-    config, before = prepared.config, None if old is None else old.sequential
-    seconds = forecast.Seconds(prepared, None if before is None else before.rates)
-    planned, notes = plan.rows_for(prepared.requested, prepared.conditions, prepared.subjects)
-    scope = _scope(config)
-    fixed = scope.table_seconds is None or (old is not None and before is None)
-    if not fixed and before is None:
-        # Of all rows on all examples, were nothing to end early.
-        units = (unit for case in planned for unit in prepared.maker().units(case))
-        spent = sum(map(seconds.of, units)) if config.until is None else math.inf
-        fixed = spent / worker_count(config.workers, prepared.context.device) <= SECONDS
-    if fixed and config.until is None:
-        scope = Scope(None, None)
-    if fixed and before is None:
-        return prepared, planned, notes, None, scope, seconds
-    batch = min(max(config.batch_sizes), prepared.setup.examples)
-    ends = before.sample_sizes if before is not None else batches.rounds_of(prepared.setup.examples, batch)
-    prepared = replace(prepared, extents=batches.Extents(ends))
-    sequential = Sequential(
-        until=config.until or "",
-        sample_sizes=ends,
-        verdict_seconds=scope.verdict_seconds,
-        table_seconds=scope.table_seconds,
-    )
-    return prepared, planned, notes, sequential, scope, seconds
-
-
-def _scope(config: EvalConfig) -> Scope:
-    """What the options ask for."""
-    if config.until is not None:
-        return Scope(config.time, 0.0)
-    if config.time is None and (config.all or config.limit is not None):
-        return Scope(None, None)
-    return Scope(config.time or SECONDS, config.time or SECONDS)
+    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
+    return list(recorder.done.failures.values())

@@ -1,32 +1,38 @@
-"""An evaluation in progress: what has been begun, how far it runs, and what the run folder says of it."""
+"""An evaluation in progress, as its steps and the run folder tell it: the units of what has begun, run.json,
+and the evidence for the next step. Nothing here runs or writes anything.
+"""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from robustbench_coded.engine.run import Engine
-from robustbench_coded.evaluation.planning.batches import Lane, lane_of
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit
+from robustbench_coded.evaluation.execution.attack_group import hidden_sources
+from robustbench_coded.evaluation.execution.run_unit import random_units
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
+from robustbench_coded.evaluation.planning.follow_up import follow_up
 from robustbench_coded.evaluation.planning.plan import Plan, rows_for
+from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions, share_left
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.plugins import load
 from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import load_run
-from robustbench_coded.runs.adversarials import PerturbationStore
-from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
-from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.schema.case import Case, Perturbation
-from robustbench_coded.schema.manifest import Outlook, RunManifest, Sequential, manifest_data
-from robustbench_coded.schema.words import CLEAN, CONTROLS
-from robustbench_coded.session.forecast import Seconds
-from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.manifest import kept_from, new_manifest
-from robustbench_coded.session.run_plan import Done, run_plan
+from robustbench_coded.results.run import Run
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import RunManifest, Sequential, Stop
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictWord
+from robustbench_coded.session.manifest import Kept, new_manifest
+from robustbench_coded.session.schedule import (
+    EvaluationPlan,
+    Evidence,
+    Standing,
+    Step,
+    open_comparisons,
+    size_of,
+)
+from robustbench_coded.statistics.verdict import is_final
 
 
 def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -93,238 +99,147 @@ def make_plan(prepared: PreparedEvaluation) -> Plan:
     return plan_of(cases, prepared.maker().units, notes)
 
 
+@dataclass(frozen=True)
 class Evaluation:
-    """Rows begun so far, and their units in the run folder.
+    """What does not change while an evaluation runs.
 
     Rows that an earlier evaluation left in the folder, and that this one may plan, are hidden until it begins
-    them again: what it plans follows from the options and from the outcomes of its own rows, so that an
+    them again: what it does follows from the options and from the outcomes of its own steps, so that an
     interrupted evaluation goes on as if nothing had happened.
 
-    Args:
-        planned: every row that may run, in the order of tables.
-        notes: sentences on rows that will not run.
-        old: the manifest that the folder held before.
-        sequential: how rows get their number of examples; None where all run on all.
-
     Attributes:
-        begun: the rows that run, in the order in which they began.
-        reached: rounds that a lane's verdict rests on.
-        for_table: those of them that began for the table alone.
-        random: units in random batches, by row.
-        done: what became of units.
+        plan: what may run.
+        notes: sentences on rows that will not run.
+        old: the manifest that the folder held before; kept: what of it stays.
+        sequential: how cases get their number of examples; None where all run on all.
     """
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        engine: Engine,
-        prepared: PreparedEvaluation,
-        planned: Sequence[PlannedCase],
-        notes: Sequence[str],
-        old: RunManifest | None,
-        sequential: Sequential | None,
-        seconds: Seconds,
-        listener: Listener,
-    ):
-        self.folder, self.engine, self.config, self.prepared = folder, engine, prepared.config, prepared
-        self.planned, self.old, self.sequential = tuple(planned), old, sequential
-        self.seconds, self.listener = seconds, listener
-        self.maker = prepared.maker(prepared.extents)
-        self.begun: dict[PlannedCase, None] = {}
-        self.for_table: set[PlannedCase] = set()
-        self.random: dict[PlannedCase, list[Unit]] = {}
-        self.reached: dict[Lane, int] = {}
-        self.plan = Plan((), (), tuple(notes))
-        self._notes = tuple(notes)
-        self._units: dict[tuple[PlannedCase, int | None], Sequence[Unit]] = {}
-        self._remarks: dict[str, None] = {}
-        self._judgements: dict[Case, Judgement] | None = None
-        subjects = {subject.subject for subject in prepared.subjects}
-        self._kept = kept_from(old, subjects, {case.case for case in planned})
-        self.done = Done({})
-        self._looked: set[str] = set()
-        self.record()
-        self._set_aside_damaged()
-        self._store = PerturbationStore(folder.path)
+    prepared: PreparedEvaluation
+    plan: EvaluationPlan
+    notes: tuple[str, ...]
+    old: RunManifest | None
+    kept: Kept
+    sequential: Sequential | None
+    _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
 
-    def begin(self, cases: Sequence[PlannedCase], *, rounds: int | None = None) -> bool:
-        """Adds rows, or takes them further; False where nothing is new.
+    def units(self, case: PlannedCase, size: int) -> Sequence[Unit]:
+        """The units of a case on its first so many examples."""
+        if (case, size) not in self._units:
+            self._units[case, size] = self.prepared.maker(size).units(case)
+        return self._units[case, size]
+
+    def begun(self, steps: Sequence[Step]) -> Plan:
+        """What has begun, in the order of tables, with its units."""
+        sizes = Evidence(tuple(steps)).sizes
+        order = {case: place for place, case in enumerate(self.plan.cases)}
+        cases = sorted(sizes, key=lambda case: order.get(case, len(order)))
+        return plan_of(cases, lambda case: self.units(case, sizes[case]), self.notes)
+
+    def random(self, steps: Sequence[Step]) -> dict[PlannedCase, list[Unit]]:
+        """The units in random batches, by case."""
+        random = Evidence(tuple(steps)).random
+        maker = self.prepared.maker
+        return {case: random_units(case, maker(part.size), part.batches) for case, part in random.items()}
+
+    def manifest(
+        self, steps: Sequence[Step], stops: Sequence[Stop] = (), remarks: Sequence[str] = ()
+    ) -> RunManifest:
+        """run.json with what has begun.
 
         Args:
-            rounds: how far they run; None for all examples.
+            stops: the verdicts that are settled. remarks: sentences for the reader of the report.
         """
-        new = False
-        for case in cases:
-            new |= case not in self.begun
-            self.begun[case] = None
-            if self.prepared.extents is not None:
-                ends = self.prepared.extents.ends
-                new |= self.prepared.extents.to(case, len(ends) if rounds is None else rounds)
-        return new
-
-    def drop(self, cases: Sequence[PlannedCase]) -> None:
-        """Takes rows back that are planned anew."""
-        for case in cases:
-            self.begun.pop(case, None)
-            self.random.pop(case, None)
-            if self.prepared.extents is not None:
-                self.prepared.extents.reached.pop(case, None)
-
-    def score_in_random_batches(self, case: PlannedCase, units: Sequence[Unit]) -> None:
-        """Adds units in random batches, in place of those that the row had."""
-        self.random[case] = list(units)
-
-    def units(self, case: PlannedCase) -> Sequence[Unit]:
-        """The units of a row, as far as it runs."""
-        extents = self.prepared.extents
-        key = case, None if extents is None else extents.of(case)
-        if key not in self._units:
-            self._units[key] = self.maker.units(case)
-        return self._units[key]
-
-    @property
-    def _stops(self) -> bool:
-        """Whether what was found decides on how many examples rows run."""
-        return self.sequential is not None and self.sequential.table_seconds is not None
-
-    def remark(self, texts: Sequence[str]) -> None:
-        """Sentences for the reader of the report."""
-        self._remarks.update(dict.fromkeys(texts))
-
-    def lay_out(self) -> None:
-        """Cuts what has been begun into units, and writes it into run.json."""
-        order = {case: place for place, case in enumerate(self.planned)}
-        cases = sorted(self.begun, key=lambda case: order.get(case, len(order)))
-        self.plan = plan_of(cases, self.units, self._notes)
-        self.record()
-
-    def run(self) -> None:
-        """Computes every unit of what has been begun that is neither committed nor failed yet."""
-        self.lay_out()
-        units = [*self.plan.units, *(unit for units in self.random.values() for unit in units)]
-        self._look_up(units)
-        left = tuple(unit for unit in units if unit.id not in self.done.metadata)
-        if any(unit.id not in self.done.failures for unit in left):
-            plan = replace(self.plan, units=left, notes=())
-            done, store = self.done, self._store
-            run_plan(self.engine, self.folder, self.prepared, plan, done, store, self.listener, self.seconds)
-        self._judgements = None
-
-    @property
-    def judgements(self) -> dict[Case, Judgement]:
-        """What the outcomes so far say, by setting."""
-        if self._judgements is None:
-            self._judgements = {found.case.setting: found for found in load_run(self.folder.path).judgements}
-        return self._judgements
-
-    def record(self) -> None:
-        """Writes run.json with what has been begun."""
-        extents = self.prepared.extents
-        judged = set(self.begun) - self.for_table if self._stops else set()
+        ran = Evidence(tuple(steps))
+        in_steps = self.sequential is not None and not self.plan.table_first
+        judged = set(ran.sizes) - ran.for_table if in_steps else set()
+        short = {case for case in ran.for_table if ran.sizes[case] < self._rests_on(case, ran)}
         fresh = new_manifest(
             self.prepared,
-            self.plan,
-            looks={case: extents.looks for case in judged if extents and case.attack not in CONTROLS},
-            table={case for case in self.for_table if self._short(case)},
-            random=self.random,
+            self.begun(steps),
+            sizes=ran.sizes,
+            looks={case: looks(self.plan.sizes) for case in judged if case.attack not in CONTROLS},
+            table=short,
+            random=self.random(steps),
         )
-        notes = [*fresh.notes, *self._remarks]
-        if self.old is not None:
-            notes += self.old.notes
-        rates = {name: self.seconds.rates[name] for name in sorted(self.seconds.rates)}
-        manifest = structs.replace(
-            fresh,
-            notes=tuple(dict.fromkeys(notes)),
-            sequential=None if self.sequential is None else structs.replace(self.sequential, rates=rates),
+        before = () if self.old is None else self.old.notes
+        sequential = self.sequential and structs.replace(self.sequential, stops=tuple(stops))
+        notes = tuple(dict.fromkeys([*fresh.notes, *remarks, *before]))
+        return self.kept.extended_by(structs.replace(fresh, notes=notes, sequential=sequential))
+
+    def _rests_on(self, case: PlannedCase, ran: Evidence) -> int:
+        """The examples that the verdict of a case's comparison rests on; 0 where it has none."""
+        own = [
+            comparison
+            for comparison in self.plan.judged
+            if comparison.holds(case) and not (case.attack in CONTROLS and comparison.one_victim)
+        ]
+        return max((size_of(self.plan, ran, comparison) for comparison in own), default=0)
+
+    def evidence(
+        self, steps: Sequence[Step], path: Path, metadata: Mapping[str, Mapping[str, Any]]
+    ) -> Evidence:
+        """What ran, and what its committed outcomes say.
+
+        Args:
+            path: the run folder.
+            metadata: of its committed units, by id.
+        """
+        ran = Evidence(tuple(steps))
+        if not steps:
+            return ran
+        run = Run(path, self.manifest(steps))
+        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
+        shares = {
+            case: share
+            for case, size in ran.sizes.items()
+            if (share := share_left(case, self.units(case, size), metadata)) is not None
+        }
+        standings = {
+            setting: self._standing(comparison, judgement, judgements)
+            for comparison, settings in self.plan.judged.items()
+            for setting in settings
+            if (judgement := judgements.get(setting)) is not None
+        }
+        ran = replace(ran, shares=shares, standings=standings)
+        open_ = open_comparisons(self.plan, ran)
+        if not open_:
+            return ran
+        # What would run on all examples is not compared with what ran on the first of them.
+        size = max(size_of(self.plan, ran, comparison) for comparison in open_)
+        planned = [case for case in self.plan.cases if case in ran.sizes]
+        checks, remarks = follow_up(judgements.values(), list(ran.sizes), self.prepared.maker(size), planned)
+        return replace(
+            ran,
+            submissions=tuple(self._submissions(ran, open_, metadata)),
+            checks=tuple(checks),
+            remarks=tuple(remarks),
         )
-        manifest = self._kept.extended_by(manifest)
-        self.manifest = structs.replace(manifest, superseded=self._superseded(manifest))
-        self.folder.write_manifest(manifest_data(self.manifest))
 
-    def reveal(self) -> None:
-        """Writes run.json with the rows of earlier evaluations that have not come again, too."""
-        self.record()
-        ids = [unit for row in self._kept.waiting.values() for unit in row.all_units]
-        manifest = self._kept.revealed(self.manifest, set(self.folder.committed(ids)[0]))
-        self.manifest = structs.replace(manifest, superseded=self._superseded(manifest))
-        self.folder.write_manifest(manifest_data(self.manifest))
+    def _standing(
+        self, comparison: Comparison, judgement: Judgement, judgements: Mapping[Case, Judgement]
+    ) -> Standing:
+        verdict, config = judgement.verdict, self.prepared.config
+        base = self.plan.base(comparison)
+        at = None if base is None else judgements.get(self.plan.judged[base][0])
+        accuracy = None if at is None else at.verdict.accuracy
+        low = 0.0 if accuracy is None else accuracy.low
+        final = is_final(verdict, low, self.prepared.setup.examples)
+        if config.until == "claim":
+            final = verdict.word == VerdictWord.CLAIM_REFUTED
+        return Standing(verdict.word, verdict.above_the_bar, final)
 
-    def finish(self, outlook: Sequence[Outlook] = ()) -> None:
-        """Removes what is no longer needed and writes certificates, evidence and reports."""
-        self._store.remove()
-        self.remark(remarks_on(self.plan, self.done.metadata))
-        self.reveal()
-        if not self.done.failures:
-            self.folder.remove(self.manifest.superseded)
-            self.manifest = structs.replace(self.manifest, superseded=())
-        if self.config.certify:
-            certify(self.folder, self.prepared, self.listener)
-        self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
-        self.folder.write_manifest(manifest_data(self.manifest))
-        run = load_run(self.folder.path)
-        if self.config.claim is not None:
-            write_evidence = load("evidence", "refuted")
-            for text in write_evidence(run, self.plan, self.prepared.context):
-                self.listener.note(text)
-        from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
-
-        write_reports_of(run, final=True)
-        self.listener.reported(run)
-
-    def _short(self, case: PlannedCase) -> bool:
-        """Whether a row runs on fewer examples than the verdict of its lane rests on."""
-        extents = self.prepared.extents
-        return extents is not None and extents.of(case) < self.reached.get(lane_of(case), 0)
-
-    def _superseded(self, manifest: RunManifest) -> tuple[str, ...]:
-        """Units that the folder may hold and that belong to no row now."""
-        now = set(manifest.unit_ids)
-        old = () if self.old is None else (*self.old.superseded, *self.old.unit_ids)
-        return tuple(unit for unit in dict.fromkeys([*old, *sorted(self._looked)]) if unit not in now)
-
-    def _look_up(self, units: Sequence[Unit]) -> None:
-        """Takes over what the folder holds of these units."""
-        unknown = [unit.id for unit in units if unit.id not in self._looked]
-        self._looked |= set(unknown)
-        self.done.metadata.update(self.folder.committed(unknown)[0])
-
-    def _set_aside_damaged(self) -> None:
-        """Names files that can't be trusted, and sets them aside."""
-        ours = [] if self.old is None else [*self.old.unit_ids, *self.old.superseded]
-        for unit, reason in self.folder.committed(ours)[1].items():
-            aside = self.folder.set_aside(unit)
-            self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
-        for name in self.folder.foreign(ours):
-            self.listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
-
-
-VERSION_OF_BOUNDS = 1  # another one computes them again
-
-
-def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
-    """Certifies every subject at every radius that the folder has no certificate for, and stores it.
-
-    The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
-    """
-    for subject in prepared.subjects:
-        for perturbation in prepared.requested.perturbations:
-            name, settings = _name(subject, perturbation), _settings(prepared, subject)
-            stored = read_stored(folder.path, name)
-            if stored is not None and stored.settings == settings:
-                continue
-            where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
-            listener.preparing(f"certifying {where}")
-            found = load("bounds", "certify")(prepared.context, subject, perturbation)
-            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
-
-
-def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
-    """20 hexadecimal digits."""
-    data = [*subject.subject.as_columns().values(), *perturbation.as_columns().values()]
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
-
-
-def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
-    """What else decides what is found."""
-    data = [VERSION_OF_BOUNDS, subject.spec, prepared.conditions.known_draws]
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
+    def _submissions(
+        self, ran: Evidence, open_: Sequence[Comparison], metadata: Mapping[str, Mapping[str, Any]]
+    ) -> list[PlannedCase]:
+        """What may be submitted to open comparisons of whole batches and was not."""
+        sizes = [size_of(self.plan, ran, comparison) for comparison in open_ if comparison.inputs == "batch"]
+        if not sizes:
+            return []
+        cases = [case for case, size in ran.sizes.items() if size >= max(sizes)]
+        units = [unit for case in cases for unit in self.units(case, ran.sizes[case])]
+        measured = measured_attacks(cases, units, metadata)
+        context = self.prepared.context
+        hidden = hidden_sources(context, cases)
+        offered = resubmissions(measured, hidden, self.prepared.maker(max(sizes)), context.levels)
+        known = {case.case for case in ran.sizes}
+        return [case for case in offered if case.case not in known]

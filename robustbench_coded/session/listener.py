@@ -13,6 +13,7 @@ from robustbench_coded.results.run import Run
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.schema.words import CLEAN
 from robustbench_coded.session.forecast import Forecast
+from robustbench_coded.session.schedule import Step
 
 
 class Listener:
@@ -27,8 +28,11 @@ class Listener:
     def opened(self, path: Path) -> None:
         """The run folder is this one."""
 
+    def begun(self, step: Step) -> None:
+        """This is what runs next, and why."""
+
     def planned(self, plan: Plan, forecast: Forecast) -> None:
-        """The plan is made and nothing has run yet."""
+        """The units of a step are known and none has run yet."""
 
     def inputs_made(self, unit: Unit, number: int) -> None:
         """The perturbed inputs of a unit are made again, as the ``number``-th of those planned."""

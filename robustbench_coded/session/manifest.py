@@ -67,6 +67,7 @@ def new_manifest(
     prepared: PreparedEvaluation,
     plan: Plan,
     *,
+    sizes: Mapping[PlannedCase, int] = MappingProxyType({}),
     looks: Mapping[PlannedCase, int] = MappingProxyType({}),
     table: Collection[PlannedCase] = (),
     random: Mapping[PlannedCase, Sequence[Unit]] = MappingProxyType({}),
@@ -74,6 +75,7 @@ def new_manifest(
     """The manifest of this evaluation alone.
 
     Args:
+        sizes: the examples that a row runs on; all for rows that are not named.
         looks: how often words may be asked for that rest on a row; 0 for rows that are not named.
         table: rows on fewer examples than the verdict of their setting.
         random: units in random batches, by row.
@@ -95,7 +97,15 @@ def new_manifest(
         data=prepared.data_facts,
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
         cases=tuple(
-            _record_of(prepared, case, units[case], looks.get(case, 0), case in table, random.get(case, ()))
+            _record_of(
+                prepared,
+                case,
+                prepared.examples_planned(case, sizes.get(case)),
+                units[case],
+                looks.get(case, 0),
+                case in table,
+                random.get(case, ()),
+            )
             for case in plan.rows
         ),
         probes=prepared.probes,
@@ -214,6 +224,7 @@ class Kept:
 def _record_of(
     prepared: PreparedEvaluation,
     case: PlannedCase,
+    examples: int,
     units: list[str],
     looks: int,
     table: bool,
@@ -229,7 +240,7 @@ def _record_of(
         batch_dependent=subject.batch_dependent,
         has_base=subject.has_base,
         for_check=case.for_check,
-        examples_planned=prepared.examples_planned(case),
+        examples_planned=examples,
         draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
         query_budget=None if case.attack in CONTROLS else config.budget,
         stopped=stopped(prepared.conditions, case),

@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import EVERY, PerturbationStore, PerturbedBatch, encoded
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.words import CONTROLS
-from robustbench_coded.session.forecast import Forecast, Seconds
+from robustbench_coded.session.forecast import Forecast, Rates
 from robustbench_coded.session.listener import Listener
 
 
@@ -83,7 +83,7 @@ def run_plan(
     done: Done,
     store: PerturbationStore,
     listener: Listener,
-    seconds: Seconds,
+    rates: Rates,
 ) -> None:
     """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
     config = prepared.config
@@ -100,11 +100,11 @@ def run_plan(
         units=len(pending),
         images=sum(unit.images for unit in ahead),
         done=len(plan.units) - len(pending),
-        seconds=sum(map(seconds.of, ahead)) / workers,
+        seconds=sum(map(rates.seconds, ahead)) / workers,
         again=len(again),
     )
     listener.planned(plan, forecast)
-    limit = limit_for(config.unit_timeout, seconds.of)
+    limit = limit_for(config.unit_timeout, rates.seconds)
     with closing(engine.run(again, limit)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):

@@ -351,7 +351,7 @@ def _into(
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener, forecast.Seconds(prepared))
+        run_plan(engine, folder, prepared, plan, done, store, listener, forecast.Rates(prepared))
     store.remove()
     manifest = structs.replace(kept.revealed(manifest, done.metadata), finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))

@@ -34,8 +34,8 @@ def evaluate_command(*, config: Path | None, quiet: bool, as_json: bool, **optio
     """Attack checkpoints and defences, and write a report.
 
     Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
-    minutes: first the attacks that settle the verdicts, then a table on as many examples as fit into six
-    minutes. --all goes on to every row on every example, in the same folder.
+    minutes: first the attacks that settle the verdicts, then a table with 256 examples in the paper's rows.
+    --all goes on to every row on every example, in the same folder.
     """
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
 
@@ -69,12 +69,9 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
         f"{len(found.certain)} rows in {units}{finished}: {images:,} images forward and backward, "
         f"about {duration(found.seconds)} on this machine"
     )
-    marked, more = len(found.certain) < len(found.rows), found.open_seconds >= 1
-    if marked or more:
-        what = "rows marked * run only" if marked else "more examples are attacked only"
-        most = f"up to {duration(found.open_seconds)} more" if more else "the others then have less time"
-        print(f"{what} while a verdict is open: {most}")
-    print("not in the sum: what outcomes decide (checks, submissions, random batches)")
+    if len(found.certain) < len(found.rows):
+        print(f"rows marked * run only while a verdict is open: up to {found.open_images:,} images more")
+    print("not in the sum: what outcomes decide (checks, submissions, random batches, more examples)")
     print(f"run folder: {found.path}")
     return 0
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from msgspec import structs
 from torch import Tensor
 
 from attacks.accelerator import module_of
@@ -38,6 +37,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.comparisons import on_whole_batches, random_batch_images
 from robustbench_coded.runs.adversarials import Adversarials
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.pictures import Pictures, lowest
@@ -47,18 +47,6 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS
 # Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
 IMAGES = IMAGES_PER_UNIT // 20
 GROUPS = 10  # that go through a network together: of large images these, and so the units, are smaller
-
-
-def depends_on_batch(case: cases.PlannedCase) -> bool:
-    """Whether an input's perturbation depends on the inputs that it was attacked together with."""
-    if case.attack in CONTROLS:
-        return False
-    if case.submission is not None:
-        sources = [source[0].case for source in case.submission.sources]
-        # The worst of several is chosen for a batch.
-        return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
-    name = parse(case.attack)
-    return name.estimator != "transfer" or name.third_party is not None or name.init is not None
 
 
 def random_batch(examples: Sequence[int], k: int, seed: int, number: int, planned: int) -> Batch:
@@ -87,11 +75,6 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
     return Batch(planned + number - 1, (*members[:slot], victim, *members[slot:]), k), slot
 
 
-def on_whole_batches(case: cases.PlannedCase) -> cases.PlannedCase:
-    """The same attack on all inputs of a batch: its inputs serve as victims of other batches, too."""
-    return replace(case, case=structs.replace(case.case, threat=WHOLE_BATCH))
-
-
 def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
     """The units that score a row in ``count`` random batches of the images that it was run on, or a few
     more: units are whole. Of victims at most each image once.
@@ -104,7 +87,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
         batches = plan.batches_for(maker.conditions, case.subject, maker.examples)
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
-    cost = max(1, case.subject.images // 3)  # a forward is a third of a gradient
+    cost = random_batch_images(case)
     each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []
     for start in range(1, count + 1, each):

@@ -1,23 +1,18 @@
 """Which images are evaluated, in which order, and how they become batches: members and slots, fixed
-from start to end; and on how many examples each row runs, where rows of one evaluation may run on different
-numbers.
-
-Examples are in random order, so that the first of them represent the others. Rows are cut into units at the
-ends of the rounds: whatever a row was run on before, more examples add units and change none.
+from start to end; and which of them a case runs on at each sample size.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from robustbench_coded.data.dataset import Dataset, stratified_rows
-from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES, EvalConfig
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Victim
+from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
+from robustbench_coded.evaluation.planning.cases import Victim
+from robustbench_coded.evaluation.planning.comparisons import first_look
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.schema.case import Case, Perturbation, ThreatModel, setting_of_claim
-from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD
+from robustbench_coded.schema.case import ThreatModel
 
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
 
@@ -123,180 +118,37 @@ def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
     return [slot for slot in range(batch.scored) if slot not in malicious]
 
 
-# The first number of examples on which a word may fall: none right of so many leaves less than 3%, in random
-# batches of them, too.
-FIRST_LOOK = 256
 # Victims attacked at first: each has a batch of its own, and costs as much. Where their attack has perturbed
 # whole batches, too, random batches with one victim settle the word.
 FIRST_VICTIMS = 4
 
 
-def rounds_of(examples: int, batch: int) -> tuple[int, ...]:
-    """The numbers of examples that a row may run on: a batch, twice as many each time, then all.
-
-    The last one at least doubles, too: 128, 256, 640 for 640 examples in batches of 128.
+def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> list[list[Batch]]:
+    """The batches of the first ``size`` examples, cut between sample sizes; parts without any are left out.
 
     Args:
-        examples: all that may be evaluated.
-        batch: the largest batch; the numbers are multiples of it, but for the last one.
+        batches: all of a subject, of equal k but for the last.
+        sizes: all sample sizes, increasing.
+        size: one of them.
     """
-    ends, end = [], batch
-    while 2 * end <= examples:
-        ends.append(end)
-        end *= 2
-    return (*ends, examples)
+    last, k = sizes[-1], batches[0].k
+    parts = [
+        [batch for batch in batches if start < min((batch.index + 1) * k, last) <= end]
+        for start, end in zip((0, *sizes), sizes, strict=False)
+        if end <= size
+    ]
+    return [part for part in parts if part]
 
 
-class Lane(NamedTuple):
-    """Rows that are judged together, whether the draw is known or not.
-
-    An attacker who knows the draw also has the perturbations of one who does not: their rows need the same
-    examples.
-    """
-
-    subject: ProbedSubject
-    budget: Perturbation
-    inputs: str
-
-    @property
-    def one_victim(self) -> bool:
-        """Whether every scored example is the victim of a batch of its own."""
-        return self.inputs in ("victim", "co-batch")
-
-
-def lane_of(case: PlannedCase) -> Lane:
-    """The lane of an attack."""
-    return Lane(case.subject, case.perturbation, case.threat.inputs)
-
-
-@dataclass
-class Extents:
-    """How far each row runs.
-
-    Attributes:
-        ends: examples at the end of each round, from `rounds_of`.
-        reached: rounds that a row runs in, by row.
-        otherwise: rounds of rows that are not named; None for all of them.
-    """
-
-    ends: tuple[int, ...]
-    reached: dict[PlannedCase, int] = field(default_factory=dict)
-    otherwise: int | None = None
-
-    @property
-    def first(self) -> int:
-        """The first round after which a word may fall."""
-        return next((i for i, end in enumerate(self.ends, 1) if end >= FIRST_LOOK), len(self.ends))
-
-    @property
-    def looks(self) -> int:
-        """How often a word may be asked for along the way."""
-        return len(self.ends) - self.first + 1
-
-    def of(self, case: PlannedCase) -> int:
-        """The number of rounds that a row runs in."""
-        return self.reached.get(case, self.otherwise or len(self.ends))
-
-    def to(self, case: PlannedCase, rounds: int) -> bool:
-        """Takes a row to at least so many rounds; False where it had come so far."""
-        before = self.reached.get(case, 0)
-        self.reached[case] = max(before, rounds)
-        return rounds > before
-
-    def parts(self, case: PlannedCase, batches: Sequence[Batch]) -> list[list[Batch]]:
-        """The batches of each round that a row runs in, of rounds that have any."""
-        starts, last, k = (0, *self.ends), self.ends[-1], case.subject.k
-        parts = [
-            [batch for batch in batches if starts[i] < min((batch.index + 1) * k, last) <= end]
-            for i, end in enumerate(self.ends[: self.of(case)])
-        ]
-        return [part for part in parts if part]
-
-    def victim_parts(
-        self, case: PlannedCase, batches: Sequence[Batch], count: int, seed: int
-    ) -> list[list[Victim]]:
-        """The same for victims: a few among the examples of the first look, beyond it ``count`` of all."""
-        last, k = self.ends[-1], case.subject.k
-        end = self.ends[self.first - 1]
-        looked_at = [batch for batch in batches if min((batch.index + 1) * k, last) <= end]
-        first = choose_victims(looked_at, min(FIRST_VICTIMS, count), seed)
-        further = [victim for victim in choose_victims(batches, count, seed) if victim not in first]
-        further = further[: count - len(first)]
-        return [first, further] if further and self.of(case) > self.first else [first]
-
-
-def lanes_judged(
-    config: EvalConfig, cases: Sequence[PlannedCase], eps: Sequence[float]
-) -> dict[Lane, tuple[Case, ...]]:
-    """The settings by which a lane is closed, of every lane that has a verdict.
-
-    An attacker who knows the draw has what the others find: where these settle a lane, nothing is left to
-    ask of him, unless a claim is about him.
-
-    Args:
-        cases: all that may run. eps: the radii.
-    """
-    attacks = [case for case in cases if case.attack not in CONTROLS and not case.threat.collateral]
-    defended = any(case.subject.spec != STANDARD for case in attacks)
-    settings: dict[Lane, dict[Case, None]] = {}
-    for case in attacks:
-        settings.setdefault(lane_of(case), {})[case.case.setting] = None
-    claim = claimed_setting(config, eps)
-    judged = {}
-    for lane, of_lane in settings.items():
-        about = lane.subject.spec != STANDARD or not defended
-        claimed = [key for key in of_lane if about and claim == (str(key.threat), key.perturbation.eps)]
-        weakest = [key for key in of_lane if not key.threat.draw_known] or list(of_lane)
-        asked = claimed if config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
-        if asked:
-            judged[lane] = tuple(asked)
-    return judged
-
-
-def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, float | None] | None:
-    """The threat model and radius that a claim is about; None without a claim."""
-    if config.claim is None:
-        return None
-    return setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, eps)
-
-
-def fill(
-    cases: Sequence[PlannedCase],
-    begun: Mapping[PlannedCase, int],
-    ends: Sequence[int],
-    cost: Callable[[PlannedCase, int], float],
-    seconds: float,
-) -> dict[PlannedCase, int]:
-    """How many rounds each row of a table runs in, so that all of them take about ``seconds``.
-
-    Every row runs on one batch, whatever that costs. Then the row that would be the cheapest with twice its
-    examples gets them, until none fits: rows come to share the time evenly. No row goes further than the
-    clean inputs of its subject, which are what it is compared with.
-
-    Args:
-        cases: the rows of the table, clean ones among them.
-        begun: rounds that rows have run in already.
-        cost: seconds that a row takes in so many rounds.
-    """
-    chosen = {case: max(begun.get(case, 0), 1) for case in cases}
-    clean = {case.subject: case for case in cases if case.attack == CLEAN}
-    for case, rounds in list(chosen.items()):
-        own = clean.get(case.subject)
-        if own is not None:
-            chosen[own] = max(chosen[own], rounds)
-    left = seconds - sum(cost(case, n) - cost(case, begun.get(case, 0)) for case, n in chosen.items())
-    open_ones = {case for case, rounds in chosen.items() if rounds < len(ends)}
-    while open_ones:
-        case = min(open_ones, key=lambda one: (cost(one, chosen[one] + 1), cases.index(one)))
-        further = {case: chosen[case] + 1}
-        own = clean.get(case.subject)
-        if own is not None and chosen[own] < further[case]:
-            further[own] = further[case]
-        needed = sum(cost(one, rounds) - cost(one, chosen[one]) for one, rounds in further.items())
-        if needed > left:
-            open_ones.discard(case)
-            continue
-        left -= needed
-        chosen |= further
-        open_ones = {one for one in open_ones if chosen[one] < len(ends)}
-    return chosen
+def victims_at(
+    batches: Sequence[Batch], sizes: Sequence[int], size: int, count: int, seed: int
+) -> list[list[Victim]]:
+    """The same for victims: a few among the examples of the first look, beyond it ``count`` of all."""
+    if len(sizes) == 1:
+        return [choose_victims(batches, count, seed)]
+    start = first_look(sizes)
+    looked_at = [batch for part in batches_at(batches, sizes, start) for batch in part]
+    first = choose_victims(looked_at, min(FIRST_VICTIMS, count), seed)
+    further = [victim for victim in choose_victims(batches, count, seed) if victim not in first]
+    further = further[: count - len(first)]
+    return [first, further] if further and size > start else [first]

@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
-from robustbench_coded.evaluation.planning.batches import Batch, Extents, choose_victims, partition
+from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
@@ -221,40 +221,52 @@ class UnitMaker:
         examples: int,
         group_images: int,
         fixed: dict,
-        extents: Extents | None = None,
+        sizes: tuple[int, ...] = (),
+        size: int | None = None,
     ):
         """
         Args:
             examples: examples evaluated.
             group_images: images that may go through the network in one forward.
             fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
-            extents: how far rows run, between whose ends units are cut; None for all, cut anywhere.
+            sizes: sample sizes, between which units are cut; without any all examples are one.
+            size: the one that rows are cut for; None for the last.
         """
         self.conditions = conditions
         self.examples = examples
-        self.extents = extents
-        # A round waits for the last of its units: small ones keep all workers busy.
-        self.images_per_unit = IMAGES_PER_UNIT if extents is None else IMAGES_PER_UNIT // 20
+        self.sizes = sizes or (examples,)
+        self.size = size or self.sizes[-1]
+        # A step waits for the last of its units: small ones keep all workers busy.
+        self.images_per_unit = IMAGES_PER_UNIT if len(self.sizes) == 1 else IMAGES_PER_UNIT // 20
         self.group_images = group_images
         self._fixed = fixed
 
+    def at(self, size: int) -> "UnitMaker":
+        """The same for another sample size."""
+        return UnitMaker(self.conditions, self.examples, self.group_images, self._fixed, self.sizes, size)
+
     def units(self, row: cases.PlannedCase) -> list[cases.Unit]:
         """The units of one row."""
-        batches = batches_for(self.conditions, row.subject, self.examples)
-        # In a last batch smaller than the number of malicious inputs, no input is left to harm.
-        batches = [batch for batch in batches if (row.threat.malicious or 0) < batch.k]
         if row.threat.one_victim:
-            chosen = (batches, self.conditions.victims, self.conditions.seed)
-            victims = [choose_victims(*chosen)]
-            if self.extents is not None:
-                victims = self.extents.victim_parts(row, *chosen)
-            return [unit for part in victims for unit in self._victim_units(row, part)]
-        parts = [batches] if self.extents is None else self.extents.parts(row, batches)
-        return [unit for part in parts if part for unit in self._batch_units(row, part)]
+            return [unit for part in self._victims(row) for unit in self._victim_units(row, part)]
+        return [unit for part in self._batches(row) for unit in self._batch_units(row, part)]
 
     def images(self, row: cases.PlannedCase) -> int:
         """Image gradients of one row, scoring included."""
-        return sum(unit.images for unit in self.units(row))
+        parts = self._victims(row) if row.threat.one_victim else self._batches(row)
+        return self._images_per_batch(row) * sum(map(len, parts))
+
+    def _victims(self, row: cases.PlannedCase) -> list[list[cases.Victim]]:
+        batches = batches_for(self.conditions, row.subject, self.examples)
+        return victims_at(batches, self.sizes, self.size, self.conditions.victims, self.conditions.seed)
+
+    def _batches(self, row: cases.PlannedCase) -> list[list[Batch]]:
+        batches = batches_for(self.conditions, row.subject, self.examples)
+        # In a last batch smaller than the number of malicious inputs, no input is left to harm.
+        malicious = row.threat.malicious or 0
+        parts = batches_at(batches, self.sizes, self.size)
+        kept = [[batch for batch in part if malicious < batch.k] for part in parts]
+        return [part for part in kept if part]
 
     def _batch_units(self, row: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
         per_group = max(1, self.group_images // row.subject.images)

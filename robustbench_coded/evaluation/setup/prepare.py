@@ -29,7 +29,13 @@ from robustbench_coded.evaluation.options.device import (
     worker_count,
 )
 from robustbench_coded.evaluation.planning import cases, plan
-from robustbench_coded.evaluation.planning.batches import Extents, evaluated, scored_slots, subset_rule
+from robustbench_coded.evaluation.planning.batches import (
+    batches_at,
+    evaluated,
+    scored_slots,
+    subset_rule,
+    victims_at,
+)
 from robustbench_coded.evaluation.setup.checkpoints import (
     checkpoint_in_memory,
     data_named,
@@ -146,7 +152,7 @@ class PreparedEvaluation:
         resolved: options after defaults were filled in.
         folder_name: the run folder's name where none was given.
         notes: what the user should know before anything runs.
-        extents: how far each row runs, where not all rows run on all examples, or once did not.
+        sizes: the numbers of examples that a case may run on, increasing; the last one is all.
     """
 
     config: EvalConfig
@@ -161,7 +167,7 @@ class PreparedEvaluation:
     resolved: Resolved
     folder_name: str
     notes: tuple[str, ...]
-    extents: Extents | None = None
+    sizes: tuple[int, ...] = ()
 
     def resumed_from(self, manifest: RunManifest) -> "PreparedEvaluation":
         """The same with the threads and group size of a run folder's evaluations on the same device.
@@ -217,21 +223,22 @@ class PreparedEvaluation:
         """Which attacks are asked for, and how far they may go."""
         return self.config.requested(self.eps)
 
-    def maker(self, extents: Extents | None = None) -> plan.UnitMaker:
-        """What cuts rows into units, as far as ``extents`` says; None for all examples, cut anywhere."""
+    def maker(self, size: int | None = None) -> plan.UnitMaker:
+        """What cuts rows into units, on so many examples; None for all."""
         return plan.UnitMaker(
-            self.conditions, self.setup.examples, self.setup.group_images, self.fixed, extents
+            self.conditions, self.setup.examples, self.setup.group_images, self.fixed, self.sizes, size
         )
 
-    def examples_planned(self, row: cases.PlannedCase) -> int:
-        """How many examples a row scores as far as it runs."""
-        seed, victims, extents = self.conditions.seed, self.conditions.victims, self.extents
+    def examples_planned(self, row: cases.PlannedCase, size: int | None = None) -> int:
+        """How many examples a row scores at a sample size; None for all."""
+        seed, victims = self.conditions.seed, self.conditions.victims
         batches = plan.batches_for(self.conditions, row.subject, self.setup.examples)
-        if row.threat.one_victim and extents is not None:
-            return sum(map(len, extents.victim_parts(row, batches, victims, seed)))
-        parts = [batches] if extents is None else extents.parts(row, batches)
-        scored = sum(len(scored_slots(row.threat, batch, seed)) for part in parts for batch in part)
-        return min(victims, scored) if row.threat.one_victim else scored
+        sizes = self.sizes or (self.setup.examples,)
+        size = size or sizes[-1]
+        if row.threat.one_victim:
+            return sum(map(len, victims_at(batches, sizes, size, victims, seed)))
+        parts = batches_at(batches, sizes, size)
+        return sum(len(scored_slots(row.threat, batch, seed)) for part in parts for batch in part)
 
 
 def prepare(

@@ -1,0 +1,132 @@
+"""What is judged together, and on how many examples: comparisons and sample sizes.
+
+Examples are in random order, so that the first of them represent the others. A case runs on the first so many
+of them, in one of a few sizes that the plan fixes: whatever it ran on before, more examples add units and
+change none. Nothing here needs torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from msgspec import structs
+
+from attacks.naming import parse
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, setting_of_claim
+from robustbench_coded.schema.words import CONTROLS, STANDARD
+
+# The first sample size on which a verdict may fall: none right of so many leaves less than 3%, in random
+# batches of them, too.
+FIRST_LOOK = 256
+
+
+class Comparison(NamedTuple):
+    """Cases that are judged together, whether the draw is known or not.
+
+    An attacker who knows the draw also has the perturbations of one who does not: their cases need the same
+    examples.
+    """
+
+    subject: ProbedSubject
+    budget: Perturbation
+    inputs: str
+
+    @property
+    def one_victim(self) -> bool:
+        """Whether every scored example is the victim of a batch of its own."""
+        return self.inputs in ("victim", "co-batch")
+
+    def holds(self, case: PlannedCase) -> bool:
+        """Whether a case belongs here, at any radius, or is a control of the subject."""
+        same = case.subject == self.subject
+        return same and (case.attack in CONTROLS or case.threat.inputs == self.inputs)
+
+
+def comparison_of(case: PlannedCase) -> Comparison:
+    """The comparison that an attack belongs to."""
+    return Comparison(case.subject, case.perturbation, case.threat.inputs)
+
+
+def comparisons_judged(
+    config: EvalConfig, cases: Sequence[PlannedCase], eps: Sequence[float]
+) -> dict[Comparison, tuple[Case, ...]]:
+    """The settings by which a comparison is settled, of every comparison that has a verdict.
+
+    An attacker who knows the draw has what the others find: where these settle a comparison, nothing is left
+    to ask of him, unless a claim is about him.
+
+    Args:
+        cases: all that may run. eps: the radii.
+    """
+    attacks = [case for case in cases if case.attack not in CONTROLS and not case.threat.collateral]
+    defended = any(case.subject.spec != STANDARD for case in attacks)
+    settings: dict[Comparison, dict[Case, None]] = {}
+    for case in attacks:
+        settings.setdefault(comparison_of(case), {})[case.case.setting] = None
+    claim = claimed_setting(config, eps)
+    judged = {}
+    for comparison, own in settings.items():
+        about = comparison.subject.spec != STANDARD or not defended
+        claimed = [key for key in own if about and claim == (str(key.threat), key.perturbation.eps)]
+        weakest = [key for key in own if not key.threat.draw_known] or list(own)
+        judging = claimed if config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
+        if judging:
+            judged[comparison] = tuple(judging)
+    return judged
+
+
+def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, float | None] | None:
+    """The threat model and radius that a claim is about; None without a claim."""
+    if config.claim is None:
+        return None
+    return setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, eps)
+
+
+def sample_sizes(examples: int, batch: int) -> tuple[int, ...]:
+    """The numbers of examples that a case may run on: a batch, twice as many each time, then all.
+
+    The last one at least doubles, too: 128, 256, 640 for 640 examples in batches of 128.
+
+    Args:
+        examples: all that may be evaluated.
+        batch: the largest batch; the numbers are multiples of it, but for the last one.
+    """
+    sizes, size = [], batch
+    while 2 * size <= examples:
+        sizes.append(size)
+        size *= 2
+    return (*sizes, examples)
+
+
+def first_look(sizes: Sequence[int]) -> int:
+    """The first of the sample sizes on which a verdict may fall."""
+    return next((size for size in sizes if size >= FIRST_LOOK), sizes[-1])
+
+
+def looks(sizes: Sequence[int]) -> int:
+    """How often a verdict may be asked for along the way."""
+    return sum(size >= first_look(sizes) for size in sizes)
+
+
+def on_whole_batches(case: PlannedCase) -> PlannedCase:
+    """The same attack on all inputs of a batch: its inputs serve as victims of other batches, too."""
+    return replace(case, case=structs.replace(case.case, threat=WHOLE_BATCH))
+
+
+def depends_on_batch(case: PlannedCase) -> bool:
+    """Whether an input's perturbation depends on the inputs that it was attacked together with."""
+    if case.attack in CONTROLS:
+        return False
+    if case.submission is not None:
+        sources = [source[0].case for source in case.submission.sources]
+        # The worst of several is chosen for a batch.
+        return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
+    name = parse(case.attack)
+    return name.estimator != "transfer" or name.third_party is not None or name.init is not None
+
+
+def random_batch_images(case: PlannedCase) -> int:
+    """What scoring one random batch costs, in image gradients: a forward is a third of one."""
+    return max(1, case.subject.images // 3)
