@@ -120,4 +120,4 @@ def test_the_interval_holds_the_difference_as_often_as_it_says(batches):
         one, other = (row(rng.random((64 * batches, 4)) < chance, batch_size=64) for chance in chances)
         found = paired_difference(one, other)
         held += found.low <= 0.2 <= found.high
-    assert 0.915 <= held / 250 <= 0.99
+    assert held / 250 >= 0.915
