@@ -132,16 +132,17 @@ def _by_share(rays: _Rays, decisions: Decisions) -> Tensor:
 
 
 def _first_rays(x: Tensor, generators: Sequence[torch.Generator], start: Tensor | None) -> Iterator[Tensor]:
-    """Through ``start``, else one random sign a channel and its opposite; then through other images."""
-    if start is None:
-        drawn = torch.stack([torch.randint(0, 2, (*x.shape[1:3], 1, 1), generator=g) for g in generators])
-        signs = (2 * drawn - 1).to(x).expand_as(x)
-        yield from (signs, -signs)
-    else:
-        yield _signs(start - x)
+    """Through ``start``; one random sign a channel and its opposite; then through other images."""
+    if start is not None:
+        yield _towards(start, x)
+    drawn = torch.stack([torch.randint(0, 2, (*x.shape[1:3], 1, 1), generator=g) for g in generators])
+    signs = (2 * drawn - 1).to(x).expand_as(x)
+    yield from (signs, -signs)
     for image in start_images(x, generators):
-        yield _signs(image - x)
+        yield _towards(image, x)
 
 
-def _signs(u: Tensor) -> Tensor:
-    return torch.where(u < 0, -1.0, 1.0).to(u)
+def _towards(image: Tensor, x: Tensor) -> Tensor:
+    """The signs of the way from x to another image; where they are equal, to where the box ends soon."""
+    way = torch.where(image == x, x - 0.5, image - x)
+    return torch.where(way < 0, -1.0, 1.0).to(x)

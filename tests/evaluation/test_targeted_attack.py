@@ -59,6 +59,22 @@ def test_every_input_may_have_a_target_of_its_own(model, batch):
     assert (model(found).argmax(1) == targets).sum() > 10
 
 
+@pytest.mark.parametrize("name", ["hopskipjump-60", "rays-60"])
+def test_by_labels_alone_it_starts_from_an_input_of_the_wanted_class(name):
+    """Each class lies around a picture of black and white, so that neither noise nor flat colours are in it."""
+    generator = torch.Generator().manual_seed(3)
+    middles = torch.randint(0, 2, (8, 64), generator=generator).float()
+    x = (0.1 + 0.8 * middles).view(8, 1, 8, 8)
+
+    def nearest(x):
+        return torch.cat([5 - torch.cdist(x.flatten(1), middles), torch.full((len(x), 1), 2.5)], 1)
+
+    assert torch.equal(nearest(x).argmax(1), torch.arange(8))
+    targets = torch.arange(8).roll(1)
+    found = attack(nearest, x, torch.arange(8), name, 8.0, norm="l2", target=targets)
+    assert torch.equal(nearest(found).argmax(1), targets)
+
+
 def test_it_goes_as_far_as_torchattacks_does(model, batch):
     torchattacks = pytest.importorskip("torchattacks")
     x, y = batch

@@ -54,6 +54,7 @@ class AttackInputs:
         query_budget: images that the attack may forward and differentiate in all; None for any number.
         max_images: images that one forward may hold.
         early_stop: whether attacks may stop on misclassified examples of a per-example target.
+        start: where an attack that starts from no other one begins, like x; None for its own start.
         raw_views: whether third-party attacks may compose batches themselves (``--peer-raw``).
     """
 
@@ -69,6 +70,7 @@ class AttackInputs:
     query_budget: int | None = None
     max_images: int = 512
     early_stop: bool = True
+    start: Tensor | None = None
     raw_views: bool = False
 
 
@@ -112,7 +114,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
         return _perturb_by_plugin(name, own, inputs)
     if name.third_party is not None:
         return _perturb_by_third_party(name, inputs)
-    s, start, counts = inputs, None, Counter[str]()
+    s, start, counts = inputs, inputs.start, Counter[str]()
     if name.init is not None:
         begun = perturb(name.init, s)
         start, counts = begun.x, begun.counts
@@ -321,27 +323,52 @@ def _like(x: Any, perturbed: Tensor) -> Any:
 def _targeted(
     defence: Defence, x: Tensor, name: AttackName, budget: PerturbationBudget, seed: int, target: Tensor
 ) -> Tensor:
-    """One attack for each class that is wanted, on the inputs that it is wanted of."""
+    """One attack for each class that is wanted, on the inputs that it is wanted of.
+
+    An attack by labels alone starts from the nearest of the other inputs that are of that class: its own
+    starts are among the inputs that it attacks.
+    """
     if target.ndim > 1 or (target.ndim and target.shape != x.shape[:1]):
         raise ValueError(f"expected one target or [B] of them, got {list(target.shape)}")
     wanted = target.expand(len(x))
     classes = wanted.unique().tolist()
     if len(classes) > 1 and defence.batch_dependent:
         raise ValueError("expected one target for all inputs of a batch-dependent defence, got several")
-    found = x.clone()
+    found, answers = x.clone(), None
+    if len(classes) > 1 and name.family == "decision":
+        answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
     for each in classes:
         rows = wanted == each
         others = torch.full_like(wanted[rows], OTHERS)
-        found[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed)
+        start = None
+        if answers is not None and bool((answers == each).any()):
+            there = x[answers == each]
+            start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
+        found[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed, start)
     return found
 
 
 def _attacked(
-    defence: Defence, x: Tensor, y: Tensor, attack_name: AttackName, budget: PerturbationBudget, seed: int
+    defence: Defence,
+    x: Tensor,
+    y: Tensor,
+    attack_name: AttackName,
+    budget: PerturbationBudget,
+    seed: int,
+    start: Tensor | None = None,
 ) -> Tensor:
     target = Target(defence, len(x), seed, [0])
     generators, known = [streams.stream(seed, 0, "start")], target.known_draws(0)
-    inputs = AttackInputs(target, defence.base, x[None], y[None], budget, generators, known)
+    inputs = AttackInputs(
+        target,
+        defence.base,
+        x[None],
+        y[None],
+        budget,
+        generators,
+        known,
+        start=None if start is None else start[None],
+    )
     if attack_name.third_party is not None and attack_name.differentiates:
         _require_gradient(attack_name, inputs)
     result = perturb(attack_name, inputs)
