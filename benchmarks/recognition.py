@@ -3,7 +3,7 @@
 Each network is given once as its file is, and once in a form that is wrong in one part without weights: the
 activation, the shortcut, the pooling, strides and paddings, or the normalisation, forced with ``--arch`` and
 ``--normalize``. A right one must be accepted as what it is, or asked about. A wrong one is evaluated as
-stated: it must be warned of. Networks without batch-norms have a table of their own: labels alone decide.
+stated: it must be warned of. Networks without batch-norms have a table of their own: they are asked about.
 
     python benchmarks/recognition.py [FOLDER [TABLE [SEED]]]
 
@@ -27,7 +27,8 @@ from statistics import median
 import torch
 from recognition_networks import Network, WrongForm, networks, networks_alone, wrong_forms
 
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.candidates import Assembly
+from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.recognition import Recognition, recognise_network
 
 HERE = Path(__file__).parent
@@ -45,7 +46,7 @@ class Row:
     wrong: bool
     taken_for: str
     doubted: bool  # warned of, or not evaluated
-    asked: bool  # because forms differ under attack
+    asked: bool  # because nothing decides what it is
     reason: str
     median: float | None
     right: bool
@@ -60,31 +61,33 @@ def row(network: Network, given: str, arch: str | None, normalize: str | None, *
     checkpoint = load_checkpoint(network.path, arch=arch, normalize=normalize)
     found = recognise_network(checkpoint, network.images, network.labels)
     seconds = time.process_time() - started
-    doubted, asked = bool(found.doubts), found.refusal.startswith("its weights fit several forms")
-    same, is_truth = _compared(found, network)
+    doubts = [*filter(None, [found.refusal]), *found.warnings]
+    doubted, asked = bool(doubts), found.question is not None
+    same, is_truth = _compared(checkpoint, found, network)
     return Row(
         network=network.name,
         given=given,
         wrong=wrong,
-        taken_for=str(found.chosen.candidate),
+        taken_for=str(found.candidate),
         doubted=doubted,
         asked=asked,
-        reason=found.doubts[0].split(";")[0] if doubted else "",
-        median=None if found.chosen.fingerprint is None else found.chosen.fingerprint.median,
+        reason=doubts[0].split(";")[0] if doubted else "",
+        median=None if found.batch_norms is None else found.batch_norms.fingerprint.median,
         right=doubted if wrong else asked or (not doubted and is_truth),
         seconds=seconds,
         same_answers=same,
-        alone=found.chosen.fingerprint is None,
+        alone=network.alone,
     )
 
 
-def _compared(found: Recognition, network: Network) -> tuple[float, bool]:
+def _compared(checkpoint: Checkpoint, found: Recognition, network: Network) -> tuple[float, bool]:
     """The share of images that it answers as the true assembly does, and whether it is that one.
 
     It is where 99.5% of the answers are alike and logits differ by a fiftieth at most, on the mean.
     """
     with torch.no_grad():
-        ours, true = found.model(network.images[:512]), network.truth()(network.images[:512])
+        assembly = Assembly(checkpoint, network.images[:512], None, torch.device("cpu"))
+        ours, true = assembly.model(found.candidate)(assembly.images), network.truth()(assembly.images)
     alike = float((ours.argmax(1) == true.argmax(1)).double().mean())
     near = float((ours - true).abs().mean()) <= 0.02 * float(true.abs().mean())
     return alike, alike >= 0.995 and near

@@ -85,7 +85,7 @@ def main() -> None:
             started, processor = time.perf_counter(), time.process_time()
             found = recognise_network(checkpoint, images, labels)
             seconds, processor = time.perf_counter() - started, time.process_time() - processor
-            lines.append(f"| {name} | {found.chosen.candidate} | {seconds:.1f} | {processor:.1f} |")
+            lines.append(f"| {name} | {found.candidate} | {seconds:.1f} | {processor:.1f} |")
             print(lines[-1], flush=True)
     text = "\n".join([*lines, ""]).replace("[", "\\[")
     (Path(__file__).parent / "recognition_time.md").write_text(text)

@@ -8,6 +8,7 @@ weights are not part of this project. FOLDER/lines.json keeps the lines, and a s
 
 import json
 import sys
+import time
 import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Line:
     normalisation: str = ""  # as the publisher's code has it; empty where that is not known
     published: float | None = None
     same_normalisation: bool | None = None
+    seconds: float | None = None  # of the processor
 
 
 def line(folder: Path, repository: str, path: str, entry: dict[str, Any], data_dir: str) -> Line:
@@ -41,6 +43,7 @@ def line(folder: Path, repository: str, path: str, entry: dict[str, Any], data_d
     about: dict[str, Any] = {"normalisation": said, "published": entry.get("accuracy")}
 
     file = folder / repository.replace("/", "+") / path
+    started = time.process_time()
     try:
         checkpoint = load_checkpoint(str(file))
         if "data" not in entry:
@@ -48,20 +51,14 @@ def line(folder: Path, repository: str, path: str, entry: dict[str, Any], data_d
         found = recognised_by(checkpoint, entry["data"], data_dir)
     except InputError as error:
         return Line(repository, path, "refused", str(error).removeprefix(f"{file}: "), **about)
-    taken, labelled = found.chosen.candidate, found.chosen.labelled
-    assert labelled is not None  # these data have labels
+    assert found.labelled is not None  # these data have labels
     if said:
-        about["same_normalisation"] = taken.normalisation == parse_normalisation(said, checkpoint.channels)
-    asked = found.refusal.startswith("its weights fit several forms")
-    outcome = "asked" if asked else "refused" if found.refusal else "evaluated"
-    detail = found.refusal or f"{taken}"
-    if asked:
-        detail = "; ".join(
-            f"{one.form.candidate.normalisation.name} {one.form.labelled.accuracy:.1%}, {one.accuracy:.1%}"
-            for one in found.attacked
-            if one.form.labelled is not None
-        )
-    return Line(repository, path, outcome, detail, labelled.accuracy, **about)
+        stated = parse_normalisation(said, checkpoint.channels)
+        about["same_normalisation"] = found.candidate.normalisation == stated
+    outcome = "asked" if found.question else "refused" if found.refusal else "evaluated"
+    detail = "; ".join(found.question.lines) if found.question else found.refusal or found.sentence
+    about["seconds"] = time.process_time() - started
+    return Line(repository, path, outcome, detail, found.labelled.accuracy, **about)
 
 
 def written(lines: list[Line]) -> str:
@@ -83,8 +80,8 @@ def written(lines: list[Line]) -> str:
         "(l-infinity, 0.3 on MNIST, 8/255 on CIFAR-10). Accuracies are on up to 10,000 test images. Made by "
         "`benchmarks/strangers.py`; the files are not part of this project.",
         "",
-        "| repository | file | outcome | taken as, or why not | accuracy | publisher's | its normalisation |",
-        "| :-- | :-- | :-- | :-- | --: | --: | :-- |",
+        "| repository | file | outcome | by what, or why not | accuracy | publisher's | normalisation | s |",
+        "| :-- | :-- | :-- | :-- | --: | --: | :-- | --: |",
     ]
     for one in lines:
         ours = f"{one.accuracy:.2%}" if one.accuracy is not None and one.outcome == "evaluated" else ""
@@ -92,7 +89,7 @@ def written(lines: list[Line]) -> str:
         detail = one.detail.split("; pass --arch")[0].split("; try --arch")[0]
         rows.append(
             f"| [{one.repository}](https://github.com/{one.repository}) | `{one.path}` | {one.outcome} | "
-            f"{detail} | {ours} | {theirs} | {one.normalisation} |"
+            f"{detail} | {ours} | {theirs} | {one.normalisation} | {one.seconds or 0:.1f} |"
         )
     return "\n".join([*rows, ""]).replace("[layout", "\\[layout").replace("[activation", "\\[activation")
 

@@ -2,7 +2,7 @@
 
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -11,15 +11,19 @@ _LIBRARIES = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "pureli
 
 
 class InputError(Exception):
-    """Wrong input from the user: one line that says what, where and how to mend it.
+    """Wrong input from the user: one line that says what, where and how to mend it, and lines to choose from.
 
     The command line prints the message on standard error and exits with code 2; any other exception is
     a fault of the program or of the machine and exits with code 1.
     """
 
-    def __init__(self, message: str):
-        # A hostile file name or key may hold newlines or escape codes; the message must stay one line.
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+    def __init__(self, message: str, choices: Sequence[str] = ()):
+        # A hostile file name or key may hold newlines or escape codes; every line must stay one.
+        super().__init__("\n".join(map(_printable, (message, *choices))))
+
+
+def _printable(line: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Title -> options, by their names in Python, in the order of `--help`.
 GROUPS: dict[str, tuple[str, ...]] = {
     "What is evaluated": (
-        "ckpt", "arch", "normalize", "rci", "coded", "defence", "standard",
+        "ckpt", "arch", "normalize", "guess", "rci", "coded", "defence", "standard",
         "baseline",
     ),
     "Data and batches": (

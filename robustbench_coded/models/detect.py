@@ -1,8 +1,11 @@
 """Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
 
 import re
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import resources
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
@@ -176,3 +179,37 @@ def _notes(name: str, arch: str | None, difference: Difference) -> list[str]:
             "pass --arch vit-PATCH-DIM-DEPTH-HEADS if another number is right"
         )
     return notes
+
+
+@cache
+def _published_stacks() -> Mapping[str, Mapping[str, str]]:
+    file = resources.files("robustbench_coded.models").joinpath("published_stacks.toml")
+    return tomllib.loads(file.read_text("utf-8"))
+
+
+TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
+
+
+def published_definition(arch: str, names: Iterable[str]) -> str | None:
+    """The published definition that a network in its usual form is, in words; None where it is of none.
+
+    Plain stacks of layers are written by everybody: of these, a definition in ``published_stacks.toml`` has
+    to agree in the names and shapes of all weights. How many heads a transformer of this project has is a
+    guess, of 64 channels each, which is right of timm's sizes. The other architectures are published
+    definitions themselves.
+
+    Args:
+        arch: as recognised; its brackets are not looked at.
+        names: of the weights, as the file has them.
+    """
+    name = registry.split_variant(arch)[0]
+    if name.startswith("vit-"):
+        _, _, width, depth, _ = name.split("-")
+        return "timm's vision transformer" if (width, depth) in TIMM_SIZES else None
+    if not name.startswith("sequential-"):
+        return "names and shapes"
+    if "-a-" not in name and list(registry.find(name)[0].variants) == ["activation"]:
+        return "names and shapes"  # a linear network has no activation
+    known = _published_stacks().get(name, {})
+    layers = [one.rpartition(".")[2] for one in dict.fromkeys(name.rpartition(".")[0] for name in names)]
+    return known["definition"] if known and known.get("layers", "").split() in ([], layers) else None

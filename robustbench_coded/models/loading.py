@@ -9,7 +9,7 @@ from torch import nn
 
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.sequential_names import of_size, tokens_of
+from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise
@@ -43,6 +43,7 @@ class FileLayout:
         dropped: weights that the network does not use.
         dtypes: number of tensors by type.
         entries: single values beside the weights.
+        names: of the network's weights, as the file has them.
     """
 
     format: str
@@ -52,6 +53,7 @@ class FileLayout:
     dropped: tuple[str, ...]
     dtypes: dict[str, int]
     entries: dict[str, str | int | float | bool]
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,7 @@ class Checkpoint:
         path: the file.
         sha256: of the file, in hexadecimal.
         arch: name of the architecture, or the ``package.module:function`` it was built by.
-        arch_source: ``given`` by the user, ``stored`` in the file, or ``guessed`` from its weights. The name
-            of a plain stack says nothing of strides, pooling and activation: they are guessed.
+        arch_source: ``given`` by the user, ``stored`` in the file, or ``guessed`` from its weights.
         classes: number of classes.
         channels: channels of the image, 1 or 3.
         image_size: height and width in pixels; None where the network takes any.
@@ -330,6 +331,7 @@ def load_checkpoint(
             weights.dropped,
             weights.dtypes,
             plain_entries(archive),
+            tuple(weights.original),
         ),
     )
 
@@ -337,8 +339,6 @@ def load_checkpoint(
 def _arch_source(
     arch: str | None, recognised: Recognised, metadata: dict[str, Any]
 ) -> Literal["given", "stored", "guessed"]:
-    if "[" not in recognised.arch and tokens_of(recognised.arch) is not None:
-        return "guessed"
     if arch is not None:
         return "given"
     return "stored" if metadata.get("arch") == recognised.arch else "guessed"

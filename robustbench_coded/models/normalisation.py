@@ -1,6 +1,7 @@
 """The map from pixels to what a network takes: (pixel - mean) / std per channel. Imports no torch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,9 @@ class Normalisation:
         return DESCRIBED.get(self.name, f"with normalisation {self}")
 
 
+Source = Literal["given", "stored", "recognised", "guessed"]
+
+
 @dataclass(frozen=True)
 class NormalisationChoice:
     """The normalisation a checkpoint is evaluated with, and where it comes from.
@@ -46,13 +50,14 @@ class NormalisationChoice:
         name: as in :class:`Normalisation`.
         mean: one number a channel.
         std: one positive number a channel.
-        source: ``given`` by the user, ``stored`` in the file, or ``guessed``.
+        source: ``given`` by the user, ``stored`` in the file, ``recognised`` by what batch-norms remember, or
+            ``guessed`` because ``--guess`` was said.
     """
 
     name: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    source: Literal["given", "stored", "guessed"]
+    source: Source
 
 
 # By name; ``custom`` is described by its numbers.
@@ -97,6 +102,31 @@ KNOWN: dict[int, dict[str, Normalisation]] = {
         ),
     }.items()
 }
+
+
+def normalisations_of(
+    mean: Sequence[float], std: Sequence[float], stated: Normalisation | None = None
+) -> list[Normalisation]:
+    """Those that a network of certain images may have been trained behind.
+
+    Args:
+        mean: of the images, by channel.
+        std: the same of their deviations.
+        stated: comes first; then the known ones, and the images' own, unless a known one is nearly that.
+    """
+    known = list(KNOWN[len(mean)].values())
+    own = Normalisation(
+        "custom", tuple(round(m, 4) for m in mean), tuple(round(max(s, 1e-3), 4) for s in std)
+    )
+    known += [] if any(_nearly(own, one) for one in known) else [own]
+    return list(dict.fromkeys([*([stated] if stated else []), *known]))
+
+
+def _nearly(one: Normalisation, other: Normalisation) -> bool:
+    """Whether two normalisations differ by less than a twentieth of a deviation."""
+    shifts = (abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True))
+    scales = (abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True))
+    return max(*shifts, *scales) < 0.05
 
 
 def known_names() -> list[str]:

@@ -165,3 +165,23 @@ class PixelModel(nn.Module):
         for block in self.blocks():
             x = block(x)
         return x
+
+
+@torch.no_grad()
+def multiplications(network: nn.Module, image: Tensor) -> int:
+    """Multiplications of convolutions and linear layers for one image [1, C, H, W]."""
+    counted = [0]
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        weight = module.weight
+        assert isinstance(weight, Tensor)
+        counted[0] += output.numel() * weight[0].numel()  # each output is a product with one filter or row
+
+    counting = (one for one in network.modules() if isinstance(one, nn.Conv2d | nn.Linear))
+    handles = [module.register_forward_hook(count) for module in counting]
+    try:
+        network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return counted[0]

@@ -203,7 +203,11 @@ class DataFacts(Struct, frozen=True, kw_only=True):
 
 
 class CheckpointFacts(Struct, frozen=True, kw_only=True):
-    """A checkpoint: what it is, and how what its file does not say was settled."""
+    """A checkpoint: what it is, and how what its file does not say was settled.
+
+    Attributes:
+        guessed: whether ``--guess`` chose its variant or normalisation by labels, which may be wrong.
+    """
 
     name: str
     sha256: str
@@ -214,6 +218,7 @@ class CheckpointFacts(Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     normalisation: dict[str, Any] = {}
     recognition: dict[str, Any] = {}
+    guessed: bool = False
     gradients: dict[str, Any] = {}
 
 

@@ -22,37 +22,52 @@ def test_what_is_stated_is_evaluated_with_a_warning_that_the_report_repeats(caps
     run = tmp_path / "run"
     assert main(["eval", *WRONG, *CHEAP[:-1], "--out", str(run)]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "taken as digits-cnn with MNIST's normalisation (given)" in said
+    assert (
+        "taken as digits-cnn with MNIST's normalisation (architecture by its metadata, normalisation given)"
+        in said
+    )
     assert (
         "warning: its batch-norms contradict digits-cnn with MNIST's normalisation, which is stated" in said
     )
     assert "try --arch 'digits-cnn' --normalize 0.3056/0.3756" in said
     report = (run / "report.md").read_text()
-    assert "- digits-erm is evaluated as stated, and the figures may be those of another network" in report
+    assert "- digits-erm is evaluated as digits-cnn, and may be another network: " in report
     assert "contradict digits-cnn with MNIST's normalisation" in report
     (facts,) = json.loads((run / "run.json").read_text())["checkpoints"]
     assert facts["normalisation"]["name"] == "mnist"
     assert facts["recognition"]["contradictions"]
 
 
-def test_a_guess_that_could_change_a_verdict_ends_with_one_line(capsys, robust_perceptron, tmp_path):
-    args = ["eval", "--ckpt", str(robust_perceptron), *CHEAP, "--data", "digits", "--eps", "0.15"]
-    assert main([*args, "--out", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "\n" not in said
-    assert "fit several forms that differ under attack (PGD-10, 512 images)" in said
-    assert "--normalize none: 9" in said and "% at linf 0.15" in said
-    assert not (tmp_path / "run").exists()
-    assert main([*args, "--normalize", "none", "--out", str(tmp_path / "run")]) == 0
+def test_what_nothing_decides_is_asked_and_a_guess_is_said_first(capsys, robust_perceptron, tmp_path):
+    args = ["eval", "--ckpt", str(robust_perceptron), *CHEAP[:-1], "--data", "digits", "--eps", "0.15"]
+    out = tmp_path / "run"
+    assert main([*args, "--out", str(out)]) == 2
+    heading, *lines = capsys.readouterr().err.strip().splitlines()[-6:]
+    assert "neither its weights nor its file say its activation and normalisation" in heading
+    assert any("--normalize none  (9" in line and line.endswith("% of 64)") for line in lines)
+    assert not out.exists()
+    assert main([*args, "--guess", "--out", str(out)]) == 0
+    said = "Architecture and normalisation were guessed (--guess): robust is evaluated as sequential-8-f64-"
+    printed = capsys.readouterr()
+    assert said in " ".join((printed.out + printed.err).split())
+    report = (out / "report.md").read_text()
+    assert said in report and report.index(said) < report.index("## ")
+    assert said in (out / "report.html").read_text()
+    (facts,) = json.loads((out / "run.json").read_text())["checkpoints"]
+    assert facts["guessed"] is True
+    stack = facts["arch"].partition("[")[0]
+    stated = [*args, "--arch", stack, "--normalize", "none", "--out", str(tmp_path / "stated")]
+    assert main(stated) == 0
+    assert "guessed" not in (tmp_path / "stated" / "report.md").read_text()
 
 
 def test_a_network_that_is_what_it_is_taken_for_is_told_with_evidence(tmp_path):
     run = tmp_path / "run"
     assert main(["eval", "--ckpt", ERM, *CHEAP, "--out", str(run)]) == 0
     report = (run / "report.md").read_text()
-    assert "is evaluated as stated" not in report
+    assert "may be another network" not in report
     details = (run / "details.md").read_text()
-    assert "Taken as digits-cnn with normalisation 0.3056/0.3756 (stored): 3 batch-norms are" in details
+    assert "normalisation stored): 3 batch-norms are" in details
 
 
 def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
@@ -68,10 +83,10 @@ def test_the_same_weights_in_another_file_are_read_from_that_file(tmp_path):
 def test_inspect_with_data_says_what_the_network_is(capsys, as_json):
     assert main(["inspect", ERM, "--data", "auto", *(["--json"] if as_json else [])]) == 0
     said = capsys.readouterr().out
-    assert "taken as digits-cnn with normalisation 0.3056/0.3756 (stored)" in said
+    assert "taken as digits-cnn with normalisation 0.3056/0.3756 (architecture by its metadata" in said
     if as_json:
         facts = json.loads(said)
-        assert facts["recognition"]["chosen"]["labelled"]["accuracy"] > 0.99
+        assert facts["recognition"]["by"] == ["its metadata", "stored"]
         assert facts["normalisation"]["mean"] == [0.3056]
 
 
@@ -87,9 +102,9 @@ def test_inspect_says_what_eval_would_refuse(capsys, tmp_path):
     torch.save(build("digits-cnn", 10, 1).state_dict(), file)
     assert main(["inspect", str(file), "--normalize", "none", "--data", "digits"]) == 2
     said = capsys.readouterr()
-    assert "not evaluated: " in said.out and "its weights are not trained" in said.out
+    assert "not evaluated: " in said.out and "it is not trained" in said.out
     (line,) = said.err.strip().splitlines()
-    assert line.startswith(f"csrobust: {file}: ") and "its weights are not trained" in line
+    assert line.startswith(f"csrobust: {file}: ") and "it is not trained" in line
     assert (
         main(["inspect", str(file), "--normalize", "none"]) == 0
     )  # without images nothing speaks against it
@@ -110,4 +125,4 @@ def test_of_several_networks_the_documented_order_decides_and_one_sentence_names
     assert any(note.startswith(said) for note in json.loads(capsys.readouterr().out)["notes"])
     arguments[2] = f"two={file}#ema_state_dict"
     assert main(arguments) == 2
-    assert "its weights are not trained" in capsys.readouterr().err
+    assert "it is not trained" in capsys.readouterr().err

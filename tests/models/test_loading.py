@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.setup.checkpoints import describe
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import with_normalisation
-from robustbench_coded.models.recognition_text import describe
 
 IMAGENET = KNOWN[3]["imagenet"]
 
@@ -184,12 +184,8 @@ def test_without_any_images_and_labels_have_to_decide(tmp_path, weights):
     torch.save(weights, tmp_path / "a.pt")
     checkpoint = load_checkpoint(tmp_path / "a.pt")
     assert (checkpoint.normalisation, checkpoint.normalisation_source) == (None, "guessed")
-    with pytest.raises(InputError, match="its weights are not trained"):
+    with pytest.raises(InputError, match="it is not trained"):
         with_normalisation(checkpoint, pixels(), torch.zeros(4).long())
-    with pytest.raises(InputError, match="answers 10 classes, the labels go from 0 to 10"):
-        with_normalisation(checkpoint, pixels(), torch.tensor([0, 1, 2, 10]))
-    with pytest.raises(InputError, match="takes images of 3 channels"):
-        with_normalisation(checkpoint, pixels(1), torch.zeros(4).long())
 
 
 def test_saved_checkpoints_come_back_with_their_metadata(tmp_path, network):
@@ -318,7 +314,7 @@ def test_inspect_says_everything_in_plain_data(tmp_path, weights):
     assert facts["other_entries"] == {"best_acc": 91.5}
     assert facts["bytes"] == (tmp_path / "a.pt").stat().st_size
     assert (facts["normalisation"], facts["normalisation_source"]) == (None, "guessed")
-    assert any("chooses among the known" in note for note in facts["notes"])
+    assert any("no normalisation is stored" in note for note in facts["notes"])
 
 
 LEARNED = [f"{layer}.{kind}" for layer in ("bn1", "bn2", "bn3", "linear") for kind in ("weight", "bias")]

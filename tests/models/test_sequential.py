@@ -10,12 +10,9 @@ from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import layouts, sequential_name
 from robustbench_coded.models.build import build, construct
-from robustbench_coded.models.candidates import Assembly
-from robustbench_coded.models.comparison import best_by_labels
-from robustbench_coded.models.decision import plausible
 from robustbench_coded.models.loading import check_data, load_checkpoint
-from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.registry import find
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -251,7 +248,7 @@ def test_forms_that_are_no_longer_tried_are_refused_in_one_line(form, message):
     assert "\n" not in str(error.value)
 
 
-def test_pooling_and_layout_are_chosen_together(tmp_path):
+def test_pooling_and_layout_are_tried_together(tmp_path):
     """One after the other, strides and another activation made up for the pooling."""
     network = pooled_stack(nn.AvgPool2d)
     x = torch.rand(128, 1, 28, 28, generator=torch.Generator().manual_seed(1))
@@ -262,13 +259,11 @@ def test_pooling_and_layout_are_chosen_together(tmp_path):
     names = dict(zip(("0", "3", "7"), ("conv1", "conv2", "fc"), strict=True))
     weights = {f"{names[n.split('.')[0]]}.{n.split('.')[1]}": t for n, t in network.state_dict().items()}
     torch.save(weights, tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt")
-    assembly = Assembly(checkpoint, x, torch.device("cpu"))
-    labels, none = network(x).argmax(1), KNOWN[1]["none"]
-    found = best_by_labels(assembly, checkpoint.arch, [none], [], labels, count=128, cost=1_000_000)
-    best = plausible(found)[0]
-    assert best.candidate.arch.endswith("[pooling=mean]")
-    assert best.labelled.accuracy == 1
+    stated = load_checkpoint(tmp_path / "a.pt", normalize="none")
+    found = recognise_network(stated, x, network(x).argmax(1))
+    first = found.question.asked[0]
+    assert first.candidate.arch.endswith("[pooling=mean]")
+    assert first.accuracy == 1
 
 
 def test_images_of_another_size_name_the_stack_that_takes_them(tmp_path):

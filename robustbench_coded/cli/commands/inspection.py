@@ -140,9 +140,8 @@ def inspect_command(
     from robustbench_coded.models.shipped import present
 
     present(checkpoint)  # before torch is imported, which takes seconds
-    from robustbench_coded.evaluation.setup.checkpoints import recognised_by
+    from robustbench_coded.evaluation.setup.checkpoints import describe, recognised_by
     from robustbench_coded.models.loading import load_checkpoint
-    from robustbench_coded.models.recognition_text import describe
 
     with foreign_output():
         loaded = load_checkpoint(checkpoint, arch=arch, normalize=normalize)
@@ -156,7 +155,7 @@ def inspect_command(
         for name, value in shown.items():
             print(one_line(f"{name:<{width}}  {_shown(value)}"))
     if recognition is not None and recognition.refusal:
-        raise InputError(f"{loaded.path}: {recognition.refusal}")
+        raise recognition.refused(loaded)
     return 0
 
 

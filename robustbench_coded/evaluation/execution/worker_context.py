@@ -20,9 +20,8 @@ from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMe
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
-from robustbench_coded.models.candidates import multiplications
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pixel_model import PixelModel, SomeClasses
+from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
 from robustbench_coded.threads import few_threads, keep_memory
 

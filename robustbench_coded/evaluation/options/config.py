@@ -43,7 +43,7 @@ class EvalConfig:
 
     Attributes:
         checkpoints: (name, path) of each checkpoint.
-        normalize: normalisation as text; None takes the stored one or guesses.
+        normalize: normalisation as text; None takes the stored one, or that of batch-norms' statistics.
         data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
         limit: how many examples are taken, on all of which every row runs; None takes all there are.
         all: run every row on all examples. Without ``limit`` and ``all``, rows run on as many examples as a
@@ -74,6 +74,9 @@ class EvalConfig:
     checkpoints: tuple[tuple[str, str], ...]
     arch: str | None = option(None, "Architecture, or package.module:function.")
     normalize: str | None = option(None, "none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s.")
+    guess: bool = option(
+        False, "Where nothing tells the network or its normalisation, take what labels prefer."
+    )
     data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder in which to look for data sets.")
     limit: int | None = option(None, "Number of examples: a random, class-balanced sample.", count())

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,8 +19,7 @@ from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import Recognition, images_wanted, recognise_network
-from robustbench_coded.models.recognition_text import as_data, brief
+from robustbench_coded.models.recognition import IMAGES, Recognition, recognise_network
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
 
 # Large images are looked at in smaller numbers: a quarter of a gigabyte of pixels is enough.
@@ -29,29 +27,8 @@ PIXEL_VALUES = 2**26
 FEWEST_IMAGES = 256
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What a checkpoint was recognised as.
-
-    Attributes:
-        arch: the variant, as ``--arch`` takes it.
-        choice: its normalisation.
-        brief: the evidence in a sentence.
-        evidence: as plain data.
-        warnings: what speaks against it, a clause each.
-        refusal: why it is not evaluated; empty where it is.
-    """
-
-    arch: str
-    choice: NormalisationChoice
-    brief: str
-    evidence: dict[str, Any]
-    warnings: tuple[str, ...]
-    refusal: str
-
-
 # By everything that decides it: one process may prepare the same evaluation several times.
-_SETTLED: dict[tuple, Settled] = {}
+_RECOGNISED: dict[tuple, Recognition] = {}
 
 
 def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
@@ -75,18 +52,9 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
     loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
-    x, y = _examples(loaded, images_wanted(checkpoint))
-    eps = (default_eps("linf", data, loaded.image_shape),)
-    budgets = partial(_budgets, norm="linf", eps=eps, eps_space="pixel")
-    return recognise_network(checkpoint, x, y, budgets=budgets)
-
-
-def _budgets(
-    deviation: tuple[float, ...], *, norm: str, eps: Sequence[float], eps_space: str
-) -> list[PerturbationBudget]:
-    """What an evaluation attacks within, for a network behind a normalisation of these deviations."""
-    own = deviation if eps_space == "normalized" else None
-    return [PerturbationBudget(cast(Norm, norm), radius, cast(EpsSpace, eps_space), own) for radius in eps]
+    x, y = _examples(loaded, IMAGES)
+    eps = default_eps("linf", data, loaded.image_shape)
+    return recognise_network(checkpoint, x, y, budget=lambda deviation: PerturbationBudget("linf", eps))
 
 
 def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
@@ -98,49 +66,44 @@ def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
     return x, None if data.misclassified else y
 
 
-def settled(checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device) -> Settled:
+def recognised(
+    checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
+) -> Recognition:
     """What a checkpoint's network is, by images of the data."""
-    x, y = _examples(data, images_wanted(checkpoint))
+    x, y = _examples(data, IMAGES)
     labels = b"" if y is None else y.numpy().tobytes()
     seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
-    eps = config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),)
-    budgets = partial(_budgets, norm=config.norm, eps=eps, eps_space=config.eps_space)
+    radius = (config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),))[0]
     stated = checkpoint.arch, checkpoint.arch_source, checkpoint.normalisation
-    attacks = config.norm, tuple(eps), config.eps_space
-    key = (checkpoint.path, checkpoint.sha256, stated, attacks, seen, str(device))
-    if key not in _SETTLED:
-        found = recognise_network(checkpoint, x, y, budgets=budgets, device=device)
-        evidence, said = as_data(found), brief(found)
-        for note in checkpoint.notes:
-            if EVALUATES_ANOTHER in note:
-                evidence["sentence"] += f"; {note}"
-                said += f"; {note}"
-        _SETTLED[key] = Settled(
-            found.arch,
-            found.choice,
-            said,
-            evidence,
-            found.warnings,
-            found.refusal,
+    options = config.norm, radius, config.eps_space, config.guess
+    key = (checkpoint.path, checkpoint.sha256, stated, options, seen, str(device))
+
+    def budget(deviation: tuple[float, ...]) -> PerturbationBudget:
+        own = deviation if config.eps_space == "normalized" else None
+        return PerturbationBudget(cast(Norm, config.norm), radius, cast(EpsSpace, config.eps_space), own)
+
+    if key not in _RECOGNISED:
+        _RECOGNISED[key] = recognise_network(
+            checkpoint, x, y, budget=budget, device=device, guess=config.guess
         )
-    return _SETTLED[key]
+    return _RECOGNISED[key]
 
 
 def from_file(
     checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
 ) -> tuple[LoadedCheckpoint, str]:
-    """A checkpoint whose variant and normalisation are settled.
+    """A checkpoint whose variant and normalisation are settled, and what was decided by what.
 
     Raises:
-        InputError: a guess would not be safe, or it answers as by chance.
+        InputError: nothing decides what it is, or it answers as by chance.
     """
-    found = settled(checkpoint, config, data, device)
-    choice = found.choice
+    found = recognised(checkpoint, config, data, device)
     if found.refusal:
-        raise InputError(f"{checkpoint.path}: {found.refusal}")
+        raise found.refused(checkpoint)
+    sentence = "; ".join([found.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
     loaded = _loaded(
         config,
-        choice,
+        found.choice,
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
@@ -148,12 +111,13 @@ def from_file(
         classes=checkpoint.classes,
         channels=checkpoint.channels,
         metadata=checkpoint.metadata,
-        recognition=found.evidence,
+        recognition=found.as_data() | {"sentence": sentence},
+        guessed=found.guessed,
     )
     # Workers load the variant; where it is the usual one, as before.
     loaded = replace(loaded, arch=config.arch if found.arch == checkpoint.arch else found.arch)
-    said = f"{checkpoint.name}: {found.brief}"
-    return loaded, "; ".join([said, *(f"warning: {reason}" for reason in found.warnings[:1])])
+    warned = [f"warning: {reason}" for reason in found.warnings[:1]]
+    return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
 
 
 def checkpoint_in_memory(
@@ -202,3 +166,45 @@ def with_gradients(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Load
     info = context.gradients(checkpoint.name).info
     facts = {**checkpoint.facts, "gradients": {**asdict(info), "sentence": str(info)}}
     return replace(checkpoint, attack_precision=info.precision, facts=facts)
+
+
+def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> dict[str, Any]:
+    """Plain data, fit for JSON: what the file is, what was recognised in it, and what is not known.
+
+    Args:
+        checkpoint: as loaded.
+        recognition: what images said about it; None where none were looked at.
+    """
+    layout, taken = checkpoint.layout, checkpoint.normalisation
+    notes, source = [*checkpoint.notes], str(checkpoint.normalisation_source)
+    if recognition is not None:
+        taken, source = recognition.candidate.normalisation, recognition.by[1]
+        notes += [recognition.sentence]
+        notes += [f"not evaluated: {recognition.refusal}"] if recognition.refusal else []
+        notes += [f"warning: {reason}" for reason in recognition.warnings]
+    elif taken is None:
+        notes += ["no normalisation is stored; --data says whether batch-norms decide it, or what to state"]
+    facts: dict[str, Any] = {
+        "name": checkpoint.name,
+        "path": str(checkpoint.path),
+        "sha256": checkpoint.sha256,
+        "bytes": layout.nbytes,
+        "format": layout.format,
+        "architecture": checkpoint.arch if recognition is None else recognition.arch,
+        "classes": checkpoint.classes,
+        "channels": checkpoint.channels,
+        "image_size": checkpoint.image_size,
+        "parameters": sum(parameter.numel() for parameter in checkpoint.network.parameters()),
+        "dtypes": layout.dtypes,
+        "nesting": list(layout.nesting),
+        "prefixes_stripped": list(layout.prefixes),
+        "unused_weights": list(layout.dropped),
+        "normalisation": None
+        if taken is None
+        else {"name": taken.name, "mean": list(taken.mean), "std": list(taken.std)},
+        "normalisation_source": source,
+        "metadata": checkpoint.metadata,
+        "other_entries": layout.entries,
+        "notes": notes,
+    }
+    return facts if recognition is None else facts | {"recognition": recognition.as_data()}

@@ -196,7 +196,7 @@ LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through n
 
 def remarks_on(run: Run) -> list[str]:
     """Sentences that stand below the answer."""
-    said = [*_mismatches(run.manifest)]
+    said = [*_guesses(run.manifest), *_mismatches(run.manifest)]
     if not run.manifest.finished:
         said.append("The run was stopped before its end; the same command resumes it.")
     if run.failures:
@@ -260,6 +260,16 @@ def _usable(met: dict[str, Any]) -> bool:
     )
 
 
+def _guesses(manifest: RunManifest) -> list[str]:
+    """What was evaluated although nothing says that it is the network of the file."""
+    return [
+        f"Architecture and normalisation were guessed (--guess): {one.name} is evaluated as {one.arch} with "
+        f"normalisation {one.normalisation.get('name')}, which its labels prefer and which may be wrong."
+        for one in manifest.checkpoints
+        if one.guessed
+    ]
+
+
 def _mismatches(manifest: RunManifest) -> list[str]:
     """What was evaluated although its network is not what it is taken for, in one sentence a checkpoint."""
     said = []
@@ -267,7 +277,7 @@ def _mismatches(manifest: RunManifest) -> list[str]:
         found = checkpoint.recognition.get("contradictions")
         if isinstance(found, list) and found:
             said.append(
-                f"{checkpoint.name} is evaluated as stated, and the figures may be those of another network: "
+                f"{checkpoint.name} is evaluated as {checkpoint.arch}, and may be another network: "
                 f"{'; '.join(str(clause) for clause in found)}."
             )
     return said

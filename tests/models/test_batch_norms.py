@@ -7,21 +7,14 @@ import torch
 from torch import nn
 
 from robustbench_coded.data.augment import KINDS, images_of_kind
-from robustbench_coded.models.fingerprint import (
-    GROUPS,
-    Fingerprint,
-    fingerprint_of,
-    moments_seen,
-    not_clearly_worse,
-    not_told_apart,
-    trained_batch_norms,
-)
+from robustbench_coded.models import batch_norms
+from robustbench_coded.models.batch_norms import Fingerprint, not_clearly_worse, trained_batch_norms
 
 
 def fingerprint(model, network, images, layers=None):
     """The batch-norms' inputs beside what they remember; None where none remembers anything."""
     norms = trained_batch_norms(network)
-    return fingerprint_of(moments_seen(model, norms, images, layers), norms) if norms else None
+    return batch_norms.fingerprint(model, norms, images, layers) if norms else None
 
 
 def images(n=64, channels=3, size=8, seed=0):
@@ -61,13 +54,6 @@ def test_images_weigh_alike_however_they_are_batched():
     assert found.images == 300
 
 
-def test_large_activations_are_measured_in_pieces(monkeypatch):
-    norm, x = norm_of(0.2, 1.0), images(33, 1)
-    whole = fingerprint(norm, norm, x)
-    monkeypatch.setattr("robustbench_coded.models.fingerprint.IN_CACHE", 5 * 64)
-    assert fingerprint(norm, norm, x) == whole
-
-
 def stack(activation):
     torch.manual_seed(3)
     return nn.Sequential(
@@ -88,13 +74,13 @@ def test_what_a_network_remembers_is_reproduced_and_a_wrong_part_shows_behind_it
     x = images(256)
     network = remembering(stack(nn.ReLU()), x)
     right = fingerprint(network, network, x)
-    assert right.largest < 1e-4  # the unbiased variance is stored, the biased one measured
+    assert max(right.divergences) < 1e-4  # the unbiased variance is stored, the biased one measured
     other = stack(nn.SiLU()).eval()
     other.load_state_dict(network.state_dict())
     wrong = fingerprint(other, other, x)
     assert wrong.divergences[0] == pytest.approx(right.divergences[0])
     assert wrong.divergences[1] > 0.1
-    assert wrong.departs_at(0.01) == "4" and right.departs_at(0.01) is None
+    assert wrong.departs_at(0.01) == "4" and right.departs_at(0.01) == "no layer"
 
 
 def test_layers_after_the_last_one_asked_for_are_not_computed():
@@ -142,43 +128,15 @@ def test_mixed_images_have_the_variance_of_mixup():
     assert half == pytest.approx(0.25 * (1 + 2 / 3) / 2, rel=0.02)
 
 
-def test_a_score_without_a_group_of_images_is_that_of_the_others():
-    network = remembering(stack(nn.ReLU()), images(256))
-    x = images(64, seed=1)
-    found = fingerprint(network, network, x)
-    assert len(found.without) == GROUPS
-    for group, others in ((0, x[8:]), (3, torch.cat([x[:24], x[32:]]))):
-        assert found.without[group] == pytest.approx(fingerprint(network, network, others).score, rel=1e-4)
-    assert fingerprint(network, network, x[: 2 * GROUPS - 1]).without == ()
+def test_what_is_worse_than_chance_and_four_times_what_is_left_over_goes_no_further():
+    def seen(score, images=512):
+        return Fingerprint(("1",), (score,), images)
 
-
-def leaky_copy(network, slope):
-    other = stack(nn.LeakyReLU(slope)).eval()
-    other.load_state_dict(network.state_dict())
-    return other
-
-
-def test_near_copies_part_on_images_too_few_for_their_scores():
-    """Both owe much to these few images; the difference owes little."""
-    network = remembering(stack(nn.ReLU()), images(1024))
-    x = images(64, seed=1)
-    right = fingerprint(network, network, x)
-    other = leaky_copy(network, 0.06)
-    wrong = fingerprint(other, other, x)
-    assert wrong.score - right.score > 3 * wrong.error_beside(right)
-    assert not_clearly_worse([(right, "relu"), (wrong, "leaky")], 2) == ["relu"]
-    assert not_clearly_worse([(right, "relu"), (wrong, "leaky")], 2, margin=2.0) == ["relu", "leaky"]
-    assert right.error_beside(right) == 0 and not_told_apart(right, right)
-
-
-def test_the_excess_leaves_out_what_few_images_do():
-    network = remembering(stack(nn.ReLU()), images(1024))
-    x = images(64, seed=2)
-    right = fingerprint(network, network, x)
-    assert right.excess < right.score / 2
-    other = leaky_copy(network, 0.3)
-    wrong = fingerprint(other, other, x)
-    assert wrong.excess > 0.8 * wrong.score
+    right, near, far = seen(0.0004), seen(0.0009), seen(0.002)
+    assert right.by_chance == pytest.approx(0.1 / 512)
+    assert not_clearly_worse([(far, "far"), (near, "near"), (right, "right")]) == ["right", "near"]
+    few = [(seen(one.score, 16), one) for one in (far, right)]
+    assert not_clearly_worse(few) == [right, far]  # so few images do not tell them apart
 
 
 @pytest.mark.parametrize("variance", [1.0, 1 - 1e-5])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from robustbench_coded.models.candidates import representative_order
+from robustbench_coded.data.representative import representative_order
 
 
 def images(n, channels=3):
