@@ -190,8 +190,7 @@ ALIKE = 1.2  # as ReLU and ReLU6
 # What is so many times worse than the best, beyond so many times what is by chance, goes no further.
 CLEARLY_WORSE, CHANCES = 4.0, 3.0
 LEFT_OVER = 0.001  # where more is left, images may have been of another kind, or the network in another form
-ROUNDS = 2  # a wrong form hides the kind of images, and a wrong kind the form
-MOST_PARTS = 3  # of an architecture that are in another form than usual
+ROUNDS, MOST_PARTS = 2, 3  # a wrong form hides the kind of images, and a wrong kind the form; unusual parts
 
 Input = tuple[Normalisation, str | None, str]  # its form of the input, where unusual; kind of training images
 

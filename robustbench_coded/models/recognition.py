@@ -41,7 +41,6 @@ RECOGNISED, FAMILIAR = 0.003, 0.015
 # gains behind a wrong normalisation. A file's own accuracy is confirmed within CONFIRMED.
 FAR_BELOW, CONFIRMED = 0.05, 0.02
 
-GUESS = "--guess"
 Budget = Callable[[tuple[float, ...]], PerturbationBudget]  # from the deviations of a normalisation
 
 
@@ -83,7 +82,7 @@ class Recognition:
     @property
     def guessed(self) -> bool:
         """Whether it is the first answer to a question, and nobody knows whether it is right."""
-        return self.by[0] == GUESS and not self.refusal
+        return self.by[0] == "--guess" and not self.refusal
 
     @property
     def choice(self) -> NormalisationChoice:
@@ -199,7 +198,7 @@ class _Decision:
             self.batch_norms = None
         labelled, refusal = self._confirmed(candidate), "" if asked is None else asked.heading
         if asked is not None and asked.asked and guess:
-            self.by_arch, asked, refusal = GUESS, None, ""
+            self.by_arch, asked, refusal = "--guess", None, ""
         chance = 1 / self.assembly.checkpoint.classes
         if labelled is not None and labelled.accuracy - labelled.error <= chance:
             asked = None
