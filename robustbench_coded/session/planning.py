@@ -29,6 +29,8 @@ from robustbench_coded.session.policies import lacking, table_sizes
 from robustbench_coded.session.schedule import (
     EXTRAS_SHARE,
     TABLE_IMAGES,
+    VERDICT_IMAGES,
+    WHOLE_PIXELS,
     Ceilings,
     EvaluationPlan,
     Evidence,
@@ -57,7 +59,7 @@ def planned_evaluation(
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
         maker = prepared.maker()
-        whole = old is not None or sum(map(maker.images, cases)) <= TABLE_IMAGES
+        whole = old is not None or sum(map(maker.images, cases)) <= TABLE_IMAGES * _smaller(prepared)
     fixed = before is None and (whole or old is not None)
     if before is not None:
         sizes = before.sample_sizes
@@ -107,7 +109,9 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
     if config.until is not None:
         ceilings = Ceilings(None, 0, None)
     else:
-        ceilings = Ceilings(None, None, extras) if whole else Ceilings(extras=extras)
+        times = _smaller(prepared)
+        ceilings = Ceilings(int(VERDICT_IMAGES * times), int(TABLE_IMAGES * times), extras)
+        ceilings = Ceilings(None, None, extras) if whole else ceilings
     return EvaluationPlan(
         cases=tuple(cases),
         judged=judged,
@@ -127,6 +131,12 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         classes=prepared.data_facts.classes or 1,
         relus=_relus(prepared) if config.checks and config.norm != "l0" else {},
     )
+
+
+def _smaller(prepared: PreparedEvaluation) -> float:
+    """How many images cost what one of 32 x 32 costs; 1 for all larger ones."""
+    height, width = prepared.context.data.image_shape[-2:]
+    return max(1.0, WHOLE_PIXELS / (height * width))
 
 
 def in_table(config: EvalConfig, case: PlannedCase) -> bool:

@@ -15,13 +15,14 @@ from robustbench_coded.evaluation.planning.comparisons import Comparison, compar
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictWord
 
-# By default, in image gradients. For scale: 100 steps on 256 images cost 25,600.
+# By default, in image gradients; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on
+# 256 images cost 25,600.
 # What one open verdict may cost in further attacks, checks, submissions, crossover and more random batches
-# than first said: all adaptive attacks on 256 images of a deterministic network, and most through RCI.
-VERDICT_IMAGES = 200_000
-# What the table may cost beyond the paper's rows, which are always paid: those of a network and of RCI on 256
-# images, one more step of 10 for each row, and clean inputs.
+# than the first: the adaptive attacks and their checks on 256 images of a network, most of them through RCI.
+VERDICT_IMAGES = 400_000
+# What the table may cost; the paper's rows are always paid, 70,000 for a network and RCI on 256 images each.
 TABLE_IMAGES = 100_000
+WHOLE_PIXELS = 32 * 32
 # Of the images of attacks that the user named, what everything else may cost together.
 EXTRAS_SHARE = 0.5
 

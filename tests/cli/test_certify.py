@@ -12,7 +12,7 @@ from robustbench_coded.certification.certifier import Alone, Smoothing
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures import bars, curves
 from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
-from robustbench_coded.session import evaluation
+from robustbench_coded.session import certifying
 
 pytestmark = pytest.mark.long
 
@@ -88,7 +88,7 @@ def test_certificates_are_kept(run, csrobust, digits_erm, monkeypatch):
     def again(*arguments):
         raise AssertionError("computed a second time")
 
-    monkeypatch.setattr(evaluation, "load", again)
+    monkeypatch.setattr(certifying, "load", again)
     robust = digits_erm.with_name("digits-pgd-at.safetensors")
     before = (run / "certified.csv").read_bytes()
     answer = csrobust(*SMALL, "--ckpt", f"net={robust}", *DEFENDED, "--certify", "--out", run)

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from robustbench_coded.session import evaluation
+from robustbench_coded.session import driver
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +27,7 @@ def interrupted(*args, **kwargs):
 
 
 def test_an_interrupted_run_says_how_to_go_on(csrobust, command, monkeypatch):
-    monkeypatch.setattr(evaluation, "run_plan", interrupted)
+    monkeypatch.setattr(driver, "run_plan", interrupted)
     answer = csrobust(*command)
     assert answer.code == 130
     assert "resume with: csrobust" in answer.err and "Traceback" not in answer.err
@@ -43,7 +43,7 @@ def test_a_defence_that_was_typed_by_mistake_leaves_no_rows(csrobust, digits_erm
         return {record["case"]["subject"]["n"] for record in records}, manifest["probes"]
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "run_plan", interrupted)
+        patch.setattr(driver, "run_plan", interrupted)
         assert csrobust("eval", *options, "--rci", "N=19").code == 130
         assert defences()[0] == {19}
         assert csrobust("eval", *options, "--rci", "N=12").code == 130

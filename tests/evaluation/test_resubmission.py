@@ -11,7 +11,6 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.results.run import load_run
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
-from robustbench_coded.session.queue import Queue
 
 pytestmark = pytest.mark.long
 
@@ -295,12 +294,13 @@ def test_outcomes_do_not_depend_on_where_the_inputs_come_from(tmp_path, monkeypa
     assert {file.name: file.read_bytes() for file in (again.path / "outcomes").iterdir()} == files
     assert not (again.path / "perturbed").exists()
 
-    def interrupted(queue):
-        raise KeyboardInterrupt
+    class Stops(Listener):
+        def begun(self, step):
+            if step.policy == "submissions":
+                raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Queue, "_submit", interrupted)
-        run_of(tmp_path, name="stopped", **options)
+    with pytest.raises(KeyboardInterrupt):
+        run_of(tmp_path, name="stopped", listener=Stops(), **options)
     assert list((tmp_path / "stopped" / "perturbed").iterdir())
     stopped = run_of(tmp_path, name="stopped", **options)
     assert {file.name: file.read_bytes() for file in (stopped.path / "outcomes").iterdir()} == files

@@ -53,24 +53,29 @@ class Rectified(Reads):
         return super().forward(torch.relu(x))
 
 
-def images(examples=EXAMPLES, near=1.0):
-    """Pixel 0 says the class by a margin that eps reaches on a share ``near`` of the images."""
+def images(examples=EXAMPLES, near=1.0, side=2):
+    """Pixel 0 says the class by a margin that eps reaches on a share ``near`` of the images.
+
+    Of smaller images than 32 x 32, more are affordable: here all attacks on all of them.
+    """
     generator = torch.Generator().manual_seed(0)
     y = torch.randint(2, (examples,), generator=generator)
-    x = torch.rand((examples, 1, 2, 2), generator=generator)
+    x = torch.rand((examples, 1, side, side), generator=generator)
     margin = torch.where(torch.rand(examples, generator=generator) < near, 0.05, 0.3)
     x[:, 0, 0, 0] = 0.5 + margin * (2 * y - 1)
     x[:, 0, 1, 1] = 0.5 + 0.4 * (2 * y - 1)
     return x, y
 
 
-def given(out, pixel=0, *, network=None, examples=EXAMPLES, near=1.0, attacks=ATTACKS, checks=False, **more):
+def given(
+    out, pixel=0, *, network=None, examples=EXAMPLES, near=1.0, side=2, attacks=ATTACKS, checks=False, **more
+):
     """The options of an evaluation, and what is in memory."""
     options = {"defences": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_sizes": (K,), **more}
     config = EvalConfig(
         checkpoints=(), eps=(EPS,), threads=1, out=out, **options, **attack_options([attacks], checks=checks)
     )
-    data = dataset_in_memory(images(examples, near), name="pixels", source="a test")
+    data = dataset_in_memory(images(examples, near, side), name="pixels", source="a test")
     return config, InMemory(data, {"net": network or Reads(pixel)}, {})
 
 
@@ -119,7 +124,7 @@ RUNS = {
     "settled": {"until": "settled"},
     "whole": {},
     "wider": {"until": "settled", "examples": 1280, "near": 0.5},
-    "named": {"attacks": "pgd-100,transfer-pgd-10", "examples": 1280},
+    "named": {"attacks": "pgd-100,transfer-pgd-10", "examples": 1280, "side": 32},
     "withstands": {"pixel": 1, "attacks": "paper,adaptive", "examples": 1280, "until": "settled"},
     "timed": {"time": 60.0, "attacks": "paper,adaptive"},
     "victims": {"until": "settled", "inputs": ("batch", "victim")},
@@ -217,7 +222,7 @@ def test_an_interrupted_run_in_another_order_has_the_same_bytes(stopped, tmp_pat
     assert content(again.path) == content(stopped.path)
 
 
-LARGE = {"examples": 2560, "attacks": "paper,adaptive"}
+LARGE = {"examples": 2560, "side": 32, "attacks": "paper,adaptive"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,100 @@
+"""On how many examples cases run, what belongs to a sample size, and which cases a claim is about."""
+
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.batches import (
+    FIRST_VICTIMS,
+    batches_at,
+    choose_victims,
+    partition,
+    victims_at,
+)
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.comparisons import (
+    claimed_setting,
+    comparisons_judged,
+    first_look,
+    looks,
+    sample_sizes,
+)
+from robustbench_coded.evaluation.planning.plan import UnitMaker
+from robustbench_coded.schema.case import ThreatModel
+from robustbench_coded.schema.manifest import Invocation, Resolved
+
+RCI = ProbedSubject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)
+SIZES = sample_sizes(10_000, 128)
+
+
+def test_sample_sizes_double_until_all_examples_are_in():
+    assert sample_sizes(640, 128) == (128, 256, 640)
+    assert SIZES == (128, 256, 512, 1024, 2048, 4096, 10_000)
+    assert sample_sizes(100, 128) == (100,)
+
+
+def test_a_verdict_may_fall_after_256_examples_or_all():
+    assert first_look(SIZES) == 256 and looks(SIZES) == 6
+    assert first_look((100,)) == 100 and first_look(sample_sizes(4000, 1000)) == 1000
+    assert first_look(sample_sizes(200, 8)) == 200 and looks(sample_sizes(200, 8)) == 1
+
+
+def test_batches_are_cut_at_the_same_places_whatever_a_case_runs_to():
+    batches = partition(10_000, 128)
+    whole = batches_at(batches, SIZES, 10_000)
+    assert [batch for part in whole for batch in part] == batches
+    assert [len(part) for part in whole] == [1, 1, 2, 4, 8, 16, 47]
+    for place, size in enumerate(SIZES, 1):
+        assert batches_at(batches, SIZES, size) == whole[:place]
+
+
+def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
+    batches = partition(10_000, 128)
+    (first,) = victims_at(batches, SIZES, 256, 64, 0)
+    assert len(first) == FIRST_VICTIMS and {victim.batch for victim in first} <= {0, 1}  # of 256 images
+    parts = victims_at(batches, SIZES, 512, 64, 0)
+    assert parts[0] == first and len({victim for part in parts for victim in part}) == 64
+    assert len({victim.batch for victim in parts[1]}) > 30
+    assert [len(part) for part in victims_at(batches, SIZES, 10_000, 3, 0)] == [3]
+    assert victims_at(batches, (10_000,), 10_000, 64, 0) == [choose_victims(batches, 64, 0)]
+
+
+@pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown", "collateral-2/unknown"])
+@pytest.mark.parametrize("sizes", [SIZES, ()])
+def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threat, sizes):
+    config = EvalConfig(checkpoints=(("net", "net.pt"),))
+    maker = UnitMaker(config, 10_000, 4096, {"checkpoints": {"net": "0"}}, sizes)
+    case = PlannedCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    before: list = []
+    for size in sizes[1:] or (10_000,):
+        units = maker.at(size).units(case)
+        assert maker.at(size).images(case) == sum(unit.images for unit in units)
+        assert [unit.id for unit in units[: len(before)]] == before
+        before = [unit.id for unit in units]
+
+
+@pytest.mark.parametrize(
+    ("options", "about"),
+    [
+        ({}, ("batch/unknown", 0.3)),
+        ({"inputs": ("victim", "batch")}, ("victim/unknown", 0.3)),
+        ({"claim_threat": "batch/known"}, ("batch/known", 0.3)),
+        ({"claim_eps": 0.1}, ("batch/unknown", 0.1)),
+    ],
+)
+def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about):
+    radii = (0.1, 0.3)
+    config = EvalConfig(
+        checkpoints=(("net", Path("net.pt")),), claim=0.7, until="claim", eps=radii, **options
+    )
+    assert claimed_setting(config, radii) == about
+    weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
+    assert (str(weighed.threat), weighed.budget.eps) == about
+    rows = [
+        PlannedCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", eps, "pixel", None)
+        for threat in ("batch/unknown", "batch/known", "victim/unknown")
+        for eps in radii
+    ]
+    (settings,) = comparisons_judged(config, rows, radii).values()
+    assert [(str(key.threat), key.perturbation.eps) for key in settings] == [about]
