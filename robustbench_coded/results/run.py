@@ -44,9 +44,9 @@ def load_manifest(path: Path) -> RunManifest:
     """
     try:
         manifest = manifest_from(folder.read_manifest(path))
-        for i, row in enumerate(manifest.cases):
-            if row.case.attack not in CONTROLS:
-                _check_attack(row.case.attack, f"rows[{i}].attack")
+        for i, record in enumerate(manifest.cases):
+            if record.case.attack not in CONTROLS:
+                _check_attack(record.case.attack, f"cases[{i}].case.attack")
     except ManifestError as error:
         raise InputError(
             f"{path}/run.json: {error}; restore it, or start the run anew with --overwrite"

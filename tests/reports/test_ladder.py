@@ -39,7 +39,7 @@ def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, m
             for x, y in zip(*line.get_data(), strict=True):
                 assert left <= x <= right and top <= y <= bottom
                 shown[container.get_label(), names[round(y)]] = x
-    assert len({label for label, _ in shown}) == len({subject[1:] for subject in subjects})
+    assert len({label for label, _ in shown}) == len({subject.inference for subject in subjects})
     for row in run.rows:
         if row.attack == ENSEMBLE and row.threat == WHOLE_BATCH and row.accuracy is not None:
             assert any(

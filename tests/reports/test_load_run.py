@@ -95,6 +95,9 @@ def test_names_never_become_paths(make_run, tmp_path):
     assert (tmp_path / "secret.parquet").read_text() == "not yours"
 
 
+CASE = ("cases", 2, "case")
+
+
 def _set(*where, value):
     def change(manifest):
         part = manifest
@@ -108,13 +111,16 @@ def _set(*where, value):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_set("rows", value="many"), "rows: expected `array`, got `str`"),
-        (_set("rows", 2, "k", value="x"), "rows[2].k: expected `int | null`, got `str`"),
-        (_set("rows", 2, "eps", value=float("nan")), "rows[2].eps: expected `float` >="),
-        (_set("rows", 2, "examples_planned", value=-1), "rows[2].examples_planned: expected `int` >= 0"),
-        (_set("rows", 2, "threat", value="batch/guessed"), "rows[2]: expected randomness"),
-        (_set("rows", 2, "attack", value="pgd-10; rm"), "rows[2].attack: 'pgd-10; rm'"),
-        (_set("rows", 0, "units", 0, value=["a"]), "rows[0].units[0]: expected `object`, got `array`"),
+        (_set("cases", value="many"), "cases: expected `array`, got `str`"),
+        (_set(*CASE, "subject", "k", value="x"), "cases[2].case.subject.k: expected `int | null`, got `str`"),
+        (
+            _set(*CASE, "perturbation", "eps", value=float("nan")),
+            "cases[2].case.perturbation.eps: expected `float` >=",
+        ),
+        (_set("cases", 2, "examples_planned", value=-1), "cases[2].examples_planned: expected `int` >= 0"),
+        (_set(*CASE, "threat", "randomness", value="guessed"), "cases[2].case.threat: expected randomness"),
+        (_set(*CASE, "attack", value="pgd-10; rm"), "cases[2].case.attack: 'pgd-10; rm'"),
+        (_set("cases", 0, "units", 0, value=["a"]), "cases[0].units[0]: expected `str`, got `array`"),
         (_set("checkpoints", 0, "sha256", value=7), "checkpoints[0].sha256: expected `str`, got `int`"),
     ],
 )

@@ -19,7 +19,7 @@ from robustbench_coded.reports.text.formatting import (
     hiding_text,
     interval,
     is_peers,
-    of_key,
+    of_case,
     of_part,
     percent,
     series,
@@ -60,7 +60,7 @@ def certified_sentences(rows: Sequence[CertifiedRow]) -> list[str]:
 def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
     """A row per subject, threat model and budget."""
     columns: Columns[CertifiedRow] = {
-        **of_key({**SUBJECT, **THREAT, **BUDGET}),
+        **of_case({**SUBJECT, **THREAT, **BUDGET}),
         "Certified": lambda row: with_interval(row.certified, missing="–"),
         "Unknown": lambda row: percent(row.unknown),
         "Broken": lambda row: percent(row.broken),

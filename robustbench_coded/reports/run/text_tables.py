@@ -21,7 +21,7 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     interval,
     is_submitted,
-    of_key,
+    of_case,
     of_part,
     percent,
     points_text,
@@ -95,7 +95,7 @@ def check_text_table(judgements: Sequence[Judgement], *, passed: bool) -> TextTa
 def worst_text_table(examples: Sequence[WorstExample]) -> TextTable:
     """A row per example that fell."""
     columns: Columns[WorstExample] = {
-        **of_key({**SUBJECT, **ATTACK}),
+        **of_case({**SUBJECT, **ATTACK}),
         "Example": lambda worst: worst.example,
         "Label": lambda worst: worst.label,
         "Right, clean": lambda worst: f"{worst.right_clean} of {worst.draws}",
@@ -192,9 +192,7 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
         "All would cost": lambda stop: f"{stop.images_planned:,}",
     }
     columns: Columns[Stop] = {
-        **SUBJECT,
-        "Threat model": lambda stop: stop.case.threat,
-        **BUDGET,
+        **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **BUDGET}),
         "Verdict": word,
         **counts,
         "Ran": lambda stop: ", ".join(stop.attacks),

@@ -240,9 +240,9 @@ def of_part(columns: Columns[Any], part: Callable[[Any], Any]) -> Columns[Any]:
     return {head: through(text_of) for head, text_of in columns.items()}
 
 
-def of_key(columns: Columns[Any]) -> Columns[Any]:
-    """The columns of what has these facts in its key."""
-    return of_part(columns, attrgetter("key"))
+def of_case(columns: Columns[Any]) -> Columns[Any]:
+    """The columns of what has these facts in its case."""
+    return of_part(columns, attrgetter("case"))
 
 
 def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf") -> str:
