@@ -83,7 +83,7 @@ class Recorder:
         run = load_run(self.folder.path)
         if prepared.config.claim is not None:
             write_evidence = load("evidence", "refuted")
-            for text in write_evidence(run, prepared.config, plan, prepared.context):
+            for text in write_evidence(run, plan, prepared.context):
                 self.listener.note(text)
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
