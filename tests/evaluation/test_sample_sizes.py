@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.planning.batches import (
     partition,
     victims_at,
 )
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
     claimed_setting,
     comparisons_judged,
@@ -21,10 +21,10 @@ from robustbench_coded.evaluation.planning.comparisons import (
     sample_sizes,
 )
 from robustbench_coded.evaluation.planning.plan import UnitMaker
-from robustbench_coded.schema.case import ThreatModel
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.manifest import Invocation, Resolved
 
-RCI = ProbedSubject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)
+RCI = ProbedSubject(Subject("net", "rci", 128, 190), "rci:N=190", 128, True, True, True, 190)
 SIZES = sample_sizes(10_000, 128)
 
 
@@ -63,9 +63,9 @@ def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
 @pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown", "collateral-2/unknown"])
 @pytest.mark.parametrize("sizes", [SIZES, ()])
 def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threat, sizes):
-    config = EvalConfig(checkpoints=(("net", "net.pt"),))
-    maker = UnitMaker(config, 10_000, 4096, {"checkpoints": {"net": "0"}}, sizes)
-    case = PlannedCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", 0.1, "pixel", 0.02)
+    conditions = EvalConfig(checkpoints=(("net", Path("net.pt")),)).conditions
+    maker = UnitMaker(conditions, 10_000, 4096, {"checkpoints": {"net": "0"}}, sizes)
+    case = planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02)
     before: list = []
     for size in sizes[1:] or (10_000,):
         units = maker.at(size).units(case)
@@ -90,9 +90,9 @@ def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about)
     )
     assert claimed_setting(config, radii) == about
     weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
-    assert (str(weighed.threat), weighed.budget.eps) == about
+    assert (str(weighed.threat), weighed.perturbation.eps) == about
     rows = [
-        PlannedCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", eps, "pixel", None)
+        planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", eps, "pixel"))
         for threat in ("batch/unknown", "batch/known", "victim/unknown")
         for eps in radii
     ]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Submission, Unit
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Submission, Unit, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
-from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import VerdictWord
 from robustbench_coded.session.policies import MORE_EXAMPLES, lacking, next_step, table_sizes
 from robustbench_coded.session.schedule import (
@@ -22,8 +22,8 @@ from robustbench_coded.session.schedule import (
 )
 from robustbench_coded.statistics.anytime import values_needed
 
-STANDARD = ProbedSubject("net", "standard", "standard", 128, None, False, False, False, 128)
-RCI = ProbedSubject("net", "rci:N=190", "rci", 128, 190, True, True, True, 190)
+STANDARD = ProbedSubject(Subject("net", "standard", None, None), "standard", 128, False, False, False, 128)
+RCI = ProbedSubject(Subject("net", "rci", 128, 190), "rci:N=190", 128, True, True, True, 190)
 SIZES = (128, 256, 512, 1024)
 PRICES = {"clean": 1, "random-sign": 1, "fgsm": 2, "pgd-10": 10, "transfer-pgd-20": 20, "pgd-100": 100}
 VICTIM = ThreatModel("victim", "unknown")
@@ -35,7 +35,8 @@ NO_GAIN = Standing(VerdictWord.NO_GAIN, final=True)
 
 def case(attack, subject=RCI, threat=WHOLE_BATCH, **more):
     eps = 0.0 if attack == "clean" else 0.1
-    return PlannedCase(subject, threat, attack, "linf", eps, "pixel", None, **more)
+    planned = planned_case(subject, threat, attack, Perturbation("linf", eps, "pixel"))
+    return replace(planned, **more)
 
 
 def images(case, size):
