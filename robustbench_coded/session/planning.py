@@ -59,7 +59,8 @@ def planned_evaluation(
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
         maker = prepared.maker()
-        whole = old is not None or sum(map(maker.images, cases)) <= TABLE_IMAGES * _smaller(prepared)
+        cheap = sum(map(maker.images, cases)) <= TABLE_IMAGES * _smaller(prepared)
+        whole = old is not None or (config.time is None and cheap)
     fixed = before is None and (whole or old is not None)
     if before is not None:
         sizes = before.sample_sizes

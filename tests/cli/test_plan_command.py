@@ -64,8 +64,8 @@ def test_a_plan_for_people_names_rows_and_the_folder(csrobust, digits_erm, tmp_p
 @pytest.mark.parametrize(
     ("options", "certain", "most"),
     [
-        ((), 15, 3 * 200_000),  # what may go into the verdicts of standard, RCI and its victims
-        (("--all",), 16, None),
+        ((), 16, None),  # of images that small, all rows are affordable
+        (("--time", "2h"), 15, 3 * 1200),  # half of it in equal parts for standard, RCI and its victims
         (("--until", "settled"), 2, None),
     ],
 )
@@ -86,20 +86,16 @@ def test_the_sum_is_over_the_rows_that_run_in_any_case(
     assert f"up to {plan['open_images']:,} images more" in marked
 
 
-def test_named_attacks_have_256_examples_and_a_wish_for_time_what_fits(
-    csrobust, digits_erm, a_second_an_image
-):
+def test_a_wish_for_time_gets_the_examples_that_fit(csrobust, digits_erm, a_second_an_image):
     def examples(*options):
         answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, *options, "--json")
         plan = json.loads(answer.out)
         return {(r["defence"], r["attack"]): r["examples"] for r in plan["rows"]}, plan["seconds"]
 
-    named, _ = examples()
-    assert min(named.values()) == 256
     some, seconds = examples("--time", "2h")  # half of it is for the table
     assert seconds <= 3600 and some["rci", "pgd-40"] < some["rci", "transfer-pgd-2"] < 640
-    every, _ = examples("--all")
-    assert set(every.values()) == {640}
+    every, seconds = examples("--all")
+    assert set(every.values()) == {640} and seconds > 7200
 
 
 def test_what_was_left_out_is_what_a_plan_of_all_still_has_to_do(

@@ -74,6 +74,7 @@ def simulate(plan, left=0.9, standings=None, submissions=(), checks=(), most=60)
         standings: (steps so far) -> standing by comparison; all open without it.
     """
     evidence, share = Evidence(), left if callable(left) else lambda case: left
+    offered = submissions if callable(submissions) else lambda steps: submissions
     while (step := next_step(plan, evidence)) is not None:
         steps = (*evidence.steps, step)
         assert len(steps) < most, [s.policy for s in steps]
@@ -83,7 +84,7 @@ def simulate(plan, left=0.9, standings=None, submissions=(), checks=(), most=60)
             ran,
             shares={c: 1.0 if c.attack == "clean" else share(c) for c in ran.sizes},
             standings={setting(c, plan): standing for c, standing in told.items()},
-            submissions=tuple(c for c in submissions if c not in ran.sizes),
+            submissions=tuple(c for c in offered(steps) if c not in ran.sizes),
             checks=tuple(c for c in checks if c not in ran.sizes),
         )
     return evidence
@@ -285,8 +286,8 @@ def test_rows_that_every_table_has_are_paid_whatever_the_ceiling_and_victims_com
 
 
 def test_after_the_table_has_begun_only_victims_are_asked_for():
-    plan = replace(with_table(*ON_STANDARD, *ON_RCI, ON_VICTIM), ceilings=Ceilings(0, 10**9, None))
-    evidence = simulate(plan, 0.9, None, [submitted()])
+    plan = replace(with_table(*ON_STANDARD, *ON_RCI, ON_VICTIM), ceilings=Ceilings(30_000, 10**9, None))
+    evidence = simulate(plan, 0.9, None, lambda steps: [submitted()] if steps[-1].for_table else [])
     behind = policies(evidence)[policies(evidence).index("first rows") + 1 :]
     assert behind == ["attack of victims", "table", "clean batches"]
 
@@ -306,6 +307,16 @@ def test_a_table_costs_what_it_may_and_no_row_goes_further_than_clean_inputs(cei
     assert (set(sizes.values()) == {1024} and len(sizes) == 5) == (ceiling >= 10**6)
     if ceiling == 40_000:  # 256 * 114 for all rows: only the cheaper ones can grow
         assert sizes[ON_STANDARD[4]] == 256 < sizes[ON_STANDARD[3]]
+
+
+def test_clean_inputs_go_as_far_as_any_row_where_they_cost_more_than_it():
+    def dear(case, size):
+        return images(case, size) * (30 if case.attack == "clean" else 1)
+
+    plan = replace(with_table(*ON_STANDARD, table=60_000), images=dear)
+    sizes = table_sizes(plan, Evidence())
+    assert sum(dear(c, size) for c, size in sizes.items()) <= 60_000
+    assert max(sizes.values()) == sizes[ON_STANDARD[0]] > 256
 
 
 def test_where_every_row_runs_on_all_the_table_comes_before_submissions():

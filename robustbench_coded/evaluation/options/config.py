@@ -66,7 +66,8 @@ class EvalConfig:
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
-        time: seconds that the evaluation may take by its forecast: attacks and examples are chosen to fit.
+        time: seconds, turned into a number of images once, by a rate that is measured once: attacks and
+            examples are chosen to fit.
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
