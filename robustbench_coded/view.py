@@ -36,7 +36,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Entry:
-    """One subject under one threat model and budget.
+    """One subject under one threat model and perturbation.
 
     Attributes:
         run: path of the run folder.
@@ -54,7 +54,7 @@ class Entry:
     finished: bool
     subject: Subject
     threat: str
-    budget: Perturbation
+    perturbation: Perturbation
     verdict: str
     reason: str
     gain: Figure | None
@@ -109,7 +109,7 @@ def _entries(path: Path) -> Iterator[Entry]:
             finished=manifest.finished,
             subject=Subject(checkpoint, defence, int(k) if k else None, int(n) if n else None),
             threat=threat,
-            budget=Perturbation(norm, float(eps), space),
+            perturbation=Perturbation(norm, float(eps), space),
             verdict=judged.get("verdict", NO_VERDICT),
             reason=judged.get("reason", ""),
             gain=_figure(judged, "gain", "gain_low", "gain_high"),
@@ -124,7 +124,7 @@ def _lines(file: Path) -> list[Columns]:
 
 
 def _setting(line: Columns) -> tuple[str, ...]:
-    """Subject, threat model and budget of a line, as text."""
+    """Subject, threat model and perturbation of a line, as text."""
     k, n = (line[name].removesuffix(".0") for name in ("k", "n"))
     eps = f"{float(line['eps']):.12g}"
     return line["checkpoint"], line["defence"], k, n, line["threat"], line["norm"], eps, line["eps_space"]
@@ -193,7 +193,7 @@ def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[st
         measured=measured,
         report=lambda entry: _link(entry, out),
         examples=lambda entry: _link(entry, out, "worst"),
-        budget=lambda entry: formatting.short_budget_text(entry.budget),
+        perturbation=lambda entry: formatting.short_perturbation_text(entry.perturbation),
         between=lambda figure: formatting.interval(figure.low, figure.high),
         signed=lambda figure: f"{100 * figure.estimate:+.1f}",
         inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),

@@ -36,7 +36,7 @@ class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         code: where the defence's code is, pinned to a commit; weights: where the checkpoint is.
         contact: whom to ask.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
-        claim: what the paper claims, with data set and budget; reported: that as a fraction.
+        claim: what the paper claims, with data set and perturbation; reported: that as a fraction.
         setting: how the run differs from the paper.
         additional_data: whether more data were used in training.
         breaks: [source, what it reports] of evaluations by others.

@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import budget_text, counted, duration, subject_text
+from robustbench_coded.reports.text.formatting import counted, duration, perturbation_text, subject_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
@@ -75,10 +75,10 @@ class ProgressListener(Listener):
 
     def settled(self, stop: Stop) -> None:
         case = stop.case
-        subject, budget = subject_text(case.subject, with_k=True), budget_text(case.perturbation)
+        subject, perturbation = subject_text(case.subject, with_k=True), perturbation_text(case.perturbation)
         under = f" under {case.attack}" if case.attack else ""
         self.note(
-            f"{stop.verdict}: {subject} ({case.threat}, {budget}){under}, "
+            f"{stop.verdict}: {subject} ({case.threat}, {perturbation}){under}, "
             f"{stop.examples:,} of {stop.planned:,} examples"
         )
 

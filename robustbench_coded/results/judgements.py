@@ -88,7 +88,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One subject under one threat model and budget.
+    """One subject under one threat model and perturbation.
 
     Attributes:
         case: of its ensemble.
@@ -113,7 +113,7 @@ class Judgement:
         return self.case.subject
 
     @property
-    def budget(self) -> Perturbation:
+    def perturbation(self) -> Perturbation:
         return self.case.perturbation
 
     @property
@@ -211,12 +211,14 @@ def _margin(manifest: RunManifest) -> float:
     return MARGIN if margin is None else margin
 
 
-def _unbounded(budget: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
+def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
     """The eps from which on any image reaches any other."""
     values = math.prod(manifest.data.image_shape or (1,))
     pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
-    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}[budget.norm]
-    if budget.eps_space != "normalized":
+    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}[
+        perturbation.norm
+    ]
+    if perturbation.eps_space != "normalized":
         return reach
     facts = manifest.checkpoint(checkpoint)
     deviations = facts.normalisation.get("std") if facts is not None else None

@@ -204,12 +204,12 @@ class Run:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """verdicts.csv: a line for each subject, threat model and budget; accuracies are fractions."""
+        """verdicts.csv: a line for each subject, threat model and perturbation; accuracies are fractions."""
         return verdict_frame(self.judgements)
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Verdict, checks and design of attackers per subject, threat model and budget."""
+        """Verdict, checks and design of attackers per subject, threat model and perturbation."""
         checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
 
@@ -343,7 +343,7 @@ def _design_data(made: Design | None) -> dict[str, Any] | None:
 
 
 def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
-    """A claim about this threat model and budget."""
+    """A claim about this threat model and perturbation."""
     if claim is None:
         return None
     eps = None if claim.perturbation is None else claim.perturbation.eps

@@ -100,7 +100,8 @@ class EvaluationPlan:
                 other
                 for other in self.judged
                 if other.subject.spec == STANDARD
-                and (other.subject.checkpoint, other.budget) == (subject.checkpoint, comparison.budget)
+                and (other.subject.checkpoint, other.perturbation)
+                == (subject.checkpoint, comparison.perturbation)
             ),
             None,
         )

@@ -3,8 +3,8 @@
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.
-  Clean outcomes serve every budget and, since a victim keeps its batch and slot, every threat; random signs
-  serve their own budget where whole batches are attacked.
+  Clean outcomes serve every perturbation and, since a victim keeps its batch and slot, every threat; random
+  signs serve their own perturbation where whole batches are attacked.
 * `*/known` also gets the perturbations of `*/unknown`, scored on the draws that its own attacks were made
   for.
 * `strongest` is chosen on selection draws like the ensemble, so its own accuracy is unbiased; ties go to the

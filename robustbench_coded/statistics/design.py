@@ -43,7 +43,9 @@ class Design:
 
 
 def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
-    """The design with most steps that the rows of a run fill, for the subject and budget of ``ensemble``."""
+    """The design with most steps that the rows of a run fill, for the subject and perturbation of
+    ``ensemble``.
+    """
     setting = ensemble.case.setting
     blind, aware = (
         attacks_under(rows, setting.under(setting.threat.with_draw(draw))) for draw in ("unknown", "known")
@@ -70,7 +72,7 @@ def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
 
 
 def missing(rows: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]:
-    """The fewest attacks that fill the design for the subject and budget of ``ensemble``, by name."""
+    """The fewest attacks that fill the design for the subject and perturbation of ``ensemble``, by name."""
     setting = ensemble.case.setting
     there = [
         row

@@ -208,7 +208,7 @@ def judge(
             the figures leave room for it.
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
-            budget.
+            perturbation.
         tail: with which probability each end of an interval may err.
     """
     base = base_ensemble(rows, ensemble)
@@ -235,7 +235,8 @@ def judge(
 
 
 def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
-    """The ensemble of standard inference on the same checkpoint and budget, which serves every threat model.
+    """The ensemble of standard inference on the same checkpoint and perturbation, which serves every threat
+    model.
 
     None for standard inference itself, for a defence that names no base model, and where it was not run.
     """

@@ -136,7 +136,7 @@ class SummaryRow:
         return self.case.attack
 
     @property
-    def budget(self) -> Perturbation:
+    def perturbation(self) -> Perturbation:
         return self.case.perturbation
 
     @property

@@ -40,7 +40,7 @@ class Verdict:
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
-        claim: what was claimed under this threat model and budget.
+        claim: what was claimed under this threat model and perturbation.
         claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
         beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
             No word depends on it: the defence may have nothing to do with the checkpoint.

@@ -90,7 +90,7 @@ def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about)
     )
     assert claimed_setting(config, radii) == about
     weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
-    assert (str(weighed.threat), weighed.budget.eps) == about
+    assert (str(weighed.threat), weighed.perturbation.eps) == about
     rows = [
         PlannedCase(RCI, ThreatModel.parse(threat), "pgd-10", "linf", eps, "pixel", None)
         for threat in ("batch/unknown", "batch/known", "victim/unknown")

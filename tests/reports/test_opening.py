@@ -34,7 +34,7 @@ def setting(
     measured = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
     made = Verdict(word, "", measured, **{"bar": 0.03, "compared": True, "claim": claim, **verdict})
     subject = Subject(checkpoint, defence, 128, 190)
-    judgement = SimpleNamespace(verdict=made, subject=subject, budget=BUDGET, threat=WHOLE_BATCH)
+    judgement = SimpleNamespace(verdict=made, subject=subject, perturbation=BUDGET, threat=WHOLE_BATCH)
     kept = Kept(0.875, 0.29, left)
     return Setting(judgement, word, kept, bare, measured, 640, 6400, round(6400 * left), "transfer-pgd-20")
 
@@ -139,7 +139,7 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     def judgement(n, threat=WHOLE_BATCH, eps=8 / 255, defence="rci"):
         return SimpleNamespace(
             subject=Subject("erm", defence, 128, n),
-            budget=structs.replace(BUDGET, eps=eps),
+            perturbation=structs.replace(BUDGET, eps=eps),
             threat=threat,
             verdict=SimpleNamespace(claim=None),
         )

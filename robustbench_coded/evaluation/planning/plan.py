@@ -93,7 +93,7 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 def rows_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[cases.PlannedCase], list[str]]:
-    """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
+    """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
     rows: dict[cases.PlannedCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:

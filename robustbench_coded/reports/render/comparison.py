@@ -17,7 +17,8 @@ TITLE = "csrobust comparison"
 
 
 def comparison_document(comparison: Comparison, name: str, beside: Sequence[Section] = ()) -> str:
-    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; the last has a table environment a budget.
+    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; the last has a table environment a
+    perturbation.
 
     Args:
         beside: sections that stand behind its own, in ``md`` and ``html``.

@@ -10,10 +10,10 @@ from attacks.attack_name import LEVELS, SLOTS
 from robustbench_coded.plugins import load
 from robustbench_coded.reports.text.formatting import (
     attack_text,
-    budget_text,
     is_submitted,
     parsed_attack,
     percent,
+    perturbation_text,
     series,
     subject_text,
     threat_text,
@@ -129,10 +129,12 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
         if evidence := _recognition(checkpoint) + _gradients(checkpoint):
             yield Fact("Recognition", f"{checkpoint.name}:{evidence}")
     yield Fact("Examples", _examples(rows))
-    budgets = dict.fromkeys(row.budget for row in rows if row.attack != CLEAN)
-    if budgets:
+    perturbations = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
+    if perturbations:
         yield Fact(
-            "Budget", series([budget_text(b) for b in budgets]) + _spaces({b.eps_space for b in budgets})
+            "Budget",
+            series([perturbation_text(b) for b in perturbations])
+            + _spaces({b.eps_space for b in perturbations}),
         )
     yield from _attacks(rows)
     yield from _cost_limits(manifest)
@@ -257,7 +259,7 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
     for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
         if attack == CLEAN or is_submitted(attack):
             continue
-        said = f"{attack}: {attack_text(attack, list(steps), rows[0].budget.norm)}"
+        said = f"{attack}: {attack_text(attack, list(steps), rows[0].perturbation.norm)}"
         spent = costs.get(attack, [])
         if any(forwards or backwards for forwards, backwards in spent):
             forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))

@@ -108,7 +108,9 @@ def opening(settings: Sequence[Setting], others: tuple[int, int], following: Nex
     found = (_kept(settings), _of_claim(settings), differ, _decided(settings))
     networks = {s.subject.checkpoint for s in settings}
     return Opening(
-        asked=_asked(subjects, settings[0].judgement.budget) if claim is None else _claimed(subjects, claim),
+        asked=_asked(subjects, settings[0].judgement.perturbation)
+        if claim is None
+        else _claimed(subjects, claim),
         answer=_answer(settings),
         found=" ".join(filter(None, found)),
         certainty=_certainty(settings),
@@ -125,10 +127,14 @@ def spread(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _asked(subjects: Sequence[Subject], budget: Perturbation) -> str:
-    within = f"{pixels(budget.eps)} per {'' if budget.eps_space == 'pixel' else 'normalised '}pixel"
-    change = f"up to {within if budget.norm == 'linf' else f'{budget.norm} norm {budget.eps:g}'}"
-    change = f"of {counted(round(budget.eps), 'pixel')}" if budget.norm == "l0" else change
+def _asked(subjects: Sequence[Subject], perturbation: Perturbation) -> str:
+    within = (
+        f"{pixels(perturbation.eps)} per {'' if perturbation.eps_space == 'pixel' else 'normalised '}pixel"
+    )
+    change = (
+        f"up to {within if perturbation.norm == 'linf' else f'{perturbation.norm} norm {perturbation.eps:g}'}"
+    )
+    change = f"of {counted(round(perturbation.eps), 'pixel')}" if perturbation.norm == "l0" else change
     verb, the = ("Does", "") if len(subjects) == 1 else ("Do", "the ")
     if subjects[0].defence == STANDARD:
         return f"{verb} {the}{_named(subjects)} withstand changes {change}?"

@@ -2,8 +2,8 @@
 
     settings_of(run) -> [Setting, ...]
 
-One for each subject, at the largest budget, where the attacker perturbs whole batches and does not know the
-draw; where something is claimed, those that the claim is about.
+One for each subject, at the largest perturbation, where the attacker perturbs whole batches and does not know
+the draw; where something is claimed, those that the claim is about.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """One subject under one threat model and budget.
+    """One subject under one threat model and perturbation.
 
     Attributes:
         word: the verdict's, at the error shared by all settings.
@@ -88,24 +88,26 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     """The judgements that a report opens with: those of a claim, else one for each defended subject."""
     claimed = [j for j in judgements if j.verdict.claim is not None]
     judged = claimed or [j for j in judgements if j.subject.defence != STANDARD] or list(judgements)
-    budgets = [j.budget for j in judged]
-    budget = max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
+    perturbations = [j.perturbation for j in judged]
+    perturbation = max(perturbations, key=lambda b: (perturbations.count(b), b.eps), default=None)
     by_subject: dict[Subject, Judgement] = {}
     for judgement in sorted(judged, key=lambda j: j.threat != WHOLE_BATCH):
-        if judgement.budget == budget:
+        if judgement.perturbation == perturbation:
             by_subject.setdefault(judgement.subject, judgement)
     return [j for j in judged if by_subject.get(j.subject) is j]
 
 
 def other_attackers(run: Run, settings: Sequence[Setting]) -> tuple[int, int]:
-    """How many verdicts on these subjects and this budget under other threat models have another word, of
-    how many.
+    """How many verdicts on these subjects and this perturbation under other threat models have another word,
+    of how many.
     """
     about = {s.subject: s.judgement for s in settings}
     others = [
         j
         for j in run.judgements
-        if j.subject in about and j.budget == about[j.subject].budget and j.threat != about[j.subject].threat
+        if j.subject in about
+        and j.perturbation == about[j.subject].perturbation
+        and j.threat != about[j.subject].threat
     ]
     return sum(j.verdict.word != about[j.subject].verdict.word for j in others), len(others)
 
@@ -161,7 +163,7 @@ def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | Non
         row
         for row in run.results
         if (row.case.subject, row.case.attack) == (judgement.subject, claim.attack)
-        and row.case.perturbation == judgement.budget
+        and row.case.perturbation == judgement.perturbation
         and row.complete
     ]
     row = min(rows, key=lambda row: row.case.threat != claim.threat, default=None)

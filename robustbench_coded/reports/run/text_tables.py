@@ -11,7 +11,7 @@ from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
-    BUDGET,
+    PERTURBATION,
     SUBJECT,
     THREAT,
     Columns,
@@ -44,10 +44,10 @@ GIVEN_UP = "Clean accuracy given up, points"
 
 
 def verdict_text_table(run: Run) -> TextTable:
-    """A row per subject, budget and threat model: the word, and the figures that it came from."""
+    """A row per subject, perturbation and threat model: the word, and the figures that it came from."""
     found = {row.case: row for row in run.results}
     figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
-    about = TextTable.of(run.judgements, {**SUBJECT, **BUDGET, **THREAT})
+    about = TextTable.of(run.judgements, {**SUBJECT, **PERTURBATION, **THREAT})
     rows = zip(about.rows, (_judged(j.verdict, found[j.case]) for j in run.judgements), strict=True)
     heads = (*about.heads, "Images", "Verdict", *figures)
     return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
@@ -70,7 +70,7 @@ def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
     )
 
 
-_JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **BUDGET}
+_JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **PERTURBATION}
 
 
 def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
@@ -173,13 +173,13 @@ STOPS_TITLE = "When the verdicts fell"
 
 
 def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgement]) -> TextTable:
-    """A row for each subject that stopped under a threat model and budget; none for other evaluations.
+    """A row for each subject that stopped under a threat model and perturbation; none for other evaluations.
 
     Args:
         judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
             than they seemed, and open the word again; then both words are told.
     """
-    words = {(j.subject, j.threat, j.budget): j.verdict.word for j in judgements}
+    words = {(j.subject, j.threat, j.perturbation): j.verdict.word for j in judgements}
 
     def word(stop: Stop) -> str:
         now = words.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
@@ -192,7 +192,7 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
         "All would cost": lambda stop: f"{stop.images_planned:,}",
     }
     columns: Columns[Stop] = {
-        **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **BUDGET}),
+        **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **PERTURBATION}),
         "Verdict": word,
         **counts,
         "Ran": lambda stop: ", ".join(stop.attacks),
@@ -229,7 +229,7 @@ def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
         made = judgement.design
         if made is None:
             continue
-        (about,) = TextTable.of([judgement], {**SUBJECT, **BUDGET}).rows
+        (about,) = TextTable.of([judgement], {**SUBJECT, **PERTURBATION}).rows
         names = (made.cells[0].case.attack, made.cells[2].case.attack)
         for attack, effect in zip(names, made.knowing, strict=True):
             cells = (percent(effect.first), percent(effect.second))
@@ -253,11 +253,11 @@ SUBMITTED_LEGEND = (
 
 def submitted_text_table(lines: Sequence[summary.SummaryRow]) -> TextTable:
     """A row per subject and perturbed inputs."""
-    best = {(x.subject, x.budget, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
+    best = {(x.subject, x.perturbation, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
     figures: Columns[summary.SummaryRow] = {
         "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
-        "Strongest": lambda row: percent(best.get((row.subject, row.budget, row.threat))),
+        "Strongest": lambda row: percent(best.get((row.subject, row.perturbation, row.threat))),
     }
     columns: Columns[summary.SummaryRow] = {"Perturbed inputs": lambda row: row.attack, **figures}
     submitted = [row for row in lines if is_submitted(row.attack)]
-    return TextTable.of(submitted, {**SUBJECT, **BUDGET, **columns}, figures)
+    return TextTable.of(submitted, {**SUBJECT, **PERTURBATION, **columns}, figures)
