@@ -84,7 +84,7 @@ def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
         "footnote": (
             f"{inference_text(subject, with_k=True)}. {_percent(ensemble.accuracy)}% robust accuracy "
             f"(95% interval {_percent(ensemble.low)} to {_percent(ensemble.high)}, {ensemble.examples} "
-            f"examples) is due to csrobust's ensemble of attacks; its verdict: {verdict.word}."
+            f"examples) is due to csrobust's ensemble of attacks; its verdict: {verdict.name}."
         ),
         "unreliable": None if theirs is None or ensemble.high is None else theirs > ensemble.high,
     }
@@ -136,7 +136,7 @@ def log_to_wandb(run: Run, out: Path) -> list[Path]:
         config=parameters(run),
         settings=settings,
     )
-    logged.summary.update({**metrics(run), **words(run)})
+    logged.summary.update({**metrics(run), **verdicts(run)})
     logged.log({name: wandb.Table(dataframe=_plain(run, name)) for name in TABLES})
     folder = Path(logged.dir).parent
     logged.finish()
@@ -153,7 +153,7 @@ def log_to_mlflow(run: Run, out: Path) -> list[Path]:
     with mlflow.start_run(run_name=run.name), tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(parameters(run))
         mlflow.log_metrics(metrics(run))
-        mlflow.set_tags(words(run))
+        mlflow.set_tags(verdicts(run))
         for name in TABLES:
             file = Path(folder) / f"{name}.csv"
             _plain(run, name).to_csv(file, index=False)
@@ -184,8 +184,8 @@ def metrics(run: Run) -> dict[str, float]:
     }
 
 
-def words(run: Run) -> dict[str, str]:
-    """The word of every verdict."""
+def verdicts(run: Run) -> dict[str, str]:
+    """Every verdict."""
     return {f"{group}/verdict": str(row["verdict"]) for group, row in _verdicts(run)}
 
 

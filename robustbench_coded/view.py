@@ -41,7 +41,7 @@ class Entry:
     Attributes:
         run: path of the run folder.
         data, day, finished: of the run.
-        verdict: its word, ``no verdict`` where the run judges none.
+        verdict: its name, ``no verdict`` where the run judges none.
         reason: why, in a sentence.
         gain: over the base model, None where there is none.
         strongest: name of the strongest single attack, '' where none has outcomes.

@@ -214,7 +214,7 @@ def _entry(
         gain=_figure(verdict.gain),
         examples=whole.examples,
         draws=whole.draws,
-        verdict=str(verdict.word),
+        verdict=str(verdict.name),
         reason=verdict.reason,
         open_checks=verdict.open_checks,
         forwards=whole.forwards,

@@ -19,7 +19,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.version import __version__
 
 STYLE = """
@@ -92,7 +92,7 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         cases=_cases(run, subject),
         weights=None if checkpoint is None else checkpoint.sha256,
         between=lambda figure: interval(figure.low, figure.high),
-        refuted=[entry for entry in entries if entry.verdict == VerdictWord.CLAIM_REFUTED],
+        refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
         commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
     )
 

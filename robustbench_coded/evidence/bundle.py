@@ -21,7 +21,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
-from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictWord
+from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictName
 
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.
@@ -32,7 +32,7 @@ MOST_IMAGES = 2**31 - 1
 
 def write_evidence(run: Run, plan: Plan, context: WorkerContext) -> list[str]:
     """Writes a bundle for the first refuted judgement, if there is one; returns sentences for the user."""
-    refuted = [j for j in run.judgements if j.verdict.word == VerdictWord.CLAIM_REFUTED]
+    refuted = [j for j in run.judgements if j.verdict.name == VerdictName.CLAIM_REFUTED]
     if not refuted:
         return []
     for judgement in refuted:

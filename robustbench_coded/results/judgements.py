@@ -156,24 +156,25 @@ def judgements_of(
         yield Judgement(row.case, found, made, unbounded, lacking)
 
 
-def words_together(
+def verdicts_together(
     judgements: Sequence[Judgement], rows: Sequence[case_results.CaseResult], manifest: RunManifest
-) -> list[words.VerdictWord]:
-    """The words of several judgements with the error adjusted for their number (Holm), as counts need them.
+) -> list[words.VerdictName]:
+    """The verdicts of several judgements with the error adjusted for their number (Holm), as counts need
+    them.
 
-    A word that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
+    A verdict that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
     """
     ensembles = {row.case: row for row in rows if row.case.attack == words.ENSEMBLE}
 
-    def ask(judgement: Judgement) -> Callable[[float], words.VerdictWord]:
+    def ask(judgement: Judgement) -> Callable[[float], words.VerdictName]:
         row, found = ensembles[judgement.case], judgement.verdict
-        if found.word == words.VerdictWord.NOT_SETTLED:
-            return lambda tail: words.VerdictWord.NOT_SETTLED
+        if found.name == words.VerdictName.NOT_SETTLED:
+            return lambda tail: words.VerdictName.NOT_SETTLED
         margin = _margin(manifest)
-        return lambda tail: judge(rows, row, found.checks, margin=margin, claim=found.claim, tail=tail).word
+        return lambda tail: judge(rows, row, found.checks, margin=margin, claim=found.claim, tail=tail).name
 
     asked = [ask(judgement) for judgement in judgements]
-    answers = step_down(asked, lambda word: word != words.VerdictWord.NOT_SETTLED, intervals.TAIL)
+    answers = step_down(asked, lambda verdict: verdict != words.VerdictName.NOT_SETTLED, intervals.TAIL)
     return [answer.answer for answer in answers]
 
 

@@ -22,12 +22,12 @@ from robustbench_coded.results.judgements import (
     judgements_of,
     selftest_checks,
     selftest_results,
-    words_together,
+    verdicts_together,
 )
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim, Subject
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
-from robustbench_coded.schema.words import CONTROLS, VerdictWord
+from robustbench_coded.schema.words import CONTROLS, VerdictName
 from robustbench_coded.statistics.case_results import CaseResult, case_results
 from robustbench_coded.statistics.design import Design
 from robustbench_coded.statistics.intervals import Interval
@@ -80,7 +80,7 @@ def _line(judgement: Judgement) -> dict[str, object]:
     verdict, key = judgement.verdict, judgement.case.as_columns()
     return {
         **{name: key[name] for name in COLUMNS if name in key},
-        "verdict": str(verdict.word),
+        "verdict": str(verdict.name),
         **_ends(verdict.accuracy, "accuracy", "ci_low", "ci_high"),
         "base_accuracy": math.nan if verdict.gain is None else round(verdict.gain.second, DIGITS),
         **_ends(verdict.gain, "gain", "gain_low", "gain_high"),
@@ -213,9 +213,9 @@ class Run:
         checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
 
-    def words_together(self, judgements: Sequence[Judgement]) -> list[VerdictWord]:
-        """The words of these judgements of the run, the error adjusted for their number (Holm)."""
-        return words_together(judgements, self.results, self.manifest)
+    def verdicts_together(self, judgements: Sequence[Judgement]) -> list[VerdictName]:
+        """The verdicts of these judgements of the run, the error adjusted for their number (Holm)."""
+        return verdicts_together(judgements, self.results, self.manifest)
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """What the units of one row counted, summed."""
@@ -314,7 +314,7 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
     key = judgement.case.as_columns()
     return {
         **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
-        "verdict": judgement.verdict.word,
+        "verdict": judgement.verdict.name,
         "reason": judgement.verdict.reason,
         "claim": _claim_data(judgement.verdict.claim),
         "accuracy": _data(judgement.verdict.accuracy),

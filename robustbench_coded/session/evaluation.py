@@ -22,7 +22,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import RunManifest, Sequential, Stop
-from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 from robustbench_coded.session.manifest import Kept, new_manifest
 from robustbench_coded.session.schedule import (
     EvaluationPlan,
@@ -225,8 +225,8 @@ class Evaluation:
         low = 0.0 if accuracy is None else accuracy.low
         final = is_final(verdict, low, self.prepared.setup.examples)
         if config.until == "claim":
-            final = verdict.word == VerdictWord.CLAIM_REFUTED
-        return Standing(verdict.word, verdict.above_the_bar, final)
+            final = verdict.name == VerdictName.CLAIM_REFUTED
+        return Standing(verdict.name, verdict.above_the_bar, final)
 
     def _submissions(
         self, ran: Evidence, open_: Sequence[Comparison], metadata: Mapping[str, Mapping[str, Any]]

@@ -76,7 +76,7 @@ def new_manifest(
 
     Args:
         sizes: the examples that a row runs on; all for rows that are not named.
-        looks: how often words may be asked for that rest on a row; 0 for rows that are not named.
+        looks: how often verdicts may be asked for that rest on a row; 0 for rows that are not named.
         table: rows on fewer examples than the verdict of their setting.
         random: units in random batches, by row.
     """

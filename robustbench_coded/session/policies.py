@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
     comparison_of,
     random_batch_images,
 )
-from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
 from robustbench_coded.session.random_batches import Bar, clean_share, likely_batches
 from robustbench_coded.session.schedule import (
     Ceilings,
@@ -54,7 +54,7 @@ CHECK_ROUNDS = 2  # how often checks may ask for attacks at one sample size
 RECOMBINED, MOST_RELUS = "crossover-160", 200_000
 MORE_EXAMPLES = "more examples"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
-CONDEMNED_BESIDE_BASE = (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE, VerdictWord.CLAIM_REFUTED)
+CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
 Policy = Callable[[EvaluationPlan, Evidence], Step | None]
 
 
@@ -146,7 +146,7 @@ def _recombine(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
     wanted = []
     for comparison in open_comparisons(plan, evidence, victims):
         standings = standings_of(plan, evidence, comparison)
-        stuck = any(standing.verdict == VerdictWord.NOT_SETTLED for standing in standings)
+        stuck = any(standing.verdict == VerdictName.NOT_SETTLED for standing in standings)
         ran = [case for case in plan.attacks.get(comparison, ()) if case in evidence.sizes]
         relus = plan.relus.get(comparison.subject.checkpoint, 0)
         if comparison.subject.spec != STANDARD or not stuck or any(map(_by_interval, standings)) or not ran:
@@ -330,7 +330,7 @@ def _with_base(plan: EvaluationPlan, comparison: Comparison) -> list[Comparison]
 
 def _by_interval(standing: Standing) -> bool:
     """Whether a verdict is open because its interval contains the bar."""
-    return standing.verdict == VerdictWord.NOT_SETTLED and not standing.above_the_bar
+    return standing.verdict == VerdictName.NOT_SETTLED and not standing.above_the_bar
 
 
 def _affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[Sized]:

@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
     on_whole_batches,
     random_batch_images,
 )
-from robustbench_coded.schema.words import CLEAN, VerdictWord
+from robustbench_coded.schema.words import CLEAN, VerdictName
 from robustbench_coded.session.schedule import (
     EvaluationPlan,
     Evidence,
@@ -80,7 +80,7 @@ def _promising(
     if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
         return None
     # What is broken may also gain nothing, which says more.
-    unclear = [VerdictWord.NOT_SETTLED] if below_broken else [VerdictWord.NOT_SETTLED, VerdictWord.BROKEN]
+    unclear = [VerdictName.NOT_SETTLED] if below_broken else [VerdictName.NOT_SETTLED, VerdictName.BROKEN]
     if all(standing.verdict not in unclear for standing in standings_of(plan, evidence, comparison)):
         return None
     bar, size = ROOM * bar, size_of(plan, evidence, comparison)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictWord
+from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
 
 # By default, in image gradients; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on
 # 256 images cost 25,600.
@@ -166,7 +166,7 @@ class Standing(NamedTuple):
         final: whether nothing that may still run can change the verdict.
     """
 
-    verdict: VerdictWord = VerdictWord.NOT_SETTLED
+    verdict: VerdictName = VerdictName.NOT_SETTLED
     above_the_bar: bool = False
     final: bool = False
 

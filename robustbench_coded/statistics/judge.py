@@ -33,7 +33,7 @@ from attacks import presets
 from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
 from attacks.naming import parse, suited
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictWord
+from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
 from robustbench_coded.statistics import checks
 from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
@@ -214,7 +214,7 @@ def judge(
     base = base_ensemble(rows, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
     figures = Verdict(
-        VerdictWord.NOT_SETTLED,
+        VerdictName.NOT_SETTLED,
         "",
         None,
         margin,

@@ -12,7 +12,7 @@ from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, wh
 from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attack, opens_with, settings_of
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CheckOutcome, VerdictWord
+from robustbench_coded.schema.words import CheckOutcome, VerdictName
 from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
@@ -60,7 +60,7 @@ def test_one_setting_is_answered_in_words(one, answer):
 
 
 def test_every_rule_that_leaves_a_verdict_open_has_plain_words():
-    rules = {rule.name for rule in RULES if rule.word == VerdictWord.NOT_SETTLED}
+    rules = {rule.name for rule in RULES if rule.verdict == VerdictName.NOT_SETTLED}
     assert rules == set(_OPEN)
     for rule in rules - {"no outcomes", "outcomes missing"}:
         assert why_open(setting("not settled", rule=rule)) == _OPEN[rule]
@@ -210,7 +210,7 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
 def test_without_an_outlook_an_open_verdict_asks_for_more_images(make_run):
     run, _ = outlook(make_run, "c")
     found = opening_of(run).next
-    assert any(j.verdict.word == "not settled" for j in run.judgements)
+    assert any(j.verdict.name == "not settled" for j in run.judgements)
     assert found.command.endswith("--rci N=48 --limit 256 --out reports/c-256")
     spent = {row.case: row for row in run.rows if row.measured and row.forwards}
     images = sum((row.forwards + row.backwards) * row.examples for row in spent.values())

@@ -148,7 +148,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
-# The fewest on which a word may fall; asked once, it errs least with the fewest random batches.
+# The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
 EXAMPLES = 256
 VICTIMS = 4
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]

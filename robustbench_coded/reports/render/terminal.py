@@ -22,7 +22,7 @@ from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Case, Perturbation, Subject
-from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictWord
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.summary import SummaryRow, survival
@@ -87,7 +87,7 @@ def _open(run: Run) -> Iterator[str]:
     """Why verdicts are not settled and what would settle them; subjects with one reason share a line."""
     reasons: dict[str, list[str]] = {}
     for j in run.judgements:
-        if j.verdict.word == VerdictWord.NOT_SETTLED:
+        if j.verdict.name == VerdictName.NOT_SETTLED:
             inference = formatting.inference_text(j.subject, with_k=True)
             where = f"{inference}, {j.threat}, eps {formatting.pixels(j.perturbation.eps)}"
             reasons.setdefault(j.verdict.reason, []).append(where)
@@ -168,7 +168,7 @@ def _verdicts(run: Run) -> Iterator[str]:
     for judgement in run.judgements:
         by_subject.setdefault((judgement.subject, judgement.perturbation), []).append(judgement)
     for (subject, perturbation), judged in by_subject.items():
-        said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
+        said = ", ".join(f"{j.verdict.name} ({j.threat})" for j in judged)
         yield one_line(
             f"{formatting.subject_text(subject, with_k=True)}, {formatting.perturbation_text(perturbation)}: "
             f"{said}"

@@ -21,7 +21,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictWord
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictName
 from robustbench_coded.statistics.judge import MARGIN
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -330,16 +330,16 @@ def _machines(manifest: RunManifest) -> Iterator[Fact]:
 
 
 GLOSSARY = "docs/glossary.md"
-_WORDS = {
-    VerdictWord.WORSE_THAN_BASE: "the upper end of the gain is below 0.",
-    VerdictWord.NO_GAIN: "the upper end of the gain is below the margin.",
-    VerdictWord.BROKEN: "the upper end of the accuracy is at most a twentieth of the clean accuracy above "
+_EXPLAINED = {
+    VerdictName.WORSE_THAN_BASE: "the upper end of the gain is below 0.",
+    VerdictName.NO_GAIN: "the upper end of the gain is below the margin.",
+    VerdictName.BROKEN: "the upper end of the accuracy is at most a twentieth of the clean accuracy above "
     "what uninformative inputs leave.",
-    VerdictWord.NO_FAILURE_FOUND: "the lower end of the gain is above the margin (without a bare network "
+    VerdictName.NO_FAILURE_FOUND: "the lower end of the gain is above the margin (without a bare network "
     "to compare with: that of the accuracy is above what counts as broken), and every check passed. An upper "
     "bound, never a proof.",
-    VerdictWord.NOT_SETTLED: "none of these can be said yet.",
-    VerdictWord.CLAIM_REFUTED: "the upper end of the claimed accuracy is below the claim.",
+    VerdictName.NOT_SETTLED: "none of these can be said yet.",
+    VerdictName.CLAIM_REFUTED: "the upper end of the claimed accuracy is below the claim.",
 }
 
 
@@ -372,8 +372,8 @@ def terms_of(run: Run) -> Iterator[Fact]:
     for threat in dict.fromkeys(row.threat for row in run.rows):
         yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
     margin = run.manifest.last.margin
-    for word in dict.fromkeys(judgement.verdict.word for judgement in run.judgements):
-        yield Fact("Verdict", f"{word}: {_WORDS[word]}")
+    for verdict in dict.fromkeys(judgement.verdict.name for judgement in run.judgements):
+        yield Fact("Verdict", f"{verdict}: {_EXPLAINED[verdict]}")
     yield Fact(
         "Margin", f"the smallest gain that counts: {percent(MARGIN if margin is None else margin)} points."
     )

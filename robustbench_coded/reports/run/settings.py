@@ -15,7 +15,7 @@ from robustbench_coded.reports.text.formatting import is_submitted
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Subject
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictName
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.checks import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
@@ -35,7 +35,7 @@ class Setting:
     """One subject under one threat model and perturbation.
 
     Attributes:
-        word: the verdict's, at the error shared by all settings.
+        verdict: its name, at the error shared by all settings.
         kept: its accuracies. bare: those of the bare network; None where it was not evaluated.
         measured: the accuracy that is judged, at the shared error; None while there is none.
         examples, answers, right: how many the ensemble was counted on.
@@ -44,7 +44,7 @@ class Setting:
     """
 
     judgement: Judgement
-    word: VerdictWord
+    verdict: VerdictName
     kept: Kept
     bare: Kept | None
     measured: Interval | None
@@ -65,13 +65,13 @@ class Setting:
     @property
     def condemned(self) -> bool:
         """Whether too little is left, for certain."""
-        return self.word == VerdictWord.CLAIM_REFUTED or (self.claim is None and self.word in CONDEMNED)
+        return self.verdict == VerdictName.CLAIM_REFUTED or (self.claim is None and self.verdict in CONDEMNED)
 
     @property
     def praised(self) -> bool:
         """Whether enough is left under every attack tried, and every check passed."""
         if self.claim is None:
-            return self.word == VerdictWord.NO_FAILURE_FOUND
+            return self.verdict == VerdictName.NO_FAILURE_FOUND
         enough = self.measured is not None and self.measured.low >= self.claim.value
         verdict = self.judgement.verdict
         return enough and not verdict.missing and not verdict.open_checks
@@ -80,8 +80,8 @@ class Setting:
 def settings_of(run: Run) -> list[Setting]:
     """The settings of a run, in its order."""
     judged = opens_with(run.judgements)
-    words = run.words_together(judged)
-    return [_setting(run, j, word, TAIL / len(judged)) for j, word in zip(judged, words, strict=True)]
+    verdicts = run.verdicts_together(judged)
+    return [_setting(run, j, name, TAIL / len(judged)) for j, name in zip(judged, verdicts, strict=True)]
 
 
 def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
@@ -98,8 +98,8 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
 
 
 def other_attackers(run: Run, settings: Sequence[Setting]) -> tuple[int, int]:
-    """How many verdicts on these subjects and this perturbation under other threat models have another word,
-    of how many.
+    """How many verdicts on these subjects and this perturbation under other threat models have another
+    verdict, of how many.
     """
     about = {s.subject: s.judgement for s in settings}
     others = [
@@ -109,7 +109,7 @@ def other_attackers(run: Run, settings: Sequence[Setting]) -> tuple[int, int]:
         and j.perturbation == about[j.subject].perturbation
         and j.threat != about[j.subject].threat
     ]
-    return sum(j.verdict.word != about[j.subject].verdict.word for j in others), len(others)
+    return sum(j.verdict.name != about[j.subject].verdict.name for j in others), len(others)
 
 
 def deciding_attack(run: Run, setting: Case) -> str:
@@ -126,7 +126,7 @@ def deciding_attack(run: Run, setting: Case) -> str:
     return strongest.strongest_attack if cheapest is None else cheapest.attack
 
 
-def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> Setting:
+def _setting(run: Run, judgement: Judgement, verdict: VerdictName, tail: float) -> Setting:
     row = next(row for row in run.results if row.case == judgement.case)
     claim = judgement.verdict.claim
     network = Subject(judgement.subject.checkpoint, STANDARD, None, None)
@@ -134,7 +134,7 @@ def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> 
     cell = row.cell if is_attacked(row) else None
     return Setting(
         judgement,
-        word,
+        verdict,
         kept=_kept(run, judgement.subject, judgement.case),
         bare=None if bare is None or bare.left is None else bare,
         measured=None if cell is None else row.interval(tail),

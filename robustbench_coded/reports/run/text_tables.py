@@ -44,7 +44,7 @@ GIVEN_UP = "Clean accuracy given up, points"
 
 
 def verdict_text_table(run: Run) -> TextTable:
-    """A row per subject, perturbation and threat model: the word, and the figures that it came from."""
+    """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
     found = {row.case: row for row in run.results}
     figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
     about = TextTable.of(run.judgements, {**SUBJECT, **PERTURBATION, **THREAT})
@@ -54,14 +54,16 @@ def verdict_text_table(run: Run) -> TextTable:
 
 
 def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
-    """Images, word, accuracy, that of the bare network, gain, clean accuracy and what of it is given up."""
+    """Images, verdict, accuracy, that of the bare network, gain, clean accuracy and what of it is given
+    up.
+    """
     if row.cell is None or verdict.accuracy is None or not is_attacked(row):
-        return "0", f"{verdict.word}: not run yet", *[""] * 5
+        return "0", f"{verdict.name}: not run yet", *[""] * 5
     gain, clean, given_up = verdict.gain, verdict.clean, verdict.clean_loss
-    word = verdict.word if row.complete else f"{verdict.word}: outcomes are missing"
+    shown = verdict.name if row.complete else f"{verdict.name}: outcomes are missing"
     return (
         str(len(row.cell.example)),
-        word,
+        shown,
         with_interval(verdict.accuracy),
         "" if gain is None else percent(gain.second),
         "" if gain is None else gain_text(gain.estimate, gain.low, gain.high),
@@ -75,7 +77,7 @@ _JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **PERTURBATION}
 
 def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """Why each verdict is what it is."""
-    columns: Columns[Judgement] = {"Verdict": lambda j: j.verdict.word, "Why": lambda j: j.verdict.reason}
+    columns: Columns[Judgement] = {"Verdict": lambda j: j.verdict.name, "Why": lambda j: j.verdict.reason}
     return TextTable.of(judgements, {**_JUDGED, **columns})
 
 
@@ -177,12 +179,12 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
 
     Args:
         judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
-            than they seemed, and open the word again; then both words are told.
+            than they seemed, and open the verdict again; then both verdicts are told.
     """
-    words = {(j.subject, j.threat, j.perturbation): j.verdict.word for j in judgements}
+    verdicts = {(j.subject, j.threat, j.perturbation): j.verdict.name for j in judgements}
 
-    def word(stop: Stop) -> str:
-        now = words.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
+    def verdict(stop: Stop) -> str:
+        now = verdicts.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
         return stop.verdict if now == stop.verdict else f"{stop.verdict}: later {now}"
 
     counts: Columns[Stop] = {
@@ -193,7 +195,7 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
     }
     columns: Columns[Stop] = {
         **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **PERTURBATION}),
-        "Verdict": word,
+        "Verdict": verdict,
         **counts,
         "Ran": lambda stop: ", ".join(stop.attacks),
         "Not run": lambda stop: ", ".join(stop.skipped_attacks),
@@ -202,7 +204,7 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
 
 
 def stops_legend(sequential: Sequential | None) -> str:
-    """How these words were decided."""
+    """How these verdicts were decided."""
     if sequential is None:
         return ""
     ends = ", ".join(f"{end:,}" for end in sequential.sample_sizes)
