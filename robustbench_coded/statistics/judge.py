@@ -93,7 +93,7 @@ def what_broke_the_base(
     return checks.passed(name, finding, *(result.case.attack for result in on_base), base=left)
 
 
-def spared(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
+def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
     """What the base model did not meet, as a clause with the attacks to run; '' where it met enough."""
     if checks.accuracy_of(base) <= checks.WORTH:
         return ""
@@ -255,7 +255,7 @@ def _measured(
             figures,
             gain=difference_of(whole, base, tail),
             clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
-            spared=spared(results, whole, base),
+            unmatched_attacks=unmatched_attacks(results, whole, base),
         )
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     return replace(

@@ -48,7 +48,8 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
-        spared: what the base model was spared and the defence met, as a clause; '' where nothing matters.
+        unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
+            matters.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -68,7 +69,7 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
-    spared: str = ""
+    unmatched_attacks: str = ""
     breaks: tuple[str, ...] = ()
 
     @property
@@ -176,7 +177,7 @@ def _below_base(v: Verdict) -> str:
 
     A found attack is its own proof. One that only the defence met would make it look worse than it is.
     """
-    if v.gain is None or v.gain.high >= 0 or (v.spared and not v.keeps_less_than_margin):
+    if v.gain is None or v.gain.high >= 0 or (v.unmatched_attacks and not v.keeps_less_than_margin):
         return ""
     return f"{_kept(v)}, a certain loss"
 
@@ -188,7 +189,7 @@ def _no_gain(v: Verdict) -> str:
     A smaller gain does not matter. What keeps less than the margin gains no more, whatever its base keeps.
     """
     margin = f"the margin of {100 * v.bar:g} points"
-    if v.gain is not None and v.gain.high < v.bar and not v.spared:
+    if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
         return f"{_kept(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
     if v.keeps_less_than_margin:
         return f"{_kept(v)}; that is less than {margin}, whatever its base model keeps"
@@ -237,7 +238,11 @@ def _base_spared(v: Verdict) -> str:
 
     That attack might leave less of the base model, and the gain would be larger.
     """
-    return f"{_kept(v)}, but {v.spared}" if v.gain and v.gain.high < v.bar and v.spared else ""
+    return (
+        f"{_kept(v)}, but {v.unmatched_attacks}"
+        if v.gain and v.gain.high < v.bar and v.unmatched_attacks
+        else ""
+    )
 
 
 def _contains_bar(v: Verdict) -> str:

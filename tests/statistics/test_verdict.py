@@ -57,7 +57,10 @@ DECIDES = {
     "constant answers": {"constant": True},
     "outcomes missing": {"missing": True},
     "base model not attacked": {"gain": None},
-    "base model spared": {"gain": gain(-0.01, 0.02), "spared": "the base model did not meet square-1000"},
+    "base model spared": {
+        "gain": gain(-0.01, 0.02),
+        "unmatched_attacks": "the base model did not meet square-1000",
+    },
     "interval contains the bar": {"gain": gain(0.02, 0.12)},
     "another attack may find more": {"checks": (open_check("another loss"),)},
     "not converged": {"checks": (open_check("twice the steps", "failed"),)},
@@ -164,7 +167,7 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
     "withheld",
     [
         {"missing": True},
-        {"spared": "the base model did not meet square-1000"},
+        {"unmatched_attacks": "the base model did not meet square-1000"},
         {"gain": None},
         {"gain": gain(-0.2, 0.3)},
         {"checks": (open_check("self-tests"),)},
@@ -202,7 +205,7 @@ def measured(draw):
         broken_at=draw(fractions()),
         constant=draw(st.booleans()),
         missing=draw(st.booleans()),
-        spared=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
+        unmatched_attacks=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
         checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))),
     )
 
