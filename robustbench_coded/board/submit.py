@@ -228,7 +228,7 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
         path: the run folder.
         entry_file: entry.toml.
         out: the folder below which the entry's own is made, named by the defence.
-        code: files of a plug-in defence, so that others can load it.
+        code: files of a user defence, so that others can load it.
 
     Raises:
         InputError: the entry or the run breaks a rule, a file is missing, or there is an entry of that name.

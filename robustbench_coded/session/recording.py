@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from robustbench_coded.evaluation.planning.cases import Unit
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder

@@ -54,7 +54,8 @@ def test_one_setting_is_answered_in_words(one, answer):
     assert found.asked == "Does RCI protect erm against changes up to 8/255 per pixel?"
     assert found.answer == answer
     assert found.found == (
-        "Under attack 10.1% of its answers are right; without it, 6.0%. Decided by transfer-pgd-20."
+        "Under attack 10.1% of its answers are right; its base model alone keeps 6.0%. Decided by "
+        "transfer-pgd-20."
     )
     assert str(found.next) == "Next, to settle it (about 4 min):"
 
@@ -90,7 +91,9 @@ def test_several_settings_are_one_question_and_one_count():
     found = opening(several, (2, 6), NEXT)
     assert found.asked == "Do the 3 RCI settings protect erm against changes up to 8/255 per pixel?"
     assert found.answer == "No gain for any of them."
-    assert found.found.startswith("Under attack none gets more than 1.6% right; without them, at most 6.0%.")
+    assert found.found.startswith(
+        "Under attack none gets more than 1.6% right; the base models alone keep at most 6.0%."
+    )
     assert "Other attackers: 2 of 6 verdicts differ." in found.found
     assert found.certainty == "Observed on 640 images; proven for all (95%): at most 6.6% on other images."
     mixed = opening([*several, setting("not settled", 0.2, checkpoint="coded")], (0, 0), NEXT)
@@ -100,7 +103,9 @@ def test_several_settings_are_one_question_and_one_count():
     little = opening([*several, setting("not settled", 0.02)], (0, 0), NEXT)
     assert little.found.startswith("Under attack none gets more than 2.0% right")
     assert "proven for all (95%): at most 7.0% on other images" in little.certainty
-    assert mixed.found.startswith("Under attack 0.0% to 20.0% of answers are right; without them, 6.0%.")
+    assert mixed.found.startswith(
+        "Under attack 0.0% to 20.0% of answers are right; the base models alone keep 6.0%."
+    )
     assert (mixed.settings, mixed.bare) == ("4 RCI settings", "bare networks")
 
 

@@ -1,6 +1,6 @@
 """The groups of a unit, batches that are attacked and answered side by side, and how they are
 perturbed as the case's threat model and attack say; perturbed inputs that were made elsewhere, put into the
-batches of a group, and attacks on a plug-in's checkpoint that make some for the plug-in alone.
+batches of a group, and attacks on a user defence's checkpoint that make some for the user defence alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_user_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of
@@ -236,7 +236,7 @@ def perturbed(
         defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
-    theirs = is_plugin(case.subject.spec)
+    theirs = is_user_defence(case.subject.spec)
     if theirs and base is not None:
         base = BaseOrNan(base, x.flatten(0, 1))
     target = Target(defence, group.k, seed, group.indices, x if theirs else None)
@@ -377,11 +377,11 @@ def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
 def hidden_sources(
     context: WorkerContext, cases: Sequence[PlannedCase]
 ) -> dict[ProbedSubject, list[PlannedCase]]:
-    """For each plug-in that needs them the attacks on its checkpoint, one for each budget."""
+    """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
     found: dict[ProbedSubject, list[PlannedCase]] = {}
     evaluated = {case.subject for case in cases}
     for subject in dict.fromkeys(case.subject for case in cases):
-        if not is_plugin(subject.spec) or not _needs(context, subject, evaluated):
+        if not is_user_defence(subject.spec) or not _needs(context, subject, evaluated):
             continue
         standard = replace(
             subject,
@@ -407,11 +407,11 @@ def hidden_sources(
 
 
 def _needs(context: WorkerContext, subject: ProbedSubject, evaluated: set[ProbedSubject]) -> bool:
-    """Whether attacks through the plug-in's base are not attacks on its checkpoint."""
+    """Whether attacks through the user defence's base are not attacks on its checkpoint."""
     model = context.model(subject.checkpoint)
     if isinstance(model, ModelInMemory) and not model.differentiable:
         return False  # these attacks follow its gradient
     if isinstance(model.network, Alone):
-        return False  # the plug-in came without a model, and this is itself
+        return False  # the user defence came without a model, and this is itself
     beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)
     return not beside or context.defence(subject).base is not model

@@ -148,7 +148,7 @@ def resubmissions(
 
     Args:
         measured: the attacks so far, the strongest first.
-        hidden: attacks on a plug-in's checkpoint that the plug-in meets although they are no rows.
+        hidden: attacks on a user defence's checkpoint that the user defence meets although they are no rows.
         levels: of the data's pixels, as ``data.levels.levels_of`` has them.
     """
     rows: dict[Case, PlannedCase] = {}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.plugins import all_of
+from robustbench_coded.extensions import all_of
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening

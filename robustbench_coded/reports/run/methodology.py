@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,

@@ -209,12 +209,12 @@ def _kept(settings: Sequence[Setting]) -> str:
         return ""
     bare = _present(settings, lambda kept: kept.left, bare=True)
     if len(settings) == 1:
-        without = f"; without it, {percent(bare[0])}%" if bare else ""
+        without = f"; its base model alone keeps {percent(bare[0])}%" if bare else ""
         return f"Under attack {percent(left[0])}% of its answers are right{without}."
     if all(s.condemned for s in settings) or max(left) <= NEXT_TO_NOTHING:
-        without = f"; without them, at most {percent(max(bare))}%" if bare else ""
+        without = f"; the base models alone keep at most {percent(max(bare))}%" if bare else ""
         return f"Under attack none gets more than {percent(max(left))}% right{without}."
-    without = f"; without them, {spread(bare)}" if bare else ""
+    without = f"; the base models alone keep {spread(bare)}" if bare else ""
     return f"Under attack {spread(left)} of answers are right{without}."
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.reports.text.formatting import (
     THREATS,
     inference_text,
