@@ -26,7 +26,7 @@ Columns = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Figure:
+class ViewFigure:
     """An accuracy or a gain with its interval, as fractions; None where it was not measured."""
 
     estimate: float
@@ -57,9 +57,9 @@ class Entry:
     perturbation: Perturbation
     verdict: str
     reason: str
-    gain: Figure | None
+    gain: ViewFigure | None
     strongest: str
-    attacks: dict[str, Figure] = field(default_factory=dict)
+    attacks: dict[str, ViewFigure] = field(default_factory=dict)
 
 
 def entries_below(folder: Path) -> tuple[list[Entry], list[str]]:
@@ -83,7 +83,7 @@ def entries_below(folder: Path) -> tuple[list[Entry], list[str]]:
 def _entries(path: Path) -> Iterator[Entry]:
     manifest = load_manifest(path)
     verdicts = {_setting(line): line for line in _lines(path / "verdicts.csv")}
-    clean: dict[tuple[str, ...], Figure] = {}
+    clean: dict[tuple[str, ...], ViewFigure] = {}
     settings: dict[tuple[str, ...], list[Columns]] = {}
     for line in _lines(path / "summary.csv"):
         figure = _figure(line, "accuracy", "ci_low", "ci_high")
@@ -130,16 +130,16 @@ def _setting(line: Columns) -> tuple[str, ...]:
     return line["checkpoint"], line["defence"], k, n, line["threat"], line["norm"], eps, line["eps_space"]
 
 
-def _figure(line: Columns, estimate: str, low: str, high: str) -> Figure | None:
+def _figure(line: Columns, estimate: str, low: str, high: str) -> ViewFigure | None:
     value, *ends = (_number(line.get(name, "")) for name in (estimate, low, high))
-    return None if value is None else Figure(value, *ends)
+    return None if value is None else ViewFigure(value, *ends)
 
 
 def _number(text: str) -> float | None:
     return float(text) if text and not math.isnan(float(text)) else None
 
 
-def shown_first(attacks: dict[str, Figure]) -> list[str]:
+def shown_first(attacks: dict[str, ViewFigure]) -> list[str]:
     """Names of attacks with unperturbed inputs first and the ensemble last."""
     return sorted(attacks, key=lambda name: (name != CLEAN, name == ENSEMBLE))
 
@@ -233,7 +233,7 @@ def _measured(entries: Sequence[Entry], keep: Sequence[str] | None) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def _tenths(figure: Figure) -> list[int | None]:
+def _tenths(figure: ViewFigure) -> list[int | None]:
     ends = (figure.estimate, figure.low, figure.high)
     return [None if value is None else round(1000 * value) for value in ends]
 

@@ -92,7 +92,7 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
     raise refusal.Refused(f"its weights are not those of --arch {min(differences, key=_share)}")
 
 
-def _share(difference: refusal.Difference) -> float:
+def _share(difference: refusal.WeightDifference) -> float:
     return difference.share
 
 

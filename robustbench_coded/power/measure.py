@@ -89,7 +89,7 @@ WEAKNESSES = (
 NOTHING = Weakness("nothing", "", torch.zeros_like)
 
 
-class Planted:
+class PlantedWeakness:
     """A defence with one weakness.
 
     Args:
@@ -248,7 +248,7 @@ def _power(
 @torch.no_grad()
 def _planted(
     context: WorkerContext, case: PlannedCase, weakness: Weakness, images: Sequence[int], among: Sequence[int]
-) -> Planted:
+) -> PlantedWeakness:
     defence, k = context.defence(case.subject), case.subject.k
     x, y = context.data.batch(list(images))
     size = k if case.subject.batch_dependent else len(images)
@@ -258,13 +258,13 @@ def _planted(
     clean = logits_grouped(defence, batches, draws).flatten(0, 1)[: len(images)].cpu()
     # What stayed right in every draw is right, whatever this one says.
     clean[torch.arange(len(images)), y] = clean.amax(1) + 1e-3
-    return Planted(defence, weakness, x, clean, budget_of(context, case))
+    return PlantedWeakness(defence, weakness, x, clean, budget_of(context, case))
 
 
 def _share_found(
     context: WorkerContext,
     case: PlannedCase,
-    planted: Planted,
+    planted: PlantedWeakness,
     attacks: Sequence[str],
     images: Sequence[int],
     count: int,

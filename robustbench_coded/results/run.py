@@ -32,7 +32,7 @@ from robustbench_coded.statistics.case_results import CaseResult, case_results
 from robustbench_coded.statistics.design import Design
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.summary import DIGITS, Cost, SummaryRow, summary_frame, summary_rows
+from robustbench_coded.statistics.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 
 
 def load_manifest(path: Path) -> RunManifest:
@@ -271,14 +271,14 @@ class Run:
         return outcomes, metadata, timings
 
     @cached_property
-    def _costs(self) -> dict[Case, Cost]:
+    def _costs(self) -> dict[Case, ImagesSpent]:
         """Images through the network."""
-        spent: dict[Case, Cost] = {}
+        spent: dict[Case, ImagesSpent] = {}
         for key, unit in self._units():
             if unit in self._read[1]:
                 counts = self._read[1][unit]
-                cost = Cost(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
-                spent[key] = spent.get(key, Cost(0.0, 0.0)).plus(cost)
+                cost = ImagesSpent(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
+                spent[key] = spent.get(key, ImagesSpent(0.0, 0.0)).plus(cost)
         return spent
 
     def _timing(self, row: CaseResult, units: list[str]) -> dict[str, Any]:

@@ -21,9 +21,9 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import RunManifest, Sequential, Stop
+from robustbench_coded.schema.manifest import RunManifest, SampleSizes, Stop
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
-from robustbench_coded.session.manifest import Kept, new_manifest
+from robustbench_coded.session.manifest import EarlierCases, new_manifest
 from robustbench_coded.session.schedule import (
     EvaluationPlan,
     Evidence,
@@ -118,8 +118,8 @@ class Evaluation:
     plan: EvaluationPlan
     notes: tuple[str, ...]
     old: RunManifest | None
-    kept: Kept
-    sequential: Sequential | None
+    kept: EarlierCases
+    sequential: SampleSizes | None
     _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
 
     def units(self, case: PlannedCase, size: int) -> Sequence[Unit]:

@@ -143,14 +143,16 @@ def checked_against(
             )
 
 
-def kept_from(old: RunManifest | None, subjects: Collection[Subject], planned: Collection[Case]) -> "Kept":
+def kept_from(
+    old: RunManifest | None, subjects: Collection[Subject], planned: Collection[Case]
+) -> "EarlierCases":
     """What an earlier evaluation left in the folder.
 
     Args:
         subjects: of this evaluation. planned: the rows that it may begin.
     """
     if old is None:
-        return Kept(None, {}, frozenset())
+        return EarlierCases(None, {}, frozenset())
     asked = {name for command in old.invocations for name in command.attacks}
 
     def may_come_again(row: CaseRecord) -> bool:
@@ -162,11 +164,11 @@ def kept_from(old: RunManifest | None, subjects: Collection[Subject], planned: C
         )
 
     rows = {row.case: row for row in (*old.cases, *old.waiting)}
-    return Kept(old, rows, frozenset(key for key, row in rows.items() if not may_come_again(row)))
+    return EarlierCases(old, rows, frozenset(key for key, row in rows.items() if not may_come_again(row)))
 
 
 @dataclass
-class Kept:
+class EarlierCases:
     """Rows of earlier evaluations in a folder; those without any outcome leave unless they come again.
 
     Attributes:

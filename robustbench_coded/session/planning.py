@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
     sample_sizes,
 )
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.schema.manifest import Outlook, RunManifest, Sequential
+from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import Rates
@@ -75,7 +75,7 @@ def planned_evaluation(
             rate = rate or _seconds_per_image(plan, rates or Rates(prepared))
             workers = worker_count(config.workers, prepared.context.device)
             plan = replace(plan, ceilings=_wished(plan, int(config.time / rate * workers)))
-        sequential = Sequential(
+        sequential = SampleSizes(
             until=config.until or "",
             sample_sizes=sizes,
             verdict_images=plan.ceilings.verdict,

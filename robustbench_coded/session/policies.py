@@ -24,7 +24,7 @@ from robustbench_coded.session.schedule import (
     Ceilings,
     EvaluationPlan,
     Evidence,
-    RandomBatches,
+    ScheduledRandomBatches,
     Sized,
     Standing,
     Step,
@@ -209,12 +209,12 @@ def _fill_the_table_first(plan: EvaluationPlan, evidence: Evidence) -> Step | No
 
 def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
-    random: list[RandomBatches] = []
+    random: list[ScheduledRandomBatches] = []
     for case, size in evidence.sizes.items() if plan.ceilings.table != 0 else ():
         many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
         if case.attack == CLEAN and not many and case not in evidence.random:
             price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
-            batches = RandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
+            batches = ScheduledRandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
             if extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
                 random.append(batches)
     reason = "few batches say little of the clean accuracy"
@@ -292,9 +292,11 @@ def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
     return images
 
 
-def _likely(plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar) -> list[RandomBatches]:
+def _likely(
+    plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar
+) -> list[ScheduledRandomBatches]:
     """Random batches that are likely to put open comparisons below a bar."""
-    random: list[RandomBatches] = []
+    random: list[ScheduledRandomBatches] = []
     for comparison in open_comparisons(plan, evidence, victims):
         batches = likely_batches(plan, evidence, comparison, bar)
         if batches and extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
@@ -353,7 +355,7 @@ def _step(
     policy: str,
     reason: str,
     cases: Iterable[Sized],
-    random: Iterable[RandomBatches] = (),
+    random: Iterable[ScheduledRandomBatches] = (),
     *,
     for_table: bool = False,
 ) -> Step | None:

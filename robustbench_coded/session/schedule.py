@@ -121,7 +121,7 @@ class Sized:
 
 
 @dataclass(frozen=True)
-class RandomBatches:
+class ScheduledRandomBatches:
     """So many random batches of the examples that a case, on whole batches, ran on at a sample size."""
 
     case: PlannedCase
@@ -144,7 +144,7 @@ class Step:
     policy: str
     reason: str
     cases: tuple[Sized, ...] = ()
-    random: tuple[RandomBatches, ...] = ()
+    random: tuple[ScheduledRandomBatches, ...] = ()
     for_table: bool = False
     reached: tuple[tuple[Comparison, int], ...] = ()
 
@@ -154,7 +154,7 @@ class Step:
         return sum(part.images for part in self.parts)
 
     @property
-    def parts(self) -> list[Sized | RandomBatches]:
+    def parts(self) -> list[Sized | ScheduledRandomBatches]:
         return [*self.cases, *self.random]
 
 
@@ -205,7 +205,7 @@ class Evidence:
         return sizes
 
     @cached_property
-    def random(self) -> dict[PlannedCase, RandomBatches]:
+    def random(self) -> dict[PlannedCase, ScheduledRandomBatches]:
         """The random batches of each case."""
         scored = {part.case: part for step in self.steps for part in step.random}
         return {case: part for case, part in scored.items() if case in self.sizes}
@@ -293,7 +293,7 @@ def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
         part.images
         for step in evidence.steps
         for part in step.parts
-        if isinstance(part, RandomBatches) or part.case not in planned
+        if isinstance(part, ScheduledRandomBatches) or part.case not in planned
     )
     return plan.ceilings.extras is None or spent + cost <= plan.ceilings.extras
 

@@ -30,7 +30,7 @@ from robustbench_coded.statistics.anytime import (
 )
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.statistics.ensemble import (
-    Candidate,
+    PlayableAttack,
     aligned,
     ensemble,
     naive_min,
@@ -281,13 +281,13 @@ def _of_complete(
     return next((result for result in made if result.case.attack == ENSEMBLE and result.complete), None)
 
 
-def _candidate(result: CaseResult, found: Cells, known: bool) -> Candidate | None:
+def _candidate(result: CaseResult, found: Cells, known: bool) -> PlayableAttack | None:
     """The result as an attack to choose; None while its outcomes to choose by are missing."""
     if result.cell is None:
         return None
     seen = known or not result.randomised
     selection = result.cell if seen else _nonempty(found.get((result.case, "selection")))
-    return None if selection is None else Candidate(result.case, selection, result.cell)
+    return None if selection is None else PlayableAttack(result.case, selection, result.cell)
 
 
 def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:

@@ -9,7 +9,13 @@ from msgspec import structs
 
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
 from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
-from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attack, opens_with, settings_of
+from robustbench_coded.reports.run.settings import (
+    KeptAccuracy,
+    Setting,
+    deciding_attack,
+    opens_with,
+    settings_of,
+)
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckOutcome, VerdictName
@@ -21,7 +27,7 @@ from robustbench_coded.statistics.verdict import RULES, Verdict
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 UNPASSED = Check("twice the steps", CheckOutcome.NOT_RUN, "")
 NEXT = NextCommand("to settle it", "csrobust eval reports/a/run.toml --time 12m", 240.0)
-BARE = Kept(0.911, 0.0, 0.06)
+BARE = KeptAccuracy(0.911, 0.0, 0.06)
 
 
 def gain(low, high):
@@ -35,7 +41,7 @@ def setting(
     made = Verdict(word, "", measured, **{"bar": 0.03, "compared": True, "claim": claim, **verdict})
     subject = Subject(checkpoint, defence, 128, 190)
     judgement = SimpleNamespace(verdict=made, subject=subject, perturbation=BUDGET, threat=WHOLE_BATCH)
-    kept = Kept(0.875, 0.29, left)
+    kept = KeptAccuracy(0.875, 0.29, left)
     return Setting(judgement, word, kept, bare, measured, 640, 6400, round(6400 * left), "transfer-pgd-20")
 
 

@@ -17,7 +17,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_user_defence
-from robustbench_coded.evaluation.options.conditions import Conditions, Processes
+from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.loading import load_checkpoint
@@ -83,7 +83,7 @@ class Setup:
     checkpoints: tuple[LoadedCheckpoint, ...]
     first: bool = False
     data_dir: str | None = None
-    processes: Processes = field(default_factory=Processes)
+    processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
     fitting: dict[str, int] = field(default_factory=dict)
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol, TypeVar
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
 from robustbench_coded.reports.run.tables import (
-    Cell,
     Column,
     Table,
     TableBuilder,
+    TableCell,
     TableRow,
     by_inference,
     columns_of,
@@ -118,7 +118,7 @@ LEGEND = (
 )
 
 
-class Named(Protocol):
+class NamedRuns(Protocol):
     """A run of any kind.
 
     Attributes:
@@ -132,11 +132,11 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-_Named = TypeVar("_Named", bound=Named)
+_Named = TypeVar("_Named", bound=NamedRuns)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """What is said about several runs.
 
     Attributes:
@@ -171,7 +171,7 @@ class Comparison:
         }
 
 
-def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Comparison:
+def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComparison:
     """Compares all subjects of some run folders.
 
     Args:
@@ -201,10 +201,12 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
     tables = [
         _table(runs, contenders, perturbation, counterpart, words, pairing) for perturbation in perturbations
     ]
-    return Comparison(runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons))
+    return RunComparison(
+        runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons)
+    )
 
 
-def run_text_table(comparison: Comparison) -> TextTable:
+def run_text_table(comparison: RunComparison) -> TextTable:
     """What each run was made on."""
     rows = []
     for name, run in comparison.runs.items():
@@ -215,7 +217,7 @@ def run_text_table(comparison: Comparison) -> TextTable:
     return TextTable(("Run", "Data", "Examples", "Seed", "Last batch"), tuple(rows), numbers)
 
 
-def _cell_data(cell: Cell) -> dict[str, Any]:
+def _cell_data(cell: TableCell) -> dict[str, Any]:
     figures = {name: value for name, value in asdict(cell.line).items() if name != "case"}
     return {
         **cell.line.case.as_columns(),
@@ -275,7 +277,9 @@ def _table(
     )
 
 
-def _with_difference(cell: Cell | None, mine: Contender, other: Contender, pairing: Pairing) -> Cell | None:
+def _with_difference(
+    cell: TableCell | None, mine: Contender, other: Contender, pairing: Pairing
+) -> TableCell | None:
     return cell and replace(cell, difference=pairing.difference(mine, other, cell.line))
 
 
@@ -337,7 +341,7 @@ MEASURED = ("examples", "draws", "accuracy", "ci_low", "ci_high", "status")
 DIFFERENCE = ("difference", "difference_low", "difference_high", "paired_examples", "paired_units")
 
 
-def comparison_csv(comparison: Comparison) -> str:
+def comparison_csv(comparison: RunComparison) -> str:
     """The comparison; empty fields where no difference was formed or the paper has no number."""
     names = list(comparison.runs)
     rows = [
@@ -350,7 +354,7 @@ def comparison_csv(comparison: Comparison) -> str:
     return csv_document(("run", *SUBJECT, *MEASURED, *DIFFERENCE, "paper"), rows)
 
 
-def _fields(cell: Cell) -> tuple[object, ...]:
+def _fields(cell: TableCell) -> tuple[object, ...]:
     line, d = cell.line, cell.difference
     status = "done" if line.done else "incomplete"
     measured = (line.examples, line.draws, line.accuracy, line.low, line.high, status)

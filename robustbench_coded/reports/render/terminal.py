@@ -12,7 +12,7 @@ from rich.text import Text
 
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
-from robustbench_coded.reports.compare.comparison import Comparison
+from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.run import findings, methodology, tables, text_tables
 from robustbench_coded.reports.run.examples import WorstExample, worst_examples
@@ -95,7 +95,7 @@ def _open(run: Run) -> Iterator[str]:
         yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
-def comparison_table(comparison: Comparison, beside: Sequence[sections.Section] = ()) -> Group:
+def comparison_table(comparison: RunComparison, beside: Sequence[sections.Section] = ()) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share.
 
     Args:
@@ -238,7 +238,7 @@ def _head(column: tables.Column) -> Text:
     return head
 
 
-def _cell(cell: tables.Cell | None, *, examples: int) -> Text:
+def _cell(cell: tables.TableCell | None, *, examples: int) -> Text:
     """An accuracy and its interval: no table is so narrow that it goes.
 
     Its number of examples stands there, too, where it is not ``examples``.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.settings import Kept, Setting, other_attackers, settings_of
+from robustbench_coded.reports.run.settings import KeptAccuracy, Setting, other_attackers, settings_of
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
 from robustbench_coded.results.run import Run
@@ -53,7 +53,7 @@ _SAID = {
 }
 
 
-class Bars(NamedTuple):
+class OpeningBars(NamedTuple):
     """Accuracies (fractions) of the settings, and of the bare networks beside them."""
 
     label: str
@@ -80,7 +80,7 @@ class Opening:
     found: str
     certainty: str
     next: NextCommand
-    bars: tuple[Bars, ...] = ()
+    bars: tuple[OpeningBars, ...] = ()
     settings: str = ""
     bare: str = ""
 
@@ -264,19 +264,21 @@ def _certainty(settings: Sequence[Setting]) -> str:
     return f"Observed {images}; proven{together} (95%): {', '.join(said)}{attacks}."
 
 
-def _bars(settings: Sequence[Setting]) -> tuple[Bars, ...]:
+def _bars(settings: Sequence[Setting]) -> tuple[OpeningBars, ...]:
     """Three groups of bars; the paper's attacks have none where none of them ran."""
-    groups: tuple[tuple[str, Callable[[Kept], float | None]], ...] = (
+    groups: tuple[tuple[str, Callable[[KeptAccuracy], float | None]], ...] = (
         ("clean images", lambda kept: kept.clean),
         ("strongest attack\nof the paper", lambda kept: kept.papers),
         ("strongest attack\nfound", lambda kept: kept.left),
     )
-    bars = [Bars(name, _present(settings, of), _present(settings, of, bare=True)) for name, of in groups]
+    bars = [
+        OpeningBars(name, _present(settings, of), _present(settings, of, bare=True)) for name, of in groups
+    ]
     return tuple(group for group in bars if group.settings)
 
 
 def _present(
-    settings: Sequence[Setting], of: Callable[[Kept], float | None], *, bare: bool = False
+    settings: Sequence[Setting], of: Callable[[KeptAccuracy], float | None], *, bare: bool = False
 ) -> tuple[float, ...]:
     """One accuracy of each setting, or of the bare networks beside them, where it was measured."""
     kept = [s.bare if bare else s.kept for s in settings]

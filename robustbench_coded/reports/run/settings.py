@@ -22,7 +22,7 @@ from robustbench_coded.statistics.intervals import TAIL, Interval
 from robustbench_coded.statistics.verdict import CONDEMNED
 
 
-class Kept(NamedTuple):
+class KeptAccuracy(NamedTuple):
     """Accuracies as fractions: of clean images, under the paper's strongest attack, under all attacks."""
 
     clean: float | None
@@ -45,8 +45,8 @@ class Setting:
 
     judgement: Judgement
     verdict: VerdictName
-    kept: Kept
-    bare: Kept | None
+    kept: KeptAccuracy
+    bare: KeptAccuracy | None
     measured: Interval | None
     examples: int = 0
     answers: int = 0
@@ -146,7 +146,7 @@ def _setting(run: Run, judgement: Judgement, verdict: VerdictName, tail: float) 
     )
 
 
-def _kept(run: Run, subject: Subject, setting: Case) -> Kept:
+def _kept(run: Run, subject: Subject, setting: Case) -> KeptAccuracy:
     rows, attacked = run.rows, {row.case for row in run.results if is_attacked(row)}
     left = find(rows, subject, ENSEMBLE, setting.threat, setting.perturbation)
     found = (
@@ -154,7 +154,7 @@ def _kept(run: Run, subject: Subject, setting: Case) -> Kept:
         lowest_of_papers(rows, subject, setting.perturbation),
         left if left is not None and left.case in attacked else None,
     )
-    return Kept(*(None if row is None else row.accuracy for row in found))
+    return KeptAccuracy(*(None if row is None else row.accuracy for row in found))
 
 
 def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | None:

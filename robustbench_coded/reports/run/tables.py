@@ -100,7 +100,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One accuracy of a table.
 
     Attributes:
@@ -122,7 +122,7 @@ class TableRow:
 
     subject: Subject
     labels: tuple[str, ...]
-    cells: tuple[Cell | None, ...]
+    cells: tuple[TableCell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class TableBuilder:
         heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
         return Table(title, perturbation, heads, columns, tuple(rows))
 
-    def cell(self, subject: Subject, perturbation: Perturbation, column: Column) -> Cell | None:
+    def cell(self, subject: Subject, perturbation: Perturbation, column: Column) -> TableCell | None:
         """The accuracy of one subject under one attack; None where that was not run."""
         if column.attack == words.CLEAN:
             row = self._clean.get(subject)
@@ -236,7 +236,7 @@ class TableBuilder:
         strongest = (
             best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
         )
-        return Cell(row, strongest, self._printed(subject, perturbation, column.threat, row.attack))
+        return TableCell(row, strongest, self._printed(subject, perturbation, column.threat, row.attack))
 
     def _lowest_submitted(
         self, subject: Subject, perturbation: Perturbation, threat: ThreatModel

@@ -30,7 +30,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import Sequential, Stop
+from robustbench_coded.schema.manifest import SampleSizes, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 from robustbench_coded.statistics import case_results, summary
 from robustbench_coded.statistics.checks import Check
@@ -174,7 +174,7 @@ _OF_SUBJECT: Columns[tuple[Subject, Any]] = {
 STOPS_TITLE = "When the verdicts fell"
 
 
-def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgement]) -> TextTable:
+def stops_text_table(sequential: SampleSizes | None, judgements: Sequence[Judgement]) -> TextTable:
     """A row for each subject that stopped under a threat model and perturbation; none for other evaluations.
 
     Args:
@@ -203,7 +203,7 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
     return TextTable.of(() if sequential is None else sequential.stops, columns, counts)
 
 
-def stops_legend(sequential: Sequential | None) -> str:
+def stops_legend(sequential: SampleSizes | None) -> str:
     """How these verdicts were decided."""
     if sequential is None:
         return ""
