@@ -17,7 +17,7 @@ from robustbench_coded.reports.text.formatting import counted, duration, perturb
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
-from robustbench_coded.session.listener import Listener, row_name
+from robustbench_coded.session.listener import Listener, case_name
 from robustbench_coded.session.schedule import Step
 
 ANNOUNCED = 60.0  # seconds from which on a step is announced: what is over sooner shows itself
@@ -119,7 +119,7 @@ class ProgressListener(Listener):
             self._progress.update(self._task, advance=unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        name, shown = row_name(unit.case), _shown(unit)
+        name, shown = case_name(unit.case), _shown(unit)
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of rows whose own batches were counted before
             tally[0] += len(unit.random_batches)
@@ -137,7 +137,7 @@ class ProgressListener(Listener):
             self.note(f"  {said:>18}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        print_line(self._console, f"  failed  {row_name(unit.case)}: {error}")
+        print_line(self._console, f"  failed  {case_name(unit.case)}: {error}")
 
     def close(self) -> None:
         """Takes the live display away."""

@@ -56,7 +56,7 @@ def _strongest(run: Run, judgement: Judgement, plan: Plan) -> PlannedCase | None
     """
     strongest = judgement.case.of_attack(STRONGEST)
     source = next(result.sources[0] for result in run.results if result.case == strongest)
-    return next((case for case in plan.rows if case.case == source), None)
+    return next((case for case in plan.cases if case.case == source), None)
 
 
 def _script_knows(context: WorkerContext, case: PlannedCase) -> bool:

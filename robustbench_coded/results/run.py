@@ -100,7 +100,7 @@ def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: s
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that has no outcomes, and why. Its row is incomplete; its examples count as nothing."""
+    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing."""
 
     case: Case
     unit: str
@@ -143,7 +143,7 @@ class Run:
 
     @cached_property
     def results(self) -> list[CaseResult]:
-        """Every planned row and combined row with the outcomes that it is counted from."""
+        """Every planned case and combined row with the outcomes that it is counted from."""
         return case_results(self.outcomes, self.manifest.cases)
 
     @cached_property
@@ -218,7 +218,7 @@ class Run:
         return verdicts_together(judgements, self.results, self.manifest)
 
     def counts_of(self, key: Case) -> dict[str, float]:
-        """What the units of one row counted, summed."""
+        """What the units of one case counted, summed."""
         found: dict[str, float] = {}
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
@@ -229,7 +229,7 @@ class Run:
         return found
 
     def units_of(self, key: Case) -> list[str]:
-        """The ids of the units of one row."""
+        """The ids of the units of one case."""
         return [unit for of, unit in self._units() if of == key]
 
     def as_data(self) -> dict[str, Any]:
@@ -298,13 +298,13 @@ class Run:
         }
 
     def _units(self) -> Iterator[tuple[Case, str]]:
-        """(row, unit) of every planned unit that attacks, or scores clean inputs."""
+        """(case, unit) of every planned unit that attacks, or scores clean inputs."""
         for case in self.manifest.cases:
             for unit in case.units:
                 yield case.case, unit
 
     def _all_units(self) -> Iterator[tuple[Case, str]]:
-        """(row, unit) of these, and of those that score again what others have attacked."""
+        """(case, unit) of these, and of those that score again what others have attacked."""
         for case in self.manifest.cases:
             for unit in case.all_units:
                 yield case.case, unit

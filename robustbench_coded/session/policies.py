@@ -188,8 +188,8 @@ def _take_more_examples(plan: EvaluationPlan, evidence: Evidence, victims: bool)
 
 def _run_first_rows(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """The paper's rows of the table, or those of attacks that the user named, on 256 examples at least."""
-    rows = [case for case in plan.cases if case in plan.first_rows and plan.ceilings.table != 0]
-    parts = at_size(plan, evidence, rows, plan.start)
+    cases = [case for case in plan.cases if case in plan.first_rows and plan.ceilings.table != 0]
+    parts = at_size(plan, evidence, cases, plan.start)
     return _step("first rows", "rows that every table has", parts, for_table=True)
 
 
@@ -197,13 +197,13 @@ def _fill_the_table(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """The other rows of the table, and more examples for all, as far as the ceiling goes."""
     if plan.ceilings.table == 0 or any(step.policy == "table" for step in evidence.steps):
         return None
-    rows = table_sizes(plan, evidence)
-    parts = [part for case, size in rows.items() for part in at_size(plan, evidence, [case], size)]
+    cases = table_sizes(plan, evidence)
+    parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
     return _step("table", "the table is filled", parts, for_table=True)
 
 
 def _fill_the_table_first(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
-    """Where every row of it runs on all examples anyway, checks and submissions go by all of them."""
+    """Where every case of it runs on all examples anyway, checks and submissions go by all of them."""
     return _fill_the_table(plan, evidence) if plan.table_first else None
 
 
@@ -243,26 +243,26 @@ POLICIES: tuple[Policy, ...] = (
 def table_sizes(plan: EvaluationPlan, evidence: Evidence) -> dict[PlannedCase, int]:
     """The sample size of each row of the table, so that all of them together cost what the ceiling says.
 
-    First the rows that are always paid; then the others, the cheapest first, on as many examples as these,
-    or on one batch where no more fits. Then the row that is the cheapest with twice its examples gets them.
-    No row goes further than the clean inputs of its subject, which are what it is compared with.
+    First the cases that are always paid; then the others, the cheapest first, on as many examples as these,
+    or on one batch where no more fits. Then the case that is the cheapest with twice its examples gets them.
+    No case goes further than the clean inputs of its subject, which are what it is compared with.
     """
     ceiling, sizes = plan.ceilings.table, plan.sizes
-    rows = [case for case in plan.cases if case in plan.table]
+    cases = [case for case in plan.cases if case in plan.table]
     if ceiling is None:
-        return dict.fromkeys(rows, sizes[-1])
-    chosen = {case: evidence.sizes[case] for case in rows if case in evidence.sizes}
-    for case in rows:
+        return dict.fromkeys(cases, sizes[-1])
+    chosen = {case: evidence.sizes[case] for case in cases if case in evidence.sizes}
+    for case in cases:
         if case in plan.first_rows or case.attack in CONTROLS:
             chosen[case] = max(chosen.get(case, 0), plan.start)
     left = ceiling - sum(plan.images(case, size) for case, size in chosen.items())
-    for case in sorted(rows, key=lambda case: plan.images(case, plan.start)):
+    for case in sorted(cases, key=lambda case: plan.images(case, plan.start)):
         fitting = (size for size in (plan.start, sizes[0]) if plan.images(case, size) <= left)
         if case not in chosen and (size := next(fitting, 0)):
             chosen[case] = size
             left -= plan.images(case, size)
-    clean = {case.subject: case for case in rows if case.attack == CLEAN}
-    growing = [case for case in rows if chosen.get(case, sizes[-1]) < sizes[-1]]
+    clean = {case.subject: case for case in cases if case.attack == CLEAN}
+    growing = [case for case in cases if chosen.get(case, sizes[-1]) < sizes[-1]]
     while growing:
         case = min(growing, key=lambda case: plan.images(case, _next(sizes, chosen[case])))
         further = {case: _next(sizes, chosen[case])}
@@ -275,7 +275,7 @@ def table_sizes(plan: EvaluationPlan, evidence: Evidence) -> dict[PlannedCase, i
         else:
             growing.remove(case)
         growing = [case for case in growing if chosen[case] < sizes[-1]]
-    return {case: chosen[case] for case in rows if case in chosen}
+    return {case: chosen[case] for case in cases if case in chosen}
 
 
 def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:

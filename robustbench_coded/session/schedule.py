@@ -20,7 +20,7 @@ from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
 # What one open verdict may cost in further attacks, checks, submissions, crossover and more random batches
 # than the first: the adaptive attacks and their checks on 256 images of a network, most of them through RCI.
 VERDICT_IMAGES = 400_000
-# What the table may cost; the paper's rows are always paid, 70,000 for a network and RCI on 256 images each.
+# What the table may cost; the paper's cases are always paid, 70,000 for a network and RCI on 256 images each.
 TABLE_IMAGES = 100_000
 WHOLE_PIXELS = 32 * 32
 # Of the images of attacks that the user named, what everything else may cost together.
@@ -56,7 +56,7 @@ class EvaluationPlan:
         images: what a case costs at a sample size.
         table: the cases that run whatever the others find.
         first_rows: those of them that run on ``start`` examples at least: the paper's, or those named.
-        table_first: whether the table runs before submissions and checks: where every row runs on all.
+        table_first: whether the table runs before submissions and checks: where every case runs on all.
         checks: whether attacks of the checks may run.
         tail: the error of each end of an interval at each look.
         margin: the gain over the base model that counts, a fraction.

@@ -85,13 +85,13 @@ def _notes(found: "Preview") -> None:
 def _table(found: "Preview") -> list[str]:
     """A line for each row, uncut, for people and for grep."""
     from robustbench_coded.reports.text.formatting import duration
-    from robustbench_coded.session.listener import row_name
+    from robustbench_coded.session.listener import case_name
 
     cells = [("examples", "images", "time", "row")]
     for p in found.rows:
         taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
         star = "" if p.certain else "* "
-        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + row_name(p.row)))
+        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + case_name(p.row)))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
     return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
 

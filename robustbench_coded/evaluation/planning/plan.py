@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.options.conditions import Conditions, Requeste
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
@@ -66,17 +67,17 @@ def images_per_query(
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows and their units, in the order in which they run."""
+    """Cases and their units, in the order in which they run."""
 
-    rows: tuple[cases.PlannedCase, ...]
-    units: tuple[cases.Unit, ...]
+    cases: tuple[PlannedCase, ...]
+    units: tuple[Unit, ...]
     notes: tuple[str, ...]
 
-    def only(self, rows: Collection[cases.PlannedCase]) -> "Plan":
-        """The plan of some of its rows."""
-        kept = set(rows)
+    def only(self, cases: Collection[PlannedCase]) -> "Plan":
+        """The plan of some of its cases."""
+        kept = set(cases)
         return Plan(
-            tuple(case for case in self.rows if case in kept),
+            tuple(case for case in self.cases if case in kept),
             tuple(unit for unit in self.units if unit.case in kept),
             self.notes,
         )
@@ -90,7 +91,7 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
     return partition(examples, subject.k, rule)
 
 
-def rows_for(
+def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[cases.PlannedCase], list[str]]:
     """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
