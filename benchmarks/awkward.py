@@ -56,7 +56,7 @@ def line(folder: Path, name: str) -> str:
     truth = known(name) if name in SWITCHES else "the network's, but for the change"
     summary = load_run(out).summary
     images = int(summary[summary["attack"] == "ensemble"]["examples"].max())
-    word = verdict.word + (f": {verdict.rule}" if verdict.word == "not settled" else "")
+    word = verdict.name + (f": {verdict.rule}" if verdict.name == "not settled" else "")
     cells = (
         name.replace("_over_plain", " over plain"),
         (kind.__doc__ or "").strip().split("\n")[0],

@@ -187,7 +187,7 @@ def evaluated(how: str) -> dict[str, Any]:
             f"--data folder:{root}/images --batch-size {k} --rci N={n} --threads 1 --out {root}/run".split()
         )
         run = load_run(root / "run")
-        words = {judgement.subject.defence: judgement.verdict.word for judgement in run.judgements}
+        words = {judgement.subject.defence: judgement.verdict.name for judgement in run.judgements}
         return {
             "processor": time.process_time() - before,
             "seconds": time.perf_counter() - start,

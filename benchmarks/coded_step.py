@@ -13,20 +13,20 @@ from pathlib import Path
 import torch
 
 from robustbench_coded.bench.table import pipes
-from robustbench_coded.bench.timing import Contender, in_words, interleaved, machine
+from robustbench_coded.bench.timing import TimedContender, in_words, interleaved, machine
 from robustbench_coded.models.build import build
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.training.recipes import Coded, Erm, Moment, Recipe
-from robustbench_coded.training.stages import Stages
+from robustbench_coded.training.recipes import CodedRecipe, Erm, Moment, Recipe
+from robustbench_coded.training.stages import TrainingStages
 
 OUT = Path(__file__).parent / "coded_step.md"
 K = 128
 STEPS = 5  # in one timed call
 RECIPES: dict[str, tuple[Recipe, float]] = {
     "ERM": (Erm(), 1.0),
-    "coded, N = K": (Coded(n_start=1.0, n_end=1.0), 2.0),
-    "coded, N = 1.5 K": (Coded(n_start=1.5, n_end=1.5), 2.5),
+    "coded, N = K": (CodedRecipe(n_start=1.0, n_end=1.0), 2.0),
+    "coded, N = 1.5 K": (CodedRecipe(n_start=1.5, n_end=1.5), 2.5),
 }
 
 
@@ -36,7 +36,9 @@ def steps(recipe: Recipe, arch: str, device: torch.device, precision: torch.dtyp
     known = KNOWN[3]["cifar10"]
     network = build(arch, 10, 3, 32, generator=generator)
     stages = (
-        Stages(network, known.mean, known.std, precision).to(device).to(memory_format=torch.channels_last)
+        TrainingStages(network, known.mean, known.std, precision)
+        .to(device)
+        .to(memory_format=torch.channels_last)
     )
     stages.train()
     optimizer = torch.optim.SGD(stages.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
@@ -73,7 +75,7 @@ def main() -> None:
     )
     for precision in (torch.float32, torch.bfloat16):
         contenders = [
-            Contender(
+            TimedContender(
                 name, STEPS * K, steps(recipe, given.arch, device, precision), None if limit == 1 else "ERM"
             )
             for name, (recipe, limit) in RECIPES.items()

@@ -146,9 +146,9 @@ def networks(shared: Path, folder: Path) -> Iterator[Judged]:
         (judgement,) = load_run(out).judgements
         left = judgement.verdict.accuracy
         assert left is not None  # the run is finished
-        detail = f"eps {one.eps}; {one.source}; `{judgement.verdict.word}`, "
+        detail = f"eps {one.eps}; {one.source}; `{judgement.verdict.name}`, "
         detail += f"{left.estimate:.1%} [{left.low:.1%}, {left.high:.1%}] left"
-        yield Judged("networks", out.name, one.truth, WORDS[judgement.verdict.word], detail)
+        yield Judged("networks", out.name, one.truth, WORDS[judgement.verdict.name], detail)
 
 
 def defences() -> Iterator[Judged]:

@@ -26,7 +26,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitRes
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
 from robustbench_coded.evaluation.planning.follow_up import ROUNDS
-from robustbench_coded.evaluation.planning.plan import UnitMaker, rows_for
+from robustbench_coded.evaluation.planning.plan import UnitMaker, cases_for
 from robustbench_coded.runs.outcomes import read_table
 from robustbench_coded.schema.case import Subject
 
@@ -153,7 +153,7 @@ def full_evaluation() -> list[Unit]:
         subjects.append(ProbedSubject(standard, "standard", K, False, False, True, K))
         for n in CODED:
             subjects.append(ProbedSubject(Subject(name, "rci", K, n), f"rci:N={n}", K, True, True, True, n))
-    rows, _ = rows_for(config.requested([8 / 255]), config.conditions, subjects)
+    rows, _ = cases_for(config.requested([8 / 255]), config.conditions, subjects)
     maker = UnitMaker(config.conditions, EXAMPLES, GROUP_IMAGES, {"checkpoints": dict.fromkeys(names, "0")})
     return [unit for row in rows for unit in maker.units(row)]
 

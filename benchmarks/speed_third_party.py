@@ -11,17 +11,17 @@ import torch
 
 from attacks.adapters.third_party import seeded_from
 from attacks.pgd import default_step_size
-from robustbench_coded.bench.timing import Contender
+from robustbench_coded.bench.timing import TimedContender
 from robustbench_coded.bench.workloads import EPS, Workload
 
 
-def third_party(workload: Workload) -> tuple[list[Contender], list[str]]:
+def third_party(workload: Workload) -> tuple[list[TimedContender], list[str]]:
     """One contender for each package that is installed, and a sentence on each that is not.
 
     All take PGD's steps on every image; pyautoattack only has Auto-PGD, which needs one more answer.
     """
     images = workload.steps * workload.k
-    made: list[Contender] = []
+    made: list[TimedContender] = []
     missing = []
     for package, name, more, build in (
         ("torchattacks", f"torchattacks PGD, {workload.steps} steps", 0, _torchattacks),
@@ -35,7 +35,7 @@ def third_party(workload: Workload) -> tuple[list[Contender], list[str]]:
         with _contained():
             attack = build(workload)
         against = made[0].name if made else None
-        made.append(Contender(name, images + more, _contained_call(attack), against))
+        made.append(TimedContender(name, images + more, _contained_call(attack), against))
     return made, missing
 
 

@@ -85,7 +85,7 @@ def measure(name: str) -> Measured:
 
     from robustbench_coded.results.run import load_manifest, load_run
     from robustbench_coded.runs.folder import read_run
-    from robustbench_coded.schema.words import VerdictWord
+    from robustbench_coded.schema.words import VerdictName
     from robustbench_coded.session.evaluate import IncompleteRun
     from robustbench_coded.session.listener import Listener
 
@@ -114,11 +114,11 @@ def measure(name: str) -> Measured:
                 path = incomplete.path
             run = load_run(path)
             words = [
-                judgement.verdict.word
+                judgement.verdict.name
                 for judgement in run.judgements
                 if judgement.case.subject.defence == name and str(judgement.threat) == THREAT
             ]
-            found.append((listener.images or images(path), words[0] if words else VerdictWord.NOT_SETTLED))
+            found.append((listener.images or images(path), words[0] if words else VerdictName.NOT_SETTLED))
         sequential = run.manifest.sequential
         stops = (
             []

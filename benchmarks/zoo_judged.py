@@ -116,7 +116,7 @@ class EvaluatedEntry:
         return Finding(
             self.entry,
             str(judgement.threat),
-            verdict.word,
+            verdict.name,
             verdict.reason,
             verdict.open_checks,
             None if left is None else left.low,

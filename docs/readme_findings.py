@@ -64,7 +64,7 @@ def figure() -> Drawing:
             replace(row, case=row.case.of_checkpoint(title))
             for row in run.rows
             if row.case.subject.checkpoint == checkpoint and row.case.subject.n in (None, n)
-            if row.attack == "clean" or row.budget in run.manifest.judged_perturbations
+            if row.attack == "clean" or row.perturbation in run.manifest.judged_perturbations
         ]
     with styled():
         drawn = draw_ladder(lines)

@@ -40,12 +40,16 @@ def model_info(run: Run, out: Path) -> list[Path]:
     """
     files: list[Path] = []
     for judgement in run.judgements:
-        budget = judgement.budget
-        if judgement.threat != WHOLE_BATCH or budget.eps_space != "pixel" or budget.norm not in NORMS:
+        perturbation = judgement.perturbation
+        if (
+            judgement.threat != WHOLE_BATCH
+            or perturbation.eps_space != "pixel"
+            or perturbation.norm not in NORMS
+        ):
             continue
         entry = _entry(run, judgement)
         subject = f"{judgement.subject.checkpoint} {inference_text(judgement.subject, with_k=True)}"
-        parts = (entry["dataset"], NORMS[budget.norm], f"{subject} eps {budget.eps:g}")
+        parts = (entry["dataset"], NORMS[perturbation.norm], f"{subject} eps {perturbation.eps:g}")
         folder, norm, name = (re.sub(r"[^\w.=-]+", "_", part).strip("._")[:LONGEST] for part in parts)
         file = out / folder / norm / f"{name}.json"
         if file in files:
@@ -72,7 +76,7 @@ def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
         "dataset": run.manifest.data.name or "unknown",
         "venue": None,
         "architecture": facts.arch if facts is not None else None,
-        "eps": pixels(judgement.budget.eps),
+        "eps": pixels(judgement.perturbation.eps),
         "clean_acc": _percent(ensemble.clean_accuracy),
         "reported": None,
         "autoattack_acc": _percent(theirs),
@@ -80,7 +84,7 @@ def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
         "footnote": (
             f"{inference_text(subject, with_k=True)}. {_percent(ensemble.accuracy)}% robust accuracy "
             f"(95% interval {_percent(ensemble.low)} to {_percent(ensemble.high)}, {ensemble.examples} "
-            f"examples) is due to csrobust's ensemble of attacks; its verdict: {verdict.word}."
+            f"examples) is due to csrobust's ensemble of attacks; its verdict: {verdict.name}."
         ),
         "unreliable": None if theirs is None or ensemble.high is None else theirs > ensemble.high,
     }
@@ -101,7 +105,9 @@ def parquet_tables(run: Run, out: Path) -> list[Path]:
 
 
 def latex_tables(run: Run, out: Path) -> list[Path]:
-    """One table environment per budget, each subject with its paired difference from standard inference."""
+    """One table environment per perturbation, each subject with its paired difference from standard
+    inference.
+    """
     file = out / "tables.tex"
     write_text(file, comparison_document(compare([run.path]), "latex"))
     return [file]
@@ -130,7 +136,7 @@ def log_to_wandb(run: Run, out: Path) -> list[Path]:
         config=parameters(run),
         settings=settings,
     )
-    logged.summary.update({**metrics(run), **words(run)})
+    logged.summary.update({**metrics(run), **verdicts(run)})
     logged.log({name: wandb.Table(dataframe=_plain(run, name)) for name in TABLES})
     folder = Path(logged.dir).parent
     logged.finish()
@@ -147,7 +153,7 @@ def log_to_mlflow(run: Run, out: Path) -> list[Path]:
     with mlflow.start_run(run_name=run.name), tempfile.TemporaryDirectory() as folder:
         mlflow.log_params(parameters(run))
         mlflow.log_metrics(metrics(run))
-        mlflow.set_tags(words(run))
+        mlflow.set_tags(verdicts(run))
         for name in TABLES:
             file = Path(folder) / f"{name}.csv"
             _plain(run, name).to_csv(file, index=False)
@@ -178,8 +184,8 @@ def metrics(run: Run) -> dict[str, float]:
     }
 
 
-def words(run: Run) -> dict[str, str]:
-    """The word of every verdict."""
+def verdicts(run: Run) -> dict[str, str]:
+    """Every verdict."""
     return {f"{group}/verdict": str(row["verdict"]) for group, row in _verdicts(run)}
 
 
@@ -189,8 +195,8 @@ def _verdicts(run: Run) -> Iterator[tuple[str, dict[Any, Any]]]:
         sizes = "".join(
             f" {name}={row[name.lower()]}" for name in "KN" if row[name.lower()] == row[name.lower()]
         )
-        budget = f"{row['norm']} {pixels(row['eps'])} {row['eps_space']}"
-        parts = (row["checkpoint"], f"{row['defence']}{sizes}", row["threat"], budget)
+        perturbation = f"{row['norm']} {pixels(row['eps'])} {row['eps_space']}"
+        parts = (row["checkpoint"], f"{row['defence']}{sizes}", row["threat"], perturbation)
         group = "/".join(_name(str(part)) for part in parts)
         met[group] = met.get(group, 0) + 1
         yield group if met[group] == 1 else f"{group} {met[group]}", row

@@ -26,7 +26,7 @@ Columns = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Figure:
+class ViewFigure:
     """An accuracy or a gain with its interval, as fractions; None where it was not measured."""
 
     estimate: float
@@ -36,12 +36,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Entry:
-    """One subject under one threat model and budget.
+    """One subject under one threat model and perturbation.
 
     Attributes:
         run: path of the run folder.
         data, day, finished: of the run.
-        verdict: its word, ``no verdict`` where the run judges none.
+        verdict: its name, ``no verdict`` where the run judges none.
         reason: why, in a sentence.
         gain: over the base model, None where there is none.
         strongest: name of the strongest single attack, '' where none has outcomes.
@@ -54,12 +54,12 @@ class Entry:
     finished: bool
     subject: Subject
     threat: str
-    budget: Perturbation
+    perturbation: Perturbation
     verdict: str
     reason: str
-    gain: Figure | None
+    gain: ViewFigure | None
     strongest: str
-    attacks: dict[str, Figure] = field(default_factory=dict)
+    attacks: dict[str, ViewFigure] = field(default_factory=dict)
 
 
 def entries_below(folder: Path) -> tuple[list[Entry], list[str]]:
@@ -83,7 +83,7 @@ def entries_below(folder: Path) -> tuple[list[Entry], list[str]]:
 def _entries(path: Path) -> Iterator[Entry]:
     manifest = load_manifest(path)
     verdicts = {_setting(line): line for line in _lines(path / "verdicts.csv")}
-    clean: dict[tuple[str, ...], Figure] = {}
+    clean: dict[tuple[str, ...], ViewFigure] = {}
     settings: dict[tuple[str, ...], list[Columns]] = {}
     for line in _lines(path / "summary.csv"):
         figure = _figure(line, "accuracy", "ci_low", "ci_high")
@@ -109,7 +109,7 @@ def _entries(path: Path) -> Iterator[Entry]:
             finished=manifest.finished,
             subject=Subject(checkpoint, defence, int(k) if k else None, int(n) if n else None),
             threat=threat,
-            budget=Perturbation(norm, float(eps), space),
+            perturbation=Perturbation(norm, float(eps), space),
             verdict=judged.get("verdict", NO_VERDICT),
             reason=judged.get("reason", ""),
             gain=_figure(judged, "gain", "gain_low", "gain_high"),
@@ -124,22 +124,22 @@ def _lines(file: Path) -> list[Columns]:
 
 
 def _setting(line: Columns) -> tuple[str, ...]:
-    """Subject, threat model and budget of a line, as text."""
+    """Subject, threat model and perturbation of a line, as text."""
     k, n = (line[name].removesuffix(".0") for name in ("k", "n"))
     eps = f"{float(line['eps']):.12g}"
     return line["checkpoint"], line["defence"], k, n, line["threat"], line["norm"], eps, line["eps_space"]
 
 
-def _figure(line: Columns, estimate: str, low: str, high: str) -> Figure | None:
+def _figure(line: Columns, estimate: str, low: str, high: str) -> ViewFigure | None:
     value, *ends = (_number(line.get(name, "")) for name in (estimate, low, high))
-    return None if value is None else Figure(value, *ends)
+    return None if value is None else ViewFigure(value, *ends)
 
 
 def _number(text: str) -> float | None:
     return float(text) if text and not math.isnan(float(text)) else None
 
 
-def shown_first(attacks: dict[str, Figure]) -> list[str]:
+def shown_first(attacks: dict[str, ViewFigure]) -> list[str]:
     """Names of attacks with unperturbed inputs first and the ensemble last."""
     return sorted(attacks, key=lambda name: (name != CLEAN, name == ENSEMBLE))
 
@@ -193,7 +193,7 @@ def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[st
         measured=measured,
         report=lambda entry: _link(entry, out),
         examples=lambda entry: _link(entry, out, "worst"),
-        budget=lambda entry: formatting.short_budget_text(entry.budget),
+        perturbation=lambda entry: formatting.short_perturbation_text(entry.perturbation),
         between=lambda figure: formatting.interval(figure.low, figure.high),
         signed=lambda figure: f"{100 * figure.estimate:+.1f}",
         inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),
@@ -233,7 +233,7 @@ def _measured(entries: Sequence[Entry], keep: Sequence[str] | None) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def _tenths(figure: Figure) -> list[int | None]:
+def _tenths(figure: ViewFigure) -> list[int | None]:
     ends = (figure.estimate, figure.low, figure.high)
     return [None if value is None else round(1000 * value) for value in ends]
 

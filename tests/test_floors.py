@@ -1,5 +1,5 @@
-"""Who may know whom: a module of the core imports from its own room and from those below it, a plug-in from
-the core and from itself.
+"""Who may know whom: a module of the core imports from its own room and from those below it, an extension
+from the core and from itself.
 """
 
 import ast
@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 ROOMS = (
-    "attacks", "errors", "installation", "plugins", "threads", "user_code", "version",
+    "attacks", "errors", "extensions", "installation", "threads", "user_code", "version",
     "schema", "coding", "runs",
     "data", "models", "defences", "statistics", "results", "selftests",
     "reports.text", "reports.run", "reports.compare", "reports.figures", "reports.render",
@@ -32,7 +32,7 @@ BELOW = {
     "board": {"published"},
     "power": {"verification"},
     "shift": {"studies"},
-}  # the other plug-ins that one imports
+}  # the other extensions that one imports
 FILES = sorted(
     path for package in ("attacks", "robustbench_coded") for path in (ROOT / package).rglob("*.py")
 )
@@ -48,7 +48,7 @@ def room_of(module: str) -> str | None:
 
 
 def plugin_of(module: str) -> str | None:
-    """The plug-in of a module by its dotted name; None for the core."""
+    """The extension of a module by its dotted name; None for the core."""
     folder = module.partition(".")[2].partition(".")[0]
     return next((name for name, folders in PLUGINS.items() if folder in folders), None)
 
@@ -78,7 +78,7 @@ def test_every_file_has_a_room():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_import_runs_back_up(path):
     home = room_of(dotted(path))
-    if home is None:  # a plug-in; and the front door names all of the core, for whoever asks
+    if home is None:  # an extension; and the front door names all of the core, for whoever asks
         return
     above = {
         module

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustbench_coded.ablations.run import Laboratory
-from robustbench_coded.ablations.studies import STUDIES, AblationSettings, Inference, Point, Study
+from robustbench_coded.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.studies.paper import papers_set, printed
-from robustbench_coded.training.recipes import Coded
+from robustbench_coded.training.recipes import CodedRecipe
 
 
 def paper_tables() -> dict[str, Any]:
@@ -23,7 +23,7 @@ def paper_tables() -> dict[str, Any]:
     return printed("ablations")
 
 
-def papers_figure(study: Study, point: Point, settings: AblationSettings, figure: str) -> float | None:
+def papers_figure(study: Study, point: StudyPoint, settings: AblationSettings, figure: str) -> float | None:
     """The paper's ``accuracy`` (a fraction) or ``loss`` for a point; None where it has no such setting.
 
     The same data, recipe, K and N make the same setting; network and epochs may differ, as the report says.
@@ -60,7 +60,7 @@ def _table(study: Study, settings: AblationSettings) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Result:
+class StudyResult:
     """One figure of one point.
 
     Attributes:
@@ -73,7 +73,7 @@ class Result:
         paper: the paper's figure in this setting, if it has one.
     """
 
-    point: Point
+    point: StudyPoint
     inference: Inference
     attack: str
     figure: str
@@ -84,7 +84,7 @@ class Result:
     paper: float | None
 
 
-def results_of(study: Study, points: Sequence[Point], laboratory: Laboratory) -> list[Result]:
+def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laboratory) -> list[StudyResult]:
     """All figures of a study, point by point."""
     results = []
     for point in points:
@@ -97,7 +97,7 @@ def results_of(study: Study, points: Sequence[Point], laboratory: Laboratory) ->
                     values = [getattr(row, figure) for row in asked if row.accuracy is not None]
                     paper = papers_figure(study, point, laboratory.settings, figure) if plain else None
                     results.append(
-                        Result(
+                        StudyResult(
                             point,
                             inference,
                             attack,
@@ -115,7 +115,7 @@ def results_of(study: Study, points: Sequence[Point], laboratory: Laboratory) ->
 _COLUMNS = ("inference", "attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
 
 
-def table_csv(study: Study, results: Sequence[Result]) -> str:
+def table_csv(study: Study, results: Sequence[StudyResult]) -> str:
     """One line a figure; accuracies are fractions."""
     rows = []
     for r in results:
@@ -126,7 +126,7 @@ def table_csv(study: Study, results: Sequence[Result]) -> str:
     return escape.csv_document((study.head.replace(" ", "_"), *_COLUMNS), rows)
 
 
-def sheet_of(study: Study, results: Sequence[Result]) -> formatting.TextTable:
+def sheet_of(study: Study, results: Sequence[StudyResult]) -> formatting.TextTable:
     """A row a point: the figures with their deviations, and the paper's where it has the setting."""
     columns = list(dict.fromkeys(_column(r) for r in results))
     papers = {_column(r) for r in results if r.paper is not None}
@@ -143,7 +143,7 @@ def sheet_of(study: Study, results: Sequence[Result]) -> formatting.TextTable:
     return formatting.TextTable(tuple(heads), tuple(rows), frozenset(heads[1:]))
 
 
-def section(study: Study, results: Sequence[Result], settings: AblationSettings) -> str:
+def section(study: Study, results: Sequence[StudyResult], settings: AblationSettings) -> str:
     """The study as a section of the report."""
     table = f" ({study.table} of the paper)" if study.table else ""
     lines = [
@@ -170,7 +170,7 @@ def section(study: Study, results: Sequence[Result], settings: AblationSettings)
 def preamble(settings: AblationSettings) -> str:
     """What holds for all sections."""
     base = settings.base
-    assert isinstance(base.recipe, Coded)
+    assert isinstance(base.recipe, CodedRecipe)
     several = settings.seeds > 1
     seeds = f"{settings.seeds} seeds" if several else "one seed"
     held_out = f" ({base.validation:.0%} of them held out to choose the epoch)" if base.validation else ""
@@ -205,13 +205,13 @@ def preamble(settings: AblationSettings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _column(r: Result) -> str:
+def _column(r: StudyResult) -> str:
     if r.figure == "loss":
         return "loss"
     return r.inference.name if r.attack == "clean" else f"{r.inference.name}, {r.attack}"
 
 
-def _cell(r: Result) -> str:
+def _cell(r: StudyResult) -> str:
     scale, digits = (1, 3) if r.figure == "loss" else (100, 2 if r.attack == "clean" else 1)
     if r.mean is None:
         return "diverged" if r.diverged else ""
@@ -221,13 +221,13 @@ def _cell(r: Result) -> str:
     return text + (f" ({r.diverged} of {r.seeds + r.diverged} diverged)" if r.diverged else "")
 
 
-def _paper_cell(r: Result) -> str:
+def _paper_cell(r: StudyResult) -> str:
     if r.paper is None:
         return ""
     return f"{r.paper:.3g}" if r.figure == "loss" else f"{100 * r.paper:.4g}"
 
 
-def draw(study: Study, results: Sequence[Result]) -> Drawing:
+def draw(study: Study, results: Sequence[StudyResult]) -> Drawing:
     """Two panels; settings with an order lie on an axis of numbers, the others side by side."""
     names = list(dict.fromkeys(r.point.name for r in results))
     numbers = {r.point.name: r.point.x for r in results if r.point.x is not None}
@@ -258,7 +258,7 @@ def draw(study: Study, results: Sequence[Result]) -> Drawing:
         return drawing(figure, study.name, study.title, caption)
 
 
-def _lines(axes: Axes, results: Sequence[Result], at: dict[str, float], *, joined: bool) -> None:
+def _lines(axes: Axes, results: Sequence[StudyResult], at: dict[str, float], *, joined: bool) -> None:
     kinds = list(dict.fromkeys((r.inference.name, r.attack) for r in results))
     for style, kind in enumerate(kinds):
         chosen = [r for r in results if (r.inference.name, r.attack) == kind]
@@ -274,7 +274,7 @@ def _lines(axes: Axes, results: Sequence[Result], at: dict[str, float], *, joine
         )
 
 
-def _paper_crosses(axes: Axes, results: Sequence[Result], at: dict[str, float]) -> None:
+def _paper_crosses(axes: Axes, results: Sequence[StudyResult], at: dict[str, float]) -> None:
     """The paper's accuracies as grey crosses."""
     chosen = [(at[r.point.name], 100 * r.paper) for r in results if r.paper is not None]
     if chosen:
@@ -283,8 +283,8 @@ def _paper_crosses(axes: Axes, results: Sequence[Result], at: dict[str, float]) 
 
 
 def write_studies(
-    laboratory: Laboratory, studies: Iterable[tuple[Study, Sequence[Point]]]
-) -> dict[str, list[Result]]:
+    laboratory: Laboratory, studies: Iterable[tuple[Study, Sequence[StudyPoint]]]
+) -> dict[str, list[StudyResult]]:
     """Writes ``STUDY.csv``, ``STUDY.md``, ``figures/STUDY.svg`` and ``report.md``; returns the results.
 
     The report has the sections of all studies that the folder holds, also of those made by other calls.

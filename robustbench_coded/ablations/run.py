@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks import naming, perturbation_budget, registry
-from robustbench_coded.ablations.studies import AblationSettings, Inference, Point, Study
+from robustbench_coded.ablations.studies import AblationSettings, Inference, Study, StudyPoint
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import protocol, rci
@@ -145,7 +145,7 @@ class Bench:
         return adversarial
 
 
-Listeners = Callable[[str], Sequence[listener.Listener]]
+Listeners = Callable[[str], Sequence[listener.TrainingListener]]
 
 
 def run_id(config: TrainConfig) -> str:
@@ -181,14 +181,14 @@ class Laboratory:
         self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
         self._device = device_named(settings.base.device)
 
-    def seeded(self, point: Point) -> list[TrainConfig]:
+    def seeded(self, point: StudyPoint) -> list[TrainConfig]:
         """The runs of a point, one a seed."""
         first = point.config.seed
         return [
             dataclasses.replace(point.config, seed=seed) for seed in range(first, first + self.settings.seeds)
         ]
 
-    def study(self, studies: Iterable[tuple[Study, Sequence[Point]]]) -> None:
+    def study(self, studies: Iterable[tuple[Study, Sequence[StudyPoint]]]) -> None:
         """Makes every measurement of these studies that is missing.
 
         Seeds are the outermost loop, so what a stopped ablation leaves has all points with fewer seeds.
@@ -291,7 +291,7 @@ class Laboratory:
             for attack in ("clean", *inference.attacks)
         ]
 
-    def figures(self, point: Point, inference: Inference) -> list[Measurement]:
+    def figures(self, point: StudyPoint, inference: Inference) -> list[Measurement]:
         """The measurements of a point under one inference, over its seeds."""
         found = {row.key: row for row in self.measurements.rows}
         keys = [row.key for config in self.seeded(point) for row in self._rows(config, inference)]

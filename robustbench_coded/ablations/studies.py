@@ -13,11 +13,11 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DIGITS_LINF, LINF
 from robustbench_coded.models.build import construct
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.recipes import RECIPES, Coded, build_recipe
+from robustbench_coded.training.recipes import RECIPES, CodedRecipe, build_recipe
 
 
 @dataclass(frozen=True)
-class Point:
+class StudyPoint:
     """One setting of what a study varies.
 
     Attributes:
@@ -117,7 +117,7 @@ class AblationSettings:
 
     def coded(self, **options: Any) -> TrainConfig:
         """Coded training with other options."""
-        assert isinstance(self.base.recipe, Coded)
+        assert isinstance(self.base.recipe, CodedRecipe)
         return dataclasses.replace(self.base, recipe=dataclasses.replace(self.base.recipe, **options))
 
     def trained_by(self, recipe: str, **changes: Any) -> TrainConfig:
@@ -138,7 +138,7 @@ def base_config(arch: str, data: str, **given: Any) -> TrainConfig:
     usual: dict[str, Any] = DIGITS if data == "digits" else {}
     if given.get("schedule") == "paper":
         usual = {}
-    return TrainConfig(arch, data, recipe=Coded(), **{**usual, **given})
+    return TrainConfig(arch, data, recipe=CodedRecipe(), **{**usual, **given})
 
 
 ORDERS = tuple(
@@ -153,7 +153,7 @@ PAPERS_SETS: tuple[tuple[int, ...], ...] = (
 )  # fmt: skip
 
 
-Points = Callable[[AblationSettings, Sequence[str]], list[Point]]
+Points = Callable[[AblationSettings, Sequence[str]], list[StudyPoint]]
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Study:
     inferences: tuple[Inference, ...] = USUAL
 
 
-def _n(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+def _n(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
     points = []
     # The paper's sizes are for K = 128; at another K they keep their ratio to it.
     usual = [110, 130, 150, 170, 190]
@@ -188,19 +188,19 @@ def _n(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
             raise InputError(f"--values {value}: {error}") from error
         ratio = n / settings.k
         paper = str(n) if settings.k == 128 else None
-        points.append(Point(str(n), settings.coded(n_start=ratio, n_end=ratio), n, paper))
+        points.append(StudyPoint(str(n), settings.coded(n_start=ratio, n_end=ratio), n, paper))
     return points
 
 
-def _mu(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+def _mu(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
     points = []
     for value in values or ("0.1", "0.2", "0.4", "0.5", "0.6", "0.8", "1.0"):
         mu = _number(value, 0, 1)
-        points.append(Point(f"{mu:g}", settings.coded(mu=mu), mu, f"{mu:g}"))
+        points.append(StudyPoint(f"{mu:g}", settings.coded(mu=mu), mu, f"{mu:g}"))
     return points
 
 
-def _blocks(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+def _blocks(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
     count = settings.block_count
     points = []
     for value in values or ["+".join(map(str, blocks)) for blocks in usual_sets(count)]:
@@ -212,7 +212,7 @@ def _blocks(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
         name = ",".join(map(str, blocks))
         # All blocks are the whole network: the run that the other studies have, too.
         coded = () if len(blocks) == count else blocks
-        points.append(Point(name, settings.coded(blocks=coded), paper=name if count == 5 else None))
+        points.append(StudyPoint(name, settings.coded(blocks=coded), paper=name if count == 5 else None))
     return points
 
 
@@ -226,34 +226,34 @@ def usual_sets(count: int) -> list[tuple[int, ...]]:
     return sets if whole in sets else [*sets, whole]
 
 
-def _dropout(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+def _dropout(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
     rates = [_number(value, 0, 0.99) for value in values or ("0", "0.1")]
     points = []
     for recipe in ("erm", "coded"):
         for rate in rates:
             name = f"{recipe}, dropout {rate:g}" if rate else recipe
             config = settings.trained_by(recipe, dropout=rate)
-            points.append(Point(name, config, paper=f"{recipe}_dropout" if rate else recipe))
+            points.append(StudyPoint(name, config, paper=f"{recipe}_dropout" if rate else recipe))
     return points
 
 
 def _codec(option: str, known: Mapping[str, Any], refusal: str) -> Points:
     """Points with every value of one of the codec's options, ``order`` or ``nodes``, beside ERM."""
 
-    def points(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+    def points(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
         if unknown := next((value for value in values if value not in known), None):
             raise InputError(f"--values {unknown}: {refusal}")
-        coded = [Point(value, settings.coded(**{option: known[value]})) for value in values or known]
-        return [Point("erm (no codec)", settings.trained_by("erm")), *coded]
+        coded = [StudyPoint(value, settings.coded(**{option: known[value]})) for value in values or known]
+        return [StudyPoint("erm (no codec)", settings.trained_by("erm")), *coded]
 
     return points
 
 
-def _recipe(settings: AblationSettings, values: Sequence[str]) -> list[Point]:
+def _recipe(settings: AblationSettings, values: Sequence[str]) -> list[StudyPoint]:
     points = []
     for value in values or RECIPES:
         build_recipe(value)  # refuses unknown names
-        points.append(Point(value, settings.trained_by(value), paper=value))
+        points.append(StudyPoint(value, settings.trained_by(value), paper=value))
     return points
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from robustbench_coded.bench import workloads
-from robustbench_coded.bench.timing import Contender, Timing, interleaved, machine, peak_memory, startup
+from robustbench_coded.bench.timing import TimedContender, Timing, interleaved, machine, peak_memory, startup
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
 from robustbench_coded.evaluation.options.device import device_named
@@ -54,7 +54,7 @@ class BenchOptions:
 
 
 @dataclass(frozen=True)
-class Section:
+class BenchSection:
     """Contenders that were measured in turns.
 
     Attributes:
@@ -80,7 +80,7 @@ class BenchReport:
 
     options: BenchOptions
     machine: dict[str, Any]
-    sections: list[Section]
+    sections: list[BenchSection]
     preparation: dict[str, tuple[float, str]]
     notes: list[str]
 
@@ -105,7 +105,10 @@ class BenchReport:
 def bench(
     options: BenchOptions,
     tell: Callable[[str], None] = lambda text: None,
-    others: Callable[[workloads.Workload], tuple[list[Contender], list[str]]] = lambda workload: ([], []),
+    others: Callable[[workloads.Workload], tuple[list[TimedContender], list[str]]] = lambda workload: (
+        [],
+        [],
+    ),
 ) -> BenchReport:
     """Measures everything, section by section.
 
@@ -148,10 +151,10 @@ def bench(
             tell(title)
             timings = interleaved(contenders, options.rounds, device)
             memory = {contender.name: peak_memory(contender.run, device) for contender in contenders}
-            sections.append(Section(title, timings, memory))
+            sections.append(BenchSection(title, timings, memory))
         if not options.gradients_only:
             tell("start-up")
-            sections.append(Section("start-up of the command line", startup(min(options.rounds, 5)), {}))
+            sections.append(BenchSection("start-up of the command line", startup(min(options.rounds, 5)), {}))
         return BenchReport(options, machine(device), sections, preparation, notes)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.bench.run import BenchReport, Section
-from robustbench_coded.bench.timing import Spread, in_words
+from robustbench_coded.bench.run import BenchReport, BenchSection
+from robustbench_coded.bench.timing import TimingSpread, in_words
 
 COLUMNS = 5
 
@@ -41,7 +41,7 @@ def pipes(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
 
-def cells(section: Section) -> list[tuple[str, ...]]:
+def cells(section: BenchSection) -> list[tuple[str, ...]]:
     """Head and rows: medians over the rounds, quartiles in brackets; costs per image of another row."""
     unit, scale = ("us/image", 1e6) if section.memory else ("ms", 1e3)
     numbers = {timing.name: str(i) for i, timing in enumerate(section.timings, 1)}
@@ -63,6 +63,6 @@ def preparation(report: BenchReport) -> list[str]:
     ]
 
 
-def _spread(spread: Spread, scale: float, digits: int) -> str:
+def _spread(spread: TimingSpread, scale: float, digits: int) -> str:
     median, low, high = (f"{scale * value:.{digits}f}" for value in (spread.median, spread.low, spread.high))
     return f"{median} [{low}, {high}]"

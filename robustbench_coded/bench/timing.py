@@ -22,7 +22,7 @@ from attacks.accelerator import device_name, module_of, synchronise
 
 
 @dataclass(frozen=True)
-class Contender:
+class TimedContender:
     """Something to be timed.
 
     Attributes:
@@ -39,7 +39,7 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Spread:
+class TimingSpread:
     """A median and the quartiles around it."""
 
     median: float
@@ -47,7 +47,7 @@ class Spread:
     high: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Spread":
+    def of(cls, values: Sequence[float]) -> "TimingSpread":
         if len(values) < 2:
             return cls(values[0], values[0], values[0])
         low, _, high = quantiles(values, n=4, method="inclusive")
@@ -68,15 +68,15 @@ class Timing:
     images: int
     against: str | None
     seconds: tuple[float, ...]
-    cost: Spread | None
+    cost: TimingSpread | None
 
     @property
-    def per_image(self) -> Spread:
+    def per_image(self) -> TimingSpread:
         """Seconds."""
-        return Spread.of([seconds / self.images for seconds in self.seconds])
+        return TimingSpread.of([seconds / self.images for seconds in self.seconds])
 
 
-def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.device) -> list[Timing]:
+def interleaved(contenders: Sequence[TimedContender], rounds: int, device: torch.device) -> list[Timing]:
     """Calls each contender once per round, in alternating order, after one round that is not counted.
 
     Other load on the machine then affects all contenders alike and cancels in ratios within a round.
@@ -89,12 +89,12 @@ def interleaved(contenders: Sequence[Contender], rounds: int, device: torch.devi
                 seconds[contender.name].append(taken)
     images = {contender.name: contender.images for contender in contenders}
 
-    def cost(contender: Contender) -> Spread | None:
+    def cost(contender: TimedContender) -> TimingSpread | None:
         if contender.against is None:
             return None
         own, other = seconds[contender.name], seconds[contender.against]
         scale = images[contender.against] / contender.images
-        return Spread.of([scale * a / b for a, b in zip(own, other, strict=True)])
+        return TimingSpread.of([scale * a / b for a, b in zip(own, other, strict=True)])
 
     return [Timing(c.name, c.images, c.against, tuple(seconds[c.name]), cost(c)) for c in contenders]
 
@@ -194,7 +194,7 @@ COMMANDS = ("--help", "list attacks", "list models")
 
 def startup(rounds: int) -> list[Timing]:
     """Wall time of commands that load neither models nor data; the first round is not counted."""
-    contenders = [Contender(f"csrobust {text}", 1, _process(text)) for text in COMMANDS]
+    contenders = [TimedContender(f"csrobust {text}", 1, _process(text)) for text in COMMANDS]
     return interleaved(contenders, rounds, torch.device("cpu"))
 
 

@@ -12,7 +12,7 @@ from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
 from attacks.registry import attack_for, estimator_for
-from robustbench_coded.bench.timing import Contender
+from robustbench_coded.bench.timing import TimedContender
 from robustbench_coded.coding.sizes import coded_size
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.protocol import Defence
@@ -78,54 +78,58 @@ AS_LOADED = "forward+backward, model as loaded"
 ANSWERS = 10  # in one timed call: the noise of a single short answer would hide the cost of coding
 
 
-def gradient_contenders(workload: Workload, reference: str) -> list[Contender]:
+def gradient_contenders(workload: Workload, reference: str) -> list[TimedContender]:
     """PGD on standard inference, and its forward and backward passes alone."""
     images = workload.steps * workload.k
     against = None if reference == AS_LOADED else reference
-    made = [Contender(AS_LOADED, images, _passes(workload, workload.model), against)]
+    made = [TimedContender(AS_LOADED, images, _passes(workload, workload.model), against)]
     for name, model in workload.gradients.items():
         limit = f"forward+backward, {name}"
         pgd = attack(workload, Standard(model), workload.x[None], OF_LENGTH.format(workload.steps))
-        made.append(Contender(limit, images, _passes(workload, model), reference))
-        made.append(Contender(f"csrobust {OF_LENGTH.format(workload.steps)}, {name}", images, pgd, reference))
+        made.append(TimedContender(limit, images, _passes(workload, model), reference))
+        made.append(
+            TimedContender(f"csrobust {OF_LENGTH.format(workload.steps)}, {name}", images, pgd, reference)
+        )
     # Auto-PGD needs one gradient or value more than it has steps.
     auto = AUTO_OF_LENGTH.format(workload.steps)
     apgd = attack(workload, Standard(workload.gradients["float32"]), workload.x[None], auto)
-    made.append(Contender(f"csrobust {auto}, float32", images + workload.k, apgd, reference))
+    made.append(TimedContender(f"csrobust {auto}, float32", images + workload.k, apgd, reference))
     return made
 
 
-def coded_contenders(workload: Workload) -> list[Contender]:
+def coded_contenders(workload: Workload) -> list[TimedContender]:
     """A PGD step through RCI against a plain one on as many images, and small batches against large ones."""
     model, k, name = workload.gradients["float32"], workload.k, OF_LENGTH.format(workload.steps)
     made = []
     for n in (k, coded_size("1.5K", k)):
         x = workload.batch(n)
         plain = f"{name}, standard on {n}"
-        made.append(Contender(plain, workload.steps * n, attack(workload, Standard(model), x[None], name)))
+        made.append(
+            TimedContender(plain, workload.steps * n, attack(workload, Standard(model), x[None], name))
+        )
         coded = attack(workload, RCI(model, k, n), workload.x[None], name)
-        made.append(Contender(f"{name}, RCI K={k} N={n}", workload.steps * n, coded, plain))
+        made.append(TimedContender(f"{name}, RCI K={k} N={n}", workload.steps * n, coded, plain))
     small_n = coded_size("1.5K", SMALL_K)
     x = workload.x.unflatten(0, (-1, SMALL_K))
     grouped = attack(workload, RCI(model, SMALL_K, small_n), x, name)
     title = f"{name}, RCI K={SMALL_K} N={small_n}, {len(x)} batches at once"
-    made.append(Contender(title, workload.steps * len(x) * small_n, grouped, made[-1].name))
+    made.append(TimedContender(title, workload.steps * len(x) * small_n, grouped, made[-1].name))
     return made
 
 
-def inference_contenders(workload: Workload) -> list[Contender]:
+def inference_contenders(workload: Workload) -> list[TimedContender]:
     """Plain against coded inference, Table 4 of arXiv 2510.00253: what a batch of K costs to answer."""
     k, plain = workload.k, "standard"
     # The memory layout of an evaluation: the same numbers, and no rearrangement at each convolution.
     model = copy.deepcopy(workload.model).to(memory_format=torch.channels_last)
     images = ANSWERS * k
-    made = [Contender(f"{plain} K={k}", images, _answers(Standard(model), workload.x, None))]
+    made = [TimedContender(f"{plain} K={k}", images, _answers(Standard(model), workload.x, None))]
     for n in (k, coded_size("1.5K", k)):
         coded, rci = Coded(model, k, n), RCI(model, k, n)
         draw = rci.sample(torch.Generator().manual_seed(0), k)
         for name, defence, drawn in (("coded", coded, None), ("RCI", rci, draw)):
             answers = _answers(defence, workload.x, drawn)
-            made.append(Contender(f"{name} K={k} N={n}", images, answers, made[0].name))
+            made.append(TimedContender(f"{name} K={k} N={n}", images, answers, made[0].name))
     return made
 
 

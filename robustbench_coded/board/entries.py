@@ -59,7 +59,7 @@ class Account(NamedTuple):
 
 
 class Accounts:
-    """The accounts of several runs, found by data, weights, defence and budget.
+    """The accounts of several runs, found by data, weights, defence and perturbation.
 
     Args:
         runs: of which one that has a defence under other attacks, too, speaks for it before all others.
@@ -77,7 +77,9 @@ class Accounts:
                     self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
 
     def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
-        """The account of the subject and budget of ``rows``, of which one setting is judged in ``run``."""
+        """The account of the subject and perturbation of ``rows``, of which one setting is judged in
+        ``run``.
+        """
         attacked = next(
             (row for row in rows if row.case.perturbation.eps and str(row.threat) == str(WHOLE_BATCH)), None
         )
@@ -197,7 +199,7 @@ def _entry(
         **judgement.case.subject.as_columns(),
         number_forward_passes=None if fgsm is None else fgsm.forwards,
         threat=str(judgement.threat),
-        **judgement.budget.as_columns(),
+        **judgement.perturbation.as_columns(),
         randomised=planned.randomised,
         batch_dependent=planned.batch_dependent,
         clean_acc=None if verdict.clean is None else verdict.clean.estimate,
@@ -212,7 +214,7 @@ def _entry(
         gain=_figure(verdict.gain),
         examples=whole.examples,
         draws=whole.draws,
-        verdict=str(verdict.word),
+        verdict=str(verdict.name),
         reason=verdict.reason,
         open_checks=verdict.open_checks,
         forwards=whole.forwards,
@@ -220,7 +222,7 @@ def _entry(
         run=run.name,
         run_sha256=digest,
         stored=(run.path / "adversarials").is_dir(),
-        command=_command(run, planned, judgement.budget.eps),
+        command=_command(run, planned, judgement.perturbation.eps),
     )
 
 

@@ -35,7 +35,7 @@ class Break(Struct, frozen=True):
 
 
 class BoardEntry(Struct, frozen=True, kw_only=True):
-    """One defence on one checkpoint under one threat model and budget.
+    """One defence on one checkpoint under one threat model and perturbation.
 
     Attributes:
         id: of the defence on this checkpoint in this run; it names its page.

@@ -10,11 +10,16 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
-from robustbench_coded.reports.text.formatting import inference_text, interval, percent, short_budget_text
+from robustbench_coded.reports.text.formatting import (
+    inference_text,
+    interval,
+    percent,
+    short_perturbation_text,
+)
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.version import __version__
 
 STYLE = """
@@ -58,7 +63,7 @@ def index_page(board: Board) -> str:
         entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
         columns=COLUMNS,
         choices=choices,
-        budget=short_budget_text,
+        perturbation=short_perturbation_text,
         between=lambda figure: interval(figure.low, figure.high),
     )
 
@@ -83,11 +88,11 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
         figures=_ladder(run, subject),
         choices={},
-        budget=short_budget_text,
+        perturbation=short_perturbation_text,
         cases=_cases(run, subject),
         weights=None if checkpoint is None else checkpoint.sha256,
         between=lambda figure: interval(figure.low, figure.high),
-        refuted=[entry for entry in entries if entry.verdict == VerdictWord.CLAIM_REFUTED],
+        refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
         commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
     )
 
@@ -101,7 +106,7 @@ def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
     asked = run.manifest.judged_perturbations
     # The base model beside it: what the defence adds is what lies between them.
     shown = (subject, Subject(subject.checkpoint, "standard", None, None))
-    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.budget in asked)]
+    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in asked)]
     with style.styled():
         drawn = curves.draw_ladder(lines)
     return [] if drawn is None else [drawn]

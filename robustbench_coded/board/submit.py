@@ -36,7 +36,7 @@ class SubmittedEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         code: where the defence's code is, pinned to a commit; weights: where the checkpoint is.
         contact: whom to ask.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
-        claim: what the paper claims, with data set and budget; reported: that as a fraction.
+        claim: what the paper claims, with data set and perturbation; reported: that as a fraction.
         setting: how the run differs from the paper.
         additional_data: whether more data were used in training.
         breaks: [source, what it reports] of evaluations by others.
@@ -228,7 +228,7 @@ def submit(path: Path, entry_file: Path, out: Path, code: Sequence[Path] = ()) -
         path: the run folder.
         entry_file: entry.toml.
         out: the folder below which the entry's own is made, named by the defence.
-        code: files of a plug-in defence, so that others can load it.
+        code: files of a user defence, so that others can load it.
 
     Raises:
         InputError: the entry or the run breaks a rule, a file is missing, or there is an entry of that name.

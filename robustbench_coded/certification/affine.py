@@ -176,7 +176,7 @@ class Scale:
         return (a * self.scale,)
 
 
-class Difference:
+class AffineDifference:
     """x - y, of equal shapes."""
 
     diagonal = True
@@ -219,4 +219,4 @@ class Gathering:
             return torch.autograd.grad(self.function(*at), at, a)
 
 
-Affine = Convolution | Matrix | Scale | Difference | Gathering
+Affine = Convolution | Matrix | Scale | AffineDifference | Gathering

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_coded.certification.affine import Bend, Interval, Rising
-from robustbench_coded.certification.graph import Graph, Step
+from robustbench_coded.certification.graph import Graph, GraphStep
 
 # An attack's projection works in float32: it may leave the ball by the last bits of a pixel, and by 1e-5 of
 # eps where inputs are submitted to another subject.
@@ -144,7 +144,7 @@ def rounding(graph: Graph, bounds: Sequence[Interval], start: Tensor | None = No
     return off[-1]
 
 
-def own_rounding(step: Step, before: Sequence[Interval], made: Interval | None) -> Tensor | None:
+def own_rounding(step: GraphStep, before: Sequence[Interval], made: Interval | None) -> Tensor | None:
     """How far float32 may put what a step makes from what it makes in exact arithmetic of the same inputs.
 
     Args:

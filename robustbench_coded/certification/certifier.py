@@ -105,11 +105,11 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
     """
     kind = type(defence)
     if kind in ALONE:
-        return [Alone(graph_of(defence.model, images))]  # type: ignore[attr-defined]
+        return [StandardCertifier(graph_of(defence.model, images))]  # type: ignore[attr-defined]
     if isinstance(defence, GaussianNoise) and kind is GaussianNoise:
         found: list[Certifier] = [Smoothing(defence.model, defence.sigma, votes=1)]
         with suppress(NotCertifiable):
-            found.append(Alone(graph_of(defence.model, images), defence.sigma))
+            found.append(StandardCertifier(graph_of(defence.model, images), defence.sigma))
         return found
     if kind in SMOOTHED:
         of_votes: Any = defence
@@ -142,7 +142,7 @@ def _method(graph: Graph) -> str:
 
 
 @dataclass
-class Alone:
+class StandardCertifier:
     """A network that answers every input by itself; Gaussian noise of deviation ``sigma`` is known."""
 
     graph: Graph
@@ -232,7 +232,7 @@ class InBatch:
         ]
 
 
-Certifier = Alone | Smoothing | InBatch
+Certifier = StandardCertifier | Smoothing | InBatch
 
 
 # The certificates of one subject of a run, on the batches and draws that its attacks are scored on.

@@ -158,7 +158,9 @@ def _arithmetic(
             return affine.Gathering(operator.add, (made.shape[1:],) * 2, 2)
         if name == "sub" and equal:
             return (
-                affine.Difference() if dependent == [left, right] else _refuse("a difference of this order")
+                affine.AffineDifference()
+                if dependent == [left, right]
+                else _refuse("a difference of this order")
             )
         _refuse(f"{name} of two values that depend on the image")
     if left is right:
@@ -246,7 +248,7 @@ AGREEMENT = 1e-4  # of the largest logit: the network in float32 against its ste
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """One operation on earlier values; value 0 is the images, value i + 1 what step i makes."""
 
     op: affine.Affine | affine.Bend | affine.Rising
@@ -263,7 +265,7 @@ class Graph:
         in_shape: [C, H, W].
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[GraphStep, ...]
     in_shape: torch.Size
 
     def shape(self, value: int) -> torch.Size:
@@ -304,12 +306,12 @@ def graph_of(model: nn.Module, images: Tensor) -> Graph:
         reason = " ".join(str(error).split())[:120]
         raise NotCertifiable(f"its network can't be copied ({type(error).__name__}: {reason})") from error
     x = images[:2].double()
-    steps: list[Step] = []
+    steps: list[GraphStep] = []
     first: Tensor = x
     if isinstance(model, PixelModel):
         mean, std = model.mean.double().squeeze(0), model.std.double().squeeze(0)
         scale = affine.Scale(1 / std, -mean / std)
-        steps.append(Step(scale, (0,), x.shape[1:]))
+        steps.append(GraphStep(scale, (0,), x.shape[1:]))
         first = scale.forward(x)
     try:
         traced = fx.GraphModule(network, fx.Tracer().trace(network))
@@ -351,7 +353,7 @@ class _Reader(fx.Interpreter):
         return self.given[n]
 
 
-def _steps(traced: fx.GraphModule, x: Tensor, made: int) -> Sequence[Step]:
+def _steps(traced: fx.GraphModule, x: Tensor, made: int) -> Sequence[GraphStep]:
     """The steps of a traced network whose input is value ``made``."""
     reader = _Reader(traced)
     try:
@@ -361,7 +363,7 @@ def _steps(traced: fx.GraphModule, x: Tensor, made: int) -> Sequence[Step]:
         raise NotCertifiable(f"its trace can't be run ({type(error).__name__}: {reason})") from error
     numbers: dict[fx.Node, int] = {}  # of the nodes that depend on the images
     sizes: set[fx.Node] = set()  # what depends on their shape alone
-    steps: list[Step] = []
+    steps: list[GraphStep] = []
     for node in traced.graph.nodes:
         if node.op == "placeholder":
             numbers[node] = made
@@ -390,7 +392,7 @@ def _steps(traced: fx.GraphModule, x: Tensor, made: int) -> Sequence[Step]:
         if step is None:  # hands its input on
             numbers[node] = numbers[dependent[0]]
             continue
-        steps.append(Step(step, tuple(numbers[n] for n in dependent), given.shape[1:]))
+        steps.append(GraphStep(step, tuple(numbers[n] for n in dependent), given.shape[1:]))
         numbers[node] = made + len(steps)
     if numbers[last] != made + len(steps):
         raise NotCertifiable("its network has no last operation")

@@ -21,7 +21,7 @@ from robustbench_coded.certification.bounds import (
     rounding,
     sum_off,
 )
-from robustbench_coded.certification.graph import Graph, Step
+from robustbench_coded.certification.graph import Graph, GraphStep
 
 # Margins that shrink no faster than by eps times a Lipschitz constant: the product of the layers' norms.
 #
@@ -64,7 +64,7 @@ def lipschitz_margins(graph: Graph, x: Tensor, y: Tensor, radius: Tensor) -> Ten
     return (lead - radius.unsqueeze(1) * slope * ROUNDED).scatter(1, y[:, None], inf)
 
 
-def _norms(graph: Graph, step: Step, before: list[float]) -> float:
+def _norms(graph: Graph, step: GraphStep, before: list[float]) -> float:
     """Of an affine step: its norm on all its inputs together, weighted by what those may change."""
     shapes = [graph.shape(i) for i in step.inputs]
     numbers = [prod(shape) for shape in shapes]

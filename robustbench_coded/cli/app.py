@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from robustbench_coded.cli.commands import evaluation, inspection, runs
 from robustbench_coded.cli.help import EXAMPLES, GroupedCommand, SharingCommand
 from robustbench_coded.errors import InputError
-from robustbench_coded.plugins import AGAIN, all_of
+from robustbench_coded.extensions import AGAIN, all_of
 
 # As `--help` lists them; what else is plugged in comes behind.
 ORDER = (

@@ -1,4 +1,4 @@
-"""The process of ``csrobust``: exit codes, signals, imports, threads, and where plug-ins print.
+"""The process of ``csrobust``: exit codes, signals, imports, threads, and where user defences print.
 
 Ctrl-C and SIGTERM are answered within seconds even while native code keeps Python waiting.
 

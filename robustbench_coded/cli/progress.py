@@ -13,11 +13,11 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import budget_text, counted, duration, subject_text
+from robustbench_coded.reports.text.formatting import counted, duration, perturbation_text, subject_text
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.session.forecast import Forecast
-from robustbench_coded.session.listener import Listener, row_name
+from robustbench_coded.session.listener import Listener, case_name
 from robustbench_coded.session.schedule import Step
 
 ANNOUNCED = 60.0  # seconds from which on a step is announced: what is over sooner shows itself
@@ -75,10 +75,10 @@ class ProgressListener(Listener):
 
     def settled(self, stop: Stop) -> None:
         case = stop.case
-        subject, budget = subject_text(case.subject, with_k=True), budget_text(case.perturbation)
+        subject, perturbation = subject_text(case.subject, with_k=True), perturbation_text(case.perturbation)
         under = f" under {case.attack}" if case.attack else ""
         self.note(
-            f"{stop.verdict}: {subject} ({case.threat}, {budget}){under}, "
+            f"{stop.verdict}: {subject} ({case.threat}, {perturbation}){under}, "
             f"{stop.examples:,} of {stop.planned:,} examples"
         )
 
@@ -119,7 +119,7 @@ class ProgressListener(Listener):
             self._progress.update(self._task, advance=unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        name, shown = row_name(unit.case), _shown(unit)
+        name, shown = case_name(unit.case), _shown(unit)
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of rows whose own batches were counted before
             tally[0] += len(unit.random_batches)
@@ -137,7 +137,7 @@ class ProgressListener(Listener):
             self.note(f"  {said:>18}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        print_line(self._console, f"  failed  {row_name(unit.case)}: {error}")
+        print_line(self._console, f"  failed  {case_name(unit.case)}: {error}")
 
     def close(self) -> None:
         """Takes the live display away."""

@@ -1,1 +1,3 @@
-"""What answers queries: the protocol, standard, coded and randomised coded inference, baselines, plug-ins."""
+"""What answers queries: the protocol, standard, coded and randomised coded inference, baselines, user
+defences.
+"""

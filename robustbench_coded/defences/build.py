@@ -40,7 +40,7 @@ def build_defence(
         case "plugin" if (spec.target or "").startswith(PIPED):
             return piped.load_piped(spec.target or "", model)
         case "plugin":
-            return plugin.load_plugin(spec.target or "", model)
+            return plugin.load_user_defence(spec.target or "", model)
         case kind if mixes_images(spec):
             return installed()[kind].build(model, _given(pool, spec))
         case kind:

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
 from robustbench_coded.errors import InputError
-from robustbench_coded.plugins import all_of
+from robustbench_coded.extensions import all_of
 
 CODED = ("coded", "rci")  # the defences that take N
 PIPED = "cmd:"  # of a defence in a process of its own; its command follows
@@ -29,7 +29,8 @@ class DefenceSpec:
             (``published:jpeg``, ``coin-flip``), or ``plugin``.
         n: coded inputs as given, ``190`` or ``1.5K``; None where that means nothing.
         options: (name, value) in a fixed order; of coded defences those that are not at their defaults.
-        target: ``package.module:function``, ``file.py:function`` or ``cmd: COMMAND`` of a plug-in, else None.
+        target: ``package.module:function``, ``file.py:function`` or ``cmd: COMMAND`` of a user defence, else
+            None.
     """
 
     kind: str
@@ -39,7 +40,9 @@ class DefenceSpec:
 
     @property
     def label(self) -> str:
-        """The defence as tables name it, ``rci[average=4]``; a plug-in is named by the object it builds."""
+        """The defence as tables name it, ``rci[average=4]``; a user defence is named by the object it
+        builds.
+        """
         shown = ",".join(f"{name}={_shown(value)}" for name, value in self.options)
         name = self.target or self.kind
         return f"{name}[{shown}]" if shown else name
@@ -100,13 +103,15 @@ def installed() -> dict[str, Any]:
 
 
 def brought(name: str) -> Any:
-    """The defence of the zoo, or of another plug-in, that brings its model and its data; None for others."""
+    """The defence of the zoo, or of another extension, that brings its model and its data; None for
+    others.
+    """
     found = installed().get(name)
     return found if hasattr(found, "brings") else None
 
 
 def _installed(name: str, family: list[str]) -> DefenceSpec:
-    """The defence of a plug-in that has this name.
+    """The defence of an extension that has this name.
 
     Args:
         family: all names that begin alike.

@@ -23,7 +23,7 @@ _METHODS: dict[str, tuple[str, ...]] = {"sample": ("generator", "k"), "logits": 
 _OPTIONAL: dict[str, tuple[str, ...]] = {"reset": (), "fit": ("x",)}
 
 
-def load_plugin(target: str, model: nn.Module) -> Defence:
+def load_user_defence(target: str, model: nn.Module) -> Defence:
     """Calls the user's function with ``model`` and takes what it returns as a defence.
 
     Args:

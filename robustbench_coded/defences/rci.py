@@ -18,7 +18,7 @@ from robustbench_coded.defences.protocol import Draw
 from robustbench_coded.errors import InputError
 
 
-class Run(NamedTuple):
+class LayerRun(NamedTuple):
     """A stretch of the network: neighbouring blocks that are all coded, or all plain."""
 
     coded: bool
@@ -67,7 +67,7 @@ class CodedPath:
                     f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small"
                 ) from error
             raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
-        self.runs = [Run(True, model)] if blocks is None else _runs(model, set(blocks))
+        self.runs = [LayerRun(True, model)] if blocks is None else _runs(model, set(blocks))
 
     def n_for(self, k: int) -> int:
         """Coded inputs for a batch of ``k``: N scaled where the batch is not a full one."""
@@ -103,7 +103,7 @@ class CodedPath:
         return x
 
 
-def _runs(model: nn.Module, chosen: set[int]) -> list[Run]:
+def _runs(model: nn.Module, chosen: set[int]) -> list[LayerRun]:
     """The network cut where coding begins or ends."""
     listed = getattr(model, "blocks", None)
     if not callable(listed):
@@ -115,7 +115,7 @@ def _runs(model: nn.Module, chosen: set[int]) -> list[Run]:
             f"choose from 0 to {len(blocks) - 1}"
         )
     cut = groupby(enumerate(blocks), key=lambda numbered: numbered[0] in chosen)
-    return [Run(coded, Blocks(tuple(block for _, block in run))) for coded, run in cut]
+    return [LayerRun(coded, Blocks(tuple(block for _, block in run))) for coded, run in cut]
 
 
 class Coded:

@@ -155,7 +155,7 @@ def serve(pipe: Connection, folder: str, threads: int, prepared: Callable[[], Ru
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
-    sys.stdout = sys.stderr  # what a plug-in prints is not the command's answer
+    sys.stdout = sys.stderr  # what a user defence prints is not the command's answer
     torch.set_num_threads(threads)
 
     def send(message: Any) -> None:

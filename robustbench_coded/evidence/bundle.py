@@ -21,7 +21,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.atomic import write_bytes, write_text
-from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictWord
+from robustbench_coded.schema.words import CLEAN, STRONGEST, VerdictName
 
 FOLDER = "evidence"
 # Enough to see the refutation; the run folder holds the rest.
@@ -32,17 +32,17 @@ MOST_IMAGES = 2**31 - 1
 
 def write_evidence(run: Run, plan: Plan, context: WorkerContext) -> list[str]:
     """Writes a bundle for the first refuted judgement, if there is one; returns sentences for the user."""
-    refuted = [j for j in run.judgements if j.verdict.word == VerdictWord.CLAIM_REFUTED]
+    refuted = [j for j in run.judgements if j.verdict.name == VerdictName.CLAIM_REFUTED]
     if not refuted:
         return []
     for judgement in refuted:
-        row, folder = _strongest(run, judgement, plan), run.path / FOLDER
-        if row is None or not _script_knows(context, row):
+        case, folder = _strongest(run, judgement, plan), run.path / FOLDER
+        if case is None or not _script_knows(context, case):
             continue
-        units = [unit for unit in plan.units if unit.case == row]
-        claim = json.dumps(_claim(context, run, judgement, row), indent=1) + "\n"
-        write_bytes(folder / "inputs.npz", _inputs(run.path, context, row, units))
-        write_bytes(folder / "model.pt2", _exported(context, row))
+        units = [unit for unit in plan.units if unit.case == case]
+        claim = json.dumps(_claim(context, run, judgement, case), indent=1) + "\n"
+        write_bytes(folder / "inputs.npz", _inputs(run.path, context, case, units))
+        write_bytes(folder / "model.pt2", _exported(context, case))
         write_text(folder / "claim.json", claim)
         shutil.copyfile(Path(__file__).with_name("refute.py"), folder / "refute.py")
         return [f"The claim is refuted; {folder / 'refute.py'} shows it with torch and numpy alone."]
@@ -56,41 +56,41 @@ def _strongest(run: Run, judgement: Judgement, plan: Plan) -> PlannedCase | None
     """
     strongest = judgement.case.of_attack(STRONGEST)
     source = next(result.sources[0] for result in run.results if result.case == strongest)
-    return next((case for case in plan.rows if case.case == source), None)
+    return next((case for case in plan.cases if case.case == source), None)
 
 
-def _script_knows(context: WorkerContext, row: PlannedCase) -> bool:
+def _script_knows(context: WorkerContext, case: PlannedCase) -> bool:
     """Whether refute.py can answer as the defence does: standard inference, or all of the network coded."""
-    defence = context.defence(row.subject)
+    defence = context.defence(case.subject)
     if isinstance(defence, rci.Coded):
         return [run.coded for run in defence.path.runs] == [True]
     return isinstance(defence, inferences.Standard)
 
 
-def _claim(context: WorkerContext, run: Run, judgement: Judgement, row: PlannedCase) -> dict[str, Any]:
-    result = next(result for result in run.results if result.case == row.case)
+def _claim(context: WorkerContext, run: Run, judgement: Judgement, case: PlannedCase) -> dict[str, Any]:
+    result = next(result for result in run.results if result.case == case.case)
     claim = judgement.verdict.claim
     interval = result.interval()
     assert claim is not None and interval is not None  # the judgement is refuted by its outcomes
     return {
         "claim": claim.value,
         "about": f" under {claim.attack}" if claim.attack else "",
-        "checkpoint_sha256": context.checkpoint(row.subject.checkpoint).sha256,
-        **row.case.as_columns(),
-        "deviation": list(context.checkpoint(row.subject.checkpoint).deviation),
+        "checkpoint_sha256": context.checkpoint(case.subject.checkpoint).sha256,
+        **case.case.as_columns(),
+        "deviation": list(context.checkpoint(case.subject.checkpoint).deviation),
         "measured": interval.estimate,
         "interval": [interval.low, interval.high],
     }
 
 
-def _inputs(path: Path, context: WorkerContext, row: PlannedCase, units: list[Unit]) -> bytes:
-    """The first evaluations of the row: clean and perturbed batches, labels, draws and the codec."""
-    conditions, batches = context.setup.conditions, context.batches(row.subject)
-    defence = context.defence(row.subject)
+def _inputs(path: Path, context: WorkerContext, case: PlannedCase, units: list[Unit]) -> bytes:
+    """The first evaluations of the case: clean and perturbed batches, labels, draws and the codec."""
+    conditions, batches = context.setup.conditions, context.batches(case.subject)
+    defence = context.defence(case.subject)
     clean: list[Tensor] = []
     perturbed, label, scored, draw = [], [], [], []
     for unit in units:
-        for evaluation in _evaluations(path, context, row, unit):
+        for evaluation in _evaluations(path, context, case, unit):
             batch = batches[evaluation.batch]
             if len(clean) == MOST_BATCHES or (clean and len(clean[0]) != batch.k):
                 break
@@ -105,7 +105,7 @@ def _inputs(path: Path, context: WorkerContext, row: PlannedCase, units: list[Un
             known = range(conditions.draws) if evaluation.known == EVERY else [evaluation.known]
             found = [
                 draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)[0]
-                for index in (known if row.subject.randomised else [0])
+                for index in (known if case.subject.randomised else [0])
             ]
             draw.append(torch.stack([_permutations(one) for one in found]))
     encoder = decoder = torch.empty(0)
@@ -127,13 +127,13 @@ def _inputs(path: Path, context: WorkerContext, row: PlannedCase, units: list[Un
 
 
 def _evaluations(
-    path: Path, context: WorkerContext, row: PlannedCase, unit: Unit
+    path: Path, context: WorkerContext, case: PlannedCase, unit: Unit
 ) -> Iterator[PerturbedBatch]:
     """The unit's stored perturbed inputs; where the clean inputs refute the claim, these."""
-    if row.attack != CLEAN:
+    if case.attack != CLEAN:
         yield from read_adversarials(path / "adversarials" / f"{unit.id}.safetensors")
         return
-    batches = context.batches(row.subject)
+    batches = context.batches(case.subject)
     for index in (index for group in unit.groups for index in group):
         x = context.group([batches[index]])[0][0].cpu()
         yield PerturbedBatch(batch=index, victim=EVERY, known=EVERY, slots=torch.arange(len(x)), x=x)
@@ -146,9 +146,9 @@ def _permutations(draw: Tensor | None) -> Tensor:
     return draw if draw.ndim == 2 else draw[None]
 
 
-def _exported(context: WorkerContext, row: PlannedCase) -> bytes:
+def _exported(context: WorkerContext, case: PlannedCase) -> bytes:
     """The checkpoint's model for any number of images, in the form that torch reads by itself."""
-    model = context.model(row.subject.checkpoint).cpu()
+    model = context.model(case.subject.checkpoint).cpu()
     channels, height, width = context.data.image_shape
     example = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
     images = torch.export.Dim("images", min=1, max=MOST_IMAGES)

@@ -76,7 +76,7 @@ class GanConfig:
         return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=8).hexdigest()
 
 
-class Point(NamedTuple):
+class GeneratorPoint(NamedTuple):
     """A generator at one iteration.
 
     Attributes:

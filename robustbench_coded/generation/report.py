@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, Point
+from robustbench_coded.generation.config import PAPERS_ITERATIONS, PLAIN, GeneratorPoint
 from robustbench_coded.generation.features import PUBLISHED
 from robustbench_coded.generation.train import POINTS, SAMPLES
 from robustbench_coded.reports import write
@@ -18,7 +18,7 @@ from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, dra
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable, counted
 from robustbench_coded.studies import paper
-from robustbench_coded.studies.over_seeds import Records, Spread, paired, spread
+from robustbench_coded.studies.over_seeds import Records, SeedSpread, paired, spread
 
 
 def table2() -> dict[str, Any]:
@@ -37,7 +37,7 @@ DISTANCE, SCORE = operator.attrgetter("distance"), operator.attrgetter("score") 
 FAR = 5  # times the distance of test images: a generator that has not learnt the data
 
 
-def write_gan_report(folder: Path) -> list[Point]:
+def write_gan_report(folder: Path) -> list[GeneratorPoint]:
     """Writes report.md, report.html and figures/; returns all measurements.
 
     Raises:
@@ -48,7 +48,9 @@ def write_gan_report(folder: Path) -> list[Point]:
         inception = facts["inception"]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
-    points = [point for path in sorted(folder.glob(f"*/{POINTS}")) for point in Records(path, Point).rows]
+    points = [
+        point for path in sorted(folder.glob(f"*/{POINTS}")) for point in Records(path, GeneratorPoint).rows
+    ]
     ends = last_points(points)
     names = ("FID", "IS") if inception else (f"FD ({facts['features']})", f"IS ({facts['features']})")
     beside = inception and paper.papers_set(facts["data"]) == "cifar10"
@@ -92,15 +94,15 @@ COST_LEGEND = (
 )
 
 
-def last_points(points: Sequence[Point]) -> dict[str, dict[int, Point]]:
+def last_points(points: Sequence[GeneratorPoint]) -> dict[str, dict[int, GeneratorPoint]]:
     """By variant and seed, the measurements at the last iteration that all of them have reached."""
-    by_run: dict[tuple[str, int], list[Point]] = {}
+    by_run: dict[tuple[str, int], list[GeneratorPoint]] = {}
     for point in points:
         by_run.setdefault((point.variant, point.seed), []).append(point)
     if not by_run:
         return {}
     least = min(max(p.iteration for p in run) for run in by_run.values())
-    ends: dict[str, dict[int, Point]] = {}
+    ends: dict[str, dict[int, GeneratorPoint]] = {}
     for (variant, seed), run in by_run.items():
         at = [p for p in run if p.iteration == least]
         if at:
@@ -111,17 +113,19 @@ def last_points(points: Sequence[Point]) -> dict[str, dict[int, Point]]:
 
 
 def beside_plain(
-    ends: dict[str, dict[int, Point]],
+    ends: dict[str, dict[int, GeneratorPoint]],
     variant: str,
-    of: Callable[[Point], float],
+    of: Callable[[GeneratorPoint], float],
     apart: Callable[[float, float], float] = operator.sub,
-) -> Spread | None:
+) -> SeedSpread | None:
     """A variant's figure less plain's, seed by seed, or its ratio to it; None without common seeds."""
     found = paired(ends[variant], ends.get(PLAIN, {}), lambda one, plain: apart(of(one), of(plain)))
     return spread(found) if variant != PLAIN and found else None
 
 
-def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_paper: bool) -> TextTable:
+def _table(
+    ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str], *, beside_paper: bool
+) -> TextTable:
     lines = []
     for variant, of_seed in ends.items():
         cells = []
@@ -140,7 +144,7 @@ def _table(ends: dict[str, dict[int, Point]], names: tuple[str, str], *, beside_
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
-def _cost(ends: dict[str, dict[int, Point]]) -> TextTable:
+def _cost(ends: dict[str, dict[int, GeneratorPoint]]) -> TextTable:
     lines = []
     for variant, of_seed in ends.items():
         steps = spread([1000 * p.generator_seconds for p in of_seed.values()])
@@ -153,7 +157,7 @@ def _cost(ends: dict[str, dict[int, Point]]) -> TextTable:
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
-def _curves(points: Sequence[Point], names: tuple[str, str]) -> Drawing:
+def _curves(points: Sequence[GeneratorPoint], names: tuple[str, str]) -> Drawing:
     """Both figures over iterations: means over seeds in their intervals, as in the paper's Figure 5b."""
     variants = list(last_points(points)) or list(dict.fromkeys(p.variant for p in points))
     with styled():
@@ -178,7 +182,7 @@ def _curves(points: Sequence[Point], names: tuple[str, str]) -> Drawing:
         return drawing(figure, "curves", "Figures of merit during training", caption)
 
 
-def _samples(folder: Path, ends: dict[str, dict[int, Point]]) -> Drawing | None:
+def _samples(folder: Path, ends: dict[str, dict[int, GeneratorPoint]]) -> Drawing | None:
     grids = []
     for variant, of_seed in ends.items():
         name = f"{variant.lower().replace(' ', '-').replace('=', '')}-seed{min(of_seed)}"
@@ -199,7 +203,7 @@ def _samples(folder: Path, ends: dict[str, dict[int, Point]]) -> Drawing | None:
         return drawing(figure, "samples", "Samples", "The first seed's, from the same latents, not chosen.")
 
 
-def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: float) -> list[str]:
+def _opening(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str], real: float) -> list[str]:
     said = []
     for variant in ends:
         less, more = beside_plain(ends, variant, DISTANCE), beside_plain(ends, variant, SCORE)
@@ -220,7 +224,7 @@ def _opening(ends: dict[str, dict[int, Point]], names: tuple[str, str], real: fl
     return said
 
 
-def _standing(ends: dict[str, dict[int, Point]], facts: dict[str, Any]) -> str:
+def _standing(ends: dict[str, dict[int, GeneratorPoint]], facts: dict[str, Any]) -> str:
     """How the figures stand to the paper's."""
     reached = max((p.iteration for of_seed in ends.values() for p in of_seed.values()), default=0)
     iterations = f"{reached:,} iterations, where the paper has {PAPERS_ITERATIONS:,}."
@@ -244,7 +248,7 @@ def _standing(ends: dict[str, dict[int, Point]], facts: dict[str, Any]) -> str:
     )
 
 
-def _word(less: Spread, *, lower: bool) -> str:
+def _word(less: SeedSpread, *, lower: bool) -> str:
     if less.low is None or less.high is None:
         return "one seed, no interval"
     if less.low <= 0 <= less.high:
@@ -276,10 +280,10 @@ def _short(name: str) -> str:
     return name.partition(" ")[0]
 
 
-def _generator_share(point: Point) -> float:
+def _generator_share(point: GeneratorPoint) -> float:
     """A generator step in units of the training's own critic steps."""
     return point.generator_seconds / point.critic_seconds
 
 
-def _iteration_share(point: Point) -> float:
+def _iteration_share(point: GeneratorPoint) -> float:
     return 1 + _generator_share(point)

@@ -24,7 +24,7 @@ from robustbench_coded.engine.worker import Run, Tell, serve
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, ProcessPool, Ready, Told
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.device import threads_each
-from robustbench_coded.generation.config import GanConfig, Point
+from robustbench_coded.generation.config import GanConfig, GeneratorPoint
 from robustbench_coded.generation.features import (
     Moments,
     Network,
@@ -38,7 +38,7 @@ from robustbench_coded.generation.train import SAMPLES, train
 from robustbench_coded.runs.atomic import remove_unfinished, write_text
 from robustbench_coded.training.listener import summary_writer
 
-Said = Callable[[int, Point | None], None]
+Said = Callable[[int, GeneratorPoint | None], None]
 FIGURES = ("distance", "score", "gap")  # of a Point
 
 
@@ -53,7 +53,7 @@ def logged(said: Said, folder: Path, logs: Path) -> Said:
     """
     writer = summary_writer(logs)
 
-    def both(iteration: int, point: Point | None) -> None:
+    def both(iteration: int, point: GeneratorPoint | None) -> None:
         said(iteration, point)
         if point is not None:
             for name in FIGURES:
@@ -89,7 +89,7 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedStudy:
     """Why a training can't be done, in one line for the user."""
 
     reason: str
@@ -126,11 +126,11 @@ def work(pipe: Connection, orders: Orders, folder: str) -> None:
         network = network_named(orders.features, held_out, torch.device(orders.device))
         trained = trainer(orders, data, network)
 
-        def run(config: GanConfig, tell: Tell) -> Refused | str:
+        def run(config: GanConfig, tell: Tell) -> RefusedStudy | str:
             try:
                 trained(config, lambda iteration, point: tell((iteration, point)))
             except InputError as error:
-                return Refused(str(error))
+                return RefusedStudy(str(error))
             return config.name
 
         return run
@@ -174,7 +174,7 @@ def side_by_side(
                         assign(worker)
                     case Told(content=content):
                         busy[worker][1](*content)
-                    case Finished(outcome=Refused(reason)):
+                    case Finished(outcome=RefusedStudy(reason)):
                         raise InputError(reason)
                     case Finished():
                         config, _ = busy.pop(worker)
@@ -306,7 +306,7 @@ class _Bar:
         title = f"{config.name} ({self._runs.index(config) + 1} of {len(self._runs)})"
         task = self._progress.add_task(title, total=config.iterations)
 
-        def said(iteration: int, point: Point | None) -> None:
+        def said(iteration: int, point: GeneratorPoint | None) -> None:
             self._progress.update(task, completed=iteration)
             if point is not None and iteration == config.iterations and not self._quiet:
                 text = f"{title}: FD {point.distance:.3f}, IS {point.score:.3f}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import GanConfig, Point
+from robustbench_coded.generation.config import GanConfig, GeneratorPoint
 from robustbench_coded.runs.atomic import write_bytes
 from robustbench_coded.studies.over_seeds import Records
 
@@ -259,8 +259,8 @@ def train(
     folder: Path,
     *,
     device: torch.device,
-    said: Callable[[int, Point | None], None] = lambda iteration, point: None,
-) -> list[Point]:
+    said: Callable[[int, GeneratorPoint | None], None] = lambda iteration, point: None,
+) -> list[GeneratorPoint]:
     """Trains to ``config.iterations`` and returns all measurements.
 
     Args:
@@ -273,7 +273,7 @@ def train(
         InputError: the folder holds another training, or its state is damaged.
     """
     training = Training(config, data, device)
-    records = Records(folder / POINTS, Point)
+    records = Records(folder / POINTS, GeneratorPoint)
     state = _load(folder / STATE, config)
     if state is not None:
         training.restore(state)
@@ -285,7 +285,7 @@ def train(
             images = training.sample(config.samples)
             distance, score = measure(images)
             seconds = training.seconds
-            point = Point(
+            point = GeneratorPoint(
                 config.variant, config.n, config.seed, training.iteration, distance, score, training.gap,
                 seconds["generator"] / training.iteration, seconds["critic"] / training.iteration,
             )  # fmt: skip

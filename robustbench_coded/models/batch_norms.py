@@ -161,7 +161,7 @@ def _divergence(norm: BatchNorm, moments: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class BatchNormEvidence:
     """A candidate, and how far its batch-norms are from what they remember on one kind of training images."""
 
     candidate: Candidate
@@ -172,7 +172,7 @@ class Evidence:
     def score(self) -> float:
         return self.fingerprint.score
 
-    def better_than(self, other: "Evidence") -> bool:
+    def better_than(self, other: "BatchNormEvidence") -> bool:
         """Whether it is nearer beyond chance, and by more than forms differ that answer alike."""
         return other.score > ALIKE * self.score + self.fingerprint.by_chance
 
@@ -210,7 +210,7 @@ class Witness:
         self._kinds: dict[str, Tensor] = {}
         self._seen: dict[tuple[Candidate, str, int, bool], Fingerprint] = {}
 
-    def nearest(self) -> list[Evidence]:
+    def nearest(self) -> list[BatchNormEvidence]:
         """What comes nearest and the nearest that is stated, on the kind of images that fits each best."""
         usual = split_variant(self.assembly.checkpoint.arch)[0]
         stated = [self.stated.arch] if self.stated.arch else []
@@ -271,7 +271,7 @@ class Witness:
             left = not_clearly_worse((self._look(*_end(arch, one), count, first=True), one) for one in left)
         return left
 
-    def _best_form(self, best: Evidence) -> Evidence:
+    def _best_form(self, best: BatchNormEvidence) -> BatchNormEvidence:
         """The same with one part after the other in another form, while that is clearly better."""
         for _ in range(MOST_PARTS if self.assembly.variants.parts else 0):
             forms = self.assembly.variants.one_part_away(best.candidate.arch)
@@ -284,16 +284,18 @@ class Witness:
             best = min(alike, key=lambda one: (one.candidate.unusual_parts, one.score))
         return best
 
-    def _going_on(self, found: Sequence[Evidence]) -> list[Evidence]:
+    def _going_on(self, found: Sequence[BatchNormEvidence]) -> list[BatchNormEvidence]:
         """What is not clearly worse than the nearest one, and the nearest one that is stated."""
         near = not_clearly_worse((one.fingerprint, one) for one in found)
         usual = min(near, key=lambda one: one.candidate.unusual_parts)
         stated = [one for one in found if self.stated.allows(one.candidate)][:1]
         return list(dict.fromkeys([*near[:RIVALS], usual, *stated]))
 
-    def _best_kinds(self, ends: Iterable[tuple[Candidate, str]], count: int) -> list[Evidence]:
+    def _best_kinds(self, ends: Iterable[tuple[Candidate, str]], count: int) -> list[BatchNormEvidence]:
         """Each candidate on the kind of images that fits it best, nearest first."""
-        found = sorted((Evidence(*end, self._look(*end, count)) for end in ends), key=lambda one: one.score)
+        found = sorted(
+            (BatchNormEvidence(*end, self._look(*end, count)) for end in ends), key=lambda one: one.score
+        )
         return list({one.candidate: one for one in reversed(found)}.values())[::-1]
 
 

@@ -15,7 +15,7 @@ from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_nam
 from robustbench_coded.models.architectures.sequential_names import ends_of, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct, notes_on, with_biases
-from robustbench_coded.models.refusal import Difference, Refused, Shapes, compare, shapes_in
+from robustbench_coded.models.refusal import Refused, Shapes, WeightDifference, compare, shapes_in
 from robustbench_coded.models.state_dict import IN_PARTS
 
 # Where the architectures here keep the layer that tells the classes.
@@ -143,7 +143,7 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     raise Refused(f"no known architecture has these weights{_nearest(differences, shapes)}; {mend}")
 
 
-def _nearest(differences: list[Difference], shapes: Shapes) -> str:
+def _nearest(differences: list[WeightDifference], shapes: Shapes) -> str:
     """The architecture that shares most with the file, and the first place where the two part."""
     if not differences:
         return "; its sizes are not possible"
@@ -164,7 +164,7 @@ def _candidates(shapes: Shapes) -> list[str]:
     return [*derived, *fixed]
 
 
-def _notes(name: str, arch: str | None, difference: Difference) -> list[str]:
+def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[str]:
     if arch is not None:
         return [f"{name} was given, and all {difference.expected} weights fit it"]
     notes = [f"{name}: all {difference.expected} weights have its names and shapes"]

@@ -92,7 +92,7 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
     raise refusal.Refused(f"its weights are not those of --arch {min(differences, key=_share)}")
 
 
-def _share(difference: refusal.Difference) -> float:
+def _share(difference: refusal.WeightDifference) -> float:
     return difference.share
 
 
@@ -138,7 +138,7 @@ def _converted(
         return None
 
 
-def load_plugin(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
+def load_user_defence(spec: str, weights: state_dict.StateDict) -> tuple[nn.Module, bool]:
     """Builds the user's network and puts the weights into it.
 
     The function is called with the number of classes where it takes one (as ``classes``, ``num_classes``,

@@ -17,7 +17,7 @@ from robustbench_coded.models.external_architectures import (
     classes_answered,
     classes_in,
     is_library,
-    load_plugin,
+    load_user_defence,
 )
 from robustbench_coded.models.external_architectures import load_library as load_from_library
 from robustbench_coded.models.library_definitions import timm_name
@@ -269,7 +269,7 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
 
 
 def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
-    network, normalises_itself = load_plugin(arch, weights)
+    network, normalises_itself = load_user_defence(arch, weights)
     channels = channels_of(shapes_in(weights.tensors)) or 3
     shapes = [[channels, s, s] for s in SIDES]
     if "image_shape" in metadata:

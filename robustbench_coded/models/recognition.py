@@ -16,7 +16,7 @@ from torch import Tensor
 from attacks.accelerator import random_states_kept
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.batch_norms import Evidence, Witness, trained_batch_norms
+from robustbench_coded.models.batch_norms import BatchNormEvidence, Witness, trained_batch_norms
 from robustbench_coded.models.candidates import Assembly, Candidate, Labelled, Question, Stated, question
 from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.loading import Checkpoint
@@ -68,7 +68,7 @@ class Recognition:
     candidate: Candidate
     by: tuple[str, Source]
     labelled: Labelled | None
-    batch_norms: Evidence | None
+    batch_norms: BatchNormEvidence | None
     accuracy: tuple[str, float] | None
     warnings: tuple[str, ...]
     refusal: str
@@ -182,7 +182,7 @@ class _Decision:
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
         self.warnings: list[str] = []
-        self.batch_norms: Evidence | None = None
+        self.batch_norms: BatchNormEvidence | None = None
         self.beside: list[Candidate] = []  # that labels may prefer
         self.open: str = ""  # why nothing was decided, a clause
         self.parts: Sequence[str] = ()  # of the architecture, that are open

@@ -125,7 +125,7 @@ COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
-class Difference:
+class WeightDifference:
     """What separates a file from an architecture.
 
     Attributes:
@@ -152,7 +152,7 @@ class Difference:
         return f"{self.arch}, where {self.first}{others}"
 
 
-def compare(arch: str, shapes: Shapes, expected: Shapes) -> Difference:
+def compare(arch: str, shapes: Shapes, expected: Shapes) -> WeightDifference:
     """Compares a file's names and shapes with an architecture's, in the architecture's order.
 
     Counters of batches do not count.
@@ -169,4 +169,4 @@ def compare(arch: str, shapes: Shapes, expected: Shapes) -> Difference:
     unexpected = [name for name in shapes if name not in expected]
     clauses += [f"{name[:80]} has no place" for name in unexpected]
     total = len(expected) + len(unexpected)
-    return Difference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")
+    return WeightDifference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")

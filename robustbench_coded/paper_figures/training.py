@@ -22,7 +22,7 @@ from robustbench_coded.reports.figures.style import COLOURS, WIDTH, drawing, log
 from robustbench_coded.reports.text.formatting import TextTable
 from robustbench_coded.training import config, loader
 from robustbench_coded.training.recipes import Moment, build_recipe
-from robustbench_coded.training.stages import Stages
+from robustbench_coded.training.stages import TrainingStages
 
 RECIPES = ("erm", "mixup", "coded")
 POINTS = 300  # of both spirals together
@@ -37,7 +37,7 @@ SPIRAL_PAPER = (
 )
 
 
-class Fit(NamedTuple):
+class TrainingFit(NamedTuple):
     """One network and what was measured of it.
 
     Lengths are in units of the plane, in which the spirals reach out to 1.
@@ -61,14 +61,14 @@ def spirals(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return x + NOISE * torch.randn(count, 2, generator=generator), y
 
 
-def fit(recipe: str, seed: int, epochs: int) -> Fit:
+def fit(recipe: str, seed: int, epochs: int) -> TrainingFit:
     """Trains a network of two hidden layers; all recipes have the same points and first weights."""
     x, y = spirals(POINTS, loader.stream(seed, "split"))
     network = nn.Sequential(
         nn.Flatten(), nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
     )
     initialise(network, loader.stream(seed, "initialisation"))
-    stages = Stages(network, [0.0, 0.0], [1.0, 1.0]).train()
+    stages = TrainingStages(network, [0.0, 0.0], [1.0, 1.0]).train()
     loss_of = build_recipe(recipe)
     optimizer = torch.optim.SGD(stages.parameters(), lr=_PEAK, momentum=0.9, weight_decay=1e-4)
     steps = POINTS // BATCH
@@ -87,7 +87,7 @@ def fit(recipe: str, seed: int, epochs: int) -> Fit:
 
 
 @torch.no_grad()
-def _measured(recipe: str, seed: int, stages: Stages, x: Tensor) -> Fit:
+def _measured(recipe: str, seed: int, stages: TrainingStages, x: Tensor) -> TrainingFit:
     fresh, labels = spirals(4000, loader.stream(seed, "split", 1))
     answers = stages(fresh[:, :, None, None]).argmax(1)
     axis = torch.linspace(-EXTENT, EXTENT, GRID)
@@ -97,7 +97,7 @@ def _measured(recipe: str, seed: int, stages: Stages, x: Tensor) -> Fit:
     length = sum(float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) for line in lines)
     # A network that calls everything one class has no boundary, and its points no distance to it.
     nearest = torch.cdist(x, torch.from_numpy(np.concatenate(lines)).float()).amin(1) if lines else None
-    return Fit(
+    return TrainingFit(
         recipe,
         seed,
         float((answers == labels).float().mean()),
@@ -134,7 +134,7 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
     return PaperFigure(drawn, tables, spiral_summary(fits), SPIRAL_PAPER)
 
 
-def spiral_summary(fits: Sequence[Fit]) -> TextTable:
+def spiral_summary(fits: Sequence[TrainingFit]) -> TextTable:
     """Means over seeds."""
     lines = []
     for recipe in dict.fromkeys(one.recipe for one in fits):
@@ -145,7 +145,7 @@ def spiral_summary(fits: Sequence[Fit]) -> TextTable:
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
-def _panel(axes: Axes, one: Fit, x: np.ndarray, y: np.ndarray, fits: Sequence[Fit]) -> None:
+def _panel(axes: Axes, one: TrainingFit, x: np.ndarray, y: np.ndarray, fits: Sequence[TrainingFit]) -> None:
     axis = np.linspace(-EXTENT, EXTENT, GRID)
     axes.contourf(axis, axis, one.grid, levels=np.linspace(0, 1, 11), cmap="coolwarm", alpha=0.6)
     axes.contour(axis, axis, one.grid, levels=[0.5], colors="black", linewidths=1.0)
@@ -159,7 +159,7 @@ def _panel(axes: Axes, one: Fit, x: np.ndarray, y: np.ndarray, fits: Sequence[Fi
     axes.set_yticks([])
 
 
-def _grid_numbers(shown: Sequence[Fit]) -> dict[str, Sequence[object]]:
+def _grid_numbers(shown: Sequence[TrainingFit]) -> dict[str, Sequence[object]]:
     """Every second point of the plane, with each recipe's probability of class 1."""
     axis = np.linspace(-EXTENT, EXTENT, GRID)[::2]
     x, y = np.meshgrid(axis, axis)

@@ -39,7 +39,7 @@ from robustbench_coded.power.report import STORED, Found, Power
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import write_bytes
-from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictWord
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
 from robustbench_coded.session.evaluate import evaluate
 from robustbench_coded.session.listener import Listener
 from robustbench_coded.verification.verify_run import rebuilt_bench, rebuilt_row
@@ -89,7 +89,7 @@ WEAKNESSES = (
 NOTHING = Weakness("nothing", "", torch.zeros_like)
 
 
-class Planted:
+class PlantedWeakness:
     """A defence with one weakness.
 
     Args:
@@ -188,13 +188,13 @@ def measure(
     standing = [
         judgement
         for judgement in run.judgements
-        if judgement.verdict.word == VerdictWord.NO_FAILURE_FOUND
+        if judgement.verdict.name == VerdictName.NO_FAILURE_FOUND
         and judgement.case.threat.whole_batch
         and not judgement.case.threat.draw_known
     ]
     if not standing:
         raise InputError(
-            f"{path}: of nothing in it the verdict is `{VerdictWord.NO_FAILURE_FOUND}` (batch/unknown); "
+            f"{path}: of nothing in it the verdict is `{VerdictName.NO_FAILURE_FOUND}` (batch/unknown); "
             "what its attacks would have found matters only there"
         )
     context = rebuilt_bench(run.manifest, checkpoints=checkpoints, arch=arch, data_dir=data_dir)
@@ -248,7 +248,7 @@ def _power(
 @torch.no_grad()
 def _planted(
     context: WorkerContext, case: PlannedCase, weakness: Weakness, images: Sequence[int], among: Sequence[int]
-) -> Planted:
+) -> PlantedWeakness:
     defence, k = context.defence(case.subject), case.subject.k
     x, y = context.data.batch(list(images))
     size = k if case.subject.batch_dependent else len(images)
@@ -258,13 +258,13 @@ def _planted(
     clean = logits_grouped(defence, batches, draws).flatten(0, 1)[: len(images)].cpu()
     # What stayed right in every draw is right, whatever this one says.
     clean[torch.arange(len(images)), y] = clean.amax(1) + 1e-3
-    return Planted(defence, weakness, x, clean, budget_of(context, case))
+    return PlantedWeakness(defence, weakness, x, clean, budget_of(context, case))
 
 
 def _share_found(
     context: WorkerContext,
     case: PlannedCase,
-    planted: Planted,
+    planted: PlantedWeakness,
     attacks: Sequence[str],
     images: Sequence[int],
     count: int,

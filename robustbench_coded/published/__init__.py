@@ -1,1 +1,1 @@
-"""Published defences, a plug-in, by family: a record of what its paper says, and a re-implementation."""
+"""Published defences, an extension, by family: a record of what its paper says, and a re-implementation."""

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from robustbench_coded.defences.protocol import Deterministic, Seeded
 from robustbench_coded.errors import InputError
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
 Change = Callable[[Tensor, torch.Generator, int], Tensor]  # (input, generator, number of the layer) -> input
 LAYERS = (nn.Conv2d, nn.Linear)
@@ -50,7 +50,7 @@ class ChangedLayers:
         return (self.change(inputs[0], generator, number), *inputs[1:])
 
 
-K_WINNERS_TAKE_ALL = Record(
+K_WINNERS_TAKE_ALL = PaperRecord(
     description="k-winners-take-all: only the largest activations of a layer survive",
     title="Enhancing Adversarial Defense by k-Winners-Take-All",
     arxiv="1905.10510",
@@ -84,7 +84,7 @@ def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0)
     return (flat * (flat >= least)).view_as(a)
 
 
-STOCHASTIC_ACTIVATION_PRUNING = Record(
+STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
     description="Stochastic activation pruning: activations survive by chance, large ones more often",
     title="Stochastic Activation Pruning for Robust Adversarial Defense",
     arxiv="1803.01442",
@@ -126,7 +126,7 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
     return (flat * kept / survives.clamp(min=1e-6)).view_as(a)
 
 
-RANDOM_PROJECTION_FILTERS = Record(
+RANDOM_PROJECTION_FILTERS = PaperRecord(
     description="Random projection filters: a part of the first layer's filters is drawn anew",
     authors="Dong and Xu",
     title="Adversarial Robustness via Random Projection Filters",

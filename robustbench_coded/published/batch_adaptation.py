@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustbench_coded.defences.protocol import Deterministic
 from robustbench_coded.errors import InputError
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
 
 class WholeBatch(nn.Module):
@@ -49,7 +49,7 @@ def with_batch_statistics(model: nn.Module) -> WholeBatch:
     return WholeBatch(network)
 
 
-BATCH_NORM_ADAPTATION = Record(
+BATCH_NORM_ADAPTATION = PaperRecord(
     description="Prediction-time batch normalisation: statistics of the batch that is answered",
     title="Evaluating Prediction-Time Batch Normalization for Robustness under Covariate Shift",
     arxiv="2006.10963",
@@ -76,7 +76,7 @@ class BatchNormAdaptation(Deterministic):
         return self.adapted(x)
 
 
-TENT = Record(
+TENT = PaperRecord(
     description="TENT: batch-norms are fitted to the unlabelled batch by minimising entropy",
     title="Tent: Fully Test-Time Adaptation by Entropy Minimization",
     arxiv="2006.10726",

@@ -2,9 +2,9 @@
 alone. Needs no torch.
 """
 
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
-RCI = Record(
+RCI = PaperRecord(
     description="Randomised coded inference: a batch is encoded in random order, answered and decoded",
     title="Coded smoothing and randomised coded inference",
     arxiv="2510.00253",
@@ -18,7 +18,7 @@ RCI = Record(
 )
 
 
-MIXUP_INFERENCE = Record(
+MIXUP_INFERENCE = PaperRecord(
     description="Mixup inference: answers are means over mixtures with images of other classes",
     title="Mixup Inference: Better Exploiting Mixup to Defend Adversarial Attacks",
     arxiv="1909.11515",
@@ -32,7 +32,7 @@ MIXUP_INFERENCE = Record(
 )
 
 
-RESIZE_PAD = Record(
+RESIZE_PAD = PaperRecord(
     description="Random resizing and padding: every input at another size and place",
     title="Mitigating Adversarial Effects Through Randomization",
     arxiv="1711.01991",
@@ -46,7 +46,7 @@ RESIZE_PAD = Record(
 )
 
 
-ADVERSARIAL_TRAINING = Record(
+ADVERSARIAL_TRAINING = PaperRecord(
     description="Adversarial training: on perturbations that PGD finds, the positive control",
     title="Towards Deep Learning Models Resistant to Adversarial Attacks",
     arxiv="1706.06083",
@@ -58,7 +58,7 @@ ADVERSARIAL_TRAINING = Record(
 )
 
 
-STOCHASTIC_LWTA = Record(
+STOCHASTIC_LWTA = PaperRecord(
     description="Stochastic local winner-takes-all: neighbouring channels compete, a winner is drawn",
     title="Stochastic Local Winner-Takes-All Networks Enable Profound Adversarial Robustness",
     arxiv="2112.02671",

@@ -6,9 +6,9 @@ from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Around, Deterministic
 from robustbench_coded.published.input_transformations import rounded
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
-FEATURE_SQUEEZING = Record(
+FEATURE_SQUEEZING = PaperRecord(
     description="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
     title="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
     arxiv="1704.01155",
@@ -56,7 +56,7 @@ def median(x: Tensor) -> Tensor:
     return padded.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).flatten(-2).median(-1).values
 
 
-STATEFUL_DETECTION = Record(
+STATEFUL_DETECTION = PaperRecord(
     description="Stateful detection: rejects queries that lie close to earlier ones",
     title="Stateful Detection of Black-Box Adversarial Attacks",
     arxiv="1907.05587",

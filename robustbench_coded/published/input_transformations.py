@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
-BIT_DEPTH = Record(
+BIT_DEPTH = PaperRecord(
     description="Bit-depth reduction: pixels rounded to three bits",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
@@ -39,7 +39,7 @@ def rounded(x: Tensor, bits: int) -> Tensor:
     return (x * steps).round() / steps
 
 
-THERMOMETER = Record(
+THERMOMETER = PaperRecord(
     description="Thermometer encoding: pixels as unary codes of a few levels",
     authors="Buckman and others",
     title="Thermometer Encoding: One Hot Way To Resist Adversarial Examples",
@@ -68,7 +68,7 @@ def codes(x: Tensor) -> Tensor:
     return (x > thresholds.view(-1, *[1] * x.ndim)).to(x)
 
 
-JPEG = Record(
+JPEG = PaperRecord(
     description="JPEG compression: quantised cosine coefficients of 8 x 8 blocks",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
@@ -121,7 +121,7 @@ def _cosines() -> Tensor:
     return rows
 
 
-TOTAL_VARIATION = Record(
+TOTAL_VARIATION = PaperRecord(
     description="Total variation minimisation: random pixels are dropped, the image is smoothed",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
@@ -182,7 +182,7 @@ def _padded(between: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return functional.pad(between, sides[0]), functional.pad(between, sides[1])
 
 
-PIXEL_DEFLECTION = Record(
+PIXEL_DEFLECTION = PaperRecord(
     description="Pixel deflection: random pixels are replaced by neighbours",
     title="Deflecting Adversarial Attacks with Pixel Deflection",
     arxiv="1801.08926",
@@ -217,7 +217,7 @@ def _sources(k: int, height: int, width: int, generator: torch.Generator) -> Ten
     return torch.where(moved, rows * width + columns, at)
 
 
-RANDOM_TRANSFORMS = Record(
+RANDOM_TRANSFORMS = PaperRecord(
     description="Barrage of random transforms: several in random order and strength",
     authors="Raff and others",
     title="Barrage of Random Transforms for Adversarially Robust Defense",

@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.defences.sampling import seeded_globally
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
 Step = Callable[[Tensor], Tensor]
 
@@ -92,7 +92,7 @@ def _learnt(images: Tensor) -> Denoiser:
     return network.eval().requires_grad_(False)
 
 
-SCORE_PURIFICATION = Record(
+SCORE_PURIFICATION = PaperRecord(
     description="Score-based purification: noise is added, and steps along a learnt score remove it",
     title="Adversarial Purification with Score-based Generative Models",
     arxiv="2106.06041",
@@ -131,7 +131,7 @@ class ScorePurification(Around, Seeded):
         return x + (1 - SHRINKS) * (self.denoiser(x, deviation) - x)
 
 
-DIFFUSION_PURIFICATION = Record(
+DIFFUSION_PURIFICATION = PaperRecord(
     description="Diffusion purification: noise is added, and removed by a diffusion model",
     title="Diffusion Models for Adversarial Purification",
     arxiv="2205.07460",
@@ -185,7 +185,7 @@ class DiffusionPurification(Around, Seeded):
         return (noise * nearby.view_as(x) + kernel * x) / (noise + kernel)
 
 
-ANTI_ADVERSARY = Record(
+ANTI_ADVERSARY = PaperRecord(
     description="The anti-adversary layer: inputs move to where the network is surer of its answer",
     title="Combating Adversaries with Anti-Adversaries",
     arxiv="2103.14347",

@@ -15,7 +15,7 @@ from robustbench_coded.errors import InputError
 
 
 @dataclass(frozen=True)
-class Record:
+class PaperRecord:
     """A published defence. Every value is a literal, so that it can be read without running the file.
 
     Attributes:
@@ -80,7 +80,7 @@ class PublishedDefence:
 
     name: str
     file: str
-    record: Record
+    record: PaperRecord
     builds: bool
     pooled: bool
 
@@ -144,7 +144,7 @@ def _read(path: Path) -> list[PublishedDefence]:
             pooled = kind is not None and any(
                 isinstance(n, ast.arg) and n.arg == "pool" for n in ast.walk(kind)
             )
-            found.append(PublishedDefence(name, path.stem, Record(**values), kind is not None, pooled))
+            found.append(PublishedDefence(name, path.stem, PaperRecord(**values), kind is not None, pooled))
     return found
 
 

@@ -12,9 +12,9 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.published.activations import LAYERS, ChangedLayers
-from robustbench_coded.published.registry import Record
+from robustbench_coded.published.registry import PaperRecord
 
-RANDOMISED_SMOOTHING = Record(
+RANDOMISED_SMOOTHING = PaperRecord(
     description="Randomised smoothing: a majority vote over noisy copies, with a certificate in l2",
     title="Certified Adversarial Robustness via Randomized Smoothing",
     arxiv="1902.02918",
@@ -48,7 +48,7 @@ class RandomisedSmoothing(Around, Seeded):
         return 10 * (soft + (votes - soft).detach())
 
 
-RANDOM_SELF_ENSEMBLE = Record(
+RANDOM_SELF_ENSEMBLE = PaperRecord(
     description="Random self-ensemble: noise before every layer, probabilities averaged over passes",
     title="Towards Robust Neural Networks via Random Self-ensemble",
     arxiv="1712.00673",
@@ -85,7 +85,7 @@ def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
     return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
 
 
-PARAMETRIC_NOISE = Record(
+PARAMETRIC_NOISE = PaperRecord(
     description="Parametric noise injection: noise on the weights of every layer",
     title="Parametric Noise Injection: Trainable Randomness to Improve Deep Neural Network Robustness",
     arxiv="1811.09310",
@@ -114,7 +114,7 @@ class ParametricNoise(Around, Seeded):
         return functional_call(self.model, noisy, (x,))
 
 
-ADAPTIVE_SMOOTHING = Record(
+ADAPTIVE_SMOOTHING = PaperRecord(
     description="Adaptive smoothing: mixes the probabilities of an accurate and a robust network",
     title="Improving the Accuracy-Robustness Trade-Off of Classifiers via Adaptive Smoothing",
     arxiv="2301.12554",

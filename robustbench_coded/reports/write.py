@@ -92,7 +92,7 @@ def csv_table(table: pd.DataFrame) -> str:
 def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
     """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes."""
     asked = run.manifest.judged_perturbations
-    rows = [row for row in run.rows if row.attack == "clean" or row.budget in asked]
+    rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in asked]
     with style.styled():
         drawn = [
             bars.draw_answer(opening),

@@ -88,7 +88,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One subject under one threat model and budget.
+    """One subject under one threat model and perturbation.
 
     Attributes:
         case: of its ensemble.
@@ -113,7 +113,7 @@ class Judgement:
         return self.case.subject
 
     @property
-    def budget(self) -> Perturbation:
+    def perturbation(self) -> Perturbation:
         return self.case.perturbation
 
     @property
@@ -122,7 +122,7 @@ class Judgement:
 
 
 def judgements_of(
-    rows: Sequence[case_results.CaseResult],
+    results: Sequence[case_results.CaseResult],
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
@@ -134,69 +134,72 @@ def judgements_of(
         selftests: the checks of each subject that came of its self-tests.
     """
     asked = manifest.judged_perturbations
-    defended = any(row.case.subject.defence != words.STANDARD for row in rows)
-    for row in rows:
+    defended = any(result.case.subject.defence != words.STANDARD for result in results)
+    for result in results:
         if (
-            row.case.attack != words.ENSEMBLE
-            or row.case.perturbation not in asked
-            or row.case.threat.collateral
+            result.case.attack != words.ENSEMBLE
+            or result.case.perturbation not in asked
+            or result.case.threat.collateral
         ):
             continue
-        unbounded = _unbounded(row.case.perturbation, row.case.subject.checkpoint, manifest)
+        unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
-        claim = claim_of(manifest) if row.case.subject.defence != words.STANDARD or not defended else None
-        asked_here = row.randomised and row.has_base and row.case.threat.whole_batch
-        asked_here = asked_here and not row.case.threat.draw_known
-        made = design(rows, row) if asked_here else None
-        lacking = missing(rows, row) if asked_here and made is None else ()
-        checks = _checks(rows, row, manifest, selftests, unbounded)
+        claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
+        asked_here = result.randomised and result.has_base and result.case.threat.whole_batch
+        asked_here = asked_here and not result.case.threat.draw_known
+        made = design(results, result) if asked_here else None
+        lacking = missing(results, result) if asked_here and made is None else ()
+        checks = _checks(results, result, manifest, selftests, unbounded)
         shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
         tail = intervals.TAIL / shared
-        found = judge(rows, row, checks, margin=_margin(manifest), claim=claim, tail=tail)
-        yield Judgement(row.case, found, made, unbounded, lacking)
+        found = judge(results, result, checks, margin=_margin(manifest), claim=claim, tail=tail)
+        yield Judgement(result.case, found, made, unbounded, lacking)
 
 
-def words_together(
-    judgements: Sequence[Judgement], rows: Sequence[case_results.CaseResult], manifest: RunManifest
-) -> list[words.VerdictWord]:
-    """The words of several judgements with the error adjusted for their number (Holm), as counts need them.
+def verdicts_together(
+    judgements: Sequence[Judgement], results: Sequence[case_results.CaseResult], manifest: RunManifest
+) -> list[words.VerdictName]:
+    """The verdicts of several judgements with the error adjusted for their number (Holm), as counts need
+    them.
 
-    A word that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
+    A verdict that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
     """
-    ensembles = {row.case: row for row in rows if row.case.attack == words.ENSEMBLE}
+    ensembles = {result.case: result for result in results if result.case.attack == words.ENSEMBLE}
 
-    def ask(judgement: Judgement) -> Callable[[float], words.VerdictWord]:
-        row, found = ensembles[judgement.case], judgement.verdict
-        if found.word == words.VerdictWord.NOT_SETTLED:
-            return lambda tail: words.VerdictWord.NOT_SETTLED
+    def ask(judgement: Judgement) -> Callable[[float], words.VerdictName]:
+        result, found = ensembles[judgement.case], judgement.verdict
+        if found.name == words.VerdictName.NOT_SETTLED:
+            return lambda tail: words.VerdictName.NOT_SETTLED
         margin = _margin(manifest)
-        return lambda tail: judge(rows, row, found.checks, margin=margin, claim=found.claim, tail=tail).word
+        return lambda tail: (
+            judge(results, result, found.checks, margin=margin, claim=found.claim, tail=tail).name
+        )
 
     asked = [ask(judgement) for judgement in judgements]
-    answers = step_down(asked, lambda word: word != words.VerdictWord.NOT_SETTLED, intervals.TAIL)
+    answers = step_down(asked, lambda verdict: verdict != words.VerdictName.NOT_SETTLED, intervals.TAIL)
     return [answer.answer for answer in answers]
 
 
 def _checks(
-    rows: Sequence[case_results.CaseResult],
-    row: case_results.CaseResult,
+    results: Sequence[case_results.CaseResult],
+    result: case_results.CaseResult,
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]],
     unbounded_eps: float,
 ) -> tuple[Check, ...]:
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
-    subject = row.case.subject
+    subject = result.case.subject
     stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     # Where an attack smooths what hides the gradient, its gradients are the ones to judge.
-    measured = (other.case for other in rows if other.cell is not None)
+    measured = (other.case for other in results if other.cell is not None)
     relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
     checks = [
-        *attack_checks.other_attacks(rows, row, unbounded_eps),
-        *attack_checks.converged(rows, row, stopped),
-        gradients.gradients_agree(rows, row, _gradients(manifest, subject, relaxed=relaxed)),
+        *attack_checks.other_attacks(results, result, unbounded_eps),
+        *attack_checks.converged(results, result, stopped),
+        gradients.gradients_agree(results, result, _gradients(manifest, subject, relaxed=relaxed)),
         *selftests.get(subject, ()),
     ]
-    return gradients.answered(checks, rows, row, stopped)
+    return gradients.answered(checks, results, result, stopped)
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:
@@ -211,12 +214,14 @@ def _margin(manifest: RunManifest) -> float:
     return MARGIN if margin is None else margin
 
 
-def _unbounded(budget: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
+def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
     """The eps from which on any image reaches any other."""
     values = math.prod(manifest.data.image_shape or (1,))
     pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
-    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}[budget.norm]
-    if budget.eps_space != "normalized":
+    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}[
+        perturbation.norm
+    ]
+    if perturbation.eps_space != "normalized":
         return reach
     facts = manifest.checkpoint(checkpoint)
     deviations = facts.normalisation.get("std") if facts is not None else None

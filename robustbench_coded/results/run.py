@@ -22,17 +22,17 @@ from robustbench_coded.results.judgements import (
     judgements_of,
     selftest_checks,
     selftest_results,
-    words_together,
+    verdicts_together,
 )
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim, Subject
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
-from robustbench_coded.schema.words import CONTROLS, VerdictWord
+from robustbench_coded.schema.words import CONTROLS, VerdictName
 from robustbench_coded.statistics.case_results import CaseResult, case_results
 from robustbench_coded.statistics.design import Design
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.summary import DIGITS, Cost, SummaryRow, summary_frame, summary_rows
+from robustbench_coded.statistics.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 
 
 def load_manifest(path: Path) -> RunManifest:
@@ -80,7 +80,7 @@ def _line(judgement: Judgement) -> dict[str, object]:
     verdict, key = judgement.verdict, judgement.case.as_columns()
     return {
         **{name: key[name] for name in COLUMNS if name in key},
-        "verdict": str(verdict.word),
+        "verdict": str(verdict.name),
         **_ends(verdict.accuracy, "accuracy", "ci_low", "ci_high"),
         "base_accuracy": math.nan if verdict.gain is None else round(verdict.gain.second, DIGITS),
         **_ends(verdict.gain, "gain", "gain_low", "gain_high"),
@@ -100,7 +100,7 @@ def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: s
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that has no outcomes, and why. Its row is incomplete; its examples count as nothing."""
+    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing."""
 
     case: Case
     unit: str
@@ -143,7 +143,7 @@ class Run:
 
     @cached_property
     def results(self) -> list[CaseResult]:
-        """Every planned row and combined row with the outcomes that it is counted from."""
+        """Every planned case and combined row with the outcomes that it is counted from."""
         return case_results(self.outcomes, self.manifest.cases)
 
     @cached_property
@@ -204,21 +204,21 @@ class Run:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """verdicts.csv: a line for each subject, threat model and budget; accuracies are fractions."""
+        """verdicts.csv: a line for each subject, threat model and perturbation; accuracies are fractions."""
         return verdict_frame(self.judgements)
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Verdict, checks and design of attackers per subject, threat model and budget."""
+        """Verdict, checks and design of attackers per subject, threat model and perturbation."""
         checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
 
-    def words_together(self, judgements: Sequence[Judgement]) -> list[VerdictWord]:
-        """The words of these judgements of the run, the error adjusted for their number (Holm)."""
-        return words_together(judgements, self.results, self.manifest)
+    def verdicts_together(self, judgements: Sequence[Judgement]) -> list[VerdictName]:
+        """The verdicts of these judgements of the run, the error adjusted for their number (Holm)."""
+        return verdicts_together(judgements, self.results, self.manifest)
 
     def counts_of(self, key: Case) -> dict[str, float]:
-        """What the units of one row counted, summed."""
+        """What the units of one case counted, summed."""
         found: dict[str, float] = {}
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
@@ -229,7 +229,7 @@ class Run:
         return found
 
     def units_of(self, key: Case) -> list[str]:
-        """The ids of the units of one row."""
+        """The ids of the units of one case."""
         return [unit for of, unit in self._units() if of == key]
 
     def as_data(self) -> dict[str, Any]:
@@ -271,14 +271,14 @@ class Run:
         return outcomes, metadata, timings
 
     @cached_property
-    def _costs(self) -> dict[Case, Cost]:
+    def _costs(self) -> dict[Case, ImagesSpent]:
         """Images through the network."""
-        spent: dict[Case, Cost] = {}
+        spent: dict[Case, ImagesSpent] = {}
         for key, unit in self._units():
             if unit in self._read[1]:
                 counts = self._read[1][unit]
-                cost = Cost(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
-                spent[key] = spent.get(key, Cost(0.0, 0.0)).plus(cost)
+                cost = ImagesSpent(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
+                spent[key] = spent.get(key, ImagesSpent(0.0, 0.0)).plus(cost)
         return spent
 
     def _timing(self, row: CaseResult, units: list[str]) -> dict[str, Any]:
@@ -298,13 +298,13 @@ class Run:
         }
 
     def _units(self) -> Iterator[tuple[Case, str]]:
-        """(row, unit) of every planned unit that attacks, or scores clean inputs."""
+        """(case, unit) of every planned unit that attacks, or scores clean inputs."""
         for case in self.manifest.cases:
             for unit in case.units:
                 yield case.case, unit
 
     def _all_units(self) -> Iterator[tuple[Case, str]]:
-        """(row, unit) of these, and of those that score again what others have attacked."""
+        """(case, unit) of these, and of those that score again what others have attacked."""
         for case in self.manifest.cases:
             for unit in case.all_units:
                 yield case.case, unit
@@ -314,7 +314,7 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
     key = judgement.case.as_columns()
     return {
         **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
-        "verdict": judgement.verdict.word,
+        "verdict": judgement.verdict.name,
         "reason": judgement.verdict.reason,
         "claim": _claim_data(judgement.verdict.claim),
         "accuracy": _data(judgement.verdict.accuracy),
@@ -343,7 +343,7 @@ def _design_data(made: Design | None) -> dict[str, Any] | None:
 
 
 def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
-    """A claim about this threat model and budget."""
+    """A claim about this threat model and perturbation."""
     if claim is None:
         return None
     eps = None if claim.perturbation is None else claim.perturbation.eps

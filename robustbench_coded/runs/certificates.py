@@ -1,5 +1,5 @@
 """What is certified of a subject, and its files in a run folder: one JSON file for each subject and
-budget.
+perturbation.
 """
 
 import re
@@ -14,7 +14,7 @@ from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """What one kind of bound says of one subject within one budget.
+    """What one kind of bound says of one subject within one perturbation.
 
     Attributes:
         inputs, randomness: of the threat models that it holds under.
@@ -54,7 +54,7 @@ _NAME = re.compile(r"[0-9a-f]{20}\.json")
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of one file; ``settings`` are what decided it, beside subject and budget."""
+    """The content of one file; ``settings`` are what decided it, beside subject and perturbation."""
 
     settings: str
     certificates: tuple[Certificate, ...]

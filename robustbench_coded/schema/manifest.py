@@ -81,7 +81,7 @@ class Stop(Struct, frozen=True, kw_only=True):
     skipped_attacks: tuple[str, ...] = ()
 
 
-class Sequential(Struct, frozen=True, kw_only=True):
+class SampleSizes(Struct, frozen=True, kw_only=True):
     """How an evaluation chose the number of examples of each case.
 
     Attributes:
@@ -297,7 +297,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     finished: bool = False
     waiting: tuple[CaseRecord, ...] = ()
     superseded: tuple[str, ...] = ()
-    sequential: Sequential | None = None
+    sequential: SampleSizes | None = None
     outlook: tuple[Outlook, ...] = ()
 
     @property

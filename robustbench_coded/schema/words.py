@@ -1,4 +1,4 @@
-"""Words that runs use and code decides by: rows that are no attacks, names of checks, outcomes,
+"""Names that runs use and code decides by: rows that are no attacks, names of checks, outcomes,
 verdicts.
 """
 
@@ -56,7 +56,7 @@ class CheckOutcome(StrEnum):
     NOT_RUN = "not run"
 
 
-class VerdictWord(StrEnum):
+class VerdictName(StrEnum):
     """What is said of a defence under one threat model (docs/verdicts.md)."""
 
     NO_GAIN = "no gain"

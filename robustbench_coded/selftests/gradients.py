@@ -8,10 +8,10 @@ see the slope of inputs that the gradient leaves out.
 
 The last test asks whether a perturbation is found that is known to be there, after the binarisation test of
 arXiv 2206.13991. Each input gets a binary classifier of its own on top of the defence: a linear readout of
-its logits (features are out of reach behind a plug-in) that says 0 at the clean input and at points around
-it, and 1 at one random corner of the ball. An attack with the defence's gradients that does not find what is
-there is too weak. The draw is held fixed, so that what was planted stays where it is; where answers depend on
-the batch, all of its inputs move together, and the corners of all of them are planted in one batch.
+its logits (features are out of reach behind a user defence) that says 0 at the clean input and at points
+around it, and 1 at one random corner of the ball. An attack with the defence's gradients that does not find
+what is there is too weak. The draw is held fixed, so that what was planted stays where it is; where answers
+depend on the batch, all of its inputs move together, and the corners of all of them are planted in one batch.
 """
 
 import math

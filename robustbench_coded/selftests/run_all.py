@@ -74,7 +74,7 @@ _TESTS: dict[str, Callable[[Scene, Walk], SelfTest]] = {
 
 @dataclass(frozen=True)
 class Networks:
-    """What a plug-in has underneath, by its own account and by ours.
+    """What a user defence has underneath, by its own account and by ours.
 
     Attributes:
         base: the base model that it names, if any.
@@ -94,13 +94,13 @@ def run_all(
     """The self-tests in a fixed order; what the defence raises makes a test fail, never the caller.
 
     Args:
-        networks: for a plug-in, whose base model is compared; None where the base is known to be right.
-        draws: how a plug-in draws; None where it is known to make no difference between generators.
-        batches: how a plug-in answers batches of other sizes; None where no size is known to matter.
+        networks: for a user defence, whose base model is compared; None where the base is known to be right.
+        draws: how a user defence draws; None where it is known to make no difference between generators.
+        batches: how a user defence answers batches of other sizes; None where no size is known to matter.
     """
     try:
         path = walk(scene)
-    except Exception as error:  # a plug-in can fail in any way
+    except Exception as error:  # a user defence can fail in any way
         return (judged("attack", False, f"A short attack on it fails: {_said(error)}."),)
     tests = dict(_TESTS)
     if networks is not None:

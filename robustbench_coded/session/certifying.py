@@ -5,7 +5,7 @@ import json
 
 from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from robustbench_coded.engine.run import Engine
 from robustbench_coded.evaluation.planning.comparisons import Comparison
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.session.forecast import Rates
 from robustbench_coded.session.policies import next_step
 from robustbench_coded.session.recording import Recorder
@@ -38,7 +38,7 @@ def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
         comparison
         for comparison, settings in plan.judged.items()
         if comparison not in closed
-        and all(evidence.standing(key).verdict != VerdictWord.NOT_SETTLED for key in settings)
+        and all(evidence.standing(key).verdict != VerdictName.NOT_SETTLED for key in settings)
     ]
     _close(recorder, evidence, standing)
     return evidence

@@ -24,16 +24,16 @@ from robustbench_coded.session.recording import Recorder
 
 
 class IncompleteRun(Exception):
-    """Some units of a run failed: their rows are incomplete in the report."""
+    """Some units of a run failed: their cases are incomplete in the report."""
 
     def __init__(self, path: Path, failures: Sequence[UnitFailure]):
         self.path = path
         self.failures = tuple(failures)
         first = failures[0]
-        row = first.unit.case
+        case = first.unit.case
         super().__init__(
-            f"{len(failures)} units failed, the first: {row.attack} on {row.subject.checkpoint} behind "
-            f"{row.subject.label}: {first.error}"
+            f"{len(failures)} units failed, the first: {case.attack} on {case.subject.checkpoint} behind "
+            f"{case.subject.label}: {first.error}"
         )
 
 

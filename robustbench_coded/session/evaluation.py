@@ -15,15 +15,15 @@ from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
 from robustbench_coded.evaluation.planning.follow_up import follow_up
-from robustbench_coded.evaluation.planning.plan import Plan, rows_for
+from robustbench_coded.evaluation.planning.plan import Plan, cases_for
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions, share_left
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import RunManifest, Sequential, Stop
-from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictWord
-from robustbench_coded.session.manifest import Kept, new_manifest
+from robustbench_coded.schema.manifest import RunManifest, SampleSizes, Stop
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
+from robustbench_coded.session.manifest import EarlierCases, new_manifest
 from robustbench_coded.session.schedule import (
     EvaluationPlan,
     Evidence,
@@ -36,7 +36,7 @@ from robustbench_coded.statistics.verdict import is_final
 
 
 def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each row with units whose forwards had to be smaller than planned, or failed inputs.
+    """A sentence for each case with units whose forwards had to be smaller than planned, or failed inputs.
 
     Args:
         metadata: of the committed units, by id.
@@ -56,21 +56,21 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
         if "unanswered_at" in found:
             first.setdefault(unit.case, found["unanswered_at"])
     said = [
-        f"{row.attack} ({row.threat}) on {row.subject.checkpoint} behind {row.subject.label}: out of memory, "
-        f"{count} units were answered in forwards of at most {images} images, and their last digits may "
-        "differ from those of a run with more memory."
-        for (row, images), count in smaller.items()
+        f"{case.attack} ({case.threat}) on {case.subject.checkpoint} behind {case.subject.label}: out of "
+        f"memory, {count} units were answered in forwards of at most {images} images, and their last digits "
+        "may differ from those of a run with more memory."
+        for (case, images), count in smaller.items()
     ]
-    for row, (example, draw) in first.items():
-        asked = "clean inputs" if row.attack == CLEAN else f"{row.attack} ({row.threat})"
+    for case, (example, draw) in first.items():
+        asked = "clean inputs" if case.attack == CLEAN else f"{case.attack} ({case.threat})"
         said.append(
-            f"{row.subject.label} on {row.subject.checkpoint}: {unanswered[row]} answers to {asked} were "
+            f"{case.subject.label} on {case.subject.checkpoint}: {unanswered[case]} answers to {asked} were "
             f"exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as wrong."
         )
     return said + [
-        f"{row.subject.label} on {row.subject.checkpoint} could not be differentiated at {count} inputs by "
-        f"{row.attack} ({row.threat}), which went on there with smooth operators (relaxed-)."
-        for row, count in relaxed.items()
+        f"{case.subject.label} on {case.subject.checkpoint} could not be differentiated at {count} inputs by "
+        f"{case.attack} ({case.threat}), which went on there with smooth operators (relaxed-)."
+        for case, count in relaxed.items()
         if count
     ]
 
@@ -78,7 +78,7 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
 def plan_of(
     cases: Sequence[PlannedCase], units_of: Callable[[PlannedCase], Sequence[Unit]], notes: Sequence[str]
 ) -> Plan:
-    """These rows with their units; a row without any is left out, and a sentence says so."""
+    """These cases with their units; a case without any is left out, and a sentence says so."""
     units = {case: units_of(case) for case in cases}
     empty = [
         f"{case.attack} on {case.subject.label} ({case.threat}) was not run: every batch is so small that it "
@@ -94,8 +94,8 @@ def plan_of(
 
 
 def make_plan(prepared: PreparedEvaluation) -> Plan:
-    """Every row that may run, on all of its examples."""
-    cases, notes = rows_for(prepared.requested, prepared.conditions, prepared.subjects)
+    """Every case that may run, on all of its examples."""
+    cases, notes = cases_for(prepared.requested, prepared.conditions, prepared.subjects)
     return plan_of(cases, prepared.maker().units, notes)
 
 
@@ -103,13 +103,13 @@ def make_plan(prepared: PreparedEvaluation) -> Plan:
 class Evaluation:
     """What does not change while an evaluation runs.
 
-    Rows that an earlier evaluation left in the folder, and that this one may plan, are hidden until it begins
-    them again: what it does follows from the options and from the outcomes of its own steps, so that an
-    interrupted evaluation goes on as if nothing had happened.
+    Cases that an earlier evaluation left in the folder, and that this one may plan, are hidden until it
+    begins them again: what it does follows from the options and from the outcomes of its own steps, so that
+    an interrupted evaluation goes on as if nothing had happened.
 
     Attributes:
         plan: what may run.
-        notes: sentences on rows that will not run.
+        notes: sentences on cases that will not run.
         old: the manifest that the folder held before; kept: what of it stays.
         sequential: how cases get their number of examples; None where all run on all.
     """
@@ -118,8 +118,8 @@ class Evaluation:
     plan: EvaluationPlan
     notes: tuple[str, ...]
     old: RunManifest | None
-    kept: Kept
-    sequential: Sequential | None
+    kept: EarlierCases
+    sequential: SampleSizes | None
     _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
 
     def units(self, case: PlannedCase, size: int) -> Sequence[Unit]:
@@ -225,8 +225,8 @@ class Evaluation:
         low = 0.0 if accuracy is None else accuracy.low
         final = is_final(verdict, low, self.prepared.setup.examples)
         if config.until == "claim":
-            final = verdict.word == VerdictWord.CLAIM_REFUTED
-        return Standing(verdict.word, verdict.above_the_bar, final)
+            final = verdict.name == VerdictName.CLAIM_REFUTED
+        return Standing(verdict.name, verdict.above_the_bar, final)
 
     def _submissions(
         self, ran: Evidence, open_: Sequence[Comparison], metadata: Mapping[str, Mapping[str, Any]]

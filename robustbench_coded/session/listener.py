@@ -53,15 +53,15 @@ class Listener:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
 
 
-def row_name(row: PlannedCase) -> str:
-    """A row in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
-    s = row.subject
+def case_name(case: PlannedCase) -> str:
+    """A case in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
+    s = case.subject
     sizes = ", ".join(
         f"{name}={value}" for name, value in (("K", s.subject.k), ("N", s.n)) if value is not None
     )
     defence = f"{s.label} {sizes}".strip()
-    eps = "" if row.attack == CLEAN else f" | eps {pixels(row.perturbation.eps)}"
-    return one_line(f"{s.checkpoint} | {defence} | {row.threat} | {row.attack}{eps}")
+    eps = "" if case.attack == CLEAN else f" | eps {pixels(case.perturbation.eps)}"
+    return one_line(f"{s.checkpoint} | {defence} | {case.threat} | {case.attack}{eps}")
 
 
 def in_notebook() -> Listener | None:
@@ -72,7 +72,7 @@ def in_notebook() -> Listener | None:
 
 
 class NotebookListener(Listener):
-    """A bar over the images of what is planned, the row that runs, and every sentence for the user.
+    """A bar over the images of what is planned, the case that runs, and every sentence for the user.
 
     The bar goes when the reports are written; the sentences stay.
     """
@@ -99,10 +99,10 @@ class NotebookListener(Listener):
         self._advance(unit, f"making inputs of {unit.case.attack} again")
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        self._advance(unit, row_name(unit.case))
+        self._advance(unit, case_name(unit.case))
 
     def unit_failed(self, unit: Unit, error: str) -> None:
-        self.note(f"failed: {row_name(unit.case)}: {error}")
+        self.note(f"failed: {case_name(unit.case)}: {error}")
 
     def reported(self, run: Run) -> None:
         self._text, self._total = "", 0

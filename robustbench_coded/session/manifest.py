@@ -75,12 +75,12 @@ def new_manifest(
     """The manifest of this evaluation alone.
 
     Args:
-        sizes: the examples that a row runs on; all for rows that are not named.
-        looks: how often words may be asked for that rest on a row; 0 for rows that are not named.
-        table: rows on fewer examples than the verdict of their setting.
-        random: units in random batches, by row.
+        sizes: the examples that a record runs on; all for records that are not named.
+        looks: how often verdicts may be asked for that rest on a record; 0 for records that are not named.
+        table: records on fewer examples than the verdict of their setting.
+        random: units in random batches, by record.
     """
-    units: dict[PlannedCase, list[str]] = {case: [] for case in plan.rows}
+    units: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     for unit in plan.units:
         units[unit.case].append(unit.id)
     invocation = Invocation(
@@ -106,7 +106,7 @@ def new_manifest(
                 case in table,
                 random.get(case, ()),
             )
-            for case in plan.rows
+            for case in plan.cases
         ),
         probes=prepared.probes,
         notes=plan.notes,
@@ -143,31 +143,35 @@ def checked_against(
             )
 
 
-def kept_from(old: RunManifest | None, subjects: Collection[Subject], planned: Collection[Case]) -> "Kept":
+def kept_from(
+    old: RunManifest | None, subjects: Collection[Subject], planned: Collection[Case]
+) -> "EarlierCases":
     """What an earlier evaluation left in the folder.
 
     Args:
-        subjects: of this evaluation. planned: the rows that it may begin.
+        subjects: of this evaluation. planned: the records that it may begin.
     """
     if old is None:
-        return Kept(None, {}, frozenset())
+        return EarlierCases(None, {}, frozenset())
     asked = {name for command in old.invocations for name in command.attacks}
 
-    def may_come_again(row: CaseRecord) -> bool:
-        """Its own rows, and what checks and submissions led to: those no command needs to name."""
-        return row.case in planned or (
-            row.case.subject in subjects
-            and (row.for_check or row.case.attack not in asked)
-            and row.case.attack not in CONTROLS
+    def may_come_again(record: CaseRecord) -> bool:
+        """Its own records, and what checks and submissions led to: those no command needs to name."""
+        return record.case in planned or (
+            record.case.subject in subjects
+            and (record.for_check or record.case.attack not in asked)
+            and record.case.attack not in CONTROLS
         )
 
-    rows = {row.case: row for row in (*old.cases, *old.waiting)}
-    return Kept(old, rows, frozenset(key for key, row in rows.items() if not may_come_again(row)))
+    records = {record.case: record for record in (*old.cases, *old.waiting)}
+    return EarlierCases(
+        old, records, frozenset(key for key, record in records.items() if not may_come_again(record))
+    )
 
 
 @dataclass
-class Kept:
-    """Rows of earlier evaluations in a folder; those without any outcome leave unless they come again.
+class EarlierCases:
+    """Records of earlier evaluations in a folder; those without any outcome leave unless they come again.
 
     Attributes:
         waiting: all of them. Those that this evaluation may begin again count for nothing until it does, so
@@ -184,12 +188,12 @@ class Kept:
         old = self.old
         if old is None:
             return new
-        rows = {key: row for key, row in self.waiting.items() if key in self.visible}
-        rows |= {row.case: row for row in new.cases}
+        records = {key: record for key, record in self.waiting.items() if key in self.visible}
+        records |= {record.case: record for record in new.cases}
         return replace(
             new,
-            cases=tuple(rows.values()),
-            waiting=tuple(row for key, row in self.waiting.items() if key not in rows),
+            cases=tuple(records.values()),
+            waiting=tuple(record for key, record in self.waiting.items() if key not in records),
             checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
             probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
             invocations=(*old.invocations, *new.invocations),
@@ -197,28 +201,30 @@ class Kept:
         )
 
     def revealed(self, manifest: RunManifest, committed: Collection[str]) -> RunManifest:
-        """The manifest with the rows that did not come again, or came on fewer examples than before.
+        """The manifest with the records that did not come again, or came on fewer examples than before.
 
         Args:
             committed: units of ``waiting`` whose outcomes are in the folder.
         """
-        rows = {row.case: row for row in manifest.cases}
-        least = {row.case.setting: row.examples_planned for row in manifest.cases if row.looks}
+        records = {record.case: record for record in manifest.cases}
+        least = {record.case.setting: record.examples_planned for record in manifest.cases if record.looks}
         empty = set()
-        for key, row in self.waiting.items():
-            now, whole = rows.get(key), all(unit in committed for unit in row.units)
-            if not any(unit in committed for unit in row.all_units):
-                if now is row and key in self.visible:
-                    del rows[key]
-                    empty.add(row.case.subject)
+        for key, record in self.waiting.items():
+            now, whole = records.get(key), all(unit in committed for unit in record.units)
+            if not any(unit in committed for unit in record.all_units):
+                if now is record and key in self.visible:
+                    del records[key]
+                    empty.add(record.case.subject)
             elif now is None:
-                short = row.examples_planned < least.get(key.setting, 0)
-                rows[key] = replace(row, table=row.table or short)
-            elif whole and set(now.units) < set(row.units):
-                rows[key] = replace(now, units=row.units, examples_planned=row.examples_planned, table=False)
-        empty -= {row.case.subject for row in rows.values()}
+                short = record.examples_planned < least.get(key.setting, 0)
+                records[key] = replace(record, table=record.table or short)
+            elif whole and set(now.units) < set(record.units):
+                records[key] = replace(
+                    now, units=record.units, examples_planned=record.examples_planned, table=False
+                )
+        empty -= {record.case.subject for record in records.values()}
         probes = tuple(probe for probe in manifest.probes if probe.subject not in empty)
-        return replace(manifest, cases=tuple(rows.values()), probes=probes, waiting=())
+        return replace(manifest, cases=tuple(records.values()), probes=probes, waiting=())
 
 
 def _record_of(

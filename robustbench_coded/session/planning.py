@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
     sample_sizes,
 )
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.schema.manifest import Outlook, RunManifest, Sequential
+from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 from robustbench_coded.session.evaluation import Evaluation
 from robustbench_coded.session.forecast import Rates
@@ -44,7 +44,7 @@ def planned_evaluation(
 ) -> Evaluation:
     """Every case that may run, and on how many examples.
 
-    Where every row on all examples costs no more than the table may, all of it runs. A run folder keeps the
+    Where every case on all examples costs no more than the table may, all of it runs. A run folder keeps the
     sample sizes that it was begun with, and the rate by which a wish for time was counted.
 
     Raises:
@@ -55,7 +55,7 @@ def planned_evaluation(
         prepared = prepared.resumed_from(old)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
-    cases, notes = units.rows_for(prepared.requested, prepared.conditions, prepared.subjects)
+    cases, notes = units.cases_for(prepared.requested, prepared.conditions, prepared.subjects)
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
         maker = prepared.maker()
@@ -76,7 +76,7 @@ def planned_evaluation(
             rate = rate or _seconds_per_image(plan, rates or Rates(prepared))
             workers = worker_count(config.workers, prepared.context.device)
             plan = replace(plan, ceilings=_wished(plan, int(config.time / rate * workers)))
-        sequential = Sequential(
+        sequential = SampleSizes(
             until=config.until or "",
             sample_sizes=sizes,
             verdict_images=plan.ceilings.verdict,
@@ -141,14 +141,14 @@ def _smaller(prepared: PreparedEvaluation) -> float:
 
 
 def in_table(config: EvalConfig, case: PlannedCase) -> bool:
-    """Whether a row runs whatever the others find; not attacks of presets that only open verdicts need."""
+    """Whether a case runs whatever the others find; not attacks of presets that only open verdicts need."""
     if case.attack not in config.second_attacks or case.attack == config.claim_attack:
         return True
     return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
 
 
 def _always_shown(case: PlannedCase) -> bool:
-    """The paper's rows, controls, and what no preset has, so that the user has named it."""
+    """The paper's cases, controls, and what no preset has, so that the user has named it."""
     in_presets = {name for names in PRESETS.values() for name in names}
     of_paper = case.attack in (*PRESETS["paper"], *CONTROLS) and case.threat.inputs == "batch"
     return of_paper or case.attack not in (*in_presets, *CONTROLS)
@@ -181,8 +181,8 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence, rates: Rates) -> list
     plan, config = evaluation.plan, evaluation.prepared.config
     steps: list[tuple[str, str, int]] = []
     everything = replace(plan, ceilings=Ceilings(None, None))
-    rows = table_sizes(everything, evidence)
-    rest = sum(part.images for case in rows for part in at_size(plan, evidence, [case], rows[case]))
+    cases = table_sizes(everything, evidence)
+    rest = sum(part.images for case in cases for part in at_size(plan, evidence, [case], cases[case]))
     if not plan.table_first and rest:
         steps.append(("all", "--all", rest))
     if images := lacking(plan, evidence):

@@ -18,13 +18,13 @@ from robustbench_coded.evaluation.planning.comparisons import (
     comparison_of,
     random_batch_images,
 )
-from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
 from robustbench_coded.session.random_batches import Bar, clean_share, likely_batches
 from robustbench_coded.session.schedule import (
     Ceilings,
     EvaluationPlan,
     Evidence,
-    RandomBatches,
+    ScheduledRandomBatches,
     Sized,
     Standing,
     Step,
@@ -54,7 +54,7 @@ CHECK_ROUNDS = 2  # how often checks may ask for attacks at one sample size
 RECOMBINED, MOST_RELUS = "crossover-160", 200_000
 MORE_EXAMPLES = "more examples"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
-CONDEMNED_BESIDE_BASE = (VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE, VerdictWord.CLAIM_REFUTED)
+CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
 Policy = Callable[[EvaluationPlan, Evidence], Step | None]
 
 
@@ -146,7 +146,7 @@ def _recombine(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
     wanted = []
     for comparison in open_comparisons(plan, evidence, victims):
         standings = standings_of(plan, evidence, comparison)
-        stuck = any(standing.verdict == VerdictWord.NOT_SETTLED for standing in standings)
+        stuck = any(standing.verdict == VerdictName.NOT_SETTLED for standing in standings)
         ran = [case for case in plan.attacks.get(comparison, ()) if case in evidence.sizes]
         relus = plan.relus.get(comparison.subject.checkpoint, 0)
         if comparison.subject.spec != STANDARD or not stuck or any(map(_by_interval, standings)) or not ran:
@@ -188,8 +188,8 @@ def _take_more_examples(plan: EvaluationPlan, evidence: Evidence, victims: bool)
 
 def _run_first_rows(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """The paper's rows of the table, or those of attacks that the user named, on 256 examples at least."""
-    rows = [case for case in plan.cases if case in plan.first_rows and plan.ceilings.table != 0]
-    parts = at_size(plan, evidence, rows, plan.start)
+    cases = [case for case in plan.cases if case in plan.first_rows and plan.ceilings.table != 0]
+    parts = at_size(plan, evidence, cases, plan.start)
     return _step("first rows", "rows that every table has", parts, for_table=True)
 
 
@@ -197,24 +197,24 @@ def _fill_the_table(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """The other rows of the table, and more examples for all, as far as the ceiling goes."""
     if plan.ceilings.table == 0 or any(step.policy == "table" for step in evidence.steps):
         return None
-    rows = table_sizes(plan, evidence)
-    parts = [part for case, size in rows.items() for part in at_size(plan, evidence, [case], size)]
+    cases = table_sizes(plan, evidence)
+    parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
     return _step("table", "the table is filled", parts, for_table=True)
 
 
 def _fill_the_table_first(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
-    """Where every row of it runs on all examples anyway, checks and submissions go by all of them."""
+    """Where every case of it runs on all examples anyway, checks and submissions go by all of them."""
     return _fill_the_table(plan, evidence) if plan.table_first else None
 
 
 def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
-    random: list[RandomBatches] = []
+    random: list[ScheduledRandomBatches] = []
     for case, size in evidence.sizes.items() if plan.ceilings.table != 0 else ():
         many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
         if case.attack == CLEAN and not many and case not in evidence.random:
             price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
-            batches = RandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
+            batches = ScheduledRandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
             if extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
                 random.append(batches)
     reason = "few batches say little of the clean accuracy"
@@ -243,26 +243,26 @@ POLICIES: tuple[Policy, ...] = (
 def table_sizes(plan: EvaluationPlan, evidence: Evidence) -> dict[PlannedCase, int]:
     """The sample size of each row of the table, so that all of them together cost what the ceiling says.
 
-    First the rows that are always paid; then the others, the cheapest first, on as many examples as these,
-    or on one batch where no more fits. Then the row that is the cheapest with twice its examples gets them.
-    No row goes further than the clean inputs of its subject, which are what it is compared with.
+    First the cases that are always paid; then the others, the cheapest first, on as many examples as these,
+    or on one batch where no more fits. Then the case that is the cheapest with twice its examples gets them.
+    No case goes further than the clean inputs of its subject, which are what it is compared with.
     """
     ceiling, sizes = plan.ceilings.table, plan.sizes
-    rows = [case for case in plan.cases if case in plan.table]
+    cases = [case for case in plan.cases if case in plan.table]
     if ceiling is None:
-        return dict.fromkeys(rows, sizes[-1])
-    chosen = {case: evidence.sizes[case] for case in rows if case in evidence.sizes}
-    for case in rows:
+        return dict.fromkeys(cases, sizes[-1])
+    chosen = {case: evidence.sizes[case] for case in cases if case in evidence.sizes}
+    for case in cases:
         if case in plan.first_rows or case.attack in CONTROLS:
             chosen[case] = max(chosen.get(case, 0), plan.start)
     left = ceiling - sum(plan.images(case, size) for case, size in chosen.items())
-    for case in sorted(rows, key=lambda case: plan.images(case, plan.start)):
+    for case in sorted(cases, key=lambda case: plan.images(case, plan.start)):
         fitting = (size for size in (plan.start, sizes[0]) if plan.images(case, size) <= left)
         if case not in chosen and (size := next(fitting, 0)):
             chosen[case] = size
             left -= plan.images(case, size)
-    clean = {case.subject: case for case in rows if case.attack == CLEAN}
-    growing = [case for case in rows if chosen.get(case, sizes[-1]) < sizes[-1]]
+    clean = {case.subject: case for case in cases if case.attack == CLEAN}
+    growing = [case for case in cases if chosen.get(case, sizes[-1]) < sizes[-1]]
     while growing:
         case = min(growing, key=lambda case: plan.images(case, _next(sizes, chosen[case])))
         further = {case: _next(sizes, chosen[case])}
@@ -275,7 +275,7 @@ def table_sizes(plan: EvaluationPlan, evidence: Evidence) -> dict[PlannedCase, i
         else:
             growing.remove(case)
         growing = [case for case in growing if chosen[case] < sizes[-1]]
-    return {case: chosen[case] for case in rows if case in chosen}
+    return {case: chosen[case] for case in cases if case in chosen}
 
 
 def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
@@ -292,9 +292,11 @@ def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
     return images
 
 
-def _likely(plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar) -> list[RandomBatches]:
+def _likely(
+    plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar
+) -> list[ScheduledRandomBatches]:
     """Random batches that are likely to put open comparisons below a bar."""
-    random: list[RandomBatches] = []
+    random: list[ScheduledRandomBatches] = []
     for comparison in open_comparisons(plan, evidence, victims):
         batches = likely_batches(plan, evidence, comparison, bar)
         if batches and extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
@@ -330,7 +332,7 @@ def _with_base(plan: EvaluationPlan, comparison: Comparison) -> list[Comparison]
 
 def _by_interval(standing: Standing) -> bool:
     """Whether a verdict is open because its interval contains the bar."""
-    return standing.verdict == VerdictWord.NOT_SETTLED and not standing.above_the_bar
+    return standing.verdict == VerdictName.NOT_SETTLED and not standing.above_the_bar
 
 
 def _affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[Sized]:
@@ -353,7 +355,7 @@ def _step(
     policy: str,
     reason: str,
     cases: Iterable[Sized],
-    random: Iterable[RandomBatches] = (),
+    random: Iterable[ScheduledRandomBatches] = (),
     *,
     for_table: bool = False,
 ) -> Step | None:

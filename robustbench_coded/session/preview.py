@@ -19,7 +19,7 @@ from robustbench_coded.session.schedule import Evidence
 
 
 @dataclass(frozen=True)
-class RowPreview:
+class CasePreview:
     """One row of the summary before it is measured.
 
     Attributes:
@@ -52,12 +52,12 @@ class Preview:
     """
 
     path: Path
-    rows: tuple[RowPreview, ...]
+    rows: tuple[CasePreview, ...]
     open_images: int
     notes: tuple[str, ...]
 
     @property
-    def certain(self) -> list[RowPreview]:
+    def certain(self) -> list[CasePreview]:
         """The rows that run whatever the others find."""
         return [row for row in self.rows if row.certain]
 
@@ -115,7 +115,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         units = evaluation.units(case, size)
         left = pending(units)
         rows.append(
-            RowPreview(
+            CasePreview(
                 row=case,
                 certain=case in table or case.attack == CLEAN,
                 examples=prepared.examples_planned(case, size),

@@ -12,11 +12,11 @@ from robustbench_coded.evaluation.planning.comparisons import (
     on_whole_batches,
     random_batch_images,
 )
-from robustbench_coded.schema.words import CLEAN, VerdictWord
+from robustbench_coded.schema.words import CLEAN, VerdictName
 from robustbench_coded.session.schedule import (
     EvaluationPlan,
     Evidence,
-    RandomBatches,
+    ScheduledRandomBatches,
     extras_fit,
     shares_of,
     size_of,
@@ -49,7 +49,7 @@ Bar = Literal["certain", "known", "broken"]
 
 def likely_batches(
     plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, bar: Bar
-) -> RandomBatches | None:
+) -> ScheduledRandomBatches | None:
     """Random batches that are likely to put a comparison below a bar, or one before it; None without any.
 
     The first of them are always paid.
@@ -65,7 +65,7 @@ def likely_batches(
     if comparison.one_victim:
         size = evidence.sizes[on_whole_batches(case)]
         count = min(count, size)
-    batches = RandomBatches(case, count, size, (count - scored) * random_batch_images(case))
+    batches = ScheduledRandomBatches(case, count, size, (count - scored) * random_batch_images(case))
     fits = not scored or verdict_fits(plan, evidence, comparison, batches.images)
     return batches if fits and extras_fit(plan, evidence, batches.images) else None
 
@@ -80,7 +80,7 @@ def _promising(
     if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
         return None
     # What is broken may also gain nothing, which says more.
-    unclear = [VerdictWord.NOT_SETTLED] if below_broken else [VerdictWord.NOT_SETTLED, VerdictWord.BROKEN]
+    unclear = [VerdictName.NOT_SETTLED] if below_broken else [VerdictName.NOT_SETTLED, VerdictName.BROKEN]
     if all(standing.verdict not in unclear for standing in standings_of(plan, evidence, comparison)):
         return None
     bar, size = ROOM * bar, size_of(plan, evidence, comparison)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec import structs
 
 from robustbench_coded.evaluation.planning.cases import Unit
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder
@@ -60,10 +60,10 @@ class Recorder:
         self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
 
     def reveal(self) -> None:
-        """Writes run.json with the rows of earlier evaluations that have not come again, too."""
+        """Writes run.json with the cases of earlier evaluations that have not come again, too."""
         self.write(self._steps)
         kept = self.evaluation.kept
-        ids = [unit for row in kept.waiting.values() for unit in row.all_units]
+        ids = [unit for case in kept.waiting.values() for unit in case.all_units]
         manifest = kept.revealed(self.manifest, set(self.folder.committed(ids)[0]))
         self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
 
@@ -101,7 +101,7 @@ class Recorder:
         self.folder.write_manifest(manifest_data(manifest))
 
     def _superseded(self, manifest: RunManifest) -> tuple[str, ...]:
-        """Units that the folder may hold and that belong to no row now."""
+        """Units that the folder may hold and that belong to no case now."""
         now, old = set(manifest.unit_ids), self.evaluation.old
         before = () if old is None else (*old.superseded, *old.unit_ids)
         return tuple(unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now)

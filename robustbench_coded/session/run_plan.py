@@ -25,14 +25,14 @@ from robustbench_coded.session.listener import Listener
 
 def kept_for_later(unit: Unit) -> Unit:
     """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
-    row = unit.case
-    wanted = row.attack not in CONTROLS and not sources_of(unit) and not row.for_check
-    wanted = wanted and str(row.threat) == "batch/unknown"
+    case = unit.case
+    wanted = case.attack not in CONTROLS and not sources_of(unit) and not case.for_check
+    wanted = wanted and str(case.threat) == "batch/unknown"
     return replace(unit, keep=True) if wanted else unit
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:
-    """For each source of a unit's row the perturbed inputs of the unit's batches, by batch."""
+    """For each source of a unit's case the perturbed inputs of the unit's batches, by batch."""
     return [_of_source(unit, several, store, context) for several in sources_of(unit)]
 
 

@@ -13,14 +13,14 @@ from typing import NamedTuple
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictWord
+from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
 
 # By default, in image gradients; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on
 # 256 images cost 25,600.
 # What one open verdict may cost in further attacks, checks, submissions, crossover and more random batches
 # than the first: the adaptive attacks and their checks on 256 images of a network, most of them through RCI.
 VERDICT_IMAGES = 400_000
-# What the table may cost; the paper's rows are always paid, 70,000 for a network and RCI on 256 images each.
+# What the table may cost; the paper's cases are always paid, 70,000 for a network and RCI on 256 images each.
 TABLE_IMAGES = 100_000
 WHOLE_PIXELS = 32 * 32
 # Of the images of attacks that the user named, what everything else may cost together.
@@ -56,7 +56,7 @@ class EvaluationPlan:
         images: what a case costs at a sample size.
         table: the cases that run whatever the others find.
         first_rows: those of them that run on ``start`` examples at least: the paper's, or those named.
-        table_first: whether the table runs before submissions and checks: where every row runs on all.
+        table_first: whether the table runs before submissions and checks: where every case runs on all.
         checks: whether attacks of the checks may run.
         tail: the error of each end of an interval at each look.
         margin: the gain over the base model that counts, a fraction.
@@ -100,7 +100,8 @@ class EvaluationPlan:
                 other
                 for other in self.judged
                 if other.subject.spec == STANDARD
-                and (other.subject.checkpoint, other.budget) == (subject.checkpoint, comparison.budget)
+                and (other.subject.checkpoint, other.perturbation)
+                == (subject.checkpoint, comparison.perturbation)
             ),
             None,
         )
@@ -120,7 +121,7 @@ class Sized:
 
 
 @dataclass(frozen=True)
-class RandomBatches:
+class ScheduledRandomBatches:
     """So many random batches of the examples that a case, on whole batches, ran on at a sample size."""
 
     case: PlannedCase
@@ -143,7 +144,7 @@ class Step:
     policy: str
     reason: str
     cases: tuple[Sized, ...] = ()
-    random: tuple[RandomBatches, ...] = ()
+    random: tuple[ScheduledRandomBatches, ...] = ()
     for_table: bool = False
     reached: tuple[tuple[Comparison, int], ...] = ()
 
@@ -153,7 +154,7 @@ class Step:
         return sum(part.images for part in self.parts)
 
     @property
-    def parts(self) -> list[Sized | RandomBatches]:
+    def parts(self) -> list[Sized | ScheduledRandomBatches]:
         return [*self.cases, *self.random]
 
 
@@ -165,7 +166,7 @@ class Standing(NamedTuple):
         final: whether nothing that may still run can change the verdict.
     """
 
-    verdict: VerdictWord = VerdictWord.NOT_SETTLED
+    verdict: VerdictName = VerdictName.NOT_SETTLED
     above_the_bar: bool = False
     final: bool = False
 
@@ -204,7 +205,7 @@ class Evidence:
         return sizes
 
     @cached_property
-    def random(self) -> dict[PlannedCase, RandomBatches]:
+    def random(self) -> dict[PlannedCase, ScheduledRandomBatches]:
         """The random batches of each case."""
         scored = {part.case: part for step in self.steps for part in step.random}
         return {case: part for case, part in scored.items() if case in self.sizes}
@@ -292,7 +293,7 @@ def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
         part.images
         for step in evidence.steps
         for part in step.parts
-        if isinstance(part, RandomBatches) or part.case not in planned
+        if isinstance(part, ScheduledRandomBatches) or part.case not in planned
     )
     return plan.ceilings.extras is None or spent + cost <= plan.ceilings.extras
 

@@ -84,12 +84,12 @@ def selftest_subject(
     scene = _scene(context, subject, perturbation)
     checkpoint = context.model(subject.checkpoint)
     # Where there is no checkpoint, what stands for it is the defence itself.
-    compared = in_memory.is_plugin(subject.spec) and not isinstance(checkpoint.network, in_memory.Alone)
+    compared = in_memory.is_user_defence(subject.spec) and not isinstance(checkpoint.network, in_memory.Alone)
     networks = Networks(context.defence(subject).base, checkpoint) if compared else None
     seconds = SECONDS if unit_timeout is None else min(SECONDS, UNITS * unit_timeout)
     try:
         with time_limit(seconds):
-            plugin = in_memory.is_plugin(subject.spec)
+            plugin = in_memory.is_user_defence(subject.spec)
             drawn = _draws(context, subject, scene) if plugin else None
             batches = _batches(context, subject) if plugin else None
             seed, defence = context.setup.conditions.seed, context.defence(subject)
@@ -125,7 +125,7 @@ def _tried(name: str, when: str, test: Callable[[], SelfTest]) -> SelfTest:
     """A self-test; failed where the defence raises an exception."""
     try:
         return test()
-    except Exception as error:  # a plug-in can fail in any way
+    except Exception as error:  # a user defence can fail in any way
         return judged(name, False, f"The defence fails {when}: {type(error).__name__}.")
 
 

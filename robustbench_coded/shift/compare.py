@@ -28,7 +28,7 @@ from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.shift import tables as shift_tables
 from robustbench_coded.shift.answers import SHIFT, Answers, SetFacts, ShiftRun, load_shift
-from robustbench_coded.shift.estimates import Estimate
+from robustbench_coded.shift.estimates import ShiftEstimate
 from robustbench_coded.shift.sets import CLEAN, CONSTANTS
 from robustbench_coded.studies.paper import trainings
 
@@ -301,6 +301,6 @@ def _told(comparison: ShiftComparison, collection: str) -> Iterator[str]:
             yield f"{run}{subject_text(subject, with_k=True)}: {beside_baseline(told, 'under', '')}."
 
 
-def _settled(difference: Estimate) -> bool:
+def _settled(difference: ShiftEstimate) -> bool:
     low, high = difference.low, difference.high
     return low is not None and high is not None and (low > 0 or high < 0)

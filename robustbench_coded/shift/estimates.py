@@ -23,7 +23,7 @@ FEW_EXAMPLES = 5  # of another value than all others: too few to measure a sprea
 DECIMALS = 12  # to which sums in another order agree
 
 
-class Estimate(NamedTuple):
+class ShiftEstimate(NamedTuple):
     """A figure and its interval; None where a single unit says nothing about its spread."""
 
     value: float
@@ -31,20 +31,20 @@ class Estimate(NamedTuple):
     high: float | None
 
 
-def accuracy(answers: Answers, sets: list[SetFacts]) -> Estimate:
+def accuracy(answers: Answers, sets: list[SetFacts]) -> ShiftEstimate:
     """Mean over the examples, sets and draws."""
     correct = answers.of(sets)
     batch = answers.batches(len(correct))
     if answers.clustered:
         low, high = intervals.clustered_interval(correct, batch, intervals.TAIL, answers.correlation)
-        return Estimate(float(correct.mean()), low, high)
+        return ShiftEstimate(float(correct.mean()), low, high)
     if len(sets) == 1:
         found = intervals.accuracy_interval(correct, batch, batch_dependent=False)
-        return Estimate(found.estimate, found.low, found.high)
+        return ShiftEstimate(found.estimate, found.low, found.high)
     return _share(correct.mean(axis=1))
 
 
-def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estimate:
+def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> ShiftEstimate:
     """Accuracy less that of ``other``."""
     left, right = answers.of(sets), other.of(sets)
     unit = _units(answers, other, len(left))
@@ -62,10 +62,10 @@ def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> Estima
         right_clustered=other.clustered,
         correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
     )
-    return Estimate(float(left.mean() - right.mean()), low, high)
+    return ShiftEstimate(float(left.mean() - right.mean()), low, high)
 
 
-def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> Estimate | None:
+def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> ShiftEstimate | None:
     """Mean corruption error (arXiv 1903.12261, section 3): errors over severities divided by the baseline's.
 
     Returns:
@@ -87,7 +87,7 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
         scales.append(1 / base.mean())
     value = float(np.mean(ratios))
     if answers is baseline:
-        return Estimate(value, value, value)
+        return ShiftEstimate(value, value, value)
     slope = _mean(
         np.mean(slopes, axis=0),
         _units(answers, baseline, len(slopes[0])),
@@ -95,8 +95,8 @@ def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFact
         (-float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))),
     )
     if slope.low is None or slope.high is None:
-        return Estimate(value, None, None)
-    return Estimate(value, max(value + slope.low, 0.0), value + slope.high)
+        return ShiftEstimate(value, None, None)
+    return ShiftEstimate(value, max(value + slope.low, 0.0), value + slope.high)
 
 
 def _units(one: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
@@ -114,21 +114,21 @@ def _independent(examples: int, *sides: Answers) -> float:
     return min(worth, default=float(examples))
 
 
-def _share(values: NDArray[np.floating]) -> Estimate:
+def _share(values: NDArray[np.floating]) -> ShiftEstimate:
     """Mean of shares [examples] in [0, 1]: Clopper and Pearson's with the effective number of examples."""
     examples, mean = len(values), float(values.mean())
     low, high = _with_unseen(values, examples, (0.0, 1.0))
     if np.ptp(values) < 10.0**-DECIMALS:
-        return Estimate(mean, low, high)
+        return ShiftEstimate(mean, low, high)
     variance = float(values.var(ddof=1)) / examples * intervals.student_factor(examples - 1, intervals.TAIL)
     effective = mean * (1 - mean) / variance
     exact = intervals.clopper_pearson(mean * effective, effective, intervals.TAIL)
-    return Estimate(mean, min(exact[0], low), max(exact[1], high))
+    return ShiftEstimate(mean, min(exact[0], low), max(exact[1], high))
 
 
 def _mean(
     values: NDArray[np.floating], unit: NDArray[np.int64], seen: float, within: tuple[float, float]
-) -> Estimate:
+) -> ShiftEstimate:
     """Mean of values and Student's interval over units, of whatever sizes.
 
     Args:
@@ -138,11 +138,11 @@ def _mean(
     sums = np.bincount(unit, values - mean)
     units = len(sums)
     if units < 2:
-        return Estimate(mean, None, None)
+        return ShiftEstimate(mean, None, None)
     deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
     reach = float(stdtrit(units - 1, 1 - intervals.TAIL)) * deviation
     low, high = _with_unseen(values, seen, within)
-    return Estimate(mean, min(mean - reach, low), max(mean + reach, high))
+    return ShiftEstimate(mean, min(mean - reach, low), max(mean + reach, high))
 
 
 def _with_unseen(

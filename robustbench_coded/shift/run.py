@@ -94,7 +94,7 @@ class ShiftConfig:
 # a block up is its own beginning, answered and never counted.
 
 
-class Blocks:
+class SetBlocks:
     """The images of all blocks, by their place in the whole.
 
     Args:
@@ -137,7 +137,7 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, 
     labels = [one.labels[np.arange(-(-len(one) // k) * k) % len(one)] for one in sets]
     return Dataset(
         name="+".join(dict.fromkeys(one.collection for one in sets)),
-        images=Blocks([(one.images, one.rows) for one in sets], k),
+        images=SetBlocks([(one.images, one.rows) for one in sets], k),
         scale=scale,
         labels=np.concatenate(labels).astype(np.int64),
         classes=classes,
@@ -206,7 +206,7 @@ def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Datas
         if not natural and sets[0].collection.startswith("CIFAR"):
             raise
     one = (natural or sets)[0]
-    images = Blocks([(one.images, one.rows)], 1)
+    images = SetBlocks([(one.images, one.rows)], 1)
     return Dataset(one.collection, images, 255.0, one.labels, classes, (), "")
 
 

@@ -15,7 +15,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.shift.answers import Answers, SetFacts, ShiftRun
-from robustbench_coded.shift.estimates import Estimate, accuracy, corruption_error, difference
+from robustbench_coded.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
 from robustbench_coded.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
 from robustbench_coded.studies.paper import printed, trainings
 
@@ -78,7 +78,7 @@ class Row(NamedTuple):
     over: str
     severity: int | None
     figure: str
-    estimate: Estimate
+    estimate: ShiftEstimate
     examples: int
     sets: int
     draws: int
@@ -148,7 +148,7 @@ def rows_beside(
     standard = answers.subject.defence == STANDARD
 
     def add(
-        over: str, severity: int | None, figure: str, estimate: Estimate | None, of: list[SetFacts]
+        over: str, severity: int | None, figure: str, estimate: ShiftEstimate | None, of: list[SetFacts]
     ) -> None:
         if estimate is not None:
             paper = papers_mean(collection, over, training) if figure == "accuracy" and standard else None

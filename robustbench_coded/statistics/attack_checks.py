@@ -50,17 +50,19 @@ from robustbench_coded.statistics.outcomes import exchanged_accuracy
 Number = Literal["steps", "draws"]
 
 
-def converged(rows: Sequence[CaseResult], ensemble: CaseResult, stopped: Collection[str] = ()) -> list[Check]:
+def converged(
+    results: Sequence[CaseResult], ensemble: CaseResult, stopped: Collection[str] = ()
+) -> list[Check]:
     """Both checks of one threat model.
 
     Args:
-        rows: all rows of the run.
-        ensemble: the `ensemble` row of the threat model.
+        results: all results of the run.
+        ensemble: the `ensemble` result of the threat model.
         stopped: attacks on this defence that a budget of images (`--budget`) ended before their length.
     """
-    usable = usable_by(rows, ensemble)
-    with_steps = [row for row in usable if name_of(row).steps is not None]
-    averaging = [row for row in usable if _averages(name_of(row))]
+    usable = usable_by(results, ensemble)
+    with_steps = [result for result in usable if name_of(result).steps is not None]
+    averaging = [result for result in usable if _averages(name_of(result))]
     steps = _doubled(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
     draws = CheckName.TWICE_THE_DRAWS
     if not guesses_draw(ensemble):
@@ -68,9 +70,9 @@ def converged(rows: Sequence[CaseResult], ensemble: CaseResult, stopped: Collect
     return [steps, _doubled(draws, averaging, "draws", doubled_draws, stopped)]
 
 
-def doubled_steps(row: CaseResult) -> str:
+def doubled_steps(result: CaseResult) -> str:
     """The name of an attack with twice the steps."""
-    name = name_of(row)
+    name = name_of(result)
     if name.steps is None:
         return presets.USUAL
     if name.third_party is not None:
@@ -78,9 +80,9 @@ def doubled_steps(row: CaseResult) -> str:
     return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
 
 
-def doubled_draws(row: CaseResult) -> str:
+def doubled_draws(result: CaseResult) -> str:
     """The name of an attack that averages twice the draws."""
-    name = name_of(row)
+    name = name_of(result)
     plain = name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
     return f"{'relaxed-' if name.relaxed else ''}eot{2 * name.draws}-{plain}"
 
@@ -99,7 +101,7 @@ def _doubled(
     best = lowest(attacks)
     if check := nothing_left(name, best):
         return check
-    as_strong = (row for row in attacks if accuracy_of(row) - accuracy_of(best) <= WORTH)
+    as_strong = (result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH)
     for attack in sorted(as_strong, key=accuracy_of):
         for fewer, more in _pairs(attack, attacks, number):
             check = compared(name, fewer, more, f"more {number} find more", doubled(more))
@@ -134,23 +136,23 @@ def _averages(name: attack_name.AttackName) -> bool:
 
 
 def other_attacks(
-    rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0
+    results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0
 ) -> list[Check]:
     """The checks of one threat model that compare kinds of attacks.
 
     Args:
-        rows: all rows of the run, from `case_results`.
-        ensemble: the `ensemble` row of the threat model.
+        results: all results of the run, from `case_results`.
+        ensemble: the `ensemble` result of the threat model.
         unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
     """
     return [
-        randomness_known(rows, ensemble),
-        transfer_or_black_box(rows, ensemble),
-        falls_with_eps(rows, ensemble, unbounded_eps),
+        randomness_known(results, ensemble),
+        transfer_or_black_box(results, ensemble),
+        falls_with_eps(results, ensemble, unbounded_eps),
     ]
 
 
-def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """Whether an attack on a margin or on targets ran with the gradients of what is judged, to its end.
 
     Square and other searches follow a margin, too, and no gradient: their silence says little, so that they
@@ -158,13 +160,15 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     those that the defence shows, the other loss must have followed them, too.
     """
     name = CheckName.ANOTHER_LOSS
-    adaptive = [row for row in usable_by(rows, ensemble) if row.complete and is_adaptive(name_of(row))]
+    adaptive = [
+        result for result in usable_by(results, ensemble) if result.complete and is_adaptive(name_of(result))
+    ]
     if not adaptive:
         return passed(name, "No attack had its gradients, to follow on any loss.")
-    relaxed = [row for row in adaptive if name_of(row).relaxed]
-    shown = [row for row in adaptive if not name_of(row).relaxed]
+    relaxed = [result for result in adaptive if name_of(result).relaxed]
+    shown = [result for result in adaptive if not name_of(result).relaxed]
     hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
-    found = [row for row in (relaxed if hidden else adaptive) if on_another_loss(name_of(row))]
+    found = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
     if found:
         best, left = lowest(found).case.attack, accuracy_of(lowest(found))
         return passed(name, f"{best} leaves {left:.1%}.", best, accuracy=left)
@@ -175,14 +179,14 @@ def another_loss(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     return not_run(name, finding, f"{'relaxed-' if hidden else ''}{presets.ANOTHER_LOSS}")
 
 
-def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+def randomness_known(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """The same algorithm and steps with the draw known leaves no more than with it unknown."""
     name = CheckName.RANDOMNESS_KNOWN
     if not ensemble.randomised:
         return passed(name, "The defence is deterministic: there is no draw to know.")
     setting, threat = ensemble.case.setting, ensemble.case.threat
-    unknown = attacks_under(rows, setting.under(threat.with_draw("unknown")))
-    known = attacks_under(rows, setting.under(threat.with_draw("known")))
+    unknown = attacks_under(results, setting.under(threat.with_draw("unknown")))
+    known = attacks_under(results, setting.under(threat.with_draw("known")))
     pairs = [
         (aware, blind)
         for aware in known
@@ -199,21 +203,21 @@ def randomness_known(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     return max(measured, key=lambda check: check.figures["low"])
 
 
-def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """No attack without the defence's gradients is stronger than the strongest with them: transfer, inputs
     submitted from elsewhere, a random search, random signs. A random search must have run.
     """
     name = CheckName.TRANSFER_OR_BLACK_BOX
-    usable = usable_by(rows, ensemble)
-    adaptive = [row for row in usable if is_adaptive(name_of(row))]
-    others = [row for row in usable if row not in adaptive]
+    usable = usable_by(results, ensemble)
+    adaptive = [result for result in usable if is_adaptive(name_of(result))]
+    others = [result for result in usable if result not in adaptive]
     if not adaptive:
         return not_run(name, "No attack with the defence's gradients ran.", presets.FOLLOWS_SHOWN)
     best = lowest(adaptive)
     if check := nothing_left(name, best):
         return check
-    signs = [row for row in rows if row.case == ensemble.case.of_attack(RANDOM_SIGN)]
-    made_here = [row for row in others if not name_of(row).is_submitted]
+    signs = [result for result in results if result.case == ensemble.case.of_attack(RANDOM_SIGN)]
+    made_here = [result for result in others if not name_of(result).is_submitted]
     estimator = "aware" if ensemble.case.threat.draw_known else "eot10"
     check = None
     # Submitted inputs may show that the gradients mislead; a search of its own they do not replace.
@@ -230,7 +234,7 @@ def transfer_or_black_box(rows: Sequence[CaseResult], ensemble: CaseResult) -> C
     return check
 
 
-def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
+def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
     """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
     leave. Parts of the ball hold no more than the ball.
     """
@@ -241,32 +245,32 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
     if left <= max(floor, WORTH):
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
         return passed(name, finding, ensemble.strongest_attack, floor=floor, accuracy=left)
-    usable = usable_by(rows, ensemble)
-    parts = [row for row in usable if name_of(row).traits.partial]
-    wholes = [row for row in usable if is_adaptive(name_of(row)) and row not in parts]
+    usable = usable_by(results, ensemble)
+    parts = [result for result in usable if name_of(result).traits.partial]
+    wholes = [result for result in usable if is_adaptive(name_of(result)) and result not in parts]
     if parts and wholes:
         part, fault = lowest(parts), "an attack inside a part of the ball finds more than one in all of it"
         check = compared(name, lowest(wholes), part, fault, doubled_steps(part))
         if check is not None and check.failed:
             return check
-    curves = [_curve(rows, attack) for attack in usable]
+    curves = [_curve(results, attack) for attack in usable]
     for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
         fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
         check = compared(name, larger, smaller, fault, doubled_steps(larger))
         if check is not None and check.failed:
             return check
     # A search may have run there in another length than here.
-    largest = max(row.case.perturbation.eps for row in rows)
+    largest = max(result.case.perturbation.eps for result in results)
     there = replace(ensemble, case=ensemble.case.at_eps(largest)) if largest >= unbounded_eps else None
     ends = [
         end
-        for end in (usable_by(rows, there) if there else ())
-        if any(differs_only_in(name_of(end), name_of(row), "steps") for row in usable)
+        for end in (usable_by(results, there) if there else ())
+        if any(differs_only_in(name_of(end), name_of(result), "steps") for result in usable)
     ]
     if not ends:
         # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
         # of the ball reach any image.
-        made_here = [row for row in usable if not name_of(row).is_submitted and row not in parts]
+        made_here = [result for result in usable if not name_of(result).is_submitted and result not in parts]
         wanted = lowest(made_here).case.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)
@@ -292,22 +296,22 @@ def falls_with_eps(rows: Sequence[CaseResult], ensemble: CaseResult, unbounded_e
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
 
 
-def _curve(rows: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
+def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
     """The same attack at every eps it ran at, from the clean inputs on."""
 
     def at_no_eps(case: Case) -> Case:
         return case.of_attack(case.attack).at_eps(0.0)
 
     same = at_no_eps(attack.case)
-    curve = [row for row in rows if row.cell is not None and at_no_eps(row.case) == same]
+    curve = [result for result in results if result.cell is not None and at_no_eps(result.case) == same]
     clean = replace(attack, cell=attack.clean, case=attack.case.of_attack(CLEAN).at_eps(0.0))
     return ([clean] if attack.clean is not None else []) + sorted(
-        curve, key=lambda row: row.case.perturbation.eps
+        curve, key=lambda result: result.case.perturbation.eps
     )
 
 
-def _is_search(row: CaseResult) -> bool:
-    return name_of(row).family == "search"
+def _is_search(result: CaseResult) -> bool:
+    return name_of(result).family == "search"
 
 
 def _from_transfer(estimator: str) -> str:

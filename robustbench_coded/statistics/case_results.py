@@ -1,15 +1,15 @@
-"""The rows of a run: every planned attack, and per threat model `strongest`, `ensemble` and `naive-min`.
+"""The results of a run: every planned attack, and per threat model `strongest`, `ensemble` and `naive-min`.
 
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.
-  Clean outcomes serve every budget and, since a victim keeps its batch and slot, every threat; random signs
-  serve their own budget where whole batches are attacked.
+  Clean outcomes serve every perturbation and, since a victim keeps its batch and slot, every threat; random
+  signs serve their own perturbation where whole batches are attacked.
 * `*/known` also gets the perturbations of `*/unknown`, scored on the draws that its own attacks were made
   for.
 * `strongest` is chosen on selection draws like the ensemble, so its own accuracy is unbiased; ties go to the
   attack planned first. In a deterministic defence, and where the draw is known, selecting and scoring
-  outcomes are the same, nothing is random to the attacker, and there is no `naive-min` row.
+  outcomes are the same, nothing is random to the attacker, and there is no `naive-min` result.
 """
 
 from collections import defaultdict
@@ -30,7 +30,7 @@ from robustbench_coded.statistics.anytime import (
 )
 from robustbench_coded.statistics.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.statistics.ensemble import (
-    Candidate,
+    PlayableAttack,
     aligned,
     ensemble,
     naive_min,
@@ -60,8 +60,8 @@ class CaseResult:
     # Of combined rows: which attack `strongest` is, and on how many draws was chosen (0: nothing random).
     strongest_attack: str = ""
     selection_draws: int = 0
-    correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all rows of the subject
-    shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all rows of the subject
+    correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all results of the subject
+    shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all results of the subject
     looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
     table: bool = False  # run on fewer examples than its verdict rests on: shown, and no part of an ensemble
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
@@ -121,7 +121,7 @@ class CaseResult:
 
 
 def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[CaseResult]:
-    """Rows in the order of the plan, those of one setting together and its combined rows after them.
+    """Results in the order of the plan, those of one setting together and its combined rows after them.
 
     Args:
         outcomes: columns as in docs/architecture.md.
@@ -133,7 +133,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[
     for case in planned:
         cell = _nonempty(found.get((case.case, "scoring")))
         clean = _clean_like(cell, case.case, found)
-        row = CaseResult(
+        result = CaseResult(
             case=case.case,
             cell=cell,
             clean=clean,
@@ -148,34 +148,36 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[
             random_batches=_scored([case.case], again),
             clean_random_batches=_clean_again(case.case, again),
         )
-        groups.setdefault(case.case.setting, []).append(row)
-    everything = [row for rows in groups.values() for row in rows]
+        groups.setdefault(case.case.setting, []).append(result)
+    everything = [result for results in groups.values() for result in results]
     combined = [
-        row for rows in groups.values() for row in [*rows, *_combined(rows, everything, found, again)]
+        result
+        for results in groups.values()
+        for result in [*results, *_combined(results, everything, found, again)]
     ]
     known, drawn_together = correlations(everything), shared_draws(everything, found)
 
-    def correlated(row: CaseResult) -> CaseResult:
-        measured = known.get((row.case.subject, row.case.threat.inputs), UNMEASURED)
-        together = drawn_together.get(row.case.subject, NOT_SHARED)
-        whole = row.of_complete
+    def correlated(result: CaseResult) -> CaseResult:
+        measured = known.get((result.case.subject, result.case.threat.inputs), UNMEASURED)
+        together = drawn_together.get(result.case.subject, NOT_SHARED)
+        whole = result.of_complete
         if whole is not None:
             whole = replace(whole, correlation=measured, shared=together)
-        return replace(row, correlation=measured, shared=together, of_complete=whole)
+        return replace(result, correlation=measured, shared=together, of_complete=whole)
 
-    return [correlated(row) for row in combined]
+    return [correlated(result) for result in combined]
 
 
-def correlations(rows: Sequence[CaseResult]) -> dict[tuple[Subject, str], Correlation]:
-    """By subject and kind of attacked inputs, what its rows say of how alike the outcomes of a batch are.
+def correlations(results: Sequence[CaseResult]) -> dict[tuple[Subject, str], Correlation]:
+    """By subject and kind of attacked inputs, what its results say of how alike the outcomes of a batch are.
 
-    Whole batches speak for all kinds. Rows with fewer than half of the most examples say too little.
+    Whole batches speak for all kinds. Results with fewer than half of the most examples say too little.
     """
     shows: dict[tuple[Subject, str], list[tuple[int, Shown]]] = defaultdict(list)
-    for row in rows:
-        if row.cell is not None and row.batch_dependent and row.cell.correct.size:
-            said = shown(row.cell.correct, row.cell.batch, attacked=row.case.attack not in CONTROLS)
-            shows[row.case.subject, row.case.threat.inputs].append((len(row.cell.example), said))
+    for result in results:
+        if result.cell is not None and result.batch_dependent and result.cell.correct.size:
+            said = shown(result.cell.correct, result.cell.batch, attacked=result.case.attack not in CONTROLS)
+            shows[result.case.subject, result.case.threat.inputs].append((len(result.cell.example), said))
     pooled = {}
     for (subject, inputs), of in shows.items():
         whole = [] if inputs == "batch" else shows.get((subject, "batch"), [])
@@ -185,17 +187,21 @@ def correlations(rows: Sequence[CaseResult]) -> dict[tuple[Subject, str], Correl
     return pooled
 
 
-def shared_draws(rows: Sequence[CaseResult], found: Cells) -> dict[Subject, SharedDraws]:
-    """By subject that draws and answers inputs one by one, what its attacked rows say of shared draws.
+def shared_draws(results: Sequence[CaseResult], found: Cells) -> dict[Subject, SharedDraws]:
+    """By subject that draws and answers inputs one by one, what its attacked results say of shared draws.
 
     The draws on which attacks were chosen say it as well as those on which they are scored.
     """
     shows: dict[Subject, list[Drawn | None]] = defaultdict(list)
-    for row in rows:
-        if row.randomised and not row.batch_dependent and row.cell is not None:
-            seen = (row.cell, found.get((row.case, "selection"))) if row.case.attack not in CONTROLS else ()
+    for result in results:
+        if result.randomised and not result.batch_dependent and result.cell is not None:
+            seen = (
+                (result.cell, found.get((result.case, "selection")))
+                if result.case.attack not in CONTROLS
+                else ()
+            )
             cells_of = [cell for cell in seen if cell is not None and cell.correct.size]
-            shows[row.case.subject] += [drawn(cell.correct, cell.batch) for cell in cells_of]
+            shows[result.case.subject] += [drawn(cell.correct, cell.batch) for cell in cells_of]
     return {subject: shared_of(of) for subject, of in shows.items()}
 
 
@@ -264,24 +270,24 @@ def _combined(
 
 
 def _of_complete(
-    rows: Sequence[CaseResult],
+    results: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
     again: Mapping[Case, RandomBatches],
 ) -> CaseResult | None:
     """The ensemble of the attacks with all of their outcomes; None where it lacks some, too."""
-    whole = [row for row in everything if row.complete]
-    made = _combined([row for row in rows if row.complete], whole, found, again)
-    return next((row for row in made if row.case.attack == ENSEMBLE and row.complete), None)
+    whole = [result for result in everything if result.complete]
+    made = _combined([result for result in results if result.complete], whole, found, again)
+    return next((result for result in made if result.case.attack == ENSEMBLE and result.complete), None)
 
 
-def _candidate(row: CaseResult, found: Cells, known: bool) -> Candidate | None:
-    """The row as an attack to choose; None while its outcomes to choose by are missing."""
-    if row.cell is None:
+def _candidate(result: CaseResult, found: Cells, known: bool) -> PlayableAttack | None:
+    """The result as an attack to choose; None while its outcomes to choose by are missing."""
+    if result.cell is None:
         return None
-    seen = known or not row.randomised
-    selection = row.cell if seen else _nonempty(found.get((row.case, "selection")))
-    return None if selection is None else Candidate(row.case, selection, row.cell)
+    seen = known or not result.randomised
+    selection = result.cell if seen else _nonempty(found.get((result.case, "selection")))
+    return None if selection is None else PlayableAttack(result.case, selection, result.cell)
 
 
 def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
@@ -289,7 +295,11 @@ def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
     if not key.threat.draw_known:
         return []
     weaker = key.under(key.threat.with_draw("unknown"))
-    return [row for row in everything if row.case.setting == weaker and row.case.attack not in CONTROLS]
+    return [
+        result
+        for result in everything
+        if result.case.setting == weaker and result.case.attack not in CONTROLS
+    ]
 
 
 def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
@@ -298,15 +308,19 @@ def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
     for attack, serves in (
         (
             RANDOM_SIGN,
-            lambda row: (row.case.subject, row.case.perturbation) == (key.subject, key.perturbation),
+            lambda result: (result.case.subject, result.case.perturbation) == (key.subject, key.perturbation),
         ),
-        (CLEAN, lambda row: row.case.subject == key.subject),
+        (CLEAN, lambda result: result.case.subject == key.subject),
     ):
-        rows = [row for row in everything if row.case.attack == attack and serves(row) and not row.table]
-        own = [row for row in rows if row.case.threat == key.threat]
+        results = [
+            result
+            for result in everything
+            if result.case.attack == attack and serves(result) and not result.table
+        ]
+        own = [result for result in results if result.case.threat == key.threat]
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
         # inputs, and one that is not attacked has no signs at all.
-        same = [row for row in rows if not row.case.threat.one_victim]
+        same = [result for result in results if not result.case.threat.one_victim]
         if attack == RANDOM_SIGN and not key.threat.whole_batch:
             same = []
         served += (own or same)[:1]
@@ -335,8 +349,8 @@ def _scored(keys: Iterable[Case], again: Mapping[Case, RandomBatches]) -> tuple[
 
 
 def _clean_again(key: Case, again: Mapping[Case, RandomBatches]) -> tuple[RandomBatches, ...]:
-    """The clean inputs of a row's subject in random batches."""
-    clean = [row for row in again if row.attack == CLEAN and row.subject == key.subject]
+    """The clean inputs of a result's subject in random batches."""
+    clean = [result for result in again if result.attack == CLEAN and result.subject == key.subject]
     return _scored(clean[:1], again)
 
 

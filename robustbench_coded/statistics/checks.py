@@ -19,43 +19,43 @@ from robustbench_coded.statistics.paired import Difference, NotPaired, paired_di
 FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
 
 
-def attacks_under(rows: Sequence[CaseResult], model: Case) -> list[CaseResult]:
+def attacks_under(results: Sequence[CaseResult], model: Case) -> list[CaseResult]:
     """The attacks with outcomes under one threat model, without nulls and combined rows."""
-    return [row for row in rows if row.case.setting == model and _is_attack(row)]
+    return [result for result in results if result.case.setting == model and _is_attack(result)]
 
 
-def usable_by(rows: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
+def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
     """The attacks that this attacker has: his own and those of the attacker who does not know the draw.
 
     Not those that ran for the table alone, on fewer examples: what they find is not in the ensemble.
     """
-    weaker = [row for row in inherited(ensemble.case, rows) if _is_attack(row)]
-    return [row for row in attacks_under(rows, ensemble.case.setting) + weaker if not row.table]
+    weaker = [result for result in inherited(ensemble.case, results) if _is_attack(result)]
+    return [result for result in attacks_under(results, ensemble.case.setting) + weaker if not result.table]
 
 
-def checkpoints_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
     """The ensemble of standard inference, whatever base model the defence names."""
     checkpoint, perturbation = ensemble.case.subject.checkpoint, ensemble.case.perturbation
     wanted = Case(Subject(checkpoint, STANDARD, None, None), WHOLE_BATCH, perturbation, ENSEMBLE)
     if ensemble.case.subject.defence == STANDARD:
         return None
-    return next((row for row in rows if row.case == wanted), None)
+    return next((result for result in results if result.case == wanted), None)
 
 
-def _is_attack(row: CaseResult) -> bool:
+def _is_attack(result: CaseResult) -> bool:
     """Whether it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
-    if row.cell is None or row.case.attack in (*CONTROLS, *COMBINED):
+    if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
         return False
     try:
-        parse(row.case.attack)
+        parse(result.case.attack)
     except ValueError:
         return False
     return True
 
 
-def name_of(row: CaseResult) -> AttackName:
+def name_of(result: CaseResult) -> AttackName:
     """The attack's name, read."""
-    return parse(row.case.attack)
+    return parse(result.case.attack)
 
 
 def is_black_box(name: AttackName) -> bool:
@@ -103,18 +103,18 @@ def guesses_draw(ensemble: CaseResult) -> bool:
     return ensemble.randomised and not ensemble.case.threat.draw_known
 
 
-def lowest(rows: Sequence[CaseResult]) -> CaseResult:
-    """The row with the lowest accuracy; the first one of a tie."""
-    return min(rows, key=accuracy_of)
+def lowest(results: Sequence[CaseResult]) -> CaseResult:
+    """The result with the lowest accuracy; the first one of a tie."""
+    return min(results, key=accuracy_of)
 
 
-def accuracy_of(row: CaseResult) -> float:
+def accuracy_of(result: CaseResult) -> float:
     """Its headline accuracy; 1 where there are no outcomes."""
-    return 1.0 if row.cell is None else float(np.mean(row.cell.correct))
+    return 1.0 if result.cell is None else float(np.mean(result.cell.correct))
 
 
 def difference_of(first: CaseResult, second: CaseResult, tail: float = TAIL) -> Difference | None:
-    """`paired_difference`, None where the two rows cannot be paired."""
+    """`paired_difference`, None where the two results cannot be paired."""
     try:
         return paired_difference(first, second, tail)
     except NotPaired:
@@ -252,10 +252,10 @@ def compared(
         tail: with which probability each end of the interval may err.
 
     Returns:
-        None where the two rows have nothing in common.
+        None where the two results have nothing in common.
     """
     try:
-        one, other = (replace(row, batch_dependent=False) for row in (larger, smaller))
+        one, other = (replace(result, batch_dependent=False) for result in (larger, smaller))
         difference = paired_difference(one, other, tail)
     except NotPaired:
         return None

@@ -2,8 +2,8 @@
 
 The two factors are whether the attacker knows the draw, and whether the attack starts from the base model's
 perturbation; algorithm and steps are equal in all four cells. Each of the four simple effects is the paired
-difference of two measured rows: the accuracy of the attacker who lacks something less that of the one who has
-it. The interaction is how much larger the effect of knowing the draw is for the plain start than for the
+difference of two measured results: the accuracy of the attacker who lacks something less that of the one who
+has it. The interaction is how much larger the effect of knowing the draw is for the plain start than for the
 other, which is also how much larger the effect of the start is with the draw unknown. The effects add up only
 where it is 0. They say what each step of the ladder takes away in this run, and nothing of causes.
 """
@@ -21,16 +21,16 @@ from robustbench_coded.statistics.checks import attacks_under, differs_only_in, 
 from robustbench_coded.statistics.ensemble import common
 from robustbench_coded.statistics.variance import between_batches, between_examples
 
-STEPS = 10  # where no row of the run suggests another number
+STEPS = 10  # where no result of the run suggests another number
 
 
 @dataclass(frozen=True)
 class Design:
-    """Four rows of equal algorithm and steps, and what differs between them, as fractions of accuracy.
+    """Four results of equal algorithm and steps, and what differs between them, as fractions of accuracy.
 
     Attributes:
-        cells: the rows: draw unknown and known with the plain start, the same started from the base model's
-            perturbation.
+        cells: the results: draw unknown and known with the plain start, the same started from the base
+            model's perturbation.
         knowing: effect of knowing the draw, with the plain start and with the other.
         starting: effect of the start, with the draw unknown and known.
         interaction: `knowing` with the plain start less `knowing` with the other: estimate, low, high.
@@ -42,20 +42,29 @@ class Design:
     interaction: tuple[float, float, float]
 
 
-def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
-    """The design with most steps that the rows of a run fill, for the subject and budget of ``ensemble``."""
+def design(results: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
+    """The design with most steps that the results of a run fill, for the subject and perturbation of
+    ``ensemble``.
+    """
     setting = ensemble.case.setting
     blind, aware = (
-        attacks_under(rows, setting.under(setting.threat.with_draw(draw))) for draw in ("unknown", "known")
+        attacks_under(results, setting.under(setting.threat.with_draw(draw))) for draw in ("unknown", "known")
     )
     found = []
     for plain in blind:
         if name_of(plain).estimator != "fresh" or name_of(plain).init is not None:
             continue
-        started = [row for row in blind if _started(row) and _same_but_start(row, plain)]
+        started = [result for result in blind if _started(result) and _same_but_start(result, plain)]
         for other in started:
             knowing = [
-                next((row for row in aware if differs_only_in(name_of(row), name_of(of), "estimator")), None)
+                next(
+                    (
+                        result
+                        for result in aware
+                        if differs_only_in(name_of(result), name_of(of), "estimator")
+                    ),
+                    None,
+                )
                 for of in (plain, other)
             ]
             if knowing[0] is not None and knowing[1] is not None:
@@ -69,30 +78,32 @@ def design(rows: Sequence[CaseResult], ensemble: CaseResult) -> Design | None:
         return None
 
 
-def missing(rows: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]:
-    """The fewest attacks that fill the design for the subject and budget of ``ensemble``, by name."""
+def missing(results: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, ...]:
+    """The fewest attacks that fill the design for the subject and perturbation of ``ensemble``, by name."""
     setting = ensemble.case.setting
     there = [
-        row
+        result
         for draw in ("unknown", "known")
-        for row in attacks_under(rows, setting.under(setting.threat.with_draw(draw)))
+        for result in attacks_under(results, setting.under(setting.threat.with_draw(draw)))
     ]
-    lengths = sorted({name_of(row).steps or STEPS for row in there if name_of(row).traits.plain} | {STEPS})
-    names = {row.case.attack for row in there}
+    lengths = sorted(
+        {name_of(result).steps or STEPS for result in there if name_of(result).traits.plain} | {STEPS}
+    )
+    names = {result.case.attack for result in there}
     norm = ensemble.case.perturbation.norm
     # Any algorithm and start fills the four cells, if all four have it.
     sets = [tuple(suited(cell.format(steps), norm) for cell in presets.CELLS) for steps in lengths]
     return min((tuple(name for name in four if name not in names) for four in sets), key=len)
 
 
-def _started(row: CaseResult) -> bool:
-    init = name_of(row).init
+def _started(result: CaseResult) -> bool:
+    init = name_of(result).init
     return init is not None and init.estimator == "transfer"
 
 
-def _same_but_start(row: CaseResult, plain: CaseResult) -> bool:
-    options = tuple(option for option in name_of(row).options if option[0] != "init")
-    return replace(name_of(row), text="", options=options) == replace(name_of(plain), text="")
+def _same_but_start(result: CaseResult, plain: CaseResult) -> bool:
+    options = tuple(option for option in name_of(result).options if option[0] != "init")
+    return replace(name_of(result), text="", options=options) == replace(name_of(plain), text="")
 
 
 def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> Design:
@@ -100,7 +111,9 @@ def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> D
     knowing = paired.paired_difference(plain, aware), paired.paired_difference(started, both)
     starting = paired.paired_difference(plain, started), paired.paired_difference(aware, both)
     tables = [
-        row.cell.correct.astype(np.int8) for row in (plain, aware, started, both) if row.cell is not None
+        result.cell.correct.astype(np.int8)
+        for result in (plain, aware, started, both)
+        if result.cell is not None
     ]
     assert plain.cell is not None
     one, other = tables[0] - tables[1], tables[2] - tables[3]
@@ -113,10 +126,12 @@ def _measured(cells: tuple[CaseResult, CaseResult, CaseResult, CaseResult]) -> D
     return Design(cells, knowing, starting, (estimate, estimate - below, estimate + above))
 
 
-def _shared(rows: Sequence[CaseResult]) -> list[CaseResult]:
-    """The same rows on the examples and draws that all of them have."""
-    cells = [row.cell for row in rows if row.cell is not None]
+def _shared(results: Sequence[CaseResult]) -> list[CaseResult]:
+    """The same results on the examples and draws that all of them have."""
+    cells = [result.cell for result in results if result.cell is not None]
     example, draw = common([cell.example for cell in cells]), common([cell.draw for cell in cells])
-    if len(cells) < len(rows) or not len(example) or not len(draw):
+    if len(cells) < len(results) or not len(example) or not len(draw):
         raise paired.NotPaired("they have no examples and draws in common")
-    return [replace(row, cell=cell.at_examples(example).at_draws(draw)) for row, cell in zip(rows, cells)]
+    return [
+        replace(result, cell=cell.at_examples(example).at_draws(draw)) for result, cell in zip(results, cells)
+    ]

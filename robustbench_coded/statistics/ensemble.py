@@ -29,7 +29,7 @@ from robustbench_coded.statistics.outcomes import Cell
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PlayableAttack:
     """An attack that one attacker has: its answers on the draws to choose by and on the draws to score on."""
 
     case: Case
@@ -37,7 +37,7 @@ class Candidate:
     scoring: Cell
 
 
-def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
+def aligned(candidates: Sequence[PlayableAttack]) -> list[PlayableAttack]:
     """The same candidates on the examples and draws that all of them have."""
     if not candidates:
         return []
@@ -55,12 +55,12 @@ def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]
 
 
-def strongest(candidates: Sequence[Candidate]) -> int:
+def strongest(candidates: Sequence[PlayableAttack]) -> int:
     """Index of the aligned candidate with the lowest accuracy on selection draws; the first one of a tie."""
     return int(np.argmin([candidate.selection.correct.mean() for candidate in candidates]))
 
 
-def ensemble(candidates: Sequence[Candidate], best: int, *, by_batch: bool) -> Cell:
+def ensemble(candidates: Sequence[PlayableAttack], best: int, *, by_batch: bool) -> Cell:
     """Scoring outcomes of the attack that is lowest on the selection draws of each example, or of each batch.
 
     Ties go to ``best``, the strongest attack, and so does everything where choosing does not pay.
@@ -72,7 +72,7 @@ def ensemble(candidates: Sequence[Candidate], best: int, *, by_batch: bool) -> C
     return candidates[best].scoring
 
 
-def naive_min(candidates: Sequence[Candidate]) -> Cell:
+def naive_min(candidates: Sequence[PlayableAttack]) -> Cell:
     """An example counts as right where it withstands one try of each attack, on a draw of that attack's own.
 
     What toolkits report that run one attack after the other and drop what fell: biased downwards by
@@ -86,7 +86,7 @@ def naive_min(candidates: Sequence[Candidate]) -> Cell:
     return replace(candidates[0].scoring, draw=np.arange(draws), prediction=chosen)
 
 
-def worst_case(candidates: Sequence[Candidate], *, by_batch: bool) -> Cell:
+def worst_case(candidates: Sequence[PlayableAttack], *, by_batch: bool) -> Cell:
     """Scoring outcomes of the attack that leaves least of each example, or batch, in each draw.
 
     The ensemble of an attacker to whom nothing is random: the defence is deterministic or he knows its draw.
@@ -108,7 +108,7 @@ def common(sets: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
     return shared
 
 
-def _units(candidates: Sequence[Candidate], by_batch: bool) -> NDArray[np.int64]:
+def _units(candidates: Sequence[PlayableAttack], by_batch: bool) -> NDArray[np.int64]:
     """[examples], what one attack is chosen for: the batch, or the example."""
     cell = candidates[0].scoring
     return np.unique(cell.batch if by_batch else cell.example, return_inverse=True)[1]
@@ -142,7 +142,7 @@ def _lowest(right: NDArray[np.bool_], unit: NDArray[np.int64], best: int) -> NDA
     return np.where(counts[best] == counts.min(axis=0), best, counts.argmin(axis=0))
 
 
-def _of_chosen(candidates: Sequence[Candidate], chosen: NDArray[np.int64]) -> Cell:
+def _of_chosen(candidates: Sequence[PlayableAttack], chosen: NDArray[np.int64]) -> Cell:
     prediction = np.stack([candidate.scoring.prediction for candidate in candidates])
     rows = np.arange(len(chosen))
     return replace(candidates[0].scoring, prediction=prediction[chosen, rows])

@@ -53,15 +53,17 @@ WITHOUT_GRADIENTS = "without the defence's gradients"
 OF_THE_GRADIENT = frozenset(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS)
 
 
-def gradients_agree(rows: Sequence[CaseResult], ensemble: CaseResult, measured: Mapping[str, float]) -> Check:
+def gradients_agree(
+    results: Sequence[CaseResult], ensemble: CaseResult, measured: Mapping[str, float]
+) -> Check:
     """Some attack averages enough draws for a direction that helps in most of them.
 
     Where the gradients in two draws have mean cosine c, the mean over M draws has cosine
     sqrt(M c / (1 + (M - 1) c)) with that over all draws.
 
     Args:
-        rows: all rows of the run.
-        ensemble: the `ensemble` row of the threat model.
+        results: all results of the run.
+        ensemble: the `ensemble` result of the threat model.
         measured: mean ``cosine`` and share of equal ``sign`` of the gradients in two draws at clean inputs.
     """
     name, cosine = CheckName.GRADIENTS_AGREE, measured.get("cosine", math.nan)
@@ -70,7 +72,7 @@ def gradients_agree(rows: Sequence[CaseResult], ensemble: CaseResult, measured: 
     if math.isnan(cosine):
         finding, probe = "Gradients were not measured.", NextStep("run the probe")
         return Check(name, CheckOutcome.NOT_RUN, finding, next_step=probe)
-    draws = max((name_of(row).draws for row in usable_by(rows, ensemble)), default=1)
+    draws = max((name_of(result).draws for result in usable_by(results, ensemble)), default=1)
     reached = math.sqrt(draws * cosine / (1 + (draws - 1) * cosine)) if cosine > 0 else 0.0
     figures = {"cosine": cosine, "draws": float(draws), "cosine_of_mean": reached}
     if "sign" in measured:
@@ -90,7 +92,7 @@ def gradients_agree(rows: Sequence[CaseResult], ensemble: CaseResult, measured: 
 
 def answered(
     checks: Sequence[Check],
-    rows: Sequence[CaseResult],
+    results: Sequence[CaseResult],
     ensemble: CaseResult,
     stopped: Collection[str] = (),
 ) -> tuple[Check, ...]:
@@ -98,20 +100,24 @@ def answered(
 
     Args:
         checks: of one threat model, self-tests included.
-        rows: all rows of the run.
-        ensemble: the `ensemble` row of the threat model.
+        results: all results of the run.
+        ensemble: the `ensemble` result of the threat model.
         stopped: attacks on this defence that a budget of images ended before their length.
     """
     open_ones = [check for check in checks if check.name in OF_THE_GRADIENT and check.failed]
     if not open_ones:
         return tuple(checks)
-    usable = [row for row in usable_by(rows, ensemble) if row.complete and row.case.attack not in stopped]
+    usable = [
+        result
+        for result in usable_by(results, ensemble)
+        if result.complete and result.case.attack not in stopped
+    ]
     answer, wanted = "", tuple[str, ...]()
     if any(check.name == RELAXED_CHECK and check.passed for check in checks):
         answer = _by_relaxed(usable, ensemble)
     if not answer:
         answer, wanted = _by_labels(usable, ensemble)
-        if not wanted and (kept := _as_its_network(rows, usable, ensemble)):
+        if not wanted and (kept := _as_its_network(results, usable, ensemble)):
             answer += f"; {kept}"
             blind = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN
             open_ones += [check for check in checks if (check.name, check.outcome) == blind]
@@ -120,7 +126,7 @@ def answered(
         finding = f"{check.finding.rstrip('.')}; {answer}."
         if not wanted:
             return replace(check, outcome=CheckOutcome.PASSED, finding=finding, next_step=None)
-        ran = {row.case.attack for row in usable}
+        ran = {result.case.attack for result in usable}
         names = (*check.run_next, *wanted)
         possible = (name for name in names if ensemble.has_base or not parse(name).uses_base)
         step = run_attacks(*(name for name in possible if name not in ran), how=WITHOUT_GRADIENTS)
@@ -131,8 +137,8 @@ def answered(
 
 def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     """What relaxed attacks and the others say, a clause; '' where they answer nothing."""
-    relaxed = [row for row in usable if is_adaptive(name_of(row)) and name_of(row).relaxed]
-    others = [row for row in usable if row not in relaxed and not _made_of_its_own(row, ensemble)]
+    relaxed = [result for result in usable if is_adaptive(name_of(result)) and name_of(result).relaxed]
+    others = [result for result in usable if result not in relaxed and not _made_of_its_own(result, ensemble)]
     gained = _gained_by_length(others)
     if not relaxed or gained is None:
         return ""
@@ -149,9 +155,11 @@ def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
 def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str, tuple[str, ...]]:
     """What attacks without gradients say, a clause; and what to run next, () where they answer."""
     # They search this defence by its answers, as inputs made elsewhere and submitted do not.
-    blind = [row for row in usable if is_black_box(name_of(row)) and not name_of(row).is_submitted]
-    seeing = [row for row in usable if row not in blind]
-    decisions = [row for row in blind if name_of(row).family == "decision"]
+    blind = [
+        result for result in usable if is_black_box(name_of(result)) and not name_of(result).is_submitted
+    ]
+    seeing = [result for result in usable if result not in blind]
+    decisions = [result for result in blind if name_of(result).family == "decision"]
     if not decisions:
         return "without gradients: no attack by labels alone ran", presets.BY_LABELS
     best, left = lowest(blind), accuracy_of(ensemble)
@@ -167,27 +175,27 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     beaten = difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > WORTH:
         said += ", but no attack with gradients found as much"
-        wanted.append(doubled_steps(max(decisions, key=lambda row: name_of(row).steps or 0)))
+        wanted.append(doubled_steps(max(decisions, key=lambda result: name_of(result).steps or 0)))
     if accuracy_of(best) - left > REACHES:
         said += ", but attacks without gradients are too weak here to answer for it"
         wanted += presets.BY_LABELS_STRONGER
     return (f"{'' if wanted else 'answered '}without gradients: {said}", tuple(dict.fromkeys(wanted)))
 
 
-def _as_its_network(rows: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
+def _as_its_network(results: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     """That a defence without gradients keeps no more than its checkpoint, a clause; '' where it is not so."""
-    if any(is_adaptive(name_of(row)) for row in usable):
+    if any(is_adaptive(name_of(result)) for result in usable):
         return ""
-    checkpoint = checkpoints_ensemble(rows, ensemble)
+    checkpoint = checkpoints_ensemble(results, ensemble)
     gained = None if checkpoint is None else difference_of(ensemble, checkpoint)
     if gained is None or gained.high > REACHES:
         return ""
     return f"its checkpoint, whose gradients were followed, keeps {gained.second:.1%}: {gained}"
 
 
-def _gained_by_length(rows: Sequence[CaseResult]) -> tuple[float, CaseResult] | None:
-    """What the longest decision-based attack finds beyond the same one of half its length, and its row."""
-    decisions = [row for row in rows if name_of(row).family == "decision"]
+def _gained_by_length(results: Sequence[CaseResult]) -> tuple[float, CaseResult] | None:
+    """What the longest decision-based attack finds beyond the same one of half its length, and its result."""
+    decisions = [result for result in results if name_of(result).family == "decision"]
     pairs = [
         (fewer, more)
         for fewer in decisions
@@ -202,7 +210,7 @@ def _gained_by_length(rows: Sequence[CaseResult]) -> tuple[float, CaseResult] | 
     return None if gained is None else (gained.estimate, longest[1])
 
 
-def _made_of_its_own(row: CaseResult, ensemble: CaseResult) -> bool:
+def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:
     """Whether it submits what this defence's own attacks found, shrunk or rounded."""
-    attack = row.case.attack
+    attack = result.case.attack
     return attack.startswith(PREFIX) and split_submitted(attack)[0] == ensemble.case.subject.defence

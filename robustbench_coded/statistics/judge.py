@@ -1,5 +1,5 @@
-"""The verdict on one threat model of a run: the figures that the rules look at, from the rows of the run; and
-several judgements at once, with the chance of any false one kept at the level of a single one.
+"""The verdict on one threat model of a run: the figures that the rules look at, from the results of the run;
+and several judgements at once, with the chance of any false one kept at the level of a single one.
 
 An interval is given as a function of the probability with which each of its ends may err, because what is
 adjusted is that probability. Holm, Scandinavian Journal of Statistics 6, 1979: of m open questions each is
@@ -33,7 +33,7 @@ from attacks import presets
 from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
 from attacks.naming import parse, suited
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictWord
+from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
 from robustbench_coded.statistics import checks
 from robustbench_coded.statistics.attack_checks import another_loss
 from robustbench_coded.statistics.case_results import CaseResult
@@ -44,30 +44,32 @@ from robustbench_coded.statistics.verdict import Verdict, decide
 
 
 def what_broke_the_base(
-    rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
 ) -> checks.Check:
     """Whether the defence met what broke its base model, and gains over each informative attack.
 
     Args:
-        rows: all rows of the run.
-        ensemble, base: their `ensemble` rows.
+        results: all results of the run.
+        ensemble, base: their `ensemble` results.
         margin: the gain that counts, a fraction.
     """
     name = CheckName.WHAT_BROKE_THE_BASE
-    on_base = _attacks_on(rows, base)
+    on_base = _attacks_on(results, base)
     if not on_base:
         return checks.not_run(
             name, "No attack made on the base model has all of its outcomes.", presets.ANOTHER_LOSS
         )
-    on_defence = [checks.name_of(row) for row in checks.usable_by(rows, ensemble) if row.complete]
-    transferred = _transferred(rows, ensemble)
-    forms = {row.case.attack: _missing(checks.name_of(row), on_defence, transferred) for row in on_base}
+    on_defence = [checks.name_of(result) for result in checks.usable_by(results, ensemble) if result.complete]
+    transferred = _transferred(results, ensemble)
+    forms = {
+        result.case.attack: _missing(checks.name_of(result), on_defence, transferred) for result in on_base
+    }
     gain = checks.difference_of(ensemble, base)
     spare = 0.0 if gain is None else gain.low - margin
     lacking = _lacking(base, on_base, forms, max(min(checks.WORTH, spare), 0.0))
     left = _left(base, on_base)
     if lacking:
-        without = _left(base, [row for row in on_base if not forms[row.case.attack]])
+        without = _left(base, [result for result in on_base if not forms[result.case.attack]])
         finding = (
             f"{' and '.join(lacking)} took the base model from {without:.1%} to {left:.1%}, and did not run "
             "on the defence both adaptively and by transfer."
@@ -75,37 +77,37 @@ def what_broke_the_base(
         step = checks.run_attacks(*(form for attack in lacking for form in forms[attack]))
         figures = {"base": left, "base_without": without}
         return checks.Check(name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), step)
-    for row in on_base:
-        over = checks.difference_of(ensemble, row) if checks.informative(checks.name_of(row)) else None
+    for result in on_base:
+        over = checks.difference_of(ensemble, result) if checks.informative(checks.name_of(result)) else None
         if over is not None and over.high < margin:
             finding = (
-                f"Over the {checks.accuracy_of(row):.1%} that {row.case.attack} leaves of the base model, "
-                "the "
+                f"Over the {checks.accuracy_of(result):.1%} that {result.case.attack} leaves of the base "
+                "model, the "
                 f"gain is {over}: a larger one rests on attacks to which the base model alone fell."
             )
             figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}
-            attacks = (ensemble.strongest_attack, row.case.attack)
+            attacks = (ensemble.strongest_attack, result.case.attack)
             step = checks.NextStep("attack the defence in more ways")
             return checks.Check(name, CheckOutcome.FAILED, finding, figures, attacks, step)
     finding = f"What left the base model {left:.1%} ran on the defence adaptively and by transfer."
-    return checks.passed(name, finding, *(row.case.attack for row in on_base), base=left)
+    return checks.passed(name, finding, *(result.case.attack for result in on_base), base=left)
 
 
-def spared(rows: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
+def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
     """What the base model did not meet, as a clause with the attacks to run; '' where it met enough."""
     if checks.accuracy_of(base) <= checks.WORTH:
         return ""
-    on_base = [checks.name_of(row) for row in _attacks_on(rows, base)]
+    on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
     if not any(map(checks.on_another_loss, on_base)):
         wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm))
         return f"no attack on a margin or on targets ran on the base model: {wanted}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
-    for row in checks.usable_by(rows, ensemble):
+    for result in checks.usable_by(results, ensemble):
         # What is submitted counts as the attack that made it, on whatever it was made.
-        text = row.case.attack
+        text = result.case.attack
         made_by = split_submitted(text)[1] if text.startswith(PREFIX) else text
-        if made_by == SEVERAL or not row.complete:
+        if made_by == SEVERAL or not result.complete:
             continue
         name = parse(made_by)
         if name.algorithm.lower() not in algorithms and not checks.on_cross_entropy(name):
@@ -126,8 +128,8 @@ def _lacking(
         forms: what is missing of each attack.
         worth: what attacks that are left out may take from the base model.
     """
-    met = [row for row in on_base if not forms[row.case.attack]]
-    unmet = [row for row in on_base if forms[row.case.attack]]
+    met = [result for result in on_base if not forms[result.case.attack]]
+    unmet = [result for result in on_base if forms[result.case.attack]]
     left, lacking = _left(base, on_base), []
     while unmet and _left(base, met) - left > worth:
         worst = min(range(len(unmet)), key=lambda index: _left(base, [*met, unmet[index]]))
@@ -136,19 +138,19 @@ def _lacking(
     return lacking
 
 
-def _attacks_on(rows: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
+def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
-    found = checks.usable_by(rows, base)
-    return [row for row in found if not row.case.attack.startswith(PREFIX) and row.complete]
+    found = checks.usable_by(results, base)
+    return [result for result in found if not result.case.attack.startswith(PREFIX) and result.complete]
 
 
-def _transferred(rows: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
+def _transferred(results: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
     """The base model's attacks whose perturbed inputs were submitted to the defence as they are."""
     settings = (ensemble.case.setting, ensemble.case.under(ensemble.case.threat.with_draw("unknown")))
     submitted = (
-        split_submitted(row.case.attack)
-        for row in rows
-        if row.complete and row.case.setting in settings and row.case.attack.startswith(PREFIX)
+        split_submitted(result.case.attack)
+        for result in results
+        if result.complete and result.case.setting in settings and result.case.attack.startswith(PREFIX)
     )
     return {attack for subject, attack, changes in submitted if subject == STANDARD and not changes}
 
@@ -181,7 +183,7 @@ def _left(base: CaseResult, attacks: Sequence[CaseResult]) -> float:
     assert base.cell is not None
     example = base.cell.example
     stands = np.ones(len(example), dtype=bool)
-    for cell in [*(row.cell for row in attacks), base.clean]:
+    for cell in [*(result.cell for result in attacks), base.clean]:
         if cell is not None:
             stands &= cell.at_examples(example).correct.all(axis=1)
     return float(stands.mean())
@@ -191,7 +193,7 @@ MARGIN = 0.03  # a gain that is certainly smaller is none
 
 
 def judge(
-    rows: Sequence[CaseResult],
+    results: Sequence[CaseResult],
     ensemble: CaseResult,
     checks: Sequence[Check],
     *,
@@ -202,19 +204,19 @@ def judge(
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
     Args:
-        rows: all rows of the run.
-        ensemble: the defence's `ensemble` row under the threat model.
+        results: all results of the run.
+        ensemble: the defence's `ensemble` result under the threat model.
         checks: those of the threat model and of the self-tests. Those that only praise needs are added where
             the figures leave room for it.
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
-            budget.
+            perturbation.
         tail: with which probability each end of an interval may err.
     """
-    base = base_ensemble(rows, ensemble)
+    base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
     figures = Verdict(
-        VerdictWord.NOT_SETTLED,
+        VerdictName.NOT_SETTLED,
         "",
         None,
         margin,
@@ -225,25 +227,26 @@ def judge(
     )
     if whole is None:
         return decide(figures)
-    figures = _measured(figures, rows, whole, whole_base, tail)
+    figures = _measured(figures, results, whole, whole_base, tail)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
-        asked = [another_loss(rows, whole), *checks]
+        asked = [another_loss(results, whole), *checks]
         if whole_base is not None:
-            asked.append(what_broke_the_base(rows, whole, whole_base, margin))
+            asked.append(what_broke_the_base(results, whole, whole_base, margin))
         figures = replace(figures, checks=in_norm(asked, ensemble.case.perturbation.norm))
     return decide(figures)
 
 
-def base_ensemble(rows: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
-    """The ensemble of standard inference on the same checkpoint and budget, which serves every threat model.
+def base_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The ensemble of standard inference on the same checkpoint and perturbation, which serves every threat
+    model.
 
     None for standard inference itself, for a defence that names no base model, and where it was not run.
     """
-    return checkpoints_ensemble(rows, ensemble) if ensemble.has_base else None
+    return checkpoints_ensemble(results, ensemble) if ensemble.has_base else None
 
 
 def _measured(
-    figures: Verdict, rows: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
+    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
     claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
@@ -252,9 +255,9 @@ def _measured(
             figures,
             gain=difference_of(whole, base, tail),
             clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
-            spared=spared(rows, whole, base),
+            unmatched_attacks=unmatched_attacks(results, whole, base),
         )
-    checkpoint = None if figures.compared else _complete(checkpoints_ensemble(rows, whole))
+    checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     return replace(
         figures,
         accuracy=whole.interval(tail),
@@ -267,9 +270,9 @@ def _measured(
     )
 
 
-def _complete(row: CaseResult | None) -> CaseResult | None:
+def _complete(result: CaseResult | None) -> CaseResult | None:
     """An ensemble, or that of its attacks with all of their outcomes; None where there are none."""
-    return row if row is None or row.complete else row.of_complete
+    return result if result is None or result.complete else result.of_complete
 
 
 T = TypeVar("T")

@@ -70,15 +70,15 @@ def reached(result: CaseResult) -> Interval | None:
 DIGITS = 6  # so that the file does not depend on the last bits of a sum
 
 
-class Cost(NamedTuple):
+class ImagesSpent(NamedTuple):
     """Images through the network."""
 
     forwards: float
     backwards: float
 
-    def plus(self, other: "Cost") -> "Cost":
+    def plus(self, other: "ImagesSpent") -> "ImagesSpent":
         """The cost of both."""
-        return Cost(self.forwards + other.forwards, self.backwards + other.backwards)
+        return ImagesSpent(self.forwards + other.forwards, self.backwards + other.backwards)
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class SummaryRow:
         return self.case.attack
 
     @property
-    def budget(self) -> Perturbation:
+    def perturbation(self) -> Perturbation:
         return self.case.perturbation
 
     @property
@@ -188,7 +188,7 @@ def _measured(name: str, of: str, share: Interval | None) -> dict[str, object]:
 
 
 def summary_rows(
-    results: Iterable[CaseResult], costs: Mapping[Case, Cost], submissions: int | None = None
+    results: Iterable[CaseResult], costs: Mapping[Case, ImagesSpent], submissions: int | None = None
 ) -> list[SummaryRow]:
     """Counts a run out: a row per planned attack and control, and the combined rows of each setting.
 
@@ -206,10 +206,12 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
 
 
-def _summary_row(result: CaseResult, costs: Mapping[Case, Cost], submissions: int | None) -> SummaryRow:
+def _summary_row(
+    result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
+) -> SummaryRow:
     interval = result.interval()
     examples = 0 if result.cell is None else len(result.cell.example)
-    unknown = Cost(math.nan, math.nan)
+    unknown = ImagesSpent(math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
     return SummaryRow(
         case=result.case,

@@ -1,11 +1,11 @@
 """The verdict on a defence under one threat model: an ordered table of rules, the first of which decides.
 
-Everything that can change a word is in this table (docs/verdicts.md has it for readers). An upper end below a
-bar condemns, whatever the checks say: an attack that was found is its own proof. A lower end below a bar
-leaves the question open. What lies above is praised unless an objection stands. The bars are the margin, for
-the gain over the base model (the accuracy that all attacks together leave the defence less what they leave
-its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the clean
-accuracy (`broken_below`).
+Everything that can change a verdict is in this table (docs/verdicts.md has it for readers). An upper end
+below a bar condemns, whatever the checks say: an attack that was found is its own proof. A lower end below a
+bar leaves the question open. What lies above is praised unless an objection stands. The bars are the margin,
+for the gain over the base model (the accuracy that all attacks together leave the defence less what they
+leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
+clean accuracy (`broken_below`).
 
 The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
 stop at several looks or where several verdicts are counted together (results/judgements.py).
@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import CheckName, VerdictWord
+from robustbench_coded.schema.words import CheckName, VerdictName
 from robustbench_coded.statistics.checks import Check, merged_steps
 from robustbench_coded.statistics.gradients import OF_THE_GRADIENT
 from robustbench_coded.statistics.intervals import TAIL, Interval, clopper_pearson
@@ -23,15 +23,15 @@ from robustbench_coded.statistics.paired import Difference
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
-CONDEMNED = frozenset({VerdictWord.BROKEN, VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE})
+CONDEMNED = frozenset({VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE})
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The word, the rule that decided, and the figures it was applied to (fractions).
+    """What the rules say, the rule that decided, and the figures it was applied to (fractions).
 
     Attributes:
-        word: what the rule says.
+        name: what the rule says.
         reason: the rule's name and its sentence, with what would settle an open question.
         accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
         bar: what the gain, or without a base model the accuracy, is held against.
@@ -40,19 +40,20 @@ class Verdict:
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
-        claim: what was claimed under this threat model and budget.
+        claim: what was claimed under this threat model and perturbation.
         claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
         beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
-            No word depends on it: the defence may have nothing to do with the checkpoint.
+            No verdict depends on it: the defence may have nothing to do with the checkpoint.
         rule: the name of the rule that decided.
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
-        spared: what the base model was spared and the defence met, as a clause; '' where nothing matters.
+        unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
+            matters.
         breaks: published breaks of the defence, as their sources.
     """
 
-    word: VerdictWord
+    name: VerdictName
     reason: str
     accuracy: Interval | None
     bar: float
@@ -68,7 +69,7 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
-    spared: str = ""
+    unmatched_attacks: str = ""
     breaks: tuple[str, ...] = ()
 
     @property
@@ -90,10 +91,10 @@ class Verdict:
 
     @property
     def could_fall(self) -> bool:
-        """Whether a stronger attack has a question to answer: what it leaves could change this word, or, of a
-        base model, those of its defences.
+        """Whether a stronger attack has a question to answer: what it leaves could change this verdict, or,
+        of a base model, those of its defences.
         """
-        if self.word in (VerdictWord.CLAIM_REFUTED, VerdictWord.NO_GAIN, VerdictWord.WORSE_THAN_BASE):
+        if self.name in (VerdictName.CLAIM_REFUTED, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE):
             return False
         if self.accuracy is None or (self.gain is not None and self.gain.estimate <= self.bar):
             return False
@@ -106,13 +107,13 @@ class Rule:
 
     Attributes:
         name: as reports and docs/verdicts.md have it.
-        word: what it says.
+        verdict: what it says.
         says: the figures in a sentence without its end; '' where the rule does not apply. Its docstring has
             when it applies and why it is a rule, a paragraph each.
     """
 
     name: str
-    word: VerdictWord
+    verdict: VerdictName
     says: Callable[[Verdict], str]
 
 
@@ -124,16 +125,16 @@ def decide(figures: Verdict) -> Verdict:
             if beside := figures.beside:
                 kept = f"{beside.second:.1%}: {beside}"
                 reason += f" It names no base model; its checkpoint alone keeps {kept}."
-            return replace(figures, word=rule.word, reason=reason, rule=rule.name)
+            return replace(figures, name=rule.verdict, reason=reason, rule=rule.name)
     raise AssertionError("the last rule always applies")
 
 
 def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
-    """Whether no attack that is left, on the defence or on its base model, can change the word.
+    """Whether no attack that is left, on the defence or on its base model, can change the verdict.
 
     Attacks only take right answers away: a refuted claim stays refuted, and what is broken without a base
     model to compare with stays broken. What keeps less than the margin gains nothing, whatever its base model
-    keeps in the end, unless that is so much that the word could become ``worse than its base``.
+    keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
 
     Args:
         verdict: at an error that holds for all looks and all subjects.
@@ -141,12 +142,12 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
         planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
             certain.
     """
-    if verdict.word == VerdictWord.CLAIM_REFUTED or (
-        verdict.word == VerdictWord.BROKEN and not verdict.compared
+    if verdict.name == VerdictName.CLAIM_REFUTED or (
+        verdict.name == VerdictName.BROKEN and not verdict.compared
     ):
         return True
     could_lose = base_low > clopper_pearson(0, planned, TAIL)[1]
-    return verdict.word == VerdictWord.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
+    return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
 
 
 # The rules. Each holds where those before it do not apply.
@@ -176,7 +177,7 @@ def _below_base(v: Verdict) -> str:
 
     A found attack is its own proof. One that only the defence met would make it look worse than it is.
     """
-    if v.gain is None or v.gain.high >= 0 or (v.spared and not v.keeps_less_than_margin):
+    if v.gain is None or v.gain.high >= 0 or (v.unmatched_attacks and not v.keeps_less_than_margin):
         return ""
     return f"{_kept(v)}, a certain loss"
 
@@ -188,7 +189,7 @@ def _no_gain(v: Verdict) -> str:
     A smaller gain does not matter. What keeps less than the margin gains no more, whatever its base keeps.
     """
     margin = f"the margin of {100 * v.bar:g} points"
-    if v.gain is not None and v.gain.high < v.bar and not v.spared:
+    if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
         return f"{_kept(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
     if v.keeps_less_than_margin:
         return f"{_kept(v)}; that is less than {margin}, whatever its base model keeps"
@@ -237,7 +238,11 @@ def _base_spared(v: Verdict) -> str:
 
     That attack might leave less of the base model, and the gain would be larger.
     """
-    return f"{_kept(v)}, but {v.spared}" if v.gain and v.gain.high < v.bar and v.spared else ""
+    return (
+        f"{_kept(v)}, but {v.unmatched_attacks}"
+        if v.gain and v.gain.high < v.bar and v.unmatched_attacks
+        else ""
+    )
 
 
 def _contains_bar(v: Verdict) -> str:
@@ -316,25 +321,25 @@ def _nothing_found(v: Verdict) -> str:
 
 
 RULES = (
-    Rule("no outcomes", VerdictWord.NOT_SETTLED, _no_outcomes),
+    Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes),
     # An upper end is below a bar: condemned, whatever the checks say.
-    Rule("below the claim", VerdictWord.CLAIM_REFUTED, _below_claim),
-    Rule("below its base", VerdictWord.WORSE_THAN_BASE, _below_base),
-    Rule("gain below the margin", VerdictWord.NO_GAIN, _no_gain),
-    Rule("next to nothing left", VerdictWord.BROKEN, _next_to_nothing),
-    Rule("constant answers", VerdictWord.BROKEN, _constant),
+    Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim),
+    Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base),
+    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain),
+    Rule("next to nothing left", VerdictName.BROKEN, _next_to_nothing),
+    Rule("constant answers", VerdictName.BROKEN, _constant),
     # A lower end is below a bar, or there is none: open.
-    Rule("outcomes missing", VerdictWord.NOT_SETTLED, _missing),
-    Rule("base model not attacked", VerdictWord.NOT_SETTLED, _base_not_attacked),
-    Rule("base model spared", VerdictWord.NOT_SETTLED, _base_spared),
-    Rule("interval contains the bar", VerdictWord.NOT_SETTLED, _contains_bar),
+    Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
+    Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
+    Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared),
+    Rule("interval contains the bar", VerdictName.NOT_SETTLED, _contains_bar),
     # Above the bars: praised, unless an objection stands.
-    Rule("another attack may find more", VerdictWord.NOT_SETTLED, _another_attack),
-    Rule("not converged", VerdictWord.NOT_SETTLED, _not_converged),
-    Rule("useless gradient", VerdictWord.NOT_SETTLED, _useless_gradient),
-    Rule("answers change with circumstances", VerdictWord.NOT_SETTLED, _circumstances),
-    Rule("published break", VerdictWord.NOT_SETTLED, _published_break),
-    Rule("nothing found", VerdictWord.NO_FAILURE_FOUND, _nothing_found),
+    Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),
+    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged),
+    Rule("useless gradient", VerdictName.NOT_SETTLED, _useless_gradient),
+    Rule("answers change with circumstances", VerdictName.NOT_SETTLED, _circumstances),
+    Rule("published break", VerdictName.NOT_SETTLED, _published_break),
+    Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _nothing_found),
 )
 
 

@@ -91,7 +91,7 @@ def paper_lines(run: Run) -> list[PaperLine]:
     found = []
     for row in run.rows:
         training = known.get(row.subject.checkpoint)
-        paper = papers_accuracy(training, row.subject, row.budget, row.threat, row.attack)
+        paper = papers_accuracy(training, row.subject, row.perturbation, row.threat, row.attack)
         if paper is not None and training is not None and row.accuracy is not None:
             table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
             found.append(PaperLine(table, training, row, paper))
@@ -106,7 +106,7 @@ def paper_text_table(run: Run) -> TextTable:
         "Training": lambda line: line.training,
         "Inference": lambda line: inference_text(line.row.subject, with_k=True),
         "Attack": lambda line: line.row.attack,
-        "Eps": lambda line: "" if line.row.attack == "clean" else _eps(line.row.budget),
+        "Eps": lambda line: "" if line.row.attack == "clean" else _eps(line.row.perturbation),
     }
     numbers: Columns[PaperLine] = {
         "Paper": lambda line: percent(line.paper),
@@ -117,8 +117,8 @@ def paper_text_table(run: Run) -> TextTable:
     return TextTable.of(paper_lines(run), {**about, **numbers, **mark}, numbers)
 
 
-def _eps(budget: Perturbation) -> str:
-    return f"{pixels(budget.eps)} {budget.eps_space}"
+def _eps(perturbation: Perturbation) -> str:
+    return f"{pixels(perturbation.eps)} {perturbation.eps_space}"
 
 
 def reasons(run: Run) -> list[str]:
@@ -181,7 +181,7 @@ def _training_reason(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
 
 
 def _attacks(found: Sequence[PaperLine]) -> Iterator[str]:
-    spaces = sorted({f.row.budget.eps_space for f in found if f.row.attack != "clean"})
+    spaces = sorted({f.row.perturbation.eps_space for f in found if f.row.attack != "clean"})
     if spaces:
         yield (
             f"Space of eps: {series(spaces)} here, not stated in the paper. Attacks after normalisation "

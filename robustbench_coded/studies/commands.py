@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
-    from robustbench_coded.ablations.report import Result
+    from robustbench_coded.ablations.report import StudyResult
 
 
 @help.examples(
@@ -100,7 +100,7 @@ def _plain(data: str) -> str:
     return Path(data.partition(":")[2] or data).stem
 
 
-def _as_data(result: "Result") -> dict[str, Any]:
+def _as_data(result: "StudyResult") -> dict[str, Any]:
     figures = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
     names = {"point": result.point.name, "inference": result.inference.name}
     return {**names, **{name: getattr(result, name) for name in figures}}

@@ -64,7 +64,7 @@ def _value(text: str, of: Any) -> Any:
     return None if not text and NoneType in kinds else kinds[0](text)
 
 
-class Spread(NamedTuple):
+class SeedSpread(NamedTuple):
     """A mean over seeds and Student's interval; None of it from a single seed."""
 
     mean: float
@@ -78,14 +78,14 @@ class Spread(NamedTuple):
         return f"{self.mean:{sign}.{digits}f}{ends}"
 
 
-def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL) -> Spread:
+def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL) -> SeedSpread:
     """Of one value for each seed; ``tail``: what the interval leaves out on either side."""
     found = np.asarray(values, np.float64)
     mean, seeds = float(found.mean()), len(found)
     if seeds < 2:
-        return Spread(mean, None, None, seeds)
+        return SeedSpread(mean, None, None, seeds)
     reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds))
-    return Spread(mean, mean - reach, mean + reach, seeds)
+    return SeedSpread(mean, mean - reach, mean + reach, seeds)
 
 
 def paired(one: Mapping[int, T], other: Mapping[int, T], apart: Callable[[T, T], float]) -> list[float]:

@@ -61,7 +61,7 @@ def trainings(manifest: RunManifest) -> dict[str, str]:
 def accuracies(
     manifest: RunManifest,
 ) -> Callable[[Subject, Perturbation, ThreatModel, str], float | None]:
-    """For the tables of a run: the paper's accuracy by subject, budget, threat model and attack."""
+    """For the tables of a run: the paper's accuracy by subject, perturbation, threat model and attack."""
     known = trainings(manifest) if papers_data(manifest) else {}
     return lambda subject, *setting: papers_accuracy(known.get(subject.checkpoint), subject, *setting)
 
@@ -77,7 +77,7 @@ def explained() -> str:
 
 
 def papers_accuracy(
-    training: str | None, subject: Subject, budget: Perturbation, threat: ThreatModel, attack: str
+    training: str | None, subject: Subject, perturbation: Perturbation, threat: ThreatModel, attack: str
 ) -> float | None:
     """The paper's accuracy on CIFAR-10 in this setting as a fraction; None where the paper has no such
     setting.
@@ -87,10 +87,10 @@ def papers_accuracy(
     """
     tables = paper_tables()
     name = papers_attack(attack)
-    same_budget = budget.norm == "linf" and abs(budget.eps - tables["eps"]) < 1e-6
+    same_perturbation = perturbation.norm == "linf" and abs(perturbation.eps - tables["eps"]) < 1e-6
     if training is None or name is None or threat != WHOLE_BATCH:
         return None
-    if name != "clean" and not same_budget:
+    if name != "clean" and not same_perturbation:
         return None
     figures = _table3(subject, training) or _table10(subject, training)
     return round(figures[name] / 100, 6) if figures and name in figures else None

@@ -21,7 +21,7 @@ class EpochRow(NamedTuple):
     seconds: float
 
 
-class Listener(Protocol):
+class TrainingListener(Protocol):
     """Is told of every step and every epoch, in the first process alone."""
 
     def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
@@ -41,7 +41,7 @@ QUIET = 60  # seconds that a log may go without a line
 
 
 class ProgressBar:
-    """A ``Listener`` that writes to standard error.
+    """A ``TrainingListener`` that writes to standard error.
 
     A log gets the last epoch of every run, so a run of seconds is one line, and before it an epoch, or a step
     of a long one, whenever ``QUIET`` seconds have passed since the last line.
@@ -116,7 +116,7 @@ def summary_writer(folder: Path) -> Any:
 
 
 class TensorBoardLog:
-    """A ``Listener`` that writes loss, learning rate and validation figures by epoch into ``folder``.
+    """A ``TrainingListener`` that writes loss, learning rate and validation figures by epoch into ``folder``.
 
     Raises:
         InputError: TensorBoard is not installed.

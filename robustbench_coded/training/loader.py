@@ -53,7 +53,7 @@ def train_validation(data: Dataset, share: float, seed: int) -> tuple[Dataset, D
     return data.subset(np.sort(order[held_out:])), data.subset(np.sort(order[:held_out]))
 
 
-class Processes(NamedTuple):
+class LoaderProcesses(NamedTuple):
     """This process among those of the run."""
 
     rank: int
@@ -65,20 +65,20 @@ class Processes(NamedTuple):
         return self.rank == 0
 
 
-ALONE = Processes(rank=0, world=1, local_rank=0)
+ALONE = LoaderProcesses(rank=0, world=1, local_rank=0)
 
 
-def processes_of_torchrun() -> Processes:
+def processes_of_torchrun() -> LoaderProcesses:
     """What torchrun's environment says of this process; ``ALONE`` without torchrun."""
     if "WORLD_SIZE" not in os.environ:
         return ALONE
-    return Processes(
+    return LoaderProcesses(
         int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_RANK", "0"))
     )
 
 
 @contextmanager
-def joined_processes(device: str) -> Iterator[Processes]:
+def joined_processes(device: str) -> Iterator[LoaderProcesses]:
     """Joins the group that torchrun's environment describes, and leaves it at the end."""
     processes = processes_of_torchrun()
     if processes.world == 1:
@@ -91,7 +91,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def device_of(name: str, processes: Processes) -> torch.device:
+def device_of(name: str, processes: LoaderProcesses) -> torch.device:
     """The device to train on: this process's GPU where the run is on several."""
     device = torch.device(name)
     if device.type != "cpu" and device.index is None and processes.world > 1:
@@ -105,7 +105,7 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
 
 
 def epoch_batches(
-    data: Dataset, *, batch_size: int, augmentation: str, seed: int, epoch: int, processes: Processes
+    data: Dataset, *, batch_size: int, augmentation: str, seed: int, epoch: int, processes: LoaderProcesses
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's part of each batch, on the CPU: augmented x ``[k, C, H, W]`` and y ``[k]``.
 

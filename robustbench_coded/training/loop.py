@@ -24,9 +24,9 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.training import loader, save
 from robustbench_coded.training.config import TrainConfig, milestones, one_cycle
-from robustbench_coded.training.listener import EpochRow, Listener
+from robustbench_coded.training.listener import EpochRow, TrainingListener
 from robustbench_coded.training.recipes import Moment, Recipe
-from robustbench_coded.training.stages import Defended, Stages, check_blocks
+from robustbench_coded.training.stages import Defended, TrainingStages, check_blocks
 
 _ENOUGH = 50_000  # images; more do not change the fourth digit
 _CHUNK = 1000
@@ -72,7 +72,7 @@ class TrainResult:
     defended: save.Score | None = None
 
 
-def train(config: TrainConfig, out: Path, *, listeners: Sequence[Listener] = ()) -> TrainResult:
+def train(config: TrainConfig, out: Path, *, listeners: Sequence[TrainingListener] = ()) -> TrainResult:
     """Trains a network and writes it to ``out``, with what it is and how it was made.
 
     After every epoch the state of the run is written beside ``out``. The same call goes on from there after a
@@ -103,7 +103,7 @@ class Diverged(InputError):
 class _Objective(nn.Module):
     """The training loss as one forward pass: all that DDP sees, whatever the recipe does inside."""
 
-    def __init__(self, stages: Stages, recipe: Recipe):
+    def __init__(self, stages: TrainingStages, recipe: Recipe):
         super().__init__()
         self.stages = stages
         self._recipe = recipe
@@ -115,7 +115,9 @@ class _Objective(nn.Module):
 class _Run:
     """What the epochs of one run share."""
 
-    def __init__(self, config: TrainConfig, out: Path, device: torch.device, processes: loader.Processes):
+    def __init__(
+        self, config: TrainConfig, out: Path, device: torch.device, processes: loader.LoaderProcesses
+    ):
         self.config, self.out, self.device, self.processes = config, out, device, processes
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
@@ -142,7 +144,7 @@ class _Run:
             weight_decay=config.weight_decay,
         )
 
-    def _fresh_stages(self) -> Stages:
+    def _fresh_stages(self) -> TrainingStages:
         config, (channels, height, _) = self.config, self.data.image_shape
         network = build(
             config.arch,
@@ -155,7 +157,7 @@ class _Run:
         mean, deviation = channel_statistics(self.data)
         if config.start is not None:
             network.load_state_dict(save.weights_to_start_from(config, self.data, mean, deviation))
-        stages = Stages(network, mean, deviation, _autocast(config.precision, self.device))
+        stages = TrainingStages(network, mean, deviation, _autocast(config.precision, self.device))
         stages.to(self.device)
         stages.to(memory_format=layout(self.device))
         wanted = self.device.type == "cuda" and config.defence is None  # defences change layers as they run
@@ -171,7 +173,7 @@ class _Run:
         defended.require_gradients(self.data.classes, self.data.image_shape)
         return defended
 
-    def finish(self, listeners: Sequence[Listener]) -> TrainResult:
+    def finish(self, listeners: Sequence[TrainingListener]) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
         path = save.state_path(self.out)
         state = save.load_state(path, self.config.fingerprint())
@@ -199,7 +201,7 @@ class _Run:
             path.unlink(missing_ok=True)
         return result
 
-    def _epoch(self, epoch: int, listeners: Sequence[Listener]) -> EpochRow:
+    def _epoch(self, epoch: int, listeners: Sequence[TrainingListener]) -> EpochRow:
         config, begin = self.config, time.monotonic()
         rank = self.processes.rank
         moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch, rank))
@@ -340,7 +342,7 @@ def train_seeds(
     out: Path,
     seeds: int,
     *,
-    listeners: Callable[[Path], Sequence[Listener]] = lambda path: (),
+    listeners: Callable[[Path], Sequence[TrainingListener]] = lambda path: (),
 ) -> Repetitions:
     """Trains with the seeds ``config.seed``, ``config.seed`` + 1, ..., ``seeds`` of them.
 

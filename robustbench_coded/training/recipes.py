@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.training.stages import Stages
+from robustbench_coded.training.stages import TrainingStages
 
 
 class Moment(NamedTuple):
@@ -30,7 +30,7 @@ class Moment(NamedTuple):
 class Recipe(Protocol):
     """A training loss. Recipes are frozen dataclasses: their fields are the recipe's options."""
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         """The loss of a batch.
 
         Args:
@@ -47,7 +47,7 @@ class Recipe(Protocol):
 class Erm:
     """arXiv 2510.00253, equation 1."""
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         return cross_entropy(stages(x), y)
 
 
@@ -80,7 +80,7 @@ class Mixup:
 
     alpha: float = 1.0
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         mixing = Mixing.draw(len(x), self.alpha, moment.generator)
         return mixing.loss(stages(mixing.inputs(x)), y)
 
@@ -96,7 +96,7 @@ class ManifoldMixup:
     alpha: float = 2.0
     before: tuple[int, ...] = (0, 2, 3)
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         mixing = Mixing.draw(len(x), self.alpha, moment.generator)
         choices = [block for block in self.before if block < stages.count]
         block = choices[int(torch.randint(len(choices), (), generator=moment.generator))]
@@ -147,14 +147,16 @@ class PgdAt:
     steps: int = 7
     step_size: float = 2 / 255
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         # Batch-norm's running statistics describe the inputs trained on, so the search leaves them be.
         stages.eval()
         x_adv = self.worst_inputs(stages, x, y, moment.generator)
         stages.train()
         return cross_entropy(stages(x_adv), y)
 
-    def worst_inputs(self, stages: Stages, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
+    def worst_inputs(
+        self, stages: TrainingStages, x: Tensor, y: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """The last iterate ``[k, C, H, W]``: within eps of ``x`` and in [0, 1]."""
         lower, upper = ball_around(x, self.eps)
         noise = torch.rand(x.shape, generator=generator).to(x.device)
@@ -187,7 +189,7 @@ class Trades:
     step_size: float = 2 / 255
     beta: float = 6.0
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         # Batch-norm's running statistics describe the inputs trained on, so the search leaves them be.
         stages.eval()
         x_adv = self.furthest_answers(stages, x, moment.generator)
@@ -195,7 +197,7 @@ class Trades:
         logits = stages(x)
         return cross_entropy(logits, y) + self.beta * divergence(logits, stages(x_adv)) / len(x)
 
-    def furthest_answers(self, stages: Stages, x: Tensor, generator: torch.Generator) -> Tensor:
+    def furthest_answers(self, stages: TrainingStages, x: Tensor, generator: torch.Generator) -> Tensor:
         """The last iterate ``[k, C, H, W]``: within eps of ``x`` and in [0, 1]."""
         with torch.no_grad():
             clean = stages(x)
@@ -214,7 +216,7 @@ def divergence(clean: Tensor, moved: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedRecipe:
     """(1 - mu) L_main + mu L_coded, equation 7.
 
     Attributes:
@@ -238,7 +240,7 @@ class Coded:
         progress = epoch / (epochs - 1) if epochs > 1 else 1.0
         return int((self.n_start + (self.n_end - self.n_start) * progress) * k + 0.5)
 
-    def __call__(self, stages: Stages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+    def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         runs = target_runs(self.blocks, stages.count)
         # The paths part at the first target block; what lies before it is computed once.
         shared = stages.run(x, 0, runs[0][0])
@@ -261,7 +263,9 @@ def target_runs(blocks: tuple[int, ...], count: int) -> list[tuple[int, int]]:
     return runs
 
 
-def coded_path(stages: Stages, z: Tensor, runs: list[tuple[int, int]], codec: CodedSmoothing) -> Tensor:
+def coded_path(
+    stages: TrainingStages, z: Tensor, runs: list[tuple[int, int]], codec: CodedSmoothing
+) -> Tensor:
     """Logits ``[k, classes]`` by way of coded activations through each target run.
 
     Args:
@@ -281,7 +285,7 @@ RECIPES: dict[str, type] = {
     "erm": Erm,
     "mixup": Mixup,
     "manifold-mixup": ManifoldMixup,
-    "coded": Coded,
+    "coded": CodedRecipe,
     "pgd-at": PgdAt,
     "trades": Trades,
 }

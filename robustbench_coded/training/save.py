@@ -22,7 +22,7 @@ from robustbench_coded.models.normalisation import named
 from robustbench_coded.runs.atomic import write_bytes
 from robustbench_coded.training import listener, recipes
 from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.stages import Stages
+from robustbench_coded.training.stages import TrainingStages
 
 _BATCH = 500
 
@@ -49,7 +49,7 @@ def measure(network: nn.Module, data: Dataset, device: torch.device) -> Score:
 
 def save_trained(
     path: Path,
-    stages: Stages,
+    stages: TrainingStages,
     config: TrainConfig,
     data: Dataset,
     *,
@@ -70,7 +70,7 @@ def save_trained(
 
 
 def metadata_of(
-    stages: Stages, config: TrainConfig, data: Dataset, *, epoch: int, test: Score
+    stages: TrainingStages, config: TrainConfig, data: Dataset, *, epoch: int, test: Score
 ) -> dict[str, Any]:
     """What a checkpoint says of itself, as plain values."""
     mean, deviation = (tuple(values.flatten().tolist()) for values in (stages.mean, stages.deviation))
@@ -92,7 +92,7 @@ def metadata_of(
             "python": platform.python_version(),
         },
     }
-    if isinstance(config.recipe, recipes.Coded):
+    if isinstance(config.recipe, recipes.CodedRecipe):
         k = config.batch_size
         described["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
     return described

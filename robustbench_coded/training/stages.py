@@ -12,7 +12,7 @@ from robustbench_coded.defences import build, options
 from robustbench_coded.errors import InputError
 
 
-class Stages(nn.Module):
+class TrainingStages(nn.Module):
     """Runs a network as a whole or from block to block; every result is float32.
 
     Args:
@@ -70,7 +70,7 @@ class Stages(nn.Module):
         return list(named()) if callable(named) else [self.network]
 
 
-def check_blocks(stages: Stages, blocks: Sequence[int], option: str) -> None:
+def check_blocks(stages: TrainingStages, blocks: Sequence[int], option: str) -> None:
     """Refuses block numbers that the network does not have.
 
     Raises:
@@ -83,7 +83,7 @@ def check_blocks(stages: Stages, blocks: Sequence[int], option: str) -> None:
         )
 
 
-class Defended(Stages):
+class Defended(TrainingStages):
     """One block, which is the defence around the network, with a new draw for every forward pass.
 
     The parameters are the network's own: they are trained through the defence.
@@ -96,7 +96,7 @@ class Defended(Stages):
         InputError: a defence that cannot be trained through.
     """
 
-    def __init__(self, plain: Stages, defence: str, k: int):
+    def __init__(self, plain: TrainingStages, defence: str, k: int):
         nn.Module.__init__(self)  # network, normalisation and precision are those of ``plain``, on its device
         self.plain = plain
         self.name = defence

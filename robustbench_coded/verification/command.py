@@ -11,7 +11,7 @@ import typer
 from robustbench_coded.cli import help, process
 from robustbench_coded.cli.options import config_from, named_paths, takes_only
 from robustbench_coded.errors import InputError
-from robustbench_coded.plugins import all_of
+from robustbench_coded.extensions import all_of
 
 if TYPE_CHECKING:
     from robustbench_coded.verification.verify_run import VerifiedRow

@@ -201,7 +201,7 @@ def verify_run(
     Args:
         path: the run folder.
         checkpoints: files to take instead of those that the run names, by checkpoint name.
-        defences: plug-in defences, ``package.module:build``, that may be loaded.
+        defences: user defences, ``package.module:build``, that may be loaded.
         arch: architecture code that may be loaded.
         data_dir: where data sets are looked for.
         device: where to compute.

@@ -14,7 +14,7 @@ from robustbench_coded.ablations.studies import (
     usual_sets,
 )
 from robustbench_coded.errors import InputError
-from robustbench_coded.training.recipes import Coded
+from robustbench_coded.training.recipes import CodedRecipe
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper-tables.toml"
 
@@ -56,8 +56,10 @@ def test_points_differ_from_the_base_in_one_respect(name, cifar):
             if getattr(point.config, field.name) != getattr(cifar.base, field.name)
         }
         assert changed <= {"recipe", "dropout"}
-        if isinstance(point.config.recipe, Coded) and name not in ("n", "recipe", "dropout"):
-            options = dataclasses.asdict(point.config.recipe).items() - dataclasses.asdict(Coded()).items()
+        if isinstance(point.config.recipe, CodedRecipe) and name not in ("n", "recipe", "dropout"):
+            options = (
+                dataclasses.asdict(point.config.recipe).items() - dataclasses.asdict(CodedRecipe()).items()
+            )
             assert {option for option, _ in options} <= {name}
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robustbench_coded.bench import timing
-from robustbench_coded.bench.timing import Contender, Spread, interleaved
+from robustbench_coded.bench.timing import TimedContender, TimingSpread, interleaved
 
 
 @pytest.fixture
@@ -23,15 +23,15 @@ def test_contenders_take_turns_and_the_first_round_is_not_counted(clock):
             order.append(name)
             clock[0] += left[name].pop(0)
 
-        return Contender(name, images, run, against)
+        return TimedContender(name, images, run, against)
 
     a, b = interleaved([contender("a", 1), contender("b", 2, "a")], 3, torch.device("cpu"))
     assert "".join(order) in ("abbaabba", "baabbaab")
     assert a.seconds == (1, 3, 2) and b.seconds == (4, 6, 8)
     assert a.cost is None and a.per_image.median == 2
     # Per image and within a round: 2 / 1, 3 / 3 and 4 / 2, not the ratio of two medians (3 / 2).
-    assert b.cost == Spread(2, 1.5, 2)
+    assert b.cost == TimingSpread(2, 1.5, 2)
 
 
 def test_a_single_round_has_no_spread():
-    assert Spread.of([3.0]) == Spread(3, 3, 3)
+    assert TimingSpread.of([3.0]) == TimingSpread(3, 3, 3)

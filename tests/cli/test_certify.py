@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from robustbench_coded import evaluate
-from robustbench_coded.certification.certifier import Alone, Smoothing
+from robustbench_coded.certification.certifier import Smoothing, StandardCertifier
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures import bars, curves
 from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
@@ -98,7 +98,9 @@ def test_certificates_are_kept(run, csrobust, digits_erm, monkeypatch):
 
 def test_a_bound_above_an_attack_fails_the_run(csrobust, digits_erm, tmp_path, monkeypatch):
     """The planted fault: everything is certified, and pgd-10 breaks something."""
-    monkeypatch.setattr(Alone, "right", lambda self, region, y, *rest: torch.ones(len(y)).double())
+    monkeypatch.setattr(
+        StandardCertifier, "right", lambda self, region, y, *rest: torch.ones(len(y)).double()
+    )
     arguments = [*SMALL, "--ckpt", f"net={digits_erm}", "--certify", "--out", tmp_path / "run"]
     arguments[arguments.index("0.05")] = "0.3"
     answer = csrobust(*arguments)
@@ -113,7 +115,7 @@ def test_a_probability_above_what_is_left_fails_the_run(csrobust, digits_erm, tm
     def nothing(self, region, y, *rest):
         return torch.zeros(len(y)).double()
 
-    monkeypatch.setattr(Alone, "right", nothing)
+    monkeypatch.setattr(StandardCertifier, "right", nothing)
     monkeypatch.setattr(Smoothing, "right", lambda self, *rest: nothing(self, *rest) + 0.999999)
     options = ("--defence", "noise:sigma=0.05", "--norm", "l2", "--eps", "3", "--draws", "10")
     arguments = (*SMALL, *options, "--ckpt", f"net={digits_erm}", "--certify", "--out", tmp_path / "run")

@@ -86,7 +86,7 @@ def test_a_claim_that_holds_leaves_no_evidence(csrobust, digits_erm, tmp_path):
     assert "refute.py" not in (run / "report.md").read_text()
     # The attack of the claim runs although --attacks does not name it; checks that did not run leave it open.
     verdicts = pd.read_csv(run / "verdicts.csv").query("defence == 'rci'")
-    assert set(verdicts.word) == {"not settled"}
+    assert set(verdicts.verdict) == {"not settled"}
     assert "pgd-2" in set(pd.read_csv(run / "summary.csv").attack)
 
 

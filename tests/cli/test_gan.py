@@ -6,7 +6,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.generation.config import Point
+from robustbench_coded.generation.config import GeneratorPoint
 from robustbench_coded.generation.train import POINTS
 from robustbench_coded.studies.over_seeds import Records
 
@@ -46,7 +46,7 @@ def test_tensorboard_gets_every_measurement_and_its_images(tmp_path):
     assert {path.name for path in logs.iterdir()} == {"plain-seed0", "coded-n12-seed0"}
     events = EventAccumulator(str(logs / "coded-n12-seed0"))
     events.Reload()
-    points = Records(tmp_path / "gan" / "coded-n12-seed0" / POINTS, Point).rows
+    points = Records(tmp_path / "gan" / "coded-n12-seed0" / POINTS, GeneratorPoint).rows
     told = [(event.step, event.value) for event in events.Scalars("distance")]
     assert told == [(p.iteration, pytest.approx(p.distance, rel=1e-6)) for p in points]
     assert len(told) == 2 and len(events.Images("samples")) == 2

@@ -1,4 +1,4 @@
-"""Help in groups with examples, names that were meant, and what a failing plug-in says."""
+"""Help in groups with examples, names that were meant, and what a failing user defence says."""
 
 import re
 import shlex

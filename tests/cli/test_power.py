@@ -10,7 +10,7 @@ import torch
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.inferences import GaussianNoise, Standard
 from robustbench_coded.power import measure
-from robustbench_coded.power.measure import WEAKNESSES, Planted
+from robustbench_coded.power.measure import WEAKNESSES, PlantedWeakness
 from robustbench_coded.reports.write import write_reports
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def planted(weakness, budget, images=6):
     defence = Standard(Network())
     with torch.no_grad():
         clean = defence.logits(x[:images], None)
-    return Planted(defence, weakness, x[:images], clean, budget), x, clean
+    return PlantedWeakness(defence, weakness, x[:images], clean, budget), x, clean
 
 
 BUDGETS = [
@@ -86,7 +86,7 @@ def test_a_random_defence_stays_as_random_as_it_is():
     defence = GaussianNoise(Network(), 0.1)
     with torch.no_grad():
         clean = Network()(x)
-    weak = Planted(defence, BY_NAME["slope"], x, clean, BUDGETS[0])
+    weak = PlantedWeakness(defence, BY_NAME["slope"], x, clean, BUDGETS[0])
     assert weak.randomised and weak.base is defence.base
     first, second = (weak.sample(torch.Generator().manual_seed(seed), 4) for seed in (0, 1))
     assert not torch.equal(weak.logits(x, first), weak.logits(x, second))

@@ -1,4 +1,4 @@
-"""Plug-ins that change the working folder, or end the process: neither is theirs alone."""
+"""User defences that change the working folder, or end the process: neither is theirs alone."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_coded.defences.plugin import load_plugin
+from robustbench_coded.defences.plugin import load_user_defence
 from robustbench_coded.user_code import UserCode
 
 SOURCE = """
@@ -51,9 +51,9 @@ def test_the_folder_of_everybody_else_stays_where_it_is(tmp_path, monkeypatch, n
     (tmp_path / "mine" / "deeper" / "here.txt").touch()
     (tmp_path / "moving.py").write_text(SOURCE)
     monkeypatch.chdir(tmp_path)
-    defence = load_plugin("moving.py:" + name, torch.nn.Flatten())
+    defence = load_user_defence("moving.py:" + name, torch.nn.Flatten())
     assert Path.cwd() == tmp_path
-    for _ in range(2):  # and the plug-in finds itself where it went
+    for _ in range(2):  # and the user defence finds itself where it went
         defence.sample(torch.Generator(), 3)
         assert defence.logits(torch.ones(3, 1, 2, 2), None).shape == (3, 2)
         assert Path.cwd() == tmp_path

@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_c
 from robustbench_coded.evaluation.planning.comparisons import depends_on_batch
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.statistics.anytime import upper_end
 
 K, EXAMPLES, EPS = 16, 160, 0.1
@@ -136,7 +136,7 @@ def broken(tmp_path_factory):
 @pytest.mark.parametrize("threat", ["batch/unknown", "victim/unknown"])
 def test_150_images_and_as_many_random_batches_settle_what_ten_batches_leave_open(broken, threat):
     verdict = judged(broken, threat).verdict
-    assert verdict.word == VerdictWord.NO_GAIN and verdict.accuracy.high < 0.03
+    assert verdict.name == VerdictName.NO_GAIN and verdict.accuracy.high < 0.03
     assert verdict.accuracy.others[1] > 0.25  # ten batches, or ten victims, for other images
 
 
@@ -182,6 +182,6 @@ def test_one_batch_in_ten_that_survives_as_a_whole_is_seen(tmp_path):
     share = (scored.groupby("draw").prediction.first() == scored.groupby("draw").label.first()).mean()
     assert 0.03 < share < 0.2
     verdict = judged(run).verdict
-    assert verdict.word != VerdictWord.NO_GAIN and verdict.accuracy.high > 0.1
+    assert verdict.name != VerdictName.NO_GAIN and verdict.accuracy.high > 0.1
     by_batch = (scored.prediction == scored.label).groupby(scored.draw).mean().to_numpy()
     assert verdict.accuracy.high >= upper_end(by_batch, 0.025) - 1e-6

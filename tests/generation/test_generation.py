@@ -11,7 +11,7 @@ from torch import nn
 from robustbench_coded.coding.codec import CodedSmoothing
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.generation.config import GanConfig, Point
+from robustbench_coded.generation.config import GanConfig, GeneratorPoint
 from robustbench_coded.generation.features import Classifier, frechet_distance, inception_score, moments
 from robustbench_coded.generation.report import _cost, beside_plain, last_points
 from robustbench_coded.generation.train import (
@@ -117,7 +117,7 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     whole = trained(tmp_path / "whole", 4)
     trained(tmp_path / "parts", 2)
     assert figures(trained(tmp_path / "parts", 4)) == figures(whole)
-    assert Records(tmp_path / "parts" / "history.csv", Point).rows[-1].iteration == 4
+    assert Records(tmp_path / "parts" / "history.csv", GeneratorPoint).rows[-1].iteration == 4
     other = trained(tmp_path / "other", 4, seed=1)
     assert figures(other) != figures(whole)
 
@@ -164,13 +164,13 @@ def test_intervals_are_students_and_differences_are_paired_by_seed(tmp_path):
     assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5), rel=1e-6)
     assert spread([1.0]).low is None
     points = [
-        Point(variant, n, seed, iteration, seed + (0.5 if n else 0.0), 1.0, 0.0, 1.0, 5.0)
+        GeneratorPoint(variant, n, seed, iteration, seed + (0.5 if n else 0.0), 1.0, 0.0, 1.0, 5.0)
         for variant, n in (("plain", None), ("coded N=64", 64))
         for seed in (0, 1)
         for iteration in ((50, 100) if seed == 0 else (50,))
     ]
-    Records(tmp_path / "history.csv", Point).add(points)
-    assert Records(tmp_path / "history.csv", Point).rows == points
+    Records(tmp_path / "history.csv", GeneratorPoint).add(points)
+    assert Records(tmp_path / "history.csv", GeneratorPoint).rows == points
     ends = last_points(points)
     assert {p.iteration for of_seed in ends.values() for p in of_seed.values()} == {50}
     less = beside_plain(ends, "coded N=64", lambda p: p.distance)
@@ -196,8 +196,10 @@ def test_the_cost_of_the_coded_path_does_not_depend_on_what_else_the_machine_did
     def ends(slower):
         """A coded generator step costs 3 units, a plain one 2, critic steps 10 in both."""
         return {
-            "plain": {0: Point("plain", None, 0, 50, 1.0, 1.0, 0.0, 2.0, 10.0)},
-            "coded N=64": {0: Point("coded N=64", 64, 0, 50, 1.0, 1.0, 0.0, 3.0 * slower, 10.0 * slower)},
+            "plain": {0: GeneratorPoint("plain", None, 0, 50, 1.0, 1.0, 0.0, 2.0, 10.0)},
+            "coded N=64": {
+                0: GeneratorPoint("coded N=64", 64, 0, 50, 1.0, 1.0, 0.0, 3.0 * slower, 10.0 * slower)
+            },
         }
 
     for slower in (1.0, 1.7):

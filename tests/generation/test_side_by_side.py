@@ -7,8 +7,8 @@ import pytest
 from robustbench_coded.engine.worker_pool import Died, EngineError, Finished, Ready, Told
 from robustbench_coded.errors import InputError
 from robustbench_coded.generation import study as studies
-from robustbench_coded.generation.config import GanConfig, Point
-from robustbench_coded.generation.study import Refused
+from robustbench_coded.generation.config import GanConfig, GeneratorPoint
+from robustbench_coded.generation.study import RefusedStudy
 from robustbench_coded.generation.train import POINTS
 from robustbench_coded.studies.over_seeds import Records
 
@@ -70,7 +70,7 @@ def test_every_training_is_done_once_and_told_of(monkeypatch):
 @pytest.mark.parametrize(
     ("last", "error", "said"),
     [
-        (lambda worker: Finished(worker, Refused("other options")), InputError, "other options"),
+        (lambda worker: Finished(worker, RefusedStudy("other options")), InputError, "other options"),
         (lambda worker: Died(worker, "signal 9"), EngineError, r"\(coded-n12-seed0\): signal 9"),
     ],
 )
@@ -105,7 +105,7 @@ def test_a_worker_trains_as_this_process_does(tmp_path, monkeypatch):
     for name in ("plain-seed0", "coded-n12-seed0"):
         for file in ("samples.npy", "samples.png"):
             assert (two / name / file).read_bytes() == (one / name / file).read_bytes()
-        first, second = (Records(folder / name / POINTS, Point).rows for folder in (one, two))
+        first, second = (Records(folder / name / POINTS, GeneratorPoint).rows for folder in (one, two))
         assert [point[:-2] for point in first] == [point[:-2] for point in second] and len(first) == 2
     assert not list(two.rglob("*.part"))
     with pytest.raises(InputError, match="other options"):

@@ -73,7 +73,7 @@ class Invented:
     changes: dict[str, Any] = field(default_factory=dict)  # of run.json, last
 
 
-# What somebody may call a checkpoint or a plug-in, to see what a report makes of it.
+# What somebody may call a checkpoint or a user defence, to see what a report makes of it.
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',

@@ -46,7 +46,7 @@ def test_entries_have_the_figures_of_the_run(site):
     assert set(entries) == set(judged) == {"batch/unknown", "batch/known", "victim/unknown"}
     for threat, entry in entries.items():
         verdict = judged[threat].verdict
-        assert entry.verdict == verdict.word and entry.reason == verdict.reason
+        assert entry.verdict == verdict.name and entry.reason == verdict.reason
         assert entry.ensemble.estimate == verdict.accuracy.estimate
         assert (entry.name, entry.venue) == ("Randomised coded inference", "arXiv 2510.00253")
         assert (entry.k, entry.n, entry.kind) == (32, 48, "random, batch-dependent")

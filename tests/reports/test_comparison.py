@@ -157,7 +157,7 @@ def test_budgets_are_never_mixed(make_run):
     a = make_run("a", accuracies=SMALL)
     b = make_run("b", accuracies=SMALL, eps_space="normalized")
     comparison = compare([a, b])
-    assert [table.budget.eps_space for table in comparison.tables] == ["pixel", "normalized"]
+    assert [table.perturbation.eps_space for table in comparison.tables] == ["pixel", "normalized"]
     attacked = [key for key in differences(comparison) if key[1] != "clean"]
     assert attacked == []
     assert sum("eps and its space are never mixed" in text for text in comparison.incompatibilities) == 2
@@ -217,4 +217,4 @@ def test_latex_balances_its_braces(hostile_run):
 
 def test_tables_go_from_the_smallest_eps_to_the_largest(make_run):
     runs = [make_run(f"eps{eps}", accuracies=SMALL, eps=eps) for eps in (0.3, 0.1)]
-    assert [table.budget.eps for table in compare(runs).tables] == [0.1, 0.3]
+    assert [table.perturbation.eps for table in compare(runs).tables] == [0.1, 0.3]

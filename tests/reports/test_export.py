@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.exporters import metrics, words
+from robustbench_coded.exporters import metrics, verdicts
 from robustbench_coded.results.run import load_run
 
 
@@ -57,13 +57,13 @@ def test_metrics_are_those_of_the_verdicts(invented_run):
     found = metrics(run)
     accuracies = [value for name, value in found.items() if name.endswith("/accuracy")]
     assert accuracies == pytest.approx(list(run.verdicts.accuracy))
-    assert len(words(run)) == len(run.verdicts)
+    assert len(verdicts(run)) == len(run.verdicts)
     assert all(value == value for value in found.values())
 
 
 def test_metrics_of_subjects_with_like_names_are_kept_apart(hostile_run):
     run = load_run(hostile_run)
-    assert len(words(run)) == len(run.verdicts)
+    assert len(verdicts(run)) == len(run.verdicts)
 
 
 class Recorder:
@@ -97,7 +97,7 @@ def test_tracking_tools_are_given_every_verdict_and_no_network(invented_run, tmp
     if name == "wandb":
         ((_, options),) = recorder.given["init"]
         assert options["mode"] == "offline" and options["dir"] == str(tmp_path)
-        assert recorder.summary == {**metrics(run), **words(run)}
+        assert recorder.summary == {**metrics(run), **verdicts(run)}
         assert recorder.given["finish"]
     else:
         (uri,), _ = recorder.given["set_tracking_uri"][0]

@@ -51,7 +51,7 @@ def test_a_failed_and_a_missing_unit_make_their_rows_incomplete(make_run):
     assert errors == {"pgd-10": "RuntimeError: <b>out of</b> memory", "fgsm": "it has not run yet"}
     judged = [j for j in run.judgements if j.subject.defence == "rci" and str(j.threat) == "batch/unknown"]
     # What the attacks with all of their outcomes decide is decided, whatever the others would leave.
-    assert [(j.verdict.word, j.verdict.missing) for j in judged] == [("broken", True)]
+    assert [(j.verdict.name, j.verdict.missing) for j in judged] == [("broken", True)]
 
 
 def test_a_damaged_outcome_file_counts_as_nothing(make_run):

@@ -9,10 +9,16 @@ from msgspec import structs
 
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
 from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
-from robustbench_coded.reports.run.settings import Kept, Setting, deciding_attack, opens_with, settings_of
+from robustbench_coded.reports.run.settings import (
+    KeptAccuracy,
+    Setting,
+    deciding_attack,
+    opens_with,
+    settings_of,
+)
 from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import CheckOutcome, VerdictWord
+from robustbench_coded.schema.words import CheckOutcome, VerdictName
 from robustbench_coded.statistics.checks import Check
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.paired import Difference
@@ -21,7 +27,7 @@ from robustbench_coded.statistics.verdict import RULES, Verdict
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 UNPASSED = Check("twice the steps", CheckOutcome.NOT_RUN, "")
 NEXT = NextCommand("to settle it", "csrobust eval reports/a/run.toml --time 12m", 240.0)
-BARE = Kept(0.911, 0.0, 0.06)
+BARE = KeptAccuracy(0.911, 0.0, 0.06)
 
 
 def gain(low, high):
@@ -34,8 +40,8 @@ def setting(
     measured = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
     made = Verdict(word, "", measured, **{"bar": 0.03, "compared": True, "claim": claim, **verdict})
     subject = Subject(checkpoint, defence, 128, 190)
-    judgement = SimpleNamespace(verdict=made, subject=subject, budget=BUDGET, threat=WHOLE_BATCH)
-    kept = Kept(0.875, 0.29, left)
+    judgement = SimpleNamespace(verdict=made, subject=subject, perturbation=BUDGET, threat=WHOLE_BATCH)
+    kept = KeptAccuracy(0.875, 0.29, left)
     return Setting(judgement, word, kept, bare, measured, 640, 6400, round(6400 * left), "transfer-pgd-20")
 
 
@@ -54,13 +60,14 @@ def test_one_setting_is_answered_in_words(one, answer):
     assert found.asked == "Does RCI protect erm against changes up to 8/255 per pixel?"
     assert found.answer == answer
     assert found.found == (
-        "Under attack 10.1% of its answers are right; without it, 6.0%. Decided by transfer-pgd-20."
+        "Under attack 10.1% of its answers are right; its base model alone keeps 6.0%. Decided by "
+        "transfer-pgd-20."
     )
     assert str(found.next) == "Next, to settle it (about 4 min):"
 
 
 def test_every_rule_that_leaves_a_verdict_open_has_plain_words():
-    rules = {rule.name for rule in RULES if rule.word == VerdictWord.NOT_SETTLED}
+    rules = {rule.name for rule in RULES if rule.verdict == VerdictName.NOT_SETTLED}
     assert rules == set(_OPEN)
     for rule in rules - {"no outcomes", "outcomes missing"}:
         assert why_open(setting("not settled", rule=rule)) == _OPEN[rule]
@@ -90,7 +97,9 @@ def test_several_settings_are_one_question_and_one_count():
     found = opening(several, (2, 6), NEXT)
     assert found.asked == "Do the 3 RCI settings protect erm against changes up to 8/255 per pixel?"
     assert found.answer == "No gain for any of them."
-    assert found.found.startswith("Under attack none gets more than 1.6% right; without them, at most 6.0%.")
+    assert found.found.startswith(
+        "Under attack none gets more than 1.6% right; the base models alone keep at most 6.0%."
+    )
     assert "Other attackers: 2 of 6 verdicts differ." in found.found
     assert found.certainty == "Observed on 640 images; proven for all (95%): at most 6.6% on other images."
     mixed = opening([*several, setting("not settled", 0.2, checkpoint="coded")], (0, 0), NEXT)
@@ -100,7 +109,9 @@ def test_several_settings_are_one_question_and_one_count():
     little = opening([*several, setting("not settled", 0.02)], (0, 0), NEXT)
     assert little.found.startswith("Under attack none gets more than 2.0% right")
     assert "proven for all (95%): at most 7.0% on other images" in little.certainty
-    assert mixed.found.startswith("Under attack 0.0% to 20.0% of answers are right; without them, 6.0%.")
+    assert mixed.found.startswith(
+        "Under attack 0.0% to 20.0% of answers are right; the base models alone keep 6.0%."
+    )
     assert (mixed.settings, mixed.bare) == ("4 RCI settings", "bare networks")
 
 
@@ -139,7 +150,7 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     def judgement(n, threat=WHOLE_BATCH, eps=8 / 255, defence="rci"):
         return SimpleNamespace(
             subject=Subject("erm", defence, 128, n),
-            budget=structs.replace(BUDGET, eps=eps),
+            perturbation=structs.replace(BUDGET, eps=eps),
             threat=threat,
             verdict=SimpleNamespace(claim=None),
         )
@@ -210,7 +221,7 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
 def test_without_an_outlook_an_open_verdict_asks_for_more_images(make_run):
     run, _ = outlook(make_run, "c")
     found = opening_of(run).next
-    assert any(j.verdict.word == "not settled" for j in run.judgements)
+    assert any(j.verdict.name == "not settled" for j in run.judgements)
     assert found.command.endswith("--rci N=48 --limit 256 --out reports/c-256")
     spent = {row.case: row for row in run.rows if row.measured and row.forwards}
     images = sum((row.forwards + row.backwards) * row.examples for row in spent.values())

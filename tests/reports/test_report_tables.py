@@ -91,7 +91,7 @@ def test_what_a_check_alone_measured_is_in_no_table(make_run):
     file.write_text(json.dumps(manifest))
     run = load_run(path)
     assert 1.0 in set(run.summary.eps)
-    assert [table.budget.eps for table in tables_of(run)] == [8 / 255]
+    assert [table.perturbation.eps for table in tables_of(run)] == [8 / 255]
 
 
 def test_the_papers_number_stands_only_beside_its_setting(make_run, subject):

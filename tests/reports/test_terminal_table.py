@@ -92,10 +92,10 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     assert "Next, to settle it (about " in first and "batch/unknown" not in first
     assert "batch/unknown" in rest
     for judgement in run.judgements:
-        settled = judgement.verdict.word != "not settled"
+        settled = judgement.verdict.name != "not settled"
         told = " ".join(judgement.verdict.reason.split()) in text
         assert settled or told
-    assert any(judgement.verdict.word == "not settled" for judgement in run.judgements)
+    assert any(judgement.verdict.name == "not settled" for judgement in run.judgements)
 
 
 def test_the_largest_drops_fit_80_columns_with_no_word_cut(make_run):

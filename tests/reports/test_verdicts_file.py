@@ -33,10 +33,10 @@ def test_a_line_for_each_judgement(table):
     assert len(lines) == len(run.judgements)
     for line, judgement in zip(lines.itertuples(), run.judgements):
         verdict = judgement.verdict
-        assert (line.defence, line.threat, line.word) == (
+        assert (line.defence, line.threat, line.verdict) == (
             judgement.case.subject.defence,
             str(judgement.threat),
-            verdict.word,
+            verdict.name,
         )
         assert line.accuracy == pytest.approx(verdict.accuracy.estimate, abs=1e-6)
         assert line.ci_low <= line.accuracy <= line.ci_high

@@ -1,4 +1,4 @@
-"""Scoring and attacks get the same answers, whatever a plug-in's code can see."""
+"""Scoring and attacks get the same answers, whatever a user defence's code can see."""
 
 import sys
 

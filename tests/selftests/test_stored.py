@@ -71,7 +71,7 @@ def test_a_damaged_file_is_made_again_and_without_it_nothing_is_praised(run):
         if any(check.name == "self-tests" and check.outcome == "not run" for check in judgement.checks)
     ]
     assert len({judgement.subject.defence for judgement in missing}) == 1 and len(names) == 2
-    assert all(judgement.verdict.word != "no failure found" for judgement in missing)
+    assert all(judgement.verdict.name != "no failure found" for judgement in missing)
     evaluate(config(run, defences=("rci:N=1.5K",)))
     assert damaged.read_bytes() == whole
 
@@ -83,7 +83,7 @@ def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_pa
     for judgement in load_run(other).judgements:
         (check,) = [check for check in judgement.checks if check.name.startswith("self-tests")]
         assert (check.name, check.outcome) == ("self-tests: finite differences", "failed")
-        assert judgement.verdict.word != "no failure found"
+        assert judgement.verdict.name != "no failure found"
         assert "self-tests: finite differences" in judgement.verdict.open_checks
     outcomes = {path.name: path.read_bytes() for path in (run / "outcomes").iterdir()}
     for path in (other / "outcomes").iterdir():

@@ -9,7 +9,7 @@ import pytest
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Submission, Unit, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.session.policies import MORE_EXAMPLES, lacking, next_step, table_sizes
 from robustbench_coded.session.schedule import (
     Ceilings,
@@ -28,9 +28,9 @@ SIZES = (128, 256, 512, 1024)
 PRICES = {"clean": 1, "random-sign": 1, "fgsm": 2, "pgd-10": 10, "transfer-pgd-20": 20, "pgd-100": 100}
 VICTIM = ThreatModel("victim", "unknown")
 OPEN = Standing()
-CHECKED = Standing(VerdictWord.NOT_SETTLED, above_the_bar=True)  # by checks alone
-BROKEN = Standing(VerdictWord.BROKEN, final=True)
-NO_GAIN = Standing(VerdictWord.NO_GAIN, final=True)
+CHECKED = Standing(VerdictName.NOT_SETTLED, above_the_bar=True)  # by checks alone
+BROKEN = Standing(VerdictName.BROKEN, final=True)
+NO_GAIN = Standing(VerdictName.NO_GAIN, final=True)
 
 
 def case(attack, subject=RCI, threat=WHOLE_BATCH, **more):
@@ -144,7 +144,7 @@ def test_a_break_is_always_paid_and_further_attacks_are_not():
 
 def test_what_has_no_gain_is_attacked_no_further_but_its_base_is():
     def standings(steps):
-        return {DEFENDED: Standing(VerdictWord.NO_GAIN)}
+        return {DEFENDED: Standing(VerdictName.NO_GAIN)}
 
     after_first = [step for step in simulate(plan_of(), 0.5, standings).steps if step.policy == "attack"][1:]
     assert {label for step in after_first for label, _ in ran(step)} == {"standard"}
@@ -164,7 +164,7 @@ def test_next_to_nothing_is_proven_where_no_attack_shows_that_nothing_is_gained(
 
     def standings(steps):
         proven = any(step.policy == "broken" for step in steps)
-        return {DEFENDED: Standing(VerdictWord.BROKEN)} if proven else {}
+        return {DEFENDED: Standing(VerdictName.BROKEN)} if proven else {}
 
     plan = plan_of(classes=10)  # broken means at most 5% above a tenth; no gain, 3 points above the base
     share = {**left, "pgd-10": 0.01, "pgd-100": 0.01}

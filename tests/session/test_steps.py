@@ -91,7 +91,7 @@ def attacked(run, defence):
 
 
 def words(run):
-    return {(j.subject, str(j.threat)): j.verdict.word for j in run.judgements}
+    return {(j.subject, str(j.threat)): j.verdict.name for j in run.judgements}
 
 
 def policies(path):
@@ -321,6 +321,6 @@ def test_the_attacks_of_checks_run_on_the_examples_of_the_others(tmp_path):
     options = {"defences": (), "until": "settled", "attacks": "paper,adaptive"}
     run = measured(tmp_path / "run", pixel=1, examples=8 * EXAMPLES, **options)
     assert set(words(run).values()) == {"no failure found"}
-    assert [stop.word for stop in run.manifest.sequential.stops] == ["no failure found"]
+    assert [stop.verdict for stop in run.manifest.sequential.stops] == ["no failure found"]
     examples = {row.attack: row.examples for row in run.summary.itertuples() if row.attack not in COMBINED}
     assert examples["pgd-10"] == examples["square-200"] < 8 * EXAMPLES

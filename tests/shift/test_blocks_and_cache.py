@@ -12,7 +12,7 @@ from robustbench_coded.session.listener import Listener
 from robustbench_coded.shift import images as published
 from robustbench_coded.shift.answers import block_starts
 from robustbench_coded.shift.images import cached_sets, published_sets
-from robustbench_coded.shift.run import Blocks
+from robustbench_coded.shift.run import SetBlocks
 from robustbench_coded.shift.sets import StoredArray
 
 IMAGES = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)
@@ -21,7 +21,7 @@ IMAGES = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)
 def test_blocks_begin_with_a_new_batch_and_are_filled_up_by_their_own_beginning(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES)
     other = 255 - IMAGES
-    blocks = Blocks([(StoredArray(tmp_path / "a.npy"), np.array([4, 3, 2])), (other, np.arange(5))], k=4)
+    blocks = SetBlocks([(StoredArray(tmp_path / "a.npy"), np.array([4, 3, 2])), (other, np.arange(5))], k=4)
     assert block_starts([3, 5], 4).tolist() == [0, 4, 12] and blocks.shape == (12, 8, 8, 1)
     places = np.array([11, 0, 3, 4, 9])
     expected = [other[2], IMAGES[4], IMAGES[4], other[0], other[0]]

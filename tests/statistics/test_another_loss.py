@@ -38,7 +38,7 @@ WEAK = {"fgsm": 0.6, "pgd-10": 0.4, "pgd-20": 0.39}
 )
 def test_cross_entropy_and_searches_alone_praise_nobody(evaluation, subject, attack):
     found, checks = judged(evaluation, WEAK | ({attack: 0.38} if attack else {}), subject)
-    assert found.word == "not settled" and found.open_checks == ("another loss",)
+    assert found.name == "not settled" and found.open_checks == ("another loss",)
     assert "another loss (not run). To settle it: add --attacks apgd-mt-20" in found.reason
     assert checks[0].run_next == ("apgd-mt-20",)
 
@@ -48,7 +48,7 @@ def test_cross_entropy_and_searches_alone_praise_nobody(evaluation, subject, att
 )
 def test_a_margin_or_targets_close_the_question(evaluation, attack):
     found, checks = judged(evaluation, WEAK | {attack: 0.35})
-    assert found.word == "no failure found"
+    assert found.name == "no failure found"
     assert (checks[0].outcome, checks[0].figures["accuracy"]) == ("passed", 0.35)
 
 
@@ -64,19 +64,19 @@ def test_a_margin_or_targets_close_the_question(evaluation, attack):
 def test_where_relaxed_gradients_lead_as_far_the_other_loss_follows_them(evaluation, relaxed, asked):
     found, checks = judged(evaluation, WEAK | {"apgd-mt-20": 0.35} | relaxed)
     assert checks[0].run_next == asked
-    assert found.word == ("not settled" if asked else "no failure found")
+    assert found.name == ("not settled" if asked else "no failure found")
 
 
 def test_half_of_such_an_attack_closes_nothing(evaluation):
     found, _ = judged(evaluation, WEAK | {"apgd-mt-20": 0.35}, unfinished=("apgd-mt-20",))
-    assert found.word == "not settled" and "missing" in found.reason
+    assert found.name == "not settled" and "missing" in found.reason
 
 
 def test_the_question_is_not_asked_where_nothing_is_left_to_praise(evaluation):
     found, checks = judged(evaluation, {"pgd-20": 0.0})
-    assert found.word == "broken" and len(checks) == 1
+    assert found.name == "broken" and len(checks) == 1
     found, checks = judged(evaluation, {"pgd-20": 0.0, "apgd-t-100": 0.0}, unfinished=("apgd-t-100",))
-    assert found.word == "broken" and "missing" in found.reason
+    assert found.name == "broken" and "missing" in found.reason
 
 
 def test_the_default_attacks_have_one_and_those_of_the_paper_do_not():

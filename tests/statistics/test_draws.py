@@ -60,7 +60,7 @@ def test_one_query_is_the_accuracy_and_all_of_them_every_draw():
 
 def test_repeated_submissions_are_estimated_without_bias():
     correct = np.random.default_rng(0).random((40_000, 10)) < 0.9
-    # Standard error about 0.001; (s / R)^3, the plug-in estimate, would give 0.756.
+    # Standard error about 0.001; (s / R)^3, the user defence estimate, would give 0.756.
     assert accuracy_submissions(right(correct), 3) == pytest.approx(0.9**3, abs=0.004)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.statistics.ensemble import (
-    Candidate,
+    PlayableAttack,
     aligned,
     ensemble,
     naive_min,
@@ -31,7 +31,9 @@ def attacks(chances, draws=10, seed=0):
     rng = np.random.default_rng(seed)
     chances = np.asarray(chances)[:, :, None]
     seen, scored = (rng.random((*chances.shape[:2], draws)) < chances for _ in range(2))
-    return [Candidate(KEY.of_attack(f"a{i}"), cell(s), cell(f)) for i, (s, f) in enumerate(zip(seen, scored))]
+    return [
+        PlayableAttack(KEY.of_attack(f"a{i}"), cell(s), cell(f)) for i, (s, f) in enumerate(zip(seen, scored))
+    ]
 
 
 def accuracy(made):
@@ -97,7 +99,8 @@ def test_ensemble_by_hand():
     selection = [[[1, 1], [0, 0], [0, 1]], [[0, 0], [1, 1], [1, 0]], [[1, 1], [1, 1], [0, 0]]]
     scoring = [[[1, 0], [1, 1], [0, 0]], [[0, 1], [0, 0], [1, 1]], [[0, 0], [0, 0], [1, 0]]]
     by_hand = [
-        Candidate(KEY, cell(np.array(s, bool)), cell(np.array(f, bool))) for s, f in zip(selection, scoring)
+        PlayableAttack(KEY, cell(np.array(s, bool)), cell(np.array(f, bool)))
+        for s, f in zip(selection, scoring)
     ]
     assert strongest(by_hand) == 0
     made = ensemble(by_hand, 0, by_batch=False)
@@ -108,7 +111,7 @@ def test_ensemble_by_hand():
 def test_ties_go_to_the_strongest():
     same = np.zeros((3, 8, 4), bool)
     same[0, 0] = True
-    tied = [Candidate(KEY, cell(s), cell(np.full((8, 4), i == 2))) for i, s in enumerate(same)]
+    tied = [PlayableAttack(KEY, cell(s), cell(np.full((8, 4), i == 2))) for i, s in enumerate(same)]
     # Attacks 1 and 2 tie everywhere; whichever is called the strongest is taken, and no other.
     assert not ensemble(tied, 1, by_batch=False).correct.any()
     assert ensemble(tied, 2, by_batch=False).correct.all()
@@ -123,8 +126,8 @@ def test_worst_case_is_the_minimum_over_attacks_in_every_draw():
 def test_alignment_keeps_what_every_candidate_has():
     few, many = np.arange(4, 12), np.arange(16)
     correct = np.random.default_rng(0).random((16, 6)) < 0.5
-    whole = Candidate(KEY, cell(correct, many), cell(correct, many))
-    part = Candidate(KEY, cell(correct[4:12, :3], few), cell(correct[4:12, :2], few))
+    whole = PlayableAttack(KEY, cell(correct, many), cell(correct, many))
+    part = PlayableAttack(KEY, cell(correct[4:12, :3], few), cell(correct[4:12, :2], few))
     one, other = aligned([whole, part])
     assert one.selection.example.tolist() == other.scoring.example.tolist() == few.tolist()
     assert (one.selection.correct == correct[4:12, :3]).all()
@@ -138,7 +141,7 @@ def half_of_each_batch(draws=4, flips=False):
     turned = (np.arange(320)[:, None] // 16 + np.arange(draws)) % 2 == 0 if flips else np.array(False)
     kept = np.broadcast_to(first ^ turned, (320, draws))
     return [
-        Candidate(KEY.of_attack(name), cell(right), cell(right))
+        PlayableAttack(KEY.of_attack(name), cell(right), cell(right))
         for name, right in (("a", kept), ("b", ~kept))
     ]
 

@@ -75,14 +75,14 @@ def alone(evaluation, kept, examples=1600, labels=lambda outcomes: outcomes):
 )
 def test_words_by_the_intervals(evaluation, kept, base, word, one_by_one):
     made = judged(evaluation, kept, base, 12_800, one_by_one=one_by_one)
-    assert made.word == word, made.reason
+    assert made.name == word, made.reason
     assert ("broken means at most 15.0%" in made.reason) == (word == "broken")
 
 
 def test_the_margin_is_the_smallest_gain_that_counts(evaluation):
     margins = (0.03, 0.02, 0.01)
     made = [judged(evaluation, 0.22, 0.20, 3200, one_by_one=True, margin=margin) for margin in margins]
-    assert [found.word for found in made] == ["no gain", "not settled", "no failure found"]
+    assert [found.name for found in made] == ["no gain", "not settled", "no failure found"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_margin_is_the_smallest_gain_that_counts(evaluation):
 )
 def test_without_a_base_model_the_floor_and_the_clean_accuracy_are_the_bar(evaluation, kept, word):
     made = alone(evaluation, kept, 12_800)
-    assert made.word == word, made.reason
+    assert made.name == word, made.reason
     assert made.bar == pytest.approx(0.15, abs=0.001) and made.clean.estimate == 1
 
 
@@ -103,7 +103,7 @@ def test_a_constant_answer_is_broken_whatever_it_keeps(evaluation, answer):
 
     for examples in (100, 640):
         made = alone(evaluation, 0.5, examples, constant)
-        assert (made.accuracy.estimate, made.word) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
+        assert (made.accuracy.estimate, made.name) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
 
 
 def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
@@ -111,14 +111,14 @@ def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
         return outcomes.assign(prediction=(outcomes.example * 7 // 10 + outcomes.draw) % 10)
 
     made = alone(evaluation, 0.5, 6400, guesses)
-    assert made.accuracy.estimate == pytest.approx(0.1, abs=0.02) and made.word == "broken"
-    assert alone(evaluation, 0.5, 640).word == "no failure found"
+    assert made.accuracy.estimate == pytest.approx(0.1, abs=0.02) and made.name == "broken"
+    assert alone(evaluation, 0.5, 640).name == "no failure found"
 
 
 def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
     made = judged(evaluation, 0.5, None)
     assert (made.rule, made.gain) == ("base model not attacked", None)
-    assert judged(evaluation, 0.0, None, 12_800).word == "no gain"
+    assert judged(evaluation, 0.0, None, 12_800).name == "no gain"
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_the_clean_loss_is_measured_beside_the_word(evaluation):
 
 def test_batches_that_move_together_settle_less_than_independent_examples(evaluation):
     together = np.repeat(np.arange(100) % 2 == 0, 16)[:, None].repeat(4, axis=1)
-    assert judged(evaluation, 0.5, 0.44).word == "no failure found"
-    assert judged(evaluation, together, 0.44).word == "not settled"
+    assert judged(evaluation, 0.5, 0.44).name == "no failure found"
+    assert judged(evaluation, together, 0.44).name == "not settled"
 
 
 @pytest.mark.parametrize("outcome", ["failed", "not run"])
@@ -149,7 +149,7 @@ def test_a_check_that_did_not_pass_leaves_strength_unsettled_but_not_weakness(ev
     checks = [*PASSED, Check("twice the steps", CheckOutcome(outcome), "")]
     strong = judged(evaluation, 0.6, 0.2, checks=checks)
     assert (strong.rule, strong.open_checks) == ("not converged", ("twice the steps",))
-    assert judged(evaluation, 0.01, 0.0, 12_800, checks=checks).word == "no gain"
+    assert judged(evaluation, 0.01, 0.0, 12_800, checks=checks).name == "no gain"
 
 
 def test_a_claim_is_refuted_by_the_upper_end(evaluation):
@@ -158,7 +158,7 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
 
     def word(value, **what):
         claim = Claim(value, **{"threat": WHOLE_BATCH, "perturbation": BUDGET, **what})
-        return judge(rows, ensemble_of(rows), PASSED, claim=claim).word
+        return judge(rows, ensemble_of(rows), PASSED, claim=claim).name
 
     assert word(high + 0.001) == "claim refuted"
     assert word(high - 0.001) == "no failure found"
@@ -171,7 +171,7 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
 def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):
     claim = Claim(0.99, WHOLE_BATCH, BUDGET)
     made = judged(evaluation, 0.6, 0.2, claim=claim, planned=2000)
-    assert (made.word, made.accuracy, made.claimed) == ("not settled", None, None)
+    assert (made.name, made.accuracy, made.claimed) == ("not settled", None, None)
     assert made.rule == "no outcomes"
 
 
@@ -183,7 +183,7 @@ def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
             run.add(attack, share(right, 1600), share(right, 1600), planned=planned)
         rows = case_results(*run.parts())
         made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
-        return made.word, made.accuracy.estimate, "do not count" in made.reason
+        return made.name, made.accuracy.estimate, "do not count" in made.reason
 
     assert word(0.0, 0.5) == ("no gain", 0.0, True)
     assert word(0.6, 0.0) == ("not settled", 0.6, True)
@@ -237,7 +237,7 @@ def test_all_wrong_on_150_images_and_in_150_random_batches_is_settled(evaluation
     checks = [Check("self-tests", CheckOutcome.NOT_RUN, "")]
     assert ensemble_of(few).interval().high > 0.5
     found = judge(rows, ensemble_of(rows), checks)
-    assert found.word == ("no gain" if base == 0 else "worse than its base"), found.reason
+    assert found.name == ("no gain" if base == 0 else "worse than its base"), found.reason
 
 
 OUTCOMES = {

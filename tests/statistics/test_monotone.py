@@ -71,7 +71,7 @@ class Generated:
 def _words(rows):
     """The word of the base model, and that of the defence."""
     made = [row for row in rows if row.case.attack == ENSEMBLE]
-    return [judge(rows, row, [PASSED]).word for row in made]
+    return [judge(rows, row, [PASSED]).name for row in made]
 
 
 def parts_of(generator, attacks):
@@ -102,7 +102,7 @@ def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation)
 def test_the_property_sees_a_comparison_that_is_not_made(evaluation, monkeypatch):
     passed = Check("what broke the base", "passed", "")
     monkeypatch.setattr(judging, "what_broke_the_base", lambda *args: passed)
-    monkeypatch.setattr(judging, "spared", lambda *args: "")
+    monkeypatch.setattr(judging, "unmatched_attacks", lambda *args: "")
     assert [pair for pair in generated(evaluation, range(30)) if moves_towards_praise(*pair)]
 
 
@@ -151,7 +151,7 @@ def verdicts_of(run, planned, outcomes=None):
 
 
 def words_of(run, planned):
-    return {key: found.word for key, found in verdicts_of(run, planned).items()}
+    return {key: found.name for key, found in verdicts_of(run, planned).items()}
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_parts_of_committed_runs_are_not_kinder(name, checkpoint, parts):
         part = [r for r in planned if (r.case.subject, r.case.attack) not in lost]
         for key, found in verdicts_of(run, part, outcomes).items():
             now = everything[key]
-            assert not condemned(found.word) or condemned(now.word) or now.rule in BY_FIGURES, (key, lost)
+            assert not condemned(found.name) or condemned(now.name) or now.rule in BY_FIGURES, (key, lost)
 
 
 def test_a_base_model_that_was_spared_the_stronger_losses_condemns_nobody():

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from robustbench_coded.statistics.case_results import case_results
-from robustbench_coded.statistics.summary import Cost, summary_frame, summary_rows
+from robustbench_coded.statistics.summary import ImagesSpent, summary_frame, summary_rows
 
 CONTRACT = [
     "checkpoint",
@@ -191,7 +191,7 @@ def test_an_example_counts_once_all_its_draws_are_there(evaluation):
 
 def test_costs_are_per_scored_example_and_the_ensemble_bears_all_of_them(run):
     outcomes, planned = run.parts()
-    costs = {case.case: Cost(2 * 160 * 30, 2 * 160 * 20) for case in planned}  # two units a row
+    costs = {case.case: ImagesSpent(2 * 160 * 30, 2 * 160 * 20) for case in planned}  # two units a row
     table = summarise(outcomes, planned, costs)
     assert (line(table, "pgd-10").forwards_per_example, line(table, "pgd-10").backwards_per_example) == (
         60,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation
-from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictWord
+from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictName
 from robustbench_coded.statistics import verdict as module
 from robustbench_coded.statistics.checks import Check, NextStep, run_attacks
 from robustbench_coded.statistics.intervals import Interval
@@ -19,7 +19,7 @@ from robustbench_coded.statistics.verdict import CONDEMNED, RULES, Verdict, deci
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
-PRAISE, OPEN = VerdictWord.NO_FAILURE_FOUND, VerdictWord.NOT_SETTLED
+PRAISE, OPEN = VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED
 
 
 def accuracy(low, high):
@@ -57,7 +57,10 @@ DECIDES = {
     "constant answers": {"constant": True},
     "outcomes missing": {"missing": True},
     "base model not attacked": {"gain": None},
-    "base model spared": {"gain": gain(-0.01, 0.02), "spared": "the base model did not meet square-1000"},
+    "base model spared": {
+        "gain": gain(-0.01, 0.02),
+        "unmatched_attacks": "the base model did not meet square-1000",
+    },
     "interval contains the bar": {"gain": gain(0.02, 0.12)},
     "another attack may find more": {"checks": (open_check("another loss"),)},
     "not converged": {"checks": (open_check("twice the steps", "failed"),)},
@@ -76,7 +79,7 @@ def test_every_rule_has_a_case_here():
 def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
     figures = replace(GOOD, **DECIDES[rule.name])
     made = decide(figures)
-    assert (made.rule, made.word) == (rule.name, rule.word)
+    assert (made.rule, made.name) == (rule.name, rule.verdict)
     assert made.reason.startswith(f"{rule.name.capitalize()}: ") and made.reason.endswith(".")
     monkeypatch.setattr(module, "RULES", tuple(other for other in RULES if other is not rule))
     if rule.name not in (
@@ -107,7 +110,7 @@ def test_no_check_that_is_open_goes_unheard():
     gradient = [f"self-tests: {name}" for name in GRADIENT_SELF_TESTS]
     for name in (*CheckName, *gradient, "self-tests: one of a later version"):
         made = decide(replace(GOOD, checks=(open_check(name),)))
-        assert made.word == OPEN and made.open_checks == (name,) and f"{name} (not run)" in made.reason
+        assert made.name == OPEN and made.open_checks == (name,) and f"{name} (not run)" in made.reason
 
 
 def test_of_several_objections_the_first_of_the_table_decides_whatever_the_order_of_the_checks():
@@ -143,7 +146,7 @@ def test_an_objection_names_all_that_is_open_and_at_most_three_steps():
 )
 def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, word):
     made = decide(replace(GOOD, accuracy=accuracy(*kept), gain=gain(*over_base)))
-    assert made.word == word
+    assert made.name == word
     assert ("a significant gain, but below the margin of 3" in made.reason) == (over_base == (0.01, 0.02))
 
 
@@ -157,14 +160,14 @@ def test_two_bars_one_for_the_gain_and_one_for_the_accuracy(kept, over_base, wor
     ],
 )
 def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
-    assert decide(replace(GOOD, **ALONE, accuracy=accuracy(*kept))).word == word
+    assert decide(replace(GOOD, **ALONE, accuracy=accuracy(*kept))).name == word
 
 
 @pytest.mark.parametrize(
     "withheld",
     [
         {"missing": True},
-        {"spared": "the base model did not meet square-1000"},
+        {"unmatched_attacks": "the base model did not meet square-1000"},
         {"gain": None},
         {"gain": gain(-0.2, 0.3)},
         {"checks": (open_check("self-tests"),)},
@@ -173,13 +176,13 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
 def test_nothing_holds_back_the_word_where_less_than_the_margin_is_left(withheld):
     left = {"accuracy": accuracy(0.0, 0.029), "gain": gain(-0.01, 0.02)}
     made = decide(replace(GOOD, **{**left, **withheld}))
-    assert (made.word, made.rule) == ("no gain", "gain below the margin")
-    assert decide(replace(GOOD, **{**left, **withheld, **ALONE})).word == "broken"
+    assert (made.name, made.rule) == ("no gain", "gain below the margin")
+    assert decide(replace(GOOD, **{**left, **withheld, **ALONE})).name == "broken"
 
 
 def test_a_checkpoint_beside_a_defence_without_a_base_model_is_told_and_changes_nothing():
     made = decide(replace(GOOD, **ALONE, beside=gain(-0.3, -0.1)))
-    assert made.word == PRAISE
+    assert made.name == PRAISE
     assert "It names no base model; its checkpoint alone keeps 80.0%: -20.0 points" in made.reason
 
 
@@ -202,7 +205,7 @@ def measured(draw):
         broken_at=draw(fractions()),
         constant=draw(st.booleans()),
         missing=draw(st.booleans()),
-        spared=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
+        unmatched_attacks=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
         checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))),
     )
 
@@ -223,9 +226,9 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
         broken_at=before.broken_at,
         constant=before.constant,
     )
-    words = decide(before).word, decide(after).word
+    words = decide(before).name, decide(after).name
     assert not (words[0] in CONDEMNED and words[1] == PRAISE)
-    if words[0] in (VerdictWord.BROKEN, VerdictWord.NO_GAIN) and before.accuracy.high < 0.03:
+    if words[0] in (VerdictName.BROKEN, VerdictName.NO_GAIN) and before.accuracy.high < 0.03:
         assert words[1] in CONDEMNED
 
 
@@ -234,8 +237,8 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
 def test_praise_is_above_both_bars_with_nothing_open(figures):
     made = decide(figures)
     nothing_open = not figures.checks and not figures.missing and not figures.constant
-    assert (made.word == PRAISE) == (figures.above_the_bar and nothing_open)
-    if made.word in CONDEMNED:
+    assert (made.name == PRAISE) == (figures.above_the_bar and nothing_open)
+    if made.name in CONDEMNED:
         upper = figures.accuracy.high <= figures.broken_at or figures.constant
         assert upper or min(figures.accuracy.high, getattr(figures.gain, "high", 1.0)) < figures.bar
 
@@ -251,7 +254,7 @@ def test_the_page_has_the_table():
     table = []
     for number, rule in enumerate(RULES, start=1):
         when, because = inspect.getdoc(rule.says).split("\n\n")
-        table.append((str(number), rule.name, str(rule.word), plain(when), plain(because)))
+        table.append((str(number), rule.name, str(rule.verdict), plain(when), plain(because)))
     assert rows == table
 
 
@@ -270,9 +273,9 @@ def test_the_page_has_the_table():
     ],
 )
 def test_a_word_is_final_whatever_attacks_are_left(word, high, base_low, expected):
-    made = Verdict(VerdictWord(word), "", accuracy(0.0, high), 0.03, compared=True)
+    made = Verdict(VerdictName(word), "", accuracy(0.0, high), 0.03, compared=True)
     assert is_final(made, base_low, 640) is expected
 
 
 def test_what_is_broken_with_nothing_to_compare_it_with_stays_so():
-    assert is_final(Verdict(VerdictWord.BROKEN, "", accuracy(0.0, 0.04), 0.15), 0.0, 640)
+    assert is_final(Verdict(VerdictName.BROKEN, "", accuracy(0.0, 0.04), 0.15), 0.0, 640)

@@ -8,14 +8,14 @@ from torch.nn.functional import cross_entropy
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.published.activations import ChangedLayers
-from robustbench_coded.training.listener import Listener
+from robustbench_coded.training.listener import TrainingListener
 from robustbench_coded.training.loop import train
 from robustbench_coded.training.recipes import PgdAt
-from robustbench_coded.training.stages import Defended, Stages
+from robustbench_coded.training.stages import Defended, TrainingStages
 from tests.training.conftest import config
 
 
-class Killed(Listener):
+class Killed(TrainingListener):
     """Stops the run in its second epoch."""
 
     def on_step(self, epoch, step):
@@ -29,7 +29,7 @@ def linear():
     with torch.no_grad():
         network[1].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
         network[1].bias.zero_()
-    return Stages(network, (0.0,), (1.0,))
+    return TrainingStages(network, (0.0,), (1.0,))
 
 
 def test_gradients_of_weights_go_through_the_defence(monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.training.config import read_recipe
-from robustbench_coded.training.recipes import Coded, recipe_name
+from robustbench_coded.training.recipes import CodedRecipe, recipe_name
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -32,7 +32,7 @@ def test_cifar_recipes_have_the_papers_settings():
         assert config.batch_size == settings["batch_size"]
         match recipe_name(config.recipe):
             case "coded":
-                assert config.recipe == Coded(settings["mu"], settings["n_start"], settings["n_end"])
+                assert config.recipe == CodedRecipe(settings["mu"], settings["n_start"], settings["n_end"])
             case "mixup":
                 assert config.recipe.alpha == settings["mixup_alpha"]
             case "manifold-mixup":

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from robustbench_coded.errors import InputError
 from robustbench_coded.training.recipes import (
     RECIPES,
-    Coded,
+    CodedRecipe,
     Erm,
     ManifoldMixup,
     Mixing,
@@ -24,7 +24,7 @@ from robustbench_coded.training.recipes import (
     recipe_options,
     target_runs,
 )
-from robustbench_coded.training.stages import Stages, check_blocks
+from robustbench_coded.training.stages import TrainingStages, check_blocks
 
 K = 8
 
@@ -63,7 +63,7 @@ def toy():
 
 @pytest.fixture
 def stages(toy):
-    return Stages(toy, [0.25], [0.5])
+    return TrainingStages(toy, [0.25], [0.5])
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_coded_loss_is_equation_7(toy, stages, batch, mu):
     encoder, decoder = matrices(K, 12)
     main = cross_entropy(toy(normalised(x)), y)
     coded = cross_entropy(through(encoder, decoder, toy, normalised(x)), y)
-    loss = Coded(mu=mu, n_start=1.5, n_end=1.5)(stages, x, y, moment())
+    loss = CodedRecipe(mu=mu, n_start=1.5, n_end=1.5)(stages, x, y, moment())
     torch.testing.assert_close(loss, (1 - mu) * main + mu * coded, rtol=1e-4, atol=1e-5)
     assert (main - coded).abs().item() > 0.05  # or the weights could not be told apart
 
@@ -138,15 +138,15 @@ def coded_logits_by_hand(toy, x, blocks):
 @pytest.mark.parametrize("blocks", [(0,), (1,), (0, 2), (1, 2)])
 def test_target_blocks_are_encoded_before_and_decoded_behind(toy, stages, batch, blocks):
     x, y = batch
-    loss = Coded(mu=1.0, n_start=1.5, n_end=1.5, blocks=blocks)(stages, x, y, moment())
+    loss = CodedRecipe(mu=1.0, n_start=1.5, n_end=1.5, blocks=blocks)(stages, x, y, moment())
     expected = cross_entropy(coded_logits_by_hand(toy, x, blocks), y)
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_blocks_that_cover_the_network_are_the_whole_network(stages, batch):
     x, y = batch
-    whole = Coded()(stages, x, y, moment())
-    torch.testing.assert_close(Coded(blocks=(2, 0, 1))(stages, x, y, moment()), whole, rtol=0, atol=0)
+    whole = CodedRecipe()(stages, x, y, moment())
+    torch.testing.assert_close(CodedRecipe(blocks=(2, 0, 1))(stages, x, y, moment()), whole, rtol=0, atol=0)
     assert target_runs((), 5) == target_runs((4, 3, 2, 1, 0), 5) == [(0, 5)]
     assert target_runs((0, 1, 3), 5) == [(0, 2), (3, 4)]
     with pytest.raises(InputError, match="blocks 3: this architecture has 3 blocks, 0 to 2"):
@@ -155,7 +155,7 @@ def test_blocks_that_cover_the_network_are_the_whole_network(stages, batch):
 
 def gradient(stages, batch, mu, blocks):
     stages.zero_grad()
-    Coded(mu=mu, n_start=1.5, n_end=1.5, blocks=blocks)(stages, *batch, moment()).backward()
+    CodedRecipe(mu=mu, n_start=1.5, n_end=1.5, blocks=blocks)(stages, *batch, moment()).backward()
     return torch.cat([p.grad.flatten() for p in stages.parameters()])
 
 
@@ -170,15 +170,15 @@ def test_gradients_reach_the_weights_through_both_paths(stages, batch, blocks):
 
 
 def test_number_of_coded_inputs_grows_linearly_from_k_to_gamma_k():
-    sizes = [Coded().n_at(epoch, 5, 128) for epoch in range(5)]
+    sizes = [CodedRecipe().n_at(epoch, 5, 128) for epoch in range(5)]
     assert sizes == [128, 144, 160, 176, 192]
-    assert [Coded(n_start=0.86, n_end=0.86).n_at(epoch, 3, 128) for epoch in range(3)] == [110] * 3
-    assert Coded().n_at(0, 1, 15) == 23  # a single epoch is the last one; 22.5 is rounded up
+    assert [CodedRecipe(n_start=0.86, n_end=0.86).n_at(epoch, 3, 128) for epoch in range(3)] == [110] * 3
+    assert CodedRecipe().n_at(0, 1, 15) == 23  # a single epoch is the last one; 22.5 is rounded up
 
 
 @pytest.mark.parametrize(("epoch", "images"), [(0, 2 * K), (2, K + K * 3 // 2)])
 def test_a_coded_step_costs_as_many_images_as_it_should(toy, stages, batch, epoch, images):
-    Coded()(stages, *batch, moment(epoch, 3))
+    CodedRecipe()(stages, *batch, moment(epoch, 3))
     assert toy.images == images
 
 
@@ -237,7 +237,7 @@ def test_manifold_mixup_chooses_each_block_equally_often(stages, batch, monkeypa
 
 def test_pgd_reaches_the_worst_inputs_of_a_linear_network(batch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
-    stages = Stages(network, [0.0], [1.0])
+    stages = TrainingStages(network, [0.0], [1.0])
     x = batch[0]
     x[0], x[1] = 0.02, 0.97  # close to both sides of the box
     y = torch.zeros(K, dtype=torch.int64)
@@ -254,7 +254,7 @@ def test_pgd_reaches_the_worst_inputs_of_a_linear_network(batch):
 
 def test_the_search_for_adversarial_inputs_leaves_batch_norm_alone(batch):
     network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 3))
-    stages = Stages(network, [0.0], [1.0]).train()
+    stages = TrainingStages(network, [0.0], [1.0]).train()
     PgdAt(steps=5)(stages, *batch, moment())
     assert stages.training and int(network[0].num_batches_tracked) == 1
 
@@ -289,7 +289,7 @@ def test_wrong_options_are_refused(name, options, message):
 
 def test_trades_weighs_how_far_answers_move_within_the_ball(batch):
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
-    stages = Stages(network, [0.0], [1.0])
+    stages = TrainingStages(network, [0.0], [1.0])
     x, y = batch
     trades = Trades(eps=0.1, steps=10, step_size=0.03, beta=2.0)
     x_adv = trades.furthest_answers(stages, x, moment().generator)

@@ -14,7 +14,7 @@ from robustbench_coded.training import save
 from robustbench_coded.training.config import TrainConfig, one_cycle
 from robustbench_coded.training.loader import stream, train_validation
 from robustbench_coded.training.loop import train
-from robustbench_coded.training.recipes import Coded, Erm, ManifoldMixup, Mixup, PgdAt
+from robustbench_coded.training.recipes import CodedRecipe, Erm, ManifoldMixup, Mixup, PgdAt
 from robustbench_coded.training.save import state_path
 from tests.training.conftest import config
 
@@ -40,7 +40,7 @@ class Interruption:
         self.ended += 1
 
 
-RECIPES = [Coded(), Mixup(), ManifoldMixup(before=(0, 2)), PgdAt(eps=0.1, steps=2, step_size=0.1)]
+RECIPES = [CodedRecipe(), Mixup(), ManifoldMixup(before=(0, 2)), PgdAt(eps=0.1, steps=2, step_size=0.1)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: type(recipe).__name__)
@@ -105,7 +105,7 @@ def test_order_and_randomness_are_new_in_every_epoch_and_the_rate_follows_the_sc
 
 
 def test_a_checkpoint_says_what_it_is_and_loads_without_options(npz, tmp_path):
-    settings = config(npz, recipe=Coded(mu=0.25), epochs=6, test_data="digits")
+    settings = config(npz, recipe=CodedRecipe(mu=0.25), epochs=6, test_data="digits")
     result = train(settings, tmp_path / "a.safetensors")
     checkpoint = load_checkpoint(tmp_path / "a.safetensors")
     metadata = checkpoint.metadata
@@ -170,7 +170,7 @@ def test_bfloat16_changes_the_arithmetic_and_keeps_float32_weights(npz, tmp_path
     weights = []
     for precision in ("float32", "bfloat16"):
         result = train(
-            config(npz, recipe=Coded(), precision=precision), tmp_path / f"{precision}.safetensors"
+            config(npz, recipe=CodedRecipe(), precision=precision), tmp_path / f"{precision}.safetensors"
         )
         weights.append(load_checkpoint(result.checkpoint).network.state_dict())
     difference = (weights[0]["linear.weight"] - weights[1]["linear.weight"]).abs().max()
@@ -210,7 +210,7 @@ def test_a_run_that_diverges_is_refused_and_writes_nothing(npz, tmp_path):
         ({"schedule": "milestones"}, "say at which epochs"),
         ({"milestones": (3,)}, "one-cycle has no milestones"),
         ({"precision": "half"}, "give auto, float32, bfloat16"),
-        ({"recipe": Coded(blocks=(3,))}, "blocks 3: this architecture has 3 blocks"),
+        ({"recipe": CodedRecipe(blocks=(3,))}, "blocks 3: this architecture has 3 blocks"),
         ({"arch": "digits-cmm"}, "unknown architecture"),
     ],
 )

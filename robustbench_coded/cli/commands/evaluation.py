@@ -85,13 +85,13 @@ def _notes(found: "Preview") -> None:
 def _table(found: "Preview") -> list[str]:
     """A line for each row, uncut, for people and for grep."""
     from robustbench_coded.reports.text.formatting import duration
-    from robustbench_coded.session.listener import row_name
+    from robustbench_coded.session.listener import case_name
 
     cells = [("examples", "images", "time", "row")]
     for p in found.rows:
         taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
         star = "" if p.certain else "* "
-        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + row_name(p.row)))
+        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + case_name(p.row)))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
     return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
 
@@ -148,7 +148,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 
 
-# The fewest on which a word may fall; asked once, it errs least with the fewest random batches.
+# The fewest on which a verdict may fall; asked once, it errs least with the fewest random batches.
 EXAMPLES = 256
 VICTIMS = 4
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]

@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from robustbench_coded.cli.options import SHARED, AsJson, DataDirText, config_from, takes_only
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.errors import InputError, did_you_mean
-from robustbench_coded.plugins import all_of
+from robustbench_coded.extensions import all_of
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.manifest import ProbeRecord
 

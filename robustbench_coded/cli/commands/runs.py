@@ -8,7 +8,7 @@ import typer
 
 from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
 from robustbench_coded.errors import InputError
-from robustbench_coded.plugins import found, load
+from robustbench_coded.extensions import found, load
 from robustbench_coded.reports.text.escape import one_line
 
 
@@ -127,7 +127,7 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
 
 
 def _kind_of(run: Path) -> Any:
-    """What a plug-in does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
+    """What an extension does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
     return next((load("runs", name) for name in found("runs") if (run / f"{name}.json").is_file()), None)
 
 

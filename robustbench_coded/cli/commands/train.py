@@ -83,7 +83,7 @@ def train_command(
         "validation": validation, "precision": precision, "device": device, "seed": seed,
         "start": start, "defence": defence,
     }  # fmt: skip
-    from robustbench_coded.training.listener import Listener, ProgressBar, TensorBoardLog
+    from robustbench_coded.training.listener import ProgressBar, TensorBoardLog, TrainingListener
     from robustbench_coded.training.loader import processes_of_torchrun
     from robustbench_coded.training.loop import Repetitions, SeededRun, train, train_seeds
     from robustbench_coded.training.save import score_if_done
@@ -98,7 +98,7 @@ def train_command(
 
     made(out.parent)
 
-    def listeners(path: Path) -> list[Listener]:
+    def listeners(path: Path) -> list[TrainingListener]:
         logs = [] if tensorboard is None else [TensorBoardLog(tensorboard / path.stem)]
         return [ProgressBar(path.stem), *logs]
 

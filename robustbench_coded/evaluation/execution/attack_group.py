@@ -1,6 +1,6 @@
 """The groups of a unit, batches that are attacked and answered side by side, and how they are
 perturbed as the case's threat model and attack say; perturbed inputs that were made elsewhere, put into the
-batches of a group, and attacks on a plug-in's checkpoint that make some for the plug-in alone.
+batches of a group, and attacks on a user defence's checkpoint that make some for the user defence alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_plugin
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_user_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of
@@ -39,12 +39,12 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDAR
 
 
 def draws_to_score(
-    context: WorkerContext, row: PlannedCase, known: int | None
+    context: WorkerContext, case: PlannedCase, known: int | None
 ) -> list[tuple[Purpose, list[int]]]:
-    """Which draws a row is scored on, by purpose: the one that the attacker knew, if any; a deterministic
+    """Which draws a case is scored on, by purpose: the one that the attacker knew, if any; a deterministic
     defence has only one answer.
     """
-    if known is not None or not row.subject.randomised:
+    if known is not None or not case.subject.randomised:
         return [("scoring", [known or 0])]
     conditions = context.setup.conditions
     selection, scoring = range(conditions.selection_draws), range(conditions.draws)
@@ -52,28 +52,28 @@ def draws_to_score(
 
 
 def budget_of(
-    context: WorkerContext, row: PlannedCase, eps_scale: Tensor | None = None
+    context: WorkerContext, case: PlannedCase, eps_scale: Tensor | None = None
 ) -> PerturbationBudget:
-    """The budget of a row, in the space that its eps is measured in."""
-    normalized = row.perturbation.eps_space == "normalized"
-    deviation = context.checkpoint(row.subject.checkpoint).deviation if normalized else None
-    norm, eps, space = row.perturbation.norm, row.perturbation.eps, row.perturbation.eps_space
+    """The budget of a case, in the space that its eps is measured in."""
+    normalized = case.perturbation.eps_space == "normalized"
+    deviation = context.checkpoint(case.subject.checkpoint).deviation if normalized else None
+    norm, eps, space = case.perturbation.norm, case.perturbation.eps, case.perturbation.eps_space
     return PerturbationBudget(norm, eps, space, deviation, eps_scale)  # type: ignore[arg-type]
 
 
-def query_budget_of(context: WorkerContext, row: PlannedCase, inputs: int) -> int | None:
+def query_budget_of(context: WorkerContext, case: PlannedCase, inputs: int) -> int | None:
     """Images forwarded and differentiated that an attack on so many inputs may cost; None for any number.
 
-    Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no row
+    Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no case
     costs more for each scored example than was asked for, and all of its batches are attacked alike.
     """
     budget = context.setup.conditions.query_budget
     if budget is None:
         return None
-    if row.threat.one_victim:
+    if case.threat.one_victim:
         return budget * inputs
-    batches = context.batches(row.subject)
-    scored = sum(len(scored_slots(row.threat, batch, context.setup.conditions.seed)) for batch in batches)
+    batches = context.batches(case.subject)
+    scored = sum(len(scored_slots(case.threat, batch, context.setup.conditions.seed)) for batch in batches)
     return budget * inputs * scored // sum(batch.k for batch in batches)
 
 
@@ -236,7 +236,7 @@ def perturbed(
         defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
-    theirs = is_plugin(case.subject.spec)
+    theirs = is_user_defence(case.subject.spec)
     if theirs and base is not None:
         base = BaseOrNan(base, x.flatten(0, 1))
     target = Target(defence, group.k, seed, group.indices, x if theirs else None)
@@ -375,13 +375,13 @@ def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
 
 
 def hidden_sources(
-    context: WorkerContext, rows: Sequence[PlannedCase]
+    context: WorkerContext, cases: Sequence[PlannedCase]
 ) -> dict[ProbedSubject, list[PlannedCase]]:
-    """For each plug-in that needs them the attacks on its checkpoint, one for each budget."""
+    """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
     found: dict[ProbedSubject, list[PlannedCase]] = {}
-    evaluated = {row.subject for row in rows}
-    for subject in dict.fromkeys(row.subject for row in rows):
-        if not is_plugin(subject.spec) or not _needs(context, subject, evaluated):
+    evaluated = {case.subject for case in cases}
+    for subject in dict.fromkeys(case.subject for case in cases):
+        if not is_user_defence(subject.spec) or not _needs(context, subject, evaluated):
             continue
         standard = replace(
             subject,
@@ -393,9 +393,9 @@ def hidden_sources(
             images=subject.k,
         )
         budgets = {
-            row.perturbation: row
-            for row in reversed(rows)
-            if row.subject == subject and row.attack not in CONTROLS and not row.for_check
+            case.perturbation: case
+            for case in reversed(cases)
+            if case.subject == subject and case.attack not in CONTROLS and not case.for_check
         }
         names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
         found[subject] = [
@@ -407,11 +407,11 @@ def hidden_sources(
 
 
 def _needs(context: WorkerContext, subject: ProbedSubject, evaluated: set[ProbedSubject]) -> bool:
-    """Whether attacks through the plug-in's base are not attacks on its checkpoint."""
+    """Whether attacks through the user defence's base are not attacks on its checkpoint."""
     model = context.model(subject.checkpoint)
     if isinstance(model, ModelInMemory) and not model.differentiable:
         return False  # these attacks follow its gradient
     if isinstance(model.network, Alone):
-        return False  # the plug-in came without a model, and this is itself
+        return False  # the user defence came without a model, and this is itself
     beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)
     return not beside or context.defence(subject).base is not model

@@ -23,7 +23,7 @@ PREFIX = "given:"  # of the specification of a defence in memory; its name follo
 ASKED = 16  # images by whose answers a function is told from another
 
 
-def is_plugin(spec: str) -> bool:
+def is_user_defence(spec: str) -> bool:
     """Whether a specification names user code."""
     return spec.startswith(PREFIX) or parse_defence(spec).kind not in DEFENCES
 

@@ -76,7 +76,7 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
 
 
 def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
-    """The units that score a row in ``count`` random batches of the images that it was run on, or a few
+    """The units that score a case in ``count`` random batches of the images that it was run on, or a few
     more: units are whole. Of victims at most each image once.
     """
     victims = case.threat.one_victim
@@ -197,13 +197,13 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
         return
     run = UnitRun(context, unit, tally)
     sources = None if unit.submitted is None else unit.submitted.read()
-    row, conditions = unit.case, context.setup.conditions
+    case, conditions = unit.case, context.setup.conditions
     # Under known randomness scoring draws are attacked one by one.
-    known = range(conditions.known_draws) if row.threat.draw_known else [None]
+    known = range(conditions.known_draws) if case.threat.draw_known else [None]
     groups = list(groups_of(run))
     # Victims attacked through the base model need no batch for that.
-    alone = sources is None and row.threat.one_victim and row.attack not in CONTROLS
-    alone = alone and parse(row.attack).estimator == "transfer"
+    alone = sources is None and case.threat.one_victim and case.attack not in CONTROLS
+    alone = alone and parse(case.attack).estimator == "transfer"
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))

@@ -16,8 +16,8 @@ from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_plugin
-from robustbench_coded.evaluation.options.conditions import Conditions, Processes
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_user_defence
+from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.loading import load_checkpoint
@@ -83,7 +83,7 @@ class Setup:
     checkpoints: tuple[LoadedCheckpoint, ...]
     first: bool = False
     data_dir: str | None = None
-    processes: Processes = field(default_factory=Processes)
+    processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
     fitting: dict[str, int] = field(default_factory=dict)
 
@@ -162,10 +162,10 @@ class WorkerContext:
         Raises:
             InputError: it cannot be built, or changed the answers of ``model`` when it was.
         """
-        if is_plugin(spec):
+        if is_user_defence(spec):
             self._hand_out(model)
         defence = self._built(spec, model, k)
-        if is_plugin(spec) and (change := self.changed(model)):
+        if is_user_defence(spec) and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
 
@@ -272,7 +272,7 @@ class WorkerContext:
         """Takes this very object as the subject's defence; a user's is asked how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
-        if is_plugin(subject.spec):
+        if is_user_defence(subject.spec):
             self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
     def memory(self, subject: cases.ProbedSubject) -> str | None:
@@ -300,7 +300,7 @@ class WorkerContext:
 
         Another's may be built differently a second time, so attacks query the very one that is scored.
         """
-        if is_plugin(subject.spec):
+        if is_user_defence(subject.spec):
             return self.defence(subject)
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:

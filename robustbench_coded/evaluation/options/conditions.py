@@ -64,7 +64,7 @@ class RequestedAttacks:
 
 
 @dataclass(frozen=True)
-class Processes:
+class WorkerProcesses:
     """Where units are computed.
 
     Attributes:

@@ -18,7 +18,7 @@ from attacks.naming import expand, parse, suited
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, TRANSFER
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.conditions import Conditions, Processes, RequestedAttacks
+from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks, WorkerProcesses
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
 from robustbench_coded.schema.case import Perturbation
 
@@ -198,9 +198,9 @@ class EvalConfig:
         )
 
     @property
-    def processes(self) -> Processes:
+    def processes(self) -> WorkerProcesses:
         """Where units are computed."""
-        return Processes(self.engine, self.workers, self.address)
+        return WorkerProcesses(self.engine, self.workers, self.address)
 
     def as_data(self) -> dict:
         """Plain JSON data, for run.json."""

@@ -119,7 +119,7 @@ def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
 
 
 # Victims attacked at first: each has a batch of its own, and costs as much. Where their attack has perturbed
-# whole batches, too, random batches with one victim settle the word.
+# whole batches, too, random batches with one victim settle the verdict.
 FIRST_VICTIMS = 4
 
 

@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
     """
 
     subject: ProbedSubject
-    budget: Perturbation
+    perturbation: Perturbation
     inputs: str
 
     @property

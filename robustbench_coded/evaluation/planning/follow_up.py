@@ -39,32 +39,32 @@ _FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
 
 def follow_up(
     judgements: Iterable[Judgement],
-    rows: Sequence[PlannedCase],
+    cases: Sequence[PlannedCase],
     maker: UnitMaker,
     planned: Sequence[PlannedCase],
 ) -> tuple[list[PlannedCase], list[str]]:
-    """The rows to run next in a run folder, and sentences on those that are too dear.
+    """The cases to run next in a run folder, and sentences on those that are too dear.
 
     Args:
-        judgements: of the outcomes of ``rows``.
-        rows: what ran so far.
-        maker: cuts rows into units; here it tells what they cost.
+        judgements: of the outcomes of ``cases``.
+        cases: what ran so far.
+        maker: cuts cases into units; here it tells what they cost.
         planned: those of them that were planned before anything ran: what a follow-up may cost.
     """
-    known = {row.case: row for row in rows}
+    known = {case.case: case for case in cases}
     costs: dict[ProbedSubject, list[int]] = defaultdict(
         list
-    )  # images forwarded and differentiated by each row
-    for row in planned:
-        costs[row.subject].append(maker.images(row))
+    )  # images forwarded and differentiated by each case
+    for case in planned:
+        costs[case.subject].append(maker.images(case))
 
-    def too_dear(row: PlannedCase) -> bool:
-        return maker.images(row) > _most(row, costs[row.subject], maker)
+    def too_dear(case: PlannedCase) -> bool:
+        return maker.images(case) > _most(case, costs[case.subject], maker)
 
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
     for judgement in judgements:
-        like = _row_like(judgement, rows)
+        like = _row_like(judgement, cases)
         if like is None:
             continue
         for check in judgement.checks:
@@ -74,25 +74,28 @@ def follow_up(
                 continue
             if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
                 continue
-            for row in _asked_for(check.run_next, check.name, judgement, like, rows):
-                if row.case in known or row.case in wanted:
+            for case in _asked_for(check.run_next, check.name, judgement, like, cases):
+                if case.case in known or case.case in wanted:
                     continue
-                if check.name in DOUBLING and stopped(maker.conditions, row):
+                if check.name in DOUBLING and stopped(maker.conditions, case):
                     left_out[
-                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) would be stopped "
-                        "by --budget before it is twice as long; give more images to settle that check."
+                        f"{check.name}: {case.attack} on {case.subject.label} ({case.threat}) would be "
+                        "stopped by --budget before it is twice as long; give more images to settle that "
+                        "check."
                     ] = None
                     continue
-                if too_dear(row):
+                if too_dear(case):
                     left_out[
-                        f"{check.name}: {row.attack} on {row.subject.label} ({row.threat}) costs too much "
+                        f"{check.name}: {case.attack} on {case.subject.label} ({case.threat}) costs too much "
                         "beside the attacks planned there; run it by its name."
                     ] = None
                     continue
-                wanted[row.case] = row
+                wanted[case.case] = case
         if judgement.verdict.could_fall and judgement.verdict.compared:
-            asked = _asked_for(judgement.to_design, None, judgement, like, rows)
-            wanted.update((row.case, row) for row in asked if row.case not in known and not too_dear(row))
+            asked = _asked_for(judgement.to_design, None, judgement, like, cases)
+            wanted.update(
+                (case.case, case) for case in asked if case.case not in known and not too_dear(case)
+            )
     return list(wanted.values()), list(left_out)
 
 
@@ -103,20 +106,20 @@ def _misled(check: Check, judgement: Judgement) -> bool:
     return found and verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING
 
 
-def _most(row: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
+def _most(case: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
     dearest = DEAREST * max(planned)
-    if parse(row.attack).family != "decision":
+    if parse(case.attack).family != "decision":
         return dearest
-    alone = 0 if row.subject.batch_dependent else MOST_DECISIONS * maker.examples
+    alone = 0 if case.subject.batch_dependent else MOST_DECISIONS * maker.examples
     return max(dearest, sum(planned), alone)
 
 
-def _row_like(judgement: Judgement, rows: Sequence[PlannedCase]) -> PlannedCase | None:
+def _row_like(judgement: Judgement, cases: Sequence[PlannedCase]) -> PlannedCase | None:
     """A planned attack under the judged threat model, if there is one."""
     setting = judgement.case.setting
-    attacks = (row for row in rows if row.attack not in CONTROLS and row.submission is None)
-    return next((row for row in attacks if row.case.setting == setting), None)
+    attacks = (case for case in cases if case.attack not in CONTROLS and case.submission is None)
+    return next((case for case in attacks if case.case.setting == setting), None)
 
 
 def _asked_for(
@@ -124,9 +127,9 @@ def _asked_for(
     check: str | None,
     judgement: Judgement,
     like: PlannedCase,
-    rows: Sequence[PlannedCase],
+    cases: Sequence[PlannedCase],
 ) -> list[PlannedCase]:
-    """Attacks as rows, of the attacker who is judged or, if they name a known draw, of the one who knows it.
+    """Attacks as cases, of the attacker who is judged or, if they name a known draw, of the one who knows it.
 
     Args:
         check: the check that asks for them; None for the design.
@@ -137,11 +140,11 @@ def _asked_for(
             continue
         name = parse(text)
         if name.family == "search" and check not in DOUBLING:
-            name = _as_long_as_gradients(name, like, rows)
+            name = _as_long_as_gradients(name, like, cases)
         if name.uses_base and not like.subject.has_base:
             continue
         followed = _with_gradient(name, like.subject)
-        if followed is None or followed.text in (row.attack for row in found):
+        if followed is None or followed.text in (case.attack for case in found):
             continue
         name = followed
         if not like.threat.whole_batch and name.family in ("search", "decision"):
@@ -175,14 +178,16 @@ def _with_gradient(name: AttackName, subject: ProbedSubject) -> AttackName | Non
     return parse(f"relaxed-{name.text}")
 
 
-def _as_long_as_gradients(name: AttackName, like: PlannedCase, rows: Sequence[PlannedCase]) -> AttackName:
+def _as_long_as_gradients(name: AttackName, like: PlannedCase, cases: Sequence[PlannedCase]) -> AttackName:
     """A random search with as many forwards as the costliest attack with gradients had passes."""
     randomised = like.subject.randomised
     most = max(
         (
-            sum(queries_of(parse(row.attack), randomised=randomised))
-            for row in rows
-            if row.subject == like.subject and row.attack not in CONTROLS and parse(row.attack).traits.plain
+            sum(queries_of(parse(case.attack), randomised=randomised))
+            for case in cases
+            if case.subject == like.subject
+            and case.attack not in CONTROLS
+            and parse(case.attack).traits.plain
         ),
         default=FEWEST_SEARCH_STEPS,
     )

@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.options.conditions import Conditions, Requeste
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
@@ -66,17 +67,17 @@ def images_per_query(
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows and their units, in the order in which they run."""
+    """Cases and their units, in the order in which they run."""
 
-    rows: tuple[cases.PlannedCase, ...]
-    units: tuple[cases.Unit, ...]
+    cases: tuple[PlannedCase, ...]
+    units: tuple[Unit, ...]
     notes: tuple[str, ...]
 
-    def only(self, rows: Collection[cases.PlannedCase]) -> "Plan":
-        """The plan of some of its rows."""
-        kept = set(rows)
+    def only(self, cases: Collection[PlannedCase]) -> "Plan":
+        """The plan of some of its cases."""
+        kept = set(cases)
         return Plan(
-            tuple(row for row in self.rows if row in kept),
+            tuple(case for case in self.cases if case in kept),
             tuple(unit for unit in self.units if unit.case in kept),
             self.notes,
         )
@@ -90,15 +91,15 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
     return partition(examples, subject.k, rule)
 
 
-def rows_for(
+def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[cases.PlannedCase], list[str]]:
-    """The rows that these subjects, attacks and budgets give, and sentences on what is left out."""
+    """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
     rows: dict[cases.PlannedCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
-        for row in _controls(requested, subject):
-            rows[row] = None
+        for case in _controls(requested, subject):
+            rows[case] = None
         for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
             name = naming.parse(text)
             for threat in _threats(requested, conditions, subject, name, notes):
@@ -191,21 +192,21 @@ def _no_sense(
     return None
 
 
-def stopped(conditions: Conditions, row: cases.PlannedCase) -> bool:
+def stopped(conditions: Conditions, case: cases.PlannedCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
-    if conditions.query_budget is None or row.attack in CONTROLS:
+    if conditions.query_budget is None or case.attack in CONTROLS:
         return False
-    name, subject = naming.parse(row.attack), row.subject
-    per_query = subject.images / (1 if row.threat.one_victim else subject.k)
+    name, subject = naming.parse(case.attack), case.subject
+    per_query = subject.images / (1 if case.threat.one_victim else subject.k)
     if name.estimator == "transfer":
         per_query = 1
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > conditions.query_budget
 
 
-def scoring_images(conditions: Conditions, row: cases.PlannedCase) -> int:
+def scoring_images(conditions: Conditions, case: cases.PlannedCase) -> int:
     """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
-    draws = conditions.draws + conditions.selection_draws if row.subject.randomised else 1
-    return row.subject.images * draws // 3
+    draws = conditions.draws + conditions.selection_draws if case.subject.randomised else 1
+    return case.subject.images * draws // 3
 
 
 class UnitMaker:
@@ -245,31 +246,31 @@ class UnitMaker:
         """The same for another sample size."""
         return UnitMaker(self.conditions, self.examples, self.group_images, self._fixed, self.sizes, size)
 
-    def units(self, row: cases.PlannedCase) -> list[cases.Unit]:
-        """The units of one row."""
-        if row.threat.one_victim:
-            return [unit for part in self._victims(row) for unit in self._victim_units(row, part)]
-        return [unit for part in self._batches(row) for unit in self._batch_units(row, part)]
+    def units(self, case: cases.PlannedCase) -> list[cases.Unit]:
+        """The units of one case."""
+        if case.threat.one_victim:
+            return [unit for part in self._victims(case) for unit in self._victim_units(case, part)]
+        return [unit for part in self._batches(case) for unit in self._batch_units(case, part)]
 
-    def images(self, row: cases.PlannedCase) -> int:
-        """Image gradients of one row, scoring included."""
-        parts = self._victims(row) if row.threat.one_victim else self._batches(row)
-        return self._images_per_batch(row) * sum(map(len, parts))
+    def images(self, case: cases.PlannedCase) -> int:
+        """Image gradients of one case, scoring included."""
+        parts = self._victims(case) if case.threat.one_victim else self._batches(case)
+        return self._images_per_batch(case) * sum(map(len, parts))
 
-    def _victims(self, row: cases.PlannedCase) -> list[list[cases.Victim]]:
-        batches = batches_for(self.conditions, row.subject, self.examples)
+    def _victims(self, case: cases.PlannedCase) -> list[list[cases.Victim]]:
+        batches = batches_for(self.conditions, case.subject, self.examples)
         return victims_at(batches, self.sizes, self.size, self.conditions.victims, self.conditions.seed)
 
-    def _batches(self, row: cases.PlannedCase) -> list[list[Batch]]:
-        batches = batches_for(self.conditions, row.subject, self.examples)
+    def _batches(self, case: cases.PlannedCase) -> list[list[Batch]]:
+        batches = batches_for(self.conditions, case.subject, self.examples)
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
-        malicious = row.threat.malicious or 0
+        malicious = case.threat.malicious or 0
         parts = batches_at(batches, self.sizes, self.size)
         kept = [[batch for batch in part if malicious < batch.k] for part in parts]
         return [part for part in kept if part]
 
-    def _batch_units(self, row: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
-        per_group = max(1, self.group_images // row.subject.images)
+    def _batch_units(self, case: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
+        per_group = max(1, self.group_images // case.subject.images)
         groups: list[list[int]] = []
         k = None
         for batch in batches:
@@ -278,38 +279,38 @@ class UnitMaker:
             else:
                 groups.append([batch.index])
             k = batch.k
-        cost = self._images_per_batch(row)
+        cost = self._images_per_batch(case)
         made: list[cases.Unit] = []
         piece: list[list[int]] = []
         images = 0
         for group in groups:
             if piece and images + cost * len(group) > self.images_per_unit:
-                made.append(self._unit(row, piece, [], images))
+                made.append(self._unit(case, piece, [], images))
                 piece, images = [], 0
             piece.append(group)
             images += cost * len(group)
-        made.append(self._unit(row, piece, [], images))
+        made.append(self._unit(case, piece, [], images))
         return made
 
-    def _victim_units(self, row: cases.PlannedCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
-        cost = self._images_per_batch(row)
+    def _victim_units(self, case: cases.PlannedCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
+        cost = self._images_per_batch(case)
         per_unit = max(1, self.images_per_unit // max(cost, 1))
         return [
-            self._unit(row, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
+            self._unit(case, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
             for i in range(0, len(victims), per_unit)
         ]
 
-    def _images_per_batch(self, row: cases.PlannedCase) -> int:
+    def _images_per_batch(self, case: cases.PlannedCase) -> int:
         """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
-        subject = row.subject
-        separate = self.conditions.aware_attacks if row.threat.randomness == "known" else 1
-        images = scoring_images(self.conditions, row)
-        if row.submission is not None:
-            images += subject.images * row.submission.questions // 3
-        elif row.attack not in CONTROLS:
-            name = naming.parse(row.attack)
+        subject = case.subject
+        separate = self.conditions.aware_attacks if case.threat.randomness == "known" else 1
+        images = scoring_images(self.conditions, case)
+        if case.submission is not None:
+            images += subject.images * case.submission.questions // 3
+        elif case.attack not in CONTROLS:
+            name = naming.parse(case.attack)
             forwards, backwards = queries_of(name, randomised=subject.randomised)
-            inputs = 1 if row.threat.one_victim else subject.k
+            inputs = 1 if case.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else subject.images
             cost = separate * per_query * (forwards + 2 * backwards) // 3
             if self.conditions.query_budget is not None:
@@ -318,9 +319,9 @@ class UnitMaker:
         return max(images, 1)
 
     def _unit(
-        self, row: cases.PlannedCase, groups: list, victims: Sequence[cases.Victim], images: int
+        self, case: cases.PlannedCase, groups: list, victims: Sequence[cases.Victim], images: int
     ) -> cases.Unit:
-        return self.identified(cases.Unit(row, tuple(map(tuple, groups)), tuple(victims), images, ""))
+        return self.identified(cases.Unit(case, tuple(map(tuple, groups)), tuple(victims), images, ""))
 
     def identified(self, unit: cases.Unit) -> cases.Unit:
         """The unit under the id that belongs to it."""

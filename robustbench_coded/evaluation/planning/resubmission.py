@@ -54,7 +54,7 @@ def kind_of(name: attack_name.AttackName) -> str:
 def measured_attacks(
     cases: Sequence[PlannedCase], units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]
 ) -> dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]]:
-    """The attacks by subject and budget, the strongest first; those that tie in the order of the plan.
+    """The attacks by subject and perturbation, the strongest first; those that tie in the order of the plan.
 
     Args:
         metadata: of the units that are committed, by id.
@@ -148,16 +148,16 @@ def resubmissions(
 
     Args:
         measured: the attacks so far, the strongest first.
-        hidden: attacks on a plug-in's checkpoint that the plug-in meets although they are no rows.
+        hidden: attacks on a user defence's checkpoint that the user defence meets although they are no rows.
         levels: of the data's pixels, as ``data.levels.levels_of`` has them.
     """
     rows: dict[Case, PlannedCase] = {}
-    for (subject, budget), attacks in measured.items():
+    for (subject, perturbation), attacks in measured.items():
         own = [attack.case for attack in attacks if attack.case.submission is None]
         known = {attack.case.case for attack in attacks}
-        kinds = [*_coarse(levels, budget), *_in_some_slots(subject)]
-        at = [case for case in hidden.get(subject, ()) if case.perturbation == budget]
-        for name, submission in _offers(subject, budget, measured, at, maker, kinds) if own else ():
+        kinds = [*_coarse(levels, perturbation), *_in_some_slots(subject)]
+        at = [case for case in hidden.get(subject, ()) if case.perturbation == perturbation]
+        for name, submission in _offers(subject, perturbation, measured, at, maker, kinds) if own else ():
             row = own[0].of_attack(name, submission=submission)
             if row.case not in known:
                 rows.setdefault(row.case, row)
@@ -166,7 +166,7 @@ def resubmissions(
 
 def _offers(
     subject: ProbedSubject,
-    budget: Perturbation,
+    perturbation: Perturbation,
     measured: Measured,
     hidden: Sequence[PlannedCase],
     maker: UnitMaker,
@@ -177,7 +177,7 @@ def _offers(
     Args:
         kinds: transforms of a subject's own inputs, of those of ``standard`` and of ``hidden``.
     """
-    attacks = measured[subject, budget]
+    attacks = measured[subject, perturbation]
     strongest = attacks[0]
     # A forward pass for each of them is next to nothing where inputs are answered one by one.
     own = distinct(attacks) if subject.independent else of_each_kind(attacks)
@@ -201,9 +201,11 @@ def _offers(
     if len(own) > 1:
         yield of_own((attack_name.EIGHT_BITS,))
     seen = {attack.digest for attack in attacks}
-    for other in _other_subjects(subject, budget, measured):
+    for other in _other_subjects(subject, perturbation, measured):
         base = other.spec == STANDARD
-        found = [a for a in of_each_kind(measured[other, budget]) if a.digest is None or a.digest not in seen]
+        found = [
+            a for a in of_each_kind(measured[other, perturbation]) if a.digest is None or a.digest not in seen
+        ]
         for attack in found[: 2 if base else 1]:
             seen.add(attack.digest)
             for transforms in ((), *kinds) if base else ((),):
@@ -216,11 +218,15 @@ def _offers(
         yield of_own(transforms)
 
 
-def _coarse(levels: int | None, budget: Perturbation) -> list[attack_name.Transforms]:
+def _coarse(levels: int | None, perturbation: Perturbation) -> list[attack_name.Transforms]:
     """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
     if levels is None or levels >= EIGHT_BIT_LEVELS:
         return []
-    reaches = budget.norm != "linf" or budget.eps_space != "pixel" or budget.eps * levels >= 1 - NEAR
+    reaches = (
+        perturbation.norm != "linf"
+        or perturbation.eps_space != "pixel"
+        or perturbation.eps * levels >= 1 - NEAR
+    )
     return [((attack_name.LEVELS, str(levels)),)] if reaches else []
 
 
@@ -236,12 +242,14 @@ def _name(source: ProbedSubject, attack: str, transforms: attack_name.Transforms
     return attack_name.name_of_submitted(f"{source.label}{size}", attack, transforms)
 
 
-def _other_subjects(subject: ProbedSubject, budget: Perturbation, measured: Measured) -> list[ProbedSubject]:
+def _other_subjects(
+    subject: ProbedSubject, perturbation: Perturbation, measured: Measured
+) -> list[ProbedSubject]:
     """Of the same checkpoint, those whose inputs fit this one's batches, standard inference first."""
     others = [
         other
         for other, at in measured
-        if at == budget
+        if at == perturbation
         and other != subject
         and other.checkpoint == subject.checkpoint
         and not (other.batch_dependent and subject.batch_dependent and other.k != subject.k)

@@ -229,16 +229,16 @@ class PreparedEvaluation:
             self.conditions, self.setup.examples, self.setup.group_images, self.fixed, self.sizes, size
         )
 
-    def examples_planned(self, row: cases.PlannedCase, size: int | None = None) -> int:
-        """How many examples a row scores at a sample size; None for all."""
+    def examples_planned(self, case: cases.PlannedCase, size: int | None = None) -> int:
+        """How many examples a case scores at a sample size; None for all."""
         seed, victims = self.conditions.seed, self.conditions.victims
-        batches = plan.batches_for(self.conditions, row.subject, self.setup.examples)
+        batches = plan.batches_for(self.conditions, case.subject, self.setup.examples)
         sizes = self.sizes or (self.setup.examples,)
         size = size or sizes[-1]
-        if row.threat.one_victim:
+        if case.threat.one_victim:
             return sum(map(len, victims_at(batches, sizes, size, victims, seed)))
         parts = batches_at(batches, sizes, size)
-        return sum(len(scored_slots(row.threat, batch, seed)) for part in parts for batch in part)
+        return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
 
 
 def prepare(

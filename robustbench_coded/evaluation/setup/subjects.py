@@ -6,7 +6,7 @@ from math import prod
 
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_plugin
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_user_defence
 from robustbench_coded.evaluation.execution.target import images_of, says_images
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -35,13 +35,15 @@ def probed_subjects(
                 x, y = context.data.batch([i % len(context.data) for i in range(k)])
                 x, y = x.to(context.device), y.to(context.device)
                 remembers = None
-                if is_plugin(spec):
+                if is_user_defence(spec):
                     remembers = probing.probe_batch(context.data, k, probing.REMEMBERED).to(context.device)
                 at_once = images_at_once(prod(context.data.image_shape[1:]), 2 * probing.MOST)
-                few = at_once < 2 * probing.MOST and not is_plugin(spec)  # a user's may take no other size
+                few = at_once < 2 * probing.MOST and not is_user_defence(
+                    spec
+                )  # a user's may take no other size
                 batch = probing.probe_batch(context.data, k, probing.FEWEST if few else probing.MOST)
                 batch = batch.to(context.device)
-                whole = x if is_plugin(spec) else None
+                whole = x if is_user_defence(spec) else None
                 found = probing.probed(
                     defence,
                     batch,
@@ -76,7 +78,7 @@ def probed_subjects(
                 subjects.append(subject)
                 if not says_images(defence):
                     context.probe_seconds[subject] = taken
-                if is_plugin(spec):
+                if is_user_defence(spec):
                     context.keep(subject, defence)
                 probes.append(
                     ProbeRecord(
@@ -92,7 +94,7 @@ def probed_subjects(
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
     for subject in subjects if refuse else ():
-        if is_plugin(subject.spec) and (change := context.changed(context.model(subject.checkpoint))):
+        if is_user_defence(subject.spec) and (change := context.changed(context.model(subject.checkpoint))):
             raise InputError(f"{subject.label} is not evaluated: it {change}")
         if change := context.memory(subject):
             raise InputError(

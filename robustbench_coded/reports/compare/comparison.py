@@ -10,10 +10,10 @@ from typing import Any, Protocol, TypeVar
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
 from robustbench_coded.reports.run.tables import (
-    Cell,
     Column,
     Table,
     TableBuilder,
+    TableCell,
     TableRow,
     by_inference,
     columns_of,
@@ -21,10 +21,10 @@ from robustbench_coded.reports.run.tables import (
 from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.reports.text.formatting import (
     TextTable,
-    budget_text,
     counted,
     difference_text,
     inference_text,
+    perturbation_text,
     series,
     settled,
     subject_text,
@@ -52,7 +52,7 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
         yield from settings_apart(what, {name: of(manifest) for name, manifest in manifests.items()})
     yield from batches_apart({name: _batch_sizes(run) for name, run in runs.items()})
     yield from weights_apart(manifests)
-    yield from _other_budgets(runs)
+    yield from _other_perturbations(runs)
 
 
 def settings_apart(what: str, values: Mapping[str, object]) -> Iterator[str]:
@@ -96,19 +96,19 @@ def _batch_sizes(run: Run) -> str:
     )
 
 
-def _other_budgets(runs: dict[str, Run]) -> Iterator[str]:
-    found = {name: _budgets(run) for name, run in runs.items()}
-    for budget in dict.fromkeys(b for budgets in found.values() for b in budgets):
-        without = [name for name, budgets in found.items() if budget not in budgets]
+def _other_perturbations(runs: dict[str, Run]) -> Iterator[str]:
+    found = {name: _perturbations(run) for name, run in runs.items()}
+    for perturbation in dict.fromkeys(b for perturbations in found.values() for b in perturbations):
+        without = [name for name, perturbations in found.items() if perturbation not in perturbations]
         if without and len(without) < len(found):
-            words = budget_text(budget)
+            words = perturbation_text(perturbation)
             yield f"No attack under {words} in {series(without)}; eps and its space are never mixed."
 
 
-def _budgets(run: Run) -> list[Perturbation]:
-    """The budgets that attacks ran under because they were asked for."""
-    attacked = dict.fromkeys(line.budget for line in run.rows if line.attack not in CONTROLS)
-    return [budget for budget in attacked if budget in run.manifest.judged_perturbations]
+def _perturbations(run: Run) -> list[Perturbation]:
+    """The perturbations that attacks ran under because they were asked for."""
+    attacked = dict.fromkeys(line.perturbation for line in run.rows if line.attack not in CONTROLS)
+    return [perturbation for perturbation in attacked if perturbation in run.manifest.judged_perturbations]
 
 
 LEGEND = (
@@ -118,7 +118,7 @@ LEGEND = (
 )
 
 
-class Named(Protocol):
+class NamedRuns(Protocol):
     """A run of any kind.
 
     Attributes:
@@ -132,17 +132,17 @@ class Named(Protocol):
     def name(self) -> str: ...
 
 
-_Named = TypeVar("_Named", bound=Named)
+_Named = TypeVar("_Named", bound=NamedRuns)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """What is said about several runs.
 
     Attributes:
         runs: name -> run, in the order given.
         baseline: the baseline in words.
-        tables: one per budget; cells carry the difference to the baseline where it could be formed.
+        tables: one per perturbation; cells carry the difference to the baseline where it could be formed.
         incompatibilities: what the runs do not share, one sentence each.
         unpaired: why differences could not be formed, one sentence each.
     """
@@ -171,7 +171,7 @@ class Comparison:
         }
 
 
-def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Comparison:
+def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComparison:
     """Compares all subjects of some run folders.
 
     Args:
@@ -188,16 +188,25 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> Compari
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
     pairing = Pairing(runs)
-    asked = {budget for run in runs.values() for budget in run.manifest.judged_perturbations}
-    found = dict.fromkeys(line.budget for run in runs.values() for line in run.rows if line.budget in asked)
+    asked = {perturbation for run in runs.values() for perturbation in run.manifest.judged_perturbations}
+    found = dict.fromkeys(
+        line.perturbation for run in runs.values() for line in run.rows if line.perturbation in asked
+    )
     # Runs may have been made in any order; of each norm the smallest eps comes first.
-    kinds = list(dict.fromkeys((budget.norm, budget.eps_space) for budget in found))
-    budgets = sorted(found, key=lambda budget: (kinds.index((budget.norm, budget.eps_space)), budget.eps))
-    tables = [_table(runs, contenders, budget, counterpart, words, pairing) for budget in budgets]
-    return Comparison(runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons))
+    kinds = list(dict.fromkeys((perturbation.norm, perturbation.eps_space) for perturbation in found))
+    perturbations = sorted(
+        found,
+        key=lambda perturbation: (kinds.index((perturbation.norm, perturbation.eps_space)), perturbation.eps),
+    )
+    tables = [
+        _table(runs, contenders, perturbation, counterpart, words, pairing) for perturbation in perturbations
+    ]
+    return RunComparison(
+        runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons)
+    )
 
 
-def run_text_table(comparison: Comparison) -> TextTable:
+def run_text_table(comparison: RunComparison) -> TextTable:
     """What each run was made on."""
     rows = []
     for name, run in comparison.runs.items():
@@ -208,7 +217,7 @@ def run_text_table(comparison: Comparison) -> TextTable:
     return TextTable(("Run", "Data", "Examples", "Seed", "Last batch"), tuple(rows), numbers)
 
 
-def _cell_data(cell: Cell) -> dict[str, Any]:
+def _cell_data(cell: TableCell) -> dict[str, Any]:
     figures = {name: value for name, value in asdict(cell.line).items() if name != "case"}
     return {
         **cell.line.case.as_columns(),
@@ -239,23 +248,23 @@ def _subjects(run: Run) -> list[Subject]:
 def _table(
     runs: dict[str, Run],
     contenders: Sequence[Contender],
-    budget: Perturbation,
+    perturbation: Perturbation,
     counterpart: Counterpart,
     baseline: str,
     pairing: Pairing,
 ) -> Table:
     lines = {name: run.rows for name, run in runs.items()}
-    under = [line for found in lines.values() for line in found if line.budget == budget]
+    under = [line for found in lines.values() for line in found if line.perturbation == perturbation]
     columns = columns_of(under)
     with_k = len({c.subject.k for c in contenders if c.subject.k is not None}) > 1
     build = {name: TableBuilder(run, lines[name]) for name, run in runs.items()}
     rows = []
     for contender in contenders:
         name, subject = contender
-        if not any(line.subject == subject and line.budget == budget for line in lines[name]):
+        if not any(line.subject == subject and line.perturbation == perturbation for line in lines[name]):
             continue
         other = counterpart(contender)
-        cells = [build[name].cell(subject, budget, column) for column in columns]
+        cells = [build[name].cell(subject, perturbation, column) for column in columns]
         if other is None:
             pairing.without_counterpart(contender, baseline)
         elif other != contender:
@@ -263,10 +272,14 @@ def _table(
         labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)
         rows.append(TableRow(subject, labels if len(runs) > 1 else labels[1:], tuple(cells)))
     heads = ("Run", "Inference", "Checkpoint") if len(runs) > 1 else ("Inference", "Checkpoint")
-    return Table(f"Accuracy under attack: {budget_text(budget)}", budget, heads, columns, tuple(rows))
+    return Table(
+        f"Accuracy under attack: {perturbation_text(perturbation)}", perturbation, heads, columns, tuple(rows)
+    )
 
 
-def _with_difference(cell: Cell | None, mine: Contender, other: Contender, pairing: Pairing) -> Cell | None:
+def _with_difference(
+    cell: TableCell | None, mine: Contender, other: Contender, pairing: Pairing
+) -> TableCell | None:
     return cell and replace(cell, difference=pairing.difference(mine, other, cell.line))
 
 
@@ -328,7 +341,7 @@ MEASURED = ("examples", "draws", "accuracy", "ci_low", "ci_high", "status")
 DIFFERENCE = ("difference", "difference_low", "difference_high", "paired_examples", "paired_units")
 
 
-def comparison_csv(comparison: Comparison) -> str:
+def comparison_csv(comparison: RunComparison) -> str:
     """The comparison; empty fields where no difference was formed or the paper has no number."""
     names = list(comparison.runs)
     rows = [
@@ -341,7 +354,7 @@ def comparison_csv(comparison: Comparison) -> str:
     return csv_document(("run", *SUBJECT, *MEASURED, *DIFFERENCE, "paper"), rows)
 
 
-def _fields(cell: Cell) -> tuple[object, ...]:
+def _fields(cell: TableCell) -> tuple[object, ...]:
     line, d = cell.line, cell.difference
     status = "done" if line.done else "incomplete"
     measured = (line.examples, line.draws, line.accuracy, line.low, line.high, status)

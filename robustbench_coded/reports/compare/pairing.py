@@ -154,8 +154,8 @@ class Pairing:
         self.reasons[f"{subject} in {mine.run} has no counterpart in the baseline, {baseline}."] = None
 
     def _row(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
-        """The row of the same attack and budget; a step size that differs is another attack."""
-        key = Case(contender.subject, threat, row.budget, row.attack, row.step_size)
+        """The row of the same attack and perturbation; a step size that differs is another attack."""
+        key = Case(contender.subject, threat, row.perturbation, row.attack, row.step_size)
         return self._rows.get((contender.run, key))
 
     def _of_a_fixed_answer(self, contender: Contender, line: SummaryRow) -> CaseResult | None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run.opening import Opening, spread
-from robustbench_coded.reports.text.formatting import budget_text, inference_text, papers_attack
+from robustbench_coded.reports.text.formatting import inference_text, papers_attack, perturbation_text
 from robustbench_coded.results.certified import CertifiedRow
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CONTROLS
@@ -68,7 +68,7 @@ _PARTS = (("certified", style.COLOURS[2], ""), ("unknown", "#BBBBBB", "//"), ("b
 
 
 def draw_certified(rows: Sequence[CertifiedRow]) -> style.Drawing | None:
-    """A bar per subject, threat model and budget; None where nothing is certified."""
+    """A bar per subject, threat model and perturbation; None where nothing is certified."""
     found = [row for row in rows if row.certified is not None and row.ensemble is not None]
     shown = found[:MOST_BARS]
     if not shown:
@@ -78,7 +78,8 @@ def draw_certified(rows: Sequence[CertifiedRow]) -> style.Drawing | None:
     names = [
         f"{style.label(inference_text(row.case.subject, with_k=True), style.LABEL_WIDTH)}, "
         f"{row.case.threat}\n"
-        f"{style.label(row.case.subject.checkpoint, style.LABEL_WIDTH)}, {budget_text(row.case.perturbation)}"
+        f"{style.label(row.case.subject.checkpoint, style.LABEL_WIDTH)}, "
+        f"{perturbation_text(row.case.perturbation)}"
         for row in shown
     ]
     places = range(len(shown), 0, -1)

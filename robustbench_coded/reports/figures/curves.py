@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
-from robustbench_coded.reports.run.tables import checkpoints_of, main_budget, subjects_of
+from robustbench_coded.reports.run.tables import checkpoints_of, main_perturbation, subjects_of
 from robustbench_coded.reports.text.formatting import (
-    budget_text,
     inference_text,
     is_submitted,
     papers_attack,
     parsed_attack,
+    perturbation_text,
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
@@ -31,10 +31,10 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     ensembles = [
         row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
     ]
-    spaces = [(row.budget.norm, row.budget.eps_space) for row in ensembles]
+    spaces = [(row.perturbation.norm, row.perturbation.eps_space) for row in ensembles]
     space = max(spaces, key=spaces.count, default=None)
-    ensembles = [row for row in ensembles if (row.budget.norm, row.budget.eps_space) == space]
-    if space is None or len({row.budget.eps for row in ensembles}) < 2:
+    ensembles = [row for row in ensembles if (row.perturbation.norm, row.perturbation.eps_space) == space]
+    if space is None or len({row.perturbation.eps for row in ensembles}) < 2:
         return None
     found = tables.checkpoints_of(ensembles)
     checkpoints = found[: style.MOST_PANELS]
@@ -44,10 +44,12 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         for subject in tables.subjects_of(ensembles):
             if subject.checkpoint != checkpoint:
                 continue
-            curve = sorted((e for e in ensembles if e.subject == subject), key=lambda row: row.budget.eps)
+            curve = sorted(
+                (e for e in ensembles if e.subject == subject), key=lambda row: row.perturbation.eps
+            )
             clean = tables.find(rows, subject, "clean", THREAT, None)
             points = [(0.0, clean)] if clean is not None else []
-            points += [(row.budget.eps, row) for row in curve]
+            points += [(row.perturbation.eps, row) for row in curve]
             name = inference_text(subject, with_k=True)
             x = [eps for eps, _ in points]
             style.plot(panel, x, [row for _, row in points], methods.index(subject.inference), name)
@@ -63,14 +65,14 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
 
 def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per swept defence, a line per attack; None where each defence had one batch size."""
-    budget = tables.main_budget(rows)
+    perturbation = tables.main_perturbation(rows)
     swept: dict[tuple[str, str], list[SummaryRow]] = {}
     for row in rows:
         usable = row.accuracy is not None and row.subject.k is not None
         if usable and row.threat == THREAT and row.attack not in ("strongest", "naive-min"):
             swept.setdefault((row.subject.checkpoint, row.subject.defence), []).append(row)
     swept = {pair: found for pair, found in swept.items() if len({row.subject.k for row in found}) > 1}
-    if budget is None or not swept:
+    if perturbation is None or not swept:
         return None
     shown = list(swept.items())[: style.MOST_PANELS]
     figure, axes = style.panels(len(shown), 3.0)
@@ -80,7 +82,7 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
             curve = {
                 row.subject.k: row
                 for row in found
-                if row.attack == name and (row.attack == "clean" or row.budget == budget)
+                if row.attack == name and (row.attack == "clean" or row.perturbation == perturbation)
             }
             sizes = sorted(k for k in curve if k is not None)
             dashes = "--" if name.startswith("ensemble") else "-"
@@ -94,22 +96,25 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         style.subject_title(panel, first.at_any_size)
         style.percent_axis(panel)
     style.legend(figure, axes)
-    caption = f"Accuracy under each attack ({THREAT}, {budget_text(budget)}) with 95% intervals."
+    caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)}) with 95% intervals."
     caption += style.first_of(len(shown), len(swept), "subjects")
     return style.drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
 
 
 def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per subject, a point per attack; None where no attack has a cost."""
-    budget = tables.main_budget(rows)
+    perturbation = tables.main_perturbation(rows)
     costly = [
         row
         for row in tables.attacked(rows)
-        if row.budget == budget and row.forwards and row.threat.whole_batch and not is_submitted(row.attack)
+        if row.perturbation == perturbation
+        and row.forwards
+        and row.threat.whole_batch
+        and not is_submitted(row.attack)
     ]
     found = [s for s in tables.subjects_of(costly) if s.defence != "standard"]
     subjects = found[: style.MOST_PANELS]
-    if budget is None or not subjects:
+    if perturbation is None or not subjects:
         return None
     figure, axes = style.panels(len(subjects), 2.9)
     spent = [tables.cost(row) for row in costly]
@@ -126,8 +131,8 @@ def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     style.legend(figure, axes)
     caption = (
         "Images forward and backward per scored example against the accuracy that the attack leaves, with "
-        f"95% intervals ({budget_text(budget)}). Inputs that were perturbed on another subject are left out: "
-        "submitting them costs forward passes alone."
+        f"95% intervals ({perturbation_text(perturbation)}). Inputs that were perturbed on another subject "
+        "are left out: submitting them costs forward passes alone."
     ) + style.first_of(len(subjects), len(found), "subjects")
     return style.drawing(figure, "cost", "Cost against accuracy", caption)
 
@@ -139,15 +144,17 @@ Curve = tuple[str, ThreatModel, dict[int, float]]
 def draw_losses(run: Run) -> style.Drawing | None:
     """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
     found: dict[Subject, list[Curve]] = {}
-    budget = tables.main_budget([row for row in run.rows if row.budget in run.manifest.judged_perturbations])
+    perturbation = tables.main_perturbation(
+        [row for row in run.rows if row.perturbation in run.manifest.judged_perturbations]
+    )
     for row in run.results:
-        shown = row.cell is not None and row.case.perturbation == budget
+        shown = row.cell is not None and row.case.perturbation == perturbation
         losses = losses_of(run.counts_of(row.case)) if shown else {}
         if len(losses) > 1:
             curve = (row.case.attack, row.case.threat, losses)
             found.setdefault(row.case.subject, []).append(curve)
     panes = list(found.items())[: style.MOST_PANELS]
-    if budget is None or not panes:
+    if perturbation is None or not panes:
         return None
     figure, axes = style.panels(len(panes), 2.8)
     names = list(dict.fromkeys(curve[:2] for _, curves in panes for curve in curves))
@@ -165,10 +172,10 @@ def draw_losses(run: Run) -> style.Drawing | None:
         panel.set_ylim(bottom=min(0.0, 1.1 * lowest))
     style.legend(figure, axes)
     caption = (
-        f"Mean loss before each step ({budget_text(budget)}), as the attacker sees it: on fresh draws, on "
-        "the known draw, or on the base model. It is the cross-entropy unless the attack's name gives "
-        "another loss; a margin is negative where the answer is right. An attack whose line stays low is not "
-        "effective; one whose line still rises at the end had too few steps."
+        f"Mean loss before each step ({perturbation_text(perturbation)}), as the attacker sees it: on fresh "
+        "draws, on the known draw, or on the base model. It is the cross-entropy unless the attack's name "
+        "gives another loss; a margin is negative where the answer is right. An attack whose line stays low "
+        "is not effective; one whose line still rises at the end had too few steps."
     ) + style.first_of(len(panes), len(found), "subjects")
     return style.drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
 
@@ -223,10 +230,10 @@ PANELS_ACROSS = 2
 
 def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     """A panel per checkpoint, a dot per defence and rung; None without an attack."""
-    budget = main_budget(rows)
-    if budget is None:
+    perturbation = main_perturbation(rows)
+    if perturbation is None:
         return None
-    rungs = {subject: _rungs(rows, subject, budget) for subject in subjects_of(rows)}
+    rungs = {subject: _rungs(rows, subject, perturbation) for subject in subjects_of(rows)}
     names = sorted({name for found in rungs.values() for name in found}, key=_ORDER.index)
     checkpoints = checkpoints_of(rows)
     shown = checkpoints[: style.MOST_PANELS]
@@ -244,9 +251,9 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         panel.set_xlabel("accuracy, %")
     style.legend(figure, axes)
     caption = (
-        f"Accuracy under the strongest attack of each kind ({budget_text(budget)}), with 95% intervals, and "
-        "under the ensemble of all attacks of a threat model, which decides the verdict. Transfer: gradients "
-        "of the base model only. Known draw: the attacker knows the defence's draw."
+        f"Accuracy under the strongest attack of each kind ({perturbation_text(perturbation)}), with 95% "
+        "intervals, and under the ensemble of all attacks of a threat model, which decides the verdict. "
+        "Transfer: gradients of the base model only. Known draw: the attacker knows the defence's draw."
     ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
     return style.drawing(figure, "ladder", "Accuracy under increasingly strong attacks", caption)
 
@@ -267,14 +274,14 @@ def _dots(
     panel.errorbar(accuracies, places, xerr=bars, **{**look, "linestyle": "none"})
 
 
-def _rungs(rows: Sequence[SummaryRow], subject: Subject, budget: Perturbation) -> dict[str, SummaryRow]:
+def _rungs(rows: Sequence[SummaryRow], subject: Subject, perturbation: Perturbation) -> dict[str, SummaryRow]:
     """The lowest row of each rung."""
     found: dict[str, SummaryRow] = {}
     for row in rows:
         name = _rung(row)
         if name is None or row.subject != subject or row.accuracy is None:
             continue
-        if row.attack != CLEAN and row.budget != budget:
+        if row.attack != CLEAN and row.perturbation != perturbation:
             continue
         if name not in found or row.accuracy < (found[name].accuracy or 0.0):
             found[name] = row

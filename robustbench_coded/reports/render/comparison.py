@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from robustbench_coded.reports.compare.comparison import (
     DIFFERENCES_LEGEND,
     LEGEND,
-    Comparison,
+    RunComparison,
     comparison_csv,
     differences_told,
     run_text_table,
@@ -16,8 +16,9 @@ from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Se
 TITLE = "csrobust comparison"
 
 
-def comparison_document(comparison: Comparison, name: str, beside: Sequence[Section] = ()) -> str:
-    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; the last has a table environment a budget.
+def comparison_document(comparison: RunComparison, name: str, beside: Sequence[Section] = ()) -> str:
+    """The comparison as ``md``, ``html``, ``csv`` or ``latex``; the last has a table environment a
+    perturbation.
 
     Args:
         beside: sections that stand behind its own, in ``md`` and ``html``.
@@ -34,7 +35,7 @@ def comparison_document(comparison: Comparison, name: str, beside: Sequence[Sect
     return html.plain_html(TITLE, said, sections, lines)
 
 
-def _sections(comparison: Comparison) -> Iterator[Section]:
+def _sections(comparison: RunComparison) -> Iterator[Section]:
     yield Section("runs", "Runs", (run_text_table(comparison),))
     yield apart_section(comparison.incompatibilities)
     for table in comparison.tables:

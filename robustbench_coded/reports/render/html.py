@@ -15,7 +15,7 @@ from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.run import examples, tables
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.schema.words import CONTROLS, VerdictWord
+from robustbench_coded.schema.words import CONTROLS, VerdictName
 from robustbench_coded.statistics.summary import SummaryRow
 
 # Heads of plain tables whose values the filters know.
@@ -138,11 +138,11 @@ def _choices(lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
 
 
 def _chip(text: str) -> Markup:
-    """The text, with the word of a verdict that it opens with as a coloured label; intervals stay whole."""
-    for word in VerdictWord:
-        if text == word or text.startswith(f"{word}:"):
-            mark = Markup('<span class="chip {}">{}</span>').format(word.replace(" ", "-"), word)
-            return mark + _whole_intervals(text[len(word) + 1 :])
+    """The text, with the verdict that it opens with as a coloured label; intervals stay whole."""
+    for verdict in VerdictName:
+        if text == verdict or text.startswith(f"{verdict}:"):
+            mark = Markup('<span class="chip {}">{}</span>').format(verdict.replace(" ", "-"), verdict)
+            return mark + _whole_intervals(text[len(verdict) + 1 :])
     return _whole_intervals(text)
 
 

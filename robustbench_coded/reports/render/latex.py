@@ -1,7 +1,7 @@
 """Tables in LaTeX, for a document that loads booktabs."""
 
 from robustbench_coded.reports.compare.comparison import LEGEND
-from robustbench_coded.reports.run.tables import Cell, Column, Table
+from robustbench_coded.reports.run.tables import Column, Table, TableCell
 from robustbench_coded.reports.text.escape import latex
 from robustbench_coded.reports.text.formatting import TextTable, interval, percent, settled
 
@@ -59,7 +59,7 @@ def _head(column: Column) -> str:
     return _stack([latex(column.attack)] if null else [latex(column.attack), latex(column.threat)])
 
 
-def _cell(cell: Cell | None) -> str:
+def _cell(cell: TableCell | None) -> str:
     if cell is None:
         return ""
     line = cell.line

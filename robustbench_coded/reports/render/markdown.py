@@ -10,11 +10,11 @@ from robustbench_coded.reports.render.sections import (
     Figures,
     Folded,
     Legend,
-    Pictures,
+    PictureGrid,
     Report,
     Section,
 )
-from robustbench_coded.reports.run.tables import Cell, Column, Table
+from robustbench_coded.reports.run.tables import Column, Table, TableCell
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import markdown, markdown_block
 
@@ -106,7 +106,7 @@ def _block(block: Block) -> list[str]:
                     f"**{markdown(figure.title)}.** {markdown(figure.caption)}",
                 )
             ]
-        case Pictures():
+        case PictureGrid():
             return ["The pictures are in report.html."]
         case Folded(title, table):
             summary = f"<summary>{markdown(title)} ({len(table.rows)})</summary>"
@@ -124,7 +124,7 @@ def _head(column: Column) -> str:
     return f"{title}<br><sub>{markdown(column.threat)}</sub>"
 
 
-def _cell(cell: Cell | None, examples: int) -> str:
+def _cell(cell: TableCell | None, examples: int) -> str:
     """Its accuracy, and its number of examples where it is not ``examples``."""
     if cell is None:
         return ""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.plugins import all_of
+from robustbench_coded.extensions import all_of
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening
@@ -58,7 +58,7 @@ class Figures(NamedTuple):
     figures: tuple[Drawing, ...]
 
 
-class Pictures(NamedTuple):
+class PictureGrid(NamedTuple):
     """Examples, each with a PNG of its images."""
 
     pictures: tuple[tuple[examples.WorstExample, bytes], ...]
@@ -71,7 +71,7 @@ class Folded(NamedTuple):
     table: TextTable
 
 
-Block = Legend | Bullets | Facts | Commands | Figures | Pictures | Folded | Table | TextTable
+Block = Legend | Bullets | Facts | Commands | Figures | PictureGrid | Folded | Table | TextTable
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def report_of(
         _section(
             "worst",
             "Examples with the largest drop in margin",
-            *((Legend(PICTURES_LEGEND), Pictures(shown)) if shown else ()),  # type: ignore[arg-type]
+            *((Legend(PICTURES_LEGEND), PictureGrid(shown)) if shown else ()),  # type: ignore[arg-type]
             text_tables.worst_text_table(worst),
             detail=True,
         ),

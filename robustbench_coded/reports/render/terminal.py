@@ -12,7 +12,7 @@ from rich.text import Text
 
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
-from robustbench_coded.reports.compare.comparison import Comparison
+from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.run import findings, methodology, tables, text_tables
 from robustbench_coded.reports.run.examples import WorstExample, worst_examples
@@ -22,7 +22,7 @@ from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Case, Perturbation, Subject
-from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictWord
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.intervals import Interval
 from robustbench_coded.statistics.summary import SummaryRow, survival
@@ -77,8 +77,8 @@ def _worst(found: Sequence[WorstExample]) -> Iterator["PlainTable"]:
 def _collateral(text_table: formatting.TextTable) -> Group:
     """Accuracy of the unperturbed inputs beside M malicious ones, a table per subject."""
     parts = [
-        PlainTable(f"{findings.COLLATERAL}: {inference} on {checkpoint}, {budget}, draw {draw}", table)
-        for (checkpoint, inference, budget, draw), table in text_table.split(4)
+        PlainTable(f"{findings.COLLATERAL}: {inference} on {checkpoint}, {perturbation}, draw {draw}", table)
+        for (checkpoint, inference, perturbation, draw), table in text_table.split(4)
     ]
     return Group(*parts)
 
@@ -87,15 +87,15 @@ def _open(run: Run) -> Iterator[str]:
     """Why verdicts are not settled and what would settle them; subjects with one reason share a line."""
     reasons: dict[str, list[str]] = {}
     for j in run.judgements:
-        if j.verdict.word == VerdictWord.NOT_SETTLED:
+        if j.verdict.name == VerdictName.NOT_SETTLED:
             inference = formatting.inference_text(j.subject, with_k=True)
-            where = f"{inference}, {j.threat}, eps {formatting.pixels(j.budget.eps)}"
+            where = f"{inference}, {j.threat}, eps {formatting.pixels(j.perturbation.eps)}"
             reasons.setdefault(j.verdict.reason, []).append(where)
     for reason, places in reasons.items():
         yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
-def comparison_table(comparison: Comparison, beside: Sequence[sections.Section] = ()) -> Group:
+def comparison_table(comparison: RunComparison, beside: Sequence[sections.Section] = ()) -> Group:
     """The tables of a comparison, differences to the baseline in them, and what the runs do not share.
 
     Args:
@@ -154,9 +154,9 @@ class PlainTable:
 def example_table(title: str, text_table: formatting.TextTable) -> Group:
     """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
     rows = [dict(zip(text_table.heads, row, strict=True)) for row in text_table.rows]
-    budgets = dict.fromkeys(row["Budget"] for row in rows if row["Budget"])
-    about = [title, f"label {rows[0]['Label']}", *(budgets if len(budgets) == 1 else [])]
-    left_out = {"Label", *(["Budget"] if len(budgets) == 1 else [])}
+    perturbations = dict.fromkeys(row["Budget"] for row in rows if row["Budget"])
+    about = [title, f"label {rows[0]['Label']}", *(perturbations if len(perturbations) == 1 else [])]
+    left_out = {"Label", *(["Budget"] if len(perturbations) == 1 else [])}
     shown = text_table.with_columns([head not in left_out for head in text_table.heads])
     parts = [PlainTable(f"{inference} on {name}", table) for (name, inference), table in shown.split(2)]
     return Group(Text(one_line("; ".join(about))), *parts)
@@ -166,11 +166,12 @@ def _verdicts(run: Run) -> Iterator[str]:
     """A line per judged subject, its verdicts by threat model; then what is missing."""
     by_subject: dict[tuple[Subject, Perturbation], list[Judgement]] = {}
     for judgement in run.judgements:
-        by_subject.setdefault((judgement.subject, judgement.budget), []).append(judgement)
-    for (subject, budget), judged in by_subject.items():
-        said = ", ".join(f"{j.verdict.word} ({j.threat})" for j in judged)
+        by_subject.setdefault((judgement.subject, judgement.perturbation), []).append(judgement)
+    for (subject, perturbation), judged in by_subject.items():
+        said = ", ".join(f"{j.verdict.name} ({j.threat})" for j in judged)
         yield one_line(
-            f"{formatting.subject_text(subject, with_k=True)}, {formatting.budget_text(budget)}: {said}"
+            f"{formatting.subject_text(subject, with_k=True)}, {formatting.perturbation_text(perturbation)}: "
+            f"{said}"
         )
     if run.failures:
         yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
@@ -237,7 +238,7 @@ def _head(column: tables.Column) -> Text:
     return head
 
 
-def _cell(cell: tables.Cell | None, *, examples: int) -> Text:
+def _cell(cell: tables.TableCell | None, *, examples: int) -> Text:
     """An accuracy and its interval: no table is so narrow that it goes.
 
     Its number of examples stands there, too, where it is not ``examples``.

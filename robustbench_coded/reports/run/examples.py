@@ -90,7 +90,7 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
     """
     rows = [row for row in run.results if row.case.attack == STRONGEST and row.case.threat == WHOLE_BATCH]
     rows = [row for row in rows if row.cell is not None and row.clean is not None]
-    rows = [row for row in rows if row.case.perturbation == _largest_budget(run)]
+    rows = [row for row in rows if row.case.perturbation == _largest_perturbation(run)]
     defended = [row for row in rows if row.case.subject.defence != STANDARD] or rows
     found: list[WorstExample] = []
     for i, row in enumerate(defended):
@@ -109,11 +109,11 @@ def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
     return outcomes[mask]
 
 
-def _largest_budget(run: Run) -> Perturbation | None:
-    budgets = [row.case.perturbation for row in run.results if row.case.attack == STRONGEST]
+def _largest_perturbation(run: Run) -> Perturbation | None:
+    perturbations = [row.case.perturbation for row in run.results if row.case.attack == STRONGEST]
     asked = run.manifest.judged_perturbations
-    usable = [budget for budget in budgets if budget in asked]
-    return max(usable, key=lambda budget: (usable.count(budget), budget.eps), default=None)
+    usable = [perturbation for perturbation in perturbations if perturbation in asked]
+    return max(usable, key=lambda perturbation: (usable.count(perturbation), perturbation.eps), default=None)
 
 
 def _of_row(run: Run, row: CaseResult, count: int) -> list[WorstExample]:

@@ -8,13 +8,12 @@ from typing import Any
 
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
-    BUDGET,
+    PERTURBATION,
     SUBJECT,
     THREAT,
     Columns,
     TextTable,
     accuracy_text,
-    budget_text,
     counted,
     hiding_text,
     interval,
@@ -22,6 +21,7 @@ from robustbench_coded.reports.text.formatting import (
     of_case,
     of_part,
     percent,
+    perturbation_text,
     series,
     share_text,
     subject_text,
@@ -52,15 +52,18 @@ def certified_sentences(rows: Sequence[CertifiedRow]) -> list[str]:
         else:
             others = f"unknown {percent(row.unknown)}, broken {percent(row.broken)}"
             found = f"certified {with_interval(row.certified)}, {others} ({row.method})"
-        subject, budget = subject_text(row.case.subject, with_k=True), budget_text(row.case.perturbation)
-        said.append(f"{subject}, {row.case.threat}, {budget}: {found}")
+        subject, perturbation = (
+            subject_text(row.case.subject, with_k=True),
+            perturbation_text(row.case.perturbation),
+        )
+        said.append(f"{subject}, {row.case.threat}, {perturbation}: {found}")
     return said
 
 
 def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
-    """A row per subject, threat model and budget."""
+    """A row per subject, threat model and perturbation."""
     columns: Columns[CertifiedRow] = {
-        **of_case({**SUBJECT, **THREAT, **BUDGET}),
+        **of_case({**SUBJECT, **THREAT, **PERTURBATION}),
         "Certified": lambda row: with_interval(row.certified, missing="–"),
         "Unknown": lambda row: percent(row.unknown),
         "Broken": lambda row: percent(row.broken),
@@ -79,7 +82,7 @@ COLLATERAL_LEGEND = (
 
 
 def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
-    """A row per subject, budget, number of malicious inputs and what they know; no rows without any."""
+    """A row per subject, perturbation, number of malicious inputs and what they know; no rows without any."""
 
     def left(found: dict[bool, SummaryRow], *, free: bool) -> str:
         row = found.get(free)
@@ -92,7 +95,7 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
         "Anywhere": lambda found: left(found, free=True),
     }
     draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
-    columns = {**of_part({**SUBJECT, **BUDGET, **draw}, _any), **figures}
+    columns = {**of_part({**SUBJECT, **PERTURBATION, **draw}, _any), **figures}
     return TextTable.of(_found(lines).values(), columns, figures)
 
 
@@ -104,16 +107,16 @@ def _any(found: dict[bool, SummaryRow]) -> SummaryRow:
 def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
     """What the fewest and the most malicious inputs did to each subject, at their worst."""
     groups: dict[tuple[Subject, Perturbation], dict[int, SummaryRow]] = {}
-    for (subject, budget, draw, count), found in _found(rows).items():
+    for (subject, perturbation, draw, count), found in _found(rows).items():
         if draw == "unknown":
             worst = min(found.values(), key=lambda row: row.accuracy or 0.0)
-            groups.setdefault((subject, budget), {})[count] = worst
-    for (subject, budget), by_count in groups.items():
+            groups.setdefault((subject, perturbation), {})[count] = worst
+    for (subject, perturbation), by_count in groups.items():
         said = []
         for count in dict.fromkeys((min(by_count), max(by_count))):
             row = by_count[count]
             said.append(
-                f"{count} of {subject.k} inputs, malicious {_where(row, budget)}, leave the others at "
+                f"{count} of {subject.k} inputs, malicious {_where(row, perturbation)}, leave the others at "
                 f"{percent(row.accuracy)}% {interval(row.low, row.high)}, clean "
                 f"{percent(row.clean_accuracy)}%"
             )
@@ -128,13 +131,13 @@ def _found(
     for row in rows:
         count = row.threat.malicious
         if count is not None and row.attack == ENSEMBLE and row.accuracy is not None:
-            key = row.subject, row.budget, row.threat.randomness, count
+            key = row.subject, row.perturbation, row.threat.randomness, count
             found.setdefault(key, {})[row.threat.free] = row
     return found
 
 
-def _where(row: SummaryRow, budget: Perturbation) -> str:
-    return "anywhere in [0, 1]" if row.threat.free else f"within {budget_text(budget)}"
+def _where(row: SummaryRow, perturbation: Perturbation) -> str:
+    return "anywhere in [0, 1]" if row.threat.free else f"within {perturbation_text(perturbation)}"
 
 
 _NAMED = 3  # subjects that a sentence names; of more it gives the number
@@ -177,7 +180,7 @@ def peers_own_figures(run: Run) -> list[str]:
             sentences.append(
                 f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} was stopped by its "
                 f"budget of images on {counts['third_party_stopped']:g} inputs before it had a figure of its "
-                f"own ({row.case.threat}, {budget_text(row.case.perturbation)}); what it had shown the "
+                f"own ({row.case.threat}, {perturbation_text(row.case.perturbation)}); what it had shown the "
                 f"defence last leaves {share_text(measured)}."
             )
         if not counts.get("third_party_inputs") or measured is None:
@@ -185,8 +188,8 @@ def peers_own_figures(run: Run) -> list[str]:
         own = counts.get("third_party_standing", 0.0) / counts["third_party_inputs"]
         sentences.append(
             f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} itself reports "
-            f"{percent(own)}% ({row.case.threat}, {budget_text(row.case.perturbation)}); on fresh draws its "
-            f"inputs leave {share_text(measured)}."
+            f"{percent(own)}% ({row.case.threat}, {perturbation_text(row.case.perturbation)}); on fresh "
+            f"draws its inputs leave {share_text(measured)}."
         )
     return sentences
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.reports.text.formatting import (
     attack_text,
-    budget_text,
     is_submitted,
     parsed_attack,
     percent,
+    perturbation_text,
     series,
     subject_text,
     threat_text,
@@ -21,7 +21,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictWord
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictName
 from robustbench_coded.statistics.judge import MARGIN
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -129,10 +129,12 @@ def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
         if evidence := _recognition(checkpoint) + _gradients(checkpoint):
             yield Fact("Recognition", f"{checkpoint.name}:{evidence}")
     yield Fact("Examples", _examples(rows))
-    budgets = dict.fromkeys(row.budget for row in rows if row.attack != CLEAN)
-    if budgets:
+    perturbations = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
+    if perturbations:
         yield Fact(
-            "Budget", series([budget_text(b) for b in budgets]) + _spaces({b.eps_space for b in budgets})
+            "Budget",
+            series([perturbation_text(b) for b in perturbations])
+            + _spaces({b.eps_space for b in perturbations}),
         )
     yield from _attacks(rows)
     yield from _cost_limits(manifest)
@@ -257,7 +259,7 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
     for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
         if attack == CLEAN or is_submitted(attack):
             continue
-        said = f"{attack}: {attack_text(attack, list(steps), rows[0].budget.norm)}"
+        said = f"{attack}: {attack_text(attack, list(steps), rows[0].perturbation.norm)}"
         spent = costs.get(attack, [])
         if any(forwards or backwards for forwards, backwards in spent):
             forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))
@@ -328,16 +330,16 @@ def _machines(manifest: RunManifest) -> Iterator[Fact]:
 
 
 GLOSSARY = "docs/glossary.md"
-_WORDS = {
-    VerdictWord.WORSE_THAN_BASE: "the upper end of the gain is below 0.",
-    VerdictWord.NO_GAIN: "the upper end of the gain is below the margin.",
-    VerdictWord.BROKEN: "the upper end of the accuracy is at most a twentieth of the clean accuracy above "
+_EXPLAINED = {
+    VerdictName.WORSE_THAN_BASE: "the upper end of the gain is below 0.",
+    VerdictName.NO_GAIN: "the upper end of the gain is below the margin.",
+    VerdictName.BROKEN: "the upper end of the accuracy is at most a twentieth of the clean accuracy above "
     "what uninformative inputs leave.",
-    VerdictWord.NO_FAILURE_FOUND: "the lower end of the gain is above the margin (without a bare network "
+    VerdictName.NO_FAILURE_FOUND: "the lower end of the gain is above the margin (without a bare network "
     "to compare with: that of the accuracy is above what counts as broken), and every check passed. An upper "
     "bound, never a proof.",
-    VerdictWord.NOT_SETTLED: "none of these can be said yet.",
-    VerdictWord.CLAIM_REFUTED: "the upper end of the claimed accuracy is below the claim.",
+    VerdictName.NOT_SETTLED: "none of these can be said yet.",
+    VerdictName.CLAIM_REFUTED: "the upper end of the claimed accuracy is below the claim.",
 }
 
 
@@ -370,8 +372,8 @@ def terms_of(run: Run) -> Iterator[Fact]:
     for threat in dict.fromkeys(row.threat for row in run.rows):
         yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
     margin = run.manifest.last.margin
-    for word in dict.fromkeys(judgement.verdict.word for judgement in run.judgements):
-        yield Fact("Verdict", f"{word}: {_WORDS[word]}")
+    for verdict in dict.fromkeys(judgement.verdict.name for judgement in run.judgements):
+        yield Fact("Verdict", f"{verdict}: {_EXPLAINED[verdict]}")
     yield Fact(
         "Margin", f"the smallest gain that counts: {percent(MARGIN if margin is None else margin)} points."
     )

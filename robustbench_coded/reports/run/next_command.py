@@ -14,7 +14,7 @@ from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import Outlook
-from robustbench_coded.schema.words import VerdictWord
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.statistics.checks import merged_steps
 from robustbench_coded.statistics.summary import SummaryRow
 
@@ -81,7 +81,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
 
 def _stands(run: Run) -> bool:
     """Whether nothing was found where weaknesses can be planted."""
-    found = [j for j in run.judgements if j.verdict.word == VerdictWord.NO_FAILURE_FOUND]
+    found = [j for j in run.judgements if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
     return any(j.case.threat.whole_batch and not j.case.threat.draw_known for j in found)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.settings import Kept, Setting, other_attackers, settings_of
+from robustbench_coded.reports.run.settings import KeptAccuracy, Setting, other_attackers, settings_of
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Claim, Perturbation, Subject
-from robustbench_coded.schema.words import STANDARD, VerdictWord
+from robustbench_coded.schema.words import STANDARD, VerdictName
 from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 NAME_WIDTH = 40
@@ -40,20 +40,20 @@ _OPEN = {
 }
 # What is said of one setting, and of several that are all alike.
 _SAID = {
-    VerdictWord.NO_GAIN: ("No: no gain.", "No gain for any of them."),
-    VerdictWord.WORSE_THAN_BASE: (
+    VerdictName.NO_GAIN: ("No: no gain.", "No gain for any of them."),
+    VerdictName.WORSE_THAN_BASE: (
         "No: worse than the bare network.",
         "All are worse than the bare network.",
     ),
-    VerdictWord.BROKEN: ("No: broken.", "All are broken."),
-    VerdictWord.NO_FAILURE_FOUND: ("No failure found, which is no proof.",) * 2,
-    VerdictWord.NOT_SETTLED: ("Not settled.", "None is settled."),
-    VerdictWord.CLAIM_REFUTED: ("No: the claim is refuted.", "No: the claim is refuted for all."),
+    VerdictName.BROKEN: ("No: broken.", "All are broken."),
+    VerdictName.NO_FAILURE_FOUND: ("No failure found, which is no proof.",) * 2,
+    VerdictName.NOT_SETTLED: ("Not settled.", "None is settled."),
+    VerdictName.CLAIM_REFUTED: ("No: the claim is refuted.", "No: the claim is refuted for all."),
     STANDS: ("It stands so far, which is no proof.",) * 2,
 }
 
 
-class Bars(NamedTuple):
+class OpeningBars(NamedTuple):
     """Accuracies (fractions) of the settings, and of the bare networks beside them."""
 
     label: str
@@ -67,7 +67,7 @@ class Opening:
 
     Attributes:
         asked: a question; empty where nothing was judged.
-        answer: the words of the verdicts.
+        answer: the verdicts.
         found: what is left under attack, and which attack decides.
         certainty: what was observed, and what that proves.
         next: what to do, and how long that takes.
@@ -80,7 +80,7 @@ class Opening:
     found: str
     certainty: str
     next: NextCommand
-    bars: tuple[Bars, ...] = ()
+    bars: tuple[OpeningBars, ...] = ()
     settings: str = ""
     bare: str = ""
 
@@ -88,8 +88,8 @@ class Opening:
 def opening_of(run: Run) -> Opening:
     """The first screen of a run."""
     settings = settings_of(run)
-    shared = {s.judgement.case for s in settings if s.word == VerdictWord.NOT_SETTLED}
-    unsettled = [j for j in run.judgements if j.verdict.word == VerdictWord.NOT_SETTLED or j.case in shared]
+    shared = {s.judgement.case for s in settings if s.verdict == VerdictName.NOT_SETTLED}
+    unsettled = [j for j in run.judgements if j.verdict.name == VerdictName.NOT_SETTLED or j.case in shared]
     return opening(settings, other_attackers(run, settings), next_command(run, unsettled))
 
 
@@ -97,7 +97,7 @@ def opening(settings: Sequence[Setting], others: tuple[int, int], following: Nex
     """The first screen in words.
 
     Args:
-        others: how many verdicts under other threat models have another word, of how many.
+        others: how many verdicts under other threat models have another name, of how many.
     """
     if not settings:
         return Opening("", NO_VERDICT, "", "", following)
@@ -108,7 +108,9 @@ def opening(settings: Sequence[Setting], others: tuple[int, int], following: Nex
     found = (_kept(settings), _of_claim(settings), differ, _decided(settings))
     networks = {s.subject.checkpoint for s in settings}
     return Opening(
-        asked=_asked(subjects, settings[0].judgement.budget) if claim is None else _claimed(subjects, claim),
+        asked=_asked(subjects, settings[0].judgement.perturbation)
+        if claim is None
+        else _claimed(subjects, claim),
         answer=_answer(settings),
         found=" ".join(filter(None, found)),
         certainty=_certainty(settings),
@@ -125,10 +127,14 @@ def spread(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _asked(subjects: Sequence[Subject], budget: Perturbation) -> str:
-    within = f"{pixels(budget.eps)} per {'' if budget.eps_space == 'pixel' else 'normalised '}pixel"
-    change = f"up to {within if budget.norm == 'linf' else f'{budget.norm} norm {budget.eps:g}'}"
-    change = f"of {counted(round(budget.eps), 'pixel')}" if budget.norm == "l0" else change
+def _asked(subjects: Sequence[Subject], perturbation: Perturbation) -> str:
+    within = (
+        f"{pixels(perturbation.eps)} per {'' if perturbation.eps_space == 'pixel' else 'normalised '}pixel"
+    )
+    change = (
+        f"up to {within if perturbation.norm == 'linf' else f'{perturbation.norm} norm {perturbation.eps:g}'}"
+    )
+    change = f"of {counted(round(perturbation.eps), 'pixel')}" if perturbation.norm == "l0" else change
     verb, the = ("Does", "") if len(subjects) == 1 else ("Do", "the ")
     if subjects[0].defence == STANDARD:
         return f"{verb} {the}{_named(subjects)} withstand changes {change}?"
@@ -162,28 +168,28 @@ def _networks(subjects: Sequence[Subject]) -> str:
 
 
 def _answer(settings: Sequence[Setting]) -> str:
-    """The word; where settings have several, whether all fail, or how many do and how many are open."""
-    words = list(dict.fromkeys(_word(setting) for setting in settings))
-    if len(settings) == 1 and words == [VerdictWord.NOT_SETTLED]:
+    """The verdict; where settings have several, whether all fail, or how many do and how many are open."""
+    verdicts = list(dict.fromkeys(_verdict(setting) for setting in settings))
+    if len(settings) == 1 and verdicts == [VerdictName.NOT_SETTLED]:
         return f"Not settled: {why_open(settings[0])}."
-    if len(words) == 1:
-        return _SAID[words[0]][len(settings) > 1]
-    failed = list(dict.fromkeys(_word(setting) for setting in settings if setting.condemned))
-    if failed == words:
-        return "All fail."  # the table has the words
-    alike: dict[str, str] = {VerdictWord.WORSE_THAN_BASE: "worse"}
+    if len(verdicts) == 1:
+        return _SAID[verdicts[0]][len(settings) > 1]
+    failed = list(dict.fromkeys(_verdict(setting) for setting in settings if setting.condemned))
+    if failed == verdicts:
+        return "All fail."  # the table has the verdicts
+    alike: dict[str, str] = {VerdictName.WORSE_THAN_BASE: "worse"}
     if len(failed) > 1:
         alike = dict.fromkeys(failed, "failed")
-    counts = Counter(alike.get(word, word) for word in map(_word, settings))
-    said = "; ".join(f"{word}: {count}" for word, count in counts.most_common())
+    counts = Counter(alike.get(verdict, verdict) for verdict in map(_verdict, settings))
+    said = "; ".join(f"{verdict}: {count}" for verdict, count in counts.most_common())
     return f"{said[:1].upper()}{said[1:]}."
 
 
-def _word(setting: Setting) -> str:
-    """The word of a verdict; where something is claimed, whether that is refuted, stands or is open."""
+def _verdict(setting: Setting) -> str:
+    """The verdict; where something is claimed, whether that is refuted, stands or is open."""
     if setting.claim is None or setting.condemned:
-        return setting.word
-    return STANDS if setting.praised else VerdictWord.NOT_SETTLED
+        return setting.verdict
+    return STANDS if setting.praised else VerdictName.NOT_SETTLED
 
 
 def why_open(setting: Setting) -> str:
@@ -203,12 +209,12 @@ def _kept(settings: Sequence[Setting]) -> str:
         return ""
     bare = _present(settings, lambda kept: kept.left, bare=True)
     if len(settings) == 1:
-        without = f"; without it, {percent(bare[0])}%" if bare else ""
+        without = f"; its base model alone keeps {percent(bare[0])}%" if bare else ""
         return f"Under attack {percent(left[0])}% of its answers are right{without}."
     if all(s.condemned for s in settings) or max(left) <= NEXT_TO_NOTHING:
-        without = f"; without them, at most {percent(max(bare))}%" if bare else ""
+        without = f"; the base models alone keep at most {percent(max(bare))}%" if bare else ""
         return f"Under attack none gets more than {percent(max(left))}% right{without}."
-    without = f"; without them, {spread(bare)}" if bare else ""
+    without = f"; the base models alone keep {spread(bare)}" if bare else ""
     return f"Under attack {spread(left)} of answers are right{without}."
 
 
@@ -258,19 +264,21 @@ def _certainty(settings: Sequence[Setting]) -> str:
     return f"Observed {images}; proven{together} (95%): {', '.join(said)}{attacks}."
 
 
-def _bars(settings: Sequence[Setting]) -> tuple[Bars, ...]:
+def _bars(settings: Sequence[Setting]) -> tuple[OpeningBars, ...]:
     """Three groups of bars; the paper's attacks have none where none of them ran."""
-    groups: tuple[tuple[str, Callable[[Kept], float | None]], ...] = (
+    groups: tuple[tuple[str, Callable[[KeptAccuracy], float | None]], ...] = (
         ("clean images", lambda kept: kept.clean),
         ("strongest attack\nof the paper", lambda kept: kept.papers),
         ("strongest attack\nfound", lambda kept: kept.left),
     )
-    bars = [Bars(name, _present(settings, of), _present(settings, of, bare=True)) for name, of in groups]
+    bars = [
+        OpeningBars(name, _present(settings, of), _present(settings, of, bare=True)) for name, of in groups
+    ]
     return tuple(group for group in bars if group.settings)
 
 
 def _present(
-    settings: Sequence[Setting], of: Callable[[Kept], float | None], *, bare: bool = False
+    settings: Sequence[Setting], of: Callable[[KeptAccuracy], float | None], *, bare: bool = False
 ) -> tuple[float, ...]:
     """One accuracy of each setting, or of the bare networks beside them, where it was measured."""
     kept = [s.bare if bare else s.kept for s in settings]

@@ -2,8 +2,8 @@
 
     settings_of(run) -> [Setting, ...]
 
-One for each subject, at the largest budget, where the attacker perturbs whole batches and does not know the
-draw; where something is claimed, those that the claim is about.
+One for each subject, at the largest perturbation, where the attacker perturbs whole batches and does not know
+the draw; where something is claimed, those that the claim is about.
 """
 
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from robustbench_coded.reports.text.formatting import is_submitted
 from robustbench_coded.results.judgements import Judgement
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Subject
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictWord
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictName
 from robustbench_coded.statistics.case_results import CaseResult
 from robustbench_coded.statistics.checks import WORTH
 from robustbench_coded.statistics.intervals import TAIL, Interval
 from robustbench_coded.statistics.verdict import CONDEMNED
 
 
-class Kept(NamedTuple):
+class KeptAccuracy(NamedTuple):
     """Accuracies as fractions: of clean images, under the paper's strongest attack, under all attacks."""
 
     clean: float | None
@@ -32,10 +32,10 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """One subject under one threat model and budget.
+    """One subject under one threat model and perturbation.
 
     Attributes:
-        word: the verdict's, at the error shared by all settings.
+        verdict: its name, at the error shared by all settings.
         kept: its accuracies. bare: those of the bare network; None where it was not evaluated.
         measured: the accuracy that is judged, at the shared error; None while there is none.
         examples, answers, right: how many the ensemble was counted on.
@@ -44,9 +44,9 @@ class Setting:
     """
 
     judgement: Judgement
-    word: VerdictWord
-    kept: Kept
-    bare: Kept | None
+    verdict: VerdictName
+    kept: KeptAccuracy
+    bare: KeptAccuracy | None
     measured: Interval | None
     examples: int = 0
     answers: int = 0
@@ -65,13 +65,13 @@ class Setting:
     @property
     def condemned(self) -> bool:
         """Whether too little is left, for certain."""
-        return self.word == VerdictWord.CLAIM_REFUTED or (self.claim is None and self.word in CONDEMNED)
+        return self.verdict == VerdictName.CLAIM_REFUTED or (self.claim is None and self.verdict in CONDEMNED)
 
     @property
     def praised(self) -> bool:
         """Whether enough is left under every attack tried, and every check passed."""
         if self.claim is None:
-            return self.word == VerdictWord.NO_FAILURE_FOUND
+            return self.verdict == VerdictName.NO_FAILURE_FOUND
         enough = self.measured is not None and self.measured.low >= self.claim.value
         verdict = self.judgement.verdict
         return enough and not verdict.missing and not verdict.open_checks
@@ -80,34 +80,36 @@ class Setting:
 def settings_of(run: Run) -> list[Setting]:
     """The settings of a run, in its order."""
     judged = opens_with(run.judgements)
-    words = run.words_together(judged)
-    return [_setting(run, j, word, TAIL / len(judged)) for j, word in zip(judged, words, strict=True)]
+    verdicts = run.verdicts_together(judged)
+    return [_setting(run, j, name, TAIL / len(judged)) for j, name in zip(judged, verdicts, strict=True)]
 
 
 def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     """The judgements that a report opens with: those of a claim, else one for each defended subject."""
     claimed = [j for j in judgements if j.verdict.claim is not None]
     judged = claimed or [j for j in judgements if j.subject.defence != STANDARD] or list(judgements)
-    budgets = [j.budget for j in judged]
-    budget = max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
+    perturbations = [j.perturbation for j in judged]
+    perturbation = max(perturbations, key=lambda b: (perturbations.count(b), b.eps), default=None)
     by_subject: dict[Subject, Judgement] = {}
     for judgement in sorted(judged, key=lambda j: j.threat != WHOLE_BATCH):
-        if judgement.budget == budget:
+        if judgement.perturbation == perturbation:
             by_subject.setdefault(judgement.subject, judgement)
     return [j for j in judged if by_subject.get(j.subject) is j]
 
 
 def other_attackers(run: Run, settings: Sequence[Setting]) -> tuple[int, int]:
-    """How many verdicts on these subjects and this budget under other threat models have another word, of
-    how many.
+    """How many verdicts on these subjects and this perturbation under other threat models have another
+    verdict, of how many.
     """
     about = {s.subject: s.judgement for s in settings}
     others = [
         j
         for j in run.judgements
-        if j.subject in about and j.budget == about[j.subject].budget and j.threat != about[j.subject].threat
+        if j.subject in about
+        and j.perturbation == about[j.subject].perturbation
+        and j.threat != about[j.subject].threat
     ]
-    return sum(j.verdict.word != about[j.subject].verdict.word for j in others), len(others)
+    return sum(j.verdict.name != about[j.subject].verdict.name for j in others), len(others)
 
 
 def deciding_attack(run: Run, setting: Case) -> str:
@@ -124,7 +126,7 @@ def deciding_attack(run: Run, setting: Case) -> str:
     return strongest.strongest_attack if cheapest is None else cheapest.attack
 
 
-def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> Setting:
+def _setting(run: Run, judgement: Judgement, verdict: VerdictName, tail: float) -> Setting:
     row = next(row for row in run.results if row.case == judgement.case)
     claim = judgement.verdict.claim
     network = Subject(judgement.subject.checkpoint, STANDARD, None, None)
@@ -132,7 +134,7 @@ def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> 
     cell = row.cell if is_attacked(row) else None
     return Setting(
         judgement,
-        word,
+        verdict,
         kept=_kept(run, judgement.subject, judgement.case),
         bare=None if bare is None or bare.left is None else bare,
         measured=None if cell is None else row.interval(tail),
@@ -144,7 +146,7 @@ def _setting(run: Run, judgement: Judgement, word: VerdictWord, tail: float) -> 
     )
 
 
-def _kept(run: Run, subject: Subject, setting: Case) -> Kept:
+def _kept(run: Run, subject: Subject, setting: Case) -> KeptAccuracy:
     rows, attacked = run.rows, {row.case for row in run.results if is_attacked(row)}
     left = find(rows, subject, ENSEMBLE, setting.threat, setting.perturbation)
     found = (
@@ -152,7 +154,7 @@ def _kept(run: Run, subject: Subject, setting: Case) -> Kept:
         lowest_of_papers(rows, subject, setting.perturbation),
         left if left is not None and left.case in attacked else None,
     )
-    return Kept(*(None if row is None else row.accuracy for row in found))
+    return KeptAccuracy(*(None if row is None else row.accuracy for row in found))
 
 
 def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | None:
@@ -161,7 +163,7 @@ def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | Non
         row
         for row in run.results
         if (row.case.subject, row.case.attack) == (judgement.subject, claim.attack)
-        and row.case.perturbation == judgement.budget
+        and row.case.perturbation == judgement.perturbation
         and row.complete
     ]
     row = min(rows, key=lambda row: row.case.threat != claim.threat, default=None)

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from robustbench_coded.plugins import load
+from robustbench_coded.extensions import load
 from robustbench_coded.reports.text.formatting import (
     THREATS,
-    budget_text,
     inference_text,
     is_submitted,
     papers_attack,
+    perturbation_text,
 )
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema import words
@@ -27,10 +27,10 @@ from robustbench_coded.statistics.paired import Difference
 from robustbench_coded.statistics.summary import SummaryRow
 
 
-def main_budget(rows: Sequence[SummaryRow]) -> Perturbation | None:
-    """The budget that most attacks ran under; of several the largest eps."""
-    budgets = [row.budget for row in attacked(rows)]
-    return max(budgets, key=lambda b: (budgets.count(b), b.eps), default=None)
+def main_perturbation(rows: Sequence[SummaryRow]) -> Perturbation | None:
+    """The perturbation that most attacks ran under; of several the largest eps."""
+    perturbations = [row.perturbation for row in attacked(rows)]
+    return max(perturbations, key=lambda b: (perturbations.count(b), b.eps), default=None)
 
 
 def attacked(rows: Iterable[SummaryRow]) -> list[SummaryRow]:
@@ -45,22 +45,24 @@ def find(
     subject: Subject,
     attack: str,
     threat: ThreatModel,
-    budget: Perturbation | None,
+    perturbation: Perturbation | None,
 ) -> SummaryRow | None:
-    """One line with an accuracy; clean inputs under any budget."""
+    """One line with an accuracy; clean inputs under any perturbation."""
     for row in rows:
         same = (row.subject, row.attack) == (subject, attack) and row.accuracy is not None
-        if same and (attack == "clean" or (row.threat == threat and row.budget == budget)):
+        if same and (attack == "clean" or (row.threat == threat and row.perturbation == perturbation)):
             return row
     return None
 
 
-def lowest_of_papers(rows: Iterable[SummaryRow], subject: Subject, budget: Perturbation) -> SummaryRow | None:
+def lowest_of_papers(
+    rows: Iterable[SummaryRow], subject: Subject, perturbation: Perturbation
+) -> SummaryRow | None:
     """The lowest of the paper's attacks on a subject."""
     found = [
         row
         for row in attacked(rows)
-        if (row.subject, row.budget, row.threat) == (subject, budget, WHOLE_BATCH)
+        if (row.subject, row.perturbation, row.threat) == (subject, perturbation, WHOLE_BATCH)
         and papers_attack(row.attack)
     ]
     return min(found, key=lambda row: row.accuracy or 0.0, default=None)
@@ -98,7 +100,7 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One accuracy of a table.
 
     Attributes:
@@ -120,15 +122,15 @@ class TableRow:
 
     subject: Subject
     labels: tuple[str, ...]
-    cells: tuple[Cell | None, ...]
+    cells: tuple[TableCell | None, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Accuracies under one budget; ``heads`` are the titles of the rows' labels."""
+    """Accuracies under one perturbation; ``heads`` are the titles of the rows' labels."""
 
     title: str
-    budget: Perturbation
+    perturbation: Perturbation
     heads: tuple[str, ...]
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
@@ -158,15 +160,15 @@ class Table:
 
 
 def tables_of(run: Run) -> list[Table]:
-    """Table 3 for every budget, then Table 10 for every defence that was run at several batch sizes."""
+    """Table 3 for every perturbation, then Table 10 for every defence that was run at several batch sizes."""
     rows = [
         row
         for row, result in zip(run.rows, run.results, strict=True)
         if row.threat.malicious is None and (row.attack != words.ENSEMBLE or is_attacked(result))
     ]
     asked = run.manifest.judged_perturbations
-    budgets = list(dict.fromkeys(row.budget for row in rows if row.budget in asked))
-    budgets = budgets or list(dict.fromkeys(row.budget for row in rows))
+    perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in asked))
+    perturbations = perturbations or list(dict.fromkeys(row.perturbation for row in rows))
     subjects = list(dict.fromkeys(row.subject for row in rows))
     swept = {
         pair: [s for s in subjects if (s.checkpoint, s.defence) == pair]
@@ -175,13 +177,13 @@ def tables_of(run: Run) -> list[Table]:
     swept = {pair: group for pair, group in swept.items() if len({s.k for s in group}) > 1}
     build = TableBuilder(run, rows)
     main = _at_one_batch_size(subjects, {s for group in swept.values() for s in group})
-    tables = [build.table(f"Accuracy under attack: {budget_text(b)}", b, main) for b in budgets]
+    tables = [build.table(f"Accuracy under attack: {perturbation_text(b)}", b, main) for b in perturbations]
     for (checkpoint, _), group in swept.items():
         group = sorted(group, key=lambda s: (s.k or 0, s.n or 0))
         kind = inference_text(group[0].at_any_size)
-        for budget in budgets:
-            title = f"Accuracy against batch size: {kind} on {checkpoint}, {budget_text(budget)}"
-            tables.append(build.table(title, budget, group, by_size=True))
+        for perturbation in perturbations:
+            title = f"Accuracy against batch size: {kind} on {checkpoint}, {perturbation_text(perturbation)}"
+            tables.append(build.table(title, perturbation, group, by_size=True))
     return [table for table in tables if table.rows]
 
 
@@ -196,15 +198,17 @@ class TableBuilder:
     """Picks the lines of one run for cells."""
 
     def __init__(self, run: Run, rows: Sequence[SummaryRow]):
-        self._lines = {(row.subject, row.budget, row.threat, row.attack): row for row in rows}
+        self._lines = {(row.subject, row.perturbation, row.threat, row.attack): row for row in rows}
         self._clean = {row.subject: row for row in reversed(rows) if row.attack == words.CLEAN}
         self._printed = load("printed", "accuracies")(run.manifest)
 
     def table(
-        self, title: str, budget: Perturbation, subjects: Sequence[Subject], *, by_size: bool = False
+        self, title: str, perturbation: Perturbation, subjects: Sequence[Subject], *, by_size: bool = False
     ) -> Table:
-        """One table; subjects without a row under this budget are left out."""
-        under = [row for key, row in self._lines.items() if key[0] in set(subjects) and key[1] == budget]
+        """One table; subjects without a row under this perturbation are left out."""
+        under = [
+            row for key, row in self._lines.items() if key[0] in set(subjects) and key[1] == perturbation
+        ]
         present = {row.subject for row in under if row.attack != words.CLEAN} or {
             row.subject for row in under
         }
@@ -214,34 +218,34 @@ class TableBuilder:
         for s in by_inference(subjects):
             labels = (str(s.k), str(s.n)) if by_size else (inference_text(s, with_k=with_k), s.checkpoint)
             if s in present:
-                rows.append(TableRow(s, labels, tuple(self.cell(s, budget, c) for c in columns)))
+                rows.append(TableRow(s, labels, tuple(self.cell(s, perturbation, c) for c in columns)))
         heads = ("K", "N") if by_size else ("Inference", "Checkpoint")
-        return Table(title, budget, heads, columns, tuple(rows))
+        return Table(title, perturbation, heads, columns, tuple(rows))
 
-    def cell(self, subject: Subject, budget: Perturbation, column: Column) -> Cell | None:
+    def cell(self, subject: Subject, perturbation: Perturbation, column: Column) -> TableCell | None:
         """The accuracy of one subject under one attack; None where that was not run."""
         if column.attack == words.CLEAN:
             row = self._clean.get(subject)
         elif column.attack == SUBMITTED:
-            row = self._lowest_submitted(subject, budget, column.threat)
+            row = self._lowest_submitted(subject, perturbation, column.threat)
         else:
-            row = self._lines.get((subject, budget, column.threat, column.attack))
+            row = self._lines.get((subject, perturbation, column.threat, column.attack))
         if row is None:
             return None
-        best = self._lines.get((subject, budget, column.threat, words.STRONGEST))
+        best = self._lines.get((subject, perturbation, column.threat, words.STRONGEST))
         strongest = (
             best is not None and best.strongest_attack == row.attack and row.attack not in words.CONTROLS
         )
-        return Cell(row, strongest, self._printed(subject, budget, column.threat, row.attack))
+        return TableCell(row, strongest, self._printed(subject, perturbation, column.threat, row.attack))
 
     def _lowest_submitted(
-        self, subject: Subject, budget: Perturbation, threat: ThreatModel
+        self, subject: Subject, perturbation: Perturbation, threat: ThreatModel
     ) -> SummaryRow | None:
         """The worst of the perturbed inputs that were made elsewhere; tables have one column for them."""
         found = [
             row
             for key, row in self._lines.items()
-            if key[:3] == (subject, budget, threat) and is_submitted(row.attack)
+            if key[:3] == (subject, perturbation, threat) and is_submitted(row.attack)
         ]
         return min(found, key=lambda row: 1.0 if row.accuracy is None else row.accuracy, default=None)
 

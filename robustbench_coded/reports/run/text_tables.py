@@ -11,7 +11,7 @@ from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
-    BUDGET,
+    PERTURBATION,
     SUBJECT,
     THREAT,
     Columns,
@@ -30,7 +30,7 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.results.judgements import Judgement, SelfTestResult
 from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import Sequential, Stop
+from robustbench_coded.schema.manifest import SampleSizes, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 from robustbench_coded.statistics import case_results, summary
 from robustbench_coded.statistics.checks import Check
@@ -44,24 +44,26 @@ GIVEN_UP = "Clean accuracy given up, points"
 
 
 def verdict_text_table(run: Run) -> TextTable:
-    """A row per subject, budget and threat model: the word, and the figures that it came from."""
+    """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
     found = {row.case: row for row in run.results}
     figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
-    about = TextTable.of(run.judgements, {**SUBJECT, **BUDGET, **THREAT})
+    about = TextTable.of(run.judgements, {**SUBJECT, **PERTURBATION, **THREAT})
     rows = zip(about.rows, (_judged(j.verdict, found[j.case]) for j in run.judgements), strict=True)
     heads = (*about.heads, "Images", "Verdict", *figures)
     return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
 
 
 def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
-    """Images, word, accuracy, that of the bare network, gain, clean accuracy and what of it is given up."""
+    """Images, verdict, accuracy, that of the bare network, gain, clean accuracy and what of it is given
+    up.
+    """
     if row.cell is None or verdict.accuracy is None or not is_attacked(row):
-        return "0", f"{verdict.word}: not run yet", *[""] * 5
+        return "0", f"{verdict.name}: not run yet", *[""] * 5
     gain, clean, given_up = verdict.gain, verdict.clean, verdict.clean_loss
-    word = verdict.word if row.complete else f"{verdict.word}: outcomes are missing"
+    shown = verdict.name if row.complete else f"{verdict.name}: outcomes are missing"
     return (
         str(len(row.cell.example)),
-        word,
+        shown,
         with_interval(verdict.accuracy),
         "" if gain is None else percent(gain.second),
         "" if gain is None else gain_text(gain.estimate, gain.low, gain.high),
@@ -70,12 +72,12 @@ def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
     )
 
 
-_JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **BUDGET}
+_JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **PERTURBATION}
 
 
 def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """Why each verdict is what it is."""
-    columns: Columns[Judgement] = {"Verdict": lambda j: j.verdict.word, "Why": lambda j: j.verdict.reason}
+    columns: Columns[Judgement] = {"Verdict": lambda j: j.verdict.name, "Why": lambda j: j.verdict.reason}
     return TextTable.of(judgements, {**_JUDGED, **columns})
 
 
@@ -172,17 +174,17 @@ _OF_SUBJECT: Columns[tuple[Subject, Any]] = {
 STOPS_TITLE = "When the verdicts fell"
 
 
-def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgement]) -> TextTable:
-    """A row for each subject that stopped under a threat model and budget; none for other evaluations.
+def stops_text_table(sequential: SampleSizes | None, judgements: Sequence[Judgement]) -> TextTable:
+    """A row for each subject that stopped under a threat model and perturbation; none for other evaluations.
 
     Args:
         judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
-            than they seemed, and open the word again; then both words are told.
+            than they seemed, and open the verdict again; then both verdicts are told.
     """
-    words = {(j.subject, j.threat, j.budget): j.verdict.word for j in judgements}
+    verdicts = {(j.subject, j.threat, j.perturbation): j.verdict.name for j in judgements}
 
-    def word(stop: Stop) -> str:
-        now = words.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
+    def verdict(stop: Stop) -> str:
+        now = verdicts.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
         return stop.verdict if now == stop.verdict else f"{stop.verdict}: later {now}"
 
     counts: Columns[Stop] = {
@@ -192,8 +194,8 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
         "All would cost": lambda stop: f"{stop.images_planned:,}",
     }
     columns: Columns[Stop] = {
-        **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **BUDGET}),
-        "Verdict": word,
+        **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **PERTURBATION}),
+        "Verdict": verdict,
         **counts,
         "Ran": lambda stop: ", ".join(stop.attacks),
         "Not run": lambda stop: ", ".join(stop.skipped_attacks),
@@ -201,8 +203,8 @@ def stops_text_table(sequential: Sequential | None, judgements: Sequence[Judgeme
     return TextTable.of(() if sequential is None else sequential.stops, columns, counts)
 
 
-def stops_legend(sequential: Sequential | None) -> str:
-    """How these words were decided."""
+def stops_legend(sequential: SampleSizes | None) -> str:
+    """How these verdicts were decided."""
     if sequential is None:
         return ""
     ends = ", ".join(f"{end:,}" for end in sequential.sample_sizes)
@@ -229,7 +231,7 @@ def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
         made = judgement.design
         if made is None:
             continue
-        (about,) = TextTable.of([judgement], {**SUBJECT, **BUDGET}).rows
+        (about,) = TextTable.of([judgement], {**SUBJECT, **PERTURBATION}).rows
         names = (made.cells[0].case.attack, made.cells[2].case.attack)
         for attack, effect in zip(names, made.knowing, strict=True):
             cells = (percent(effect.first), percent(effect.second))
@@ -253,11 +255,11 @@ SUBMITTED_LEGEND = (
 
 def submitted_text_table(lines: Sequence[summary.SummaryRow]) -> TextTable:
     """A row per subject and perturbed inputs."""
-    best = {(x.subject, x.budget, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
+    best = {(x.subject, x.perturbation, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
     figures: Columns[summary.SummaryRow] = {
         "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
-        "Strongest": lambda row: percent(best.get((row.subject, row.budget, row.threat))),
+        "Strongest": lambda row: percent(best.get((row.subject, row.perturbation, row.threat))),
     }
     columns: Columns[summary.SummaryRow] = {"Perturbed inputs": lambda row: row.attack, **figures}
     submitted = [row for row in lines if is_submitted(row.attack)]
-    return TextTable.of(submitted, {**SUBJECT, **BUDGET, **columns}, figures)
+    return TextTable.of(submitted, {**SUBJECT, **PERTURBATION, **columns}, figures)

@@ -1,4 +1,4 @@
-"""How reports name subjects, budgets, attacks and threat models, in words that say what was done; and a
+"""How reports name subjects, perturbations, attacks and threat models, in words that say what was done; and a
 plain table of texts, for every format.
 """
 
@@ -192,15 +192,15 @@ def pixels(size: float) -> str:
     return f"{size:g}"
 
 
-def budget_text(budget: Perturbation) -> str:
+def perturbation_text(perturbation: Perturbation) -> str:
     """``linf, eps 8/255 (pixel)``."""
-    return f"{budget.norm}, eps {pixels(budget.eps)} ({budget.eps_space})"
+    return f"{perturbation.norm}, eps {pixels(perturbation.eps)} ({perturbation.eps_space})"
 
 
-def short_budget_text(budget: Any) -> str:
+def short_perturbation_text(perturbation: Any) -> str:
     """``linf 8/255``, with the space where it is not that of pixels."""
-    space = "" if budget.eps_space == "pixel" else f" ({budget.eps_space})"
-    return f"{budget.norm} {pixels(budget.eps)}{space}"
+    space = "" if perturbation.eps_space == "pixel" else f" ({perturbation.eps_space})"
+    return f"{perturbation.norm} {pixels(perturbation.eps)}{space}"
 
 
 def inference_text(subject: Subject, *, with_k: bool = False) -> str:
@@ -217,17 +217,17 @@ def subject_text(subject: Subject, *, with_k: bool = False) -> str:
     return f"{inference_text(subject, with_k=with_k)} on {subject.checkpoint}"
 
 
-# What tables say first of anything that has a subject, a threat model, a budget and an attack.
+# What tables say first of anything that has a subject, a threat model, a perturbation and an attack.
 SUBJECT: Columns[Any] = {
     "Checkpoint": lambda row: row.subject.checkpoint,
     "Inference": lambda row: inference_text(row.subject, with_k=True),
 }
 THREAT: Columns[Any] = {"Threat": lambda row: row.threat}
-BUDGET: Columns[Any] = {"Budget": lambda row: budget_text(row.budget)}
+PERTURBATION: Columns[Any] = {"Budget": lambda row: perturbation_text(row.perturbation)}
 ATTACK: Columns[Any] = {"Attack": lambda row: row.attack}
 ATTACKED_BY: Columns[Any] = {
     **ATTACK,
-    "Budget": lambda row: "" if row.attack == CLEAN else budget_text(row.budget),
+    "Budget": lambda row: "" if row.attack == CLEAN else perturbation_text(row.perturbation),
 }
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded import plugins
+from robustbench_coded import extensions
 from robustbench_coded.cli import main as main_module
 from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
@@ -17,7 +17,7 @@ TABLES = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]
 
 def forget():
     """What was found, and the commands that it made."""
-    for kept in (plugins.found, plugins.load, main_module._command):
+    for kept in (extensions.found, extensions.load, main_module._command):
         kept.cache_clear()
 
 
@@ -46,7 +46,7 @@ def test_what_is_installed_is_what_pyproject_says():
     ("group", "name"), [(group.removeprefix("csrobust."), name) for group in TABLES for name in TABLES[group]]
 )
 def test_each_loads(group, name):
-    assert plugins.load(group, name) is plugins.all_of(group)[name]
+    assert extensions.load(group, name) is extensions.all_of(group)[name]
 
 
 def test_a_name_is_taken_once(plugged):
@@ -54,7 +54,7 @@ def test_a_name_is_taken_once(plugged):
     with pytest.raises(
         InputError, match=r"^one:ZOO and two:ZOO are both called zoo in csrobust\.defences; u"
     ):
-        plugins.found("defences")
+        extensions.found("defences")
 
 
 @pytest.mark.parametrize("words", [("shift", "--ckpt", "a.pt"), ("figure",), ("board", "--help")])
@@ -75,12 +75,12 @@ def test_the_core_does_without(plugged, capsys):
     assert main(["list", "defences"]) == 0
     assert "coin-flip" not in capsys.readouterr().out
     with pytest.raises(InputError, match=r"csrobust\.bounds has no certify; install csrobust again"):
-        plugins.load("bounds", "certify")
+        extensions.load("bounds", "certify")
 
 
 def test_other_packages_may_plug_in(plugged, capsys):
     """A command of another package comes last, and one that is misspelt is told of it."""
-    plugged(EntryPoint("shine", "tests.test_plugins:shine_command", "csrobust.commands"))
+    plugged(EntryPoint("shine", "tests.test_extensions:shine_command", "csrobust.commands"))
     assert main(["shine"]) == 0
     assert capsys.readouterr().out == "shining\n"
     assert main(["--help"]) == 0
