@@ -210,7 +210,7 @@ class Machine(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Invocation(Struct, frozen=True, kw_only=True):
-    """One command or call that brought the folder up to date. ``options`` are those of EvalConfig."""
+    """One command or call that brought the folder up to date. ``options`` are those of the command."""
 
     time: str = ""
     command: tuple[str, ...] = ()

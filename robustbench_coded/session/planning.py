@@ -13,7 +13,6 @@ from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import (
-    claimed_setting,
     comparisons_judged,
     first_look,
     looks,
@@ -90,8 +89,8 @@ def planned_evaluation(
 
 def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: bool) -> EvaluationPlan:
     config, sizes = prepared.config, prepared.sizes
-    judged = comparisons_judged(config, cases, prepared.eps)
-    claim = claimed_setting(config, prepared.eps)
+    judged = comparisons_judged(prepared.requested, cases)
+    claim = prepared.requested.claimed
     claimed = {
         comparison: config.claim or 0.0
         for comparison, settings in judged.items()

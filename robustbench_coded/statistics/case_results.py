@@ -206,22 +206,24 @@ def shared_draws(results: Sequence[CaseResult], found: Cells) -> dict[Subject, S
 
 
 def _combined(
-    rows: Sequence[CaseResult],
+    results: Sequence[CaseResult],
     everything: Sequence[CaseResult],
     found: Cells,
     again: Mapping[Case, RandomBatches],
 ) -> list[CaseResult]:
-    """The rows made from several attacks under one threat model; none before there are outcomes."""
-    attacked = [row for row in rows if row.case.attack not in CONTROLS]
+    """The results made from several attacks under one threat model; none before there are outcomes."""
+    attacked = [result for result in results if result.case.attack not in CONTROLS]
     if not attacked:
         return []
     model = attacked[0]
     known = model.case.threat.draw_known
-    weaker = [row for row in inherited(model.case, everything) if not row.table]
-    own = [row for row in attacked if not row.table]
+    weaker = [result for result in inherited(model.case, everything) if not result.table]
+    own = [result for result in attacked if not result.table]
     attacks = [*own, *weaker] or attacked
     usable = [*attacks, *_controls(model.case, everything)]
-    candidates = aligned([made for row in usable if (made := _candidate(row, found, known)) is not None])
+    candidates = aligned(
+        [candidate for result in usable if (candidate := _candidate(result, found, known)) is not None]
+    )
     if not candidates or not len(candidates[0].scoring.example) or not len(candidates[0].scoring.draw):
         return []
     best = strongest(candidates)
@@ -235,8 +237,8 @@ def _combined(
         combined |= {ENSEMBLE: worst_case(candidates, by_batch=by_batch)}
         selection_draws = 0
     # What may stop along the way is judged on the examples that all of its attacks have met.
-    examples = [row.examples_planned for row in attacks]
-    planned = min(examples) if any(row.looks for row in attacks) else max(examples)
+    examples = [result.examples_planned for result in attacks]
+    planned = min(examples) if any(result.looks for result in attacks) else max(examples)
     everybody = tuple(candidate.case for candidate in candidates)
     # Clean inputs are scored in random batches for their own accuracy: as an attack they would only cost
     # error.
@@ -244,7 +246,7 @@ def _combined(
         ENSEMBLE: [key for key in everybody if key.attack != CLEAN],
         STRONGEST: [candidates[best].case],
     }
-    results = [
+    made = [
         CaseResult(
             case=model.case.of_attack(name),
             cell=cell,
@@ -252,10 +254,10 @@ def _combined(
             examples_planned=planned,
             batch_dependent=model.batch_dependent,
             randomised=model.randomised,
-            complete=all(row.complete for row in attacks) and len(cell.example) >= planned,
+            complete=all(result.complete for result in attacks) and len(cell.example) >= planned,
             sources=(candidates[best].case,) if name == STRONGEST else everybody,
             has_base=model.has_base,
-            looks=max(row.looks for row in usable),
+            looks=max(result.looks for result in usable),
             strongest_attack=candidates[best].case.attack,
             selection_draws=selection_draws,
             random_batches=_scored(playable.get(name, ()), again),
@@ -263,10 +265,12 @@ def _combined(
         )
         for name, cell in combined.items()
     ]
-    if all(row.complete for row in results) or all(row.complete for row in everything):
-        return results
-    whole = _of_complete(rows, everything, found, again)
-    return [replace(row, of_complete=whole) if row.case.attack == ENSEMBLE else row for row in results]
+    if all(result.complete for result in made) or all(result.complete for result in everything):
+        return made
+    whole = _of_complete(results, everything, found, again)
+    return [
+        replace(result, of_complete=whole) if result.case.attack == ENSEMBLE else result for result in made
+    ]
 
 
 def _of_complete(

@@ -14,7 +14,6 @@ from robustbench_coded.evaluation.planning.batches import (
 )
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
-    claimed_setting,
     comparisons_judged,
     first_look,
     looks,
@@ -88,7 +87,8 @@ def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about)
     config = EvalConfig(
         checkpoints=(("net", Path("net.pt")),), claim=0.7, until="claim", eps=radii, **options
     )
-    assert claimed_setting(config, radii) == about
+    requested = config.requested(radii)
+    assert requested.claimed == about
     weighed = Invocation(options=config.as_data(), resolved=Resolved(eps=radii)).claim
     assert (str(weighed.threat), weighed.perturbation.eps) == about
     rows = [
@@ -96,5 +96,5 @@ def test_what_is_run_for_a_claim_is_what_the_report_weighs_it_by(options, about)
         for threat in ("batch/unknown", "batch/known", "victim/unknown")
         for eps in radii
     ]
-    (settings,) = comparisons_judged(config, rows, radii).values()
+    (settings,) = comparisons_judged(requested, rows).values()
     assert [(str(key.threat), key.perturbation.eps) for key in settings] == [about]

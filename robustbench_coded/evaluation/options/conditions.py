@@ -49,6 +49,8 @@ class RequestedAttacks:
         second_attacks: those of ``attacks`` that run only where the others leave something.
         inputs: what the attackers control.
         perturbations: of one norm and space, the radii in their order.
+        claimed: the threat model and radius that a claim is about; None without a claim.
+        claim_alone: whether nothing else is judged (``--until claim``).
     """
 
     attacks: tuple[str, ...]
@@ -57,6 +59,8 @@ class RequestedAttacks:
     second_attacks: tuple[str, ...]
     inputs: tuple[str, ...]
     perturbations: tuple[Perturbation, ...]
+    claimed: tuple[str, float | None] | None = None
+    claim_alone: bool = False
 
     @property
     def norm(self) -> str:

@@ -20,7 +20,7 @@ from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks, WorkerProcesses
 from robustbench_coded.evaluation.options.option import count, number, one_of, option
-from robustbench_coded.schema.case import Perturbation
+from robustbench_coded.schema.case import Perturbation, setting_of_claim
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -188,6 +188,9 @@ class EvalConfig:
 
     def requested(self, eps: Sequence[float]) -> RequestedAttacks:
         """What is asked for, within these radii."""
+        claimed = None
+        if self.claim is not None:
+            claimed = setting_of_claim(self.claim_threat, self.claim_eps, self.inputs, eps)
         return RequestedAttacks(
             attacks=self.attacks,
             victim_attacks=self.victim_attacks,
@@ -195,6 +198,8 @@ class EvalConfig:
             second_attacks=self.second_attacks,
             inputs=self.inputs,
             perturbations=tuple(Perturbation(self.norm, size, self.eps_space) for size in eps),
+            claimed=claimed,
+            claim_alone=self.until == "claim",
         )
 
     @property

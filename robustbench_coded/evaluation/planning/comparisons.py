@@ -12,9 +12,9 @@ from typing import NamedTuple
 from msgspec import structs
 
 from attacks.naming import parse
-from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.conditions import RequestedAttacks
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
-from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, setting_of_claim
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 # The first sample size on which a verdict may fall: none right of so many leaves less than 3%, in random
@@ -50,7 +50,7 @@ def comparison_of(case: PlannedCase) -> Comparison:
 
 
 def comparisons_judged(
-    config: EvalConfig, cases: Sequence[PlannedCase], eps: Sequence[float]
+    requested: RequestedAttacks, cases: Sequence[PlannedCase]
 ) -> dict[Comparison, tuple[Case, ...]]:
     """The settings by which a comparison is settled, of every comparison that has a verdict.
 
@@ -58,30 +58,24 @@ def comparisons_judged(
     to ask of him, unless a claim is about him.
 
     Args:
-        cases: all that may run. eps: the radii.
+        cases: all that may run.
     """
     attacks = [case for case in cases if case.attack not in CONTROLS and not case.threat.collateral]
     defended = any(case.subject.spec != STANDARD for case in attacks)
     settings: dict[Comparison, dict[Case, None]] = {}
     for case in attacks:
         settings.setdefault(comparison_of(case), {})[case.case.setting] = None
-    claim = claimed_setting(config, eps)
     judged = {}
     for comparison, own in settings.items():
         about = comparison.subject.spec != STANDARD or not defended
-        claimed = [key for key in own if about and claim == (str(key.threat), key.perturbation.eps)]
+        claimed = [
+            key for key in own if about and requested.claimed == (str(key.threat), key.perturbation.eps)
+        ]
         weakest = [key for key in own if not key.threat.draw_known] or list(own)
-        judging = claimed if config.until == "claim" else list(dict.fromkeys([*weakest, *claimed]))
+        judging = claimed if requested.claim_alone else list(dict.fromkeys([*weakest, *claimed]))
         if judging:
             judged[comparison] = tuple(judging)
     return judged
-
-
-def claimed_setting(config: EvalConfig, eps: Sequence[float]) -> tuple[str, float | None] | None:
-    """The threat model and radius that a claim is about; None without a claim."""
-    if config.claim is None:
-        return None
-    return setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, eps)
 
 
 def sample_sizes(examples: int, batch: int) -> tuple[int, ...]:

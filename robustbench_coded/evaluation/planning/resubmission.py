@@ -27,7 +27,7 @@ class MeasuredAttack:
         units: they hold its perturbed inputs.
         share: of right answers on the draws that attacks are chosen by.
         right: right answers on scoring draws.
-        digest: equal for equal perturbed inputs; None where an earlier version measured them.
+        digest: equal for equal perturbed inputs; None where a unit has none.
     """
 
     case: PlannedCase
@@ -96,7 +96,7 @@ def share_left(
     facts = [metadata[unit.id] for unit in units]
     seen = case.subject.randomised and not case.threat.draw_known
     purpose = "selection" if seen else "scoring"
-    answers = _total(facts, f"answers_{purpose}")  # none: of an earlier version
+    answers = _total(facts, f"answers_{purpose}")
     return _total(facts, f"right_{purpose}") / answers if answers else None
 
 

@@ -211,7 +211,7 @@ def stops_legend(sequential: SampleSizes | None) -> str:
     return (
         f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
-        "changed the word."
+        "changed the verdict."
     )
 
 
