@@ -225,6 +225,15 @@ def test_only_open_verdicts_meet_submissions_and_checks():
     assert checks == asked[1:]
 
 
+@pytest.mark.parametrize(("extras", "met"), [(None, True), (10**6, False)])
+def test_where_all_rows_run_on_all_examples_settled_verdicts_meet_submissions_unless_attacks_are_named(
+    extras, met
+):
+    whole = replace(with_table(), start=1024, table_first=True, ceilings=Ceilings(None, None, extras))
+    final = {DEFENDED: NO_GAIN, BASE: BROKEN}
+    assert ("submissions" in policies(simulate(whole, 0.5, lambda steps: final, [submitted()]))) == met
+
+
 def test_more_examples_take_all_that_a_verdict_rests_on_twice_as_far_and_submissions_anew():
     evidence = simulate(plan_of(), 0.9, None, [submitted()])
     wider = [step for step in evidence.steps if step.policy == MORE_EXAMPLES]
