@@ -202,18 +202,15 @@ class Evaluation:
         }
         ran = replace(ran, shares=shares, standings=standings)
         open_ = open_comparisons(self.plan, ran)
+        offered_to = list(self.plan.judged) if self.plan.submits_everywhere else open_
+        ran = replace(ran, submissions=tuple(self._submissions(ran, offered_to, metadata)))
         if not open_:
             return ran
         # What would run on all examples is not compared with what ran on the first of them.
         size = max(size_of(self.plan, ran, comparison) for comparison in open_)
         planned = [case for case in self.plan.cases if case in ran.sizes]
         checks, remarks = follow_up(judgements.values(), list(ran.sizes), self.prepared.maker(size), planned)
-        return replace(
-            ran,
-            submissions=tuple(self._submissions(ran, open_, metadata)),
-            checks=tuple(checks),
-            remarks=tuple(remarks),
-        )
+        return replace(ran, checks=tuple(checks), remarks=tuple(remarks) if self.plan.checks else ())
 
     def _standing(
         self, comparison: Comparison, judgement: Judgement, judgements: Mapping[Case, Judgement]
@@ -231,7 +228,7 @@ class Evaluation:
     def _submissions(
         self, ran: Evidence, open_: Sequence[Comparison], metadata: Mapping[str, Mapping[str, Any]]
     ) -> list[PlannedCase]:
-        """What may be submitted to open comparisons of whole batches and was not."""
+        """What may be submitted to these comparisons of whole batches and was not."""
         sizes = [size_of(self.plan, ran, comparison) for comparison in open_ if comparison.inputs == "batch"]
         if not sizes:
             return []

@@ -125,7 +125,7 @@ def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
     rounds = [step.policy for step in evidence.lately]
     if rounds.count("submissions") > rounds.count("checks"):
         return None
-    open_ = open_comparisons(plan, evidence, victims)
+    open_ = plan.judged if plan.submits_everywhere else open_comparisons(plan, evidence, victims)
     wanted = [case for case in evidence.submissions if comparison_of(case) in open_]
     reason = "perturbed inputs that were found so far, submitted where a verdict is open"
     return _step("submissions", reason, _affordable(plan, evidence, wanted))

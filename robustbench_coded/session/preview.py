@@ -105,7 +105,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
 
     def furthest(case: PlannedCase, size: int) -> int:
         """No case runs less far than an earlier evaluation took it."""
-        further = (larger for larger in reversed(plan.sizes) if larger > size)
+        further = (larger for larger in reversed(plan.sizes) if larger > size and committed)
         return next((larger for larger in further if not pending(evaluation.units(case, larger))), size)
 
     table = {} if plan.ceilings.table == 0 else table_sizes(plan, Evidence())

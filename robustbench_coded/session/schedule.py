@@ -90,6 +90,11 @@ class EvaluationPlan:
                 attacks.setdefault(comparison_of(case), []).append(case)
         return attacks
 
+    @property
+    def submits_everywhere(self) -> bool:
+        """Whether settled comparisons meet submissions, too: where all rows run on all examples."""
+        return self.table_first and self.ceilings.extras is None
+
     def base(self, comparison: Comparison) -> Comparison | None:
         """The comparison of the base model of a defence."""
         subject = comparison.subject

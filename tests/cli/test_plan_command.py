@@ -65,7 +65,7 @@ def test_a_plan_for_people_names_rows_and_the_folder(csrobust, digits_erm, tmp_p
     ("options", "certain", "most"),
     [
         ((), 16, None),  # of images that small, all rows are affordable
-        (("--time", "2h"), 15, 3 * 1200),  # half of it in equal parts for standard, RCI and its victims
+        (("--time", "2h"), 13, 3 * 1200),  # half of it in equal parts for standard, RCI and its victims
         (("--until", "settled"), 2, None),
     ],
 )
@@ -90,10 +90,11 @@ def test_a_wish_for_time_gets_the_examples_that_fit(csrobust, digits_erm, a_seco
     def examples(*options):
         answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, *options, "--json")
         plan = json.loads(answer.out)
-        return {(r["defence"], r["attack"]): r["examples"] for r in plan["rows"]}, plan["seconds"]
+        rows = [row for row in plan["rows"] if row["certain"]]
+        return {(r["defence"], r["attack"]): r["examples"] for r in rows}, plan["seconds"]
 
     some, seconds = examples("--time", "2h")  # half of it is for the table
-    assert seconds <= 3600 and some["rci", "pgd-40"] < some["rci", "transfer-pgd-2"] < 640
+    assert seconds <= 3600 and some.get(("rci", "pgd-40"), 0) < some["rci", "transfer-pgd-2"] < 640
     every, seconds = examples("--all")
     assert set(every.values()) == {640} and seconds > 7200
 

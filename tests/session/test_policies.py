@@ -226,6 +226,15 @@ def test_only_open_verdicts_meet_submissions_and_checks():
     assert checks == asked[1:]
 
 
+@pytest.mark.parametrize(("extras", "met"), [(None, True), (10**6, False)])
+def test_where_all_rows_run_on_all_examples_settled_verdicts_meet_submissions_unless_attacks_are_named(
+    extras, met
+):
+    whole = replace(with_table(), start=1024, table_first=True, ceilings=Ceilings(None, None, extras))
+    final = {DEFENDED: NO_GAIN, BASE: BROKEN}
+    assert ("submissions" in policies(simulate(whole, 0.5, lambda steps: final, [submitted()]))) == met
+
+
 def test_more_examples_take_all_that_a_verdict_rests_on_twice_as_far_and_submissions_anew():
     evidence = simulate(plan_of(), 0.9, None, [submitted()])
     wider = [step for step in evidence.steps if step.policy == MORE_EXAMPLES]
@@ -289,7 +298,8 @@ def test_after_the_table_has_begun_only_victims_are_asked_for():
     plan = replace(with_table(*ON_STANDARD, *ON_RCI, ON_VICTIM), ceilings=Ceilings(30_000, 10**9, None))
     evidence = simulate(plan, 0.9, None, lambda steps: [submitted()] if steps[-1].for_table else [])
     behind = policies(evidence)[policies(evidence).index("first rows") + 1 :]
-    assert behind == ["attack of victims", "table", "clean batches"]
+    assert behind[:2] == ["attack of victims", "table"] and not {"attack", "submissions"} & set(behind)
+    assert all(VICTIMS in dict(step.reached) for step in evidence.steps if step.policy == MORE_EXAMPLES)
 
 
 @pytest.mark.parametrize("ceiling", [0, 40_000, 60_000, 10**5, 10**6, 10**9])
