@@ -73,6 +73,23 @@ def unit_length(u: Tensor) -> Tensor:
     return u / norm.clamp(min=torch.finfo(u.dtype).tiny)
 
 
+# The difference between the largest and the smallest logit, for margins and for the cross-entropy. That of a
+# network may be any: scaled by 0.001 or by 1,000, it has the same answers, and losses of another shape.
+MARGIN_SPREAD, ENTROPY_SPREAD = 4.0, 20.0
+
+
+def level(logits: Tensor, spread: float) -> Tensor:
+    """By what logits ``[..., classes]`` are multiplied to have this spread, ``[...]``; a constant."""
+    finite = logits.detach().float().nan_to_num(0, 0, 0)
+    width = finite.amax(-1) - finite.amin(-1)
+    return spread / width.clamp(min=torch.finfo(width.dtype).tiny)
+
+
+def level_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """``cross_entropy`` of logits of one spread."""
+    return cross_entropy(logits * level(logits, ENTROPY_SPREAD)[..., None], y)
+
+
 # Of the paper: the length of a step and the relative change of the radius, first and last (cosine annealing).
 FMN_STEP, FMN_LAST_STEP = 1.0, 0.01
 FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
@@ -160,7 +177,7 @@ class Ddn(AttackOnProblem):
         for step in range(self.steps):
             if estimator.exhausted:
                 break
-            answer = estimator.gradient(adv, y, cross_entropy)
+            answer = estimator.gradient(adv, y, level_entropy)
             assert answer.grad is not None
             wrong = nearest.see(adv, answer.logits, y)
             norm = norm * torch.where(wrong, 1 - DDN_CHANGE, 1 + DDN_CHANGE)
@@ -168,7 +185,7 @@ class Ddn(AttackOnProblem):
             u = nearest.away(adv) + size * unit_length(answer.grad * ball.unit)
             adv = nearest.at(unit_length(u) * norm[..., None, None, None])
         if not estimator.exhausted:
-            nearest.see(adv, estimator.value(adv, y, cross_entropy).logits, y)
+            nearest.see(adv, estimator.value(adv, y, level_entropy).logits, y)
         return nearest.result()
 
 
@@ -222,14 +239,16 @@ class Pdpgd(AttackOnProblem):
         adam = Adam(u)
         ratio = torch.full_like(nearest.distance, log(1 / RATIO))  # log of w1 / w0
         share = torch.sigmoid(ratio)  # w1, where both sum up to 1
+        scale = torch.ones_like(ratio)
         for step in range(self.steps):
             if estimator.exhausted:
                 break
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
             assert answer.grad is not None
             wrong = nearest.see(nearest.at(u), answer.logits, y)
+            scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
             # Of softplus(margin) while the answer is right; after that only the norm counts.
-            slope = torch.where(wrong, 0, -torch.sigmoid(-answer.loss))[..., None, None, None]
+            slope = torch.where(wrong, 0, -scale * torch.sigmoid(-scale * answer.loss))[..., None, None, None]
             grad = slope * answer.grad * ball.unit
             size = PDPGD_STEP * (PDPGD_LAST_STEP / PDPGD_STEP) ** (step / self.steps)
             moved = adam.step(u, grad, size)
