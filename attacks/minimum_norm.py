@@ -1,7 +1,6 @@
 """Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
 
-FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538), the one here that also minimises
-l1. PDPGD has two players: one lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the
+FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538). PDPGD has two players: one lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the
 weights.
 """
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem
-from attacks.balls import pixels_apart
+from attacks.balls import most, pixels_apart
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball
 
@@ -97,7 +96,10 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 @dataclass(frozen=True)
 class Fmn(AttackOnProblem):
-    """Fast minimum-norm attack (algorithm 1), linf or l2: the budget's norm.
+    """Fast minimum-norm attack (algorithm 1) in the budget's norm.
+
+    Beyond the paper, a point inside the ball of the current radius is scaled to its surface, and the radius
+    grows until there is a wrong answer: the paper's walk stands still where the box cuts its steps off.
 
     Attributes:
         steps: moves; as many gradients, and one value for the last point.
@@ -111,8 +113,9 @@ class Fmn(AttackOnProblem):
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         adv = x if start is None else start
-        radius = torch.full_like(nearest.distance, inf)
-        dual = 1 if ball.order == inf else 2
+        pixels = ball.order == 0
+        radius = torch.full_like(nearest.distance, 1 if pixels else inf)
+        dual = 1 if ball.order == inf else inf if ball.order == 1 else 2
         for step in range(self.steps):
             if estimator.exhausted:
                 break
@@ -129,7 +132,11 @@ class Fmn(AttackOnProblem):
             # Where the box cuts off a step, or the margin curves, the same would follow again and again.
             beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + to_boundary), beyond)
             grown = torch.where(nearest.found, radius * (1 + change), beyond)
-            radius = torch.where(wrong, torch.minimum(radius * (1 - change), nearest.distance), grown)
+            shrunk = radius * (1 - change)
+            if pixels:  # at least one more or less
+                grown = torch.maximum(radius + 1, (radius * (1 + change)).floor())
+                shrunk = torch.minimum(radius - 1, shrunk.floor()).clamp(min=0)
+            radius = torch.where(wrong, torch.minimum(shrunk, nearest.distance), grown)
             # No point of the box is further away than this.
             radius = radius.clamp(max=x[0, 0].numel() / float(ball.unit.min()))
             u = u + annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
@@ -145,9 +152,16 @@ def annealed(first: float, last: float, step: int, steps: int) -> float:
 
 
 def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
-    """``u`` inside the ball of each example's radius ``[G, K]`` around 0; in l2, on its surface."""
+    """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0, or scaled to its surface."""
     wide = radius[..., None, None, None]
-    return u.clamp(-wide, wide) if order == inf else unit_length(u) * wide
+    if order == 0:
+        return torch.where(most(u.square().sum(2, keepdim=True), wide), u, 0)
+    if order == 1:  # what the proximal operator of the dual norm leaves
+        u = u - _proximal(u, radius, inf)
+    elif order == inf:
+        u = u.clamp(-wide, wide)
+    length = torch.linalg.vector_norm(u, ord=order, dim=(2, 3, 4), keepdim=True)
+    return u / length.clamp(min=torch.finfo(u.dtype).tiny) * wide
 
 
 # Of the paper: the first norm, its relative change in each step, and the length of a step, first and last.

@@ -61,7 +61,7 @@ def test_every_input_may_have_a_target_of_its_own(model, batch):
 
 @pytest.mark.parametrize("name", ["hopskipjump-60", "rays-60"])
 def test_by_labels_alone_it_starts_from_an_input_of_the_wanted_class(name):
-    """Each class lies around a picture of black and white, so that neither noise nor flat colours are in it."""
+    """Each class lies around a picture of black and white: neither noise nor flat colours are in it."""
     generator = torch.Generator().manual_seed(3)
     middles = torch.randint(0, 2, (8, 64), generator=generator).float()
     x = (0.1 + 0.8 * middles).view(8, 1, 8, 8)

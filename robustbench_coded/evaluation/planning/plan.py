@@ -261,16 +261,18 @@ class UnitMaker:
             else:
                 groups.append([batch.index])
             k = batch.k
-        cost = self._images_per_batch(row)
+        whole, sizes = self._images_per_batch(row), {batch.index: batch.k for batch in batches}
         made: list[cases.Unit] = []
         piece: list[list[int]] = []
         images = 0
         for group in groups:
-            if piece and images + cost * len(group) > self.images_per_unit:
+            # A last batch may be much smaller than the others, or the only one.
+            cost = max(1, whole * len(group) * sizes[group[0]] // row.subject.k)
+            if piece and images + cost > self.images_per_unit:
                 made.append(self._unit(row, piece, [], images))
                 piece, images = [], 0
             piece.append(group)
-            images += cost * len(group)
+            images += cost
         made.append(self._unit(row, piece, [], images))
         return made
 
