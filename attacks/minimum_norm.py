@@ -1,7 +1,7 @@
 """Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
 
-FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538). PDPGD has two players: one lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the
-weights.
+FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538). PDPGD has two players: one
+lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
 """
 
 from dataclasses import dataclass
@@ -152,7 +152,7 @@ def annealed(first: float, last: float, step: int, steps: int) -> float:
 
 
 def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
-    """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0, or scaled to its surface."""
+    """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0, or scaled to its edge."""
     wide = radius[..., None, None, None]
     if order == 0:
         return torch.where(most(u.square().sum(2, keepdim=True), wide), u, 0)
