@@ -342,7 +342,12 @@ CATALOGUE: dict[str, Algorithm] = {
         **_DRAWN,
     ),
     "fmn": Algorithm(
-        "FMN, the nearest wrong answer", "minimum_norm", "Fmn", _steps, norms=_CURVED, **_NEAREST
+        "FMN, the nearest wrong answer",
+        "minimum_norm",
+        "Fmn",
+        _steps,
+        norms=(*_CURVED, "l1", "l0"),
+        **_NEAREST,
     ),
     "pdpgd": Algorithm("PDPGD, the nearest wrong answer", "minimum_norm", "Pdpgd", _steps, **_NEAREST),
     "ddn": Algorithm(

@@ -1,8 +1,7 @@
 """Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
 
-FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538), the one here that also minimises
-l1. PDPGD has two players: one lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the
-weights.
+FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538). PDPGD has two players: one
+lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem
-from attacks.balls import pixels_apart
+from attacks.balls import most, pixels_apart
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import Ball
 
@@ -73,6 +72,23 @@ def unit_length(u: Tensor) -> Tensor:
     return u / norm.clamp(min=torch.finfo(u.dtype).tiny)
 
 
+# The difference between the largest and the smallest logit, for margins and for the cross-entropy. That of a
+# network may be any: scaled by 0.001 or by 1,000, it has the same answers, and losses of another shape.
+MARGIN_SPREAD, ENTROPY_SPREAD = 4.0, 20.0
+
+
+def level(logits: Tensor, spread: float) -> Tensor:
+    """By what logits ``[..., classes]`` are multiplied to have this spread, ``[...]``; a constant."""
+    finite = logits.detach().float().nan_to_num(0, 0, 0)
+    width = finite.amax(-1) - finite.amin(-1)
+    return spread / width.clamp(min=torch.finfo(width.dtype).tiny)
+
+
+def level_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """``cross_entropy`` of logits of one spread."""
+    return cross_entropy(logits * level(logits, ENTROPY_SPREAD)[..., None], y)
+
+
 # Of the paper: the length of a step and the relative change of the radius, first and last (cosine annealing).
 FMN_STEP, FMN_LAST_STEP = 1.0, 0.01
 FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
@@ -80,7 +96,10 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 @dataclass(frozen=True)
 class Fmn(AttackOnProblem):
-    """Fast minimum-norm attack (algorithm 1), linf or l2: the budget's norm.
+    """Fast minimum-norm attack (algorithm 1) in the budget's norm.
+
+    Beyond the paper, a point inside the ball of the current radius is scaled to its surface, and the radius
+    grows until there is a wrong answer: the paper's walk stands still where the box cuts its steps off.
 
     Attributes:
         steps: moves; as many gradients, and one value for the last point.
@@ -94,8 +113,9 @@ class Fmn(AttackOnProblem):
         ball = budget.around(x)
         nearest = Nearest(x, ball)
         adv = x if start is None else start
-        radius = torch.full_like(nearest.distance, inf)
-        dual = 1 if ball.order == inf else 2
+        pixels = ball.order == 0
+        radius = torch.full_like(nearest.distance, 1 if pixels else inf)
+        dual = 1 if ball.order == inf else inf if ball.order == 1 else 2
         for step in range(self.steps):
             if estimator.exhausted:
                 break
@@ -112,7 +132,11 @@ class Fmn(AttackOnProblem):
             # Where the box cuts off a step, or the margin curves, the same would follow again and again.
             beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + to_boundary), beyond)
             grown = torch.where(nearest.found, radius * (1 + change), beyond)
-            radius = torch.where(wrong, torch.minimum(radius * (1 - change), nearest.distance), grown)
+            shrunk = radius * (1 - change)
+            if pixels:  # at least one more or less
+                grown = torch.maximum(radius + 1, (radius * (1 + change)).floor())
+                shrunk = torch.minimum(radius - 1, shrunk.floor()).clamp(min=0)
+            radius = torch.where(wrong, torch.minimum(shrunk, nearest.distance), grown)
             # No point of the box is further away than this.
             radius = radius.clamp(max=x[0, 0].numel() / float(ball.unit.min()))
             u = u + annealed(FMN_STEP, FMN_LAST_STEP, step, self.steps) * unit_length(grad)
@@ -128,9 +152,16 @@ def annealed(first: float, last: float, step: int, steps: int) -> float:
 
 
 def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
-    """``u`` inside the ball of each example's radius ``[G, K]`` around 0; in l2, on its surface."""
+    """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0, or scaled to its edge."""
     wide = radius[..., None, None, None]
-    return u.clamp(-wide, wide) if order == inf else unit_length(u) * wide
+    if order == 0:
+        return torch.where(most(u.square().sum(2, keepdim=True), wide), u, 0)
+    if order == 1:  # what the proximal operator of the dual norm leaves
+        u = u - _proximal(u, radius, inf)
+    elif order == inf:
+        u = u.clamp(-wide, wide)
+    length = torch.linalg.vector_norm(u, ord=order, dim=(2, 3, 4), keepdim=True)
+    return u / length.clamp(min=torch.finfo(u.dtype).tiny) * wide
 
 
 # Of the paper: the first norm, its relative change in each step, and the length of a step, first and last.
@@ -160,7 +191,7 @@ class Ddn(AttackOnProblem):
         for step in range(self.steps):
             if estimator.exhausted:
                 break
-            answer = estimator.gradient(adv, y, cross_entropy)
+            answer = estimator.gradient(adv, y, level_entropy)
             assert answer.grad is not None
             wrong = nearest.see(adv, answer.logits, y)
             norm = norm * torch.where(wrong, 1 - DDN_CHANGE, 1 + DDN_CHANGE)
@@ -168,7 +199,7 @@ class Ddn(AttackOnProblem):
             u = nearest.away(adv) + size * unit_length(answer.grad * ball.unit)
             adv = nearest.at(unit_length(u) * norm[..., None, None, None])
         if not estimator.exhausted:
-            nearest.see(adv, estimator.value(adv, y, cross_entropy).logits, y)
+            nearest.see(adv, estimator.value(adv, y, level_entropy).logits, y)
         return nearest.result()
 
 
@@ -222,14 +253,16 @@ class Pdpgd(AttackOnProblem):
         adam = Adam(u)
         ratio = torch.full_like(nearest.distance, log(1 / RATIO))  # log of w1 / w0
         share = torch.sigmoid(ratio)  # w1, where both sum up to 1
+        scale = torch.ones_like(ratio)
         for step in range(self.steps):
             if estimator.exhausted:
                 break
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
             assert answer.grad is not None
             wrong = nearest.see(nearest.at(u), answer.logits, y)
+            scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
             # Of softplus(margin) while the answer is right; after that only the norm counts.
-            slope = torch.where(wrong, 0, -torch.sigmoid(-answer.loss))[..., None, None, None]
+            slope = torch.where(wrong, 0, -scale * torch.sigmoid(-scale * answer.loss))[..., None, None, None]
             grad = slope * answer.grad * ball.unit
             size = PDPGD_STEP * (PDPGD_LAST_STEP / PDPGD_STEP) ** (step / self.steps)
             moved = adam.step(u, grad, size)

@@ -116,23 +116,37 @@ PRESETS["sparse"] = (
     "transfer-spgd-u-100",
     "transfer-sigma-zero-100",
 )
-PRESETS["full"] = (
-    *PRESETS["paper"],
-    *PRESETS["adaptive"],
-    "transfer-apgd-ce-100",
-    "transfer-apgd-t-100",
-    "eot20-apgd-ce-100",
-    "aware-apgd-ce-50",
-    "gmsa3avg-pgd-20",
-    "gmsa3min-pgd-20",
-    "bpda-pgd-20",
-    "apgd-ce-100",
-    "apgd-mt-100+closest=2",
-    "square-750+closest=5",
-    "apgd-dlr-100",
-    "spsa-2000",
-    # What all others leave close to the boundary.
-    RECOMBINED,
+# All of these, and whatever the default can come to: what checks ask for, and the last resort where nothing
+# else settles a verdict.
+PRESETS["full"] = tuple(
+    dict.fromkeys(
+        (
+            *PRESETS["paper"],
+            *PRESETS["adaptive"],
+            USUAL,
+            *THROUGH_CHECKPOINT,
+            *OF_SAMPLING,
+            *KNOWN_AND_NOT,
+            *(cell.format(10) for cell in CELLS),
+            *(FROM_TRANSFER.format(estimator) for estimator in ("eot10", "aware")),
+            "transfer-apgd-ce-100",
+            "transfer-apgd-t-100",
+            "eot20-apgd-ce-100",
+            "aware-apgd-ce-50",
+            "gmsa3avg-pgd-20",
+            "gmsa3min-pgd-20",
+            "apgd-ce-100",
+            "apgd-mt-100+closest=2",
+            "square-750+closest=5",
+            "apgd-dlr-100",
+            *ROUNDABOUT,
+            *SEARCHES,
+            *BY_LABELS,
+            *BY_LABELS_STRONGER,
+            # What all others leave close to the boundary.
+            RECOMBINED,
+        )
+    )
 )
 
 
@@ -179,7 +193,7 @@ LISTED: dict[str, str] = {
     "spsa-1000": "gradients from differences of 1000 queries (arXiv 1802.05666)",
     "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
     "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
-    "fmn-100": "fast minimum norm: the nearest wrong answer in linf or l2 (arXiv 2102.12827)",
+    "fmn-100": "fast minimum norm: the nearest wrong answer in any norm (arXiv 2102.12827)",
     "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
     "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
     "spgd-u-100": "sparse PGD in l0, a mask and colours; colours of all pixels move (arXiv 2405.05075)",

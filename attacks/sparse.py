@@ -16,7 +16,7 @@ from attacks.attack import AttackOnProblem, Problem, wide
 from attacks.balls import drawn, most
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss
-from attacks.minimum_norm import Adam, Nearest, annealed, unit_length
+from attacks.minimum_norm import MARGIN_SPREAD, Adam, Nearest, annealed, level, unit_length
 from attacks.score_based import search
 
 # Steps between two comparisons where one answer says little, because of chance or of co-batched inputs.
@@ -162,19 +162,20 @@ class SigmaZero(AttackOnProblem):
         u = nearest.away(x if start is None else start)
         adam = Adam(u)
         threshold = torch.full_like(nearest.distance, THRESHOLD)
-        best = Best(estimator, y, x)
+        best, scale = Best(estimator, y, x), torch.ones_like(threshold)
         for step in range(self.steps):
             if estimator.exhausted:
                 break
             answer = estimator.gradient(nearest.at(u), y, margin_loss)
             assert answer.grad is not None
+            scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
             shrinks = nearest.see(nearest.at(u), answer.logits, y)
             if not estimator.per_example:
                 best.see(ball.project_(nearest.at(u)), answer.loss)
                 shrinks = ball.distance(nearest.at(u)) > 1
             moved = u.square().sum(2, keepdim=True)
             count = 2 * u * WIDTH / (moved + WIDTH).square() / moved[0, 0].numel()
-            grad = torch.where(wide(shrinks), count, count - answer.grad)
+            grad = torch.where(wide(shrinks), count, count - wide(scale) * answer.grad)
             size = grad.abs().amax((2, 3, 4), keepdim=True)
             grad = grad / size.clamp_min(torch.finfo(size.dtype).tiny)
             length = annealed(STEP, LAST_STEP, step, self.steps)

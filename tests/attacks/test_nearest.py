@@ -6,6 +6,7 @@ import torch
 from attacks.estimators import FreshDraws
 from attacks.minimum_norm import Ddn, Fmn, Pdpgd, _proximal
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.sparse import SigmaZero
 
 pytestmark = pytest.mark.long
 
@@ -102,3 +103,42 @@ def test_no_neighbour_of_the_proximal_point_is_better(order):
         step = 0.01 * torch.randn(v.shape, generator=torch.Generator().manual_seed(seed))
         assert bool((cost(z) <= cost(z + step) + 1e-6).all())
     assert bool((cost(z) < cost(v)).all())
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf", "l1", "l0"])
+def test_fmn_walks_on_until_it_finds_a_wrong_answer(linear, norm):
+    """Inputs anywhere in the box, which cuts off steps, and ten classes, of which another comes closer."""
+    problem = linear(batches=1, k=40, classes=10, shape=(1, 4, 6))
+    problem.y = problem.oracle.logits(problem.x, [None]).argmax(-1)
+    whole = PerturbationBudget(norm, {"linf": 1.0, "l2": 5.0, "l1": 24.0, "l0": 24}[norm])
+    found, label = answers(problem, Fmn(100), whole)
+    assert bool((label != problem.y).all())
+    if norm == "l2":
+        other, _ = answers(problem, Ddn(100), whole)
+        ours, ddns = ((x - problem.x).flatten(2).norm(dim=-1).mean() for x in (found, other))
+        assert ours <= 1.02 * ddns
+
+
+SCALED = [
+    (Fmn(60), "l2"),
+    (Fmn(60), "l1"),
+    (Fmn(60), "l0"),
+    (Ddn(60), "l2"),
+    (Pdpgd(60), "l2"),
+    (Pdpgd(60), "l1"),
+    (SigmaZero(60), "l0"),
+]
+
+
+@pytest.mark.parametrize(("attack", "norm"), SCALED, ids=str)
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_scale_of_logits_changes_nothing(linear, attack, norm, scale):
+    problem = linear(batches=1, k=20, classes=10, dtype=torch.float32)
+    problem.y = problem.oracle.logits(problem.x, [None]).argmax(-1)
+    whole = PerturbationBudget(norm, {"l0": 20, "l1": 60.0, "l2": 8.0}[norm])
+    found, _ = answers(problem, attack, whole)
+    problem.oracle.weights = scale * problem.oracle.weights
+    scaled, label = answers(problem, attack, whole)
+    assert bool((label != problem.y).all())
+    one, other = (float(whole.distance(x, problem.x).mean()) for x in (found, scaled))
+    assert other == pytest.approx(one, rel=0.02)

@@ -254,8 +254,10 @@ class UnitMaker:
 
     def images(self, case: cases.PlannedCase) -> int:
         """Image gradients of one case, scoring included."""
-        parts = self._victims(case) if case.threat.one_victim else self._batches(case)
-        return self._images_per_batch(case) * sum(map(len, parts))
+        whole = self._images_per_batch(case)
+        if case.threat.one_victim:
+            return whole * sum(map(len, self._victims(case)))
+        return sum(_of_batch(whole, batch.k, case) for part in self._batches(case) for batch in part)
 
     def _victims(self, case: cases.PlannedCase) -> list[list[cases.Victim]]:
         batches = batches_for(self.conditions, case.subject, self.examples)
@@ -279,16 +281,17 @@ class UnitMaker:
             else:
                 groups.append([batch.index])
             k = batch.k
-        cost = self._images_per_batch(case)
+        whole, sizes = self._images_per_batch(case), {batch.index: batch.k for batch in batches}
         made: list[cases.Unit] = []
         piece: list[list[int]] = []
         images = 0
         for group in groups:
-            if piece and images + cost * len(group) > self.images_per_unit:
+            cost = len(group) * _of_batch(whole, sizes[group[0]], case)
+            if piece and images + cost > self.images_per_unit:
                 made.append(self._unit(case, piece, [], images))
                 piece, images = [], 0
             piece.append(group)
-            images += cost * len(group)
+            images += cost
         made.append(self._unit(case, piece, [], images))
         return made
 
@@ -328,3 +331,8 @@ class UnitMaker:
         return replace(
             unit, id=cases.unit_id(cases.unit_payload(unit, self._fixed, self.conditions.query_budget))
         )
+
+
+def _of_batch(whole: int, size: int, case: cases.PlannedCase) -> int:
+    """Images of one batch: a last one may be much smaller than the others, or the only one."""
+    return max(1, whole * size // case.subject.k)
