@@ -131,7 +131,7 @@ class Assembly:
     @cached_property
     def cost(self) -> int:
         """Multiplications for one image."""
-        return multiplications(self.variants.network(self.checkpoint.arch), self.images[:1].contiguous().to(self.device))
+        return multiplications(self.variants.network(self.checkpoint.arch), self.images[:1].to(self.device))
 
     @property
     def samples(self) -> bool:
