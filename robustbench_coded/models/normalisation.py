@@ -114,7 +114,7 @@ def normalisations_of(
         std: the same of their deviations.
         stated: come first; then the known ones, and the images' own, unless one of these is nearly that.
     """
-    known = list(KNOWN[len(mean)].values())
+    known = [*filter(None, stated), *KNOWN[len(mean)].values()]
     own = Normalisation(
         "custom", tuple(round(m, 4) for m in mean), tuple(round(max(s, 1e-3), 4) for s in std)
     )
