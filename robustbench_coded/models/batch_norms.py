@@ -2,8 +2,7 @@
 
 A batch-norm stores the mean and variance that each of its channels had in training. The right network,
 behind the right normalisation, reproduces these on images of the same data. A batch-norm sees only what comes
-before it, so the first one tells most normalisations apart. Behind the others whole networks are compared,
-and where much is left there, other forms of the architecture.
+before it: the first one tells most normalisations apart, and whole networks tell the others and other forms.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
