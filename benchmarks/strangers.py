@@ -2,8 +2,9 @@
 
     python benchmarks/strangers.py FOLDER DATA_DIR
 
-FOLDER has the files as OWNER+NAME/PATH; which ones, and what their publishers say, is in strangers.toml. The
-weights are not part of this project. FOLDER/lines.json keeps the lines, and a stopped measurement goes on.
+Prints a table. FOLDER has the files as OWNER+NAME/PATH; which ones, and what their publishers say, is in
+strangers.toml; strangers.md has beside it how they do with true statements. The weights are not part of this
+project. FOLDER/lines.json keeps the lines, and a stopped measurement goes on.
 """
 
 import json
@@ -111,7 +112,7 @@ def main() -> None:
                 stored.write_text(json.dumps([asdict(one) for one in done.values()]))
                 print(done[key].outcome, *key, done[key].detail[:100], flush=True)
             lines.append(done[key])
-    (HERE / "strangers.md").write_text(written(lines))
+    print(written(lines))
 
 
 if __name__ == "__main__":

@@ -270,12 +270,14 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
 
 def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     network, normalises_itself = load_user_defence(arch, weights)
-    channels = channels_of(shapes_in(weights.tensors)) or 3
-    shapes = [[channels, s, s] for s in SIDES]
+    known = channels_of(shapes_in(weights.tensors))
+    # Where no convolution tells, as in an MLP, the network says whether it takes grey images.
+    shapes = [[channels, s, s] for channels in ([known] if known else (3, 1)) for s in SIDES]
     if "image_shape" in metadata:
-        shapes, channels = [metadata["image_shape"]], metadata["image_shape"][0]
-    answered = filter(None, (classes_answered(network, shape) for shape in shapes))
-    classes = next(answered, None) or metadata.get("classes") or classes_in(weights.tensors)
+        shapes = [metadata["image_shape"]]
+    answers = ((shape[0], classes_answered(network, shape)) for shape in shapes)
+    channels, answered = next((answer for answer in answers if answer[1]), (shapes[0][0], None))
+    classes = answered or metadata.get("classes") or classes_in(weights.tensors)
     if classes is None or classes < 2:
         raise Refused(
             f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side with "

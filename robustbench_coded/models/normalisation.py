@@ -105,21 +105,21 @@ KNOWN: dict[int, dict[str, Normalisation]] = {
 
 
 def normalisations_of(
-    mean: Sequence[float], std: Sequence[float], stated: Normalisation | None = None
+    mean: Sequence[float], std: Sequence[float], *stated: Normalisation | None
 ) -> list[Normalisation]:
     """Those that a network of certain images may have been trained behind.
 
     Args:
         mean: of the images, by channel.
         std: the same of their deviations.
-        stated: comes first; then the known ones, and the images' own, unless a known one is nearly that.
+        stated: come first; then the known ones, and the images' own, unless one of these is nearly that.
     """
-    known = list(KNOWN[len(mean)].values())
+    known = [*filter(None, stated), *KNOWN[len(mean)].values()]
     own = Normalisation(
         "custom", tuple(round(m, 4) for m in mean), tuple(round(max(s, 1e-3), 4) for s in std)
     )
     known += [] if any(_nearly(own, one) for one in known) else [own]
-    return list(dict.fromkeys([*([stated] if stated else []), *known]))
+    return list(dict.fromkeys(known))
 
 
 def _nearly(one: Normalisation, other: Normalisation) -> bool:

@@ -20,7 +20,7 @@ from robustbench_coded.models.batch_norms import BatchNormEvidence, Witness, tra
 from robustbench_coded.models.candidates import Assembly, Candidate, Labelled, Question, Stated, question
 from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.loading import Checkpoint
-from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy
+from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import NormalisationChoice, Source, normalisations_of
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.threads import few_threads
@@ -86,7 +86,6 @@ class Recognition:
 
     @property
     def choice(self) -> NormalisationChoice:
-        """Its normalisation, and where that comes from."""
         taken = self.candidate.normalisation
         return NormalisationChoice(taken.name, taken.mean, taken.std, self.by[1])
 
@@ -176,7 +175,8 @@ class _Decision:
         arch = checkpoint.arch if checkpoint.arch_source != "guessed" else None
         self.stated = Stated(arch, checkpoint.normalisation)
         mean, std = assembly.images.mean((0, 2, 3)).tolist(), assembly.images.std((0, 2, 3)).tolist()
-        self.normalisations = normalisations_of(mean, std, checkpoint.normalisation)
+        stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
+        self.normalisations = normalisations_of(mean, std, checkpoint.normalisation, stored)
         self.definition = published_definition(checkpoint.arch, checkpoint.layout.names)
         said = {"given": "--arch", "stored": "its metadata"}
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")

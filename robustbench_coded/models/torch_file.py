@@ -5,6 +5,7 @@ checked. Objects get stand-ins; a pickled module becomes a dict of its weights.
 """
 
 import io
+import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
@@ -16,6 +17,7 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from robustbench_coded.models.refusal import (
+    HOW_TO_MEND,
     MAX_HEADER_BYTES,
     MAX_TENSORS,
     Refused,
@@ -50,7 +52,8 @@ def read_torch(data: bytes) -> Any:
         raise
     except Exception as error:  # damage shows in a dozen types
         reason = (str(error) or type(error).__name__).splitlines()[0][:150]
-        raise Refused(f"truncated, damaged or not a torch checkpoint ({reason}); download it again") from None
+        mend = HOW_TO_MEND if isinstance(error, pickle.UnpicklingError) else "download it again"
+        raise Refused(f"truncated, damaged or not a torch checkpoint ({reason}); {mend}") from None
 
 
 def _read_zip(data: bytes) -> Any:

@@ -60,11 +60,14 @@ def as_stack(weights: StateDict) -> StateDict | None:
 
 
 def _between(last: str, scope: str, most: int, otherwise: int) -> int:
-    """Modules without weights between two layers, at most so many; ``otherwise`` where no numbers tell."""
+    """Modules without weights between two layers, at most so many; ``otherwise`` where no numbers tell.
+
+    None between them says nothing: it may be a ``ModuleList``, with activations between its layers.
+    """
     (parent, _, first), (other, _, second) = last.rpartition("."), scope.rpartition(".")
     if parent == other and first.isdecimal() and second.isdecimal():
         between = int(second) - int(first) - 1
-        if 0 <= between <= most:
+        if 0 < between <= most:
             return between
     return otherwise
 

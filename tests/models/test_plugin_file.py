@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchvision.models import squeezenet1_1
 
+from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.external_architectures import import_function, shown_name
@@ -154,3 +155,24 @@ def test_vision_transformers_as_their_libraries_define_them(tmp_path):
         found = load_checkpoint(tmp_path / "vit.pt", arch=arch)
         assert found.classes == 5
         assert torch.equal(found.network(x), model(x).logits)
+
+
+def test_a_definition_of_grey_images_is_taken_however_it_flattens_them(tmp_path):
+    """As MNIST's are: an MLP has no convolution that tells, and ``view`` needs pixels in order."""
+    (tmp_path / "grey.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Flat(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return x.view(len(x), -1)\n\n\n"
+        "def mlp():\n    return nn.Sequential(Flat(), nn.Linear(64, 10))\n\n\n"
+        "def convolution():\n    return nn.Sequential(nn.Conv2d(1, 4, 3), Flat(), nn.Linear(144, 10))\n"
+    )
+    images, _ = load_data("digits").batch([0, 1, 2])
+    for name, shape in (("mlp", {}), ("convolution", {"0.weight": (4, 1, 3, 3), "0.bias": (4,)})):
+        last = 144 if shape else 64
+        number = 2 if shape else 1
+        shape = shape | {f"{number}.weight": (10, last), f"{number}.bias": (10,)}
+        torch.save({key: torch.randn(sides) for key, sides in shape.items()}, tmp_path / f"{name}.pt")
+        loaded = load_checkpoint(tmp_path / f"{name}.pt", arch=f"{tmp_path}/grey.py:{name}")
+        assert (loaded.channels, loaded.classes) == (1, 10)
+        assert loaded.network(images).shape == (3, 10)

@@ -126,3 +126,10 @@ def test_layers_that_do_not_follow_each_other_are_no_stack(tmp_path, layers):
     torch.save(nn.ModuleDict(layers).state_dict(), tmp_path / "a.pt")
     with pytest.raises(InputError, match="no known architecture has these weights"):
         load_checkpoint(tmp_path / "a.pt")
+
+
+def test_layers_in_a_module_list_are_not_taken_for_a_linear_map(tmp_path):
+    """Their numbers follow each other, and the owner calls an activation between them."""
+    layers = nn.ModuleList([nn.Linear(64, 32), nn.Linear(32, 16), nn.Linear(16, 10)])
+    torch.save(nn.ModuleDict({"linears": layers}).state_dict(), tmp_path / "list.pt")
+    assert load_checkpoint(tmp_path / "list.pt").arch == "sequential-8-f64-l32-a-l16-a-l"
