@@ -148,7 +148,7 @@ def test_a_recorded_run_replayed_gives_the_same_steps(tmp_path, name):
     assert [then for then, _ in decisions] == [now for _, now in decisions]
     assert decisions[-1] == (None, None) and len(decisions) > 3
     assert {"clean", "attack", *HAS.get(name, ())} <= {step.policy for step, _ in decisions[:-1]}
-    begun = {(row.case.subject, row.attack) for row in load_manifest(path).rows}
+    begun = {(record.case.subject, record.case.attack) for record in load_manifest(path).cases}
     recorded = {(p.case.subject.subject, p.case.attack) for step, _ in decisions[:-1] for p in step.cases}
     assert begun <= recorded and all(step.reason and step.images >= 0 for step, _ in decisions[:-1])
 
