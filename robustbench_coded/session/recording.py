@@ -15,6 +15,7 @@ from robustbench_coded.schema.manifest import Outlook, RunManifest, Stop, manife
 from robustbench_coded.session.certifying import certify
 from robustbench_coded.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.session.listener import Listener
+from robustbench_coded.session.policies import next_step
 from robustbench_coded.session.replay import decision_line
 from robustbench_coded.session.run_plan import Done
 from robustbench_coded.session.schedule import Evidence, Step
@@ -39,7 +40,9 @@ class Recorder:
         self._last: Evidence | None = None
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
-        self.write(())
+        # What runs first needs no outcomes: self-tests may take long, or be stopped, before it does.
+        first = next_step(evaluation.plan, Evidence())
+        self.write(() if first is None else (first,))
         self._set_aside_damaged()
         self.store = PerturbationStore(folder.path)
 

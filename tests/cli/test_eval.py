@@ -44,10 +44,6 @@ def test_the_summary_has_a_row_for_every_attack(run):
     assert (table.status == "done").all()
     rci = table[table.defence == "rci"]
     submitted = set(rci.attack[rci.attack.str.startswith("from:")])
-    assert any(name.startswith("from:standard/") for name in submitted)
-    assert any(name.endswith("+bits=8") for name in submitted)
-    shrunk = {name.rpartition("+shrunk=")[2] for name in submitted if "shrunk" in name}
-    assert shrunk == {"0.9", "0.75", "0.5"}
     rci = rci[~rci.attack.isin(submitted)]
     assert set(rci[rci.threat == "batch/unknown"].attack) == {
         "clean", "random-sign", "fgsm", "pgd-3", "eot2-pgd-2", "fixed-pgd-2", "transfer-pgd-3", "strongest",
