@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from robustbench_coded.cli.progress import ProgressListener
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import Stop
@@ -38,16 +39,17 @@ def test_quiet_is_quiet_at_a_terminal():
     assert screen.getvalue() == ""
 
 
-class Row:
-    subject = SimpleNamespace(checkpoint="erm", label="standard", shown_k=None, n=None)
-    threat, attack, eps = "batch/unknown", "clean", 0.0
+def clean_on(checkpoint="erm", defence="standard", k=None, n=None):
+    """Clean inputs of a subject."""
+    subject = ProbedSubject(Subject(checkpoint, defence, k, n), defence, 128, False, False, False, 128)
+    return planned_case(subject, WHOLE_BATCH, "clean", Perturbation("linf", 0.0, "pixel"))
 
 
-def ahead(*rows, seconds=9.0, again=0):
-    """A step of one unit of 30 images for each row, and its forecast."""
-    units = tuple(SimpleNamespace(row=row, images=30, random_batches=()) for row in rows)
+def ahead(*cases, seconds=9.0, again=0):
+    """A step of one unit of 30 images for each case, and its forecast."""
+    units = tuple(SimpleNamespace(case=case, images=30, random_batches=()) for case in cases)
     forecast = Forecast(units=len(units), images=30 * len(units), done=0, seconds=seconds, again=again)
-    return Plan(rows, units, ()), forecast
+    return Plan(cases, units, ()), forecast
 
 
 def live(listener):
@@ -60,7 +62,7 @@ def test_no_spinner_is_left_whatever_was_shown_before_the_results():
     for defence in ("standard", "rci", "coded"):
         listener.preparing(f"self-testing attacks on {defence}")
         assert live(listener) == 1
-    plan, forecast = ahead(Row())
+    plan, forecast = ahead(clean_on())
     listener.planned(plan, forecast)
     assert live(listener) == 1  # the bar alone
     listener.unit_done(plan.units[0], 3, 4)
@@ -76,9 +78,8 @@ def test_times_are_shown_whole_whatever_the_row_is_called(width):
     now = 0.0
     listener._progress.get_time = lambda: now
     listener._progress.live.auto_refresh = False
-    row = Row()
-    row.subject = SimpleNamespace(checkpoint="cifar10-resnet20-coded", label="rci", shown_k=128, n=1190)
-    plan, forecast = ahead(row, row)
+    case = clean_on("cifar10-resnet20-coded", "rci", 128, 1190)
+    plan, forecast = ahead(case, case)
     listener.planned(plan, forecast)
     now = 3.0
     listener.unit_done(plan.units[0], 12_345, 20_000)
@@ -94,10 +95,10 @@ def test_times_are_shown_whole_whatever_the_row_is_called(width):
 
 
 def test_random_batches_are_counted_apart_from_answers():
-    screen, row = io.StringIO(), Row()
+    screen, case = io.StringIO(), clean_on()
     listener = ProgressListener(Console(file=screen, width=120))
     for number, batches in enumerate([(), (1, 2, 3), (4, 5)]):
-        plan, forecast = ahead(row)
+        plan, forecast = ahead(case)
         plan.units[0].random_batches = batches
         listener.planned(plan, forecast)
         listener.unit_done(plan.units[0], *((3, 4) if number == 0 else (0, 0)))
@@ -110,8 +111,8 @@ def test_random_batches_are_counted_apart_from_answers():
 def test_a_step_of_a_minute_is_announced_with_what_is_made_again(terminal, seconds):
     screen = io.StringIO()
     listener = ProgressListener(Console(file=screen, force_terminal=terminal, width=120))
-    listener.planned(*ahead(Row(), seconds=seconds, again=2))
-    listener.inputs_made(SimpleNamespace(row=SimpleNamespace(attack="pgd-100"), images=10), 1)
+    listener.planned(*ahead(clean_on(), seconds=seconds, again=2))
+    listener.inputs_made(SimpleNamespace(case=SimpleNamespace(attack="pgd-100"), images=10), 1)
     listener.close()
     shown = screen.getvalue()
     assert ("next 1 row, about 2 min" in shown) == (seconds > 60)
