@@ -66,7 +66,7 @@ long: $(INSTALLED)
 # The long forms: 50 kill -9s, stops, full disks, 30,000 mutated checkpoints, every engine, many cuts of a plan.
 soak: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --soak --durations=20 tests/faults \
-		tests/engine/test_cut_plans.py tests/engine/test_summaries.py tests/models/test_hostile_checkpoints.py
+		tests/evaluation/engine/test_cut_plans.py tests/evaluation/engine/test_summaries.py tests/models/test_hostile_checkpoints.py
 
 # The tests with the oldest versions that pyproject.toml allows. Left out are those that compare bytes or counts which
 # depend on the random numbers or the schema of a version, and the imitation of an accelerator, which needs a newer torch.

@@ -19,10 +19,10 @@ from coverage_populations import K, Pair, Population, above_base, correlated, su
 from numpy.typing import NDArray
 
 from robustbench_coded.evaluation.planning import comparisons
-from robustbench_coded.statistics.anytime import mixture_interval
-from robustbench_coded.statistics.correlation import pooled
-from robustbench_coded.statistics.intervals import clopper_pearson, clustered_interval
-from robustbench_coded.statistics.paired import clustered_difference
+from robustbench_coded.judge.anytime import mixture_interval
+from robustbench_coded.judge.correlation import pooled
+from robustbench_coded.judge.intervals import clopper_pearson, clustered_interval
+from robustbench_coded.judge.paired import clustered_difference
 
 ANSWERS, BATCHES = 640, 40
 ACCURACIES = (0.5, 0.1, 0.02, 0.005)

@@ -14,9 +14,9 @@ import torch
 from awkward_honest import HONEST
 from awkward_switches import EPS, SWITCHES
 
-from robustbench_coded.results.run import load_run
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.zoo.trained import digits_network, load_digits
+from zoo.trained import digits_network, load_digits
 
 HERE = Path(__file__).parent
 COUPLED = ("shuffled", "centred", "by-norm")

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.zoo.trained import digits_network
+from zoo.trained import digits_network
 
 ROBUST, ALSO_ROBUST = "digits-pgd-at", "digits-trades"
 

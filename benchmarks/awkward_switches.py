@@ -15,7 +15,7 @@ from awkward_honest import InNumpy
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded.zoo.trained import decoy
+from zoo.trained import decoy
 
 EPS = 0.2
 WEIGHTS = (0.0, 3.0, 10.0, 30.0, 100.0)  # of what opens the switch

@@ -118,8 +118,8 @@ def planned(limit: int | None = 1000) -> dict[str, float]:
     from PIL import Image
 
     from robustbench_coded.evaluation.options.config import EvalConfig
+    from robustbench_coded.evaluation.session.evaluation import make_plan
     from robustbench_coded.evaluation.setup.prepare import prepare
-    from robustbench_coded.session.evaluation import make_plan
 
     with tempfile.TemporaryDirectory() as folder:
         root, generator = Path(folder), np.random.default_rng(0)
@@ -154,7 +154,7 @@ def evaluated(how: str) -> dict[str, Any]:
     from torch.nn import functional
 
     from robustbench_coded.cli.main import main as csrobust
-    from robustbench_coded.results.run import load_run
+    from robustbench_coded.judge.run import load_run
 
     torch.manual_seed(0)
     network = torchvision.models.resnet18(num_classes=4)
@@ -198,7 +198,7 @@ def evaluated(how: str) -> dict[str, Any]:
 
 
 def page(cells: dict[str, dict[str, Any]]) -> str:
-    from robustbench_coded.bench.table import pipes
+    from robustbench_coded.extras.bench.table import pipes
 
     rows = []
     for network, how in CELLS:

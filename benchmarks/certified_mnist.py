@@ -16,8 +16,8 @@ from pathlib import Path
 from coverage import write
 
 from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
-from robustbench_coded.results.run import load_run
-from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.judge.run import load_run
 
 EPS, ATTACKS = 0.1, ("pgd-100", "apgd-ce-100")
 PAGE = Path(__file__).parent.parent / "docs" / "certification.md"

@@ -18,11 +18,11 @@ import torch
 from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm
 from torch import Tensor, nn
 
-from robustbench_coded.certification import bounds as linear_bounds
-from robustbench_coded.certification.affine import Matrix
-from robustbench_coded.certification.bounds import Region, intervals
-from robustbench_coded.certification.graph import Graph, graph_of
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.extras.certification import bounds as linear_bounds
+from robustbench_coded.extras.certification.affine import Matrix
+from robustbench_coded.extras.certification.bounds import Region, intervals
+from robustbench_coded.extras.certification.graph import Graph, graph_of
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 

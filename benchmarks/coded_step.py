@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from robustbench_coded.bench.table import pipes
-from robustbench_coded.bench.timing import TimedContender, in_words, interleaved, machine
+from robustbench_coded.extras.bench.table import pipes
+from robustbench_coded.extras.bench.timing import TimedContender, in_words, interleaved, machine
 from robustbench_coded.models.build import build
 from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.paper.training.recipes import CodedRecipe, Erm, Moment, Recipe
+from robustbench_coded.paper.training.stages import TrainingStages
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.training.recipes import CodedRecipe, Erm, Moment, Recipe
-from robustbench_coded.training.stages import TrainingStages
 
 OUT = Path(__file__).parent / "coded_step.md"
 K = 128

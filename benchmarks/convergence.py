@@ -15,11 +15,11 @@ from pathlib import Path
 
 from zoo_entries import entries_parser, measured_entries
 
-from robustbench_coded.bench.table import pipes
-from robustbench_coded.results.run import Run
+from robustbench_coded.extras.bench.table import pipes
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.zoo.registry import ZOO
+from zoo.registry import ZOO
 
 OUT = Path(__file__).parent / "convergence.md"
 WITHIN = 0.5  # points
@@ -54,7 +54,7 @@ def measure(name: str) -> list[Line]:
     """Evaluates one entry of the zoo twice."""
     from zoo_judged import evaluate_entry
 
-    from robustbench_coded.statistics.paired import paired_difference
+    from robustbench_coded.judge.paired import paired_difference
 
     with tempfile.TemporaryDirectory() as folder:
         # The defence alone: what a base model without it keeps is no question here.

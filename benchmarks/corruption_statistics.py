@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 
-from robustbench_coded.shift.corruptions import corrupt, corruptions_for
-from robustbench_coded.shift.sets import SEVERITIES
+from robustbench_coded.paper.shift.corruptions import corrupt, corruptions_for
+from robustbench_coded.paper.shift.sets import SEVERITIES
 
 SEED = 0
 

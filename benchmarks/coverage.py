@@ -32,10 +32,10 @@ from coverage_populations import (
 )
 from numpy.typing import NDArray
 
-from robustbench_coded.statistics.correlation import pooled
-from robustbench_coded.statistics.intervals import accuracy_interval, clustered_interval
-from robustbench_coded.statistics.paired import clustered_difference
-from robustbench_coded.statistics.variance import NOT_SHARED, drawn, shared_of
+from robustbench_coded.judge.correlation import pooled
+from robustbench_coded.judge.intervals import accuracy_interval, clustered_interval
+from robustbench_coded.judge.paired import clustered_difference
+from robustbench_coded.judge.variance import NOT_SHARED, drawn, shared_of
 
 SIMULATIONS, SEED, TAIL = 2000, 0, 0.025
 BATCHES = (5, 10, 40)

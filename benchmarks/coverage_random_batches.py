@@ -19,8 +19,8 @@ from coverage import SIMULATIONS, TAIL, write
 from coverage_populations import K
 from coverage_random_populations import BASE, Bools, Floats, Members, Population, populations, victims
 
-from robustbench_coded.statistics.anytime import CAPITAL, SHARES, RandomBatches
-from robustbench_coded.statistics.intervals import clustered_interval
+from robustbench_coded.judge.anytime import CAPITAL, SHARES, RandomBatches
+from robustbench_coded.judge.intervals import clustered_interval
 
 DISJOINT, LOOKS, SEED = (2, 5, 10), (150, 200, 600), 0
 ASKED = 100  # evaluations of each cell in which the package is asked, after LOOKS[1] batches

@@ -27,22 +27,22 @@ import numpy as np
 import torch
 from parts import joined, parts_of
 
-from robustbench_coded.bench.table import pipes
-from robustbench_coded.bench.timing import in_words, machine
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluation import make_plan
+from robustbench_coded.evaluation.session.forecast import Forecast
+from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
+from robustbench_coded.extras.bench.table import pipes
+from robustbench_coded.extras.bench.timing import in_words, machine
+from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.build import build
 from robustbench_coded.models.metadata import save_checkpoint
-from robustbench_coded.results.run import load_manifest
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.session.evaluate import evaluate
-from robustbench_coded.session.evaluation import make_plan
-from robustbench_coded.session.forecast import Forecast
-from robustbench_coded.session.listener import Listener
 
 OUT = Path(__file__).parent / "growth.md"
 EXAMPLES = (640, 1280, 2560, 5120, 10_000)

@@ -23,8 +23,8 @@ from sandwich_exact import digits, least_margin, trained
 from torch import Tensor
 
 from robustbench_coded import attack
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.atomic import write_text
 
 PAGE = Path(__file__).with_suffix(".md")

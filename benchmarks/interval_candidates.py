@@ -9,9 +9,9 @@ import numpy as np
 from coverage_populations import Evaluation
 from numpy.typing import NDArray
 
-from robustbench_coded.statistics.anytime import upper_end
-from robustbench_coded.statistics.intervals import OF_BATCHES, clopper_pearson, student_factor
-from robustbench_coded.statistics.variance import between_batches
+from robustbench_coded.judge.anytime import upper_end
+from robustbench_coded.judge.intervals import OF_BATCHES, clopper_pearson, student_factor
+from robustbench_coded.judge.variance import between_batches
 
 TAIL = 0.025
 Batch = NDArray[np.int64]

@@ -12,9 +12,9 @@ from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.zoo import coupled
-from robustbench_coded.zoo.known import Known
-from robustbench_coded.zoo.registry import ZOO
+from zoo import coupled
+from zoo.known import Known
+from zoo.registry import ZOO
 
 ROOT = Path(__file__).parents[1]
 SHARED, CIFAR10, EXAMPLES = ROOT / ".." / "shared", ROOT / "data", 100

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from attacks.perturbation_budget import Norm
 from robustbench_coded import attack
-from robustbench_coded.bench.table import pipes
+from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 ROOT = Path(__file__).parents[1]

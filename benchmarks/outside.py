@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_coded.results.run import load_run
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.atomic import write_text
 
 HERE = Path(__file__).parent

@@ -19,12 +19,12 @@ from typing import Any
 from parts import joined, parts_of
 
 from robustbench_coded import evaluate
-from robustbench_coded.bench.table import pipes
 from robustbench_coded.evaluation.options.option import radii
-from robustbench_coded.results.run import Run
+from robustbench_coded.extras.bench.table import pipes
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.paired import Difference, paired_difference
+from robustbench_coded.judge.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.paired import Difference, paired_difference
 
 INTRODUCTION = """# Parity with pyautoattack
 

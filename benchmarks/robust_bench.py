@@ -20,11 +20,11 @@ from parity import images_of, row_of, seconds_of
 
 from attacks.presets import PRESETS
 from robustbench_coded import evaluate
-from robustbench_coded.bench.table import pipes
 from robustbench_coded.evaluation.options.option import radii
-from robustbench_coded.results.run import Run
+from robustbench_coded.extras.bench.table import pipes
+from robustbench_coded.judge.paired import paired_difference
+from robustbench_coded.judge.run import Run
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.statistics.paired import paired_difference
 
 STANDARD = "autoattack:standard"
 SEEDS = (0, 1, 2)

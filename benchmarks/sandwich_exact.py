@@ -24,7 +24,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, lil_array
 from torch import Tensor, nn
 
-from robustbench_coded.certification.graph import graph_of
+from robustbench_coded.extras.certification.graph import graph_of
 from robustbench_coded.models.pixel_model import PixelModel
 
 NETWORKS = {"784-20-20-10": ((20, 20), 0.03), "784-40-10": ((40,), 0.03)}  # widths, and eps

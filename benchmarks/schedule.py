@@ -20,8 +20,8 @@ from pathlib import Path
 from own_files import own_files
 from schedule_costs import RUN, Costs, kept
 
-from robustbench_coded.engine.run import UnitTimeLimits, dispatch, limit_for
-from robustbench_coded.engine.worker_pool import Died, Event, Finished, Ready
+from robustbench_coded.evaluation.engine.run import UnitTimeLimits, dispatch, limit_for
+from robustbench_coded.evaluation.engine.worker_pool import Died, Event, Finished, Ready
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit

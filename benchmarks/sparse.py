@@ -19,7 +19,7 @@ from league_networks import Network, Sources
 from torch import Tensor, nn
 
 from robustbench_coded import attack
-from robustbench_coded.bench.table import pipes
+from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).with_suffix(".md")

@@ -15,9 +15,9 @@ from pathlib import Path
 from parts import joined, parts_of
 from speed_third_party import third_party
 
-from robustbench_coded.bench.run import BenchOptions, BenchReport, bench
-from robustbench_coded.bench.table import cells, pipes, preparation
-from robustbench_coded.bench.timing import in_words
+from robustbench_coded.extras.bench.run import BenchOptions, BenchReport, bench
+from robustbench_coded.extras.bench.table import cells, pipes, preparation
+from robustbench_coded.extras.bench.timing import in_words
 from robustbench_coded.runs.atomic import write_text
 
 HERE = Path(__file__).parent

@@ -25,8 +25,8 @@ from imitation_accelerator import State, register  # noqa: E402
 
 from attacks.catalogue import CATALOGUE  # noqa: E402
 from robustbench_coded import attack  # noqa: E402
-from robustbench_coded.bench.table import pipes  # noqa: E402
 from robustbench_coded.data.named_sets import load_digits  # noqa: E402
+from robustbench_coded.extras.bench.table import pipes  # noqa: E402
 from robustbench_coded.runs.atomic import write_text  # noqa: E402
 
 MORE = 8  # steps

@@ -18,7 +18,7 @@ from statistics import median
 
 from zoo_entries import entries_parser, measured_entries
 
-from robustbench_coded.bench.table import pipes
+from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent
@@ -83,11 +83,11 @@ def measure(name: str) -> Measured:
     """Evaluates an entry both ways with default settings."""
     from zoo_judged import evaluate_entry
 
-    from robustbench_coded.results.run import load_manifest, load_run
+    from robustbench_coded.evaluation.session.evaluate import IncompleteRun
+    from robustbench_coded.evaluation.session.listener import Listener
+    from robustbench_coded.judge.run import load_manifest, load_run
     from robustbench_coded.runs.folder import read_run
     from robustbench_coded.schema.words import VerdictName
-    from robustbench_coded.session.evaluate import IncompleteRun
-    from robustbench_coded.session.listener import Listener
 
     def images(path: Path) -> int:
         units = read_run(path, load_manifest(path).unit_ids)[1].values()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from robustbench_coded.zoo.registry import ZOO
+from zoo.registry import ZOO
 
 Measured = TypeVar("Measured")
 

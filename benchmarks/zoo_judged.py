@@ -14,12 +14,12 @@ from typing import Any, Literal
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import Run, load_run
-from robustbench_coded.session.evaluate import IncompleteRun, evaluate
-from robustbench_coded.session.listener import Listener
-from robustbench_coded.zoo.known import Known, Truth
-from robustbench_coded.zoo.registry import ZOO, ZooEntry
+from robustbench_coded.evaluation.session.evaluate import IncompleteRun, evaluate
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import Run, load_run
+from zoo.known import Known, Truth
+from zoo.registry import ZOO, ZooEntry
 
 # The truth is what the best attack leaves. One answer in a thousand may be left by the attacks that ran.
 SLIP = 0.001

@@ -5,9 +5,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from robustbench_coded.bench.table import pipes
-from robustbench_coded.zoo.known import Truth
-from robustbench_coded.zoo.registry import ZOO
+from robustbench_coded.extras.bench.table import pipes
+from zoo.known import Truth
+from zoo.registry import ZOO
 
 MAIN = "batch/unknown"
 # Column -> how the names of its attacks begin.

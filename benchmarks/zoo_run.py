@@ -22,7 +22,7 @@ from zoo_entries import entries_parser, measured_entries
 from zoo_report import DETAILS, Judged, Measured, details, measured_before, report, table
 
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.zoo.registry import ZOO
+from zoo.registry import ZOO
 
 OUT = Path(__file__).parent.parent / "reports" / "zoo"
 AUTOATTACK = {True: "autoattack:rand", False: "autoattack:standard"}
@@ -68,8 +68,8 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
 
     from attacks.adapters.third_party import installed
     from robustbench_coded.errors import InputError
-    from robustbench_coded.results.run import load_run
-    from robustbench_coded.session.evaluate import IncompleteRun
+    from robustbench_coded.evaluation.session.evaluate import IncompleteRun
+    from robustbench_coded.judge.run import load_run
 
     entry = ZOO[name]
     defence = entry.build()

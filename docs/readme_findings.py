@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from robustbench_coded.bench.table import pipes
+from robustbench_coded.extras.bench.table import pipes
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
-from robustbench_coded.results.run import load_run
-from robustbench_coded.zoo.registry import ZOO
+from zoo.registry import ZOO
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.paper.training.config import TrainConfig, read_recipe
+from robustbench_coded.paper.training.listener import ProgressBar
+from robustbench_coded.paper.training.loop import TrainResult, train
+from robustbench_coded.paper.training.recipes import recipe_name, recipe_options
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.threads import torch_threads
-from robustbench_coded.training.config import TrainConfig, read_recipe
-from robustbench_coded.training.listener import ProgressBar
-from robustbench_coded.training.loop import TrainResult, train
-from robustbench_coded.training.recipes import recipe_name, recipe_options
 
 NAME = "manifest.toml"
 _HEADER = "# Made again by: python recipes/make_checkpoints.py RECIPE\n"

@@ -22,20 +22,20 @@ from robustbench_coded.version import __version__
 if TYPE_CHECKING:
     from robustbench_coded.errors import InputError
     from robustbench_coded.evaluation.execution.perturb import attack
+    from robustbench_coded.evaluation.session.from_python import evaluate
+    from robustbench_coded.judge.run import Run, load_run
     from robustbench_coded.reports.compare.comparison import compare
     from robustbench_coded.reports.write import write_reports
-    from robustbench_coded.results.run import Run, load_run
-    from robustbench_coded.session.from_python import evaluate
 
 __all__ = ["InputError", "Run", "__version__", "attack", "compare", "evaluate", "load_run", "write_reports"]
 
 _HOMES = {
     "InputError": "robustbench_coded.errors",
-    "Run": "robustbench_coded.results.run",
+    "Run": "robustbench_coded.judge.run",
     "attack": "robustbench_coded.evaluation.execution.perturb",
     "compare": "robustbench_coded.reports.compare.comparison",
-    "evaluate": "robustbench_coded.session.from_python",
-    "load_run": "robustbench_coded.results.run",
+    "evaluate": "robustbench_coded.evaluation.session.from_python",
+    "load_run": "robustbench_coded.judge.run",
     "write_reports": "robustbench_coded.reports.write",
 }
 

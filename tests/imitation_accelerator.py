@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-from robustbench_coded.engine import worker
+from robustbench_coded.evaluation.engine import worker
 
 NAME, COUNT = "imitation", 2
 aten = torch.ops.aten

@@ -10,7 +10,7 @@ import torch
 
 from attacks.accelerator import lacks
 from robustbench_coded.cli.main import main
-from robustbench_coded.results.run import load_run
+from robustbench_coded.judge.run import load_run
 
 KIND = torch.accelerator.current_accelerator() if torch.accelerator.device_count() else None
 pytestmark = [

@@ -11,14 +11,14 @@ from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
+from robustbench_coded.evaluation.session.forecast import Forecast
+from robustbench_coded.evaluation.session.listener import Listener, case_name
+from robustbench_coded.evaluation.session.schedule import Step
+from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import counted, duration, perturbation_text, subject_text
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.manifest import Stop
-from robustbench_coded.session.forecast import Forecast
-from robustbench_coded.session.listener import Listener, case_name
-from robustbench_coded.session.schedule import Step
 
 ANNOUNCED = 60.0  # seconds from which on a step is announced: what is over sooner shows itself
 BAR = 16  # cells

@@ -18,7 +18,7 @@ from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
     from robustbench_coded.cli.progress import ProgressListener
-    from robustbench_coded.results.run import Run
+    from robustbench_coded.judge.run import Run
 
 
 def run_evaluation(
@@ -34,7 +34,7 @@ def run_evaluation(
         more: lines that a person gets behind the tables.
     """
     with importing():
-        from robustbench_coded.session.evaluate import evaluate
+        from robustbench_coded.evaluation.session.evaluate import evaluate
 
     run: Run | None = None
 
@@ -77,8 +77,8 @@ def evaluated(
     all_present(config.checkpoints)
     with importing():
         from robustbench_coded.cli.progress import ProgressListener
-        from robustbench_coded.results.certified import CertificateContradicted
-        from robustbench_coded.session.evaluate import IncompleteRun, RunStopped
+        from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
+        from robustbench_coded.judge.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustbench_coded.judge.certified import certified_frame
+from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.figures import bars, curves, style
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report, plain_html
@@ -14,8 +16,6 @@ from robustbench_coded.reports.render.sections import Figures, Section, report_o
 from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
 from robustbench_coded.reports.run.opening import Opening, opening_of
 from robustbench_coded.reports.text.escape import csv_document, csv_row
-from robustbench_coded.results.certified import certified_frame
-from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.runs.atomic import replace_text, write_text
 
 

@@ -11,7 +11,7 @@ from imitation_accelerator import State
 from attacks.accelerator import lacks
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluate import evaluate
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "checkpoints" / "digits-erm.safetensors"

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from robustbench_coded.bench.run import BenchOptions, bench
+from robustbench_coded.extras.bench.run import BenchOptions, bench
 from tests.accelerator.conftest import ROOT
 
 pytestmark = pytest.mark.long

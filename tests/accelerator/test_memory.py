@@ -9,11 +9,11 @@ import pytest
 import torch
 from imitation_accelerator import State
 
-from robustbench_coded.engine import worker
+from robustbench_coded.evaluation.engine import worker
 from robustbench_coded.evaluation.options.device import gradient_of_sum, images_that_fit
+from robustbench_coded.evaluation.session.evaluate import IncompleteRun
+from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup import prepare as preparation
-from robustbench_coded.session.evaluate import IncompleteRun
-from robustbench_coded.session.listener import Listener
 from tests.accelerator.conftest import evaluated, tiny
 
 SMALL_RUN = {"limit": 64, "attacks": ("pgd-3",)}

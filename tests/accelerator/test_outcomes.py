@@ -14,9 +14,9 @@ from robustbench_coded.coding.codec import Codec
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.training.config import TrainConfig
-from robustbench_coded.training.loop import train
-from robustbench_coded.verification.verify_run import verify_run
+from robustbench_coded.extras.verification.verify_run import verify_run
+from robustbench_coded.paper.training.config import TrainConfig
+from robustbench_coded.paper.training.loop import train
 from tests.accelerator.conftest import CHECKPOINT, evaluated, same_on_both, tiny
 
 pytestmark = pytest.mark.long

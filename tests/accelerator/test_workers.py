@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import ray
 
-from robustbench_coded.engine import run as engine
-from robustbench_coded.engine.worker_pool import ProcessPool
-from robustbench_coded.session.listener import Listener
+from robustbench_coded.evaluation.engine import run as engine
+from robustbench_coded.evaluation.engine.worker_pool import ProcessPool
+from robustbench_coded.evaluation.session.listener import Listener
 from tests.accelerator.conftest import ROOT, evaluated
 
 pytestmark = pytest.mark.long

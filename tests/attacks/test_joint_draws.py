@@ -7,7 +7,7 @@ from attacks.estimators import FreshDraws
 from attacks.joint_draws import JointDraws
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
-from robustbench_coded.zoo.linear import pattern
+from zoo.linear import pattern
 
 EPS = 0.05
 FOOLED_TOGETHER = 0.45 * EPS  # three orthogonal patterns: each gets half of a move that serves them all

@@ -10,7 +10,7 @@ from attacks.perturbation_transforms import rounded
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded import attack, evaluate
 from robustbench_coded.errors import InputError
-from robustbench_coded.verification.verify_run import verify_run
+from robustbench_coded.extras.verification.verify_run import verify_run
 
 PIXELS = 3
 ATTACKS = ("spgd-u-60", "spgd-p-60", "sigma-zero-60", "sparse-rs-600", "random-600")

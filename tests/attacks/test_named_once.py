@@ -15,12 +15,12 @@ NAMING = ("attacks/catalogue.py", "attacks/presets.py")
 # Words and names of other packages that mean something else there.
 ANOTHER_MEANING = {
     "attacks/adapters/autoattack.py": {"apgd-ce", "apgd-dlr", "apgd-t", "square"},  # pyautoattack's own
-    "robustbench_coded/board/entry.py": {"random"},
+    "robustbench_coded/extras/board/entry.py": {"random"},
     "robustbench_coded/evaluation/execution/attack_group.py": {"random"},
     "robustbench_coded/models/architectures/layers.py": {"square"},
     "robustbench_coded/models/registry.py": {"square"},
-    "robustbench_coded/selftests/gradients.py": {"random"},
-    "robustbench_coded/statistics/anytime.py": {"random"},
+    "robustbench_coded/evaluation/selftests/gradients.py": {"random"},
+    "robustbench_coded/judge/anytime.py": {"random"},
 }
 
 

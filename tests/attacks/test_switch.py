@@ -10,7 +10,7 @@ from attacks.registry import attack_for
 from attacks.switch import Switch, _fields
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.zoo.registry import ZOO
+from zoo.registry import ZOO
 
 SWITCHED = [name for name, entry in ZOO.items() if entry.family == "switched" and entry.broken]
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from robustbench_coded import evaluate
-from robustbench_coded.certification.certifier import Smoothing, StandardCertifier
+from robustbench_coded.evaluation.session import certifying
+from robustbench_coded.extras.certification.certifier import Smoothing, StandardCertifier
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures import bars, curves
 from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
-from robustbench_coded.session import certifying
 
 pytestmark = pytest.mark.long
 
@@ -135,7 +135,7 @@ def test_a_damaged_certificate_counts_as_none(run, csrobust, tmp_path):
 
 
 def test_from_python(tmp_path):
-    from robustbench_coded.zoo.trained import trained_linear
+    from zoo.trained import trained_linear
 
     run = evaluate(
         trained_linear(0.05), "digits", attacks="pgd-10", eps=0.05, limit=32, certify=True, threads=1,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.results.run import load_run
+from robustbench_coded.judge.run import load_run
 
 pytestmark = pytest.mark.long
 
@@ -59,7 +59,7 @@ def test_the_script_shows_the_refutation_by_itself(refuted):
     evidence = refuted / "evidence"
     claim = json.loads((evidence / "claim.json").read_text())
     assert claim["claim"] == 0.6 and claim["interval"][1] < 0.6
-    assert "evidence/refute.py" in (evidence.parent / "report.md").read_text()
+    assert "extras/evidence/refute.py" in (evidence.parent / "report.md").read_text()
     done = refute_alone(evidence)
     assert done.returncode == 0, done.stderr
     assert "does not hold" in done.stdout

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.engine.worker_pool import EngineError
-from robustbench_coded.generation.config import GeneratorPoint
-from robustbench_coded.generation.train import POINTS
-from robustbench_coded.studies.over_seeds import Records
+from robustbench_coded.evaluation.engine.worker_pool import EngineError
+from robustbench_coded.paper.generation.config import GeneratorPoint
+from robustbench_coded.paper.generation.train import POINTS
+from robustbench_coded.paper.studies.over_seeds import Records
 
 pytestmark = pytest.mark.long
 
@@ -57,7 +57,7 @@ def test_a_stop_and_a_dead_worker_are_one_line_that_says_how_to_go_on(tmp_path, 
         def study(*args, **options):
             raise error
 
-        monkeypatch.setattr("robustbench_coded.generation.study.study", study)
+        monkeypatch.setattr("robustbench_coded.paper.generation.study.study", study)
 
     raising(KeyboardInterrupt())
     assert main([*TINY, "--out", str(tmp_path)]) == 130

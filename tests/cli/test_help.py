@@ -156,14 +156,14 @@ def test_commands_import_what_they_need_and_no_more():
     a_run_does_without = {
         "torchvision", "sklearn", "ray", "timm", "transformers", "torchattacks", "tensorboard", "onnx",
         "torch._dynamo", "torch._inductor", "scipy.interpolate", "scipy.stats", "scipy.ndimage",
-        "robustbench_coded.certification",
+        "robustbench_coded.extras.certification",
     }  # fmt: skip
     said = (
         "import gc, sys, robustbench_coded.cli.run\n"
         "from robustbench_coded.cli import app\n"
         f"print({help_does_without} & set(sys.modules))\n"
         "with robustbench_coded.cli.run.importing():\n"
-        "    import robustbench_coded.session.evaluate\n"
+        "    import robustbench_coded.evaluation.session.evaluate\n"
         f"print({a_run_does_without} & set(sys.modules))\n"
         "print(gc.isenabled(), gc.get_freeze_count() > 100_000)\n"
     )

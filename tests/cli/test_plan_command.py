@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
+from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.reports import write
-from robustbench_coded.session.forecast import Rates
 
 pytestmark = pytest.mark.long
 

@@ -9,8 +9,8 @@ import torch
 
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.defences.inferences import GaussianNoise, Standard
-from robustbench_coded.power import measure
-from robustbench_coded.power.measure import WEAKNESSES, PlantedWeakness
+from robustbench_coded.extras.power import measure
+from robustbench_coded.extras.power.measure import WEAKNESSES, PlantedWeakness
 from robustbench_coded.reports.write import write_reports
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
-from robustbench_coded.shift.corruptions import corrupt
+from robustbench_coded.paper.shift.corruptions import corrupt
 
 TINY = [
     "shift", "--ckpt", "erm=digits-erm", "--data", "digits", "--limit", "40", "--batch-size", "16",

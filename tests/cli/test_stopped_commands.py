@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from robustbench_coded.session import driver
+from robustbench_coded.evaluation.session import driver
 
 pytestmark = pytest.mark.long
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from robustbench_coded.board.submit import HASHES, hashes_of
+from robustbench_coded.extras.board.submit import HASHES, hashes_of
 from robustbench_coded.runs.outcomes import SCHEMA, read_table, unpack, write_outcomes
 
 pytestmark = pytest.mark.long

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.verification.verify_file import read_given
-from robustbench_coded.verification.verify_run import VerifiedRow, verification_table
+from robustbench_coded.extras.verification.verify_file import read_given
+from robustbench_coded.extras.verification.verify_run import VerifiedRow, verification_table
 
 pytestmark = pytest.mark.long
 

@@ -20,10 +20,10 @@ import torch
 import robustbench_coded
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.reports import write
-from robustbench_coded.session.from_python import evaluate
 from tests.cli.conftest import every_command
 
 pytestmark = pytest.mark.long

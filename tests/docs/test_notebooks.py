@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import robustbench_coded
+from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.reports import write
-from robustbench_coded.session.from_python import evaluate
 
 pytestmark = pytest.mark.long
 

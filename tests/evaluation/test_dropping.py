@@ -6,8 +6,8 @@ import pytest
 
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.session.evaluation import make_plan
 
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-erm.safetensors"
 DROPPING = ("pgd-20", "apgd-ce-20", "apgd-dlr-20", "apgd-t-5", "square-100", "random-100")

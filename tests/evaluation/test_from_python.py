@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 
 import robustbench_coded
 from robustbench_coded import InputError, evaluate, load_run
+from robustbench_coded.evaluation.session.from_python import _options
 from robustbench_coded.reports.figures.curves import losses_of
-from robustbench_coded.session.from_python import _options
 from tests.evaluation.conftest import SMALL as FEW
 from tests.evaluation.conftest import RowMean, labelled
 

@@ -12,8 +12,8 @@ from torch import nn
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.results.run import load_run
-from robustbench_coded.session.evaluate import evaluate
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.judge.run import load_run
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

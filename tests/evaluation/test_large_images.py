@@ -8,8 +8,8 @@ from torch import nn
 
 from robustbench_coded import evaluate
 from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.evaluation.session import forecast
 from robustbench_coded.evaluation.setup.probing import gradient_figures
-from robustbench_coded.session import forecast
 
 SIDE, EXAMPLES = 224, 40
 

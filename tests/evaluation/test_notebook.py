@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.session.listener import in_notebook
+from robustbench_coded.evaluation.session.listener import in_notebook
 
 pytestmark = pytest.mark.long
 

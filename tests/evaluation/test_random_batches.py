@@ -10,10 +10,10 @@ from robustbench_coded import evaluate
 from robustbench_coded.evaluation.execution.run_unit import random_batch, victims_batch
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import depends_on_batch
-from robustbench_coded.results.run import load_run
+from robustbench_coded.judge.anytime import upper_end
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
 from robustbench_coded.schema.words import VerdictName
-from robustbench_coded.statistics.anytime import upper_end
 
 K, EXAMPLES, EPS = 16, 160, 0.1
 

@@ -12,7 +12,7 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
 from robustbench_coded.evaluation.execution.target import BaseOrNan, answers_or_nan
-from robustbench_coded.session.from_python import evaluate
+from robustbench_coded.evaluation.session.from_python import evaluate
 
 EXAMPLES = 16
 RAISED = {"raises": ArithmeticError, "leaves": SystemExit, "has-no-file": FileNotFoundError}

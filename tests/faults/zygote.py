@@ -10,9 +10,9 @@ import signal
 import sys
 
 from robustbench_coded.cli.main import run
+from robustbench_coded.evaluation.session import evaluate
 from robustbench_coded.reports import write
 from robustbench_coded.reports.render import terminal
-from robustbench_coded.session import evaluate
 
 IMPORTED = (evaluate, terminal)
 write.figures_of = lambda *_: []  # they take longer than all else, and are tested elsewhere

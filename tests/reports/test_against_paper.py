@@ -2,14 +2,14 @@
 
 from msgspec import structs
 
-from robustbench_coded.results.run import load_run
-from robustbench_coded.studies.beside_paper import (
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.paper.studies.beside_paper import (
     paper_lines,
     paper_text_table,
     reasons,
     time_text_table,
 )
-from robustbench_coded.studies.paper import paper_tables, trainings
+from robustbench_coded.paper.studies.paper import paper_tables, trainings
 
 ACCURACIES = {
     ("clean", "batch/unknown"): (0.937, 0.6),

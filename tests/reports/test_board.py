@@ -7,10 +7,10 @@ import shutil
 import msgspec
 import pytest
 
-from robustbench_coded.board.entry import Board, schema
-from robustbench_coded.board.submit import check_hashes, hashes_of
 from robustbench_coded.cli.main import main
-from robustbench_coded.results.run import load_run
+from robustbench_coded.extras.board.entry import Board, schema
+from robustbench_coded.extras.board.submit import check_hashes, hashes_of
+from robustbench_coded.judge.run import load_run
 
 ENTRY = """
 name = "My coded inference"

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from robustbench_coded.board.entry import Board, schema
+from robustbench_coded.extras.board.entry import Board, schema
 
 REPORTS = Path(__file__).parents[2] / "reports"
 BOARD = REPORTS / "board"

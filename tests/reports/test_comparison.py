@@ -7,9 +7,9 @@ import re
 import pytest
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare, comparison_csv, differences_told
 from robustbench_coded.reports.render.comparison import comparison_document
-from robustbench_coded.studies.beside_paper import beside_paper
 
 SMALL = {
     ("clean", "batch/unknown"): (0.9, 0.8),

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.exporters import metrics, verdicts
-from robustbench_coded.results.run import load_run
+from robustbench_coded.extras.exporters import metrics, verdicts
+from robustbench_coded.judge.run import load_run
 
 
 def exported(run, name, out):

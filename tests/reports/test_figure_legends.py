@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.figures.style import legend, plot, styled
-from robustbench_coded.results.run import load_run
 
 
 @pytest.mark.parametrize("length", [4, 20, 60])

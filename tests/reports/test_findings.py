@@ -4,13 +4,13 @@ import re
 
 import pytest
 
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
 from robustbench_coded.reports.render.sections import report_of
 from robustbench_coded.reports.run.findings import findings_of, without_design
 from robustbench_coded.reports.run.methodology import limits_of, methodology_of, terms_of
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.text_tables import design_text_table
-from robustbench_coded.results.run import load_run
 
 pytestmark = pytest.mark.long
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from attacks.presets import PRESETS
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import curves, style
-from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE
 

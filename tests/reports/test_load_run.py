@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.write import csv_table
-from robustbench_coded.results.run import load_run
 
 SECTION_7 = [
     "checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space", "step_size",

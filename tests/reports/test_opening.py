@@ -7,6 +7,11 @@ from types import SimpleNamespace
 import pytest
 from msgspec import structs
 
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.paired import Difference
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.judge.verdict import RULES, Verdict
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
 from robustbench_coded.reports.run.opening import _OPEN, opening, opening_of, why_open
 from robustbench_coded.reports.run.settings import (
@@ -16,13 +21,8 @@ from robustbench_coded.reports.run.settings import (
     opens_with,
     settings_of,
 )
-from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckOutcome, VerdictName
-from robustbench_coded.statistics.checks import Check
-from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.verdict import RULES, Verdict
 
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 UNPASSED = Check("twice the steps", CheckOutcome.NOT_RUN, "")

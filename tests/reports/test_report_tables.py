@@ -2,11 +2,11 @@
 
 import json
 
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_table
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.run.text_tables import check_text_table, verdict_text_table
 from robustbench_coded.reports.text.formatting import TextTable, hiding_text
-from robustbench_coded.results.run import load_run
 
 
 def names(table):

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from robustbench_coded.judge.judgements import SelfTestResult
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.text_tables import selftest_count_table, selftest_table
-from robustbench_coded.results.judgements import SelfTestResult
-from robustbench_coded.results.run import load_run
 from robustbench_coded.schema.case import Subject
 
 DIGITS = Path(__file__).parents[2] / "reports" / "digits"

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.text_tables import GIVEN_UP
 from robustbench_coded.reports.write import write_reports
-from robustbench_coded.results.run import load_run
 
 COLUMNS = [
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",

@@ -8,8 +8,8 @@ from html import unescape
 import pandas as pd
 import pytest
 
-from robustbench_coded import view
 from robustbench_coded.cli.main import main
+from robustbench_coded.extras import view
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.write import write_reports
 

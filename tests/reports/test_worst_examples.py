@@ -10,9 +10,9 @@ from safetensors.numpy import save
 
 from robustbench_coded.cli.commands.runs import show_command
 from robustbench_coded.errors import InputError
+from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.examples import picture_file, pictures_of, triptych, worst_examples
 from robustbench_coded.reports.write import write_reports, write_reports_of
-from robustbench_coded.results.run import load_run
 from robustbench_coded.runs.pictures import MOST, Pictures, lowest, read_picture
 
 pytestmark = pytest.mark.long

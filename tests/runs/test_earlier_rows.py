@@ -2,6 +2,7 @@
 
 from msgspec.structs import replace
 
+from robustbench_coded.evaluation.session.manifest import kept_from
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import (
     CaseRecord,
@@ -11,7 +12,6 @@ from robustbench_coded.schema.manifest import (
     ProbeRecord,
     RunManifest,
 )
-from robustbench_coded.session.manifest import kept_from
 
 
 def row(attack, n, *units):

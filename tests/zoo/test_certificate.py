@@ -6,12 +6,12 @@ tests/certification holds those bounds against exact minima and a dense implemen
 import pytest
 import torch
 
-from robustbench_coded.certification.bounds import Region
-from robustbench_coded.certification.graph import graph_of
-from robustbench_coded.certification.network import least_margins
 from robustbench_coded.data.named_sets import load_digits
-from robustbench_coded.zoo import trained
-from robustbench_coded.zoo.trained import digits_network, standing_after_descent
+from robustbench_coded.extras.certification.bounds import Region
+from robustbench_coded.extras.certification.graph import graph_of
+from robustbench_coded.extras.certification.network import least_margins
+from zoo import trained
+from zoo.trained import digits_network, standing_after_descent
 
 
 def test_whatever_is_kept_as_certified_is_certified(soak):

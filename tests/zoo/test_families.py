@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from robustbench_coded.defences.per_batch import per_batch
-from robustbench_coded.zoo import abstaining, coupled, lying
-from robustbench_coded.zoo import masked_gradients as masked_gradients_module
-from robustbench_coded.zoo.linear import along, pattern, planted_margins
-from robustbench_coded.zoo.registry import ZOO
+from zoo import abstaining, coupled, lying
+from zoo import masked_gradients as masked_gradients_module
+from zoo.linear import along, pattern, planted_margins
+from zoo.registry import ZOO
 
 EPS = 0.05
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_coded.zoo.known import Truth
-from robustbench_coded.zoo.registry import ZOO
+from zoo.known import Truth
+from zoo.registry import ZOO
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

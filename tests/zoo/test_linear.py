@@ -3,7 +3,7 @@ from itertools import product
 import pytest
 import torch
 
-from robustbench_coded.zoo.linear import (
+from zoo.linear import (
     LinearModel,
     along,
     margins,
@@ -12,7 +12,7 @@ from robustbench_coded.zoo.linear import (
     spread,
     worst_margins,
 )
-from robustbench_coded.zoo.trained import LinearClassifier, pairwise_margins
+from zoo.trained import LinearClassifier, pairwise_margins
 
 EPS = 0.3  # larger than the distance of many pixels to the box
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from robustbench_coded.zoo import operators
-from robustbench_coded.zoo.operators import probability_of_one
-from robustbench_coded.zoo.registry import ZOO
+from zoo import operators
+from zoo.operators import probability_of_one
+from zoo.registry import ZOO
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 

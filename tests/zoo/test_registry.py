@@ -11,10 +11,10 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.defences.probe import probe
 from robustbench_coded.defences.probe_findings import contradictions
-from robustbench_coded.zoo.attack_aware import CORNERS
-from robustbench_coded.zoo.known import Truth
-from robustbench_coded.zoo.linear import PIXELS, pattern
-from robustbench_coded.zoo.registry import ZOO
+from zoo.attack_aware import CORNERS
+from zoo.known import Truth
+from zoo.linear import PIXELS, pattern
+from zoo.registry import ZOO
 
 THREATS = ("batch/unknown", "batch/known", "victim/unknown")
 N = 128
@@ -151,7 +151,7 @@ def test_every_family_has_broken_entries_and_good_ones():
 
 
 def test_names_need_no_torch():
-    code = "import sys; from robustbench_coded.zoo.registry import ZOO; sys.exit('torch' in sys.modules)"
+    code = "import sys; from zoo.registry import ZOO; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

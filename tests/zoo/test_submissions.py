@@ -5,7 +5,7 @@ import pytest
 from robustbench_coded import evaluate
 from robustbench_coded.reports.render.terminal import submission_points
 from robustbench_coded.schema.words import ENSEMBLE
-from robustbench_coded.zoo.registry import ZOO
+from zoo.registry import ZOO
 
 pytestmark = pytest.mark.long
 

@@ -8,11 +8,11 @@ from scipy.optimize import linprog
 from scipy.stats import norm
 
 from robustbench_coded.coding.codec import Codec
-from robustbench_coded.zoo import certified as certified_module
-from robustbench_coded.zoo import coupled, masked_gradients, noisy
-from robustbench_coded.zoo import masked_gradients as masked_gradients_module
-from robustbench_coded.zoo.linear import along, pattern, planted_margins
-from robustbench_coded.zoo.registry import ZOO
+from zoo import certified as certified_module
+from zoo import coupled, masked_gradients, noisy
+from zoo import masked_gradients as masked_gradients_module
+from zoo.linear import along, pattern, planted_margins
+from zoo.registry import ZOO
 
 
 @pytest.mark.parametrize("seed", range(6))

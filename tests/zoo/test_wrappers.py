@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from attacks.losses import margin_loss
-from robustbench_coded.zoo import trained
-from robustbench_coded.zoo.registry import ZOO
-from robustbench_coded.zoo.trained import descended
+from zoo import trained
+from zoo.registry import ZOO
+from zoo.trained import descended
 
 N = 64
 WRAPPERS = [

@@ -25,8 +25,8 @@ from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
-    from robustbench_coded.results.run import Run
-    from robustbench_coded.session.preview import Preview
+    from robustbench_coded.evaluation.session.preview import Preview
+    from robustbench_coded.judge.run import Run
 
 
 @takes(**EVAL)
@@ -49,8 +49,8 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     chosen = config_from(**options)
     all_present(chosen.checkpoints)
 
+    from robustbench_coded.evaluation.session.preview import preview
     from robustbench_coded.reports.text.formatting import counted, duration
-    from robustbench_coded.session.preview import preview
 
     with foreign_output():
         found = preview(chosen)
@@ -84,8 +84,8 @@ def _notes(found: "Preview") -> None:
 
 def _table(found: "Preview") -> list[str]:
     """A line for each row, uncut, for people and for grep."""
+    from robustbench_coded.evaluation.session.listener import case_name
     from robustbench_coded.reports.text.formatting import duration
-    from robustbench_coded.session.listener import case_name
 
     cells = [("examples", "images", "time", "row")]
     for p in found.rows:

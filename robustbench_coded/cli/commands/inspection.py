@@ -52,7 +52,7 @@ def run_names(folder: Path) -> dict[str, str]:
     Raises:
         InputError: there is none.
     """
-    from robustbench_coded.results.run import load_manifest
+    from robustbench_coded.judge.run import load_manifest
     from robustbench_coded.runs.folder import runs_below
 
     found = {}

@@ -20,9 +20,9 @@ def show_command(
     """Show a run, or all answers to one of its examples."""
     from rich.console import Console
 
+    from robustbench_coded.judge.run import load_run
     from robustbench_coded.reports.render.terminal import example_table, run_table
     from robustbench_coded.reports.run.examples import example_text_table
-    from robustbench_coded.results.run import load_run
 
     loaded = load_run(run)
     if example is None:
@@ -48,9 +48,9 @@ def report_command(
     """Write the report of a run again from its files."""
     from rich.console import Console
 
+    from robustbench_coded.judge.run import load_run
     from robustbench_coded.reports.render.terminal import result
     from robustbench_coded.reports.write import write_reports
-    from robustbench_coded.results.run import load_run
 
     if (kind := _kind_of(run)) is not None:
         return kind.report(run, quiet=quiet, as_json=as_json)
@@ -157,7 +157,7 @@ def export_command(
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
 ) -> int:
     """Write a run in the format of another tool."""
-    from robustbench_coded.results.run import load_run
+    from robustbench_coded.judge.run import load_run
 
     if to not in found("exporters"):
         raise InputError(f"--to {to!r} is not known; choose from {', '.join(found('exporters'))}")

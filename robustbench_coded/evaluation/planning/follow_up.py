@@ -15,11 +15,11 @@ from attacks.attack_name import AttackName
 from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, step_size_of, stopped
-from robustbench_coded.results.judgements import Judgement
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.schema.case import Case, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, DOUBLING, CheckName, CheckOutcome
-from robustbench_coded.statistics.checks import Check
-from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is

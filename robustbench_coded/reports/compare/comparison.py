@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
 from robustbench_coded.reports.run.tables import (
     Column,
@@ -29,7 +30,6 @@ from robustbench_coded.reports.text.formatting import (
     settled,
     subject_text,
 )
-from robustbench_coded.results.run import Run, load_run
 from robustbench_coded.schema.case import KEY_COLUMNS, Perturbation, Subject
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CLEAN, CONTROLS

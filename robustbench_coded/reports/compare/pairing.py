@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import inference_text, subject_text
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.paired import Difference, NotPaired, paired_difference
-from robustbench_coded.statistics.summary import SummaryRow
 
 
 class Contender(NamedTuple):

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run.opening import Opening, spread
 from robustbench_coded.reports.text.formatting import inference_text, papers_attack, perturbation_text
-from robustbench_coded.results.certified import CertifiedRow
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CONTROLS
-from robustbench_coded.statistics.case_results import CaseResult
 
 BAR_WIDTH, GROUP_HEIGHT = 4.8, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
 BAR = 0.36

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
 from robustbench_coded.reports.run.tables import checkpoints_of, main_perturbation, subjects_of
@@ -18,10 +20,8 @@ from robustbench_coded.reports.text.formatting import (
     parsed_attack,
     perturbation_text,
 )
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
-from robustbench_coded.statistics.summary import SummaryRow
 
 THREAT = WHOLE_BATCH
 

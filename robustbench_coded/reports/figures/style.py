@@ -14,10 +14,10 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.atomic import replace_bytes
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.statistics.summary import SummaryRow
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -10,13 +10,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.run import examples, tables
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import CONTROLS, VerdictName
-from robustbench_coded.statistics.summary import SummaryRow
 
 # Heads of plain tables whose values the filters know.
 FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.extensions import all_of
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening
 from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable
-from robustbench_coded.results.run import Run
-from robustbench_coded.statistics.summary import SummaryRow
 
 ACCURACY_LEGEND = (
     "In percent on fresh draws of the defence, each with its own 95% interval. Bold: the strongest single "

@@ -12,6 +12,11 @@ from rich.text import Text
 
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow, survival
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.run import findings, methodology, tables, text_tables
@@ -19,13 +24,8 @@ from robustbench_coded.reports.run.examples import WorstExample, worst_examples
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Case, Perturbation, Subject
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.summary import SummaryRow, survival
 
 NAME_WIDTH = 60
 WORST_SHOWN = 5  # examples with the largest drop; the report has more

@@ -15,13 +15,13 @@ import pandas as pd
 from matplotlib import image
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.outcomes import Cell
+from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.text import formatting
-from robustbench_coded.results.run import Run
 from robustbench_coded.runs.pictures import Image, read_picture
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.outcomes import Cell
 
 FOLDER = "pictures"
 GAP = 2  # pixels between pictures

@@ -6,6 +6,9 @@ checked.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from robustbench_coded.judge.certified import CertifiedRow
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     PERTURBATION,
@@ -27,12 +30,9 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
     with_interval,
 )
-from robustbench_coded.results.certified import CertifiedRow
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
 from robustbench_coded.schema.words import ENSEMBLE
-from robustbench_coded.statistics.summary import SummaryRow
 
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
@@ -210,7 +210,7 @@ def remarks_on(run: Run) -> list[str]:
         )
     said += hidden_gradients(run.manifest)
     if (run.path / "evidence" / "refute.py").is_file():
-        said.append("evidence/refute.py reproduces this with torch and numpy alone.")
+        said.append("extras/evidence/refute.py reproduces this with torch and numpy alone.")
     return said
 
 

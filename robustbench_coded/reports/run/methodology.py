@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
 from robustbench_coded.extensions import load
+from robustbench_coded.judge.judge import MARGIN
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -18,12 +21,9 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
     threat_text,
 )
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictName
-from robustbench_coded.statistics.judge import MARGIN
-from robustbench_coded.statistics.summary import SummaryRow
 
 
 def population_of(manifest: RunManifest) -> str:

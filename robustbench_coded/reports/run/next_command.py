@@ -8,15 +8,15 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from attacks.attack_name import AttackName
+from robustbench_coded.judge.checks import merged_steps
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.run.tables import cost
 from robustbench_coded.reports.text import escape, formatting
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import VerdictName
-from robustbench_coded.statistics.checks import merged_steps
-from robustbench_coded.statistics.summary import SummaryRow
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
 RUN_FILE = "run.toml"

@@ -11,21 +11,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.settings import KeptAccuracy, Setting, other_attackers, settings_of
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Claim, Perturbation, Subject
 from robustbench_coded.schema.words import STANDARD, VerdictName
-from robustbench_coded.statistics.verdict import NEXT_TO_NOTHING
 
 NAME_WIDTH = 40
 NO_VERDICT = "There is no verdict: no attack that gets one has outcomes."
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 STANDS = "the claim stands"
 TOO_FEW = "too few images to tell"
-# The rules that leave a verdict open (statistics/verdict.py), in plain words.
+# The rules that leave a verdict open (judge/verdict.py), in plain words.
 _OPEN = {
     "no outcomes": "outcomes are missing",
     "outcomes missing": "outcomes are missing",

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.checks import WORTH
+from robustbench_coded.judge.intervals import TAIL, Interval
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.verdict import CONDEMNED
 from robustbench_coded.reports.run.tables import cost, find, is_attacked, lowest_of_papers
 from robustbench_coded.reports.text.formatting import is_submitted
-from robustbench_coded.results.judgements import Judgement
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Subject
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD, STRONGEST, VerdictName
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.checks import WORTH
-from robustbench_coded.statistics.intervals import TAIL, Interval
-from robustbench_coded.statistics.verdict import CONDEMNED
 
 
 class KeptAccuracy(NamedTuple):

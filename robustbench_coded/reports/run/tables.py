@@ -12,6 +12,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.extensions import load
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.paired import Difference
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import (
     THREATS,
     inference_text,
@@ -19,12 +23,8 @@ from robustbench_coded.reports.text.formatting import (
     papers_attack,
     perturbation_text,
 )
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
-from robustbench_coded.statistics.case_results import CaseResult
-from robustbench_coded.statistics.paired import Difference
-from robustbench_coded.statistics.summary import SummaryRow
 
 
 def main_perturbation(rows: Sequence[SummaryRow]) -> Perturbation | None:

@@ -6,6 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
+from robustbench_coded.judge import case_results, summary
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.judgements import Judgement, SelfTestResult
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.examples import WorstExample, answer_text
 from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
@@ -27,14 +32,9 @@ from robustbench_coded.reports.text.formatting import (
     points_text,
     with_interval,
 )
-from robustbench_coded.results.judgements import Judgement, SelfTestResult
-from robustbench_coded.results.run import Run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import SampleSizes, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
-from robustbench_coded.statistics import case_results, summary
-from robustbench_coded.statistics.checks import Check
-from robustbench_coded.statistics.verdict import Verdict
 
 VERDICT_LEGEND = (
     "In percent, with 95% intervals, each by itself; the words at the head of the report allow for their "

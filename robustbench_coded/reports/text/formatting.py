@@ -13,10 +13,10 @@ from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
 from attacks.presets import PRESETS
+from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
-from robustbench_coded.statistics.intervals import Interval
-from robustbench_coded.statistics.paired import Difference
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item

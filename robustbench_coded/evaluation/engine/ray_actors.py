@@ -1,0 +1,209 @@
+"""A pool of Ray actors, on this machine or on a cluster."""
+
+import copy
+import itertools
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.exceptions
+import torch
+
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.image_folders import ImageFiles
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.engine.worker import attempt, one_line
+from robustbench_coded.evaluation.engine.worker_pool import Died, EngineError, Event, Finished, Ready
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
+from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.models.pixel_model import PixelModel
+
+SPARE_STORE_BYTES = 256 << 20  # room for results on their way
+
+
+class RayActors:
+    """Actors with one worker's threads and, where the run is on CUDA, one GPU each.
+
+    Data and models go through Ray's object store, once per machine, so workers need no files of this machine.
+    They need the same packages and the modules of user-defined ``--arch`` and ``--defence``.
+
+    Args:
+        context: data and models, already loaded.
+        address: of a running cluster, ``auto`` or HOST:PORT. None uses the cluster this process is connected
+            to, else starts Ray here with as many CPUs as the workers have threads.
+        workers: how many to make room for if Ray is started here.
+
+    Raises:
+        InputError: no cluster at that address, or one where no worker fits.
+    """
+
+    def __init__(self, context: WorkerContext, address: str | None, workers: int):
+        self._setup = context.setup
+        self._gpus = 0 if context.device.type == "cpu" else 1
+        self._connected_before = ray.is_initialized()
+        if not self._connected_before:
+            _connect(address, workers * context.setup.threads, context)
+        here = address is None and not self._connected_before
+        self._actor: Any = ray.remote(
+            num_cpus=context.setup.threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
+        )(_Actor)
+        self._numbers = itertools.count()
+        self._actors: dict[int, Any] = {}
+        self._answers: dict[int, Any] = {}  # the pending answer of each worker
+        self._numbers_of: dict[Any, int] = {}  # the inverse
+        try:
+            self._require_room()
+            self._worker_setup = ray.put(
+                replace(self._setup, device=context.device.type if self._gpus else self._setup.device)
+            )
+            self._shared = ray.put((sent(context.data, here=here), _on_cpu(context)))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def room(self) -> int:
+        """How many workers fit on the cluster."""
+        total = ray.cluster_resources()
+        cpus = int(total.get("CPU", 0) // self._setup.threads)
+        return min(cpus, int(total.get("GPU", 0))) if self._gpus else cpus
+
+    def start(self) -> int:
+        number = next(self._numbers)
+        actor = self._actor.remote(self._worker_setup, self._shared, str(Path.cwd()))
+        self._actors[number] = actor
+        self._await(number, actor.ready.remote())
+        return number
+
+    def assign(self, worker: int, unit: Unit) -> None:
+        self._await(worker, self._actors[worker].attempt.remote(unit))
+
+    def wait(self, seconds: float | None) -> list[Event]:
+        done, rest = ray.wait(list(self._numbers_of), num_returns=1, timeout=seconds)
+        if done and rest:
+            more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
+            done += more
+        return [self._event(answer) for answer in done]
+
+    def stop(self, worker: int) -> None:
+        ray.kill(self._actors.pop(worker))
+        self._numbers_of.pop(self._answers.pop(worker, None), None)
+
+    def close(self) -> None:
+        for actor in self._actors.values():
+            ray.kill(actor)
+        self._actors.clear()
+        self._answers.clear()
+        self._numbers_of.clear()
+        if not self._connected_before:
+            ray.shutdown()
+
+    def _await(self, worker: int, answer: Any) -> None:
+        self._answers[worker] = answer
+        self._numbers_of[answer] = worker
+
+    def _event(self, answer: Any) -> Event:
+        number = self._numbers_of.pop(answer)
+        try:
+            message = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            self.stop(number)
+            return Died(number, one_line(error))
+        return Ready(number) if message is None else Finished(number, message)
+
+    def _require_room(self) -> None:
+        if self.room < 1:
+            total = ray.cluster_resources()
+            needed = f"{self._setup.threads} CPUs" + (" and a GPU" if self._gpus else "")
+            there = f"{total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
+            raise InputError(
+                f"--engine ray: a worker needs {needed}, the cluster has {there}; set --threads or --device"
+            )
+
+
+class _Actor:
+    """One worker: reads no files, and keeps defences between units."""
+
+    def __init__(self, setup: Setup, shared: tuple[Dataset, dict[str, PixelModel]], folder: str):
+        if Path(folder).is_dir():  # user-defined modules are imported from there
+            os.chdir(folder)
+        torch.set_num_threads(setup.threads)
+        self._bench = WorkerContext(setup)
+        self._bench.preload(*shared)
+
+    def ready(self) -> None:
+        """Returns once the actor has started."""
+
+    def attempt(self, unit: Unit) -> UnitResult | UnitFailure:
+        return attempt(self._bench, unit)
+
+
+def _connect(address: str | None, cpus: int, context: WorkerContext) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        options |= {
+            "num_cpus": cpus,
+            "include_dashboard": False,
+            "object_store_memory": _size(context) + SPARE_STORE_BYTES,
+        }
+    with _sigterm_handler_kept():
+        try:
+            ray.init(address=address or "local", **options)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            if address is None:
+                raise EngineError(f"Ray does not start here: {one_line(error)}") from error
+            raise InputError(
+                f"--address {address}: no Ray cluster answers there ({one_line(error)}); start one with "
+                "`ray start --head`, or leave --address out"
+            ) from error
+
+
+@contextmanager
+def _sigterm_handler_kept() -> Iterator[None]:
+    """Restores our SIGTERM handler, which writes the reports: Ray installs its own when it starts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def sent(data: Dataset, *, here: bool) -> Dataset:
+    """The data as actors get them: as an array, unless they are files and all actors are on this machine."""
+    if here and _in_files(data):
+        return data
+    return replace(data, images=np.ascontiguousarray(data.images[np.arange(len(data))]))
+
+
+def _on_cpu(context: WorkerContext) -> dict[str, PixelModel]:
+    models = {c.name: context.model(c.name) for c in context.setup.checkpoints}
+    return (
+        models if context.device.type == "cpu" else {n: copy.deepcopy(m).to("cpu") for n, m in models.items()}
+    )
+
+
+def _size(context: WorkerContext) -> int:
+    """Approximate size of data and models in bytes, on one machine."""
+    parameters = sum(
+        tensor.numel() * tensor.element_size()
+        for checkpoint in context.setup.checkpoints
+        for tensor in context.model(checkpoint.name).state_dict().values()
+    )
+    pixels = 0 if _in_files(context.data) else int(np.prod(context.data.images.shape)) * 4
+    return parameters + pixels
+
+
+def _in_files(data: Dataset) -> bool:
+    return isinstance(getattr(data.images, "images", data.images), ImageFiles)  # of some rows, or of all

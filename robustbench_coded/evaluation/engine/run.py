@@ -1,0 +1,302 @@
+"""Runs units with the engine that the options name, in this process or by a pool of workers; time limits of
+units, and when units of a defence that keeps exceeding them are skipped.
+"""
+
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from typing import Self
+
+from robustbench_coded.evaluation.engine.worker import attempt
+from robustbench_coded.evaluation.engine.worker_pool import (
+    Died,
+    EngineError,
+    Event,
+    Finished,
+    ProcessPool,
+    Ready,
+    WorkerPool,
+)
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.options.device import devices, worker_count
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
+from robustbench_coded.threads import torch_threads
+from robustbench_coded.user_code import TimeLimitExceeded, time_limit
+
+LEAST_SECONDS = 3600.0
+TIMES_FORECAST = 20.0
+# A defence may say that it costs anything; poll() waits for at most 2^31 milliseconds, 24 days.
+MOST_SECONDS = 20 * 86400.0
+# The first unit of a subject that hangs is tried twice and another one once; then its units are skipped.
+MAX_TIMEOUTS = 3
+
+
+class UnitTimeLimits:
+    """The time limit of each unit, and a count of timeouts per subject.
+
+    Args:
+        limit: seconds that a unit may take.
+    """
+
+    def __init__(self, limit: Callable[[Unit], float]):
+        self.seconds = limit
+        self._timeouts: Counter[ProbedSubject] = Counter()
+
+    def record_timeout(self, unit: Unit) -> str:
+        """Counts a timeout; returns its error message."""
+        self._timeouts[unit.case.subject] += 1
+        return f"took longer than {self.seconds(unit):g} s; --unit-timeout SECONDS gives more"
+
+    def reason_to_skip(self, unit: Unit) -> str | None:
+        """Why a unit is not worth trying; None if it is."""
+        if self._timeouts[unit.case.subject] < MAX_TIMEOUTS:
+            return None
+        return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
+
+
+def limit_for(timeout: float | None, forecast: Callable[[Unit], float]) -> Callable[[Unit], float]:
+    """``--unit-timeout`` for every unit; without it an hour, or 20 times the forecast where that is more.
+
+    Units are planned to take seconds to minutes, so the default only ends units that hang.
+
+    Args:
+        timeout: seconds; infinite for no limit.
+        forecast: seconds that a unit will take.
+    """
+    if timeout is not None:
+        return lambda unit: timeout
+    return lambda unit: min(max(LEAST_SECONDS, TIMES_FORECAST * forecast(unit)), MOST_SECONDS)
+
+
+# A fresh process can help if the last one was killed, hung or lost its device. One retry.
+ATTEMPTS = 2
+SPARE_STARTS = 3
+
+
+def dispatch(
+    pool: WorkerPool,
+    idle: set[int],
+    units: Sequence[Unit],
+    workers: int,
+    time_limits: UnitTimeLimits,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[UnitResult | UnitFailure, None, None]:
+    """Yields one outcome for each unit, in the order in which they arrive.
+
+    Units start in the order given. A worker that dies or exceeds its unit's time limit is replaced, and the
+    unit is tried once more by another one. Idle workers get units only while the caller asks for outcomes.
+
+    Args:
+        idle: workers of the pool that wait for units; at the end, those of this call as well.
+            If the call ends early, the pool is closed and none are left.
+        workers: how many may run at once, idle ones included.
+
+    Raises:
+        EngineError: workers die before they can take a unit.
+    """
+    try:
+        yield from _Dispatch(pool, idle, units, workers, time_limits, clock).run()
+    except BaseException:
+        pool.close()
+        idle.clear()
+        raise
+
+
+class _Dispatch:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        idle: set[int],
+        units: Sequence[Unit],
+        workers: int,
+        time_limits: UnitTimeLimits,
+        clock: Callable[[], float],
+    ):
+        self._pool = pool
+        self._idle = idle
+        self._waiting = deque(units)
+        self._workers = workers
+        self._time_limits = time_limits
+        self._clock = clock
+        self._starting: set[int] = set()
+        self._busy: dict[int, Unit] = {}
+        self._deadlines: dict[int, float] = {}  # of the unit that a worker was given last
+        self._attempts: Counter[str] = Counter()
+        self._outcomes: deque[UnitResult | UnitFailure] = deque()
+        self._failed_starts = 0
+
+    def run(self) -> Generator[UnitResult | UnitFailure, None, None]:
+        while self._waiting or self._busy or self._outcomes:
+            self._start_workers()
+            for event in self._pool.wait(0 if self._outcomes else self._time_left()):
+                self._handle(event)
+            self._stop_overdue()
+            if self._outcomes:
+                yield self._outcomes.popleft()
+        for worker in self._starting:
+            self._pool.stop(worker)
+
+    def _start_workers(self) -> None:
+        while len(self._starting) + len(self._busy) < min(
+            self._workers, len(self._waiting) + len(self._busy)
+        ):
+            if self._idle:
+                self._assign(self._idle.pop())
+            else:
+                self._starting.add(self._pool.start())
+
+    def _handle(self, event: Event) -> None:
+        worker = event.worker
+        match event:
+            case Ready():
+                self._starting.remove(worker)
+                self._failed_starts = 0
+                self._assign(worker)
+            case Finished(outcome=UnitFailure(process_unusable=True) as failure):
+                self._pool.stop(worker)
+                self._retry(replace(failure, unit=self._busy.pop(worker)))
+            case Finished(outcome=outcome):
+                del self._busy[worker]
+                self._outcomes.append(self._with_all_attempts(outcome))
+                self._assign(worker)
+            case Died(reason=reason) if worker in self._starting:
+                self._starting.remove(worker)
+                self._failed_starts += 1
+                if self._failed_starts >= self._workers + SPARE_STARTS:
+                    raise EngineError(f"workers end before they have begun: {reason}")
+            case Died() if worker in self._idle:
+                self._idle.remove(worker)
+            case Died(reason=reason):
+                self._retry(UnitFailure(self._busy.pop(worker), f"its worker died: {reason}", 1))
+
+    def _assign(self, worker: int) -> None:
+        """Assigns the next unit that is worth trying to a worker, which is idle if there is none."""
+        while self._waiting:
+            unit = self._waiting.popleft()
+            reason = self._time_limits.reason_to_skip(unit)
+            if reason is None:
+                self._pool.assign(worker, unit)
+                self._busy[worker] = unit
+                self._deadlines[worker] = self._clock() + self._time_limits.seconds(unit)
+                return
+            self._outcomes.append(UnitFailure(unit, reason, self._attempts[unit.id]))
+        self._idle.add(worker)
+
+    def _retry(self, failure: UnitFailure) -> None:
+        unit = failure.unit
+        self._attempts[unit.id] += failure.attempts
+        if self._attempts[unit.id] < ATTEMPTS:
+            self._waiting.appendleft(unit)
+        else:
+            self._outcomes.append(replace(failure, attempts=self._attempts[unit.id]))
+
+    def _with_all_attempts(self, outcome: UnitResult | UnitFailure) -> UnitResult | UnitFailure:
+        if isinstance(outcome, UnitFailure):
+            return replace(outcome, attempts=outcome.attempts + self._attempts[outcome.unit.id])
+        return outcome
+
+    def _time_left(self) -> float | None:
+        """Seconds until the first unit is overdue; None if no unit has a limit."""
+        first = min((self._deadlines[worker] for worker in self._busy), default=math.inf)
+        return max(0.0, first - self._clock()) if math.isfinite(first) else None
+
+    def _stop_overdue(self) -> None:
+        for worker in [worker for worker in self._busy if self._deadlines[worker] <= self._clock()]:
+            self._pool.stop(worker)
+            unit = self._busy.pop(worker)
+            self._retry(UnitFailure(unit, self._time_limits.record_timeout(unit), 1))
+
+
+def run_in_process(
+    context: WorkerContext, units: Sequence[Unit], time_limits: UnitTimeLimits
+) -> Generator[UnitResult | UnitFailure, None, None]:
+    """Runs units one after the other.
+
+    A unit that exceeds its time limit is not retried: the same process would not do better.
+    """
+    with torch_threads(context.setup.threads):
+        for unit in units:
+            reason = time_limits.reason_to_skip(unit)
+            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(context, unit, time_limits)
+
+
+def _within_its_time(
+    context: WorkerContext, unit: Unit, time_limits: UnitTimeLimits
+) -> UnitResult | UnitFailure:
+    try:
+        with time_limit(time_limits.seconds(unit)):
+            return attempt(context, unit)
+    except TimeLimitExceeded:
+        return UnitFailure(unit, time_limits.record_timeout(unit), 1)
+
+
+class Engine:
+    """Runs units. Its workers start with the first units and are kept for later calls.
+
+    A context manager: the workers end with it.
+
+    Args:
+        context: of this process; its setup is what workers get.
+    """
+
+    def __init__(self, context: WorkerContext):
+        self._context = context
+        self._pool: WorkerPool | None = None
+        self._workers = 0
+        self._idle: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    def run(
+        self, units: Sequence[Unit], limit: Callable[[Unit], float]
+    ) -> Generator[UnitResult | UnitFailure, None, None]:
+        """Yields one outcome for each unit. With several workers only their order can differ.
+
+        Args:
+            limit: seconds that a unit may take.
+
+        Raises:
+            InputError: the Ray cluster does not answer, or has no room for a worker.
+            EngineError: workers can't be started.
+        """
+        if not units:
+            return
+        processes = self._context.setup.processes
+        time_limits = UnitTimeLimits(limit)
+        if (
+            processes.engine != "ray"
+            and processes.workers is None
+            and worker_count(None, self._context.device) == 1
+        ):
+            yield from run_in_process(self._context, units, time_limits)
+            return
+        if self._pool is None:
+            self._pool, self._workers = _pool(self._context)
+        if self._workers > 1:  # the longest first, so that all workers finish at about the same time
+            units = sorted(units, key=lambda unit: -unit.images)
+        try:
+            yield from dispatch(self._pool, self._idle, units, self._workers, time_limits)
+        except BaseException:
+            self._pool = None  # it is closed
+            raise
+
+
+def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
+    """A pool without workers, and how many it should have."""
+    processes = context.setup.processes
+    workers = worker_count(processes.workers, context.device)
+    if processes.engine != "ray":
+        return ProcessPool(context.setup, devices(context.device)), workers
+    from robustbench_coded.evaluation.engine.ray_actors import RayActors
+
+    actors = RayActors(context, processes.address, workers)
+    as_many_as_fit = processes.workers is None and processes.address is not None
+    return actors, actors.room if as_many_as_fit else workers

@@ -1,0 +1,375 @@
+"""Self-tests of gradients: do they exist along an attack's path and agree between draws (indicators 1
+and 2 of arXiv 2106.09947), do they lead uphill, do logits say how near an answer is to changing, do
+derivatives belong to the answers, and are answers the same with and without recording?
+
+Finite differences are central, of the margin, in float32 on the very object that is attacked: a copy in
+float64 would be another object. The draw is held fixed. Two directions: uphill, and random signs, which also
+see the slope of inputs that the gradient leaves out.
+
+The last test asks whether a perturbation is found that is known to be there, after the binarisation test of
+arXiv 2206.13991. Each input gets a binary classifier of its own on top of the defence: a linear readout of
+its logits (features are out of reach behind a user defence) that says 0 at the clean input and at points
+around it, and 1 at one random corner of the ball. An attack with the defence's gradients that does not find
+what is there is too weak. The draw is held fixed, so that what was planted stays where it is; where answers
+depend on the batch, all of its inputs move together, and the corners of all of them are planted in one batch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from robustbench_coded.evaluation.selftests.scene import (
+    Scene,
+    SelfTest,
+    Walk,
+    gap,
+    judged,
+    not_applicable,
+    runner_up,
+)
+
+MODES = "answers with and without gradients"
+MODES_ROUNDING = 1e-3  # of the largest logit: other kernels may serve other modes
+
+
+def gradient_modes(scene: Scene, path: Walk) -> SelfTest:
+    """Asks about a clean batch and the walk's last iterate in four modes under one draw.
+
+    A mode that the defence refuses with an exception counts as another answer, but for inference mode.
+    """
+    worst, mode = 0.0, ""
+    for x in (scene.x, path.points[-1]):
+        plain = scene.answers(x, path.draws)
+        scale = float(plain.abs().max()) or 1.0
+        for name, ask in _MODES.items():
+            moved = float((ask(scene, x, path.draws) - plain).abs().max()) / scale
+            if not moved <= worst:
+                worst, mode = moved, name
+    finding = f"Logits move by at most {worst:.1e} of the largest one" + (f", {mode}." if mode else ".")
+    return judged(MODES, worst <= MODES_ROUNDING, finding, moved=worst)
+
+
+def _recorded(scene: Scene, x: Tensor, draws: Sequence[Any]) -> Tensor:
+    return scene.differentiable(x, draws)[1].detach().clone()
+
+
+def _recording_elsewhere(scene: Scene, x: Tensor, draws: Sequence[Any]) -> Tensor:
+    with torch.enable_grad():
+        return scene.oracle.logits(x.detach().clone(), draws).detach().clone()
+
+
+def _after_a_gradient(scene: Scene, x: Tensor, draws: Sequence[Any]) -> Tensor:
+    leaf, logits = scene.differentiable(x, draws)
+    scene.gradient(logits, leaf)
+    return scene.answers(x, draws)
+
+
+_MODES: dict[str, Callable[[Scene, Tensor, Sequence[Any]], Tensor]] = {
+    "when the input's gradient is recorded": _recorded,
+    "when gradients are recorded, but not the input's": _recording_elsewhere,
+    "after a gradient was asked for": _after_a_gradient,
+}
+
+
+EXIST = "gradients along the path"
+WITHOUT = 0.1  # share of inputs without a usable gradient above which an attack with gradients says little
+
+
+def gradients_exist(scene: Scene, path: Walk) -> SelfTest:
+    """Fails where the margin's gradient is zero, NaN or infinite at more than WITHOUT of inputs and iterates.
+
+    The cross-entropy's may vanish because logits are large; then the same holds, for most attacks raise it.
+    """
+    zero = max(_share(path.gradients, _zero), _share(path.cross_entropy, _zero))
+    broken = max(_share(path.gradients, _broken), _share(path.cross_entropy, _broken))
+    finding = (
+        f"Along a short attack the gradient is zero at {zero:.1%} of the inputs and NaN or infinite at "
+        f"{broken:.1%}."
+    )
+    return judged(EXIST, zero + broken <= WITHOUT, finding, zero_share=zero, not_finite_share=broken)
+
+
+def _share(gradients: tuple[Tensor, ...], what: object) -> float:
+    return sum(what(g).cpu().double().mean().item() for g in gradients) / len(gradients)  # type: ignore[operator]
+
+
+def _zero(gradient: Tensor) -> Tensor:
+    return (gradient == 0).flatten(2).all(2)
+
+
+def _broken(gradient: Tensor) -> Tensor:
+    return (~gradient.isfinite()).flatten(2).any(2)
+
+
+AGREE = "gradients agree along the path"
+AVERAGED = 10  # draws that the default attacks average
+USEFUL = 0.5  # cosine between the averaged gradient and that over all draws
+
+
+def gradients_agree(scene: Scene, path: Walk) -> SelfTest:
+    """Fails where the mean of AVERAGED gradients has a cosine below USEFUL with that over all draws.
+
+    Where the gradients in two draws have mean cosine c, the mean over M draws has cosine
+    sqrt(M c / (1 + (M - 1) c)) with that over all draws, and a signal-to-noise ratio of c / (1 - c) a draw.
+    """
+    if not scene.oracle.randomised:
+        return not_applicable(AGREE, "The defence is deterministic: there is one gradient.")
+    cosines = []
+    for number, at in enumerate((0, len(path.gradients) - 1)):
+        pair = []
+        for draw in (1, 2):
+            leaf, logits = scene.differentiable(path.points[at], scene.draws(2 * number + draw))
+            pair.append(scene.gradient(gap(logits, scene.y, path.others[at]), leaf))
+        cosines.append(_cosines(scene, *pair))
+    cosine = float(torch.cat(cosines).mean())
+    reached = math.sqrt(AVERAGED * cosine / (1 + (AVERAGED - 1) * cosine)) if cosine > 0 else 0.0
+    finding = (
+        f"Along a short attack gradients in two draws have cosine {cosine:.2f}; the mean over "
+        f"{AVERAGED} draws has {reached:.2f} with the mean over all draws."
+    )
+    return judged(AGREE, reached >= USEFUL, finding, cosine=cosine, cosine_of_mean=reached)
+
+
+def _cosines(scene: Scene, first: Tensor, second: Tensor) -> Tensor:
+    """Of each input, or of each batch where inputs are answered together; 0 where a gradient is unusable."""
+    start = 1 if scene.batch_dependent else 2
+    one, other = (g.flatten(start).flatten(0, start - 1) for g in (first, second))
+    return torch.nan_to_num(cosine_similarity(one, other, dim=-1).cpu().double())
+
+
+RISING = "steps uphill"
+KEPT = 0.1  # share of the rise promised by the gradient that must come true
+CLEAR = 4.0  # standard errors by which a step uphill must beat a random one where less comes true
+
+
+def rising_loss(scene: Scene, path: Walk) -> SelfTest:
+    """Compares what the gradient promises of the walk's first step with what it brings, summed over inputs.
+
+    Where eps is large against the bends of an honest network little of the promise comes true; then the step
+    must at least bring clearly more than a random one of the same size.
+    """
+    start, moved = path.points[0], path.points[1] - path.points[0]
+    before = gap(path.logits[0], scene.y, path.others[0])
+    rise = torch.nan_to_num(gap(path.logits[1], scene.y, path.others[0]) - before).flatten().cpu().double()
+    promised = float(torch.nan_to_num(path.gradients[0] * moved).sum())
+    if promised <= 0:
+        return not_applicable(RISING, "The gradients promise nothing.", promised=promised)
+    kept = float(rise.sum()) / promised
+    ball = scene.budget.around(scene.x)
+    beside = ball.project_(start + scene.random_signs() * moved.abs())
+    chance = gap(scene.answers(beside, path.draws), scene.y, path.others[0]) - before
+    more = rise - torch.nan_to_num(chance).flatten().cpu().double()
+    error = float(more.std()) / len(more) ** 0.5
+    clear = float(more.mean()) / error if error > 0 else 0.0
+    finding = (
+        f"The first step of a short attack raises the margin by {kept:.0%} of what its gradient promises, "
+        f"{clear:.1f} standard errors more than a random step."
+    )
+    passed = kept >= KEPT or (clear >= CLEAR and float(rise.mean()) > 0)
+    return judged(RISING, passed, finding, kept=kept, clear=clear, rise=float(rise.mean()))
+
+
+SATURATION = "gaps between logits"
+FINE = 1e-3  # of the largest gap: smaller differences count as none
+DIFFERENT = 0.25  # share of gaps that must be different numbers
+SPREAD = 0.02  # of the gaps about their median, as a share of it
+
+
+def saturation(scene: Scene, path: Walk) -> SelfTest:
+    """Fails where the gap between the two largest logits takes a few values only, or nearly one.
+
+    Such answers give an attack that raises a loss nothing to follow, whatever their gradients say.
+    """
+    logits = torch.cat([scene.answers(scene.x, path.draws), *path.logits])
+    top = torch.nan_to_num(logits.cpu().double()).topk(2, dim=-1).values
+    gaps = (top[..., 0] - top[..., 1]).flatten()
+    step = max(FINE * float(gaps.max()), 1e-30)
+    distinct = len((gaps / step).round().unique()) / min(len(gaps), round(1 / FINE))
+    median = float(gaps.median())
+    spread = float((gaps - median).abs().median()) / median if median > 0 else 0.0
+    finding = (
+        f"The gaps between the two largest logits of {len(gaps)} answers take {distinct:.0%} as many values "
+        f"and deviate from their median by {spread:.1%} of it."
+    )
+    return judged(
+        SATURATION, distinct >= DIFFERENT and spread >= SPREAD, finding, distinct=distinct, spread=spread
+    )
+
+
+DIFFERENCES = "finite differences"
+SMALL, STEP = 1 / 64, 1 / 4  # of eps: where a network is nearly linear; and a step of an attack
+ROUNDING = 2e-6  # of the largest logit: what float32 leaves uncertain in one answer
+MEASURABLE = 10.0  # times the rounding that a difference must be to count
+MISMATCH = 0.5  # relative disagreement of one difference that counts as a mismatch
+TOLERATED, TOLERATED_STEP = 0.15, 0.25  # shares of mismatches at the two scales
+SMOOTH = 0.75  # share of such differences among the mismatches, from which on answers count as smooth
+FEW = 16  # units: with fewer, each is measured in up to four random directions
+STRAIGHT = 0.25  # how far twice the difference may be from that over twice the distance, relatively
+
+
+def finite_differences(scene: Scene, path: Walk) -> SelfTest:
+    """Fails where analytic and measured differences disagree over SMALL times eps.
+
+    Honest steps in the answers, such as rounding with the gradient of the identity, disagree there, too. They
+    are told by measured differences that do not grow with the distance; then it is the differences over STEP
+    times eps that count, the size of the moves that attacks make. Answers that are smooth have a slope of
+    their own, which the gradient then is not.
+    """
+    points = (path.points[1], path.points[-1])
+    slopes = [_Slope(scene, point, path.draws) for point in points]
+    small = _compared(slopes, SMALL)
+    if not small.usable.any():
+        return not_applicable(DIFFERENCES, "The answers are too flat for differences to be measured.")
+    figures = {"mismatch": small.share}
+    passed, scale, share = figures["mismatch"] <= TOLERATED, SMALL, figures["mismatch"]
+    if not passed:
+        figures["smooth"] = smooth = _smooth(slopes, small)
+        if smooth < SMOOTH:
+            scale = STEP
+            figures["mismatch_step"] = share = _compared(slopes, STEP).share
+            passed = share <= TOLERATED_STEP
+    finding = (
+        f"Gradients and finite differences over eps/{1 / scale:g} disagree in {share:.1%} of "
+        f"{int(small.usable.sum())} comparisons along a short attack."
+    )
+    return judged(DIFFERENCES, passed, finding, **figures)
+
+
+class _Slope:
+    """The margin's analytic slope at one point, and two directions to measure it in."""
+
+    def __init__(self, scene: Scene, point: Tensor, draws: Sequence[Any]):
+        self.scene, self.draws = scene, draws
+        # Far enough inside the box that both ends of small differences are images.
+        inset = 2 * SMALL * scene.budget.eps
+        self.point = point.clamp(min(inset, 0.5), max(1 - inset, 0.5))
+        leaf, logits = scene.differentiable(self.point, draws)
+        self.other = runner_up(logits, scene.y)
+        self.gradient = scene.gradient(gap(logits, scene.y, self.other), leaf)
+        units = scene.x.shape[0] * (1 if scene.batch_dependent else scene.x.shape[1])
+        chance = [scene.random_signs() for _ in range(max(1, min(4, FEW // units)))]
+        self.directions = (torch.nan_to_num(self.gradient).sign(), *chance)
+        self.floor = MEASURABLE * ROUNDING * float(logits.detach().abs().max()) * scene.x.shape[1] ** 0.5
+
+    def measured(self, direction: Tensor, h: float) -> Tensor:
+        """Half the central difference over ``h`` to either side, [units]."""
+        ends = (
+            gap(self.scene.answers(self.point + side * h * direction, self.draws), self.scene.y, self.other)
+            for side in (1.0, -1.0)
+        )
+        above, below = ends
+        return self.scene.per_unit((above - below) / 2)
+
+
+class _Compared(NamedTuple):
+    """All iterates, directions and units at one scale, bool [comparisons] each."""
+
+    mismatch: Tensor
+    usable: Tensor  # whether the difference can be told from rounding
+
+    @property
+    def share(self) -> float:
+        """Of those that can be told, how many are mismatches."""
+        return float((self.mismatch & self.usable).sum()) / max(1, int(self.usable.sum()))
+
+
+def _compared(slopes: Sequence[_Slope], scale: float) -> _Compared:
+    mismatch, usable = [], []
+    for slope in slopes:
+        h = scale * slope.scene.budget.eps
+        for direction in slope.directions:
+            found = slope.measured(direction, h)
+            moves = slope.gradient * direction * h
+            analytic = slope.scene.per_unit(moves)
+            # In a random direction slopes may cancel: a difference is compared with what they are worth.
+            worth = slope.scene.per_unit(moves.square()).sqrt()
+            larger = torch.maximum(found.abs(), torch.maximum(analytic.abs(), worth))
+            # NaN compares false with everything; it must count as a mismatch.
+            mismatch.append(~((found - analytic).abs() <= MISMATCH * larger))
+            usable.append(~(larger < slope.floor))
+    return _Compared(torch.cat(mismatch), torch.cat(usable))
+
+
+def _smooth(slopes: Sequence[_Slope], small: _Compared) -> float:
+    """Share of the mismatches whose measured differences grow in proportion to the distance."""
+    straight = []
+    for slope in slopes:
+        h = SMALL * slope.scene.budget.eps
+        for direction in slope.directions:
+            once, twice = slope.measured(direction, h), slope.measured(direction, 2 * h)
+            moving = torch.minimum(once.abs(), twice.abs()) > slope.floor
+            straight.append(moving & ((twice - 2 * once).abs() <= STRAIGHT * twice.abs()))
+    mismatches = small.mismatch & small.usable
+    return float((torch.cat(straight) & mismatches).sum()) / max(1, int(mismatches.sum()))
+
+
+PLANTED = "planted perturbations"
+INNER = 5  # points that must answer 0 beside the clean input; fewer where there are few classes
+PLANTED_STEPS = 6
+PLANTED_STEP = 0.5  # of eps
+FOUND = 0.75  # share of planted perturbations that must be found
+EASY = 0.5  # share that random corners may find before the test says nothing
+RESOLVED = 1e-4  # of the largest logit: what the planted corner must move by
+
+
+def planted(scene: Scene, path: Walk) -> SelfTest:
+    """Plants, attacks, and compares with random corners."""
+    ball, draws, eps = scene.budget.around(scene.x), path.draws, scene.budget.eps
+    clean = scene.answers(scene.x, draws)
+    inner = min(INNER, clean.shape[-1] - 2)
+    if inner < 1:
+        return not_applicable(PLANTED, "Two classes leave no room for a planted direction.")
+    corner = ball.random_sign(scene.generators)
+    planted_at = scene.answers(corner, draws)
+    others = [clean] + [scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)]
+    readout, there = _separate(planted_at, others)
+    apart = float(there.cpu().double().mean())
+    if apart < 0.5:
+        return not_applicable(
+            PLANTED,
+            f"Logits tell a random corner from others at {apart:.0%} of the inputs only.",
+        )
+
+    def value(logits: Tensor) -> Tensor:
+        """[G, K]: 0 at the planted corner, -1 at the other points; above -1/2 counts as found."""
+        return ((logits - planted_at) * readout).sum(-1)
+
+    control = _share_of(value(scene.answers(ball.random_sign(scene.generators), draws)) > -0.5, there)
+    at = scene.x.clone()
+    found = torch.zeros_like(there)
+    for _ in range(PLANTED_STEPS):
+        leaf, logits = scene.differentiable(at, draws)
+        reached = value(logits)
+        found |= reached.detach() > -0.5
+        grad = scene.gradient(torch.where(there, reached, 0), leaf)
+        at = ball.step_(at.clone(), torch.nan_to_num(grad), PLANTED_STEP * eps)
+    found |= value(scene.answers(at, draws)) > -0.5
+    share = _share_of(found, there)
+    finding = (
+        f"A {PLANTED_STEPS}-step attack finds {share:.1%} of {int(there.sum())} planted perturbations; "
+        f"random corners find {control:.1%}."
+    )
+    figures = {"found": share, "random": control}
+    if share >= FOUND and control > EASY:
+        return not_applicable(PLANTED, finding, **figures)
+    return judged(PLANTED, share >= FOUND, finding, **figures)
+
+
+def _separate(planted_at: Tensor, others: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The shortest readout [G, K, classes] with 1 between the planted point and each other one, and where
+    there is one, bool [G, K]."""
+    differences = torch.stack([planted_at - other for other in others], dim=-2).cpu().double()
+    ones = torch.ones(differences.shape[:-1], dtype=torch.double)
+    readout = (torch.linalg.pinv(differences, rcond=1e-4) @ ones.unsqueeze(-1)).squeeze(-1)
+    reached = (differences @ readout.unsqueeze(-1)).squeeze(-1)
+    scale = float(planted_at.abs().max())
+    there = (reached > 0.9).all(-1) & (differences.abs().amax((-1, -2)) > RESOLVED * scale)
+    return readout.to(planted_at), there.to(planted_at.device)
+
+
+def _share_of(found: Tensor, there: Tensor) -> float:
+    return float((found & there).sum()) / max(1, int(there.sum()))

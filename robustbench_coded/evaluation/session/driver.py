@@ -1,0 +1,67 @@
+"""Runs the steps of an evaluation: the scheduler says which, the engine computes their units, outcomes are
+committed, and the scheduler is asked again.
+"""
+
+from dataclasses import replace
+
+from robustbench_coded.evaluation.engine.run import Engine
+from robustbench_coded.evaluation.planning.comparisons import Comparison
+from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.policies import next_step
+from robustbench_coded.evaluation.session.recording import Recorder
+from robustbench_coded.evaluation.session.run_plan import run_plan
+from robustbench_coded.evaluation.session.schedule import Evidence, Step, settled
+from robustbench_coded.evaluation.session.stops import stop_of
+from robustbench_coded.schema.words import VerdictName
+
+
+def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
+    """Runs steps until nothing is left to do; returns what is known then.
+
+    A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
+    """
+    plan = recorder.evaluation.plan
+    evidence, closed = recorder.evidence(()), set[Comparison]()
+    while True:
+        step = next_step(plan, evidence)
+        recorder.write_decision(evidence, step)
+        if step is None:
+            break
+        steps = (*evidence.steps, step)
+        recorder.listener.begun(step)
+        recorder.write(steps)
+        _compute(recorder, engine, rates, steps)
+        evidence = recorder.evidence(steps)
+        _close(recorder, evidence, [c for c in settled(plan, evidence) if c not in closed])
+        closed.update(settled(plan, evidence))
+    standing = [
+        comparison
+        for comparison, settings in plan.judged.items()
+        if comparison not in closed
+        and all(evidence.standing(key).verdict != VerdictName.NOT_SETTLED for key in settings)
+    ]
+    _close(recorder, evidence, standing)
+    return evidence
+
+
+def _compute(recorder: Recorder, engine: Engine, rates: Rates, steps: tuple[Step, ...]) -> None:
+    """Every unit of what has begun that is neither committed nor failed yet."""
+    evaluation, done = recorder.evaluation, recorder.done
+    plan, random = evaluation.begun(steps), evaluation.random(steps)
+    units = [*plan.units, *(unit for own in random.values() for unit in own)]
+    recorder.look_up(units)
+    left = tuple(unit for unit in units if unit.id not in done.metadata)
+    if any(unit.id not in done.failures for unit in left):
+        plan = replace(plan, units=left, notes=())
+        folder, prepared = recorder.folder, evaluation.prepared
+        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, rates)
+
+
+def _close(recorder: Recorder, evidence: Evidence, comparisons: list[Comparison]) -> None:
+    """Tells and remembers verdicts that nothing changes any more."""
+    evaluation = recorder.evaluation
+    for comparison in comparisons:
+        for setting in evaluation.plan.judged[comparison]:
+            stop = stop_of(evaluation, evidence, comparison, setting)
+            recorder.stops.append(stop)
+            recorder.listener.settled(stop)

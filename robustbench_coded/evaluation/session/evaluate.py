@@ -1,0 +1,157 @@
+"""One evaluation from options to a finished run folder, or to what keeps it from its end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.evaluation.engine.run import Engine
+from robustbench_coded.evaluation.engine.worker_pool import EngineError
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure
+from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
+from robustbench_coded.evaluation.session import selftesting
+from robustbench_coded.evaluation.session.driver import run_steps
+from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
+from robustbench_coded.evaluation.session.recording import Recorder
+from robustbench_coded.evaluation.setup.brought import with_zoo
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
+from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.runs.folder import MANIFEST, RunFolder
+
+
+class IncompleteRun(Exception):
+    """Some units of a run failed: their cases are incomplete in the report."""
+
+    def __init__(self, path: Path, failures: Sequence[UnitFailure]):
+        self.path = path
+        self.failures = tuple(failures)
+        first = failures[0]
+        case = first.unit.case
+        super().__init__(
+            f"{len(failures)} units failed, the first: {case.attack} on {case.subject.checkpoint} behind "
+            f"{case.subject.label}: {first.error}"
+        )
+
+
+class RunStopped(Exception):
+    """A run could not go on, for a reason that has nothing to do with any one unit."""
+
+    def __init__(self, path: Path, error: Exception):
+        self.path = path
+        reason = str(error) if not isinstance(error, OSError) else error.strerror or str(error)
+        super().__init__(f"{path}: {reason}")
+
+
+@contextmanager
+def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path], Any]) -> Iterator[RunFolder]:
+    """Locks a run folder for the time of a run; whatever stops it, finished units are kept.
+
+    Args:
+        write: the report of what is finished, where the run is stopped from outside.
+
+    Raises:
+        RunStopped: the disk or the workers fail.
+    """
+    with folder:
+        listener.opened(folder.path)
+        try:
+            yield folder
+        except KeyboardInterrupt:
+            listener.stopping()
+            if folder.holds_run:
+                write(folder.path)
+            raise
+        except (OSError, EngineError) as error:
+            raise RunStopped(folder.path, error) from error
+
+
+def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
+    """Runs an evaluation, or goes on with it, and writes its reports.
+
+    Units that the folder already holds are not computed again; options that change what a unit means give it
+    another identity, so that a folder never mixes the two.
+
+    Args:
+        in_memory: data, models and defences that are in memory already; None for none, but for what a defence
+            of the zoo brings.
+
+    Returns:
+        the run folder.
+
+    Raises:
+        InputError: the options, a checkpoint, the data or the folder are not usable.
+        CertificateContradicted: an attack did what a certified bound rules out.
+        IncompleteRun: some units failed; everything else is finished and reported.
+        RunStopped: the disk or the workers fail; finished units are kept.
+        KeyboardInterrupt: stopped from outside; finished units are kept and reported.
+    """
+    listener = listener or Listener()
+    run_file = None if in_memory is not None else run_toml(config)
+    prepared, path = made_ready(config, in_memory, listener.preparing)
+    with (
+        opened_folder(RunFolder(path), listener, _write_reports) as folder,
+        Engine(prepared.context) as engine,
+    ):
+        failures = _evaluate_into(folder, engine, prepared, listener, run_file)
+    if failures:
+        raise IncompleteRun(path, failures)
+    return path
+
+
+def _write_reports(path: Path) -> None:
+    from robustbench_coded.reports.write import write_reports  # imports matplotlib
+
+    write_reports(path)
+
+
+def made_ready(
+    config: EvalConfig,
+    in_memory: InMemory | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[PreparedEvaluation, Path]:
+    """Everything that the options name, and the run folder.
+
+    Writes nothing; ``say`` is told what is probed.
+
+    Raises:
+        InputError: the options, a checkpoint or the data are not usable.
+    """
+    if in_memory is None:
+        config, in_memory = with_zoo(config)
+    out = None if config.overwrite or config.limit is not None else config.out
+    if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
+        config = replace(config, first=True)  # begun on all images in their own order, and goes on so
+    prepared = prepare(config, in_memory, say=say)
+    return prepared, config.out or Path("reports") / prepared.folder_name
+
+
+def _evaluate_into(
+    folder: RunFolder,
+    engine: Engine,
+    prepared: PreparedEvaluation,
+    listener: Listener,
+    run_file: str | None,
+) -> list[UnitFailure]:
+    """Brings a run folder up to date with its options; returns the units that failed."""
+    if prepared.config.overwrite:
+        folder.clear()
+    old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
+    evaluation = planned_evaluation(prepared, old, folder.path)
+    prepared = selftesting.with_selftests(evaluation.prepared)
+    recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
+    for text in (*prepared.notes, *recorder.manifest.notes):
+        listener.note(text)
+    folder.write_run_file(run_file)
+    rates = Rates(prepared)
+    try:
+        selftesting.run_selftests(folder, prepared, listener)
+        evidence = run_steps(recorder, engine, rates)
+    except BaseException:
+        recorder.reveal()
+        raise
+    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
+    return list(recorder.done.failures.values())

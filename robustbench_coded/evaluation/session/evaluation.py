@@ -1,0 +1,242 @@
+"""An evaluation in progress, as its steps and the run folder tell it: the units of what has begun, run.json,
+and the evidence for the next step. Nothing here runs or writes anything.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from robustbench_coded.evaluation.execution.attack_group import hidden_sources
+from robustbench_coded.evaluation.execution.run_unit import random_units
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
+from robustbench_coded.evaluation.planning.follow_up import follow_up
+from robustbench_coded.evaluation.planning.plan import Plan, cases_for
+from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions, share_left
+from robustbench_coded.evaluation.session.manifest import EarlierCases, new_manifest
+from robustbench_coded.evaluation.session.schedule import (
+    EvaluationPlan,
+    Evidence,
+    Standing,
+    Step,
+    open_comparisons,
+    size_of,
+)
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.verdict import is_final
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import RunManifest, SampleSizes, Stop
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
+
+
+def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence for each case with units whose forwards had to be smaller than planned, or failed inputs.
+
+    Args:
+        metadata: of the committed units, by id.
+    """
+    smaller = Counter(
+        (unit.case, metadata[unit.id]["group_images"])
+        for unit in plan.units
+        if "group_images" in metadata.get(unit.id, {})
+    )
+    unanswered: Counter[PlannedCase] = Counter()
+    relaxed: Counter[PlannedCase] = Counter()
+    first: dict[PlannedCase, Sequence[int]] = {}  # an example and a draw
+    for unit in plan.units:
+        found = metadata.get(unit.id, {})
+        unanswered[unit.case] += found.get("unanswered", 0)
+        relaxed[unit.case] += found.get("without_gradient", 0)
+        if "unanswered_at" in found:
+            first.setdefault(unit.case, found["unanswered_at"])
+    said = [
+        f"{case.attack} ({case.threat}) on {case.subject.checkpoint} behind {case.subject.label}: out of "
+        f"memory, {count} units were answered in forwards of at most {images} images, and their last digits "
+        "may differ from those of a run with more memory."
+        for (case, images), count in smaller.items()
+    ]
+    for case, (example, draw) in first.items():
+        asked = "clean inputs" if case.attack == CLEAN else f"{case.attack} ({case.threat})"
+        said.append(
+            f"{case.subject.label} on {case.subject.checkpoint}: {unanswered[case]} answers to {asked} were "
+            f"exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as wrong."
+        )
+    return said + [
+        f"{case.subject.label} on {case.subject.checkpoint} could not be differentiated at {count} inputs by "
+        f"{case.attack} ({case.threat}), which went on there with smooth operators (relaxed-)."
+        for case, count in relaxed.items()
+        if count
+    ]
+
+
+def plan_of(
+    cases: Sequence[PlannedCase], units_of: Callable[[PlannedCase], Sequence[Unit]], notes: Sequence[str]
+) -> Plan:
+    """These cases with their units; a case without any is left out, and a sentence says so."""
+    units = {case: units_of(case) for case in cases}
+    empty = [
+        f"{case.attack} on {case.subject.label} ({case.threat}) was not run: every batch is so small that it "
+        "leaves no input to harm."
+        for case in cases
+        if not units[case]
+    ]
+    return Plan(
+        tuple(case for case in cases if units[case]),
+        tuple(unit for case in cases for unit in units[case]),
+        tuple(dict.fromkeys([*notes, *empty])),
+    )
+
+
+def make_plan(prepared: PreparedEvaluation) -> Plan:
+    """Every case that may run, on all of its examples."""
+    cases, notes = cases_for(prepared.requested, prepared.conditions, prepared.subjects)
+    return plan_of(cases, prepared.maker().units, notes)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What does not change while an evaluation runs.
+
+    Cases that an earlier evaluation left in the folder, and that this one may plan, are hidden until it
+    begins them again: what it does follows from the options and from the outcomes of its own steps, so that
+    an interrupted evaluation goes on as if nothing had happened.
+
+    Attributes:
+        plan: what may run.
+        notes: sentences on cases that will not run.
+        old: the manifest that the folder held before; kept: what of it stays.
+        sequential: how cases get their number of examples; None where all run on all.
+    """
+
+    prepared: PreparedEvaluation
+    plan: EvaluationPlan
+    notes: tuple[str, ...]
+    old: RunManifest | None
+    kept: EarlierCases
+    sequential: SampleSizes | None
+    _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
+
+    def units(self, case: PlannedCase, size: int) -> Sequence[Unit]:
+        """The units of a case on its first so many examples."""
+        if (case, size) not in self._units:
+            self._units[case, size] = self.prepared.maker(size).units(case)
+        return self._units[case, size]
+
+    def begun(self, steps: Sequence[Step]) -> Plan:
+        """What has begun, in the order of tables, with its units."""
+        sizes = Evidence(tuple(steps)).sizes
+        order = {case: place for place, case in enumerate(self.plan.cases)}
+        cases = sorted(sizes, key=lambda case: order.get(case, len(order)))
+        return plan_of(cases, lambda case: self.units(case, sizes[case]), self.notes)
+
+    def random(self, steps: Sequence[Step]) -> dict[PlannedCase, list[Unit]]:
+        """The units in random batches, by case."""
+        random = Evidence(tuple(steps)).random
+        maker = self.prepared.maker
+        return {case: random_units(case, maker(part.size), part.batches) for case, part in random.items()}
+
+    def manifest(
+        self, steps: Sequence[Step], stops: Sequence[Stop] = (), remarks: Sequence[str] = ()
+    ) -> RunManifest:
+        """run.json with what has begun.
+
+        Args:
+            stops: the verdicts that are settled. remarks: sentences for the reader of the report.
+        """
+        ran = Evidence(tuple(steps))
+        in_steps = self.sequential is not None and not self.plan.table_first
+        judged = set(ran.sizes) - ran.for_table if in_steps else set()
+        short = {case for case in ran.for_table if ran.sizes[case] < self._rests_on(case, ran)}
+        fresh = new_manifest(
+            self.prepared,
+            self.begun(steps),
+            sizes=ran.sizes,
+            looks={case: looks(self.plan.sizes) for case in judged if case.attack not in CONTROLS},
+            table=short,
+            random=self.random(steps),
+        )
+        before = () if self.old is None else self.old.notes
+        sequential = self.sequential and structs.replace(self.sequential, stops=tuple(stops))
+        notes = tuple(dict.fromkeys([*fresh.notes, *remarks, *before]))
+        return self.kept.extended_by(structs.replace(fresh, notes=notes, sequential=sequential))
+
+    def _rests_on(self, case: PlannedCase, ran: Evidence) -> int:
+        """The examples that the verdict of a case's comparison rests on; 0 where it has none."""
+        own = [
+            comparison
+            for comparison in self.plan.judged
+            if comparison.holds(case) and not (case.attack in CONTROLS and comparison.one_victim)
+        ]
+        return max((size_of(self.plan, ran, comparison) for comparison in own), default=0)
+
+    def evidence(
+        self, steps: Sequence[Step], path: Path, metadata: Mapping[str, Mapping[str, Any]]
+    ) -> Evidence:
+        """What ran, and what its committed outcomes say.
+
+        Args:
+            path: the run folder.
+            metadata: of its committed units, by id.
+        """
+        ran = Evidence(tuple(steps))
+        if not steps:
+            return ran
+        run = Run(path, self.manifest(steps))
+        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
+        shares = {
+            case: share
+            for case, size in ran.sizes.items()
+            if (share := share_left(case, self.units(case, size), metadata)) is not None
+        }
+        standings = {
+            setting: self._standing(comparison, judgement, judgements)
+            for comparison, settings in self.plan.judged.items()
+            for setting in settings
+            if (judgement := judgements.get(setting)) is not None
+        }
+        ran = replace(ran, shares=shares, standings=standings)
+        open_ = open_comparisons(self.plan, ran)
+        offered_to = list(self.plan.judged) if self.plan.submits_everywhere else open_
+        ran = replace(ran, submissions=tuple(self._submissions(ran, offered_to, metadata)))
+        if not open_:
+            return ran
+        # What would run on all examples is not compared with what ran on the first of them.
+        size = max(size_of(self.plan, ran, comparison) for comparison in open_)
+        planned = [case for case in self.plan.cases if case in ran.sizes]
+        checks, remarks = follow_up(judgements.values(), list(ran.sizes), self.prepared.maker(size), planned)
+        return replace(ran, checks=tuple(checks), remarks=tuple(remarks) if self.plan.checks else ())
+
+    def _standing(
+        self, comparison: Comparison, judgement: Judgement, judgements: Mapping[Case, Judgement]
+    ) -> Standing:
+        verdict, config = judgement.verdict, self.prepared.config
+        base = self.plan.base(comparison)
+        at = None if base is None else judgements.get(self.plan.judged[base][0])
+        accuracy = None if at is None else at.verdict.accuracy
+        low = 0.0 if accuracy is None else accuracy.low
+        final = is_final(verdict, low, self.prepared.setup.examples)
+        if config.until == "claim":
+            final = verdict.name == VerdictName.CLAIM_REFUTED
+        return Standing(verdict.name, verdict.above_the_bar, final)
+
+    def _submissions(
+        self, ran: Evidence, open_: Sequence[Comparison], metadata: Mapping[str, Mapping[str, Any]]
+    ) -> list[PlannedCase]:
+        """What may be submitted to these comparisons of whole batches and was not."""
+        sizes = [size_of(self.plan, ran, comparison) for comparison in open_ if comparison.inputs == "batch"]
+        if not sizes:
+            return []
+        cases = [case for case, size in ran.sizes.items() if size >= max(sizes)]
+        units = [unit for case in cases for unit in self.units(case, ran.sizes[case])]
+        measured = measured_attacks(cases, units, metadata)
+        context = self.prepared.context
+        hidden = hidden_sources(context, cases)
+        offered = resubmissions(measured, hidden, self.prepared.maker(max(sizes)), context.levels)
+        known = {case.case for case in ran.sizes}
+        return [case for case in offered if case.case not in known]

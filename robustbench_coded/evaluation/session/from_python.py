@@ -1,0 +1,201 @@
+"""``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.defences.options import brought
+from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import (
+    EvalConfig,
+    attack_options,
+    without_checkpoint,
+)
+from robustbench_coded.evaluation.options.option import radii
+from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
+from robustbench_coded.evaluation.session.listener import Listener, in_notebook
+from robustbench_coded.evaluation.setup.brought import with_zoo
+from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.models.in_memory import is_function, name_of
+
+# Fields of EvalConfig that `evaluate` makes itself, from arguments of its own.
+MADE_HERE = frozenset(
+    {
+        *("checkpoints", "data", "defences", "command"),
+        *("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks"),
+    }
+)
+ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
+SEVERAL = ("batch_sizes", "inputs")
+# What other libraries call an option, where the name alone does not tell.
+CALLED_ELSEWHERE = {"epsilon": "eps", "n_examples": "limit", "dataset": "data", "bs": "batch_sizes"}
+
+
+def evaluate(
+    models: Callable[..., Any] | str | PathLike[str] | Mapping[str, Any] | None = None,
+    data: Any = "auto",
+    labels: Any = None,
+    *,
+    defences: Any = (),
+    attacks: str | Sequence[str] = (),
+    checks: bool = False,
+    listener: Listener | None = None,
+    **options: Any,
+) -> Run:
+    """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
+
+    docs/in-memory.md has a table of what may be given, and of what is then assumed.
+
+    Args:
+        models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
+            its normalisation inside; or a checkpoint's path; or several of these by name. None where a
+            defence of the zoo brings its own.
+        data: what ``--data`` takes (``"digits"``, ``"npz:FILE"`` ...), or labelled images: a data set or a
+            DataLoader of torch, a data set of Hugging Face, a pair (x, y) of tensors or arrays, a list of
+            pairs; images uint8 or in [0, 1].
+        labels: y, where ``data`` is x alone.
+        defences: one, several, or several by name: what ``--defence`` takes as text (``"rci:N=1.5K"``,
+            ``"noise:sigma=0.1"``); a defence (docs/your-defence.md); a module or function from pixels to
+            logits that may sample; or a function or class that builds one of these around a model.
+            Standard inference is evaluated, too, unless ``standard=False``.
+        attacks: names and presets, comma-separated or one by one; none for the default of the norm.
+        checks: run the attacks of the checks even where no adaptive preset was asked for.
+        listener: is told what happens. None shows a bar in a notebook, and nothing elsewhere.
+        options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_sizes=128``, ``limit=640``, ``draws``,
+            ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
+
+    Returns:
+        the run: ``.summary`` is a frame, a line per attack; ``.judgements`` are the verdicts.
+
+    Raises:
+        InputError: something given is not usable; nothing was computed.
+        IncompleteRun: some units failed; everything else is in the folder.
+    """
+    chosen = _options(options)
+    checkpoints, networks = _models({} if models is None else models)
+    data = str(data) if isinstance(data, PathLike) else data
+    named, built = _defences(defences)
+    alone = not checkpoints and not networks
+    if alone and not without_checkpoint(named):
+        raise InputError("no model given; give a network, a checkpoint's path, or either by name")
+    plain = isinstance(data, str) and labels is None
+    in_memory = InMemory(
+        None if plain else dataset_in_memory(data if labels is None else (data, labels)), networks, built
+    )
+    in_hand = not plain or networks or built
+    if in_hand and chosen.get("workers") == 1:
+        del chosen["workers"]  # one process is there already, with everything in it
+    config = EvalConfig(
+        checkpoints=checkpoints,
+        data=data if plain else "auto",
+        defences=named,
+        **attack_options(
+            [attacks] if isinstance(attacks, str) else list(attacks),
+            norm=chosen.get("norm", "linf"),
+            checks=checks,
+            claimed=chosen.get("claim_attack"),
+        ),
+        **chosen,
+    )
+    if alone and in_hand:
+        if any(brought(text) is not None for text in named):
+            raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")
+        config, process = with_zoo(config)
+        in_memory = replace(in_memory, models=process.models)
+    listener = listener or in_notebook()
+    return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
+
+
+def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:
+    """(name, path) of checkpoints, and networks by name."""
+    if isinstance(models, str | PathLike):
+        models = {Path(models).stem: models}
+    elif not isinstance(models, Mapping):
+        models = {"model": models}
+    networks = {}
+    for name, model in models.items():
+        model = model.module() if isinstance(model, torch.export.ExportedProgram) else model
+        if isinstance(model, nn.Module) or is_function(model):
+            networks[str(name)] = model
+        elif hasattr(model, "logits"):
+            raise InputError(
+                f"models: {name} is a defence ({type(model).__name__}); give the network that it is built "
+                "around, and this as defences=[...]"
+            )
+        elif not isinstance(model, str | PathLike):
+            what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+            raise InputError(
+                f"{name}: expected a torch.nn.Module, a function or a path, got {what}; give what maps "
+                "pixels to logits, or several by name: {'name': model}"
+            )
+    return tuple(
+        (str(name), str(path)) for name, path in models.items() if str(name) not in networks
+    ), networks
+
+
+def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Specifications, and what is at hand by its name."""
+    if isinstance(defences, Mapping):
+        pairs = [(str(name), defence) for name, defence in defences.items()]
+    else:
+        single = isinstance(defences, str) or callable(defences) or hasattr(defences, "logits")
+        if not single and not isinstance(defences, Iterable):
+            raise InputError(f"defences: expected one or a list of them, got {type(defences).__name__}")
+        pairs = [(_own_name(defence), defence) for defence in ([defences] if single else defences)]
+    built: dict[str, Any] = {}
+    for name, defence in pairs:
+        if not name or not name.isprintable() or ("/" in name and not isinstance(defence, str)):
+            raise InputError(f"defences: {name!r} names no row of a table; take a name without a slash")
+        if name in built:
+            raise InputError(
+                f"defences: two are named {name!r}; name them: defences={{'first': ..., 'second': ...}}"
+            )
+        if not isinstance(defence, str):
+            built[name] = defence
+    return tuple(defence for _, defence in pairs if isinstance(defence, str)), built
+
+
+def _own_name(defence: Any) -> str:
+    name = getattr(defence, "name", None)
+    return name if isinstance(name, str) else name_of(defence)
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
+    known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
+    for name in options:
+        if name not in known:
+            meant = CALLED_ELSEWHERE.get(name, name)
+            choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
+            raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")
+    chosen = {name: _plain(value) for name, value in options.items()}
+    if chosen.get("eps") is not None:
+        chosen["eps"] = _radii(chosen["eps"])
+    for name in SEVERAL:
+        if chosen.get(name) is not None:
+            value = chosen[name]
+            chosen[name] = (value,) if isinstance(value, str | int | float) else tuple(map(_plain, value))
+    if chosen.get("out") is not None:
+        chosen["out"] = Path(chosen["out"])
+    return chosen
+
+
+def _radii(eps: Any) -> tuple[Any, ...]:
+    """Numbers, or text as the command line takes it, one or several."""
+    several = [eps] if isinstance(eps, str | int | float) else [_plain(size) for size in eps]
+    sizes = [radii([size], "eps") if isinstance(size, str) else (size,) for size in several]
+    return tuple(size for part in sizes for size in part)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as Python's, a device as its name."""
+    if isinstance(value, torch.device):
+        return str(value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value

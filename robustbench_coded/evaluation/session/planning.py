@@ -1,0 +1,198 @@
+"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from math import ceil
+from pathlib import Path
+
+from attacks import accelerator, crossover
+from attacks.presets import FOLLOWS_SHOWN, PRESETS
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.options.device import worker_count
+from robustbench_coded.evaluation.planning import plan as units
+from robustbench_coded.evaluation.planning.cases import PlannedCase
+from robustbench_coded.evaluation.planning.comparisons import (
+    comparisons_judged,
+    first_look,
+    looks,
+    sample_sizes,
+)
+from robustbench_coded.evaluation.session.evaluation import Evaluation
+from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.manifest import checked_against, kept_from
+from robustbench_coded.evaluation.session.policies import lacking, table_sizes
+from robustbench_coded.evaluation.session.schedule import (
+    EXTRAS_SHARE,
+    TABLE_IMAGES,
+    VERDICT_IMAGES,
+    WHOLE_PIXELS,
+    Ceilings,
+    EvaluationPlan,
+    Evidence,
+    at_size,
+)
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.judge.intervals import TAIL
+from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
+from robustbench_coded.schema.words import CONTROLS, STANDARD
+
+
+def planned_evaluation(
+    prepared: PreparedEvaluation, old: RunManifest | None, path: Path, rates: Rates | None = None
+) -> Evaluation:
+    """Every case that may run, and on how many examples.
+
+    Where every case on all examples costs no more than the table may, all of it runs. A run folder keeps the
+    sample sizes that it was begun with, and the rate by which a wish for time was counted.
+
+    Raises:
+        InputError: the folder was made with something else.
+    """
+    if old is not None:
+        checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
+        prepared = prepared.resumed_from(old)
+    config, before = prepared.config, None if old is None else old.sequential
+    examples = prepared.setup.examples
+    cases, notes = units.cases_for(prepared.requested, prepared.conditions, prepared.subjects)
+    whole = config.until is None and config.time is None and (config.all or config.limit is not None)
+    if config.until is None and before is None and not whole:
+        maker = prepared.maker()
+        cheap = sum(map(maker.images, cases)) <= TABLE_IMAGES * _smaller(prepared)
+        whole = old is not None or (config.time is None and cheap)
+    fixed = before is None and (whole or old is not None)
+    if before is not None:
+        sizes = before.sample_sizes
+    else:
+        ladder = sample_sizes(examples, min(max(config.batch_sizes), examples))
+        sizes = (examples,) if fixed else ladder
+    prepared = replace(prepared, sizes=sizes)
+    plan = _plan(prepared, cases, whole=whole)
+    sequential = None
+    if not fixed:
+        rate = None if before is None else before.seconds_per_image
+        if config.time is not None:
+            rate = rate or _seconds_per_image(plan, rates or Rates(prepared))
+            workers = worker_count(config.workers, prepared.context.device)
+            plan = replace(plan, ceilings=_wished(plan, int(config.time / rate * workers)))
+        sequential = SampleSizes(
+            until=config.until or "",
+            sample_sizes=sizes,
+            verdict_images=plan.ceilings.verdict,
+            table_images=plan.ceilings.table,
+            seconds_per_image=rate,
+        )
+    subjects = {subject.subject for subject in prepared.subjects}
+    kept = kept_from(old, subjects, {case.case for case in cases})
+    return Evaluation(prepared, plan, tuple(notes), old, kept, sequential)
+
+
+def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: bool) -> EvaluationPlan:
+    config, sizes = prepared.config, prepared.sizes
+    judged = comparisons_judged(prepared.requested, cases)
+    claim = prepared.requested.claimed
+    claimed = {
+        comparison: config.claim or 0.0
+        for comparison, settings in judged.items()
+        if claim is not None and any((str(key.threat), key.perturbation.eps) == claim for key in settings)
+    }
+
+    @cache
+    def images(case: PlannedCase, size: int) -> int:
+        return prepared.maker(size).images(case)
+
+    table = [case for case in cases if in_table(config, case)]
+    # No preset with checks was asked for: who names his attacks wants those.
+    named = config.until is None and not config.checks
+    start = sizes[-1] if whole else first_look(sizes)
+    extras = int(EXTRAS_SHARE * sum(images(case, start) for case in table)) if named else None
+    if config.until is not None:
+        ceilings = Ceilings(None, 0, None)
+    else:
+        times = _smaller(prepared)
+        ceilings = Ceilings(int(VERDICT_IMAGES * times), int(TABLE_IMAGES * times), extras)
+        ceilings = Ceilings(None, None, extras) if whole else ceilings
+    return EvaluationPlan(
+        cases=tuple(cases),
+        judged=judged,
+        sizes=sizes,
+        start=start,
+        images=images,
+        table=frozenset(table),
+        first_rows=frozenset(
+            case for case in table if config.time is None and (named or _always_shown(case))
+        ),
+        ceilings=ceilings,
+        table_first=whole,
+        checks=config.checks,
+        tail=TAIL / looks(sizes),
+        margin=config.margin / 100,
+        claimed=claimed,
+        classes=prepared.data_facts.classes or 1,
+        relus=_relus(prepared) if config.checks and config.norm != "l0" else {},
+    )
+
+
+def _smaller(prepared: PreparedEvaluation) -> float:
+    """How many images cost what one of 32 x 32 costs; 1 for all larger ones."""
+    height, width = prepared.context.data.image_shape[-2:]
+    return max(1.0, WHOLE_PIXELS / (height * width))
+
+
+def in_table(config: EvalConfig, case: PlannedCase) -> bool:
+    """Whether a case runs whatever the others find; not attacks of presets that only open verdicts need."""
+    if case.attack not in config.second_attacks or case.attack == config.claim_attack:
+        return True
+    return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
+
+
+def _always_shown(case: PlannedCase) -> bool:
+    """The paper's cases, controls, and what no preset has, so that the user has named it."""
+    in_presets = {name for names in PRESETS.values() for name in names}
+    of_paper = case.attack in (*PRESETS["paper"], *CONTROLS) and case.threat.inputs == "batch"
+    return of_paper or case.attack not in (*in_presets, *CONTROLS)
+
+
+def _relus(prepared: PreparedEvaluation) -> dict[str, int]:
+    """How many ReLUs answer an image, of each network that is evaluated by itself."""
+    context = prepared.context
+    x = context.data.batch([0])[0].to(context.device)
+    names = dict.fromkeys(s.checkpoint for s in prepared.subjects if s.spec == STANDARD)
+    with accelerator.random_states_kept():  # a network may sample
+        return {name: crossover.relus(context.model(name), x) for name in names}
+
+
+def _seconds_per_image(plan: EvaluationPlan, rates: Rates) -> float:
+    """Of all that is planned, on the first sample size."""
+    images = {case: plan.images(case, plan.start) for case in plan.cases}
+    seconds = sum(cost * rates.of_case(case) for case, cost in images.items())
+    return round(seconds / sum(images.values()), 9) or 1e-9
+
+
+def _wished(plan: EvaluationPlan, images: int) -> Ceilings:
+    """Half for the table, where there is one, the rest for the verdicts in equal parts."""
+    table = 0 if plan.ceilings.table == 0 else images // 2
+    return Ceilings((images - table) // max(len(plan.judged), 1), table, plan.ceilings.extras)
+
+
+def outlook_of(evaluation: Evaluation, evidence: Evidence, rates: Rates) -> list[Outlook]:
+    """What further commands would do, and what they would cost."""
+    plan, config = evaluation.plan, evaluation.prepared.config
+    steps: list[tuple[str, str, int]] = []
+    everything = replace(plan, ceilings=Ceilings(None, None))
+    cases = table_sizes(everything, evidence)
+    rest = sum(part.images for case in cases for part in at_size(plan, evidence, [case], cases[case]))
+    if not plan.table_first and rest:
+        steps.append(("all", "--all", rest))
+    if images := lacking(plan, evidence):
+        option = "--until settled"
+        if config.time is not None:
+            option = f"--time {ceil(2 * config.time / 60)}m"
+        elif plan.ceilings.extras is not None:
+            option = "--checks"
+        steps.append(("settle", option, images))
+    mean = _seconds_per_image(plan, rates) if steps else 0.0
+    return [
+        Outlook(purpose=purpose, option=option, images=images, seconds=round(images * mean, 1))
+        for purpose, option, images in steps
+    ]

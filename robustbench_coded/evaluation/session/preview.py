@@ -1,0 +1,131 @@
+"""What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.session.evaluate import made_ready
+from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.evaluation.session.policies import table_sizes
+from robustbench_coded.evaluation.session.schedule import Evidence
+from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.schema.words import CLEAN
+
+
+@dataclass(frozen=True)
+class CasePreview:
+    """One row of the summary before it is measured.
+
+    Attributes:
+        certain: whether it runs whatever the others find; else only while a verdict is open.
+        examples: how many it scores.
+        images: image gradients that are still to be computed, about; a forward alone counts as a third.
+        seconds: what these take, shared out over the workers.
+        units, done: pieces of work, and how many of them an earlier evaluation has committed.
+    """
+
+    row: PlannedCase
+    certain: bool
+    examples: int
+    images: int
+    seconds: float
+    units: int
+    done: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An evaluation before it runs.
+
+    Attributes:
+        path: the run folder that it would write, or go on with.
+        rows: in the order of tables.
+        open_images: the most that open verdicts add: the rows that are not certain. What outcomes decide is
+            not in it: checks, submissions, random batches and more examples.
+        notes: what else the user should know.
+    """
+
+    path: Path
+    rows: tuple[CasePreview, ...]
+    open_images: int
+    notes: tuple[str, ...]
+
+    @property
+    def certain(self) -> list[CasePreview]:
+        """The rows that run whatever the others find."""
+        return [row for row in self.rows if row.certain]
+
+    @property
+    def seconds(self) -> float:
+        """Of these rows."""
+        return sum(row.seconds for row in self.certain)
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain JSON data; times in seconds. Sums are over certain rows."""
+        return {
+            "run": str(self.path),
+            "rows": [
+                {
+                    **p.row.case.as_columns(),
+                    **{name: value for name, value in vars(p).items() if name != "row"},
+                }
+                for p in self.rows
+            ],
+            "images": sum(row.images for row in self.certain),
+            "seconds": self.seconds,
+            "open_images": self.open_images,
+            "units": sum(row.units for row in self.certain),
+            "done": sum(row.done for row in self.certain),
+            "notes": list(self.notes),
+        }
+
+
+def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
+    """Loads and checks everything as ``evaluate`` does, plans it and times the networks.
+
+    Raises:
+        InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
+    """
+    prepared, path = made_ready(config, in_memory)
+    going_on = (path / MANIFEST).exists() and not config.overwrite
+    old = load_manifest(path) if going_on else None
+    committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
+    rates = Rates(prepared)
+    evaluation = planned_evaluation(prepared, old, path, rates)
+    plan, prepared = evaluation.plan, evaluation.prepared
+
+    def pending(units: Sequence[Unit]) -> list[Unit]:
+        return [unit for unit in units if unit.id not in committed]
+
+    def furthest(case: PlannedCase, size: int) -> int:
+        """No case runs less far than an earlier evaluation took it."""
+        further = (larger for larger in reversed(plan.sizes) if larger > size and committed)
+        return next((larger for larger in further if not pending(evaluation.units(case, larger))), size)
+
+    table = {} if plan.ceilings.table == 0 else table_sizes(plan, Evidence())
+    rows = []
+    for case in plan.cases:
+        size = furthest(case, table.get(case, plan.start))
+        units = evaluation.units(case, size)
+        left = pending(units)
+        rows.append(
+            CasePreview(
+                row=case,
+                certain=case in table or case.attack == CLEAN,
+                examples=prepared.examples_planned(case, size),
+                images=sum(unit.images for unit in left),
+                seconds=rates.together(left),
+                units=len(units),
+                done=len(units) - len(left),
+            )
+        )
+    maybe = sum(row.images for row in rows if not row.certain)
+    ceiling = plan.ceilings.verdict
+    most = maybe if ceiling is None else min(maybe, ceiling * len(plan.judged))
+    return Preview(path, tuple(rows), most, (*prepared.notes, *evaluation.notes))

@@ -1,0 +1,121 @@
+"""Which random batches are likely to settle a verdict, and how many: what an attack left is scored in random
+batches of a batch-dependent defence (judge/anytime.py) for a forward each.
+"""
+
+from typing import Literal, NamedTuple
+
+from robustbench_coded.evaluation.planning.cases import PlannedCase
+from robustbench_coded.evaluation.planning.comparisons import (
+    Comparison,
+    comparison_of,
+    depends_on_batch,
+    on_whole_batches,
+    random_batch_images,
+)
+from robustbench_coded.evaluation.session.schedule import (
+    EvaluationPlan,
+    Evidence,
+    ScheduledRandomBatches,
+    extras_fit,
+    shares_of,
+    size_of,
+    standings_of,
+    verdict_fits,
+)
+from robustbench_coded.judge.anytime import values_needed
+from robustbench_coded.schema.words import CLEAN, VerdictName
+
+MOST_RANDOM_BATCHES = 600
+# How far below the bar what is left has to be, for random batches to settle a verdict.
+ROOM = 0.8
+
+
+class Bars(NamedTuple):
+    """What an accuracy is held against, about; the verdict has it exactly.
+
+    Attributes:
+        certain: whatever else is found.
+        known: as far as the base model has been attacked.
+        broken: what is not above it is broken, whatever its base model keeps.
+    """
+
+    certain: float
+    known: float
+    broken: float
+
+
+Bar = Literal["certain", "known", "broken"]
+
+
+def likely_batches(
+    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, bar: Bar
+) -> ScheduledRandomBatches | None:
+    """Random batches that are likely to put a comparison below a bar, or one before it; None without any.
+
+    The first of them are always paid.
+    """
+    bars = _bars(plan, evidence, comparison)
+    case = _promising(plan, evidence, comparison, getattr(bars, bar), below_broken=bar == "broken")
+    if case is None:
+        return None
+    lowest = next(known for known in bars if evidence.shares[case] <= ROOM * known)
+    needed = values_needed(evidence.shares[case], lowest, plan.tail) or MOST_RANDOM_BATCHES
+    scored = _scored(evidence, case)
+    count, size = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES), evidence.sizes[case]
+    if comparison.one_victim:
+        size = evidence.sizes[on_whole_batches(case)]
+        count = min(count, size)
+    batches = ScheduledRandomBatches(case, count, size, (count - scored) * random_batch_images(case))
+    fits = not scored or verdict_fits(plan, evidence, comparison, batches.images)
+    return batches if fits and extras_fit(plan, evidence, batches.images) else None
+
+
+def _promising(
+    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, bar: float, *, below_broken: bool
+) -> PlannedCase | None:
+    """The attack whose inputs are likely to put a comparison below a bar; None without one.
+
+    Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
+    """
+    if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
+        return None
+    # What is broken may also gain nothing, which says more.
+    unclear = [VerdictName.NOT_SETTLED] if below_broken else [VerdictName.NOT_SETTLED, VerdictName.BROKEN]
+    if all(standing.verdict not in unclear for standing in standings_of(plan, evidence, comparison)):
+        return None
+    bar, size = ROOM * bar, size_of(plan, evidence, comparison)
+    submitted = (case for case in evidence.sizes if case.submission and comparison_of(case) == comparison)
+    shares = {}
+    for case in (*plan.attacks.get(comparison, ()), *submitted):
+        everywhere = not comparison.one_victim or on_whole_batches(case) in evidence.sizes
+        if case.threat.draw_known or not everywhere or evidence.sizes.get(case, 0) < size:
+            continue
+        share = evidence.shares.get(case)
+        if share is not None and share <= bar and not (comparison.one_victim and depends_on_batch(case)):
+            shares[case] = share
+    free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
+    case = min(free or shares, key=lambda case: shares[case], default=None)
+    most = 1 if comparison.one_victim else MOST_RANDOM_BATCHES  # each victim once
+    return None if case is None or _scored(evidence, case) >= most else case
+
+
+def _bars(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> Bars:
+    if comparison in plan.claimed:
+        return Bars(*[plan.claimed[comparison]] * 3)
+    base = plan.base(comparison)
+    floor = 0.05 * clean_share(evidence, comparison) + 1 / plan.classes
+    if base is None:
+        return Bars(floor, floor, floor)
+    known = plan.margin + min(shares_of(evidence, plan.attacks.get(base, ())), default=0.0)
+    return Bars(plan.margin, known, max(known, floor))
+
+
+def _scored(evidence: Evidence, case: PlannedCase) -> int:
+    """The random batches of a case at the sample size that its verdict rests on now."""
+    counts = (part.batches for step in evidence.lately for part in step.random if part.case == case)
+    return max(counts, default=0)
+
+
+def clean_share(evidence: Evidence, comparison: Comparison) -> float:
+    clean = (case for case in evidence.sizes if case.attack == CLEAN and case.subject == comparison.subject)
+    return max(shares_of(evidence, clean), default=1.0)

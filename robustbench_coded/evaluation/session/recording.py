@@ -1,0 +1,120 @@
+"""The run folder of an evaluation in progress: what has begun is written before it runs, what is committed is
+read, and what is left over in the end is removed.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import structs
+
+from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.evaluation.session.certifying import certify
+from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.policies import next_step
+from robustbench_coded.evaluation.session.replay import decision_line
+from robustbench_coded.evaluation.session.run_plan import Done
+from robustbench_coded.evaluation.session.schedule import Evidence, Step
+from robustbench_coded.extensions import load
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.runs.adversarials import PerturbationStore
+from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.schema.manifest import Outlook, RunManifest, Stop, manifest_data
+
+
+class Recorder:
+    """Writes an evaluation into its run folder, and reads what the folder holds of it.
+
+    Attributes:
+        done: what became of units.
+        store: perturbed inputs that may be submitted.
+        stops: the verdicts that are settled, in the order in which they were.
+    """
+
+    def __init__(self, evaluation: Evaluation, folder: RunFolder, listener: Listener):
+        self.evaluation, self.folder, self.listener = evaluation, folder, listener
+        self.done = Done({})
+        self.stops: list[Stop] = []
+        self.manifest: RunManifest
+        self._steps: tuple[Step, ...] = ()
+        self._decisions: list[str] = []
+        self._last: Evidence | None = None
+        self._remarks: dict[str, None] = {}
+        self._looked: set[str] = set()
+        # What runs first needs no outcomes: self-tests may take long, or be stopped, before it does.
+        first = next_step(evaluation.plan, Evidence())
+        self.write(() if first is None else (first,))
+        self._set_aside_damaged()
+        self.store = PerturbationStore(folder.path)
+
+    def evidence(self, steps: Sequence[Step]) -> Evidence:
+        """What the committed outcomes of these steps say."""
+        return self.evaluation.evidence(steps, self.folder.path, self.done.metadata)
+
+    def write_decision(self, evidence: Evidence, step: Step | None) -> None:
+        """Adds a line to steps.jsonl: a step, and what it was decided by."""
+        self._decisions.append(decision_line(evidence, step, self._last))
+        self._last = evidence
+        self.folder.write_steps("".join(self._decisions))
+
+    def write(self, steps: tuple[Step, ...]) -> None:
+        """Writes run.json with what has begun."""
+        self._steps = steps
+        manifest = self.evaluation.manifest(steps, self.stops, tuple(self._remarks))
+        self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
+
+    def reveal(self) -> None:
+        """Writes run.json with the cases of earlier evaluations that have not come again, too."""
+        self.write(self._steps)
+        kept = self.evaluation.kept
+        ids = [unit for case in kept.waiting.values() for unit in case.all_units]
+        manifest = kept.revealed(self.manifest, set(self.folder.committed(ids)[0]))
+        self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
+
+    def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
+        """Removes what is no longer needed and writes certificates, evidence and reports."""
+        self.store.remove()
+        prepared, plan = self.evaluation.prepared, self.evaluation.begun(evidence.steps)
+        remarks = [*evidence.remarks, *remarks_on(plan, self.done.metadata)]
+        self._remarks.update(dict.fromkeys(remarks))
+        self.reveal()
+        if not self.done.failures:
+            self.folder.remove(self.manifest.superseded)
+            self.manifest = structs.replace(self.manifest, superseded=())
+        if prepared.config.certify:
+            certify(self.folder, prepared, self.listener)
+        self._write(structs.replace(self.manifest, outlook=tuple(outlook), finished=True))
+        run = load_run(self.folder.path)
+        if prepared.config.claim is not None:
+            write_evidence = load("evidence", "refuted")
+            for text in write_evidence(run, plan, prepared.context):
+                self.listener.note(text)
+        from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
+
+        write_reports_of(run, final=True)
+        self.listener.reported(run)
+
+    def look_up(self, units: Sequence[Unit]) -> None:
+        """Takes over what the folder holds of these units."""
+        unknown = [unit.id for unit in units if unit.id not in self._looked]
+        self._looked |= set(unknown)
+        self.done.metadata.update(self.folder.committed(unknown)[0])
+
+    def _write(self, manifest: RunManifest) -> None:
+        self.manifest = manifest
+        self.folder.write_manifest(manifest_data(manifest))
+
+    def _superseded(self, manifest: RunManifest) -> tuple[str, ...]:
+        """Units that the folder may hold and that belong to no case now."""
+        now, old = set(manifest.unit_ids), self.evaluation.old
+        before = () if old is None else (*old.superseded, *old.unit_ids)
+        return tuple(unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now)
+
+    def _set_aside_damaged(self) -> None:
+        """Names files that can't be trusted, and sets them aside."""
+        old = self.evaluation.old
+        ours = [] if old is None else [*old.unit_ids, *old.superseded]
+        for unit, reason in self.folder.committed(ours)[1].items():
+            aside = self.folder.set_aside(unit)
+            self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
+        for name in self.folder.foreign(ours):
+            self.listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")

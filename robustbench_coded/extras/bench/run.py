@@ -1,0 +1,204 @@
+"""Runs one benchmark, from its options to its figures."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+from robustbench_coded.evaluation.options.device import device_named
+from robustbench_coded.evaluation.options.option import check_value, count
+from robustbench_coded.extras.bench import workloads
+from robustbench_coded.extras.bench.timing import (
+    TimedContender,
+    Timing,
+    interleaved,
+    machine,
+    peak_memory,
+    startup,
+)
+from robustbench_coded.models.build import build
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.models.prepare import prepare_model
+from robustbench_coded.threads import torch_threads
+
+CLASSES = 10
+SHAPES = {"digits-cnn": (1, 8, 8)}  # image shapes of networks that do not take CIFAR images
+CIFAR = (3, 32, 32)
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is timed, and how often.
+
+    Attributes:
+        checkpoint: its network is timed; None for ``arch`` with random weights.
+        arch: name of an architecture.
+        images: K, a multiple of 8; the data are random, since time does not depend on them.
+        steps: of every PGD.
+        rounds: timed calls of each contender.
+        compiled: whether attacks are also timed on a network that torch.compile has compiled.
+        gradients_only: leave out coded inference and start-up.
+        device: torch device as text; None takes CUDA where there is one.
+        threads: CPU threads; None takes torch's own choice.
+    """
+
+    checkpoint: Path | None = None
+    arch: str = "resnet20"
+    images: int = 128
+    steps: int = 10
+    rounds: int = 7
+    compiled: bool = False
+    gradients_only: bool = False
+    device: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class BenchSection:
+    """Contenders that were measured in turns.
+
+    Attributes:
+        timings: in order.
+        memory: peak bytes of one call by contender; None if the system does not report it.
+    """
+
+    title: str
+    timings: list[Timing]
+    memory: dict[str, int | None]
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """Attributes:
+    options: as given.
+    machine: processor, load, versions.
+    sections: the measurements.
+    preparation: for each way of differentiating the model, the seconds it took to prepare (to compile, too)
+        and the comparison with the original.
+    notes: what could not be measured.
+    """
+
+    options: BenchOptions
+    machine: dict[str, Any]
+    sections: list[BenchSection]
+    preparation: dict[str, tuple[float, str]]
+    notes: list[str]
+
+    def as_data(self) -> dict[str, Any]:
+        """Plain JSON data; times in seconds, memory in bytes."""
+        chosen = {**asdict(self.options), "checkpoint": str(self.options.checkpoint or "") or None}
+        return {
+            "options": chosen,
+            "machine": self.machine,
+            "preparation": {
+                name: {"seconds": seconds, "comparison": text}
+                for name, (seconds, text) in self.preparation.items()
+            },
+            "sections": [
+                {"title": s.title, "rows": [_row(timing, s.memory.get(timing.name)) for timing in s.timings]}
+                for s in self.sections
+            ],
+            "notes": self.notes,
+        }
+
+
+def bench(
+    options: BenchOptions,
+    tell: Callable[[str], None] = lambda text: None,
+    others: Callable[[workloads.Workload], tuple[list[TimedContender], list[str]]] = lambda workload: (
+        [],
+        [],
+    ),
+) -> BenchReport:
+    """Measures everything, section by section.
+
+    Args:
+        tell: is told what is measured next.
+        others: attacks of other packages on standard inference, and notes; the first of them is what costs
+            of gradients are compared with, if there is one.
+    Raises:
+        InputError: an unknown architecture, a checkpoint or a number that cannot be used.
+    """
+    if options.images < workloads.SMALL_K or options.images % workloads.SMALL_K:
+        raise InputError(
+            f"--images {options.images} is not a multiple of {workloads.SMALL_K}; write for example 128"
+        )
+    check_value("--steps", options.steps, count())
+    check_value("--rounds", options.rounds, count())
+    if options.threads is not None:
+        check_value("--threads", options.threads, count(most=MOST_AT_ONCE))
+    device = device_named(options.device)
+    with torch_threads(options.threads):
+        tell("preparing the model")
+        workload, preparation, notes = _workload(options, device)
+        beside, more = others(workload)
+        notes += more
+        reference = beside[0].name if beside else workloads.AS_LOADED
+        gradients = [*beside, *workloads.gradient_contenders(workload, reference)]
+        sections = []
+        planned = [
+            (f"gradients: {workload.steps} steps on {workload.k} images, standard inference", gradients)
+        ]
+        if not options.gradients_only:
+            planned += [
+                (
+                    "gradients through RCI, against as many images without",
+                    workloads.coded_contenders(workload),
+                ),
+                ("inference, Table 4 of arXiv 2510.00253", workloads.inference_contenders(workload)),
+            ]
+        for title, contenders in planned:
+            tell(title)
+            timings = interleaved(contenders, options.rounds, device)
+            memory = {contender.name: peak_memory(contender.run, device) for contender in contenders}
+            sections.append(BenchSection(title, timings, memory))
+        if not options.gradients_only:
+            tell("start-up")
+            sections.append(BenchSection("start-up of the command line", startup(min(options.rounds, 5)), {}))
+        return BenchReport(options, machine(device), sections, preparation, notes)
+
+
+def _workload(
+    options: BenchOptions, device: torch.device
+) -> tuple[workloads.Workload, dict[str, tuple[float, str]], list[str]]:
+    model, shape = _model(options)
+    model = model.to(device)
+    x = torch.rand(options.images, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    gradients: dict[str, PixelModel] = {}
+    preparation, notes = {}, []
+    for compiled in (False, True) if options.compiled else (False,):
+        for precision in ("float32", "bfloat16"):
+            name = precision + " compiled" * compiled
+            started = time.perf_counter()
+            prepared, info = prepare_model(model, x[:32], precision=precision, compiled=compiled)
+            preparation[name] = (time.perf_counter() - started, str(info))
+            if (info.precision, info.compiled) == (precision, compiled):
+                gradients[name] = prepared
+            else:
+                notes.append(f"{name} was not measured: {info}")
+    return workloads.Workload(model, gradients, x, options.steps), preparation, notes
+
+
+def _model(options: BenchOptions) -> tuple[PixelModel, tuple[int, ...]]:
+    """The model as loaded or built, and the shape of its images."""
+    if options.checkpoint is None:
+        shape = SHAPES.get(options.arch, CIFAR)
+        network = build(options.arch, CLASSES, shape[0], shape[1])
+        plain = KNOWN[shape[0]]["none"]
+        return PixelModel(network, plain.mean, plain.std, classes=CLASSES, arch=options.arch), shape
+    loaded = load_checkpoint(options.checkpoint)
+    plain = loaded.normalisation or KNOWN[loaded.channels]["none"]
+    size = SHAPES.get(loaded.arch, CIFAR)[1:] if loaded.image_size is None else (loaded.image_size,) * 2
+    model = PixelModel(loaded.network, plain.mean, plain.std, classes=loaded.classes, arch=loaded.arch)
+    return model, (loaded.channels, *size)
+
+
+def _row(timing: Timing, memory: int | None) -> dict[str, Any]:
+    return {**asdict(timing), "seconds_per_image": asdict(timing.per_image), "peak_memory_bytes": memory}

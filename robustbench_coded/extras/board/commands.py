@@ -1,0 +1,87 @@
+"""``csrobust board``, ``submit`` and ``view``: defences of several runs as one static site, entries for it,
+and all runs of a folder on one page.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustbench_coded.cli.help import examples
+from robustbench_coded.errors import InputError
+from robustbench_coded.reports.text.escape import one_line
+
+
+@examples(
+    "csrobust board reports/mine reports/other --out board",
+)
+def board_command(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Run folders, and folders that csrobust submit wrote.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write index.html to.")] = Path("board"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print board.json, too.")] = False,
+) -> int:
+    """Write a static site of the defences in these runs.
+
+    It has a sortable table and a page for each defence.
+    """
+    from robustbench_coded.extras.board.entry import encoded
+    from robustbench_coded.extras.board.page import write_board
+    from robustbench_coded.reports.text.formatting import counted
+
+    board = write_board(folders, out)
+    if as_json:
+        print(encoded(board).decode(), end="")
+    else:
+        count = len({entry.id for entry in board.entries})
+        size = f"{counted(count, 'defence')}, {counted(len(board.entries), 'verdict')}"
+        print(one_line(f"board: {out / 'index.html'}, {size}"))
+    return 0
+
+
+@examples(
+    "csrobust submit reports/mine --entry entry.toml --out board-entries",
+)
+def submit_command(
+    run: Annotated[Path, typer.Argument(help="Run folder made with --save-adversarials.")],
+    entry: Annotated[Path, typer.Option("--entry", help="entry.toml; docs/board.md lists its fields.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder in which the entry's folder is created.")] = Path(
+        "board-entries"
+    ),
+    code: Annotated[
+        list[Path] | None, typer.Option("--code", help="Python file of the defence, stored with the entry.")
+    ] = None,
+) -> int:
+    """Check a run against the board's rules and write its entry."""
+    from robustbench_coded.extras.board.submit import submit
+
+    folder = submit(run, entry, out, code or ())
+    print(one_line(f"entry: {folder}; see it with csrobust board {folder} --out board"))
+    return 0
+
+
+@examples(
+    "csrobust view reports",
+    "csrobust view reports --out site/index.html",
+)
+def view_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of run folders.")] = Path("reports"),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Output file; default: view.html in the folder.")
+    ] = None,
+) -> int:
+    """Write a page for browsing all runs of a folder.
+
+    Its rows can be filtered, and two of them compared. Each links to the report of its run.
+    """
+    from robustbench_coded.extras.view import view_page
+    from robustbench_coded.runs.atomic import write_text
+
+    file = out or folder / "view.html"
+    if file.is_dir():
+        raise InputError(f"--out {file} is a folder; give a file, {file / 'view.html'}")
+    text = view_page(folder, file)
+    write_text(file, text)
+    print(one_line(f"view: {file}, {len(text.encode()) / 1000:.0f} kB"))
+    return 0

@@ -1,0 +1,305 @@
+"""Entries of the board: what each run says of each subject, its claims and accounts, checked against its
+source.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from attacks.presets import ONE_STEP
+from robustbench_coded.defences.options import parse_defence
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Figure
+from robustbench_coded.extras.board.submit import Source, SubmittedEntry
+from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PublishedDefence
+from robustbench_coded.judge import intervals, paired, summary
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.verdict import decide
+from robustbench_coded.reports.text import escape, formatting
+from robustbench_coded.reports.text.formatting import papers_attack
+from robustbench_coded.runs.folder import MANIFEST
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
+from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts
+from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
+
+_INFERENCES = {
+    parse_defence(found.record.spec).kind: found for found in PUBLISHED.values() if found.record.spec
+}
+
+
+def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
+    """The published defence that a subject is: by the name of its defence, or of its training or network."""
+    if subject.defence.startswith(PREFIX):
+        return PUBLISHED.get(subject.defence.removeprefix(PREFIX))
+    if subject.defence != STANDARD:
+        return _INFERENCES.get(subject.defence.partition("[")[0])
+    if checkpoint is None:
+        return None
+    # A network that was trained behind another defence and is asked without it is no defence of its own.
+    recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
+    arch = checkpoint.arch or ""
+    for found in PUBLISHED.values():
+        record = found.record
+        if (record.recipe and record.recipe == recipe) or (record.arch and arch.startswith(record.arch)):
+            return found
+    return None
+
+
+class Account(NamedTuple):
+    """The lowest share that a suite says is left, the suite, and of how many inputs."""
+
+    share: float
+    attack: str
+    examples: int
+
+
+class Accounts:
+    """The accounts of several runs, found by data, weights, defence and perturbation.
+
+    Args:
+        runs: of which one that has a defence under other attacks, too, speaks for it before all others.
+    """
+
+    def __init__(self, runs: Iterable[Run]):
+        self._found: dict[tuple[Any, ...], Account] = {}
+        self._of_run: dict[tuple[Any, ...], Account] = {}
+        for run in runs:
+            for row in run.rows:
+                account = _account(run, row)
+                if account is not None:
+                    at = _place(run, row)
+                    self._found[at] = min(account, self._found.get(at, account))
+                    self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
+
+    def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
+        """The account of the subject and perturbation of ``rows``, of which one setting is judged in
+        ``run``.
+        """
+        attacked = next(
+            (row for row in rows if row.case.perturbation.eps and str(row.threat) == str(WHOLE_BATCH)), None
+        )
+        if attacked is None:
+            return None
+        at = _place(run, attacked)
+        return self._of_run.get((run.path, *at), self._found.get(at))
+
+
+def only_accounts(run: Run, subject: Subject) -> bool:
+    """Whether AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
+    attacks = {case.case.attack for case in run.manifest.cases if case.case.subject == subject} - set(
+        CONTROLS
+    )
+    return all(_is_autoattack(attack) for attack in attacks if not attack.startswith("from:"))
+
+
+def _account(run: Run, row: summary.SummaryRow) -> Account | None:
+    if not _is_autoattack(row.attack) or str(row.threat) != str(WHOLE_BATCH) or not row.done:
+        return None
+    counts = run.counts_of(row.case)
+    inputs = counts.get("third_party_inputs")
+    return Account(counts["third_party_standing"] / inputs, row.attack, int(inputs)) if inputs else None
+
+
+def _is_autoattack(attack: str) -> bool:
+    name = formatting.parsed_attack(attack)
+    return name is not None and name.third_party == "autoattack"
+
+
+def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
+    subject = row.subject
+    checkpoint = run.manifest.checkpoint(subject.checkpoint)
+    weights = None if checkpoint is None else checkpoint.sha256
+    return (
+        run.manifest.identity.data, weights, subject.defence, subject.k, subject.n,
+        row.case.perturbation.norm, row.case.perturbation.eps, row.case.perturbation.eps_space,
+    )  # fmt: skip
+
+
+# Options that a command to repeat needs, where they were not left at their defaults.
+_REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")
+
+
+def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
+    """The entries of all sources, and the runs they came from in the same order as ``sources``.
+
+    Raises:
+        InputError: a run that can't be read or is not finished, or no entry at all.
+    """
+    runs = [load_run(source.path) for source in sources]
+    for run in runs:
+        if not run.manifest.finished:
+            raise InputError(f"{run.path} is not finished; the command that began it goes on with it")
+    accounts = Accounts(runs)
+    entries = [
+        entry
+        for source, run in zip(sources, runs, strict=True)
+        for entry in entries_of(run, accounts, source)
+    ]
+    if not entries:
+        raise InputError("no defence in these runs; standard inference alone is an entry where it is one")
+    entries.sort(key=lambda e: (e.threat != str(WHOLE_BATCH), e.dataset, e.norm, e.name, e.checkpoint))
+    return Board(csrobust=version, entries=tuple(entries)), runs
+
+
+def entries_of(run: Run, accounts: Accounts, source: Source) -> Iterator[BoardEntry]:
+    """The entries of a run: of the submitted subject, or of every defence and every published training."""
+    submitted = source.entry
+    digest = hashlib.sha256((run.path / MANIFEST).read_bytes()).hexdigest()
+    for judgement in run.judgements:
+        subject = judgement.subject
+        known = published_as(subject, run.manifest.checkpoint(subject.checkpoint))
+        if submitted is not None:
+            if (subject.defence, subject.checkpoint) != (submitted.defence, submitted.checkpoint):
+                continue
+        elif known is None or only_accounts(run, subject):
+            continue
+        yield _entry(run, judgement, known, source, digest, accounts)
+
+
+def entry_id(run: Run, subject: Subject) -> str:
+    """A name for files, of letters, digits and hyphens."""
+    parts = (run.name, subject.checkpoint, subject.defence, subject.k and f"k{subject.k}")
+    text = "-".join(str(part) for part in (*parts, subject.n and f"n{subject.n}") if part)
+    short = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
+    return f"{short[:80]}-{hashlib.blake2b(text.encode(), digest_size=3).hexdigest()}"
+
+
+def _entry(
+    run: Run,
+    judgement: Judgement,
+    known: PublishedDefence | None,
+    source: Source,
+    digest: str,
+    accounts: Accounts,
+) -> BoardEntry:
+    subject, verdict = judgement.subject, judgement.verdict
+    checkpoint = run.manifest.checkpoint(subject.checkpoint)
+    rows = [row for row in run.rows if row.case.setting == judgement.case.setting]
+    planned = next(case for case in run.manifest.cases if case.case.subject == subject)
+    usual = _lowest([row for row in rows if row.attack != CLEAN and papers_attack(row.attack)])
+    account = accounts.of(run, rows)
+    whole = next(row for row in rows if row.attack == ENSEMBLE)
+    fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
+    certified = next((row.certified for row in run.certified if row.case == judgement.case), None)
+    told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
+    if told.get("reported") is None and verdict.claim is not None:
+        told["reported"] = verdict.claim.value
+    # A break by others outweighs that these attacks found no failure.
+    verdict = decide(replace(verdict, breaks=tuple(found.source for found in told["breaks"])))
+    return BoardEntry(
+        id=entry_id(run, subject),
+        **told,
+        dataset=_data_name(run),
+        architecture=None if checkpoint is None else checkpoint.arch,
+        **judgement.case.subject.as_columns(),
+        number_forward_passes=None if fgsm is None else fgsm.forwards,
+        threat=str(judgement.threat),
+        **judgement.perturbation.as_columns(),
+        randomised=planned.randomised,
+        batch_dependent=planned.batch_dependent,
+        clean_acc=None if verdict.clean is None else verdict.clean.estimate,
+        usual_acc=None if usual is None else usual.accuracy,
+        usual_attack=None if usual is None else usual.attack,
+        autoattack_acc=None if account is None else account.share,
+        autoattack=None if account is None else account.attack,
+        autoattack_examples=None if account is None else account.examples,
+        ensemble=_figure(verdict.accuracy),
+        certified=_figure(certified),
+        base_acc=None if verdict.gain is None else verdict.gain.second,
+        gain=_figure(verdict.gain),
+        examples=whole.examples,
+        draws=whole.draws,
+        verdict=str(verdict.name),
+        reason=verdict.reason,
+        open_checks=verdict.open_checks,
+        forwards=whole.forwards,
+        backwards=whole.backwards,
+        run=run.name,
+        run_sha256=digest,
+        stored=(run.path / "adversarials").is_dir(),
+        command=_command(run, planned, judgement.perturbation.eps),
+    )
+
+
+def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
+    """How a checkpoint was trained behind the defence of a row; empty where it was not."""
+    metadata = {} if checkpoint is None else checkpoint.metadata
+    if metadata.get("defence") != spec:
+        return ""
+    start, epochs = str(metadata.get("start") or "").partition(" ")[0], metadata.get("epoch")
+    length = formatting.counted(epochs or 0, "epoch")
+    said = f"the network was trained behind it ({metadata.get('recipe')}, {length}"
+    return f"{said} from {start})" if start else f"{said})"
+
+
+def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
+    """What is said of a defence and not measured: by its submitter, else by its record.
+
+    Args:
+        trained: how the network was trained behind the defence; empty where it was not.
+    """
+    if submitted is not None:
+        said = {name: getattr(submitted, name) for name in ("name", "link", "authors", "venue", "year")}
+        said |= {name: getattr(submitted, name) for name in ("randomness", "coupling", "claim", "reported")}
+        breaks, lowered = submitted.breaks, tuple[tuple[str, str], ...]()
+        said |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
+    else:
+        assert known is not None
+        record = known.record
+        on_arxiv = record.arxiv[:1].isdigit()
+        breaks, lowered = record.breaks, record.lowered
+        said = {
+            "name": known.label,
+            "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
+            "venue": record.venue,
+            "year": record.year,
+            "randomness": record.random,
+            "coupling": record.coupling,
+            "claim": record.claim,
+            "footnote": "; ".join(filter(None, (record.setting, trained or record.untrained))),
+        }
+    found = {"breaks": breaks, "lowered": lowered}
+    return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}
+
+
+def _data_name(run: Run) -> str:
+    """The data set as tables name it; of a file its name alone."""
+    kind, _, rest = (run.manifest.identity.data or "").partition(":")
+    return PurePath(rest).stem if kind in ("npz", "folder") and rest else run.manifest.data.name or kind
+
+
+def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
+    measured = [row for row in rows if row.accuracy is not None and row.done]
+    return min(measured, key=lambda row: row.accuracy or 0.0, default=None)
+
+
+def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | None:
+    return None if found is None else Figure(found.estimate, found.low, found.high)
+
+
+def _command(run: Run, planned: CaseRecord, eps: float) -> str:
+    """Evaluates this defence again, by the options of the run's last evaluation."""
+    options, facts = run.manifest.last.options, run.manifest.checkpoint(planned.case.subject.checkpoint)
+    path = planned.case.subject.checkpoint if facts is None or facts.path is None else facts.path
+    words = ["csrobust", "eval", "--ckpt", f"{planned.case.subject.checkpoint}={path}"]
+    words += ["--data", str(run.manifest.identity.data)]
+    kind, _, rest = planned.spec.partition(":")
+    if kind in ("rci", "coded"):
+        words += [f"--{kind}", rest]
+    elif planned.spec and planned.spec != "standard":
+        words += ["--defence", planned.spec]
+    words += ["--eps", f"{eps:g}"] if f"{eps:g}" == str(eps) else ["--eps", str(eps)]
+    if planned.batch_size is not None:
+        words += ["--batch-size", str(planned.batch_size)]
+    for name in _REPEATED:
+        value = options.get(name)
+        if value is not None and value != getattr(EvalConfig, name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    if options.get("first") is True:
+        words.append("--first")
+    return escape.shell(words)

@@ -1,0 +1,153 @@
+"""The board as files: index.html, board.json and its schema."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.extras.board.entries import board_of, entry_id
+from robustbench_coded.extras.board.entry import Board, BoardEntry, encoded, schema
+from robustbench_coded.extras.board.submit import source_at
+from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.figures import curves, style
+from robustbench_coded.reports.render.html import page
+from robustbench_coded.reports.text.escape import shell
+from robustbench_coded.reports.text.formatting import (
+    inference_text,
+    interval,
+    percent,
+    short_perturbation_text,
+)
+from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.schema.case import Subject
+from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.version import __version__
+
+STYLE = """
+a { color: var(--mark); }
+td a { font-weight: 600; }
+#rows td.short, #rows td.number { overflow-wrap: normal; }
+#rows td.number { white-space: nowrap; }
+#rows { font-size: .86rem; }
+#rows th, #rows th * { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
+@media screen and (min-width: 40.01rem) { #rows th, #rows td { padding-inline: .28rem; } }
+@media screen and (max-width: 40rem) {
+#rows { font-size: inherit; }
+#rows td small { flex-basis: 100%; }
+}
+"""
+FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
+COLUMNS = {
+    "Defence": "the name of the defence; it leads to its page",
+    "Verdict": "by fixed rules: docs/verdicts.md",
+    "Data": "the data set, and the checkpoint",
+    "Threat": "what the attacker controls, whether the draw is known, the norm and the radius",
+    "Kind": "whether answers are random or depend on the batch",
+    "Clean": "accuracy on unperturbed inputs, in percent",
+    "Claim": "the accuracy that the run weighed as a claim",
+    "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
+    "AutoAttack": "what it reports by its own rules, from single draws, on the inputs counted below",
+    "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval",
+    "Base": "the same for the network without the defence",
+    "Certified": "what no attack can undercut",
+    "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
+}
+
+
+def index_page(board: Board) -> str:
+    """The table of all entries."""
+    choices = {name: list(dict.fromkeys(_choice(entry, name) for entry in board.entries)) for name in FILTERS}
+    return page(
+        "board.html.j2",
+        more_style=STYLE,
+        title="csrobust board",
+        entries=[(entry, {name: _choice(entry, name) for name in FILTERS}) for entry in board.entries],
+        columns=COLUMNS,
+        choices=choices,
+        perturbation=short_perturbation_text,
+        between=lambda figure: interval(figure.low, figure.high),
+    )
+
+
+def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
+    """The page of one defence on one checkpoint, under every threat model of its run.
+
+    Args:
+        entries: those of this defence, of one id.
+    """
+    first = entries[0]
+    subject = Subject(first.checkpoint, first.defence, first.k, first.n)
+    checkpoint = run.manifest.checkpoint(first.checkpoint)
+    return page(
+        "board_entry.html.j2",
+        more_style=STYLE,
+        title=f"{first.name} on {first.checkpoint}",
+        subtitle=f"{inference_text(subject, with_k=True)}, {first.dataset}",
+        entries=entries,
+        first=first,
+        judgements=[j for j in run.judgements if entry_id(run, j.subject) == first.id],
+        probed=next((probe.warnings for probe in run.manifest.probes if probe.subject == subject), ()),
+        figures=_ladder(run, subject),
+        choices={},
+        perturbation=short_perturbation_text,
+        cases=_cases(run, subject),
+        weights=None if checkpoint is None else checkpoint.sha256,
+        between=lambda figure: interval(figure.low, figure.high),
+        refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
+        commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
+    )
+
+
+def _choice(entry: BoardEntry, name: str) -> str:
+    by_name = {"Data": entry.dataset, "Threat": entry.threat, "Norm": entry.norm, "Kind": entry.kind}
+    return by_name.get(name, entry.verdict)
+
+
+def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
+    asked = run.manifest.judged_perturbations
+    # The base model beside it: what the defence adds is what lies between them.
+    shown = (subject, Subject(subject.checkpoint, "standard", None, None))
+    lines = [r for r in run.rows if r.subject in shown and (r.attack == "clean" or r.perturbation in asked)]
+    with style.styled():
+        drawn = curves.draw_ladder(lines)
+    return [] if drawn is None else [drawn]
+
+
+def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:
+    """Threat, attack, accuracy and interval of every attack of one defence."""
+    return [
+        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high))
+        for row in run.rows
+        if row.subject == subject
+    ]
+
+
+PAGES = "entries"
+
+
+def write_board(folders: Sequence[Path], out: Path) -> Board:
+    """Reads run folders and submitted entries and writes the site of their defences; the same bytes again.
+
+    Args:
+        folders: each a run folder, or what `csrobust submit` wrote.
+        out: where index.html goes. Pages of defences that are gone are removed.
+
+    Raises:
+        InputError: a folder that is neither, is not finished, or whose files were changed.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file; give a folder")
+    board, runs = board_of([source_at(folder) for folder in folders], __version__)
+    pages = {}
+    for run in runs:
+        for name in dict.fromkeys(entry.id for entry in board.entries if entry.run == run.name):
+            of_it = [entry for entry in board.entries if entry.id == name]
+            pages[f"{name}.html"] = entry_page(run, of_it)
+    write_text(out / "index.html", index_page(board))
+    for name, text in pages.items():
+        write_text(out / PAGES / name, text)
+    for old in (out / PAGES).glob("*.html"):
+        if old.name not in pages:
+            old.unlink()
+    write_bytes(out / "board.json", encoded(board))
+    write_bytes(out / "board.schema.json", schema())
+    return board

@@ -1,0 +1,397 @@
+"""Regions of inputs; interval bounds through a graph, and linear bounds followed backwards through it (CROWN,
+arXiv 1811.00866); and how far float32 may round.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from robustbench_coded.extras.certification.affine import Bend, Interval, Rising
+from robustbench_coded.extras.certification.graph import Graph, GraphStep
+
+# An attack's projection works in float32: it may leave the ball by the last bits of a pixel, and by 1e-5 of
+# eps where inputs are submitted to another subject.
+BEYOND = 2e-6
+BEYOND_SHARE = 2e-5
+
+
+@dataclass(frozen=True)
+class Region:
+    """n images, each in its own ball within the box.
+
+    Attributes:
+        centre: [n, *shape], float64.
+        low, high: like it; the smallest box around the ball within [0, 1].
+        l2: radius [n] of each ball in l2, in units of ``unit``; None for l-infinity, where the box is all.
+        unit: a channel's pixel units in one unit of eps, [C, 1, 1] or a scalar.
+    """
+
+    centre: Tensor
+    low: Tensor
+    high: Tensor
+    l2: Tensor | None
+    unit: Tensor
+
+    @classmethod
+    def around(cls, x: Tensor, norm: str, eps: float, unit: Tensor | None = None) -> "Region":
+        """The region of every image of x [n, C, H, W] in [0, 1].
+
+        Args:
+            norm: ``linf``, ``l2`` or ``l1``; the ball of the last lies in that of l2.
+            unit: [C], the deviations that a normalized eps is measured in; None for pixels.
+        """
+        x = x.double()
+        unit = x.new_ones(()) if unit is None else unit.to(x).view(-1, 1, 1)
+        eps = eps * (1 + BEYOND_SHARE)
+        radius = eps * unit + BEYOND
+        beyond = BEYOND * x[0].numel() ** 0.5 / float(unit.min())
+        return cls(
+            centre=x,
+            low=torch.minimum((x - radius).clamp(0, 1), x),
+            high=torch.maximum((x + radius).clamp(0, 1), x),
+            l2=x.new_full((len(x),), eps + beyond) if norm in ("l2", "l1") else None,
+            unit=unit,
+        )
+
+    def __getitem__(self, rows: slice | Tensor) -> "Region":
+        l2 = None if self.l2 is None else self.l2[rows]
+        return Region(self.centre[rows], self.low[rows], self.high[rows], l2, self.unit)
+
+    def __len__(self) -> int:
+        return len(self.centre)
+
+    def moved(self, by: Tensor) -> "Region":
+        """The same with every image shifted by ``by``: noise that the attack knows."""
+        return Region(self.centre + by, self.low + by, self.high + by, self.l2, self.unit)
+
+    def reach(self) -> Tensor:
+        """How far each image can move in l2, in pixel units, [n]."""
+        furthest = torch.maximum(self.high - self.centre, self.centre - self.low).flatten(1).norm(dim=1)
+        return furthest if self.l2 is None else torch.minimum(furthest, self.l2 * float(self.unit.max()))
+
+    def mixed(self, weights: Tensor) -> "Region":
+        """The regions of the mixtures ``weights`` [m, n] x of the n images, each for itself."""
+        positive, negative = weights.clamp(min=0), weights.clamp(max=0)
+
+        def mix(w: Tensor, x: Tensor) -> Tensor:
+            return torch.tensordot(w, x, dims=1)
+
+        return Region(
+            mix(weights, self.centre),
+            mix(positive, self.low) + mix(negative, self.high),
+            mix(positive, self.high) + mix(negative, self.low),
+            None if self.l2 is None else weights.abs() @ self.l2,
+            self.unit,
+        )
+
+    def least(self, a: Tensor) -> Tensor:
+        """A lower bound [n, S] on a . x over the region; a is [n, S, *shape]. Exact for l-infinity.
+
+        In l2 the larger of the least over the ball and the least over the box.
+        """
+        found = times(a, (self.high + self.low) / 2) - times(a.abs(), (self.high - self.low) / 2)
+        if self.l2 is None:
+            return found
+        length = (a * self.unit).flatten(2).norm(dim=2)
+        return torch.maximum(found, times(a, self.centre) - self.l2.unsqueeze(1) * length)
+
+
+def times(a: Tensor, value: Tensor) -> Tensor:
+    """Inner products [n, S] of a [n, S, *shape] with value [n or 1, *shape]."""
+    product = a * value.unsqueeze(1)
+    return product.reshape(*a.shape[:2], -1).sum(2)
+
+
+# How far the logits that a network answers in float32 can lie from those of exact arithmetic.
+#
+# Bounds are worked out in float64, attacks are scored in float32. A sum of k products is off by at most k u /
+# (1 - k u) times the sum of their absolute values, in whatever order it is made (Higham, Accuracy and
+# Stability of Numerical Algorithms, section 3.1), u = 2^-24. What one step is off by, the next ones carry on:
+# a running bound over all inputs of a region. ``SAFETY`` covers sums that are not made as such (Winograd's
+# convolutions) and what float64 rounds.
+
+
+UNIT = 2.0**-24
+SAFETY = 2.0
+FUNCTION = 8 * UNIT  # of a function's own value: sigmoid, tanh
+
+
+def rounding(graph: Graph, bounds: Sequence[Interval], start: Tensor | None = None) -> Tensor:
+    """How far each logit may be off, [n, classes].
+
+    What no step cancels adds up here, so deep networks may be off by more than their logits; their linear
+    bounds follow each step's own error back instead (``rounded``).
+
+    Args:
+        bounds: intervals of all values over the region.
+        start: how far the images may be off; by default, as a float32 is of a sum of two.
+    """
+    off = [UNIT * largest(bounds[0]) if start is None else start]
+    for made, step in enumerate(graph.steps, start=1):
+        before = [off[i] for i in step.inputs]
+        if isinstance(step.op, Bend):
+            off.append(before[0] * max(1.0, abs(step.op.slope)) + UNIT * largest(bounds[made]))
+        elif isinstance(step.op, Rising):
+            most = before[0].flatten(1).amax(1).view(-1, *(1,) * len(step.shape))
+            off.append(most + FUNCTION * largest(bounds[made]))
+        else:
+            sizes = [largest(bounds[i]) + off[i] for i in step.inputs]
+            constant = step.op.forward(*(torch.zeros_like(s[:1]) for s in sizes)).abs()
+            share = sum_off(step.op.fan_in)
+            off.append(step.op.spread(*before) + share * (step.op.spread(*sizes) + constant))
+    return off[-1]
+
+
+def own_rounding(step: GraphStep, before: Sequence[Interval], made: Interval | None) -> Tensor | None:
+    """How far float32 may put what a step makes from what it makes in exact arithmetic of the same inputs.
+
+    Args:
+        before: of its inputs as float32 has them.
+        made: of its output; only functions that are not sums need it.
+
+    Returns:
+        [n, *shape], or one number for all; None for nothing: ReLUs and absolute values are exact.
+    """
+    if isinstance(step.op, Bend):
+        if step.op.slope in (0.0, 1.0, -1.0):
+            return None
+        assert made is not None
+        return UNIT * largest(made)
+    if isinstance(step.op, Rising):
+        assert made is not None
+        return FUNCTION * largest(made)
+    sizes = [largest(bound) for bound in before]
+    constant = step.op.forward(*(torch.zeros_like(s[:1]) for s in sizes)).abs()
+    return sum_off(step.op.fan_in) * (step.op.spread(*sizes) + constant)
+
+
+def sum_off(terms: int) -> float:
+    """By how much a sum of so many products may be off, as a share of the sum of their absolute values."""
+    return SAFETY * terms * UNIT / (1 - SAFETY * terms * UNIT)
+
+
+def largest(bound: Interval) -> Tensor:
+    low, high = bound
+    return torch.maximum(low.abs(), high.abs())
+
+
+def intervals(
+    graph: Graph,
+    region: Region,
+    known: Mapping[int, Interval] | None = None,
+    *,
+    rounded: bool = False,
+) -> list[Interval]:
+    """(low, high) of every value of the graph, each [n, *shape].
+
+    Args:
+        known: bounds on some values that come from elsewhere; where both exist, the tighter holds.
+        rounded: of the values that float32 has, not of those of exact arithmetic.
+    """
+    return steps_from(graph, [of_images(region, rounded=rounded)], known or {}, rounded=rounded)
+
+
+def of_images(region: Region, *, rounded: bool) -> Interval:
+    """The region's box; ``rounded``, with images off as a float32 is of a sum of two."""
+    off = UNIT * largest((region.low, region.high)) if rounded else 0.0
+    return region.low - off, region.high + off
+
+
+def steps_from(
+    graph: Graph, found: list[Interval], known: Mapping[int, Interval], *, rounded: bool = False
+) -> list[Interval]:
+    """The intervals of all values, from those of the first ones."""
+    found = list(found)
+    for step in graph.steps[len(found) - 1 :]:
+        ends = [found[i] for i in step.inputs]
+        if isinstance(step.op, Bend | Rising):
+            low, high = step.op.interval(*ends[0])
+        else:
+            middle = step.op.forward(*((low + high) / 2 for low, high in ends))
+            radius = step.op.spread(*((high - low) / 2 for low, high in ends))
+            low, high = middle - radius, middle + radius
+        own = own_rounding(step, ends, (low, high)) if rounded else None
+        if own is not None:
+            low, high = low - own, high + own
+        other = known.get(len(found))
+        if other is not None:
+            low, high = torch.maximum(low, other[0]), torch.minimum(high, other[1])
+        found.append((low, high))
+    return found
+
+
+def margins_from_logits(low: Tensor, high: Tensor, y: Tensor) -> Tensor:
+    """Lower bounds [n, classes] on how far class y is ahead of each, from intervals of the logits."""
+    ahead = low.gather(1, y[:, None]) - high
+    return ahead.scatter(1, y[:, None], torch.inf)
+
+
+# Every number that a bend is applied to lies between two bounds, and on them the bend lies between two lines.
+# So a linear function of the logits, followed backwards step by step, is bounded below by a linear function
+# of the pixels, whose least value over an image's region is known.
+
+
+COEFFICIENTS = 2**20  # of one value that are followed back at once, in numbers: more leave the cache
+
+
+@dataclass(frozen=True)
+class LinearBound:
+    """a . x + constant, no larger than what was followed back: a is [n, S, C, H, W], constant [n, S]."""
+
+    a: Tensor
+    constant: Tensor
+
+
+def backward(
+    graph: Graph,
+    bounds: Sequence[Interval],
+    value: int,
+    a: Tensor,
+    *,
+    parallel: bool = False,
+    rounded: bool = False,
+) -> LinearBound:
+    """Coefficients of one value as coefficients of the images: a lower bound.
+
+    Args:
+        bounds: of every value that something with a bend is applied to.
+        value: which value; the last one is the logits.
+        a: [n, S, *shape].
+        parallel: lines below with the slope of those above (arXiv 1711.00851), not the nearer branch.
+        rounded: of the value that float32 has; ``bounds`` are of such values, too. What float32 does to a
+            step is a perturbation of the step's own, followed back from there.
+    """
+    rows = a.shape[:2]
+    constant = a.new_zeros(rows)
+    coefficients: dict[int, Tensor] = {value: a}
+    for made in range(value, 0, -1):
+        if made not in coefficients:
+            continue
+        a, step = coefficients.pop(made), graph.steps[made - 1]
+        own = own_rounding(step, [bounds[i] for i in step.inputs], bounds[made]) if rounded else None
+        if own is not None:
+            constant = constant - times(a.abs(), own)
+        if isinstance(step.op, Rising):
+            made_low, made_high = step.op.interval(*bounds[step.inputs[0]])
+            constant = constant + times(a.clamp(min=0), made_low) + times(a.clamp(max=0), made_high)
+            continue
+        if isinstance(step.op, Bend):
+            lines = step.op.lines(*bounds[step.inputs[0]], parallel=parallel)
+            positive, negative = a.clamp(min=0), a.clamp(max=0)
+            constant = constant + times(negative, lines.above_offset)
+            back: tuple[Tensor, ...] = (
+                positive * lines.below_slope.unsqueeze(1) + negative * lines.above_slope.unsqueeze(1),
+            )
+        else:
+            nothing = step.op.forward(*(a.new_zeros(1, *graph.shape(i)) for i in step.inputs))
+            constant = constant + times(a, nothing)
+            back = tuple(b.unflatten(0, rows) for b in step.op.transpose(a.flatten(0, 1)))
+        for number, part in zip(step.inputs, back, strict=True):
+            coefficients[number] = coefficients[number] + part if number in coefficients else part
+    if 0 not in coefficients:  # a value that no image reaches
+        return LinearBound(a.new_zeros(*rows, *graph.in_shape), constant)
+    if rounded:
+        constant = constant - times(coefficients[0].abs(), UNIT * largest(bounds[0]))
+    return LinearBound(coefficients[0], constant)
+
+
+def least(
+    graph: Graph,
+    region: Region,
+    bounds: Sequence[Interval],
+    value: int,
+    a: Tensor,
+    *,
+    rounded: bool = False,
+) -> Tensor:
+    """The least [n, S] that coefficients ``a`` [n, S, *shape] of a value can come to, by either slope."""
+    found = None
+    for parallel in (False, True):
+        bound = backward(graph, bounds, value, a, parallel=parallel, rounded=rounded)
+        this = region.least(bound.a) + bound.constant
+        found = this if found is None else torch.maximum(found, this)
+    assert found is not None
+    return found
+
+
+def refined(graph: Graph, region: Region, *, rounded: bool = False) -> list[Interval]:
+    """Intervals of every value, those of bends' inputs from linear bounds where their sign is open.
+
+    Args:
+        rounded: of the values that float32 has.
+    """
+    found: list[Interval] = [of_images(region, rounded=rounded)]
+    known: dict[int, Interval] = {}
+    for value in graph.bent:
+        found = steps_from(_until(graph, value), found, known, rounded=rounded)
+        known[value] = _refined(graph, region, found, value, rounded=rounded)
+        found[value] = known[value]
+    return intervals(graph, region, known, rounded=rounded)
+
+
+def _refined(
+    graph: Graph, region: Region, bounds: Sequence[Interval], value: int, *, rounded: bool
+) -> Interval:
+    """Bounds on one value by following every number of it back whose sign is open."""
+    low, high = (end.flatten(1).clone() for end in bounds[value])
+    open_ = (low < 0) & (high > 0)
+    if bool(open_.any()) and not (region.l2 is None and _exact(graph, value)):
+        # Each image's open numbers first; where it has fewer than others, settled ones fill up.
+        numbers = open_.byte().argsort(dim=1, descending=True, stable=True)[:, : int(open_.sum(1).max())]
+        at_once = max(1, COEFFICIENTS // (len(low) * max(graph.shape(v).numel() for v in range(value + 1))))
+        for chosen in numbers.split(at_once, dim=1):
+            rows = torch.zeros(*chosen.shape, low.shape[1], dtype=low.dtype, device=low.device)
+            rows = rows.scatter(2, chosen.unsqueeze(2), 1.0).unflatten(2, graph.shape(value))
+            lower, upper = _both_ends(graph, region, bounds, value, rows, rounded=rounded)
+            low.scatter_(1, chosen, torch.maximum(low.gather(1, chosen), lower))
+            high.scatter_(1, chosen, torch.minimum(high.gather(1, chosen), upper))
+    shape = graph.shape(value)
+    return low.unflatten(1, shape), high.unflatten(1, shape)
+
+
+def _both_ends(
+    graph: Graph,
+    region: Region,
+    bounds: Sequence[Interval],
+    value: int,
+    rows: Tensor,
+    *,
+    rounded: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """A lower and an upper bound [n, S] on ``rows`` of a value."""
+    bound = backward(graph, bounds, value, torch.cat([rows, -rows], dim=1), rounded=rounded)
+    below, above = (region.least(bound.a) + bound.constant).chunk(2, dim=1)
+    return below, -above
+
+
+def _exact(graph: Graph, value: int) -> bool:
+    """Whether intervals are exact at a value: one sum of pixels, that nothing with a bend comes before."""
+    sums, before = 0, [value]
+    while before and before[-1]:
+        step = graph.steps[before[-1] - 1]
+        if isinstance(step.op, Bend | Rising) or len(step.inputs) > 1:
+            return False
+        sums += not step.op.diagonal
+        before.append(step.inputs[0])
+    return sums <= 1
+
+
+def _until(graph: Graph, value: int) -> Graph:
+    return Graph(graph.steps[:value], graph.in_shape)
+
+
+def ahead(y: Tensor, classes: int) -> Tensor:
+    """Coefficients [n, classes, classes] of class y's lead over each class; zeros for its own row."""
+    one = torch.eye(classes, dtype=torch.float64, device=y.device)
+    return one[y].unsqueeze(1) - one
+
+
+def margins(
+    graph: Graph, region: Region, bounds: Sequence[Interval], y: Tensor, *, rounded: bool = False
+) -> Tensor:
+    """Lower bounds [n, classes] on how far class y is ahead of each; infinite for y itself."""
+    last = len(graph.steps)
+    found = least(graph, region, bounds, last, ahead(y, graph.shape(last).numel()), rounded=rounded)
+    return found.scatter(1, y[:, None], torch.inf)

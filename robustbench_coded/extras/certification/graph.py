@@ -1,0 +1,404 @@
+"""A network as a graph of steps with known bounds: the operations understood, and the tracing of a module."""
+
+import copy
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from robustbench_coded.extras.certification import affine
+from robustbench_coded.models.pixel_model import PixelModel
+
+Op = affine.Affine | affine.Bend | affine.Rising
+Shapes = tuple[torch.Size, ...]
+
+
+class NotCertifiable(Exception):
+    """Why there is no bound, as a clause."""
+
+
+def step_of(
+    node: fx.Node,
+    traced: fx.GraphModule,
+    dependent: list[fx.Node],
+    given: Mapping[fx.Node, object],
+    shapes: Shapes,
+) -> Op | None:
+    """The step that a node is; None where it hands on its input as it is.
+
+    Args:
+        dependent: the nodes among its inputs that depend on the images.
+        given: what every node gave for some images.
+        shapes: of what each of ``dependent`` gave, without the images' axis.
+    Raises:
+        NotCertifiable: it has no bounds.
+    """
+    made = given[node]
+    assert isinstance(made, Tensor)
+    if node.op == "call_module":
+        return _of_module(traced.get_submodule(str(node.target)), shapes, made.shape[1:])
+    name = _name(node)
+    if name in _SAME:
+        return None
+    if name in _BENT:
+        return affine.Bend(_BENT[name](node))
+    if name in _RISING:
+        return affine.Rising(_called(node, dependent, given))
+    if name in _ARITHMETIC:
+        return _arithmetic(name, node, dependent, given, made)
+    if name in _RESHAPING:
+        return affine.Gathering(_Reshape(made.shape[1:]), shapes, 1)
+    if name in _GATHERING and _gathers_soundly(name, node):
+        terms = max(1, prod(shapes[0]) // max(1, prod(made.shape[1:])))
+        return affine.Gathering(_called(node, dependent, given), shapes, terms + 1)
+    raise NotCertifiable(f"its network has {name}, which has no bounds here")
+
+
+def _of_module(module: nn.Module, shapes: Shapes, made: torch.Size) -> Op | None:
+    match module:
+        case nn.Identity() | nn.Dropout() | nn.Dropout2d():
+            return None
+        case nn.ReLU():
+            return affine.Bend()
+        case nn.LeakyReLU() if module.negative_slope <= 1:
+            return affine.Bend(module.negative_slope)
+        case nn.Conv2d() if module.padding_mode == "zeros" and isinstance(module.padding, tuple):
+            return affine.Convolution(
+                module.weight, module.bias, module.stride, module.padding, module.dilation,  # type: ignore[arg-type]
+                module.groups, shapes[0],
+            )  # fmt: skip
+        case nn.Linear():
+            return affine.Matrix(module.weight, module.bias)
+        case nn.BatchNorm1d() | nn.BatchNorm2d() if module.running_var is not None:
+            return _batch_norm(module, len(shapes[0]))
+        case nn.MaxPool2d() | nn.AdaptiveMaxPool2d() | nn.Sigmoid() | nn.Tanh() | nn.ReLU6() | nn.Hardtanh():
+            return affine.Rising(module)
+        case nn.Flatten() | nn.Unflatten():
+            return affine.Gathering(_Reshape(made), shapes, 1)
+        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
+            return affine.Gathering(module, shapes, prod(shapes[0]) // max(1, made[0]) + 1)
+        case nn.ZeroPad2d():
+            return affine.Gathering(module, shapes, 1)
+    raise NotCertifiable(f"its network has {type(module).__name__}, which has no bounds here")
+
+
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Scale:
+    assert norm.running_mean is not None and norm.running_var is not None
+    scale = 1 / (norm.running_var + norm.eps).sqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    shift = -norm.running_mean * scale
+    if norm.bias is not None:
+        shift = shift + norm.bias
+    shape = (-1,) + (1,) * (dims - 1)
+    return affine.Scale(scale.view(shape), shift.view(shape))
+
+
+class _Reshape:
+    """Values [n, *any] as [n, *shape]."""
+
+    def __init__(self, shape: torch.Size):
+        self.shape = shape
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), *self.shape)
+
+
+class _called:
+    """A node's function with everything but its dependent inputs filled in."""
+
+    def __init__(self, node: fx.Node, dependent: list[fx.Node], given: Mapping[fx.Node, object]):
+        self.node, self.places = node, {n: i for i, n in enumerate(dependent)}
+        self.given = given
+        assert node.op in ("call_function", "call_method")
+
+    def __call__(self, *values: Tensor) -> Tensor:
+        def filled(n: fx.Node) -> Any:
+            return values[self.places[n]] if n in self.places else self.given[n]
+
+        args = fx.map_arg(self.node.args, filled)
+        kwargs = fx.map_arg(self.node.kwargs, filled)
+        if self.node.op == "call_method":
+            return getattr(args[0], str(self.node.target))(*args[1:], **kwargs)
+        function = self.node.target
+        assert callable(function)
+        return function(*args, **kwargs)
+
+
+def _name(node: fx.Node) -> str:
+    """``add``, ``relu``, ``flatten`` ...: functions, methods and operators of one kind have one name."""
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    plain = name.strip("_")
+    return _OTHER_NAMES.get(plain, plain)
+
+
+def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
+    if name in node.kwargs:
+        return node.kwargs[name]
+    return node.args[place] if len(node.args) > place else default
+
+
+def _arithmetic(
+    name: str, node: fx.Node, dependent: list[fx.Node], given: Mapping[fx.Node, object], made: Tensor
+) -> Op:
+    """Sums, differences, and products with constants."""
+    if node.kwargs:
+        raise NotCertifiable(f"its network has {name} with options, which has no bounds here")
+    if name in ("neg", "negative"):
+        return affine.Scale(-made.new_ones(()), made.new_zeros(()))
+    left, right = node.args[:2]
+    if len(node.all_input_nodes) == 2 and len(dependent) == 2:
+        both = [given[n] for n in dependent]
+        equal = all(isinstance(v, Tensor) and v.shape == made.shape for v in both)
+        if name == "add" and equal:
+            return affine.Gathering(operator.add, (made.shape[1:],) * 2, 2)
+        if name == "sub" and equal:
+            return (
+                affine.AffineDifference()
+                if dependent == [left, right]
+                else _refuse("a difference of this order")
+            )
+        _refuse(f"{name} of two values that depend on the image")
+    if left is right:
+        _refuse(f"{name} of a value with itself")
+    first = left in dependent
+    other = right if first else left
+    constant = given[other] if isinstance(other, fx.Node) else other
+    c = torch.as_tensor(constant, dtype=made.dtype, device=made.device)
+    shape = _shape_of(given[dependent[0]])
+    if name in ("matmul", "linear"):
+        if not first or c.ndim not in (1, 2):
+            _refuse("a product of matrices of this order")
+        return affine.Matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
+    # A constant must not tell the images of a batch apart, nor make them larger.
+    if c.ndim == len(made.shape) and c.ndim and len(c) != 1:
+        _refuse(f"{name} with a constant for each image of a batch")
+    c = c.reshape(c.shape[1:]) if c.ndim == len(made.shape) else c
+    if c.ndim >= len(made.shape) or made.shape[1:] != shape:
+        _refuse(f"{name} with a constant that enlarges its input")
+    one, zero = torch.ones_like(c), torch.zeros_like(c)
+    match name, first:
+        case "add", _:
+            return affine.Scale(one, c)
+        case "sub", True:
+            return affine.Scale(one, -c)
+        case "sub", False:
+            return affine.Scale(-one, c)
+        case "mul", _:
+            return affine.Scale(c, zero)
+        case "div", True:
+            return affine.Scale(1 / c, zero)
+    return _refuse(f"{name} of a constant by a value that depends on the image")
+
+
+def _refuse(what: str) -> Any:
+    raise NotCertifiable(f"its network has {what}, which has no bounds here")
+
+
+def _shape_of(value: object) -> torch.Size:
+    assert isinstance(value, Tensor)
+    return value.shape[1:]
+
+
+def _gathers_soundly(name: str, node: fx.Node) -> bool:
+    """Whether a function is linear with the options it is called with."""
+    if name == "pad":
+        mode, value = _argument(node, 2, "mode", "constant"), _argument(node, 3, "value", 0)
+        return (mode == "constant" and not value) or mode in ("replicate", "reflect")
+    if name == "getitem":
+        return isinstance(node.args[1], slice | tuple | int)
+    return True
+
+
+def _leaky(node: fx.Node) -> float:
+    slope = _argument(node, 1, "negative_slope", 0.01)
+    if not isinstance(slope, int | float) or slope > 1:
+        _refuse("a leaky ReLU with a slope above 1")
+    return float(slope)
+
+
+_OTHER_NAMES = {
+    "truediv": "div", "true_divide": "div", "itruediv": "div", "multiply": "mul", "imul": "mul",
+    "subtract": "sub", "isub": "sub", "iadd": "add",
+}  # fmt: skip
+_SAME = {"contiguous", "clone", "detach", "dropout", "identity", "to", "type_as"}
+_BENT: dict[str, Callable[[fx.Node], float]] = {
+    "relu": lambda node: 0.0,
+    "leaky_relu": _leaky,
+    "abs": lambda node: -1.0,
+    "absolute": lambda node: -1.0,
+}
+_RISING = {
+    "max_pool2d", "amax", "adaptive_max_pool2d", "sigmoid", "tanh", "relu6", "hardtanh",
+    "clamp", "clip",
+}  # fmt: skip
+_ARITHMETIC = {"add", "sub", "mul", "div", "neg", "negative", "matmul", "linear"}
+_RESHAPING = {"flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten"}
+_GATHERING = {
+    "mean", "sum", "avg_pool2d", "adaptive_avg_pool2d", "pad", "getitem", "cat", "concat", "stack", "permute",
+    "transpose", "repeat",
+}  # fmt: skip
+
+
+AGREEMENT = 1e-4  # of the largest logit: the network in float32 against its steps in float64
+
+
+@dataclass(frozen=True)
+class GraphStep:
+    """One operation on earlier values; value 0 is the images, value i + 1 what step i makes."""
+
+    op: affine.Affine | affine.Bend | affine.Rising
+    inputs: tuple[int, ...]
+    shape: torch.Size  # of what it makes, without the images' axis
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Pixels [n, C, H, W] in [0, 1] -> logits [n, classes], in float64.
+
+    Attributes:
+        steps: in an order in which they can be computed; the last makes the logits.
+        in_shape: [C, H, W].
+    """
+
+    steps: tuple[GraphStep, ...]
+    in_shape: torch.Size
+
+    def shape(self, value: int) -> torch.Size:
+        """Of a value, without the images' axis."""
+        return self.steps[value - 1].shape if value else self.in_shape
+
+    def values(self, x: Tensor) -> list[Tensor]:
+        """The images and what every step makes of them."""
+        found = [x]
+        for step in self.steps:
+            found.append(step.op.forward(*(found[i] for i in step.inputs)))
+        return found
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.values(x)[-1]
+
+    @property
+    def bent(self) -> list[int]:
+        """The values that functions with a bend are applied to, in order."""
+        return list(dict.fromkeys(s.inputs[0] for s in self.steps if isinstance(s.op, affine.Bend)))
+
+
+@torch.no_grad()
+def graph_of(model: nn.Module, images: Tensor) -> Graph:
+    """The steps of a model; a `PixelModel` or any module from pixels to logits.
+
+    What was read is compared with the model's own answers: a trace that missed something is refused.
+
+    Args:
+        images: two or more [n, C, H, W] in [0, 1], on the model's device.
+
+    Raises:
+        NotCertifiable: the network can't be traced, or has an operation without bounds.
+    """
+    try:
+        network = copy.deepcopy(model.network if isinstance(model, PixelModel) else model).double().eval()
+    except Exception as error:  # a network from outside can refuse in any way
+        reason = " ".join(str(error).split())[:120]
+        raise NotCertifiable(f"its network can't be copied ({type(error).__name__}: {reason})") from error
+    x = images[:2].double()
+    steps: list[GraphStep] = []
+    first: Tensor = x
+    if isinstance(model, PixelModel):
+        mean, std = model.mean.double().squeeze(0), model.std.double().squeeze(0)
+        scale = affine.Scale(1 / std, -mean / std)
+        steps.append(GraphStep(scale, (0,), x.shape[1:]))
+        first = scale.forward(x)
+    try:
+        traced = fx.GraphModule(network, fx.Tracer().trace(network))
+    except Exception as error:  # a network from outside can refuse in any way
+        reason = " ".join(str(error).split())[:120]
+        raise NotCertifiable(f"its network can't be traced ({type(error).__name__}: {reason})") from error
+    graph = Graph((*steps, *_steps(traced, first, len(steps))), x.shape[1:])
+    _check(graph, model, images)
+    return graph
+
+
+def _check(graph: Graph, model: nn.Module, images: Tensor) -> None:
+    """Raises NotCertifiable where the steps answer otherwise than the network, or mix images."""
+    # Others than those it was read with: what the trace took for a constant would be right on those.
+    x = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
+    try:
+        expected, found = model(x).double(), graph.logits(x.double())
+        alone = graph.logits(x[1:2].double())
+    except Exception as error:
+        raise NotCertifiable(f"its trace holds for no other images ({type(error).__name__})") from error
+    if found.ndim != 2 or found.shape != expected.shape:
+        raise NotCertifiable(f"its trace answers {list(found.shape)}, not {list(expected.shape)}")
+    difference = torch.maximum((found - expected).abs().max(), (found[1:2] - alone).abs().max())
+    if not bool(difference <= AGREEMENT * expected.abs().max() + 1e-6):  # NaN doesn't pass
+        raise NotCertifiable(
+            f"the trace of its network answers otherwise than the network, by up to {float(difference):.2g}"
+        )
+
+
+class _Reader(fx.Interpreter):
+    """Runs a traced network on a few images and notes what each node gave."""
+
+    def __init__(self, module: fx.GraphModule):
+        super().__init__(module)
+        self.given: dict[fx.Node, object] = {}
+
+    def run_node(self, n: fx.Node) -> object:
+        self.given[n] = super().run_node(n)
+        return self.given[n]
+
+
+def _steps(traced: fx.GraphModule, x: Tensor, made: int) -> Sequence[GraphStep]:
+    """The steps of a traced network whose input is value ``made``."""
+    reader = _Reader(traced)
+    try:
+        reader.run(x)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise NotCertifiable(f"its trace can't be run ({type(error).__name__}: {reason})") from error
+    numbers: dict[fx.Node, int] = {}  # of the nodes that depend on the images
+    sizes: set[fx.Node] = set()  # what depends on their shape alone
+    steps: list[GraphStep] = []
+    for node in traced.graph.nodes:
+        if node.op == "placeholder":
+            numbers[node] = made
+            continue
+        if node.op == "output":
+            last = node.args[0]
+            if not isinstance(last, fx.Node) or last not in numbers:
+                raise NotCertifiable("its network answers something else than one tensor")
+            break
+        dependent = [n for n in node.all_input_nodes if n in numbers]
+        given = reader.given[node]
+        if node.target in ("to", "type_as") and node.args[0] not in numbers:
+            continue  # a constant, told which type to have
+        if dependent and isinstance(given, int | torch.Size):
+            sizes.add(node)
+            continue
+        if not dependent and not (sizes & set(node.all_input_nodes) and isinstance(given, Tensor)):
+            sizes |= {node} if sizes & set(node.all_input_nodes) else set()
+            continue
+        if not dependent or not isinstance(given, Tensor):
+            raise NotCertifiable(f"its network has {node.target}, which has no bounds here")
+        if given.ndim == 0 or len(given) != len(x):
+            raise NotCertifiable(f"{node.target} mixes the images of a batch")
+        shapes = tuple(_shape(reader.given[n]) for n in dependent)
+        step = step_of(node, traced, dependent, reader.given, shapes)
+        if step is None:  # hands its input on
+            numbers[node] = numbers[dependent[0]]
+            continue
+        steps.append(GraphStep(step, tuple(numbers[n] for n in dependent), given.shape[1:]))
+        numbers[node] = made + len(steps)
+    if numbers[last] != made + len(steps):
+        raise NotCertifiable("its network has no last operation")
+    return steps
+
+
+def _shape(value: object) -> torch.Size:
+    assert isinstance(value, Tensor)
+    return value.shape[1:]

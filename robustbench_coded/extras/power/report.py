@@ -1,0 +1,73 @@
+"""What is stored of planted weaknesses in a run folder, and what a report says of them."""
+
+import msgspec
+from msgspec import Struct
+
+from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.render.sections import Legend, Section
+from robustbench_coded.reports.text.formatting import TextTable
+
+STORED = "power.json"
+
+
+class Found(Struct, frozen=True):
+    """A planted weakness: its name, what hides it, and the share of images in which it was found."""
+
+    weakness: str
+    what: str
+    share: float
+
+
+class Power(Struct, frozen=True):
+    """What was found in one defence.
+
+    Attributes:
+        about: the defence and its setting, in words.
+        images: images with a weakness.
+        attacks: how many attacks looked for it.
+        seconds: of all evaluations together.
+        control: the share of these images that fell without any weakness.
+        found: each weakness.
+    """
+
+    about: str
+    images: int
+    attacks: int
+    seconds: float
+    control: float
+    found: tuple[Found, ...]
+
+    @property
+    def seen(self) -> int:
+        """Weaknesses that were found in half of the images or more that do not fall by themselves."""
+        return sum(found.share >= (1 + self.control) / 2 for found in self.found)
+
+
+def sections(run: Run) -> list[Section]:
+    """What a report says of it: nothing before it was measured."""
+    path = run.path / STORED
+    measured = msgspec.json.decode(path.read_bytes(), type=list[Power]) if path.exists() else []
+    return [
+        Section(
+            "power",
+            f"Planted weaknesses: {power.about}",
+            (
+                TextTable.of(
+                    power.found,
+                    {
+                        "planted weakness": lambda found: found.weakness,
+                        "what hides it": lambda found: found.what,
+                        "found in": lambda found: f"{100 * found.share:.0f}%",
+                    },
+                ),
+                Legend(
+                    f"{power.seen} of {len(power.found)} were found, by {power.attacks} attacks, the same as "
+                    f"above, in at least half of {power.images} images that stayed right. Each image had a "
+                    "perturbation within eps that costs it its answer. Attacked again without a weakness, "
+                    f"{100 * power.control:.0f}% of them fell. What was not found here, these attacks would "
+                    "not have found in the defence itself."
+                ),
+            ),
+        )
+        for power in measured
+    ]

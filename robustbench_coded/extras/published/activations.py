@@ -1,0 +1,171 @@
+"""Published defences inside the network: activations that survive, filters drawn anew."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from robustbench_coded.defences.protocol import Deterministic, Seeded
+from robustbench_coded.errors import InputError
+from robustbench_coded.extras.published.registry import PaperRecord
+
+Change = Callable[[Tensor, torch.Generator, int], Tensor]  # (input, generator, number of the layer) -> input
+LAYERS = (nn.Conv2d, nn.Linear)
+
+
+class ChangedLayers:
+    """Answers like the network, with ``change`` applied to the input of every convolution and linear layer.
+
+    The network itself is left as it is: the changes last for one answer. So it can be trained through them.
+
+    Args:
+        model: pixels -> logits.
+        change: gets a layer's input [k, ...], the generator of the answer and the layer's number from 0 on.
+        skip_first: whether the first layer gets the image as it is.
+    """
+
+    def __init__(self, model: nn.Module, change: Change, *, skip_first: bool):
+        self.network = model
+        self.change = change
+        layers = [part for part in model.modules() if isinstance(part, LAYERS)]
+        self.layers = list(enumerate(layers))[int(skip_first) :]
+
+    def __call__(self, x: Tensor, seed: int) -> Tensor:
+        """[k, C, H, W] -> [k, classes]; the same seed gives the same answer."""
+        generator = torch.Generator().manual_seed(seed)
+        with ExitStack() as changes:
+            for number, layer in self.layers:
+                hook = partial(self._changed, generator, number)
+                changes.enter_context(layer.register_forward_pre_hook(hook))
+            return self.network(x)
+
+    def _changed(
+        self, generator: torch.Generator, number: int, layer: nn.Module, inputs: tuple[Tensor, ...]
+    ) -> Any:
+        """What torch calls before a layer."""
+        return (self.change(inputs[0], generator, number), *inputs[1:])
+
+
+K_WINNERS_TAKE_ALL = PaperRecord(
+    description="k-winners-take-all: only the largest activations of a layer survive",
+    title="Enhancing Adversarial Defense by k-Winners-Take-All",
+    arxiv="1905.10510",
+    section="2",
+    year=2020,
+    claim="more accuracy under PGD on CIFAR-10 and SVHN at linf 8/255 than ReLU, whatever the training",
+    setting="the largest 20% of what every layer but the first is given",
+    untrained="on a network trained with ReLU",
+    breaks=(("2002.08347", "close to 0% on CIFAR-10, by attacks that smooth the jumps of the loss"),),
+)
+WINNERS = 0.2
+
+
+class KWinnersTakeAll(Deterministic):
+    """Keeps the largest fifth of each layer's inputs, for every example by itself."""
+
+    def __init__(self, model: nn.Module):
+        self.base = model
+        self.sparse = ChangedLayers(model, winners, skip_first=True)
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        return self.sparse(x, 0)
+
+
+def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0) -> Tensor:
+    """Activations [k, ...] with all but the largest ``SHARE`` of each example set to 0."""
+    flat = a.flatten(1)
+    kept = max(1, round(WINNERS * flat.shape[1]))
+    least = flat.topk(kept, dim=1).values[:, -1:]
+    return (flat * (flat >= least)).view_as(a)
+
+
+STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
+    description="Stochastic activation pruning: activations survive by chance, large ones more often",
+    title="Stochastic Activation Pruning for Robust Adversarial Defense",
+    arxiv="1803.01442",
+    section="3",
+    year=2018,
+    random="which activations of every layer survive, drawn with replacement in proportion to their size",
+    claim="preserves the accuracy of pretrained networks on CIFAR-10 under gradient attacks better than none",
+    setting="as many samples as a layer has activations (SAP-100), before every layer but the first",
+    breaks=(("1802.00420", "0% on CIFAR-10 at linf 0.031, with gradients averaged over draws"),),
+)
+SAMPLES = 1.0  # drawn in each layer, as a share of its activations
+
+
+class StochasticActivationPruning(Seeded):
+    """An activation a_i is drawn with probability p_i = |a_i| / sum |a|; those never drawn become 0.
+
+    The others are divided by the probability to be drawn at all, 1 - (1 - p_i)^r for r samples.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.base = model
+        self.pruned = ChangedLayers(model, prune, skip_first=True)
+
+    def logits(self, x: Tensor, draw: int) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        return self.pruned(x, draw)
+
+
+def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
+    """Activations [k, ...] with those that were not drawn set to 0, the others scaled up."""
+    flat = a.flatten(1)
+    samples = max(1, round(SAMPLES * flat.shape[1]))
+    p = flat.abs() / flat.abs().sum(1, keepdim=True).clamp(min=1e-12)
+    at = torch.rand(len(flat), samples, generator=generator).to(flat)
+    with torch.no_grad():
+        drawn = torch.searchsorted(p.cumsum(1), at).clamp(max=flat.shape[1] - 1)
+        kept = torch.zeros_like(flat).scatter_(1, drawn, 1.0) * (flat != 0)
+    survives = -torch.expm1(samples * torch.log1p(-p.clamp(max=1 - 1e-6)))
+    return (flat * kept / survives.clamp(min=1e-6)).view_as(a)
+
+
+RANDOM_PROJECTION_FILTERS = PaperRecord(
+    description="Random projection filters: a part of the first layer's filters is drawn anew",
+    authors="Dong and Xu",
+    title="Adversarial Robustness via Random Projection Filters",
+    arxiv="CVPR 2023",
+    section="3",
+    year=2023,
+    random="a quarter of the filters of the first convolution, Gaussian",
+    claim="higher accuracy than adversarial training alone on CIFAR-10 and ImageNet under PGD and AutoAttack",
+    setting="a quarter of the filters, where the paper has three quarters",
+    untrained="around a network that was not trained with them",
+)
+RANDOM_FILTERS = 1 / 4
+
+
+class RandomProjectionFilters(Seeded):
+    """The network with new filters in every answer, each with the norm of the one that it replaces."""
+
+    def __init__(self, model: nn.Module):
+        self.base = model
+        self.model = model
+        self.name_of_first, self.first = _first_convolution(model)
+
+    def logits(self, x: Tensor, draw: int) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        filters = projected(self.first.weight, torch.Generator().manual_seed(draw))
+        return functional_call(self.model, {f"{self.name_of_first}.weight": filters}, (x,))
+
+
+def projected(filters: Tensor, generator: torch.Generator) -> Tensor:
+    """Filters [channels, ...] of which the first ``SHARE`` are Gaussian, with the norms that they had."""
+    count = max(1, round(RANDOM_FILTERS * len(filters)))
+    old = filters[:count].flatten(1)
+    drawn = torch.randn(old.shape, generator=generator).to(old)
+    drawn = drawn * old.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True)
+    return torch.cat([drawn.view_as(filters[:count]), filters[count:]])
+
+
+def _first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d) and name:
+            return name, layer
+    raise InputError("the network has no convolution whose filters could be random; give one that has")

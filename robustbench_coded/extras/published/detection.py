@@ -1,0 +1,102 @@
+"""Published defences that reject inputs, by a squeezed copy or by earlier queries."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustbench_coded.defences.protocol import Around, Deterministic
+from robustbench_coded.extras.published.input_transformations import rounded
+from robustbench_coded.extras.published.registry import PaperRecord
+
+FEATURE_SQUEEZING = PaperRecord(
+    description="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
+    title="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
+    arxiv="1704.01155",
+    section="4 and 5",
+    year=2018,
+    claim="detects 98% of the paper's static attacks on MNIST and about 85% on CIFAR-10 and ImageNet",
+    setting="four bits and a median of 2 x 2 pixels; rejects 5% of images that are not evaluated",
+    breaks=(("1706.04701", "adaptive attacks fool the joint detector with little more distortion"),),
+)
+BITS, WINDOW = 4, 2
+REJECTED = 0.05  # of clean images
+
+
+class FeatureSqueezing(Around, Deterministic):
+    """Rejects where the probabilities of the squeezed input are far from those of the input, in l1."""
+
+    def __init__(self, model: nn.Module, pool: Tensor):
+        super().__init__(model)
+        with torch.no_grad():
+            answers = model(pool)
+            self.threshold = float(self._moved(pool, answers).quantile(1 - REJECTED))
+        self.abstain = answers.shape[-1]
+
+    def images(self, k: int) -> int:
+        """Images through the network for a batch of ``k``."""
+        return 3 * k
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes + 1]; the last rejects."""
+        answers = self.model(x)
+        excess = self._moved(x, answers) - self.threshold
+        reject = answers.amax(-1) + 10 * excess
+        return torch.cat([answers, reject.unsqueeze(-1)], dim=-1)
+
+    def _moved(self, x: Tensor, answers: Tensor) -> Tensor:
+        """By how much the squeezers move the probabilities, the largest of both [k]."""
+        p = answers.softmax(-1)
+        squeezed = [self.model(rounded(x, BITS)), self.model(median(x))]
+        return torch.stack([(s.softmax(-1) - p).abs().sum(-1) for s in squeezed]).amax(0)
+
+
+def median(x: Tensor) -> Tensor:
+    """The (lower) median of every 2 x 2 window, edges repeated; shape kept."""
+    padded = functional.pad(x, (0, WINDOW - 1, 0, WINDOW - 1), mode="replicate")
+    return padded.unfold(2, WINDOW, 1).unfold(3, WINDOW, 1).flatten(-2).median(-1).values
+
+
+STATEFUL_DETECTION = PaperRecord(
+    description="Stateful detection: rejects queries that lie close to earlier ones",
+    title="Stateful Detection of Black-Box Adversarial Attacks",
+    arxiv="1907.05587",
+    section="4",
+    year=2019,
+    coupling="queries of a batch are compared with those before them",
+    claim="black-box attacks are detected by their queries; none about attackers who know the weights",
+    setting="distances of pixels to the nearest query; the memory is emptied before every batch",
+    breaks=(("2303.06280", "attacks that adapt their steps and queries evade it"),),
+)
+CLOSE_PAIRS = 0.001  # of pairs of clean images are closer than the threshold
+
+
+class StatefulDetection(Around, Deterministic):
+    """Rejects an input that is closer to an earlier query than clean images are to each other."""
+
+    batch_dependent = True
+
+    def __init__(self, model: nn.Module, pool: Tensor):
+        super().__init__(model)
+        apart = torch.cdist(pool.flatten(1), pool.flatten(1))
+        pairs = apart[*torch.triu_indices(len(pool), len(pool), 1)]
+        self.threshold = float(pairs.quantile(CLOSE_PAIRS))
+        with torch.no_grad():
+            self.abstain = model(pool[:1]).shape[-1]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets every query."""
+        self.seen: Tensor | None = None
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes + 1]; the last rejects."""
+        answers = self.model(x)
+        queries = x.flatten(1)
+        earlier = queries if self.seen is None else torch.cat([self.seen.to(x), queries])
+        distance = (queries.unsqueeze(1) - earlier).square().sum(-1).add(1e-12).sqrt()
+        before = torch.arange(len(earlier)) < torch.arange(len(earlier) - len(x), len(earlier))[:, None]
+        nearest = distance.where(before.to(x.device), torch.inf).amin(1)
+        self.seen = earlier.detach()
+        closeness = (self.threshold - nearest).clamp(min=-self.threshold - 1)
+        reject = answers.amax(-1) + 10 * closeness
+        return torch.cat([answers, reject.unsqueeze(-1)], dim=-1)

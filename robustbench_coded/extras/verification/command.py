@@ -1,0 +1,72 @@
+"""``csrobust verify``: perturbed inputs scored again, from the files of a run or of another tool."""
+
+import json
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_coded.cli import help, process
+from robustbench_coded.cli.options import config_from, named_paths, takes_only
+from robustbench_coded.errors import InputError
+from robustbench_coded.extensions import all_of
+
+if TYPE_CHECKING:
+    from robustbench_coded.extras.verification.verify_run import VerifiedRow
+
+SCORED = (
+    "ckpt", "rci", "coded", "defence", "data", "data_dir", "batch_size", "eps", "norm", "draws", "seed",
+    "arch", "normalize", "as_json",
+)  # fmt: skip
+RunOrEntry = Annotated[
+    Path | None, typer.Argument(help="Run folder made with --save-adversarials, or entry of the board.")
+]
+Adversarials = Annotated[
+    Path | None,
+    typer.Option("--adversarials", help="Perturbed inputs from another tool: .npz, .npy or .pt."),
+]
+
+
+@help.examples("csrobust verify reports/mine")
+@takes_only(*SCORED, run=(RunOrEntry, None), adversarials=(Adversarials, None))
+def verify_command(*, run: Path | None, adversarials: Path | None, as_json: bool, **options: Any) -> int:
+    """Score perturbed inputs again and check eps and box.
+
+    The inputs come from a run, of which --ckpt, --defence, --arch and --data-dir name what has moved and the
+    code that may be loaded, or from another tool: then the options say what is asked about them.
+    """
+    if run is not None and adversarials is not None:
+        raise InputError(f"--adversarials {adversarials} is scored without a run; leave {run} out")
+    if run is None and adversarials is None:
+        raise InputError("nothing to verify; name a run folder, or --adversarials FILE with --ckpt")
+    if run is not None:
+        from robustbench_coded.extras.verification.verify_run import verify_run
+
+        entries = (opened(run) for opened in all_of("entries").values())
+        entry = next((entry for entry in entries if entry is not None), nullcontext(run))
+        with entry as folder, process.foreign_output():
+            rows: Sequence[VerifiedRow] = verify_run(
+                folder,
+                checkpoints=dict(named_paths(options["ckpt"], "--ckpt")),
+                defences=options["defence"],
+                arch=options["arch"],
+                data_dir=options["data_dir"],
+            )
+    else:
+        from robustbench_coded.extras.verification.verify_file import verify_file
+
+        assert adversarials is not None
+        config = config_from(**options, attacks=[], inputs=[], limit=None, selection_draws=1)
+        with process.foreign_output():
+            rows = verify_file(adversarials, config)
+    if as_json:
+        print(json.dumps([row.as_data() for row in rows]))
+    else:
+        from rich.console import Console
+
+        from robustbench_coded.extras.verification.verify_run import verification_table
+
+        Console().print(verification_table(rows))
+    return 0 if all(row.holds for row in rows) else 1

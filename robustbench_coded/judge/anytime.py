@@ -1,0 +1,215 @@
+"""Intervals that hold at every look: confidence sequences, bets, and answers in random batches.
+
+**The confidence sequence** of an accuracy whose answers are independent, each right or wrong, is a
+beta-binomial mixture (Robbins, Annals of Mathematical Statistics 41, 1970; Howard et al., arXiv 1810.08240,
+section 4), one-sided at each end. The upper end is the largest p0 that smaller accuracies do not refute: the
+likelihood of the answers, averaged over accuracies below p0 by Jeffreys' prior, over their likelihood at p0.
+At p0, the truth, that ratio is a martingale with mean 1 in every order of the answers, so it ever reaches 1 /
+tail with probability at most ``tail`` (Ville). The lower end mirrors it. By Bayes' rule the ratio is a
+quotient of posterior and prior, below p0 and at p0:
+
+    [ F(p0 | s, n) / F(p0) ] / [ f(p0 | s, n) / f(p0) ]
+
+Restricting the mixture to one side is what makes 0 of n nearly as short as at a fixed n: 0.71% for 640
+answers at a tail of 2.5%, where Clopper and Pearson have 0.57%.
+
+**The upper end of a mean, by betting**, is certain whatever the distribution. The capital of a gambler who
+bets against "the mean is at least m" is multiplied with every value x by
+
+    1 + c (m - x) / (most - m)
+
+It is never negative, and if the mean is m or more, it is not expected to grow. So it ever reaches 1 /
+tail with probability at most ``tail`` (Ville 1939; Waudby-Smith and Ramdas, arXiv 2010.09686, section 4),
+whatever the values are, and however often they are looked at. The gambler divides his capital between
+several c, which is a mixture of such capitals. Half of it goes to c = 1, which loses nothing where every
+value is the smallest: 140 answers, all wrong, show at a tail of 2.5% that less than 3% are right. Larger
+values never lower the end: the capital falls with each of them.
+
+**Random batches.** A batch-dependent defence answers few disjoint batches of n images. Perturbed inputs that
+are already there can be scored in any number of random batches for a forward pass each, in one fresh draw of
+the defence. Batches are drawn independently of each other. So their accuracies are independent values in [0,
+1] with one mean: the accuracy on these images, over random batches of them and draws, which bets bound
+without any assumption on images. The same bets over images, of which each is one value, its mean over its
+random batches, have to agree: a few images in many batches would otherwise say as much as many images. For
+them it is assumed that images matter to each other only through the batches that they fill.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betainc, betaln, xlog1py, xlogy
+
+from robustbench_coded.judge.outcomes import case_keys
+from robustbench_coded.schema.case import KEY_COLUMNS, Case
+
+Floats = NDArray[np.float64]
+
+PRIOR = 0.5  # both parameters of Jeffreys' beta prior
+_HALVINGS = 60
+
+
+def mixture_interval(right: ArrayLike, trials: ArrayLike, tail: float) -> tuple[Floats, Floats]:
+    """Both ends after ``trials`` answers of which ``right`` were right; arrays are taken element by element.
+
+    Each end is on its wrong side at any number of answers with probability at most ``tail``.
+
+    Args:
+        right, trials: 0 <= right <= trials, trials >= 1.
+        tail: in (0, 0.5).
+
+    Raises:
+        ValueError: counts that cannot be.
+    """
+    s, n = np.broadcast_arrays(np.asarray(right, dtype=np.float64), np.asarray(trials, dtype=np.float64))
+    if (s < 0).any() or (s > n).any() or (n < 1).any():
+        raise ValueError("expected 0 <= right <= trials and trials >= 1")
+    return 1 - _upper(n - s, n, tail), _upper(s, n, tail)
+
+
+def _upper(s: Floats, n: Floats, tail: float) -> Floats:
+    """Where the ratio reaches 1 / tail, by bisection between the estimate and 1."""
+    low, high = s / n, np.ones_like(n)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        kept = log_ratio(s, n, middle) < -np.log(tail)
+        low, high = np.where(kept, middle, low), np.where(kept, high, middle)
+    return high
+
+
+def log_ratio(s: Floats, n: Floats, p0: Floats) -> Floats:
+    """The logarithm of the mixture over accuracies below ``p0``, over the likelihood at ``p0``.
+
+    Args:
+        s, n: right answers, answers. p0: in (0, 1].
+    """
+    with np.errstate(divide="ignore"):
+        below = np.log(betainc(s + PRIOR, n - s + PRIOR, p0)) - np.log(betainc(PRIOR, PRIOR, p0))
+        evidence = betaln(s + PRIOR, n - s + PRIOR) - betaln(PRIOR, PRIOR)
+        return below + evidence - xlogy(s, p0) - xlog1py(n - s, -p0)
+
+
+SHARES = np.array([1.0, 0.9, 0.75, 0.5, 0.3, 0.15, 0.07, 0.03])  # c
+CAPITAL = np.array([0.5, *[0.5 / 7] * 7])  # what is bet with each
+_BET_HALVINGS = 50
+
+
+def upper_end(values: NDArray[np.floating], tail: float, most: float = 1.0) -> float:
+    """The largest mean, between that of ``values`` and ``most``, that is not refuted.
+
+    Args:
+        values: [n] independent with the same mean, each at most ``most``; n >= 1.
+        tail: with which probability the end may ever err, in (0, 1).
+
+    Raises:
+        ValueError: there are no values, or one is larger than ``most``.
+    """
+    if not values.size or values.max() > most:
+        raise ValueError(f"expected one value or more, at most {most}, got {values.size} values")
+    distinct, counts = np.unique(values.astype(np.float64), return_counts=True)
+    low, high = float(values.mean()), float(most)
+    for _ in range(_BET_HALVINGS):
+        middle = (low + high) / 2
+        if middle <= low or middle >= high:
+            break
+        if _log_capital(distinct, counts, middle, most) < -math.log(tail):
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _log_capital(values: NDArray[np.float64], counts: NDArray[np.integer], mean: float, most: float) -> float:
+    factors = 1 + SHARES[:, None] * (mean - values) / (most - mean)
+    with np.errstate(divide="ignore"):
+        grown = np.log(np.maximum(factors, 0.0)) @ counts + np.log(CAPITAL)
+    return float(np.logaddexp.reduce(grown))
+
+
+def values_needed(left: float, bar: float, tail: float) -> int | None:
+    """How many values in [0, 1], all of them ``left``, show that their mean is below ``bar``; None where
+    none do.
+    """
+    if left >= bar:
+        return None
+    value = np.array([left])
+    few, many = 0, 1
+    while _log_capital(value, np.array([many]), bar, 1.0) < -math.log(tail):
+        few, many = many, 2 * many
+    while many - few > 1:
+        middle = (few + many) // 2
+        if _log_capital(value, np.array([middle]), bar, 1.0) < -math.log(tail):
+            few = middle
+        else:
+            many = middle
+    return many
+
+
+RANDOM = "random"  # the purpose of such outcomes
+
+
+@dataclass(frozen=True)
+class RandomBatches:
+    """Answers to one attack's perturbed inputs.
+
+    Attributes:
+        example: [answers]. number: [answers], that of the random batch. correct: [answers].
+    """
+
+    example: NDArray[np.int64]
+    number: NDArray[np.int64]
+    correct: NDArray[np.bool_]
+
+    @property
+    def batches(self) -> int:
+        """How many random batches were scored."""
+        return len(np.unique(self.number))
+
+    @property
+    def images(self) -> NDArray[np.int64]:
+        """The images that were scored in them, increasing."""
+        return np.unique(self.example)
+
+    def interval(self, tail: float) -> tuple[float, float]:
+        """For the accuracy on these images; each end ever errs with probability at most ``tail``."""
+        return self._ends(self.correct.astype(np.float64), tail, least=0.0)
+
+    def above(
+        self, base: Callable[[NDArray[np.int64]], NDArray[np.bool_]], tail: float
+    ) -> tuple[float, float]:
+        """The same for that accuracy less a base model's, which answers images one by one.
+
+        Args:
+            base: from images to whether the base model's answer is right.
+        """
+        images, place = np.unique(self.example, return_inverse=True)
+        gained = self.correct.astype(np.float64) - base(images)[place]
+        return self._ends(gained, tail, least=-1.0)
+
+    def _ends(self, values: NDArray[np.float64], tail: float, least: float) -> tuple[float, float]:
+        by_batch, by_image = _means(values, self.number), _means(values, self.example)
+        return (
+            -max(upper_end(-means, tail, -least) for means in (by_batch, by_image)),
+            max(upper_end(means, tail) for means in (by_batch, by_image)),
+        )
+
+
+def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
+    """What was scored in random batches, by case."""
+    rows = outcomes[(outcomes["purpose"] == RANDOM).to_numpy(dtype=bool)]
+    scored = {}
+    for _, part in rows.groupby(list(KEY_COLUMNS), dropna=False, observed=True):
+        scored[case_keys(part.iloc[:1])[0]] = RandomBatches(
+            part["example"].to_numpy().astype(np.int64),
+            part["draw"].to_numpy().astype(np.int64),
+            (part["prediction"] == part["label"]).to_numpy(dtype=bool),
+        )
+    return scored
+
+
+def _means(values: NDArray[np.float64], group: NDArray[np.int64]) -> NDArray[np.float64]:
+    code, sizes = np.unique(group, return_inverse=True, return_counts=True)[1:]
+    return np.clip(np.bincount(code, weights=values) / sizes, -1.0, 1.0)

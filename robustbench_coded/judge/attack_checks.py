@@ -1,0 +1,319 @@
+"""The first two objections to praise: another kind of attack finds more, or an attack was not at its end.
+
+Where gradients lead an attack astray, something that knows less or goes less far does better: transfer from
+the base model, a random search, an attacker who does not know the draw, a smaller eps, a part of the ball.
+After Athalye et al. (arXiv 1802.00420, section 3) and Carlini et al. (arXiv 1902.06705), with draws.
+
+Attacks on the cross-entropy alone praise nobody. Its gradient vanishes where logits are large, and on a
+robust network its attacks stop short: PGD and Auto-PGD on it leave 33.9% of an adversarially trained
+ResNet-20 of ours, targeted Auto-PGD leaves 28.9%. More steps do not show that. The margin between two logits
+has neither fault (arXiv 1608.04644, section V; arXiv 2003.01690, section 4).
+
+An attack was at its end where the strongest one with twice as many steps, or twice as many draws averaged,
+finds no more. Where it ran with no other number, the next one decides that did and leaves at most half a
+point more: of attacks that have come to their end some other one is the strongest by chance each time.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Literal
+
+from attacks import attack_name, presets
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.checks import (
+    WORTH,
+    Check,
+    NextStep,
+    accuracy_of,
+    attacks_under,
+    compared,
+    differs_only_in,
+    guesses_draw,
+    is_adaptive,
+    is_black_box,
+    lowest,
+    name_of,
+    not_run,
+    nothing_left,
+    on_another_loss,
+    passed,
+    run_attacks,
+    usable_by,
+)
+from robustbench_coded.judge.intervals import TAIL
+from robustbench_coded.judge.outcomes import exchanged_accuracy
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
+
+Number = Literal["steps", "draws"]
+
+
+def converged(
+    results: Sequence[CaseResult], ensemble: CaseResult, stopped: Collection[str] = ()
+) -> list[Check]:
+    """Both checks of one threat model.
+
+    Args:
+        results: all results of the run.
+        ensemble: the `ensemble` result of the threat model.
+        stopped: attacks on this defence that a budget of images (`--budget`) ended before their length.
+    """
+    usable = usable_by(results, ensemble)
+    with_steps = [result for result in usable if name_of(result).steps is not None]
+    averaging = [result for result in usable if _averages(name_of(result))]
+    steps = _doubled(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
+    draws = CheckName.TWICE_THE_DRAWS
+    if not guesses_draw(ensemble):
+        return [steps, passed(draws, "Nothing is random to the attacker: there are no draws to average.")]
+    return [steps, _doubled(draws, averaging, "draws", doubled_draws, stopped)]
+
+
+def doubled_steps(result: CaseResult) -> str:
+    """The name of an attack with twice the steps."""
+    name = name_of(result)
+    if name.steps is None:
+        return presets.USUAL
+    if name.third_party is not None:
+        return name.text.replace(f"steps={name.steps}", f"steps={2 * name.steps}")
+    return re.sub(rf"-{name.steps}(?=$|[@+])", f"-{2 * name.steps}", name.text, count=1)
+
+
+def doubled_draws(result: CaseResult) -> str:
+    """The name of an attack that averages twice the draws."""
+    name = name_of(result)
+    plain = name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
+    return f"{'relaxed-' if name.relaxed else ''}eot{2 * name.draws}-{plain}"
+
+
+def _doubled(
+    name: CheckName,
+    attacks: Sequence[CaseResult],
+    number: Number,
+    doubled: Callable[[CaseResult], str],
+    stopped: Collection[str],
+) -> Check:
+    """Compares the strongest of ``attacks`` with its like of twice, else of half, its steps or draws."""
+    if not attacks:
+        wanted = presets.USUAL if number == "steps" else presets.FOLLOWS_SHOWN
+        return not_run(name, f"No attack has {number} to double.", wanted)
+    best = lowest(attacks)
+    if check := nothing_left(name, best):
+        return check
+    as_strong = (result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH)
+    for attack in sorted(as_strong, key=accuracy_of):
+        for fewer, more in _pairs(attack, attacks, number):
+            check = compared(name, fewer, more, f"more {number} find more", doubled(more))
+            if check is not None:
+                return _unless_stopped(check, stopped)
+    return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
+
+
+def _pairs(
+    attack: CaseResult, attacks: Sequence[CaseResult], number: Number
+) -> Iterator[tuple[CaseResult, CaseResult]]:
+    """The attack and its like of twice its steps or draws, then of half of them; the longer one is second."""
+    count = getattr(name_of(attack), number)
+    for factor in (2, 0.5):
+        for other in attacks:
+            alike = differs_only_in(name_of(other), name_of(attack), number)
+            if alike and getattr(name_of(other), number) == factor * count:
+                yield (attack, other) if factor == 2 else (other, attack)
+
+
+def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
+    """The check; not run where a budget of images made the two lengths equal."""
+    if not check.passed or not set(check.attacks) & set(stopped):
+        return check
+    finding = f"{' and '.join(check.attacks)} were stopped at one cost, short of what their names say."
+    step = NextStep("give more images (--budget)")
+    return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
+
+
+def _averages(name: attack_name.AttackName) -> bool:
+    return name.estimator == "fresh" and name.third_party is None and not is_black_box(name)
+
+
+def other_attacks(
+    results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0
+) -> list[Check]:
+    """The checks of one threat model that compare kinds of attacks.
+
+    Args:
+        results: all results of the run, from `case_results`.
+        ensemble: the `ensemble` result of the threat model.
+        unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
+    """
+    return [
+        randomness_known(results, ensemble),
+        transfer_or_black_box(results, ensemble),
+        falls_with_eps(results, ensemble, unbounded_eps),
+    ]
+
+
+def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+    """Whether an attack on a margin or on targets ran with the gradients of what is judged, to its end.
+
+    Square and other searches follow a margin, too, and no gradient: their silence says little, so that they
+    do not count here. What they find counts in the ensemble. Where relaxed gradients lead at least as far as
+    those that the defence shows, the other loss must have followed them, too.
+    """
+    name = CheckName.ANOTHER_LOSS
+    adaptive = [
+        result for result in usable_by(results, ensemble) if result.complete and is_adaptive(name_of(result))
+    ]
+    if not adaptive:
+        return passed(name, "No attack had its gradients, to follow on any loss.")
+    relaxed = [result for result in adaptive if name_of(result).relaxed]
+    shown = [result for result in adaptive if not name_of(result).relaxed]
+    hidden = bool(relaxed) and (not shown or accuracy_of(lowest(relaxed)) <= accuracy_of(lowest(shown)))
+    found = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
+    if found:
+        best, left = lowest(found).case.attack, accuracy_of(lowest(found))
+        return passed(name, f"{best} leaves {left:.1%}.", best, accuracy=left)
+    finding = (
+        f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
+        "find what cross-entropy misses."
+    )
+    return not_run(name, finding, f"{'relaxed-' if hidden else ''}{presets.ANOTHER_LOSS}")
+
+
+def randomness_known(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+    """The same algorithm and steps with the draw known leaves no more than with it unknown."""
+    name = CheckName.RANDOMNESS_KNOWN
+    if not ensemble.randomised:
+        return passed(name, "The defence is deterministic: there is no draw to know.")
+    setting, threat = ensemble.case.setting, ensemble.case.threat
+    unknown = attacks_under(results, setting.under(threat.with_draw("unknown")))
+    known = attacks_under(results, setting.under(threat.with_draw("known")))
+    pairs = [
+        (aware, blind)
+        for aware in known
+        for blind in unknown
+        if name_of(blind).estimator in ("fresh", "fixed")
+        and differs_only_in(name_of(aware), name_of(blind), "estimator", "draws")
+    ]
+    fault, more = "the optimiser fails where it knows most", _from_transfer("aware")
+    # The worst of several pairs is picked: each is asked at its share of the error, as Holm does at first.
+    checks = [compared(name, *pair, fault, more, tail=TAIL / len(pairs)) for pair in pairs]
+    measured = [check for check in checks if check is not None]
+    if not measured:
+        return not_run(name, "No attack ran both with its draw known and unknown.", *presets.KNOWN_AND_NOT)
+    return max(measured, key=lambda check: check.figures["low"])
+
+
+def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+    """No attack without the defence's gradients is stronger than the strongest with them: transfer, inputs
+    submitted from elsewhere, a random search, random signs. A random search must have run.
+    """
+    name = CheckName.TRANSFER_OR_BLACK_BOX
+    usable = usable_by(results, ensemble)
+    adaptive = [result for result in usable if is_adaptive(name_of(result))]
+    others = [result for result in usable if result not in adaptive]
+    if not adaptive:
+        return not_run(name, "No attack with the defence's gradients ran.", presets.FOLLOWS_SHOWN)
+    best = lowest(adaptive)
+    if check := nothing_left(name, best):
+        return check
+    signs = [result for result in results if result.case == ensemble.case.of_attack(RANDOM_SIGN)]
+    made_here = [result for result in others if not name_of(result).is_submitted]
+    estimator = "aware" if ensemble.case.threat.draw_known else "eot10"
+    check = None
+    # Submitted inputs may show that the gradients mislead; a search of its own they do not replace.
+    for rivals in ([*others, *signs], made_here):
+        if rivals and not (check is not None and check.failed):
+            rival = lowest(rivals)
+            more = [_from_transfer(estimator)]
+            if rival in signs or _is_search(rival):
+                more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
+            fault = "an attack without the defence's gradients finds more"
+            check = compared(name, best, rival, fault, *more)
+    if check is None or not (check.failed or any(map(_is_search, others))):
+        return not_run(name, f"No random search ran beside {best.case.attack}.", *presets.SEARCHES)
+    return check
+
+
+def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
+    """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
+    leave. Parts of the ball hold no more than the ball.
+    """
+    name = CheckName.FALLS_WITH_EPS
+    if ensemble.clean is None:
+        return not_run(name, "The floor is counted from clean outcomes, of which there are none.", "clean")
+    floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
+    if left <= max(floor, WORTH):
+        finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
+        return passed(name, finding, ensemble.strongest_attack, floor=floor, accuracy=left)
+    usable = usable_by(results, ensemble)
+    parts = [result for result in usable if name_of(result).traits.partial]
+    wholes = [result for result in usable if is_adaptive(name_of(result)) and result not in parts]
+    if parts and wholes:
+        part, fault = lowest(parts), "an attack inside a part of the ball finds more than one in all of it"
+        check = compared(name, lowest(wholes), part, fault, doubled_steps(part))
+        if check is not None and check.failed:
+            return check
+    curves = [_curve(results, attack) for attack in usable]
+    for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
+        fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
+        check = compared(name, larger, smaller, fault, doubled_steps(larger))
+        if check is not None and check.failed:
+            return check
+    # A search may have run there in another length than here.
+    largest = max(result.case.perturbation.eps for result in results)
+    there = replace(ensemble, case=ensemble.case.at_eps(largest)) if largest >= unbounded_eps else None
+    ends = [
+        end
+        for end in (usable_by(results, there) if there else ())
+        if any(differs_only_in(name_of(end), name_of(result), "steps") for result in usable)
+    ]
+    if not ends:
+        # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
+        # of the ball reach any image.
+        made_here = [result for result in usable if not name_of(result).is_submitted and result not in parts]
+        wanted = lowest(made_here).case.attack if made_here else presets.USUAL
+        return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
+    end = lowest(ends)
+    interval = end.interval()
+    assert interval is not None  # attacks without outcomes are not usable
+    finding = (
+        f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
+        f"floor is {floor:.1%}"
+    )
+    check = passed(
+        name,
+        f"{finding}.",
+        end.case.attack,
+        floor=floor,
+        accuracy=left,
+        unbounded=interval.estimate,
+        unbounded_low=interval.low,
+    )
+    if interval.low <= floor:
+        return check
+    step = run_attacks(presets.TRANSFER, *presets.SEARCHES, how="at that eps")
+    finding = f"{finding}: the attack stops short of it."
+    return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+
+
+def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
+    """The same attack at every eps it ran at, from the clean inputs on."""
+
+    def at_no_eps(case: Case) -> Case:
+        return case.of_attack(case.attack).at_eps(0.0)
+
+    same = at_no_eps(attack.case)
+    curve = [result for result in results if result.cell is not None and at_no_eps(result.case) == same]
+    clean = replace(attack, cell=attack.clean, case=attack.case.of_attack(CLEAN).at_eps(0.0))
+    return ([clean] if attack.clean is not None else []) + sorted(
+        curve, key=lambda result: result.case.perturbation.eps
+    )
+
+
+def _is_search(result: CaseResult) -> bool:
+    return name_of(result).family == "search"
+
+
+def _from_transfer(estimator: str) -> str:
+    """An attack through the defence that goes on from what transfers."""
+    return presets.FROM_TRANSFER.format(estimator)

@@ -1,0 +1,276 @@
+"""What a check reports, what is to be done next, and which attacks may be set against one another.
+
+Names of attacks say which of them can be compared; a comparison of two says when a check fails.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from attacks.attack_name import AttackName
+from attacks.naming import parse, suited
+from robustbench_coded.judge.case_results import CaseResult, inherited
+from robustbench_coded.judge.intervals import TAIL
+from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, STANDARD, CheckName, CheckOutcome
+
+FEWEST_STEPS = 10  # of an attack whose figure says what a network keeps
+
+
+def attacks_under(results: Sequence[CaseResult], model: Case) -> list[CaseResult]:
+    """The attacks with outcomes under one threat model, without nulls and combined rows."""
+    return [result for result in results if result.case.setting == model and _is_attack(result)]
+
+
+def usable_by(results: Sequence[CaseResult], ensemble: CaseResult) -> list[CaseResult]:
+    """The attacks that this attacker has: his own and those of the attacker who does not know the draw.
+
+    Not those that ran for the table alone, on fewer examples: what they find is not in the ensemble.
+    """
+    weaker = [result for result in inherited(ensemble.case, results) if _is_attack(result)]
+    return [result for result in attacks_under(results, ensemble.case.setting) + weaker if not result.table]
+
+
+def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The ensemble of standard inference, whatever base model the defence names."""
+    checkpoint, perturbation = ensemble.case.subject.checkpoint, ensemble.case.perturbation
+    wanted = Case(Subject(checkpoint, STANDARD, None, None), WHOLE_BATCH, perturbation, ENSEMBLE)
+    if ensemble.case.subject.defence == STANDARD:
+        return None
+    return next((result for result in results if result.case == wanted), None)
+
+
+def _is_attack(result: CaseResult) -> bool:
+    """Whether it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
+    if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
+        return False
+    try:
+        parse(result.case.attack)
+    except ValueError:
+        return False
+    return True
+
+
+def name_of(result: CaseResult) -> AttackName:
+    """The attack's name, read."""
+    return parse(result.case.attack)
+
+
+def is_black_box(name: AttackName) -> bool:
+    """Whether it uses no gradients of the defence."""
+    return name.is_submitted or name.estimator == "surrogate" or name.asks_answers_alone
+
+
+def is_adaptive(name: AttackName) -> bool:
+    """Whether its gradients come through the defence itself."""
+    return name.estimator != "transfer" and not is_black_box(name)
+
+
+def informative(name: AttackName) -> bool:
+    """Whether an attack's figure says what a network keeps: it follows gradients for ten steps or more.
+
+    An attack towards a single target does not either.
+    """
+    if is_black_box(name) or not name.traits.informative or name.target is not None:
+        return False
+    return name.steps is None or name.steps >= FEWEST_STEPS
+
+
+def on_cross_entropy(name: AttackName) -> bool:
+    """Whether the attack raises the cross-entropy, by gradients."""
+    return _loss(name) == "ce" and not is_black_box(name)
+
+
+def on_another_loss(name: AttackName) -> bool:
+    """Whether the attack is informative and raises a margin; what one of the user's own raises is unknown."""
+    return informative(name) and _loss(name) not in (None, "ce")
+
+
+def _loss(name: AttackName) -> str | None:
+    return dict(name.options).get("loss", name.traits.loss)
+
+
+def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:
+    """Whether two attacks are the same but for the named fields."""
+    same = {field: getattr(other, field) for field in (*fields, "text")}
+    return replace(one, **same) == other
+
+
+def guesses_draw(ensemble: CaseResult) -> bool:
+    """Whether the attacker does not know which draw will answer."""
+    return ensemble.randomised and not ensemble.case.threat.draw_known
+
+
+def lowest(results: Sequence[CaseResult]) -> CaseResult:
+    """The result with the lowest accuracy; the first one of a tie."""
+    return min(results, key=accuracy_of)
+
+
+def accuracy_of(result: CaseResult) -> float:
+    """Its headline accuracy; 1 where there are no outcomes."""
+    return 1.0 if result.cell is None else float(np.mean(result.cell.correct))
+
+
+def difference_of(first: CaseResult, second: CaseResult, tail: float = TAIL) -> Difference | None:
+    """`paired_difference`, None where the two results cannot be paired."""
+    try:
+        return paired_difference(first, second, tail)
+    except NotPaired:
+        return None
+
+
+WORTH = 0.005  # half a point of accuracy: with many examples, smaller differences leave out 0, too
+TELLS = 0.06  # a comparison that leaves a larger difference open says nothing
+MORE_EXAMPLES = "evaluate more examples (--limit)"
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """Attacks to run, or something else to do.
+
+    Attributes:
+        do: what to do where no attack is asked for, as "run it again".
+        attacks: names, in order.
+        how: how the attacks are to be run, as "at that eps"; empty for the settings of the run.
+    """
+
+    do: str = ""
+    attacks: tuple[str, ...] = ()
+    how: str = ""
+
+    def __str__(self) -> str:
+        """One clause; attacks as the option to paste behind the command of the run."""
+        if not self.attacks:
+            return self.do
+        option = f"add --attacks {','.join(self.attacks)}"
+        return f"{self.how}, {option}" if self.how else option
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check.
+
+    Attributes:
+        name: a `CheckName`, or that of one self-test.
+        finding: one sentence.
+        figures: accuracies and differences as fractions, shares and cosines, by name.
+        attacks: the attacks compared.
+        next_step: what to do next; None where the check is passed.
+    """
+
+    name: str
+    outcome: CheckOutcome
+    finding: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+    attacks: tuple[str, ...] = ()
+    next_step: NextStep | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.outcome == CheckOutcome.PASSED
+
+    @property
+    def failed(self) -> bool:
+        return self.outcome == CheckOutcome.FAILED
+
+    @property
+    def run_next(self) -> tuple[str, ...]:
+        """Names of the attacks that the next step asks for."""
+        return () if self.next_step is None else self.next_step.attacks
+
+
+def run_attacks(*attacks: str, how: str = "") -> NextStep | None:
+    """The step that runs ``attacks``, each once; None without any."""
+    return NextStep(attacks=tuple(dict.fromkeys(attacks)), how=how) if attacks else None
+
+
+def merged_steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
+    """The steps in their order; those that run attacks in the same way are one step, with all its attacks.
+
+    An attack that an earlier step names is not named again.
+    """
+    merged: dict[tuple[str, str], NextStep] = {}
+    named: set[str] = set()
+    for step in steps:
+        fresh = tuple(attack for attack in step.attacks if attack not in named)
+        if step.attacks and not fresh:
+            continue
+        named.update(fresh)
+        before = merged.setdefault((step.do, step.how), replace(step, attacks=()))
+        merged[step.do, step.how] = replace(before, attacks=(*before.attacks, *fresh))
+    return tuple(merged.values())
+
+
+def in_norm(checks: Iterable[Check], norm: str) -> tuple[Check, ...]:
+    """The checks, with next steps that run attacks which know the norm."""
+
+    def step(step: NextStep | None) -> NextStep | None:
+        names = () if step is None else step.attacks
+        known = (name if name in CONTROLS else suited(name, norm) for name in names)
+        return None if step is None else replace(step, attacks=tuple(dict.fromkeys(known)))
+
+    return tuple(replace(check, next_step=step(check.next_step)) for check in checks)
+
+
+def passed(name: str, finding: str, *attacks: str, **figures: float) -> Check:
+    """A check that is passed."""
+    return Check(name, CheckOutcome.PASSED, finding, figures, attacks)
+
+
+def not_run(name: str, finding: str, *run_next: str) -> Check:
+    """A check that lacks outcomes of the attacks ``run_next``."""
+    return Check(name, CheckOutcome.NOT_RUN, finding, next_step=run_attacks(*run_next))
+
+
+def nothing_left(name: CheckName, best: CaseResult) -> Check | None:
+    """The check, passed because the strongest attack concerned leaves half a point or less; else None."""
+    left, attack = accuracy_of(best), best.case.attack
+    if left > WORTH:
+        return None
+    return passed(name, f"{attack} leaves {left:.1%}: nothing is left to find.", attack, accuracy=left)
+
+
+def compared(
+    name: CheckName,
+    larger: CaseResult,
+    smaller: CaseResult,
+    fault: str,
+    *run_next: str,
+    tail: float = TAIL,
+) -> Check | None:
+    """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does, by half a point.
+
+    It counts as not run where the interval of the paired difference is so wide that it could not have failed.
+    Answers that depend on their batch count as any others: the question is which attack found more of these
+    very batches. How other batches fare is a question to the accuracy, whose interval goes by batches.
+
+    Args:
+        fault: what it means if so, as a clause.
+        run_next: attacks to run if it fails.
+        tail: with which probability each end of the interval may err.
+
+    Returns:
+        None where the two results have nothing in common.
+    """
+    try:
+        one, other = (replace(result, batch_dependent=False) for result in (larger, smaller))
+        difference = paired_difference(one, other, tail)
+    except NotPaired:
+        return None
+    first, second, estimate = difference.first, difference.second, difference.estimate
+    low, high = difference.low, difference.high
+    attacks = (larger.case.attack, smaller.case.attack)
+    finding = f"{attacks[0]} leaves {first:.1%} and {attacks[1]} {second:.1%}: {difference}"
+    found = passed(
+        name, f"{finding}.", *attacks, first=first, second=second, difference=estimate, low=low, high=high
+    )
+    if low > 0 and estimate >= WORTH:
+        step, finding = run_attacks(*run_next), f"{finding}: {fault}."
+        return replace(found, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+    if high > TELLS:
+        finding = f"{finding}: too few batches or examples to tell."
+        step = NextStep(MORE_EXAMPLES)
+        return replace(found, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
+    return found

@@ -1,0 +1,307 @@
+"""The verdict on one threat model of a run: the figures that the rules look at, from the results of the run;
+and several judgements at once, with the chance of any false one kept at the level of a single one.
+
+An interval is given as a function of the probability with which each of its ends may err, because what is
+adjusted is that probability. Holm, Scandinavian Journal of Statistics 6, 1979: of m open questions each is
+asked at tail / m; those that are settled are taken out, and the rest is asked again at their smaller number.
+The chance that any of them is settled wrongly stays at most ``tail`` an end, whatever the dependence between
+them.
+
+Neither a gain nor its absence counts unless the same attacks ran on a defence and on its base model. A gain
+is the difference of two upper bounds, and an attack that ran on one side only lowers one of them. If stronger
+attacks ran on the base model only, the gain is overstated; if on the defence only, understated. Attacks with
+missing outcomes do not count.
+
+* A gain is believed when what broke the base model ran on the defence, too: adaptively and by transfer.
+  Attacks whose loss would leave the base model within half a point of what all of them leave broke nothing.
+* It has to hold against each informative attack (gradients of the base model, ten steps or more) alone.
+  Where the defence gains nothing over what one of them leaves the base model, more attacks on the base model
+  must not turn that into ``no failure found``.
+* The lack of a gain is believed when the base model met an attack on another loss than cross-entropy (a
+  margin, targets), and whatever else ran on the defence: any of it might have left less of the base model,
+  and so a larger gain. Attacks on the cross-entropy are excepted, because one on another loss ran. Nothing is
+  asked where half a point is left of the base model, or less.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from attacks import presets
+from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
+from attacks.naming import parse, suited
+from robustbench_coded.judge import checks
+from robustbench_coded.judge.attack_checks import another_loss
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
+from robustbench_coded.judge.intervals import TAIL
+from robustbench_coded.judge.outcomes import broken_below, uninformative
+from robustbench_coded.judge.verdict import Verdict, decide
+from robustbench_coded.schema.case import Claim
+from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
+
+
+def what_broke_the_base(
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
+) -> checks.Check:
+    """Whether the defence met what broke its base model, and gains over each informative attack.
+
+    Args:
+        results: all results of the run.
+        ensemble, base: their `ensemble` results.
+        margin: the gain that counts, a fraction.
+    """
+    name = CheckName.WHAT_BROKE_THE_BASE
+    on_base = _attacks_on(results, base)
+    if not on_base:
+        return checks.not_run(
+            name, "No attack made on the base model has all of its outcomes.", presets.ANOTHER_LOSS
+        )
+    on_defence = [checks.name_of(result) for result in checks.usable_by(results, ensemble) if result.complete]
+    transferred = _transferred(results, ensemble)
+    forms = {
+        result.case.attack: _missing(checks.name_of(result), on_defence, transferred) for result in on_base
+    }
+    gain = checks.difference_of(ensemble, base)
+    spare = 0.0 if gain is None else gain.low - margin
+    lacking = _lacking(base, on_base, forms, max(min(checks.WORTH, spare), 0.0))
+    left = _left(base, on_base)
+    if lacking:
+        without = _left(base, [result for result in on_base if not forms[result.case.attack]])
+        finding = (
+            f"{' and '.join(lacking)} took the base model from {without:.1%} to {left:.1%}, and did not run "
+            "on the defence both adaptively and by transfer."
+        )
+        step = checks.run_attacks(*(form for attack in lacking for form in forms[attack]))
+        figures = {"base": left, "base_without": without}
+        return checks.Check(name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), step)
+    for result in on_base:
+        over = checks.difference_of(ensemble, result) if checks.informative(checks.name_of(result)) else None
+        if over is not None and over.high < margin:
+            finding = (
+                f"Over the {checks.accuracy_of(result):.1%} that {result.case.attack} leaves of the base "
+                "model, the "
+                f"gain is {over}: a larger one rests on attacks to which the base model alone fell."
+            )
+            figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}
+            attacks = (ensemble.strongest_attack, result.case.attack)
+            step = checks.NextStep("attack the defence in more ways")
+            return checks.Check(name, CheckOutcome.FAILED, finding, figures, attacks, step)
+    finding = f"What left the base model {left:.1%} ran on the defence adaptively and by transfer."
+    return checks.passed(name, finding, *(result.case.attack for result in on_base), base=left)
+
+
+def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
+    """What the base model did not meet, as a clause with the attacks to run; '' where it met enough."""
+    if checks.accuracy_of(base) <= checks.WORTH:
+        return ""
+    on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
+    if not any(map(checks.on_another_loss, on_base)):
+        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm))
+        return f"no attack on a margin or on targets ran on the base model: {wanted}"
+    algorithms = {name.algorithm.lower() for name in on_base}
+    alone: dict[str, str] = {}
+    for result in checks.usable_by(results, ensemble):
+        # What is submitted counts as the attack that made it, on whatever it was made.
+        text = result.case.attack
+        made_by = split_submitted(text)[1] if text.startswith(PREFIX) else text
+        if made_by == SEVERAL or not result.complete:
+            continue
+        name = parse(made_by)
+        if name.algorithm.lower() not in algorithms and not checks.on_cross_entropy(name):
+            alone.setdefault(name.algorithm.lower(), made_by)
+    if not alone:
+        return ""
+    names = tuple(alone.values())
+    what_to_do = checks.run_attacks(*names)
+    return f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
+
+
+def _lacking(
+    base: CaseResult, on_base: Sequence[CaseResult], forms: Mapping[str, Sequence[str]], worth: float
+) -> list[str]:
+    """The fewest attacks that the defence did not meet in all forms and that took the base model down.
+
+    Args:
+        forms: what is missing of each attack.
+        worth: what attacks that are left out may take from the base model.
+    """
+    met = [result for result in on_base if not forms[result.case.attack]]
+    unmet = [result for result in on_base if forms[result.case.attack]]
+    left, lacking = _left(base, on_base), []
+    while unmet and _left(base, met) - left > worth:
+        worst = min(range(len(unmet)), key=lambda index: _left(base, [*met, unmet[index]]))
+        met.append(unmet.pop(worst))
+        lacking.append(met[-1].case.attack)
+    return lacking
+
+
+def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
+    """The base model's own attacks; what was submitted to it is compared by where it came from."""
+    found = checks.usable_by(results, base)
+    return [result for result in found if not result.case.attack.startswith(PREFIX) and result.complete]
+
+
+def _transferred(results: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
+    """The base model's attacks whose perturbed inputs were submitted to the defence as they are."""
+    settings = (ensemble.case.setting, ensemble.case.under(ensemble.case.threat.with_draw("unknown")))
+    submitted = (
+        split_submitted(result.case.attack)
+        for result in results
+        if result.complete and result.case.setting in settings and result.case.attack.startswith(PREFIX)
+    )
+    return {attack for subject, attack, changes in submitted if subject == STANDARD and not changes}
+
+
+def _missing(name: AttackName, on_defence: Sequence[AttackName], transferred: set[str]) -> list[str]:
+    """The forms of a base model's attack that did not run on the defence, by name."""
+    like = [found for found in on_defence if _at_least(found, name)]
+    missing = []
+    if not any(
+        checks.is_adaptive(found) or (checks.is_black_box(found) and found.estimator != "transfer")
+        for found in like
+    ):
+        missing.append(name.text)
+    by_transfer = any(found.estimator == "transfer" for found in like) or transferred & {name.text, SEVERAL}
+    if not by_transfer and name.third_party is None and name.estimator == "fresh":
+        plain = name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
+        missing.append(f"transfer-{plain}")
+    return missing
+
+
+def _at_least(found: AttackName, wanted: AttackName) -> bool:
+    """Whether it is the same algorithm with as many gradients or queries."""
+    if found.algorithm.lower() != wanted.algorithm.lower() or found.third_party != wanted.third_party:
+        return False
+    return wanted.steps is None or (found.steps or 0) * found.draws >= wanted.steps
+
+
+def _left(base: CaseResult, attacks: Sequence[CaseResult]) -> float:
+    """Accuracy of the base model under the worst of these attacks for each example, and on clean inputs."""
+    assert base.cell is not None
+    example = base.cell.example
+    stands = np.ones(len(example), dtype=bool)
+    for cell in [*(result.cell for result in attacks), base.clean]:
+        if cell is not None:
+            stands &= cell.at_examples(example).correct.all(axis=1)
+    return float(stands.mean())
+
+
+MARGIN = 0.03  # a gain that is certainly smaller is none
+
+
+def judge(
+    results: Sequence[CaseResult],
+    ensemble: CaseResult,
+    checks: Sequence[Check],
+    *,
+    margin: float = MARGIN,
+    claim: Claim | None = None,
+    tail: float = TAIL,
+) -> Verdict:
+    """Judges one threat model of a run. Attacks with missing outcomes do not count.
+
+    Args:
+        results: all results of the run.
+        ensemble: the defence's `ensemble` result under the threat model.
+        checks: those of the threat model and of the self-tests. Those that only praise needs are added where
+            the figures leave room for it.
+        margin: the gain that counts, a fraction.
+        claim: what is claimed for the defence; it says nothing here if it is about another threat model or
+            perturbation.
+        tail: with which probability each end of an interval may err.
+    """
+    base = base_ensemble(results, ensemble)
+    whole, whole_base = _complete(ensemble), _complete(base)
+    figures = Verdict(
+        VerdictName.NOT_SETTLED,
+        "",
+        None,
+        margin,
+        compared=ensemble.has_base and ensemble.case.subject.defence != STANDARD,
+        claim=claim if claim and claim.is_about(ensemble.case) else None,
+        missing=not ensemble.complete or (base is not None and not base.complete),
+        checks=in_norm(checks, ensemble.case.perturbation.norm),
+    )
+    if whole is None:
+        return decide(figures)
+    figures = _measured(figures, results, whole, whole_base, tail)
+    if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
+        asked = [another_loss(results, whole), *checks]
+        if whole_base is not None:
+            asked.append(what_broke_the_base(results, whole, whole_base, margin))
+        figures = replace(figures, checks=in_norm(asked, ensemble.case.perturbation.norm))
+    return decide(figures)
+
+
+def base_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseResult | None:
+    """The ensemble of standard inference on the same checkpoint and perturbation, which serves every threat
+    model.
+
+    None for standard inference itself, for a defence that names no base model, and where it was not run.
+    """
+    return checkpoints_ensemble(results, ensemble) if ensemble.has_base else None
+
+
+def _measured(
+    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
+) -> Verdict:
+    """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
+    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
+    if base is not None:
+        figures = replace(
+            figures,
+            gain=difference_of(whole, base, tail),
+            clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
+            unmatched_attacks=unmatched_attacks(results, whole, base),
+        )
+    checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
+    return replace(
+        figures,
+        accuracy=whole.interval(tail),
+        bar=figures.bar if figures.compared else broken_at,
+        broken_at=broken_at,
+        clean=clean,
+        claimed=None if claim is None or figures.missing else whole.interval(tail),
+        beside=None if checkpoint is None else difference_of(whole, checkpoint),
+        constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
+    )
+
+
+def _complete(result: CaseResult | None) -> CaseResult | None:
+    """An ensemble, or that of its attacks with all of their outcomes; None where there are none."""
+    return result if result is None or result.complete else result.of_complete
+
+
+T = TypeVar("T")
+
+
+class Answer(NamedTuple, Generic[T]):
+    """What one of several questions was answered last, whether that settles it, and at which error."""
+
+    answer: T
+    settled: bool
+    tail: float
+
+
+def step_down(
+    asked: Sequence[Callable[[float], T]], settled: Callable[[T], bool], tail: float
+) -> list[Answer[T]]:
+    """Asks every open question at its share of the error until none of them is settled any more.
+
+    Args:
+        asked: from the probability of error to an answer; what settles it at one error does at a larger one.
+        settled: whether an answer settles its question.
+        tail: probability of error for all questions together.
+    """
+    found: dict[int, Answer[T]] = {}
+    while len(found) < len(asked):
+        remaining = [index for index in range(len(asked)) if index not in found]
+        each = tail / len(remaining)
+        answers = {index: asked[index](each) for index in remaining}
+        answered = {index: answer for index, answer in answers.items() if settled(answer)}
+        for index, answer in (answered or answers).items():
+            found[index] = Answer(answer, bool(answered), each)
+    return [found[index] for index in range(len(asked))]

@@ -1,0 +1,239 @@
+"""The self-tests of a run's subjects: one by one, and as checks."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from msgspec import Struct, ValidationError, convert
+
+from attacks.presets import LAST_RESORT, TRANSFER
+from robustbench_coded.judge import attack_checks, case_results, gradients, intervals, verdict
+from robustbench_coded.judge.checks import Check, NextStep, run_attacks
+from robustbench_coded.judge.design import Design, design, missing
+from robustbench_coded.judge.judge import MARGIN, judge, step_down
+from robustbench_coded.runs.folder import read_selftests
+from robustbench_coded.schema import words
+from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.manifest import RunManifest
+
+_NO_ATTACK = "no attack answers {}: look for its cause in the defence"
+_RUN_NEXT = (*LAST_RESORT, TRANSFER)
+
+
+class SelfTestResult(Struct, frozen=True):
+    """One self-test of one subject."""
+
+    name: str
+    outcome: Literal["passed", "failed", "not applicable"]
+    finding: str
+    figures: dict[str, float]
+
+
+def selftest_results(path: Path, manifest: RunManifest) -> dict[Subject, tuple[SelfTestResult, ...]]:
+    """By subject that was to be self-tested; none where the results cannot be read."""
+    return {
+        probe.subject: _tests(read_selftests(path, probe.selftests))
+        for probe in manifest.probes
+        if probe.selftests is not None
+    }
+
+
+def _tests(data: dict[str, Any] | None) -> tuple[SelfTestResult, ...]:
+    try:
+        return convert((data or {}).get("tests", ()), tuple[SelfTestResult, ...])
+    except ValidationError:
+        return ()
+
+
+def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
+    """The self-tests of one subject as checks: those that failed, else one."""
+    if not tests:
+        missing = Check(
+            words.CheckName.SELF_TESTS,
+            words.CheckOutcome.NOT_RUN,
+            "The attacks were not self-tested.",
+            next_step=NextStep("run it again"),
+        )
+        return (missing,)
+    outcomes = ("passed", "failed", "not applicable")
+    by_outcome = {outcome: [t for t in tests if t.outcome == outcome] for outcome in outcomes}
+    failed = tuple(
+        Check(
+            f"{words.CheckName.SELF_TESTS}: {test.name}",
+            words.CheckOutcome.FAILED,
+            test.finding,
+            test.figures,
+            next_step=run_attacks(*_RUN_NEXT, how=gradients.WITHOUT_GRADIENTS)
+            if test.name in words.GRADIENT_SELF_TESTS
+            else NextStep(_NO_ATTACK.format(repr(test.name))),
+        )
+        for test in by_outcome["failed"]
+        if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others
+    )
+    if failed:
+        relaxed = (test for test in by_outcome["passed"] if test.name == words.RELAXED_SELF_TEST)
+        return (
+            *failed,
+            *(Check(words.RELAXED_CHECK, words.CheckOutcome.PASSED, t.finding, t.figures) for t in relaxed),
+        )
+    passed, other = by_outcome["passed"], by_outcome["not applicable"]
+    finding = f"{len(passed)} passed ({', '.join(test.name for test in passed)})"
+    if other:
+        finding += f"; not applicable: {', '.join(test.name for test in other)}"
+    return (Check(words.CheckName.SELF_TESTS, words.CheckOutcome.PASSED, f"{finding}."),)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One subject under one threat model and perturbation.
+
+    Attributes:
+        case: of its ensemble.
+        design: draw known or not, started from the base model's perturbation or not; given once, where the
+            draw is unknown, and None where the four attacks did not run.
+        to_design: the attacks that it lacks; none where there is no draw to know, or no base model.
+        unbounded_eps: the eps from which on any image reaches any other.
+    """
+
+    case: Case
+    verdict: verdict.Verdict
+    design: Design | None
+    unbounded_eps: float
+    to_design: tuple[str, ...] = ()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return self.verdict.checks
+
+    @property
+    def subject(self) -> Subject:
+        return self.case.subject
+
+    @property
+    def perturbation(self) -> Perturbation:
+        return self.case.perturbation
+
+    @property
+    def threat(self) -> ThreatModel:
+        return self.case.threat
+
+
+def judgements_of(
+    results: Sequence[case_results.CaseResult],
+    manifest: RunManifest,
+    selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
+) -> Iterator[Judgement]:
+    """A judgement for every ensemble of a run, in its order.
+
+    Not for collateral damage: there the base model, which answers inputs one by one, has nothing to lose.
+
+    Args:
+        selftests: the checks of each subject that came of its self-tests.
+    """
+    asked = manifest.judged_perturbations
+    defended = any(result.case.subject.defence != words.STANDARD for result in results)
+    for result in results:
+        if (
+            result.case.attack != words.ENSEMBLE
+            or result.case.perturbation not in asked
+            or result.case.threat.collateral
+        ):
+            continue
+        unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
+        # A claim is about a defence; on a run without one it is about the model itself.
+        claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
+        asked_here = result.randomised and result.has_base and result.case.threat.whole_batch
+        asked_here = asked_here and not result.case.threat.draw_known
+        made = design(results, result) if asked_here else None
+        lacking = missing(results, result) if asked_here and made is None else ()
+        checks = _checks(results, result, manifest, selftests, unbounded)
+        shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
+        tail = intervals.TAIL / shared
+        found = judge(results, result, checks, margin=_margin(manifest), claim=claim, tail=tail)
+        yield Judgement(result.case, found, made, unbounded, lacking)
+
+
+def verdicts_together(
+    judgements: Sequence[Judgement], results: Sequence[case_results.CaseResult], manifest: RunManifest
+) -> list[words.VerdictName]:
+    """The verdicts of several judgements with the error adjusted for their number (Holm), as counts need
+    them.
+
+    A verdict that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
+    """
+    ensembles = {result.case: result for result in results if result.case.attack == words.ENSEMBLE}
+
+    def ask(judgement: Judgement) -> Callable[[float], words.VerdictName]:
+        result, found = ensembles[judgement.case], judgement.verdict
+        if found.name == words.VerdictName.NOT_SETTLED:
+            return lambda tail: words.VerdictName.NOT_SETTLED
+        margin = _margin(manifest)
+        return lambda tail: (
+            judge(results, result, found.checks, margin=margin, claim=found.claim, tail=tail).name
+        )
+
+    asked = [ask(judgement) for judgement in judgements]
+    answers = step_down(asked, lambda verdict: verdict != words.VerdictName.NOT_SETTLED, intervals.TAIL)
+    return [answer.answer for answer in answers]
+
+
+def _checks(
+    results: Sequence[case_results.CaseResult],
+    result: case_results.CaseResult,
+    manifest: RunManifest,
+    selftests: Mapping[Subject, tuple[Check, ...]],
+    unbounded_eps: float,
+) -> tuple[Check, ...]:
+    """The checks of an ensemble, with those of the gradient that other attacks answer."""
+    subject = result.case.subject
+    stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
+    # Where an attack smooths what hides the gradient, its gradients are the ones to judge.
+    measured = (other.case for other in results if other.cell is not None)
+    relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
+    checks = [
+        *attack_checks.other_attacks(results, result, unbounded_eps),
+        *attack_checks.converged(results, result, stopped),
+        gradients.gradients_agree(results, result, _gradients(manifest, subject, relaxed=relaxed)),
+        *selftests.get(subject, ()),
+    ]
+    return gradients.answered(checks, results, result, stopped)
+
+
+def claim_of(manifest: RunManifest) -> Claim | None:
+    """What the last invocation with a claim claims."""
+    claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
+    return claims[0] if claims else None
+
+
+def _margin(manifest: RunManifest) -> float:
+    """The margin of the last invocation."""
+    margin = manifest.last.margin
+    return MARGIN if margin is None else margin
+
+
+def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifest) -> float:
+    """The eps from which on any image reaches any other."""
+    values = math.prod(manifest.data.image_shape or (1,))
+    pixels = math.prod((manifest.data.image_shape or (1,))[-2:])
+    reach = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(pixels)}[
+        perturbation.norm
+    ]
+    if perturbation.eps_space != "normalized":
+        return reach
+    facts = manifest.checkpoint(checkpoint)
+    deviations = facts.normalisation.get("std") if facts is not None else None
+    usable = [d for d in deviations if type(d) is float and d > 0] if isinstance(deviations, list) else []
+    return reach / min(usable, default=1.0)
+
+
+def _gradients(manifest: RunManifest, subject: Subject, *, relaxed: bool = False) -> dict[str, float]:
+    """What the probe measured on the gradients of a subject, or on the relaxed ones; {} if it did not
+    run."""
+    for probe in manifest.probes:
+        if probe.subject == subject:
+            measured = probe.relaxed_gradients if relaxed else probe.gradients
+            return {k: float(v) for k, v in measured.items() if type(v) in (int, float)}
+    return {}

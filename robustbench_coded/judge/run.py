@@ -1,0 +1,356 @@
+"""run.json of a run folder that anybody may have written."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from msgspec import to_builtins
+
+from attacks.naming import parse
+from robustbench_coded.errors import InputError
+from robustbench_coded.judge.case_results import CaseResult, case_results
+from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
+from robustbench_coded.judge.design import Design
+from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.judgements import (
+    Judgement,
+    SelfTestResult,
+    judgements_of,
+    selftest_checks,
+    selftest_results,
+    verdicts_together,
+)
+from robustbench_coded.judge.paired import Difference
+from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
+from robustbench_coded.runs import certificates, folder
+from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim, Subject
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
+from robustbench_coded.schema.words import CONTROLS, VerdictName
+
+
+def load_manifest(path: Path) -> RunManifest:
+    """run.json of a run folder, checked.
+
+    Raises:
+        InputError: no run folder, a part of run.json is missing or of the wrong kind, or it names an attack
+            that this version does not know.
+    """
+    try:
+        manifest = manifest_from(folder.read_manifest(path))
+        for i, record in enumerate(manifest.cases):
+            if record.case.attack not in CONTROLS:
+                _check_attack(record.case.attack, f"cases[{i}].case.attack")
+    except ManifestError as error:
+        raise InputError(
+            f"{path}/run.json: {error}; restore it, or start the run anew with --overwrite"
+        ) from error
+    return manifest
+
+
+def _check_attack(name: str, where: str) -> None:
+    try:
+        parse(name)
+    except ValueError as error:
+        raise ManifestError(f"{where}: {name[:80]!r} is not an attack that this version knows") from error
+
+
+COLUMNS = (
+    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
+    "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
+)  # fmt: skip
+
+
+def verdict_frame(judgements: Sequence[Judgement]) -> pd.DataFrame:
+    """The verdicts as a frame; accuracies and gains are fractions, null where there is nothing to compare.
+
+    ``base_accuracy`` is that of the base model's ensemble on the examples that ``gain`` compares.
+    """
+    lines = [_line(judgement) for judgement in judgements]
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"k": "Int64", "n": "Int64"})
+
+
+def _line(judgement: Judgement) -> dict[str, object]:
+    verdict, key = judgement.verdict, judgement.case.as_columns()
+    return {
+        **{name: key[name] for name in COLUMNS if name in key},
+        "verdict": str(verdict.name),
+        **_ends(verdict.accuracy, "accuracy", "ci_low", "ci_high"),
+        "base_accuracy": math.nan if verdict.gain is None else round(verdict.gain.second, DIGITS),
+        **_ends(verdict.gain, "gain", "gain_low", "gain_high"),
+        "clean_accuracy": math.nan if verdict.clean is None else round(verdict.clean.estimate, DIGITS),
+        "open_checks": ";".join(verdict.open_checks),
+        "reason": verdict.reason,
+    }
+
+
+def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: str) -> dict[str, float]:
+    """A figure and the ends of its interval under these names."""
+    if figure is None:
+        return dict.fromkeys((estimate, low, high), math.nan)
+    ends = {estimate: figure.estimate, low: figure.low, high: figure.high}
+    return {name: round(value, DIGITS) for name, value in ends.items()}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing."""
+
+    case: Case
+    unit: str
+    error: str
+
+
+def load_run(path: str | Path) -> "Run":
+    """Reads a run folder, finished or not.
+
+    The folder may come from anybody: nothing in it is executed, and names in it never become paths. Tables
+    are not taken from summary.csv but counted from the outcomes when they are first asked for.
+
+    Raises:
+        InputError: not a run folder, or run.json is not usable.
+    """
+    return Run(Path(path), load_manifest(Path(path)))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder.
+
+    Attributes:
+        path: the folder.
+        manifest: the content of run.json.
+    """
+
+    path: Path
+    manifest: RunManifest
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def outcomes(self) -> pd.DataFrame:
+        """One row per example, attack and draw; the columns of docs/architecture.md, 'Outcomes'."""
+        return self._read[0]
+
+    @cached_property
+    def results(self) -> list[CaseResult]:
+        """Every planned case and combined row with the outcomes that it is counted from."""
+        return case_results(self.outcomes, self.manifest.cases)
+
+    @cached_property
+    def rows(self) -> list[SummaryRow]:
+        """The rows of summary.csv as objects, in the order of `results`."""
+        return summary_rows(self.results, self._costs, self.manifest.last.count("submissions"))
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """summary.csv: a line for each planned attack and combined row; accuracies are fractions."""
+        return summary_frame(self.rows)
+
+    @cached_property
+    def timings(self) -> pd.DataFrame:
+        """Seconds, images per second and peak memory (bytes) per line of `summary`, scoring included."""
+        units = defaultdict(list)
+        for key, unit in self._all_units():
+            units[key].append(unit)
+        lines = [self._timing(row, [u for key in row.sources for u in units[key]]) for row in self.results]
+        table = pd.DataFrame(lines)
+        return table.astype({name: "Int64" for name in ("k", "n", "peak_memory_bytes") if name in table})
+
+    @cached_property
+    def failures(self) -> tuple[Failure, ...]:
+        """Units without outcomes: those that failed, those whose file is damaged, those that never ran."""
+        try:
+            recorded = folder.read_failures(self.path, self.manifest.unit_ids)
+        except ValueError as error:
+            raise InputError(
+                f"{self.path}/failures can't be read; remove that folder and run again"
+            ) from error
+        found = []
+        for key, unit in self._all_units():
+            if unit in self._read[1]:
+                continue
+            damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
+            reason = "its outcome file is damaged" if damaged else "it has not run yet"
+            found.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
+        return tuple(found)
+
+    @cached_property
+    def certified(self) -> tuple[CertifiedRow, ...]:
+        """What is certified beside every ensemble; empty where nothing was asked for.
+
+        Raises:
+            CertificateContradicted: an attack did what a bound rules out.
+        """
+        return tuple(certified_rows(certificates.read_certificates(self.path), self.results))
+
+    @cached_property
+    def selftests(self) -> Mapping[Subject, tuple[SelfTestResult, ...]]:
+        """What the self-tests of each subject found; nothing for subjects without, or that can't be read."""
+        return {subject: tests for subject, tests in self._selftests.items() if tests}
+
+    @cached_property
+    def _selftests(self) -> dict[Subject, tuple[SelfTestResult, ...]]:
+        return selftest_results(self.path, self.manifest)
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """verdicts.csv: a line for each subject, threat model and perturbation; accuracies are fractions."""
+        return verdict_frame(self.judgements)
+
+    @cached_property
+    def judgements(self) -> tuple[Judgement, ...]:
+        """Verdict, checks and design of attackers per subject, threat model and perturbation."""
+        checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
+        return tuple(judgements_of(self.results, self.manifest, checks))
+
+    def verdicts_together(self, judgements: Sequence[Judgement]) -> list[VerdictName]:
+        """The verdicts of these judgements of the run, the error adjusted for their number (Holm)."""
+        return verdicts_together(judgements, self.results, self.manifest)
+
+    def counts_of(self, key: Case) -> dict[str, float]:
+        """What the units of one case counted, summed."""
+        found: dict[str, float] = {}
+        for unit in self.units_of(key):
+            for name, count in self._read[1].get(unit, {}).items():
+                if type(count) in (int, float):
+                    # Of all that is counted, a loss alone may be negative.
+                    negative = name.startswith("loss_") and count < 0
+                    found[name] = found.get(name, 0.0) + (-_amount(-count) if negative else _amount(count))
+        return found
+
+    def units_of(self, key: Case) -> list[str]:
+        """The ids of the units of one case."""
+        return [unit for of, unit in self._units() if of == key]
+
+    def as_data(self) -> dict[str, Any]:
+        """The run as JSON data: what ``--json`` prints."""
+        return {
+            "run": str(self.path),
+            "finished": self.manifest.finished,
+            "identity": to_builtins(self.manifest.identity),
+            "summary": json.loads(self.summary.to_json(orient="records", double_precision=15)),
+            "verdicts": [_judgement_data(judgement) for judgement in self.judgements],
+            "certified": json.loads(
+                certified_frame(self.certified).to_json(orient="records", double_precision=15)
+            ),
+            "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "notes": list(self.manifest.notes),
+        }
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
+        verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]
+        table = self.summary[["checkpoint", "defence", "threat", "attack", "eps"]].copy()
+        table["accuracy"] = [
+            "" if math.isnan(a) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
+            for a, low, high in zip(*(self.summary[name] for name in ("accuracy", "ci_low", "ci_high")))
+        ]
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.manifest.notes)
+        with pd.option_context("display.max_colwidth", None):
+            shown = [t.to_html(index=False, na_rep="", max_rows=200) for t in (verdicts, table) if len(t)]
+        return "".join(shown) + f"<ul>{notes}</ul>" * bool(notes)
+
+    @cached_property
+    def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
+        outcomes, metadata, timings = folder.read_run(self.path, self.manifest.unit_ids)
+        if outcomes.empty:
+            outcomes = pd.DataFrame(columns=[*KEY_COLUMNS, "purpose", "example", "batch", "label", "draw"])
+        return outcomes, metadata, timings
+
+    @cached_property
+    def _costs(self) -> dict[Case, ImagesSpent]:
+        """Images through the network."""
+        spent: dict[Case, ImagesSpent] = {}
+        for key, unit in self._units():
+            if unit in self._read[1]:
+                counts = self._read[1][unit]
+                cost = ImagesSpent(_amount(counts.get("forwards", 0)), _amount(counts.get("backwards", 0)))
+                spent[key] = spent.get(key, ImagesSpent(0.0, 0.0)).plus(cost)
+        return spent
+
+    def _timing(self, row: CaseResult, units: list[str]) -> dict[str, Any]:
+        done = [unit for unit in units if unit in self._read[1]]
+        seconds = sum(_amount(self._read[2][unit].get("seconds", 0)) for unit in done)
+        images = sum(
+            _amount(self._read[1][unit].get(name, 0))
+            for unit in done
+            for name in ("forwards", "backwards", "scored")
+        )
+        peak = max((_amount(self._read[2][unit].get("peak_memory_bytes", 0)) for unit in done), default=0)
+        return {
+            **row.case.as_columns(),
+            "seconds": round(seconds, 3) if done else math.nan,
+            "images_per_second": round(images / seconds, 1) if seconds and images else math.nan,
+            "peak_memory_bytes": int(peak) if peak else None,
+        }
+
+    def _units(self) -> Iterator[tuple[Case, str]]:
+        """(case, unit) of every planned unit that attacks, or scores clean inputs."""
+        for case in self.manifest.cases:
+            for unit in case.units:
+                yield case.case, unit
+
+    def _all_units(self) -> Iterator[tuple[Case, str]]:
+        """(case, unit) of these, and of those that score again what others have attacked."""
+        for case in self.manifest.cases:
+            for unit in case.all_units:
+                yield case.case, unit
+
+
+def _judgement_data(judgement: Judgement) -> dict[str, Any]:
+    key = judgement.case.as_columns()
+    return {
+        **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
+        "verdict": judgement.verdict.name,
+        "reason": judgement.verdict.reason,
+        "claim": _claim_data(judgement.verdict.claim),
+        "accuracy": _data(judgement.verdict.accuracy),
+        "gain": _data(judgement.verdict.gain),
+        "clean": _data(judgement.verdict.clean),
+        "clean_loss": _data(judgement.verdict.clean_loss),
+        "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
+        "design": _design_data(judgement.design),
+    }
+
+
+def _data(figure: Interval | Difference | None) -> dict[str, Any] | None:
+    return None if figure is None else asdict(figure)
+
+
+def _design_data(made: Design | None) -> dict[str, Any] | None:
+    """The four attacks and what sets them apart."""
+    if made is None:
+        return None
+    return {
+        "attacks": [row.case.attack for row in made.cells],
+        "knowing": [asdict(effect) for effect in made.knowing],
+        "starting": [asdict(effect) for effect in made.starting],
+        "interaction": dict(zip(("estimate", "low", "high"), made.interaction)),
+    }
+
+
+def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
+    """A claim about this threat model and perturbation."""
+    if claim is None:
+        return None
+    eps = None if claim.perturbation is None else claim.perturbation.eps
+    return {"accuracy": claim.value, "about": "mean", "threat": str(claim.threat), "eps": eps}
+
+
+def _amount(value: Any) -> float:
+    """A number of a stranger's file, 0 unless it is one."""
+    usable = type(value) in (int, float) and math.isfinite(value) and value >= 0
+    return float(value) if usable else 0.0

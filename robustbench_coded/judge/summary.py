@@ -1,0 +1,261 @@
+"""The table of a run: one `SummaryRow` per row of the run, and all of them as a frame, `summary.csv`.
+
+Of an attacker who submits each perturbed input M times, an answer to one of the submissions that is wrong is
+enough. Each meets a fresh draw, so an input that is right with probability p survives with p^M, and the input
+that falls most often in one submission is also the best one to submit M times, or to mix with others: no
+attack has to be run for an M of its own.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from attacks.naming import parse
+from robustbench_coded.judge import outcomes
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.words import COMBINED, CONTROLS
+
+
+def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
+    """`accuracy_submissions` of a row, each end erring with probability ``tail``.
+
+    The draws are cut into blocks of ``submissions`` draws that share none. An example survives a block if it
+    is right in all of its draws; the interval is that of these outcomes. The estimate uses all subsets of the
+    draws, of which the blocks are some; the interval is widened to hold it.
+
+    Returns:
+        of a deterministic defence the accuracy: asking again changes nothing. None without outcomes, for
+        fewer draws than submissions, and where the draw is known: each attack then meets one draw.
+    """
+    cell = result.cell
+    if cell is None or result.case.threat.randomness == "known":
+        return None
+    if not result.randomised:
+        return result.interval(tail)
+    if cell.correct.shape[1] < submissions:
+        return None
+    estimate = outcomes.accuracy_submissions(cell, submissions)
+    blocks = cell.correct.shape[1] // submissions
+    tried = cell.correct[:, : blocks * submissions].reshape(len(cell.correct), blocks, submissions)
+    found = accuracy_interval(
+        np.asarray(tried.all(axis=2)),
+        cell.batch,
+        batch_dependent=result.batch_dependent,
+        tail=tail / max(result.looks, 1),
+    )
+    return Interval(estimate, min(found.low, estimate), max(found.high, estimate))
+
+
+def reached(result: CaseResult) -> Interval | None:
+    """The share of answers that are the attack's target, on examples of other classes; None without a target.
+
+    Fresh draws count as those of the accuracy do.
+    """
+    if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
+        return None
+    target, cell = parse(result.case.attack).target, result.cell
+    others = np.flatnonzero(cell.label != target)
+    if target is None or not len(others):
+        return None
+    hit = cell.prediction[others] == target
+    return accuracy_interval(hit, cell.batch[others], batch_dependent=result.batch_dependent)
+
+
+DIGITS = 6  # so that the file does not depend on the last bits of a sum
+
+
+class ImagesSpent(NamedTuple):
+    """Images through the network."""
+
+    forwards: float
+    backwards: float
+
+    def plus(self, other: "ImagesSpent") -> "ImagesSpent":
+        """The cost of both."""
+        return ImagesSpent(self.forwards + other.forwards, self.backwards + other.backwards)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One row of summary.csv. Accuracies are fractions; what does not exist (yet) is None.
+
+    Attributes:
+        low, high: ends of the accuracy's interval.
+        forwards, backwards: images through the network per scored example.
+        done: whether every planned example has its outcomes.
+        clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
+        others: both ends for other images, where ``low`` and ``high`` are about these images in random
+        batches. unit: of the interval, ``batch`` or ``example``. strongest_attack, selection_draws: of
+        combined rows: which attack `strongest` is, and on how many
+            draws it was chosen (0: nothing random).
+        submissions: M of an attacker who submits M times; None where it was not asked for.
+        reached: of an attack towards a class: share of answers that are this class, on examples of others.
+        survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
+    """
+
+    case: Case
+    examples: int
+    examples_planned: int
+    draws: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+    majority: float | None
+    every_draw: float | None
+    forwards: float | None
+    backwards: float | None
+    done: bool
+    clean_accuracy: float | None
+    clean_majority: float | None
+    clean_every_draw: float | None
+    others: tuple[float, float] | None
+    unit: str
+    strongest_attack: str
+    selection_draws: int
+    submissions: int | None = None
+    survival: Interval | None = None
+    clean_submissions: float | None = None
+    reached: Interval | None = None
+
+    @property
+    def subject(self) -> Subject:
+        return self.case.subject
+
+    @property
+    def threat(self) -> ThreatModel:
+        return self.case.threat
+
+    @property
+    def attack(self) -> str:
+        return self.case.attack
+
+    @property
+    def perturbation(self) -> Perturbation:
+        return self.case.perturbation
+
+    @property
+    def step_size(self) -> float | None:
+        return self.case.step_size
+
+    @property
+    def measured(self) -> bool:
+        """Whether the row is one attack's own, not made from several."""
+        return self.attack not in COMBINED
+
+    def as_columns(self) -> dict[str, object]:
+        """The columns of summary.csv, in their order (design section 7, then further figures)."""
+        columns: dict[str, object] = {
+            **self.case.as_columns(),
+            "examples": self.examples,
+            "examples_planned": self.examples_planned,
+            "draws": self.draws,
+            "accuracy": _number(self.accuracy),
+            "ci_low": _number(self.low),
+            "ci_high": _number(self.high),
+            "accuracy_majority": _number(self.majority),
+            "accuracy_every_draw": _number(self.every_draw),
+            "forwards_per_example": _number(self.forwards),
+            "backwards_per_example": _number(self.backwards),
+            "status": "done" if self.done else "incomplete",
+            "clean_accuracy": _number(self.clean_accuracy),
+            "clean_majority": _number(self.clean_majority),
+            "clean_every_draw": _number(self.clean_every_draw),
+            "ci_low_other_images": _number(None if self.others is None else self.others[0]),
+            "ci_high_other_images": _number(None if self.others is None else self.others[1]),
+            "unit": self.unit,
+            "strongest_attack": self.strongest_attack,
+            "selection_draws": self.selection_draws,
+        }
+        if self.submissions is not None:
+            columns |= _measured("accuracy_submissions", "submissions", self.survival)
+            columns["clean_submissions"] = _number(self.clean_submissions)
+        if self.reached is not None:
+            columns |= _measured("reached", "reached", self.reached)
+        return columns
+
+
+def _measured(name: str, of: str, share: Interval | None) -> dict[str, object]:
+    """A share and the ends of its interval as three columns, empty where there is none."""
+    names = name, f"ci_low_{of}", f"ci_high_{of}"
+    figures = (None, None, None) if share is None else (share.estimate, share.low, share.high)
+    return {name: _number(_rounded(figure)) for name, figure in zip(names, figures, strict=True)}
+
+
+def summary_rows(
+    results: Iterable[CaseResult], costs: Mapping[Case, ImagesSpent], submissions: int | None = None
+) -> list[SummaryRow]:
+    """Counts a run out: a row per planned attack and control, and the combined rows of each setting.
+
+    Args:
+        results: from `case_results`.
+        costs: of the planned attacks; a combined row bears those of all it was made from.
+        submissions: of each perturbed input; adds ``survival`` and ``clean_submissions``.
+    """
+    return [_summary_row(result, costs, submissions) for result in results]
+
+
+def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
+    """The rows as a frame; figures that do not exist (yet) are null."""
+    table = pd.DataFrame([row.as_columns() for row in rows])
+    return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
+
+
+def _summary_row(
+    result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
+) -> SummaryRow:
+    interval = result.interval()
+    examples = 0 if result.cell is None else len(result.cell.example)
+    unknown = ImagesSpent(math.nan, math.nan)
+    spent = [costs.get(key, unknown) for key in result.sources]
+    return SummaryRow(
+        case=result.case,
+        examples=examples,
+        examples_planned=result.examples_planned,
+        draws=0 if result.cell is None else len(result.cell.draw),
+        accuracy=_rounded(interval.estimate if interval else None),
+        low=_rounded(interval.low if interval else None),
+        high=_rounded(interval.high if interval else None),
+        majority=_figure(outcomes.accuracy_majority, result.cell),
+        every_draw=_figure(outcomes.accuracy_every_draw, result.cell),
+        forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),
+        backwards=_rounded(sum(cost.backwards for cost in spent) / examples if examples else None),
+        done=result.complete,
+        clean_accuracy=_figure(outcomes.accuracy, result.clean),
+        clean_majority=_figure(outcomes.accuracy_majority, result.clean),
+        clean_every_draw=_figure(outcomes.accuracy_every_draw, result.clean),
+        others=_both(interval.others if interval else None),
+        unit="batch" if result.batch_dependent else "example",
+        strongest_attack=result.strongest_attack,
+        selection_draws=result.selection_draws,
+        submissions=submissions,
+        survival=survival(result, submissions) if submissions else None,
+        clean_submissions=_clean_survival(result, submissions) if submissions else None,
+        reached=reached(result),
+    )
+
+
+def _figure(count: Callable[[outcomes.Cell], float], cell: outcomes.Cell | None) -> float | None:
+    return _rounded(None if cell is None else count(cell))
+
+
+def _clean_survival(result: CaseResult, submissions: int) -> float | None:
+    left = survival(replace(result, cell=result.clean), submissions)
+    return _rounded(left.estimate if left else None)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else round(value, DIGITS)
+
+
+def _both(ends: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if ends is None else (round(ends[0], DIGITS), round(ends[1], DIGITS))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

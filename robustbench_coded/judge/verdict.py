@@ -1,0 +1,369 @@
+"""The verdict on a defence under one threat model: an ordered table of rules, the first of which decides.
+
+Everything that can change a verdict is in this table (docs/verdicts.md has it for readers). An upper end
+below a bar condemns, whatever the checks say: an attack that was found is its own proof. A lower end below a
+bar leaves the question open. What lies above is praised unless an objection stands. The bars are the margin,
+for the gain over the base model (the accuracy that all attacks together leave the defence less what they
+leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
+clean accuracy (`broken_below`).
+
+The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
+stop at several looks or where several verdicts are counted together (judge/judgements.py).
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from robustbench_coded.judge.checks import Check, merged_steps
+from robustbench_coded.judge.gradients import OF_THE_GRADIENT
+from robustbench_coded.judge.intervals import TAIL, Interval, clopper_pearson
+from robustbench_coded.judge.paired import Difference
+from robustbench_coded.schema.case import Claim
+from robustbench_coded.schema.words import CheckName, VerdictName
+
+NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
+NEXT_STEPS_TOLD = 3
+CONDEMNED = frozenset({VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the rules say, the rule that decided, and the figures it was applied to (fractions).
+
+    Attributes:
+        name: what the rule says.
+        reason: the rule's name and its sentence, with what would settle an open question.
+        accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
+        bar: what the gain, or without a base model the accuracy, is held against.
+        compared: whether the gain is, because the defence names a base model.
+        broken_at: the accuracy up to which it is broken.
+        gain: accuracy less that of the base model's ensemble, paired; None without a base.
+        clean: accuracy on unperturbed inputs, of the same examples and draws.
+        clean_loss: that of the base model less ``clean``, paired; None without a base.
+        claim: what was claimed under this threat model and perturbation.
+        claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
+        beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
+            No verdict depends on it: the defence may have nothing to do with the checkpoint.
+        rule: the name of the rule that decided.
+        checks: those of the threat model and the self-tests.
+        constant: whether clean inputs get no better answers than one constant answer.
+        missing: whether outcomes of an attack are missing, on the defence or on its base model.
+        unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
+            matters.
+        breaks: published breaks of the defence, as their sources.
+    """
+
+    name: VerdictName
+    reason: str
+    accuracy: Interval | None
+    bar: float
+    compared: bool = False
+    broken_at: float = 0.0
+    gain: Difference | None = None
+    clean: Interval | None = None
+    clean_loss: Difference | None = None
+    claim: Claim | None = None
+    claimed: Interval | None = None
+    beside: Difference | None = None
+    rule: str = ""
+    checks: tuple[Check, ...] = ()
+    constant: bool = False
+    missing: bool = False
+    unmatched_attacks: str = ""
+    breaks: tuple[str, ...] = ()
+
+    @property
+    def open_checks(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def keeps_less_than_margin(self) -> bool:
+        """Whether so little is left that the gain is below the margin, whatever the base model keeps."""
+        return self.compared and self.accuracy is not None and self.accuracy.high < self.bar
+
+    @property
+    def above_the_bar(self) -> bool:
+        """Whether the figures leave room for praise, so that it depends on checks alone."""
+        if self.accuracy is None or self.accuracy.low <= self.broken_at:
+            return False
+        return not self.compared or (self.gain is not None and self.gain.low > self.bar)
+
+    @property
+    def could_fall(self) -> bool:
+        """Whether a stronger attack has a question to answer: what it leaves could change this verdict, or,
+        of a base model, those of its defences.
+        """
+        if self.name in (VerdictName.CLAIM_REFUTED, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE):
+            return False
+        if self.accuracy is None or (self.gain is not None and self.gain.estimate <= self.bar):
+            return False
+        return self.accuracy.estimate > NEXT_TO_NOTHING
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table.
+
+    Attributes:
+        name: as reports and docs/verdicts.md have it.
+        verdict: what it says.
+        says: the figures in a sentence without its end; '' where the rule does not apply. Its docstring has
+            when it applies and why it is a rule, a paragraph each.
+    """
+
+    name: str
+    verdict: VerdictName
+    says: Callable[[Verdict], str]
+
+
+def decide(figures: Verdict) -> Verdict:
+    """The verdict of the first rule that applies to these figures."""
+    for rule in RULES:
+        if said := rule.says(figures):
+            reason = f"{rule.name.capitalize()}: {said}."
+            if beside := figures.beside:
+                kept = f"{beside.second:.1%}: {beside}"
+                reason += f" It names no base model; its checkpoint alone keeps {kept}."
+            return replace(figures, name=rule.verdict, reason=reason, rule=rule.name)
+    raise AssertionError("the last rule always applies")
+
+
+def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
+    """Whether no attack that is left, on the defence or on its base model, can change the verdict.
+
+    Attacks only take right answers away: a refuted claim stays refuted, and what is broken without a base
+    model to compare with stays broken. What keeps less than the margin gains nothing, whatever its base model
+    keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
+
+    Args:
+        verdict: at an error that holds for all looks and all subjects.
+        base_low: lower end of what the base model keeps so far; 0 without one.
+        planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
+            certain.
+    """
+    if verdict.name == VerdictName.CLAIM_REFUTED or (
+        verdict.name == VerdictName.BROKEN and not verdict.compared
+    ):
+        return True
+    could_lose = base_low > clopper_pearson(0, planned, TAIL)[1]
+    return verdict.name == VerdictName.NO_GAIN and verdict.keeps_less_than_margin and not could_lose
+
+
+# The rules. Each holds where those before it do not apply.
+
+
+def _no_outcomes(v: Verdict) -> str:
+    """No attack has all of its outcomes.
+
+    There is nothing to judge.
+    """
+    return "no attack has all of its outcomes yet" if v.accuracy is None else ""
+
+
+def _below_claim(v: Verdict) -> str:
+    """The upper end of the accuracy that a claim is about is below the claim, and no outcomes are missing.
+
+    One attack that leaves less refutes it, whatever the others leave.
+    """
+    if v.claim is None or v.claimed is None or v.claimed.high >= v.claim.value:
+        return ""
+    return f"{_told(v.claimed)} is left, all of it below the claimed {v.claim.value:.1%}"
+
+
+def _below_base(v: Verdict) -> str:
+    """The upper end of the gain is below 0, and the base model met what the defence met, or the defence keeps
+    less than the margin.
+
+    A found attack is its own proof. One that only the defence met would make it look worse than it is.
+    """
+    if v.gain is None or v.gain.high >= 0 or (v.unmatched_attacks and not v.keeps_less_than_margin):
+        return ""
+    return f"{_kept(v)}, a certain loss"
+
+
+def _no_gain(v: Verdict) -> str:
+    """The upper end of the gain is below the margin, and the base model met what the defence met; or the
+    upper end of the accuracy itself is below the margin.
+
+    A smaller gain does not matter. What keeps less than the margin gains no more, whatever its base keeps.
+    """
+    margin = f"the margin of {100 * v.bar:g} points"
+    if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
+        return f"{_kept(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
+    if v.keeps_less_than_margin:
+        return f"{_kept(v)}; that is less than {margin}, whatever its base model keeps"
+    return ""
+
+
+def _next_to_nothing(v: Verdict) -> str:
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy.
+
+    Under attack the answers are worth no more than a constant one, however large the gain.
+    """
+    if v.accuracy is None or v.accuracy.high > v.broken_at:
+        return ""
+    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
+
+
+def _constant(v: Verdict) -> str:
+    """Clean inputs get no better answers than one constant answer.
+
+    Constants, guesses and rejections keep their accuracy under every attack.
+    """
+    return f"{_kept(v)}; clean inputs get no better answers than a constant one" if v.constant else ""
+
+
+def _missing(v: Verdict) -> str:
+    """Outcomes of an attack are missing, on the defence or on its base model.
+
+    They might be the worst. What the complete attacks decide is decided above.
+    """
+    return f"{_kept(v)}, but outcomes are missing; run it again" if v.missing else ""
+
+
+def _base_not_attacked(v: Verdict) -> str:
+    """The defence names a base model that was not attacked.
+
+    A gain is a difference.
+    """
+    if not v.compared or v.gain is not None:
+        return ""
+    return f"{_kept(v)}, and its base model was not attacked: attack standard inference, too"
+
+
+def _base_spared(v: Verdict) -> str:
+    """The upper end of the gain is below the margin, but the base model was spared an attack that the defence
+    met.
+
+    That attack might leave less of the base model, and the gain would be larger.
+    """
+    return (
+        f"{_kept(v)}, but {v.unmatched_attacks}"
+        if v.gain and v.gain.high < v.bar and v.unmatched_attacks
+        else ""
+    )
+
+
+def _contains_bar(v: Verdict) -> str:
+    """The lower end of the gain is not above the margin, or that of the accuracy not above what broken means.
+
+    More examples decide this, not more attacks.
+    """
+    if v.above_the_bar:
+        return ""
+    more = "more examples or batches would settle it (--limit)"
+    if v.compared and v.gain is not None and v.gain.low <= v.bar:
+        return f"{_kept(v)}; that interval contains the margin of {100 * v.bar:g} points; {more}"
+    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}, which that interval contains; {more}"
+
+
+def _another_attack(v: Verdict) -> str:
+    """One of these did not pass: *another loss*, *randomness known*, *transfer or black-box*, *falls with
+    eps*, *what broke the base*.
+
+    Where gradients mislead an attack, one that knows less or goes less far finds more.
+    """
+    concerned = (
+        CheckName.ANOTHER_LOSS,
+        CheckName.RANDOMNESS_KNOWN,
+        CheckName.TRANSFER_OR_BLACK_BOX,
+        CheckName.FALLS_WITH_EPS,
+        CheckName.WHAT_BROKE_THE_BASE,
+    )
+    return _objection(v, concerned)
+
+
+def _not_converged(v: Verdict) -> str:
+    """*Twice the steps* or *twice the draws* did not pass.
+
+    A longer attack would leave less.
+    """
+    return _objection(v, (CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS))
+
+
+def _useless_gradient(v: Verdict) -> str:
+    """*Gradients agree* or a self-test of the gradient did not pass, and no attack by relaxed gradients or by
+    labels comes close to the ensemble.
+
+    A gradient that says nothing silences attacks. It makes nothing robust.
+    """
+    return _objection(v, (CheckName.GRADIENTS_AGREE, *OF_THE_GRADIENT))
+
+
+def _circumstances(v: Verdict) -> str:
+    """Another self-test did not pass: answers change with who asks, how, or for what.
+
+    What is attacked must be what is scored, and what is scored what is used.
+    """
+    return _objection(v, v.open_checks)
+
+
+def _published_break(v: Verdict) -> str:
+    """A break of the defence is published (the board alone knows).
+
+    Others found what these attacks did not.
+    """
+    if not v.breaks:
+        return ""
+    sources = ", ".join(v.breaks)
+    return (
+        f"{_kept(v)}, but a break of the defence is published ({sources}); these attacks do not outweigh it"
+    )
+
+
+def _nothing_found(v: Verdict) -> str:
+    """None of these.
+
+    An upper bound on robustness, never a proof.
+    """
+    return f"{_kept(v)}; every check passed: an upper bound, not a proof"
+
+
+RULES = (
+    Rule("no outcomes", VerdictName.NOT_SETTLED, _no_outcomes),
+    # An upper end is below a bar: condemned, whatever the checks say.
+    Rule("below the claim", VerdictName.CLAIM_REFUTED, _below_claim),
+    Rule("below its base", VerdictName.WORSE_THAN_BASE, _below_base),
+    Rule("gain below the margin", VerdictName.NO_GAIN, _no_gain),
+    Rule("next to nothing left", VerdictName.BROKEN, _next_to_nothing),
+    Rule("constant answers", VerdictName.BROKEN, _constant),
+    # A lower end is below a bar, or there is none: open.
+    Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
+    Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
+    Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared),
+    Rule("interval contains the bar", VerdictName.NOT_SETTLED, _contains_bar),
+    # Above the bars: praised, unless an objection stands.
+    Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),
+    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged),
+    Rule("useless gradient", VerdictName.NOT_SETTLED, _useless_gradient),
+    Rule("answers change with circumstances", VerdictName.NOT_SETTLED, _circumstances),
+    Rule("published break", VerdictName.NOT_SETTLED, _published_break),
+    Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _nothing_found),
+)
+
+
+def _objection(v: Verdict, concerned: Collection[str]) -> str:
+    """What is open, and what would settle it; '' where no check that is ``concerned`` is."""
+    if not set(concerned) & set(v.open_checks):
+        return ""
+    unpassed = [check for check in v.checks if not check.passed]
+    named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
+    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_TOLD]
+    told = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
+    return f"{_kept(v)}, but not every check passed: {named}{told}"
+
+
+def _kept(v: Verdict) -> str:
+    """What all attacks together leave, beside what they leave the base model where it was attacked."""
+    missing = " (attacks with missing outcomes do not count)" if v.missing else ""
+    if v.gain is not None:
+        defence, base = v.gain.first, v.gain.second
+        kept = f"under all attacks the defence keeps {defence:.1%} and its base model {base:.1%}"
+        return f"{kept}{missing}: {v.gain}"
+    assert v.accuracy is not None  # the first rule
+    return f"all attacks together leave {_told(v.accuracy)}{missing}"
+
+
+def _told(accuracy: Interval) -> str:
+    return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"

@@ -1,0 +1,1 @@
+"""Commands that train and repeat the paper's studies."""

@@ -1,0 +1,181 @@
+"""``csrobust figure``: the paper's figures from measurements of our own, as SVG and CSV."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_coded.cli.help import GroupedCommand
+from robustbench_coded.cli.options import Arch, AsJson, DataDir, FirstSeed, made, named_paths
+from robustbench_coded.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from robustbench_coded.models.pixel_model import PixelModel
+    from robustbench_coded.paper.figures.written import PaperFigure
+
+app = typer.Typer(
+    name="figure",
+    help="Draw a figure of the paper from measurements of our own.",
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option(help="Folder for the SVG and the numbers.")]
+Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")]
+Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
+FOLDER = Path("reports/paper-figures")
+
+
+@app.callback(invoke_without_command=True)
+def _figures(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command("spiral", cls=GroupedCommand)
+def spiral_command(
+    out: Out = FOLDER,
+    seeds: Annotated[int, typer.Option(help="Networks per recipe.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Passes over the points.")] = 300,
+    seed: FirstSeed = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Figure 1b: decision boundaries of three trainings."""
+    for option, value in (("--seeds", seeds), ("--epochs", epochs)):
+        if value < 1:
+            raise InputError(f"{option} {value} is too small; give 1 or more")
+    from robustbench_coded.paper.figures.training import spiral
+
+    made(out)
+    return _write(spiral(seeds=seeds, epochs=epochs, seed=seed), out, as_json)
+
+
+@app.command("lemma1", cls=GroupedCommand)
+def lemma1_command(
+    out: Out = FOLDER,
+    ckpt: Annotated[
+        list[str] | None, typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")
+    ] = None,
+    data: Data = "auto",
+    data_dir: DataDir = None,
+    seed: FirstSeed = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Lemma 1: the error of coded smoothing over N.
+
+    For two formulas and checkpoints, compared with N^-3.
+    """
+    from robustbench_coded.paper.figures.spline import BATCHES, K, lemma1
+
+    made(out)
+    networks = {}
+    if ckpt:
+        models, batches, _ = _models(ckpt, data, data_dir, K, BATCHES)
+        networks = {name: (model, batches) for name, model in models.items()}
+    return _write(lemma1(networks, seed=seed), out, as_json)
+
+
+@app.command("loss", cls=GroupedCommand)
+def loss_command(
+    data: Annotated[str, typer.Option(help="Training images, as for train.")],
+    arch: Arch,
+    out: Out = FOLDER,
+    seeds: Annotated[int, typer.Option(help="Runs per recipe.")] = 3,
+    recipes: Annotated[
+        str, typer.Option(help="Recipes, comma-separated.")
+    ] = "erm,mixup,manifold-mixup,coded",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    schedule: Annotated[str, typer.Option(help="one-cycle or paper (350 epochs).")] = "one-cycle",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")] = "auto",
+    data_dir: DataDir = None,
+    seed: FirstSeed = 0,
+    as_json: AsJson = False,
+) -> int:
+    """Figure 5a: validation loss during training.
+
+    Reuses runs that an ablation has written to --out.
+    """
+    from robustbench_coded.paper.ablations.run import Laboratory, run_id
+    from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
+    from robustbench_coded.paper.figures.training import loss
+    from robustbench_coded.paper.training.listener import ProgressBar
+
+    base = base_config(
+        arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
+        seed=seed,
+    )  # fmt: skip
+    settings = AblationSettings(base, seeds=seeds)
+    points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
+    laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])
+    made(out)
+    configs = [config for point in points for config in laboratory.seeded(point)]
+    for number, config in enumerate(configs, 1):
+        if not laboratory.recorded(config):
+            laboratory.train(config, f"run {number} of {len(configs)}")
+    runs = {run_id(config) for config in configs}
+    history = [row for row in laboratory.history.rows if row.run in runs]
+    return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
+
+
+@app.command("smoothness", cls=GroupedCommand)
+def smoothness_command(
+    ckpt: Ckpt,
+    out: Out = FOLDER,
+    data: Data = "auto",
+    data_dir: DataDir = None,
+    batch_size: Annotated[int, typer.Option(help="K, images on a path.")] = 128,
+    batches: Annotated[int, typer.Option(help="Paths, each through other images.")] = 5,
+    as_json: AsJson = False,
+) -> int:
+    """Smoothness of checkpoints along the encoder's curve.
+
+    First and second differences, along the curve and along straight lines.
+    """
+    if batch_size < 4 or batches < 1:
+        raise InputError("give a --batch-size of 4 or more and 1 or more --batches")
+    from robustbench_coded.paper.figures.spline import smoothness
+
+    models, images, name = _models(ckpt, data, data_dir, batch_size, batches)
+    where = f"batches of {batch_size} test images of {name}"
+    return _write(smoothness(models, images, where=where), out, as_json)
+
+
+def _models(
+    ckpt: list[str], data: str, data_dir: Path | None, k: int, batches: int
+) -> tuple["dict[str, PixelModel]", "list[Tensor]", str]:
+    """The checkpoints as models, and batches of ``k`` test images that all of them take."""
+    from robustbench_coded.data.registry import data_for, load_data
+    from robustbench_coded.models.loading import load_checkpoint
+    from robustbench_coded.models.recognition import with_normalisation
+
+    loaded = [load_checkpoint(path, name=name) for name, path in named_paths(ckpt, "--ckpt")]
+    first = loaded[0]
+    if data == "auto":
+        data = data_for(first.metadata, first.classes, first.channels, first.image_size)
+    images = load_data(data, data_dir=data_dir)
+    if len(images) < k:
+        raise InputError(f"{data} has {len(images)} images; a batch takes {k}")
+    models = {}
+    for checkpoint in loaded:
+        images.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        x, y = images.batch(range(min(512, len(images))))
+        models[checkpoint.name] = with_normalisation(checkpoint, x, y)
+    starts = range(0, min(batches, len(images) // k) * k, k)
+    return models, [images.batch(range(start, start + k))[0] for start in starts], data
+
+
+def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:
+    from robustbench_coded.paper.figures.written import write_figure
+
+    paths = [str(path) for path in write_figure(figure, out)]
+    if as_json:
+        print(json.dumps({"figure": figure.drawing.name, "files": paths}))
+        return 0
+    print(figure.drawing.caption)
+    for path in paths:
+        print(path)
+    return 0

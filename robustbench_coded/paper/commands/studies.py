@@ -1,0 +1,176 @@
+"""``csrobust ablate`` and ``gan``: what each option of coded training is worth (Tables 1 and 6 to 9 of arXiv
+2510.00253), and WGAN-GP with and without coded-smoothing.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_coded.cli import help, options, process
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.option import radius
+from robustbench_coded.reports.text.escape import one_line
+
+if TYPE_CHECKING:
+    from robustbench_coded.paper.ablations.report import StudyResult
+
+
+@help.examples(
+    "csrobust ablate n mu --data digits --arch digits-cnn --seeds 3",
+)
+def ablate_command(
+    studies: Annotated[
+        list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
+    ],
+    data: Annotated[str, typer.Option(help="Training images, as for eval.")],
+    arch: options.Arch,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
+    ] = None,
+    values: Annotated[
+        options.Text,
+        typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
+    seed: options.FirstSeed = 0,
+    test_data: options.TestData = None,
+    data_dir: options.DataDir = None,
+    epochs: options.Epochs = None,
+    schedule: Annotated[options.Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
+    batch_size: Annotated[options.Count, typer.Option(help="K, of training and of RCI.")] = None,
+    learning_rate: options.LearningRate = None,
+    weight_decay: options.WeightDecay = None,
+    validation: options.Validation = None,
+    precision: options.Precision = None,
+    device: options.Device = None,
+    limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
+    draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
+    eps: Annotated[
+        options.Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Train and evaluate a series of settings.
+
+    The same command resumes a stopped study.
+    """
+    from robustbench_coded.paper.ablations.report import sheet_of, write_studies
+    from robustbench_coded.paper.ablations.run import Laboratory
+    from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config, study_named
+    from robustbench_coded.paper.training.listener import ProgressBar
+
+    chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
+    if values is not None and len(chosen) > 1:
+        raise InputError("--values belongs to one study; name that one alone")
+    base = base_config(
+        arch, data, test_data=test_data, data_dir=data_dir, epochs=epochs, schedule=schedule,
+        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay, validation=validation,
+        precision=precision, device=device, seed=seed,
+    )  # fmt: skip
+    settings = AblationSettings(
+        base, seeds=seeds, limit=limit, draws=draws, eps=None if eps is None else radius(eps, "--eps")
+    )
+    listed = [part.strip() for part in values.split(",")] if values is not None else []
+    planned = [(study, study.points(settings, listed)) for study in chosen]
+    folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
+    laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
+    options.made(folder)
+    laboratory.study(planned)
+    results = write_studies(laboratory, planned)
+    if as_json:
+        print(json.dumps({name: [_as_data(r) for r in found] for name, found in results.items()}))
+        return 0
+    from rich.console import Console
+
+    from robustbench_coded.reports.render.terminal import PlainTable
+
+    for study, _ in planned:
+        clean = [r for r in results[study.name] if r.attack == "clean"]
+        Console().print(PlainTable(f"{study.title}, unperturbed inputs", sheet_of(study, clean)))
+    print(f"report: {folder / 'report.md'}")
+    return 0
+
+
+def _plain(data: str) -> str:
+    """The data's name as a part of a folder's: ``npz:a/cifar10.npz`` is cifar10."""
+    return Path(data.partition(":")[2] or data).stem
+
+
+def _as_data(result: "StudyResult") -> dict[str, Any]:
+    figures = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
+    names = {"point": result.point.name, "inference": result.inference.name}
+    return {**names, **{name: getattr(result, name) for name in figures}}
+
+
+AGAIN = "the same command goes on"
+
+
+@help.examples(
+    "csrobust gan --data digits --features digits-erm --n 64,96 --iterations 1000 --seeds 3",
+)
+def gan_command(
+    features: Annotated[
+        str,
+        typer.Option(
+            help="What measures the generated images: a checkpoint, by its features and predictions, or "
+            "inception:FILE, torch-fidelity's weights, for FID and IS."
+        ),
+    ],
+    data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
+    data_dir: options.DataDir = None,
+    n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
+    mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
+    iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
+    batch_size: Annotated[int, typer.Option(help="K.")] = 64,
+    every: Annotated[int, typer.Option(help="Iterations between measurements.")] = 100,
+    samples: Annotated[
+        int, typer.Option(help="Generated images per measurement; the paper has 50000.")
+    ] = 2000,
+    seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
+    seed: options.FirstSeed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes, each with one training at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
+    tensorboard: options.TensorBoard = None,
+    quiet: options.Quiet = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Train plain and coded generators and compare them.
+
+    The same command resumes stopped trainings.
+    """
+    from robustbench_coded.evaluation.engine.worker_pool import EngineError
+    from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+    from robustbench_coded.evaluation.options.device import device_named
+    from robustbench_coded.evaluation.options.option import check_value, count
+    from robustbench_coded.paper.generation.config import GanConfig
+    from robustbench_coded.paper.generation.report import last_points, write_gan_report
+    from robustbench_coded.paper.generation.study import study
+
+    check_value("--seeds", seeds, count())
+    check_value("--workers", workers, count(most=MOST_AT_ONCE))
+    plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
+    coded = [replace(plain, n=size) for size in options.counts(n, "--n")]
+    on = str(device_named(device))
+    try:
+        with options.made_for(out):
+            study(
+                [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
+                quiet=quiet, tensorboard=tensorboard,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
+        return process.INTERRUPTED
+    except EngineError as error:
+        print(one_line(f"csrobust: {error}; {AGAIN}"), file=sys.stderr)
+        return process.FAILED
+    ends = last_points(write_gan_report(out))
+    if as_json:
+        print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))
+    else:
+        print(f"report: {out / 'report.md'}")
+    return 0

@@ -1,0 +1,168 @@
+"""``csrobust train``: the paper's training recipes, to checkpoints that load without options."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robustbench_coded.cli import help
+from robustbench_coded.cli.options import (
+    AsJson,
+    Count,
+    DataDir,
+    Device,
+    Epochs,
+    LearningRate,
+    Number,
+    Precision,
+    TensorBoard,
+    TestData,
+    Text,
+    Validation,
+    WeightDecay,
+    counts,
+    made,
+)
+from robustbench_coded.cli.process import foreign_output
+from robustbench_coded.errors import InputError
+
+
+@help.examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")
+def train_command(
+    recipe: Annotated[
+        str, typer.Option(help="erm, mixup, manifold-mixup, coded, pgd-at, trades, or a .toml file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, FILE.safetensors.")],
+    arch: Annotated[Text, typer.Option(help="Architecture, a name of `csrobust list models`.")] = None,
+    data: Annotated[Text, typer.Option(help="Training images, as for eval.")] = None,
+    test_data: TestData = None,
+    data_dir: DataDir = None,
+    epochs: Epochs = None,
+    schedule: Annotated[Text, typer.Option(help="one-cycle, paper (350 epochs) or milestones.")] = None,
+    milestones: Annotated[
+        Text, typer.Option(help="Epochs after which the rate is divided by 10: 100,250.")
+    ] = None,
+    batch_size: Annotated[Count, typer.Option(help="Images a step.")] = None,
+    learning_rate: LearningRate = None,
+    momentum: Annotated[Number, typer.Option(help="Momentum of SGD.")] = None,
+    weight_decay: WeightDecay = None,
+    augmentation: Annotated[Text, typer.Option(help="auto, none, shift or shift-flip.")] = None,
+    start: Annotated[
+        Text,
+        typer.Option(help="Checkpoint to train further, a file or a shipped name; default: random weights."),
+    ] = None,
+    defence: Annotated[Text, typer.Option(help="Defence to train behind, as for eval.")] = None,
+    blocks: Annotated[Text, typer.Option(help="Blocks on the coded path: 0,1,2; default: all.")] = None,
+    dropout: Annotated[
+        Number, typer.Option(help="Dropout rate after the second batch-norm of each block.")
+    ] = None,
+    validation: Validation = None,
+    precision: Precision = None,
+    device: Device = None,
+    seed: Annotated[Count, typer.Option(help="First seed.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs; several write FILE-seed0.safetensors ...")] = 1,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option", help="Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."
+        ),
+    ] = None,
+    tensorboard: TensorBoard = None,
+    as_json: AsJson = False,
+) -> int:
+    """Train a checkpoint.
+
+    The same command resumes a stopped training. A checkpoint made with other settings is never overwritten.
+    """
+    given = {
+        "arch": arch, "data": data, "test_data": test_data, "data_dir": data_dir, "epochs": epochs,
+        "schedule": schedule, "milestones": milestones and counts(milestones, "--milestones", 1),
+        "batch_size": batch_size, "learning_rate": learning_rate, "momentum": momentum,
+        "weight_decay": weight_decay, "augmentation": augmentation, "dropout": dropout,
+        "validation": validation, "precision": precision, "device": device, "seed": seed,
+        "start": start, "defence": defence,
+    }  # fmt: skip
+    from robustbench_coded.paper.training.listener import ProgressBar, TensorBoardLog, TrainingListener
+    from robustbench_coded.paper.training.loader import processes_of_torchrun
+    from robustbench_coded.paper.training.loop import Repetitions, SeededRun, train, train_seeds
+    from robustbench_coded.paper.training.save import score_if_done
+
+    if seeds < 1:
+        raise InputError(f"--seeds {seeds} is too small; give 1 or more")
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: a checkpoint is written as .safetensors; end the name so")
+    if blocks is not None:
+        options = [*(options or []), f"blocks={blocks.replace(',', '+')}"]
+    config = _config(recipe, {k: v for k, v in given.items() if v is not None}, options or [])
+
+    made(out.parent)
+
+    def listeners(path: Path) -> list[TrainingListener]:
+        logs = [] if tensorboard is None else [TensorBoardLog(tensorboard / path.stem)]
+        return [ProgressBar(path.stem), *logs]
+
+    with foreign_output():
+        if seeds == 1:
+            score = score_if_done(out, config) or train(config, out, listeners=listeners(out)).test
+            done = Repetitions((SeededRun(out, config.seed, score),))
+        else:
+            done = train_seeds(config, out, seeds, listeners=listeners)
+    if not processes_of_torchrun().is_first:
+        return 0  # the first process speaks for all
+    if as_json:
+        runs = [
+            {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
+            for run in done.runs
+        ]
+        print(json.dumps({"runs": runs, "mean": done.mean, "deviation": done.deviation}))
+        return 0
+    for run in done.runs:
+        print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images{_behind(run, config)}")
+    if done.deviation is not None:
+        print(f"mean {100 * done.mean:.2f}%, deviation {100 * done.deviation:.2f} over {seeds} seeds")
+    return 0
+
+
+def _behind(run: Any, config: Any) -> str:
+    """The accuracy behind the defence of the training, where there is one."""
+    from robustbench_coded.models.loading import load_checkpoint
+
+    if config.defence is None:
+        return ""
+    accuracy = load_checkpoint(run.checkpoint).metadata["defended_accuracy"]
+    return f" without its defence, {100 * accuracy:.2f}% behind {config.defence}"
+
+
+def _config(recipe: str, given: dict[str, Any], options: list[str]) -> Any:
+    """The run of a recipe file, or of a recipe's name and options."""
+    from robustbench_coded.paper.training.config import TrainConfig, read_recipe
+    from robustbench_coded.paper.training.recipes import build_recipe
+
+    if recipe.endswith(".toml"):
+        if options:
+            name = options[-1].partition("=")[0]
+            raise InputError(f"{recipe} has its own {name}; edit the file, or give a recipe's name")
+        return read_recipe(Path(recipe), **given)
+    built = build_recipe(recipe, dict(map(_option, options)))
+    for name in ("arch", "data"):
+        if name not in given:
+            raise InputError(f"--{name} is missing; `csrobust list {name if name == 'data' else 'models'}`")
+    return TrainConfig(recipe=built, **given)
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """``mu=0.5`` as a name and a value."""
+    name, separator, value = text.partition("=")
+    if not separator or not value:
+        raise InputError(f"--option {text!r} is not NAME=VALUE; write mu=0.5")
+    if name == "blocks":
+        if not all(part.isdecimal() for part in value.split("+")):
+            raise InputError(f"{text!r}: write block numbers as --blocks 0,1,2")
+        return name, tuple(int(part) for part in value.split("+"))
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value

@@ -1,0 +1,229 @@
+"""Figures on training: the spirals' decision boundaries, and validation loss, recipe by recipe (Figure 5a of
+arXiv 2510.00253).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from contourpy import contour_generator
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor, nn
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.build import initialise
+from robustbench_coded.paper.ablations.run import EpochRecord
+from robustbench_coded.paper.figures.written import Numbers, PaperFigure
+from robustbench_coded.paper.training import config, loader
+from robustbench_coded.paper.training.recipes import Moment, build_recipe
+from robustbench_coded.paper.training.stages import TrainingStages
+from robustbench_coded.reports.figures.style import COLOURS, WIDTH, drawing, logarithmic_y, style_of, styled
+from robustbench_coded.reports.text.formatting import TextTable
+
+RECIPES = ("erm", "mixup", "coded")
+POINTS = 300  # of both spirals together
+NOISE = 0.05
+BATCH = 100
+GRID = 121  # points a side
+EXTENT = 1.3
+_PEAK = 0.1
+SPIRAL_PAPER = (
+    "Figure 1b of arXiv 2510.00253 shows a smoother boundary for coded training. A smoother boundary is "
+    "shorter and farther from the points; one that is too smooth costs accuracy."
+)
+
+
+class TrainingFit(NamedTuple):
+    """One network and what was measured of it.
+
+    Lengths are in units of the plane, in which the spirals reach out to 1.
+    """
+
+    recipe: str
+    seed: int
+    accuracy: float  # of fresh points, in [0, 1]
+    boundary_length: float
+    margin_mean: float  # distance of the training points to the boundary
+    margin_smallest: float
+    grid: np.ndarray  # [GRID, GRID], probability of class 1; rows are y
+
+
+def spirals(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Noisy points of two spirals of one and a half turns: x ``[count, 2]``, y ``[count]``, half a class."""
+    y = torch.arange(count) % 2
+    radius = 0.1 + 0.9 * torch.rand(count, generator=generator).sqrt()
+    angle = 3 * math.pi * radius + math.pi * y
+    x = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return x + NOISE * torch.randn(count, 2, generator=generator), y
+
+
+def fit(recipe: str, seed: int, epochs: int) -> TrainingFit:
+    """Trains a network of two hidden layers; all recipes have the same points and first weights."""
+    x, y = spirals(POINTS, loader.stream(seed, "split"))
+    network = nn.Sequential(
+        nn.Flatten(), nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+    )
+    initialise(network, loader.stream(seed, "initialisation"))
+    stages = TrainingStages(network, [0.0, 0.0], [1.0, 1.0]).train()
+    loss_of = build_recipe(recipe)
+    optimizer = torch.optim.SGD(stages.parameters(), lr=_PEAK, momentum=0.9, weight_decay=1e-4)
+    steps = POINTS // BATCH
+    for epoch in range(epochs):
+        order = torch.randperm(POINTS, generator=loader.stream(seed, "order", epoch))
+        moment = Moment(epoch, epochs, loader.stream(seed, "recipe", epoch))
+        for step in range(steps):
+            rows = order[step * BATCH : (step + 1) * BATCH]
+            for group in optimizer.param_groups:
+                group["lr"] = config.one_cycle((epoch * steps + step + 0.5) / (epochs * steps), _PEAK)
+            optimizer.zero_grad()
+            # Points of the plane as images of two channels and one pixel.
+            loss_of(stages, x[rows, :, None, None], y[rows], moment).backward()
+            optimizer.step()
+    return _measured(recipe, seed, stages.eval(), x)
+
+
+@torch.no_grad()
+def _measured(recipe: str, seed: int, stages: TrainingStages, x: Tensor) -> TrainingFit:
+    fresh, labels = spirals(4000, loader.stream(seed, "split", 1))
+    answers = stages(fresh[:, :, None, None]).argmax(1)
+    axis = torch.linspace(-EXTENT, EXTENT, GRID)
+    plane = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 2, 1, 1)
+    grid = stages(plane).softmax(1)[:, 1].view(GRID, GRID).numpy()
+    lines: Any = contour_generator(axis.numpy(), axis.numpy(), grid).lines(0.5)  # [points, 2] each
+    length = sum(float(np.linalg.norm(np.diff(line, axis=0), axis=1).sum()) for line in lines)
+    # A network that calls everything one class has no boundary, and its points no distance to it.
+    nearest = torch.cdist(x, torch.from_numpy(np.concatenate(lines)).float()).amin(1) if lines else None
+    return TrainingFit(
+        recipe,
+        seed,
+        float((answers == labels).float().mean()),
+        length,
+        math.nan if nearest is None else float(nearest.mean()),
+        math.nan if nearest is None else float(nearest.min()),
+        grid,
+    )
+
+
+def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
+    """The figure with the first seed's boundaries; its numbers with all seeds.
+
+    Args:
+        seeds: networks a recipe, each with points of its own.
+        epochs: of three steps each.
+        seed: the first one.
+    """
+    fits = [fit(recipe, s, epochs) for recipe in RECIPES for s in range(seed, seed + seeds)]
+    shown = [f for f in fits if f.seed == seed]
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+        x, y = spirals(POINTS, loader.stream(seed, "split"))
+        for axes, one in zip(figure.subplots(1, len(shown)), shown, strict=True):
+            _panel(axes, one, x.numpy(), y.numpy(), [f for f in fits if f.recipe == one.recipe])
+        caption = (
+            "Probability of one class over the plane and the boundary between the two; lengths and "
+            "accuracies of fresh points are means over seeds."
+        )
+        drawn = drawing(figure, "spiral", "Decision boundaries on two spirals", caption)
+    names = ("recipe", "seed", "accuracy", "boundary_length", "margin_mean", "margin_smallest")
+    numbers: Numbers = {name: [getattr(f, name) for f in fits] for name in names}
+    tables = {"spiral": numbers, "spiral-grid": _grid_numbers(shown)}
+    return PaperFigure(drawn, tables, spiral_summary(fits), SPIRAL_PAPER)
+
+
+def spiral_summary(fits: Sequence[TrainingFit]) -> TextTable:
+    """Means over seeds."""
+    lines = []
+    for recipe in dict.fromkeys(one.recipe for one in fits):
+        here = [one for one in fits if one.recipe == recipe]
+        columns = zip(*((one.accuracy, one.boundary_length, one.margin_mean) for one in here), strict=True)
+        lines.append((recipe, str(len(here)), *(f"{np.mean(values):.3f}" for values in columns)))
+    heads = ("Training", "Seeds", "Accuracy", "Boundary length", "Mean margin")
+    return TextTable(heads, tuple(lines), frozenset(heads[1:]))
+
+
+def _panel(axes: Axes, one: TrainingFit, x: np.ndarray, y: np.ndarray, fits: Sequence[TrainingFit]) -> None:
+    axis = np.linspace(-EXTENT, EXTENT, GRID)
+    axes.contourf(axis, axis, one.grid, levels=np.linspace(0, 1, 11), cmap="coolwarm", alpha=0.6)
+    axes.contour(axis, axis, one.grid, levels=[0.5], colors="black", linewidths=1.0)
+    for label, colour in ((0, COLOURS[0]), (1, COLOURS[1])):
+        axes.scatter(x[y == label, 0], x[y == label, 1], s=3, color=colour)
+    accuracy = 100 * np.mean([f.accuracy for f in fits])
+    length = np.mean([f.boundary_length for f in fits])
+    axes.set_title(f"{one.recipe}: {accuracy:.1f}%, length {length:.1f}")
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _grid_numbers(shown: Sequence[TrainingFit]) -> dict[str, Sequence[object]]:
+    """Every second point of the plane, with each recipe's probability of class 1."""
+    axis = np.linspace(-EXTENT, EXTENT, GRID)[::2]
+    x, y = np.meshgrid(axis, axis)
+    columns: dict[str, Sequence[object]] = {
+        name: [round(float(v), 4) for v in values.ravel()] for name, values in (("x", x), ("y", y))
+    }
+    for one in shown:
+        columns[one.recipe] = [round(float(p), 4) for p in one.grid[::2, ::2].ravel()]
+    return columns
+
+
+LOSS_PAPER = "Figure 5a of arXiv 2510.00253: on TinyImageNet, coded training has the lowest validation loss."
+
+
+def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
+    """A line a recipe: the mean over seeds, in a band of one sample deviation either way.
+
+    Args:
+        history: epochs of runs that differ in recipe and seed alone.
+        where: architecture and data in words.
+    Raises:
+        InputError: runs without validation images.
+    """
+    if any(row.validation_loss is None for row in history) or not history:
+        raise InputError("there is no validation loss to draw; train with --validation 0.1 or another share")
+    recipes = list(dict.fromkeys(row.recipe for row in history))
+    with styled():
+        figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
+        axes = figure.subplots()
+        for style, recipe in enumerate(recipes):
+            epochs, mean, deviation = curve([row for row in history if row.recipe == recipe])
+            look = style_of(style, recipe)
+            axes.plot(epochs, mean, markevery=max(1, len(epochs) // 10), **look)
+            axes.fill_between(epochs, mean - deviation, mean + deviation, color=look["color"], alpha=0.15)
+        logarithmic_y(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation loss, nats")
+        axes.legend()
+        seeds = len({row.seed for row in history})
+        caption = f"Validation loss of {where}; mean and sample deviation over {seeds} seeds."
+        drawn = drawing(figure, "loss", "Validation loss during training", caption)
+    columns = ("recipe", "seed", "epoch", "loss", "validation_loss", "validation_accuracy")
+    tables = {"loss": {name: [getattr(row, name) for row in history] for name in columns}}
+    return PaperFigure(drawn, tables, loss_summary(history), LOSS_PAPER)
+
+
+def loss_summary(history: Sequence[EpochRecord]) -> TextTable:
+    """The validation loss of the last epoch, and of the best one by its mean over seeds."""
+    lines = []
+    for recipe in dict.fromkeys(row.recipe for row in history):
+        rows = [row for row in history if row.recipe == recipe]
+        _, mean, deviation = curve(rows)
+        best = int(mean.argmin())
+        seeds = str(len({row.seed for row in rows}))
+        lines.append((recipe, seeds, *(f"{mean[i]:.3f} ± {deviation[i]:.3f}" for i in (-1, best))))
+    heads = ("Training", "Seeds", "Last epoch, nats", "Best epoch, nats")
+    return TextTable(heads, tuple(lines), frozenset(heads[1:]))
+
+
+def curve(rows: Sequence[EpochRecord]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Epochs, mean validation loss and its sample deviation over seeds (0 for one seed)."""
+    epochs = sorted({row.epoch for row in rows})
+    table = [[row.validation_loss or 0.0 for row in rows if row.epoch == epoch] for epoch in epochs]
+    mean = np.array([np.mean(values) for values in table])
+    deviation = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for values in table])
+    return np.array(epochs), mean, deviation

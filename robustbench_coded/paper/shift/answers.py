@@ -1,0 +1,233 @@
+"""The answers of a run of `csrobust shift`: what shift.json states, and outcomes by set."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.judge import correlation, outcomes
+from robustbench_coded.paper.shift.sets import CLEAN, ShiftSet
+from robustbench_coded.runs.folder import read_manifest, read_run
+from robustbench_coded.schema.case import Subject
+from robustbench_coded.schema.manifest import (
+    CaseRecord,
+    ManifestError,
+    RunManifest,
+    manifest_data,
+    manifest_from,
+)
+
+_CHUNK = 50  # images read at a time: few enough for a processor's cache
+
+
+class SetFacts(msgspec.Struct, frozen=True):
+    """One set.
+
+    Attributes:
+        start: where its block begins in the run's data.
+        examples: images that are scored.
+        sha256: of their pixels.
+        mean, deviation: of all their values, from 0 to 255.
+        psnr: peak signal-to-noise ratio against the clean images in dB; None where these are not there, or
+            are the set itself.
+    """
+
+    collection: str
+    name: str
+    severity: int
+    start: int
+    examples: int
+    sha256: str
+    mean: float
+    deviation: float
+    psnr: float | None
+
+
+class ShiftFacts(msgspec.Struct, frozen=True):
+    """What may not change within a shift run, beside the evaluation's own facts."""
+
+    sets: tuple[SetFacts, ...]
+    k: int
+    limit: int | None
+    subset: str | None
+    seed: int
+    baseline: str
+
+
+def block_starts(sizes: Sequence[int], k: int) -> np.ndarray:
+    """[blocks + 1]: where each block begins, and the end of the last."""
+    return np.concatenate([[0], np.cumsum([-(-size // k) * k for size in sizes])])
+
+
+def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
+    """Reads every image once."""
+    starts = block_starts([len(one) for one in sets], k)
+    clean = {one.collection: one for one in sets if one.name == CLEAN}
+    found = []
+    for one, start in zip(sets, starts):
+        beside = clean.get(one.collection) if one.severity else None
+        found.append(_facts(one, int(start), beside))
+    return tuple(found)
+
+
+def _facts(one: ShiftSet, start: int, clean: ShiftSet | None) -> SetFacts:
+    digest = hashlib.sha256()
+    count = total = squares = errors = 0.0
+    for first in range(0, len(one), _CHUNK):
+        chunk = slice(first, first + _CHUNK)
+        pixels = np.ascontiguousarray(one.images[one.rows[chunk]])
+        digest.update(pixels.tobytes())
+        values = pixels.astype(np.float64).ravel()
+        count += values.size
+        # Whole numbers below 2^53: exact in any order.
+        total += float(values.sum())
+        squares += float(values @ values)
+        if clean is not None:
+            values -= clean.images[clean.rows[chunk]].ravel()
+            errors += float(values @ values)
+    mean = total / count
+    psnr = None if clean is None or errors == 0 else 10 * float(np.log10(255**2 / (errors / count)))
+    return SetFacts(
+        one.collection, one.name, one.severity, start, len(one), digest.hexdigest(),
+        round(mean, 4), round(max(squares / count - mean**2, 0) ** 0.5, 4),
+        None if psnr is None else round(psnr, 4),
+    )  # fmt: skip
+
+
+def as_data(facts: ShiftFacts, manifest: RunManifest) -> dict[str, Any]:
+    """The content of shift.json."""
+    return {"shift": msgspec.to_builtins(facts), "evaluation": manifest_data(manifest)}
+
+
+def from_data(data: dict[str, Any], where: str) -> tuple[ShiftFacts, RunManifest]:
+    """shift.json, checked.
+
+    Raises:
+        InputError: a part is missing or of the wrong kind.
+    """
+    try:
+        facts = msgspec.convert(data.get("shift"), ShiftFacts)
+        return facts, manifest_from(data.get("evaluation"))
+    except (msgspec.ValidationError, ManifestError) as error:
+        raise InputError(f"{where}: {error}; restore it, or start the run anew with --overwrite") from error
+
+
+SHIFT = "shift.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one checkpoint behind one inference answered.
+
+    Attributes:
+        right: for each set [examples, draws], whether an answer is right. The examples of a collection come
+            in one order.
+        clustered: whether the answers of a batch may depend on one another, by co-batched inputs or by the
+            draw that they share.
+        k: size of a batch.
+    """
+
+    subject: Subject
+    right: dict[SetFacts, NDArray[np.bool_]]
+    clustered: bool
+    k: int
+
+    def of(self, sets: list[SetFacts]) -> NDArray[np.bool_]:
+        """[examples, sets x draws], of sets of one collection."""
+        return np.concatenate([self.right[one] for one in sets], axis=1)
+
+    @cached_property
+    def correlation(self) -> correlation.Correlation:
+        """Of two answers of a batch, as all sets show it; shifted images take the place of attacked ones."""
+        of = {True: [], False: []}  # type: dict[bool, list]
+        for one, right in self.right.items():
+            of[one.severity > 0].append((right, self.batches(len(right))))
+        return correlation.pooled(of[True] or of[False], of[False])
+
+    def batches(self, examples: int) -> NDArray[np.int64]:
+        """[examples], which batch of its set each was answered in."""
+        return np.arange(examples) // self.k
+
+
+@dataclass(frozen=True, eq=False)
+class ShiftRun:
+    """A folder of ``csrobust shift``.
+
+    Attributes:
+        answers: of every subject whose units are all there.
+        missing: names of those with units that failed or have not run.
+        labels: of each set [examples].
+    """
+
+    path: Path
+    facts: ShiftFacts
+    manifest: RunManifest
+    answers: tuple[Answers, ...]
+    missing: tuple[Subject, ...]
+    labels: dict[SetFacts, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(one.collection for one in self.facts.sets))
+
+    def sets(self, collection: str) -> list[SetFacts]:
+        """The sets of a collection, in their order."""
+        return [one for one in self.facts.sets if one.collection == collection]
+
+
+def load_shift(path: Path) -> ShiftRun:
+    """Reads a folder of ``csrobust shift``.
+
+    Raises:
+        InputError: it is none, or shift.json is not usable.
+    """
+    facts, manifest = from_data(read_manifest(path, SHIFT), f"{path}/{SHIFT}")
+    frame, _, _ = read_run(path, manifest.unit_ids)
+    found = {} if frame.empty else outcomes.cells(frame)
+    answers, missing = [], []
+    labels: dict[SetFacts, NDArray[np.int64]] = {}
+    for case in manifest.cases:
+        right = _right(case, facts, found, labels)
+        if right is None:
+            missing.append(case.case.subject)
+        else:
+            clustered = case.batch_dependent or case.randomised
+            answers.append(Answers(case.case.subject, right, clustered, facts.k))
+    if not manifest.cases:
+        raise InputError(f"{path}/{SHIFT} plans nothing; start the run anew with --overwrite")
+    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing), labels)
+
+
+def _right(
+    case: CaseRecord, facts: ShiftFacts, found: dict, labels: dict[SetFacts, NDArray[np.int64]]
+) -> dict[SetFacts, NDArray[np.bool_]] | None:
+    """Both kinds of draws side by side, and the labels added; None where answers are missing."""
+    parts = [
+        found[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in found
+    ]
+    if len(parts) != (2 if case.randomised else 1):
+        return None
+    right = {}
+    for one in facts.sets:
+        wanted = np.arange(one.start, one.start + one.examples)
+        pieces = []
+        for cell in parts:
+            rows = np.searchsorted(cell.example, wanted)
+            if rows[-1] >= len(cell.example) or (cell.example[rows] != wanted).any():
+                return None
+            pieces.append(cell.correct[rows])
+            labels[one] = cell.label[rows]
+        right[one] = np.concatenate(pieces, axis=1)
+    return right

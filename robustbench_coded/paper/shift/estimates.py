@@ -1,0 +1,160 @@
+"""Accuracies under shift, differences between two subjects, and mean corruption errors, with 95% intervals.
+
+The corruptions are fixed and the examples are a sample: every example has one value, the mean over sets and
+draws, and the interval is that of the mean over examples. As soon as an inference is random or answers in
+batches, whole batches are the units. Single sets have the intervals of `statistics.intervals`; differences
+and ratios are paired over the same examples. Where all examples have one value, but for a few, their spread
+says nothing of those that were not seen: n examples may have missed a share of up to 1 - TAIL^(1/n).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from robustbench_coded.judge import intervals
+from robustbench_coded.judge.paired import clustered_difference
+from robustbench_coded.paper.shift.answers import Answers, SetFacts
+
+FEW_EXAMPLES = 5  # of another value than all others: too few to measure a spread on
+DECIMALS = 12  # to which sums in another order agree
+
+
+class ShiftEstimate(NamedTuple):
+    """A figure and its interval; None where a single unit says nothing about its spread."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def accuracy(answers: Answers, sets: list[SetFacts]) -> ShiftEstimate:
+    """Mean over the examples, sets and draws."""
+    correct = answers.of(sets)
+    batch = answers.batches(len(correct))
+    if answers.clustered:
+        low, high = intervals.clustered_interval(correct, batch, intervals.TAIL, answers.correlation)
+        return ShiftEstimate(float(correct.mean()), low, high)
+    if len(sets) == 1:
+        found = intervals.accuracy_interval(correct, batch, batch_dependent=False)
+        return ShiftEstimate(found.estimate, found.low, found.high)
+    return _share(correct.mean(axis=1))
+
+
+def difference(answers: Answers, other: Answers, sets: list[SetFacts]) -> ShiftEstimate:
+    """Accuracy less that of ``other``."""
+    left, right = answers.of(sets), other.of(sets)
+    unit = _units(answers, other, len(left))
+    if len(sets) > 1 or not (answers.clustered or other.clustered):
+        seen = _independent(len(left), answers, other)
+        return _mean(left.mean(axis=1) - right.mean(axis=1), unit, seen, (-1.0, 1.0))
+    columns = math.lcm(left.shape[1], right.shape[1])
+    left, right = (np.repeat(side, columns // side.shape[1], axis=1) for side in (left, right))
+    low, high = clustered_difference(
+        left,
+        right,
+        unit,
+        intervals.TAIL,
+        left_clustered=answers.clustered,
+        right_clustered=other.clustered,
+        correlation=max(answers.correlation, other.correlation, key=lambda found: found.high),
+    )
+    return ShiftEstimate(float(left.mean() - right.mean()), low, high)
+
+
+def corruption_error(answers: Answers, baseline: Answers, sets: Sequence[SetFacts]) -> ShiftEstimate | None:
+    """Mean corruption error (arXiv 1903.12261, section 3): errors over severities divided by the baseline's.
+
+    Returns:
+        the mean over the corruptions of ``sets``, 1 for the baseline itself; None where the baseline has no
+        error to divide by.
+    """
+    by_name: dict[str, list[SetFacts]] = {}
+    for one in sets:
+        by_name.setdefault(one.name, []).append(one)
+    ratios, slopes, scales = [], [], []
+    for chosen in by_name.values():
+        errors = 1 - answers.of(chosen).mean(axis=1)
+        base = 1 - baseline.of(chosen).mean(axis=1)
+        if base.mean() == 0:
+            return None
+        ratio = errors.mean() / base.mean()
+        ratios.append(ratio)
+        slopes.append((errors - ratio * base) / base.mean())  # of the ratio, by example
+        scales.append(1 / base.mean())
+    value = float(np.mean(ratios))
+    if answers is baseline:
+        return ShiftEstimate(value, value, value)
+    slope = _mean(
+        np.mean(slopes, axis=0),
+        _units(answers, baseline, len(slopes[0])),
+        _independent(len(slopes[0]), answers, baseline),
+        (-float(np.mean(np.multiply(ratios, scales))), float(np.mean(scales))),
+    )
+    if slope.low is None or slope.high is None:
+        return ShiftEstimate(value, None, None)
+    return ShiftEstimate(value, max(value + slope.low, 0.0), value + slope.high)
+
+
+def _units(one: Answers, other: Answers, examples: int) -> NDArray[np.int64]:
+    """[examples]: single examples where neither side's answers depend on a batch, else the smallest groups
+    that are whole batches on every side whose answers do."""
+    sizes = [side.k for side in (one, other) if side.clustered]
+    return np.arange(examples) // math.lcm(*sizes)
+
+
+def _independent(examples: int, *sides: Answers) -> float:
+    """How many independent examples as many are worth in the batches of each side."""
+    worth = [
+        side.correlation.effective(np.bincount(side.batches(examples))) for side in sides if side.clustered
+    ]
+    return min(worth, default=float(examples))
+
+
+def _share(values: NDArray[np.floating]) -> ShiftEstimate:
+    """Mean of shares [examples] in [0, 1]: Clopper and Pearson's with the effective number of examples."""
+    examples, mean = len(values), float(values.mean())
+    low, high = _with_unseen(values, examples, (0.0, 1.0))
+    if np.ptp(values) < 10.0**-DECIMALS:
+        return ShiftEstimate(mean, low, high)
+    variance = float(values.var(ddof=1)) / examples * intervals.student_factor(examples - 1, intervals.TAIL)
+    effective = mean * (1 - mean) / variance
+    exact = intervals.clopper_pearson(mean * effective, effective, intervals.TAIL)
+    return ShiftEstimate(mean, min(exact[0], low), max(exact[1], high))
+
+
+def _mean(
+    values: NDArray[np.floating], unit: NDArray[np.int64], seen: float, within: tuple[float, float]
+) -> ShiftEstimate:
+    """Mean of values and Student's interval over units, of whatever sizes.
+
+    Args:
+        seen: how many independent examples the values are worth. within: the range of a value.
+    """
+    mean = float(values.mean())
+    sums = np.bincount(unit, values - mean)
+    units = len(sums)
+    if units < 2:
+        return ShiftEstimate(mean, None, None)
+    deviation = np.sqrt(units / (units - 1) * float((sums**2).sum())) / len(values)
+    reach = float(stdtrit(units - 1, 1 - intervals.TAIL)) * deviation
+    low, high = _with_unseen(values, seen, within)
+    return ShiftEstimate(mean, min(mean - reach, low), max(mean + reach, high))
+
+
+def _with_unseen(
+    values: NDArray[np.floating], seen: float, within: tuple[float, float]
+) -> tuple[float, float]:
+    """What the mean may be if examples that were not seen are at either end of a range.
+
+    The mean itself where the examples differ enough to show what others may be like.
+    """
+    mean = float(values.mean())
+    others = len(values) - int(np.unique(values.round(DECIMALS), return_counts=True)[1].max())
+    if others > FEW_EXAMPLES:
+        return mean, mean
+    unseen = intervals.clopper_pearson(0, seen, intervals.TAIL)[1]
+    return mean - unseen * (mean - within[0]), mean + unseen * (within[1] - mean)

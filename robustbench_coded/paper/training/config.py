@@ -1,0 +1,195 @@
+"""Everything that decides a training run, from Python or from a TOML file, and its learning rates."""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.paper.training.recipes import Erm, Recipe, build_recipe, recipe_name, recipe_options
+
+WARM_UP = 0.3  # share of a one-cycle run in which the rate rises
+PAPER_EPOCHS = 350  # arXiv 2510.00253, appendix E.1, CIFAR-10 and CIFAR-100
+PAPER_MILESTONES = (100, 250)
+
+
+def one_cycle(progress: float, peak: float) -> float:
+    """Linearly up to ``peak`` over the first 30% of the run, then linearly down to 0.
+
+    The triangle of arXiv 1708.07120; ``progress`` goes from 0 to 1 over the run.
+    """
+    if progress < WARM_UP:
+        return peak * progress / WARM_UP
+    return peak * (1 - progress) / (1 - WARM_UP)
+
+
+def milestones(epoch: int, at: Sequence[int], initial: float) -> float:
+    """``initial``, divided by 10 at each epoch of ``at``; epochs count from 0."""
+    return initial * 0.1 ** sum(epoch >= milestone for milestone in at)
+
+
+Schedule = Literal["one-cycle", "paper", "milestones"]
+Augmentation = Literal["auto", "none", "shift", "shift-flip"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+_COUNTS = {"epochs": 1, "batch_size": 4, "seed": 0}  # lowest values
+_NUMBERS = {"learning_rate": 1e6, "momentum": 1.0, "weight_decay": 1e6, "dropout": 0.99, "validation": 0.9}
+_CHOICES = {
+    "schedule": get_args(Schedule),
+    "augmentation": get_args(Augmentation),
+    "precision": get_args(Precision),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run: SGD with momentum on one data set.
+
+    Attributes:
+        arch: name of an architecture, as ``csrobust list models`` prints it.
+        data: training images, a name for ``load_data``.
+        recipe: the loss with its options.
+        epochs: passes over the training images; by default 350 under ``paper``, else 30.
+        batch_size: images a step, over all processes.
+        learning_rate: peak (one-cycle) or initial (milestones).
+        schedule: ``one-cycle``; ``paper``: divided by 10 at epochs 100 and 250; or ``milestones``.
+        milestones: epochs at which the rate is divided by 10, under ``milestones``.
+        momentum, weight_decay: of SGD; the decay applies to all parameters.
+        dropout: rate behind the second batch-norm of every residual block (arXiv 2302.06112).
+        augmentation: ``auto`` shifts and flips colour images and leaves grey ones alone.
+        validation: share of the training images held out to choose the best epoch; 0 trains on all of them.
+        seed: decides initialisation, split, order, augmentation and the recipe's randomness.
+        precision: of convolutions and products; ``auto`` is bfloat16 on a GPU that has it, else float32.
+        test_data: images that the result is scored on; the test split of ``data`` unless given.
+        data_dir: where named data are looked for first.
+        start: a checkpoint whose weights are trained further: a file, or the name of a shipped one.
+        defence: the network is trained behind it, as for ``--defence`` of ``csrobust eval``.
+        device: ``auto`` is CUDA where there is one.
+        compile: whether the network is compiled; None compiles on CUDA.
+    """
+
+    arch: str
+    data: str
+    recipe: Recipe = field(default_factory=Erm)
+    epochs: int | None = None
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    schedule: Schedule = "one-cycle"
+    milestones: tuple[int, ...] = ()
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    dropout: float = 0.0
+    augmentation: Augmentation = "auto"
+    validation: float = 0.1
+    seed: int = 0
+    precision: Precision = "auto"
+    test_data: str | None = None
+    start: str | None = None
+    defence: str | None = None
+    data_dir: Path | str | None = None
+    device: str = "auto"
+    compile: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.schedule == "paper" and not self.milestones:
+            object.__setattr__(self, "milestones", PAPER_MILESTONES)
+        if self.epochs is None:
+            object.__setattr__(self, "epochs", PAPER_EPOCHS if self.schedule == "paper" else 30)
+        self._check()
+
+    @property
+    def total_epochs(self) -> int:
+        """``epochs`` with its default filled in."""
+        assert self.epochs is not None
+        return self.epochs
+
+    def _check(self) -> None:
+        for name, least in _COUNTS.items():
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise InputError(f"{name} = {value!r}: give a whole number of at least {least}")
+        for name, highest in _NUMBERS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
+                raise InputError(f"{name} = {value!r}: give a number from 0 to {highest:g}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} = {getattr(self, name)!r}: give {', '.join(choices)}")
+        for name in ("arch", "data", "device", "start", "defence"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (value is None and name in ("start", "defence")):
+                raise InputError(f"{name} = {value!r}: give a name")
+        self._check_milestones()
+
+    def _check_milestones(self) -> None:
+        if not isinstance(self.milestones, tuple) or not all(
+            type(m) is int and m > 0 for m in self.milestones
+        ):
+            raise InputError(f"milestones = {self.milestones!r}: give epochs, for example [100, 250]")
+        if self.schedule == "milestones" and not self.milestones:
+            raise InputError("schedule milestones: say at which epochs, for example milestones = [100, 250]")
+        if self.schedule == "one-cycle" and self.milestones:
+            raise InputError("schedule one-cycle has no milestones; use schedule milestones")
+
+    def described(self) -> dict[str, Any]:
+        """The run as plain values: what is stored with a checkpoint. Places on this machine are left out."""
+        values = {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in ("recipe", "data_dir", "device", "compile", "start", "defence")
+        }
+        if self.start is not None:  # the file itself, wherever it lies
+            values["start"] = f"{Path(self.start).name} {self._start_sha256}"
+        if self.defence is not None:
+            values["defence"] = self.defence
+        return {**values, "recipe": recipe_name(self.recipe), "options": recipe_options(self.recipe)}
+
+    @cached_property
+    def _start_sha256(self) -> str:
+        return load_checkpoint(str(self.start)).sha256
+
+    def fingerprint(self) -> str:
+        """Digest of :meth:`described`: a run goes on only from a state of the same fingerprint."""
+        text = json.dumps(self.described(), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_recipe(path: Path, **overrides: Any) -> TrainConfig:
+    """Reads a run: the fields of ``TrainConfig``, and a table ``[recipe]`` with a name and options.
+
+    Args:
+        path: the TOML file.
+        overrides: fields that replace those of the file.
+    Raises:
+        InputError: missing or malformed file, unknown fields, values out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}); give a TOML file like those in recipes/"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not TOML ({error})") from error
+    recipe = values.pop("recipe", {"name": "erm"})
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("name"), str):
+        raise InputError(f'{path}: [recipe] needs a name, for example name = "coded"')
+    options = {key: value for key, value in recipe.items() if key != "name"}
+    fields = {field.name for field in dataclasses.fields(TrainConfig)} - {"recipe"}
+    for name in values:
+        if name not in fields:
+            known = f"{did_you_mean(name, fields)}known: {', '.join(sorted(fields))}"
+            raise InputError(f"{path}: unknown entry {name!r}; {known}")
+    for name in ("arch", "data"):
+        if name not in values and name not in overrides:
+            raise InputError(f"{path}: {name} is missing")
+    if isinstance(values.get("milestones"), list):
+        values["milestones"] = tuple(values["milestones"])
+    values["recipe"] = build_recipe(recipe["name"], options)
+    return TrainConfig(**{**values, **overrides})

@@ -1,0 +1,371 @@
+"""Trains one network as a configuration says, and the same with several seeds, for a mean and a deviation."""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from attacks.accelerator import layout
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.data.registry import load_data
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.device import device_named
+from robustbench_coded.models.architectures.layers import seed_dropout
+from robustbench_coded.models.build import build
+from robustbench_coded.models.prepare import multiplies_bfloat16
+from robustbench_coded.paper.training import loader, save
+from robustbench_coded.paper.training.config import TrainConfig, milestones, one_cycle
+from robustbench_coded.paper.training.listener import EpochRow, TrainingListener
+from robustbench_coded.paper.training.recipes import Moment, Recipe
+from robustbench_coded.paper.training.stages import Defended, TrainingStages, check_blocks
+
+_ENOUGH = 50_000  # images; more do not change the fourth digit
+_CHUNK = 1000
+
+
+def channel_statistics(data: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels of each channel in [0, 1], to four digits.
+
+    On CIFAR-10 these are the figures that its checkpoints are usually normalised with.
+    """
+    count = min(len(data), _ENOUGH)
+    total = np.zeros(data.image_shape[0])
+    squares = np.zeros_like(total)
+    for start in range(0, count, _CHUNK):
+        x, _ = data.batch(range(start, min(start + _CHUNK, count)))
+        pixels = x.double()
+        total += pixels.sum((0, 2, 3)).numpy()
+        squares += pixels.square().sum((0, 2, 3)).numpy()
+    pixels_seen = count * data.images.shape[1] * data.images.shape[2]
+    mean = total / pixels_seen
+    deviation = np.sqrt(np.maximum(squares / pixels_seen - mean**2, 0))
+    # A channel that never changes still needs a deviation to divide by.
+    deviation = np.where(deviation < 1e-4, 1.0, deviation)
+    return tuple(np.round(mean, 4).tolist()), tuple(np.round(deviation, 4).tolist())
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run.
+
+    Attributes:
+        checkpoint: the file with the best weights by validation accuracy; without validation, the last ones.
+        last: the file with the weights of the last epoch; ``checkpoint`` itself without validation.
+        test: accuracy and loss of ``checkpoint`` on the test images.
+        history: one row for each epoch.
+        defended: as ``test``, behind the defence of the training; None without one.
+    """
+
+    checkpoint: Path
+    last: Path
+    test: save.Score
+    history: tuple[EpochRow, ...]
+    defended: save.Score | None = None
+
+
+def train(config: TrainConfig, out: Path, *, listeners: Sequence[TrainingListener] = ()) -> TrainResult:
+    """Trains a network and writes it to ``out``, with what it is and how it was made.
+
+    After every epoch the state of the run is written beside ``out``. The same call goes on from there after a
+    kill and ends in the same weights (to the byte on one CPU machine with the same number of threads). Under
+    torchrun every process calls this function and the first one writes.
+
+    Args:
+        config: everything that decides the result.
+        out: a ``.safetensors`` file. With validation images it holds the best epoch, and
+            ``NAME-last.safetensors`` beside it the last one.
+        listeners: progress bar, logs.
+    Raises:
+        InputError: unknown names, data that do not fit, the state of another run.
+        Diverged: the loss is not finite.
+    """
+    if out.suffix != ".safetensors":
+        raise InputError(f"{out}: give a file name that ends in .safetensors")
+    device = str(device_named(config.device))
+    with loader.joined_processes(device) as processes:
+        run = _Run(config, out, loader.device_of(device, processes), processes)
+        return run.finish(listeners if processes.is_first else ())
+
+
+class Diverged(InputError):
+    """The loss is not finite any more."""
+
+
+class _Objective(nn.Module):
+    """The training loss as one forward pass: all that DDP sees, whatever the recipe does inside."""
+
+    def __init__(self, stages: TrainingStages, recipe: Recipe):
+        super().__init__()
+        self.stages = stages
+        self._recipe = recipe
+
+    def forward(self, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
+        return self._recipe(self.stages, x, y, moment)
+
+
+class _Run:
+    """What the epochs of one run share."""
+
+    def __init__(
+        self, config: TrainConfig, out: Path, device: torch.device, processes: loader.LoaderProcesses
+    ):
+        self.config, self.out, self.device, self.processes = config, out, device, processes
+        data = load_data(config.data, data_dir=config.data_dir, split="train")
+        self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
+        self.test.require(data.classes, data.image_shape[0])
+        self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
+        if len(self.data) < 4 * processes.world:
+            raise InputError(
+                f"{config.data}: {len(self.data)} training images; at least 4 are needed a process"
+            )
+        self.steps = loader.steps_per_epoch(len(self.data), config.batch_size)
+
+        self.stages = self._fresh_stages()
+        self.defended = self._defended()
+        check_blocks(self.defended or self.stages, getattr(config.recipe, "blocks", ()), "blocks")
+        self.objective: nn.Module = _Objective(self.defended or self.stages, config.recipe)
+        if processes.world > 1:
+            self.objective = DistributedDataParallel(
+                self.objective, device_ids=None if device.type == "cpu" else [device]
+            )
+        self.optimizer = torch.optim.SGD(
+            self.stages.parameters(),
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+        )
+
+    def _fresh_stages(self) -> TrainingStages:
+        config, (channels, height, _) = self.config, self.data.image_shape
+        network = build(
+            config.arch,
+            self.data.classes,
+            channels,
+            height,
+            dropout=config.dropout,
+            generator=loader.stream(config.seed, "initialisation"),
+        )
+        mean, deviation = channel_statistics(self.data)
+        if config.start is not None:
+            network.load_state_dict(save.weights_to_start_from(config, self.data, mean, deviation))
+        stages = TrainingStages(network, mean, deviation, _autocast(config.precision, self.device))
+        stages.to(self.device)
+        stages.to(memory_format=layout(self.device))
+        wanted = self.device.type == "cuda" and config.defence is None  # defences change layers as they run
+        if config.compile or (config.compile is None and wanted):
+            network.compile()
+        return stages
+
+    def _defended(self) -> Defended | None:
+        config = self.config
+        if config.defence is None:
+            return None
+        defended = Defended(self.stages, config.defence, config.batch_size)
+        defended.require_gradients(self.data.classes, self.data.image_shape)
+        return defended
+
+    def finish(self, listeners: Sequence[TrainingListener]) -> TrainResult:
+        """Does the epochs that are still to do, and writes the checkpoints."""
+        path = save.state_path(self.out)
+        state = save.load_state(path, self.config.fingerprint())
+        if state is None:
+            state = save.RunState(self.config.fingerprint(), 0, {}, {})
+        else:
+            self.stages.network.load_state_dict(state.weights)
+            self.optimizer.load_state_dict(state.optimizer)
+        epochs = self.config.total_epochs
+        for listener in listeners:
+            listener.on_start(epochs, self.steps, state.epoch)
+        try:
+            for epoch in range(state.epoch, epochs):
+                row = self._epoch(epoch, listeners)
+                self._record(state, row)
+                if self.processes.is_first:
+                    save.save_state(path, state)
+                for listener in listeners:
+                    listener.on_epoch(row)
+        finally:
+            for listener in listeners:
+                listener.on_end()
+        result = self._write(state)
+        if self.processes.is_first:
+            path.unlink(missing_ok=True)
+        return result
+
+    def _epoch(self, epoch: int, listeners: Sequence[TrainingListener]) -> EpochRow:
+        config, begin = self.config, time.monotonic()
+        rank = self.processes.rank
+        moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch, rank))
+        seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch, rank))
+        if self.defended is not None:
+            self.defended.generator = loader.stream(config.seed, "defence", epoch, rank)
+        batches = loader.epoch_batches(
+            self.data,
+            batch_size=config.batch_size,
+            augmentation=self._augmentation(),
+            seed=config.seed,
+            epoch=epoch,
+            processes=self.processes,
+        )
+        total = torch.zeros((), device=self.device)
+        self.stages.train()
+        for step, (x, y) in enumerate(batches):
+            rate = self._set_learning_rate(epoch, step)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self.objective(x.to(self.device), y.to(self.device), moment)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.detach()
+            for listener in listeners:
+                listener.on_step(epoch, step)
+        mean = float(total) / self.steps
+        if not math.isfinite(mean):
+            raise Diverged(f"epoch {epoch + 1}: the loss is {mean}; lower the learning rate")
+        score = self._score(self.validation) if self.validation else None
+        return EpochRow(
+            epoch=epoch + 1,
+            learning_rate=rate,
+            loss=mean,
+            validation_accuracy=score.accuracy if score else None,
+            validation_loss=score.loss if score else None,
+            seconds=time.monotonic() - begin,
+        )
+
+    def _score(self, data: Dataset) -> save.Score:
+        """Of what is trained: behind its defence, with the same draws after every epoch."""
+        if self.defended is None:
+            return save.measure(self.stages, data, self.device)
+        self.defended.generator = loader.stream(self.config.seed, "defence", self.config.total_epochs)
+        return save.measure(self.defended, data, self.device)
+
+    def _set_learning_rate(self, epoch: int, step: int) -> float:
+        config = self.config
+        if config.schedule == "one-cycle":
+            # The middle of the step, so that neither the first nor the last one is wasted on a rate of 0.
+            progress = (epoch * self.steps + step + 0.5) / (config.total_epochs * self.steps)
+            rate = one_cycle(progress, config.learning_rate)
+        else:
+            rate = milestones(epoch, config.milestones, config.learning_rate)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _augmentation(self) -> str:
+        if self.config.augmentation != "auto":
+            return self.config.augmentation
+        return "shift-flip" if self.data.image_shape[0] == 3 else "none"
+
+    def _record(self, state: save.RunState, row: EpochRow) -> None:
+        """Brings the state up to date with the epoch just done."""
+        state.epoch = row.epoch
+        state.weights = _copied(self.stages.network)
+        state.optimizer = self.optimizer.state_dict()
+        state.history.append(row)
+        if state.best_epoch == row.epoch:
+            state.best = state.weights
+
+    def _write(self, state: save.RunState) -> TrainResult:
+        """Scores and writes the last weights and, where images were held out, the best ones."""
+        history = tuple(state.history)
+        if state.best is None or state.best_epoch is None:
+            last, scores = self.out, self._save(self.out, state.weights, state.epoch)
+        else:
+            last = self.out.with_name(f"{self.out.stem}-last.safetensors")
+            self._save(last, state.weights, state.epoch)
+            scores = self._save(self.out, state.best, state.best_epoch)
+        return TrainResult(self.out, last, scores[0], history, scores[1])
+
+    def _save(self, path: Path, weights: save.Weights, epoch: int) -> tuple[save.Score, save.Score | None]:
+        """The scores on the test images of the network alone and behind its defence."""
+        self.stages.network.load_state_dict(weights)
+        self.stages.autocast = torch.float32  # scored as it will be loaded
+        test = save.measure(self.stages, self.test, self.device)
+        behind = None if self.defended is None else self._score(self.test)
+        if self.processes.is_first:
+            save.save_trained(
+                path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind
+            )
+        return test, behind
+
+
+def _copied(network: nn.Module) -> save.Weights:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def _autocast(precision: str, device: torch.device) -> torch.dtype:
+    if precision == "auto":
+        fast = device.type != "cpu" and multiplies_bfloat16(device)
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+class SeededRun(NamedTuple):
+    """One checkpoint and its score on the test images."""
+
+    checkpoint: Path
+    seed: int
+    test: save.Score
+
+
+class Repetitions(NamedTuple):
+    """Runs that differ in their seed alone, and so in initialisation, train-validation split and order."""
+
+    runs: tuple[SeededRun, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the test accuracy, in [0, 1]."""
+        return statistics.fmean(run.test.accuracy for run in self.runs)
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation of the test accuracy; None for a single run."""
+        return statistics.stdev(run.test.accuracy for run in self.runs) if len(self.runs) > 1 else None
+
+
+def seed_path(out: Path, seed: int) -> Path:
+    """``FILE-seed0.safetensors`` and so on."""
+    return out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
+
+
+def train_seeds(
+    config: TrainConfig,
+    out: Path,
+    seeds: int,
+    *,
+    listeners: Callable[[Path], Sequence[TrainingListener]] = lambda path: (),
+) -> Repetitions:
+    """Trains with the seeds ``config.seed``, ``config.seed`` + 1, ..., ``seeds`` of them.
+
+    A checkpoint that is there and was made with these settings is not made again, so a killed series goes on.
+
+    Args:
+        config: the run with the first seed.
+        out: the file that :func:`seed_path` names the checkpoints after.
+        seeds: how many, at least 1.
+        listeners: makes the listeners of one run from its checkpoint's path.
+    Raises:
+        InputError: as `train`, or a checkpoint made otherwise is there.
+        ValueError: no seeds.
+    """
+    if seeds < 1:
+        raise ValueError(f"expected seeds >= 1, got {seeds}")
+    configs = [dataclasses.replace(config, seed=config.seed + i) for i in range(seeds)]
+    # All of them are looked at first: a name that is taken is not to be found after the hours of the others.
+    done = {
+        seed_path(out, each.seed): save.score_if_done(seed_path(out, each.seed), each) for each in configs
+    }
+    runs = []
+    for each, (path, score) in zip(configs, done.items()):
+        score = score or train(each, path, listeners=listeners(path)).test
+        runs.append(SeededRun(path, each.seed, score))
+    return Repetitions(tuple(runs))

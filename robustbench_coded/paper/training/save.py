@@ -1,0 +1,239 @@
+"""Scores a trained network, writes it with what it is and how it was made, and finds one that is already
+there; and what a training starts from: the state of a killed run, or the weights of a checkpoint.
+"""
+
+import io
+import pickle
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import robustbench_coded
+from robustbench_coded.data.dataset import Dataset
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.metadata import save_checkpoint
+from robustbench_coded.models.normalisation import named
+from robustbench_coded.paper.training import listener, recipes
+from robustbench_coded.paper.training.config import TrainConfig
+from robustbench_coded.paper.training.stages import TrainingStages
+from robustbench_coded.runs.atomic import write_bytes
+
+_BATCH = 500
+
+
+class Score(NamedTuple):
+    accuracy: float  # in [0, 1]
+    loss: float  # mean cross-entropy, nats
+
+
+@torch.no_grad()
+def measure(network: nn.Module, data: Dataset, device: torch.device) -> Score:
+    """Scores ``network`` in evaluation mode on all of ``data``, and leaves it in the mode it was in."""
+    was_training = network.training
+    network.eval()
+    right, loss = 0, 0.0
+    for start in range(0, len(data), _BATCH):
+        x, y = (t.to(device) for t in data.batch(range(start, min(start + _BATCH, len(data)))))
+        logits = network(x).float()
+        right += int((logits.argmax(1) == y).sum())
+        loss += float(cross_entropy(logits, y, reduction="sum"))
+    network.train(was_training)
+    return Score(right / len(data), loss / len(data))
+
+
+def save_trained(
+    path: Path,
+    stages: TrainingStages,
+    config: TrainConfig,
+    data: Dataset,
+    *,
+    epoch: int,
+    test: Score,
+    defended: Score | None = None,
+) -> None:
+    """Writes ``stages`` after ``epoch`` epochs on ``data``, in a file that loads without options.
+
+    ``test`` is of the network alone, as it will be loaded; ``defended`` behind the defence of its training.
+
+    Everything in the file follows from the configuration, the data and the versions: no times, no places.
+    """
+    metadata = metadata_of(stages, config, data, epoch=epoch, test=test)
+    if defended is not None:
+        metadata["defended_accuracy"] = round(defended.accuracy, 6)
+    save_checkpoint(path, stages.network, metadata)
+
+
+def metadata_of(
+    stages: TrainingStages, config: TrainConfig, data: Dataset, *, epoch: int, test: Score
+) -> dict[str, Any]:
+    """What a checkpoint says of itself, as plain values."""
+    mean, deviation = (tuple(values.flatten().tolist()) for values in (stages.mean, stages.deviation))
+    mean, deviation = (tuple(round(value, 4) for value in values) for values in (mean, deviation))
+    normalisation = named(mean, deviation)
+    known = normalisation.name != "custom"
+    described = {
+        **config.described(),
+        "classes": data.classes,
+        "image_shape": list(data.image_shape),
+        "normalisation": normalisation.name if known else {"mean": list(mean), "std": list(deviation)},
+        "epoch": epoch,
+        "fingerprint": config.fingerprint(),
+        "accuracy": round(test.accuracy, 6),
+        "loss": round(test.loss, 6),
+        "versions": {
+            "csrobust": robustbench_coded.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    if isinstance(config.recipe, recipes.CodedRecipe):
+        k = config.batch_size
+        described["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
+    return described
+
+
+def finished_score(path: Path, config: TrainConfig) -> Score | None:
+    """The score that a checkpoint made with exactly this configuration states; None where there is none."""
+    if not path.is_file():
+        return None
+    metadata = load_checkpoint(path).metadata
+    if metadata.get("fingerprint") != config.fingerprint():
+        return None
+    return Score(metadata["accuracy"], metadata["loss"])
+
+
+def score_if_done(path: Path, config: TrainConfig) -> Score | None:
+    """`finished_score`, for a training that is about to write ``path``: nothing else may lie there.
+
+    Hours of work in a checkpoint are not to be lost to a name that was used twice.
+
+    Raises:
+        InputError: ``path`` is a file that was made otherwise.
+    """
+    if not path.exists():
+        return None
+    try:
+        score = finished_score(path, config)
+    except (InputError, KeyError):
+        score = None
+    if score is None:
+        raise InputError(
+            f"--out: {path} is there already and was made with other settings; "
+            "give another name, or remove the file"
+        )
+    return score
+
+
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class RunState:
+    """Everything a run needs besides its configuration; random numbers come from the epoch.
+
+    Attributes:
+        fingerprint: of the configuration.
+        epoch: epochs done.
+        weights: of the network.
+        optimizer: its ``state_dict``.
+        best: weights at the best validation accuracy so far; None where no images were held out.
+        history: one row for each epoch done.
+    """
+
+    fingerprint: str
+    epoch: int
+    weights: Weights
+    optimizer: dict[str, Any]
+    best: Weights | None = None
+    history: list[listener.EpochRow] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The last of the epochs with the best validation accuracy, from 1; None without validation images.
+
+        The last, because of equals it is trained longest and, in coded training, with most coded inputs.
+        """
+        scored = [
+            (row.validation_accuracy, row.epoch)
+            for row in self.history
+            if row.validation_accuracy is not None
+        ]
+        return max(scored)[1] if scored else None
+
+
+def state_path(checkpoint: Path) -> Path:
+    """Where the state lies while ``checkpoint`` is in the making."""
+    return checkpoint.with_name(f"{checkpoint.stem}.state.pt")
+
+
+def save_state(path: Path, state: RunState) -> None:
+    """Writes the state, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save({**vars(state), "history": [tuple(row) for row in state.history]}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_state(path: Path, fingerprint: str) -> RunState | None:
+    """The state of an unfinished run with this configuration; None where there is no file.
+
+    Raises:
+        InputError: the file is of another configuration, or damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        state = RunState(**{**values, "history": [listener.EpochRow(*row) for row in values["history"]]})
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, OSError) as error:
+        raise InputError(f"{path}: damaged state of an unfinished run; remove it to start again") from error
+    if state.fingerprint != fingerprint:
+        raise InputError(
+            f"{path}: an unfinished run with other options; finish it with those, or remove it to start again"
+        )
+    return state
+
+
+SAME = 5e-3  # normalisations are rounded where they are stored
+
+
+def weights_to_start_from(
+    config: TrainConfig, data: Dataset, mean: tuple[float, ...], deviation: tuple[float, ...]
+) -> Weights:
+    """The weights of ``config.start``, for a network that is given (pixel - mean) / deviation.
+
+    Args:
+        config: names the checkpoint and the architecture.
+        data: the training images.
+        mean, deviation: of each channel, in units of pixels in [0, 1].
+    Raises:
+        InputError: a checkpoint of another architecture, other classes or another normalisation.
+    """
+    checkpoint = load_checkpoint(str(config.start))
+    if checkpoint.arch != config.arch:
+        raise InputError(
+            f"start {config.start}: it is a {checkpoint.arch}, the training has arch {config.arch}"
+        )
+    if (checkpoint.classes, checkpoint.channels) != (data.classes, data.image_shape[0]):
+        raise InputError(
+            f"start {config.start}: it has {checkpoint.classes} classes and {checkpoint.channels} channels, "
+            f"{config.data} has {data.classes} and {data.image_shape[0]}"
+        )
+    if (known := checkpoint.normalisation) is not None:
+        apart = max(abs(a - b) for a, b in zip((*known.mean, *known.std), (*mean, *deviation), strict=True))
+        if apart > SAME:
+            raise InputError(
+                f"start {config.start}: its normalisation is {known}, the training images have mean "
+                f"{_rounded(mean)} and standard deviation {_rounded(deviation)}; start from a checkpoint "
+                "that was trained on them"
+            )
+    return checkpoint.network.state_dict()
+
+
+def _rounded(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:.4f}" for value in values)

@@ -1,1 +1,0 @@
-"""Run folders read back: the run, its rows as counted by statistics/, and what is judged of them."""

@@ -1,0 +1,94 @@
+"""The same units by every engine: same outcomes, and the same failures."""
+
+import math
+
+import pytest
+
+from robustbench_coded.evaluation.engine.run import Engine
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure
+from robustbench_coded.evaluation.session.evaluation import make_plan
+from robustbench_coded.evaluation.setup.prepare import prepare
+
+ENGINES = [{}, {"workers": 2}]
+
+
+def outcomes_of(config, limit=lambda unit: math.inf, before=lambda: None):
+    """Outcomes by unit id; ``limit``: seconds a unit may take; ``before`` is called after the probes."""
+    prepared = prepare(config)
+    units = make_plan(prepared).units
+    before()
+    with Engine(prepared.context) as engine:
+        return {o.unit.id: o for o in engine.run(units, limit)}, units
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return {}
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=str)
+def test_outcomes_do_not_depend_on_the_workers(config, reference, engine):
+    outcomes, units = outcomes_of(config(**engine))
+    assert set(outcomes) == {unit.id for unit in units}
+    for name, outcome in outcomes.items():
+        first = reference.setdefault(name, outcome)
+        assert outcome.rows.equals(first.rows)
+        assert outcome.metadata == first.metadata
+    assert len(reference) == len(units)
+
+
+@pytest.mark.parametrize("engine", [{}, {"workers": 2}], ids=str)
+@pytest.mark.parametrize(
+    ("fault", "error", "tries"),
+    [
+        ("nan", "InvalidAnswer: expected finite logits", 1),
+        ("shape", "InvalidAnswer: expected logits of shape", 1),
+        ("raise", "ValueError: I would rather not really", 1),
+        ("exit", "SystemExit: 3", 1),
+    ],
+)
+def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine, fault, error, tries):
+    chosen = config(defences=(faulty,), attacks=(), **engine)
+    outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
+    for unit in units:
+        outcome = outcomes[unit.id]
+        if unit.case.subject.spec == "standard":
+            assert not isinstance(outcome, UnitFailure)
+        else:
+            assert outcome.error.startswith(error) and outcome.attempts == tries
+
+
+@pytest.mark.parametrize("engine", [{}, {"workers": 1}], ids=str)
+def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine):
+    """Only what hangs has a limit, so that no busy machine is taken for a hanging defence."""
+    chosen = config(defences=(faulty,), attacks=("fgsm", "pgd-2"), **engine)
+    outcomes, units = outcomes_of(
+        chosen,
+        limit=lambda unit: math.inf if unit.case.subject.spec == "standard" else 1.0,
+        before=lambda: (tmp_path / "fault").write_text("hang"),
+    )
+    tries = [outcomes[u.id].attempts for u in units if u.case.subject.spec != "standard"]
+    assert len(tries) == 4 and tries[-1] == 0  # given up after three timeouts
+    assert not any(
+        isinstance(outcomes[u.id], UnitFailure) for u in units if u.case.subject.spec == "standard"
+    )
+
+
+def test_a_defence_that_kills_its_worker_is_a_failure(config, faulty, tmp_path):
+    chosen = config(defences=(faulty,), attacks=(), workers=2)
+    outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("die"))
+    for unit in units:
+        outcome = outcomes[unit.id]
+        assert isinstance(outcome, UnitFailure) == (unit.case.subject.spec != "standard")
+        if isinstance(outcome, UnitFailure):
+            assert outcome.error.startswith("its worker died: killed (signal 9)") and outcome.attempts == 2
+
+
+@pytest.mark.parametrize(("fault", "engine"), [("die once", {"workers": 1}), ("stall once", {})])
+def test_what_passes_leaves_no_trace(config, faulty, tmp_path, fault, engine):
+    chosen = config(defences=(faulty,), attacks=("pgd-2",), standard=False, **engine)
+    expected, _ = outcomes_of(chosen)
+    outcomes, _ = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text(fault))
+    assert not (tmp_path / "fault").exists()
+    for name, outcome in outcomes.items():
+        assert outcome.rows.equals(expected[name].rows)

@@ -1,0 +1,69 @@
+"""Scoring and attacks get the same answers, whatever a user defence's code can see."""
+
+import sys
+
+import pytest
+import torch
+
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.evaluation.selftests.run_all import run_all
+from robustbench_coded.evaluation.session.selftesting import asked_alike
+from tests.evaluation.selftests.conftest import EXAMPLES, Plain
+from tests.evaluation.selftests.test_liars import HONEST
+
+
+def result(world, defence, k=EXAMPLES):
+    return asked_alike(world.scene(defence, k), defence, 0, list(range(EXAMPLES // k)))
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_defences_answer_both_alike(world, name):
+    defence = HONEST[name](world.model)
+    defence = defence if hasattr(defence, "logits") else Plain(defence)
+    k = 8 if name == "rci on small batches" else EXAMPLES
+    assert result(world, defence, k).outcome == "passed"
+
+
+def test_another_draw_would_be_seen(world):
+    defence = RCI(world.model, EXAMPLES, 48)
+    assert asked_alike(world.scene(defence), defence, 1, [0]).outcome == "failed"
+
+
+def test_a_defence_that_looks_who_asks_fails(world):
+    def answer(x):
+        frame, logits = sys._getframe(), world.model(x)
+        while frame is not None:
+            if frame.f_code.co_name == "predictions":
+                return torch.nn.functional.one_hot(world.y, 10).float() + 0 * logits
+            frame = frame.f_back
+        return logits
+
+    found = result(world, Plain(answer))
+    assert found.outcome == "failed" and found.figures["moved"] > 0.1
+
+
+def test_a_defence_that_knows_how_scoring_asks_fails(world):
+    def answer(x):
+        return torch.nn.functional.one_hot(world.y, 10).float() if not x.requires_grad else world.model(x)
+
+    found = result(world, Plain(answer))
+    assert found.outcome == "failed" and found.figures["moved"] > 0.1
+
+
+def test_an_input_without_an_answer_has_none_either_way(world):
+    def lost(x, where):
+        logits = world.model(x)
+        logits[where] *= torch.nan
+        return logits
+
+    assert result(world, Plain(lambda x: lost(x, 3))).outcome == "passed"
+    found = result(world, Plain(lambda x: lost(x, 3 if x.requires_grad else 5)))
+    assert found.outcome == "failed" and found.figures["moved"] > 0.1
+
+
+def test_an_input_without_an_answer_says_nothing_of_gradient_modes(world):
+    scene = world.scene(
+        Plain(lambda x: torch.where(torch.arange(len(x))[:, None] == 3, torch.nan, world.model(x)))
+    )
+    tests = {test.name: test.outcome for test in run_all(scene)}
+    assert tests["answers with and without gradients"] == "passed"

@@ -1,0 +1,271 @@
+"""Each way of hiding a gradient fails the self-test that is made for it; honest defences fail none."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from robustbench_coded.defences.inferences import GaussianNoise, ResizePad
+from robustbench_coded.defences.rci import RCI, Coded
+from robustbench_coded.evaluation.selftests.run_all import Networks, run_all
+from tests.evaluation.selftests.conftest import Plain
+
+
+def failed(scene, networks=None):
+    return {test.name: test.finding for test in run_all(scene, networks) if test.outcome == "failed"}
+
+
+def rounding(levels):
+    def straight_through(x):
+        return x + ((x * levels).round() / levels - x).detach()
+
+    return straight_through
+
+
+def median_of_three(x):
+    padded = functional.pad(x, (1, 1, 0, 0), mode="reflect")
+    return padded.unfold(3, 3, 1).median(-1).values
+
+
+HONEST = {
+    "standard": lambda model: model,
+    "rci": lambda model: RCI(model, 32, 48),
+    "rci without redundancy": lambda model: RCI(model, 32, 32),
+    "rci on small batches": lambda model: RCI(model, 8, 12),
+    "coded": lambda model: Coded(model, 32, 48),
+    "noise": lambda model: GaussianNoise(model, 0.25),
+    "resize-pad": lambda model: ResizePad(model, 0.7),
+    "8 bits": lambda model: lambda x: model(rounding(255)(x)),
+    "4 bits": lambda model: lambda x: model(rounding(16)(x)),
+    "clipped": lambda model: lambda x: model(x.clamp(0.02, 0.98)),
+    "median": lambda model: lambda x: model(median_of_three(x)),
+    "bounded logits": lambda model: lambda x: 5 * torch.tanh(model(x) / 5),
+    "log-probabilities": lambda model: lambda x: model(x).log_softmax(-1),
+    "small logits": lambda model: lambda x: 0.01 * model(x),
+}
+
+
+@pytest.mark.parametrize("network", ["model", "other"])
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_defences_fail_nothing(world, name, network):
+    defence = HONEST[name](getattr(world, network))
+    scene = world.scene(defence, 8 if name == "rci on small batches" else 32)
+    assert failed(scene) == {}
+
+
+def one_hot(model):
+    return lambda x: functional.one_hot(model(x).argmax(-1), 10).float()
+
+
+def pinned(model):
+    """The runner-up's logit 0.1 below the top, whatever the network says."""
+
+    def answer(x):
+        values, order = model(x).sort(-1, descending=True)
+        values = torch.cat([values[:, 1:2] + 0.1, values[:, 1:]], 1)
+        return torch.zeros_like(values).scatter(-1, order, values)
+
+    return answer
+
+
+class NanBackwards(torch.autograd.Function):
+    """NaN for the gradient wherever pixels are no sixteenths, as those of clean digits are."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.perturbed = ((16 * x - (16 * x).round()).abs().flatten(1).amax(1) > 1e-4)[:, None, None, None]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.where(ctx.perturbed, torch.nan, grad)
+
+
+def rippled(model):
+    waves = torch.arange(1.0, 11.0)
+    return lambda x: model(x) + 0.05 * torch.sin(3e3 * x.flatten(1).sum(1, keepdim=True) * waves)
+
+
+LIARS = {
+    "one-hot, slope of a linear model": (
+        lambda w, d: w.with_slope_of(one_hot(w.model), d),
+        {"finite differences", "gaps between logits", "steps uphill"},
+    ),
+    "one-hot, slope of another network": (
+        lambda w, d: w.with_slope_of(one_hot(w.model), w.other),
+        {"finite differences", "gaps between logits"},
+    ),
+    "one-hot, its own slope": (
+        lambda w, d: w.with_slope_of(one_hot(w.model), w.model),
+        {"finite differences", "gaps between logits"},
+    ),
+    "pinned runner-up, decoy's slope": (
+        lambda w, d: w.with_slope_of(pinned(w.model), d),
+        {"finite differences", "gaps between logits", "planted perturbations"},
+    ),
+    "right logits, linear slope": (
+        lambda w, d: w.with_slope_of(w.model, d),
+        {"finite differences", "planted perturbations"},
+    ),
+    "right logits, another network's slope": (
+        lambda w, d: w.with_slope_of(w.model, w.other),
+        {"finite differences"},
+    ),
+    "wrong backward": (
+        lambda w, d: lambda x: 2 * w.model(x).detach() - w.model(x),
+        {"finite differences", "steps uphill", "planted perturbations"},
+    ),
+    "slope of one row of pixels": (
+        lambda w, d: lambda x: w.model(torch.cat([x[:, :, :1], x[:, :, 1:].detach()], 2)),
+        {"finite differences", "planted perturbations"},
+    ),
+    "rounding": (
+        lambda w, d: lambda x: w.model((16 * x).round() / 16),
+        {"gradients along the path", "finite differences", "planted perturbations"},
+    ),
+    "no slope": (
+        lambda w, d: lambda x: w.model(x.detach()) + 0 * x.sum(),
+        {"gradients along the path", "finite differences", "planted perturbations"},
+    ),
+    "NaN where perturbed": (
+        lambda w, d: lambda x: w.model(NanBackwards.apply(x)),
+        {"gradients along the path", "finite differences"},
+    ),
+    "huge logits": (lambda w, d: lambda x: 1e5 * w.model(x), {"gradients along the path"}),
+    "ripples": (
+        lambda w, d: rippled(w.model),
+        {"finite differences", "steps uphill", "planted perturbations"},
+    ),
+    "hard for attacks, soft for scores": (
+        lambda w, d: lambda x: one_hot(w.model)(x) + 0 * x.sum() if x.requires_grad else w.model(x),
+        {"answers with and without gradients"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIARS)
+def test_liars_fail_the_tests_made_for_them(world, linear, name):
+    build, expected = LIARS[name]
+    assert expected <= failed(world.scene(build(world, linear))).keys()
+
+
+def test_other_base_models_are_told_from_the_network_underneath(world):
+    honest = world.scene(world.model)
+    assert failed(honest, Networks(world.model, world.model)) == {}
+    (finding,) = failed(honest, Networks(world.other, world.model)).values()
+    assert "repeats 100% of" in finding and "found on the checkpoint" in finding
+
+
+@pytest.mark.long
+def test_a_version_of_the_checkpoint_need_not_name_it_and_one_with_the_slope_of_another_hides_it(world):
+    def rounded(x):
+        return world.model(x + ((x * 15).round() / 15 - x).detach())
+
+    for honest in (
+        world.model,
+        lambda x: world.model(x) / 3,
+        lambda x: world.model(x).log_softmax(1),
+        rounded,
+    ):
+        assert failed(world.scene(honest), Networks(None, world.model)) == {}
+        assert "base model" not in failed(world.scene(honest, eps=0.02), Networks(None, world.model))
+
+    def lifted(x):  # smooth answers of another network, below the class of this one
+        return torch.tanh(world.other(x) / 4) + 2.5 * torch.eye(10)[world.model(x).argmax(1)]
+
+    # Where eps is too small for errors, those beyond it tell as much.
+    for eps in (0.2, 0.02):
+        finding = failed(world.scene(lifted, eps=eps), Networks(None, world.model))["base model"]
+        assert finding.startswith("The defence names no base model; it answers like the checkpoint at 100%")
+        assert "its gradients have cosine 0." in finding
+    # Without any gradient there is nothing that misleads; that it has none is another test's finding.
+    silent = failed(world.scene(lambda x: world.model(x).detach()), Networks(None, world.model))
+    assert "gradients along the path" in silent and "base model" not in silent
+
+
+def test_a_network_of_its_own_needs_no_base_and_may_name_itself(world):
+    scene = world.scene(world.other)
+    assert failed(scene, Networks(None, world.model)) == {}
+    assert failed(scene, Networks(world.other, world.model)) == {}
+
+
+class OwnDirection(GaussianNoise):
+    """Adds the slope of a random direction, another one in each draw, ``sigma`` times a random pattern."""
+
+    def logits(self, x, draw):
+        pattern = torch.randn(64, 10, generator=torch.Generator().manual_seed(draw))
+        return self.model(x) + self.sigma * (x.flatten(1) @ pattern)
+
+
+def test_gradients_that_drown_in_noise_fail_and_those_that_ten_draws_recover_do_not(world):
+    def agreement(sigma):
+        defence = OwnDirection(world.model, sigma)
+        defence.logits_grouped = None
+        tests = run_all(world.scene(defence))
+        return next(test for test in tests if test.name == "gradients agree along the path")
+
+    quiet, loud = agreement(0.1), agreement(100.0)
+    assert (quiet.outcome, loud.outcome) == ("passed", "failed")
+    assert quiet.figures["cosine"] > 0.5 > 0.1 > loud.figures["cosine"]
+
+
+def test_a_defence_that_raises_fails_and_does_not_stop_the_others(world):
+    def off_grid(x):
+        if bool(((16 * x) != (16 * x).round()).any()):
+            raise ValueError("not an image of the set")
+        return world.model(x)
+
+    (only,) = run_all(world.scene(off_grid))
+    assert only.outcome == "failed"
+    assert only.finding == "A short attack on it fails: ValueError: not an image of the set."
+
+
+def test_what_it_cost_is_counted_and_bounded(world):
+    """At most what five steps of PGD on two batches of 128 cost, a backward counted as two forwards."""
+    scene = world.scene(RCI(world.model, 32, 48))
+    run_all(scene, Networks(world.model, world.model))
+    images_per_input = 48 / 32
+    assert 0 < scene.forwards + 2 * scene.backwards <= 5 * 3 * 2 * 128 * images_per_input
+
+
+def levels(x):
+    return torch.where(x > 2 / 3, 1.0, torch.where(x > 1 / 3, 0.5, 0.0))
+
+
+class OtherBackward(torch.autograd.Function):
+    """Right forward, in numpy, which nobody differentiates; backward as if nothing had happened."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return torch.from_numpy(x.detach().numpy()[..., ::-1].copy())
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda w: w.model, None),  # nothing failed, and nothing is asked again
+        (lambda w: lambda x: w.model(levels(x)), "passed"),
+        (lambda w: lambda x: w.model(x.detach()) + 0 * x.sum(), "passed"),
+        # A smooth answer whose slope is known to nobody: planted perturbations are not found.
+        (lambda w: lambda x: w.model(OtherBackward.apply(x)), "failed"),
+    ],
+    ids=["honest", "levels", "detached", "mirrored"],
+)
+def test_gradients_that_fail_are_tested_again_with_smooth_operators(world, build, expected):
+    scene = world.scene(build(world))
+    found = {test.name: test.outcome for test in run_all(scene)}
+    assert found.get("relaxed gradients") == expected
+    assert scene.backwards > (0 if expected is None else 32 * 24)
+
+
+def test_a_class_by_which_a_defence_rejects_is_none_of_its_networks(world):
+    class Rejects(Plain):
+        abstain = 10
+
+    defence = Rejects(lambda x: torch.cat([world.model(x), 0 * x[:, :1, 0, 0] + 5.0], 1))
+    tests = run_all(world.scene(defence), Networks(None, world.model))
+    (base,) = [test for test in tests if test.name == "base model"]
+    assert base.outcome != "failed", base.finding

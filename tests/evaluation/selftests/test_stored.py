@@ -1,0 +1,98 @@
+"""Self-tests of a run: stored once per subject, taken over, in the checks, and needed for praise."""
+
+import json
+
+import pytest
+
+from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.selftests.scene import judged
+from robustbench_coded.evaluation.session import selftesting
+from robustbench_coded.evaluation.session.evaluate import evaluate
+from robustbench_coded.judge.run import load_run
+from tests.evaluation.selftests.conftest import CHECKPOINTS
+
+pytestmark = pytest.mark.long
+
+ROBUST = CHECKPOINTS / "digits-pgd-at.safetensors"
+
+
+def config(out, **changed):
+    options = {
+        "checkpoints": (("at", str(ROBUST)),),
+        "data": "digits",
+        "limit": 64,
+        "batch_sizes": (32,),
+        "eps": (0.1,),
+        "attacks": ("pgd-2",),
+        "checks": False,
+        "threads": 1,
+        "out": out,
+    }
+    return EvalConfig(**{**options, **changed})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return evaluate(config(tmp_path_factory.mktemp("run") / "run", defences=("rci:N=1.5K",)))
+
+
+def test_each_subject_has_one_file_that_names_it(run):
+    stored = [json.loads(path.read_text()) for path in (run / "selftests").iterdir()]
+    assert sorted(data["defence"] for data in stored) == ["rci", "standard"]
+    for data in stored:
+        assert {test["outcome"] for test in data["tests"]} <= {"passed", "not applicable"}
+        assert data["forwards"] > 0 and data["examples"] == 32 and data["eps"] == 0.1
+
+
+def test_they_stand_among_the_checks(run):
+    for judgement in load_run(run).judgements:
+        (check,) = [check for check in judgement.checks if check.name.startswith("self-tests")]
+        assert check.outcome == "passed"
+        assert "finite differences" in check.finding
+
+
+def test_a_second_evaluation_takes_them_over(run, monkeypatch):
+    before = {path: path.read_bytes() for path in (run / "selftests").iterdir()}
+    asked = []
+    monkeypatch.setattr(selftesting, "run_all", lambda *given: asked.append(given) or ())
+    evaluate(config(run, defences=("rci:N=1.5K",), attacks=("pgd-2", "fgsm")))
+    assert asked == []
+    assert {path: path.read_bytes() for path in (run / "selftests").iterdir()} == before
+
+
+def test_a_damaged_file_is_made_again_and_without_it_nothing_is_praised(run):
+    names = {judgement.subject.defence for judgement in load_run(run).judgements}
+    damaged = sorted((run / "selftests").iterdir())[0]
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:50])
+    missing = [
+        judgement
+        for judgement in load_run(run).judgements
+        if any(check.name == "self-tests" and check.outcome == "not run" for check in judgement.checks)
+    ]
+    assert len({judgement.subject.defence for judgement in missing}) == 1 and len(names) == 2
+    assert all(judgement.verdict.name != "no failure found" for judgement in missing)
+    evaluate(config(run, defences=("rci:N=1.5K",)))
+    assert damaged.read_bytes() == whole
+
+
+def test_one_that_failed_is_named_and_outcomes_do_not_depend_on_them(run, tmp_path, monkeypatch):
+    failed = judged("finite differences", False, "They disagree.", mismatch=0.9)
+    monkeypatch.setattr(selftesting, "run_all", lambda *given: (failed,))
+    other = evaluate(config(tmp_path / "other", defences=("rci:N=1.5K",)))
+    for judgement in load_run(other).judgements:
+        (check,) = [check for check in judgement.checks if check.name.startswith("self-tests")]
+        assert (check.name, check.outcome) == ("self-tests: finite differences", "failed")
+        assert judgement.verdict.name != "no failure found"
+        assert "self-tests: finite differences" in judgement.verdict.open_checks
+    outcomes = {path.name: path.read_bytes() for path in (run / "outcomes").iterdir()}
+    for path in (other / "outcomes").iterdir():
+        assert outcomes[path.name] == path.read_bytes()
+
+
+def test_overwrite_removes_them(run, tmp_path):
+    path = evaluate(config(tmp_path / "again"))
+    (old,) = (path / "selftests").iterdir()
+    evaluate(config(path, seed=1, overwrite=True))
+    (new,) = (path / "selftests").iterdir()
+    assert new != old

@@ -1,0 +1,326 @@
+"""The steps of whole evaluations: verdicts first, then the table; what runs follows from the folder alone."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from attacks import crossover
+from robustbench_coded.data.arrays import dataset_in_memory
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.engine.run import Engine
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
+from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS
+from robustbench_coded.evaluation.session import evaluate as session
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.evaluation.session.replay import replay
+from robustbench_coded.evaluation.session.schedule import EXTRAS_SHARE, TABLE_IMAGES
+from robustbench_coded.judge.run import load_manifest, load_run
+from robustbench_coded.reports import write
+
+K, EXAMPLES, EPS = 8, 640, 0.1
+ATTACKS = "pgd-10,transfer-pgd-10,aware-pgd-10,fixed-pgd-10"
+COMBINED = ("clean", "random-sign", "strongest", "ensemble", "naive-min")
+
+
+class Reads(nn.Module):
+    """Reads the class from one of two pixels: the attacker can turn the first, and never the second."""
+
+    def __init__(self, pixel):
+        super().__init__()
+        self.pixel = pixel
+
+    def forward(self, x):
+        score = 20 * (x[:, 0, self.pixel, self.pixel] - 0.5)
+        return torch.stack([-score, score], dim=1)
+
+
+class Rounds(Reads):
+    """Rounds what it reads, so that torch's gradient is zero everywhere."""
+
+    def forward(self, x):
+        return super().forward((50 * x).round() / 50)
+
+
+class Rectified(Reads):
+    """The same behind a ReLU for each pixel."""
+
+    def forward(self, x):
+        return super().forward(torch.relu(x))
+
+
+def images(examples=EXAMPLES, near=1.0, side=2):
+    """Pixel 0 says the class by a margin that eps reaches on a share ``near`` of the images.
+
+    Of smaller images than 32 x 32, more are affordable: here all attacks on all of them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(2, (examples,), generator=generator)
+    x = torch.rand((examples, 1, side, side), generator=generator)
+    margin = torch.where(torch.rand(examples, generator=generator) < near, 0.05, 0.3)
+    x[:, 0, 0, 0] = 0.5 + margin * (2 * y - 1)
+    x[:, 0, 1, 1] = 0.5 + 0.4 * (2 * y - 1)
+    return x, y
+
+
+def given(
+    out, pixel=0, *, network=None, examples=EXAMPLES, near=1.0, side=2, attacks=ATTACKS, checks=False, **more
+):
+    """The options of an evaluation, and what is in memory."""
+    options = {"defences": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_sizes": (K,), **more}
+    config = EvalConfig(
+        checkpoints=(), eps=(EPS,), threads=1, out=out, **options, **attack_options([attacks], checks=checks)
+    )
+    data = dataset_in_memory(images(examples, near, side), name="pixels", source="a test")
+    return config, InMemory(data, {"net": network or Reads(pixel)}, {})
+
+
+def measured(out, pixel=0, listener=None, **more):
+    config, in_memory = given(out, pixel, **more)
+    return load_run(session.evaluate(config, listener, in_memory))
+
+
+def attacked(run, defence):
+    """Attack -> examples, of the rows that attack."""
+    rows = run.summary[run.summary.defence == defence]
+    return {row.attack: row.examples for row in rows.itertuples() if row.attack not in COMBINED}
+
+
+def words(run):
+    return {(j.subject, str(j.threat)): j.verdict.name for j in run.judgements}
+
+
+def policies(path):
+    """Of each step, by what is written in steps.jsonl."""
+    steps = [line["step"] for line in map(json.loads, (path / "steps.jsonl").open())]
+    return [step and step["policy"] for step in steps]
+
+
+def content(path):
+    """What must not depend on how a run came about: every committed byte, figure and decision."""
+    names = ("summary.csv", "verdicts.csv", "steps.jsonl")
+    files = [*sorted((path / "outcomes").iterdir()), *(path / name for name in names)]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_figures():
+    """They take half the time of so small a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(write, "figures_of", lambda *args, **more: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("steps") / "run", until="settled")
+
+
+RUNS = {
+    "settled": {"until": "settled"},
+    "whole": {},
+    "wider": {"until": "settled", "examples": 1280, "near": 0.5},
+    "named": {"attacks": "pgd-100,transfer-pgd-10", "examples": 1280, "side": 32},
+    "withstands": {"pixel": 1, "attacks": "paper,adaptive", "examples": 1280, "until": "settled"},
+    "timed": {"time": 60.0, "attacks": "paper,adaptive"},
+    "victims": {"until": "settled", "inputs": ("batch", "victim")},
+}
+HAS = {
+    "whole": {"table"},
+    "wider": {"more examples"},
+    "named": {"first rows", "table"},
+    "withstands": {"checks", "submissions"},
+    "victims": {"attack of victims", "break of victims"},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_recorded_run_replayed_gives_the_same_steps(tmp_path, name):
+    config, in_memory = given(tmp_path / "run", **RUNS[name])
+    path = session.evaluate(config, None, in_memory)
+    prepared, _ = session.made_ready(config, in_memory)
+    evaluation = planned_evaluation(prepared, load_manifest(path), path)
+    decisions = replay(evaluation.plan, path)
+    assert [then for then, _ in decisions] == [now for _, now in decisions]
+    assert decisions[-1] == (None, None) and len(decisions) > 3
+    assert {"clean", "attack", *HAS.get(name, ())} <= {step.policy for step, _ in decisions[:-1]}
+    begun = {(record.case.subject, record.case.attack) for record in load_manifest(path).cases}
+    recorded = {(p.case.subject.subject, p.case.attack) for step, _ in decisions[:-1] for p in step.cases}
+    assert begun <= recorded and all(step.reason and step.images >= 0 for step, _ in decisions[:-1])
+
+
+def test_until_settled_begins_no_row_that_cannot_change_a_word(stopped):
+    assert {(stop.case.subject.defence, stop.verdict) for stop in stopped.manifest.sequential.stops} == {
+        ("rci", "no gain"), ("standard", "broken"),
+    }  # fmt: skip
+    stop = next(stop for stop in stopped.manifest.sequential.stops if stop.case.subject.defence == "rci")
+    assert (stop.examples, stop.planned, stop.attacks) == (256, EXAMPLES, ("transfer-pgd-10",))
+    assert attacked(stopped, "rci") == {"transfer-pgd-10": 256} and attacked(stopped, "standard") == {
+        "pgd-10": 256
+    }
+    assert {"pgd-10", "aware-pgd-10"} <= set(stop.skipped_attacks)
+    assert not (stopped.summary.attack == "random-sign").any()
+
+
+def test_words_that_fell_early_are_those_of_all_examples(stopped, tmp_path):
+    whole = measured(tmp_path / "whole", all=True)
+    assert set(attacked(whole, "rci").values()) == {EXAMPLES}
+    assert set(ATTACKS.split(",")) <= set(attacked(whole, "rci"))
+    assert words(stopped).items() <= words(whole).items()
+
+
+def test_what_withstands_meets_every_attack_before_it_is_believed(tmp_path):
+    run = measured(tmp_path / "run", pixel=1, until="settled")
+    assert set(ATTACKS.split(",")) <= set(attacked(run, "rci"))
+    assert run.manifest.sequential.stops == ()  # checks that these few attacks leave open
+    assert set(words(run).values()) == {"not settled"}
+
+
+def test_a_run_that_is_finished_decides_the_same_again_and_goes_on_to_all(stopped, tmp_path):
+    copy = shutil.copytree(stopped.path, tmp_path / "run")
+    again = measured(copy, until="settled")  # although it knows all outcomes from the start
+    assert again.manifest.sequential == stopped.manifest.sequential
+    assert content(again.path) == content(stopped.path)
+    taken = {unit for row in again.manifest.cases for unit in row.all_units}
+    before = {unit: (copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns for unit in taken}
+    full = measured(copy, all=True)
+    kept = {unit for unit in taken if (copy / "outcomes" / f"{unit}.parquet").exists()}
+    attacks = {unit for row in again.manifest.cases for unit in row.units}
+    assert attacks <= kept  # random batches of 256 images make way for those of all
+    assert all((copy / "outcomes" / f"{unit}.parquet").stat().st_mtime_ns == before[unit] for unit in attacks)
+    assert set(attacked(full, "rci").values()) == {EXAMPLES}
+    assert full.manifest.finished and set(full.summary.status) == {"done"}
+    assert words(stopped).items() <= words(full).items()
+
+
+class Impatient(Listener):
+    def __init__(self, units):
+        self.units = units
+
+    def unit_done(self, unit, correct, scored):
+        self.units -= 1
+        if not self.units:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("units", [1, 4, 7])
+def test_an_interrupted_run_in_another_order_has_the_same_bytes(stopped, tmp_path, monkeypatch, units):
+    run = Engine.run
+
+    def backwards(engine, units, limit):  # workers give units back in any order
+        yield from run(engine, units[::-1], limit)
+
+    monkeypatch.setattr(Engine, "run", backwards)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path / "run", until="settled", listener=Impatient(units))
+    again = measured(tmp_path / "run", until="settled")
+    assert again.manifest.sequential == stopped.manifest.sequential
+    assert content(again.path) == content(stopped.path)
+
+
+LARGE = {"examples": 2560, "side": 32, "attacks": "paper,adaptive"}
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    return measured(tmp_path_factory.mktemp("default") / "run", **LARGE)
+
+
+def test_by_default_the_papers_rows_have_256_examples_and_the_rest_what_fits(default):
+    rows = attacked(default, "rci")
+    assert all(rows[name] >= 256 for name in ("fgsm", "pgd-10", "pgd-100"))
+    assert rows["eot10-pgd-20"] == K  # 200 gradients of each coded input
+    (outlook,) = [outlook for outlook in default.manifest.outlook if outlook.purpose == "all"]
+    assert outlook.option == "--all" and outlook.images > TABLE_IMAGES and outlook.seconds > 0
+    assert {word for (subject, _), word in words(default).items() if subject.defence == "rci"} == {"no gain"}
+    assert policies(default.path).index("break") < policies(default.path).index("first rows")
+
+
+def test_a_default_run_is_completed_alike_after_an_interruption(default, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        measured(tmp_path / "run", listener=Impatient(40), **LARGE)
+    run = measured(tmp_path / "run", **LARGE)
+    assert content(run.path) == content(default.path)
+    assert run.manifest.sequential == default.manifest.sequential
+
+
+def test_what_is_named_runs_and_all_else_costs_at_most_half_as_much(tmp_path):
+    config, in_memory = given(tmp_path / "run", attacks="pgd-3,transfer-pgd-3", limit=96)
+    path = session.evaluate(config, None, in_memory)
+    prepared, _ = session.made_ready(config, in_memory)
+    decisions = replay(planned_evaluation(prepared, load_manifest(path), path).plan, path)
+    steps = [step for step, _ in decisions if step is not None]
+    named = {"clean", "random-sign", "pgd-3", "transfer-pgd-3"}
+    own = sum(part.images for step in steps for part in step.cases if part.case.attack in named)
+    others = sum(step.images for step in steps) - own
+    assert 0 < others <= EXTRAS_SHARE * own
+    run = load_run(path)
+    assert {"pgd-3", "transfer-pgd-3"} <= set(attacked(run, "rci")) and set(run.summary.status) == {"done"}
+
+
+def test_a_wish_for_time_is_turned_into_images_once(tmp_path):
+    config, in_memory = given(tmp_path / "run", time=60.0, **LARGE)
+    run = load_run(session.evaluate(config, None, in_memory))
+    told = run.manifest.sequential
+    assert told.seconds_per_image > 0
+    assert told.table_images == pytest.approx(30.0 / told.seconds_per_image, rel=1e-3)
+    again = load_run(session.evaluate(config, None, in_memory))  # whatever the machine does now
+    assert again.manifest.sequential == told
+
+
+def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
+    run = measured(tmp_path / "run", until="claim", claim=0.9)
+    (stop,) = run.manifest.sequential.stops
+    assert (stop.case.subject.defence, stop.verdict) == ("rci", "claim refuted") and stop.examples < EXAMPLES
+    assert attacked(run, "standard") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"until": "claim"}, "--until claim needs a claim; add --claim 72%"),
+        ({"until": "settled", "all": True}, "leave one of them out"),
+        ({"until": "settled", "inputs": ("batch", "collateral")}, "collateral damage has none"),
+        ({"until": "bored"}, "--until 'bored' is not known; choose settled or claim"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused(tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        measured(tmp_path / "run", **options)
+
+
+def test_victims_are_settled_by_random_batches(tmp_path):
+    run = measured(tmp_path / "run", until="settled", inputs=("batch", "victim"))
+    stop = next(stop for stop in run.manifest.sequential.stops if str(stop.case.threat) == "victim/unknown")
+    assert (stop.verdict, stop.attacks) == ("no gain", ("transfer-pgd-10",))
+    assert stop.examples > FIRST_VICTIMS  # the victims of random batches, too
+
+
+@pytest.mark.parametrize(("network", "runs"), [(Rectified, True), (Reads, False)])
+def test_crossover_is_the_last_resort_on_few_images_of_a_small_network(tmp_path, monkeypatch, network, runs):
+    monkeypatch.setattr(crossover, "FIRST", 4)
+    alone = {"defences": (), "draws": 1, "selection_draws": 1, "batch_sizes": (128,)}
+    run = measured(tmp_path / "run", network=network(1), examples=12, attacks="pgd-10", checks=True, **alone)
+    assert set(words(run).values()) == {"not settled"}
+    assert ("crossover-160" in attacked(run, "standard")) == runs
+
+
+def test_where_an_operator_hides_the_gradient_smoothed_attacks_come_first(tmp_path):
+    options = {"defences": (), "until": "settled", "attacks": "paper,adaptive"}
+    run = measured(tmp_path / "run", network=Rounds(0), **options)
+    stop = run.manifest.sequential.stops[0]
+    assert set(stop.attacks) == {"fgsm", "relaxed-pgd-20+momentum=1"}  # the one step costs next to nothing
+    assert "pgd-10" in stop.skipped_attacks
+
+
+def test_the_attacks_of_checks_run_on_the_examples_of_the_others(tmp_path):
+    options = {"defences": (), "until": "settled", "attacks": "paper,adaptive"}
+    run = measured(tmp_path / "run", pixel=1, examples=8 * EXAMPLES, **options)
+    assert set(words(run).values()) == {"no failure found"}
+    assert [stop.verdict for stop in run.manifest.sequential.stops] == ["no failure found"]
+    examples = {row.attack: row.examples for row in run.summary.itertuples() if row.attack not in COMBINED}
+    assert examples["pgd-10"] == examples["square-200"] < 8 * EXAMPLES

@@ -1,0 +1,107 @@
+"""``csrobust bench`` on a small network: everything is measured, nothing is asserted on times."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from robustbench_coded.cli.main import main
+from robustbench_coded.errors import InputError
+from robustbench_coded.extras.bench import timing as startup
+from robustbench_coded.extras.bench.run import BenchOptions, bench
+from robustbench_coded.extras.bench.table import plain
+from robustbench_coded.extras.bench.timing import peak_memory
+from robustbench_coded.extras.bench.workloads import ANSWERS
+
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
+
+from speed import markdown
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def report():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(startup, "COMMANDS", ("--help",))
+        return bench(BenchOptions(arch="digits-cnn", images=16, steps=2, rounds=1, threads=1))
+
+
+def test_every_section_compares_what_it_is_there_for(report):
+    gradients, coded, inference, start_up = report.sections
+    names = [timing.name for timing in gradients.timings]
+    assert [name for name in names if name.startswith("csrobust")] == [
+        "csrobust pgd-2, float32",
+        "csrobust pgd-2, bfloat16",
+        "csrobust apgd-ce-2, float32",
+    ]
+    assert {"forward+backward, model as loaded", "forward+backward, float32"} <= set(names)
+    against = {timing.name: timing.against for timing in coded.timings}
+    assert against["pgd-2, RCI K=16 N=24"] == "pgd-2, standard on 24"
+    assert against["pgd-2, RCI K=8 N=12, 2 batches at once"] == "pgd-2, RCI K=16 N=24"
+    assert {timing.against for timing in inference.timings} == {None, "standard K=16"}
+    assert start_up.timings[0].name == "csrobust --help"
+    for section in report.sections:
+        assert all(len(timing.seconds) == 1 and timing.seconds[0] > 0 for timing in section.timings)
+
+
+def test_every_way_counts_the_images_that_it_sends(report):
+    gradients, coded, inference, _ = report.sections
+    images = {t.name: t.images for section in (gradients, coded, inference) for t in section.timings}
+    assert images["csrobust pgd-2, float32"] == images["forward+backward, float32"] == 2 * 16
+    assert images["pgd-2, RCI K=16 N=24"] == images["pgd-2, standard on 24"] == 2 * 24
+    assert images["pgd-2, RCI K=8 N=12, 2 batches at once"] == 2 * 2 * 12
+    # Table 4 is about answered inputs: more coded inputs must show as cost.
+    assert images["RCI K=16 N=24"] == images["standard K=16"] == ANSWERS * 16
+
+
+def test_the_report_is_plain_data_lines_and_markdown(report):
+    data = json.loads(json.dumps(report.as_data()))
+    assert [s["title"] for s in data["sections"]] == [s.title for s in report.sections]
+    assert data["sections"][0]["rows"][0]["seconds_per_image"]["median"] > 0
+    lines = "\n".join(plain(report))
+    text = markdown(report)
+    for section in report.sections:
+        for timing in section.timings:
+            assert timing.name in lines and f"| {timing.name} |" in text
+    narrow = list(plain(report, 40))
+    for name in (timing.name for section in report.sections for timing in section.timings):
+        measured = narrow[next(i for i, line in enumerate(narrow) if line.endswith(f"  {name}")) + 1]
+        assert measured.startswith("      ") and "[" in measured and len(measured) <= 80
+    assert "float32: prepared in" in lines and "prepared in" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in rows} == {6}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--images", "12"], ["--images 12", "multiple of 8"]),
+        (["--steps", "0"], ["--steps 0"]),
+        (["--rounds", "0"], ["--rounds 0"]),
+        (["--arch", "resnet21"], ["resnet21"]),
+        (["--ckpt", "nowhere.pt"], ["nowhere.pt"]),
+        (["--device", "abacus"], ["--device", "abacus"]),
+        (["--threads", "0"], ["--threads 0"]),
+    ],
+)
+def test_wrong_options(capsys, options, words):
+    assert main(["bench", *options]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    for word in words:
+        assert word in error
+
+
+def test_peak_memory_is_that_of_the_call():
+    size = 64 * 2**20
+    used = peak_memory(lambda: torch.ones(size // 4), torch.device("cpu"))
+    if used is None:
+        pytest.skip("the system does not tell")
+    assert 0.9 * size < used < 2 * size
+
+
+def test_unusable_numbers_are_refused_before_anything_is_measured():
+    with pytest.raises(InputError, match="--rounds 0"):
+        bench(BenchOptions(rounds=0))

@@ -1,0 +1,155 @@
+"""The counters of the league: what an attack is charged, what counts as broken, and what is left."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+EPS = 0.1
+
+
+@pytest.fixture(scope="module")
+def modules():
+    """The benchmark's modules by name."""
+    found = {}
+    for name in ("league_counter", "league_random"):
+        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[name])
+    yield found
+    for name in found:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def counter(modules):
+    return modules["league_counter"]
+
+
+class Mean(nn.Module):
+    """Class 1 where the mean pixel is above 0.5."""
+
+    def forward(self, x):
+        mean = x.flatten(1).mean(1)
+        return torch.stack([0.5 - mean, mean - 0.5], 1)
+
+
+@pytest.fixture
+def counted(counter):
+    """Six images of class 1, the last of which is answered wrongly as it is."""
+    x = torch.full((6, 1, 4, 4), 0.55) + 0.02 * torch.rand(
+        6, 1, 4, 4, generator=torch.Generator().manual_seed(0)
+    )
+    x[5] -= 0.3
+    return counter.Counted(Mean(), x, torch.ones(6, dtype=torch.long), EPS, budget=10)
+
+
+def test_an_image_costs_one_forward_and_one_more_for_its_gradient(counted):
+    counted(counted.x)
+    assert counted.cost.tolist() == [1] * 6
+    leaf = counted.x.clone().requires_grad_()
+    counted(leaf).sum().backward()
+    assert counted.cost.tolist() == [3] * 6
+    assert counted.broken_at[5] == 0 and not counted.left(10)[5]
+
+
+def test_survivors_in_another_order_and_copies_are_charged_to_their_examples(counted):
+    rows = torch.tensor([4, 1, 1, 3])
+    counted(counted.x[rows] - 0.01)
+    assert counted.cost.tolist() == [0, 2, 0, 1, 1, 0]
+    assert counted.left(10).tolist() == [True] * 5 + [False]
+
+
+def test_only_what_is_inside_ball_and_box_breaks_an_example_and_its_first_time_counts(counted):
+    far = counted.x.clone()
+    far[0] -= 1.5 * EPS
+    far[1] -= 0.9 * EPS
+    counted(far)
+    counted(counted.x)
+    counted(far)
+    assert counted.broken_at[1] == 1 and counted.left(0)[1] and not counted.left(1)[1]
+    assert counted.left(10)[[0, 2]].all()
+
+
+def test_an_attack_ends_when_all_that_stand_have_used_up_their_budget(counter, counted):
+    for _ in range(10):
+        counted(counted.x)
+    with pytest.raises(counter.Spent):
+        counted(counted.x)
+    assert counted.cost.max() == 10
+    assert counted.spent
+
+
+class Coin:
+    """Answers as Mean does where its coin, True with probability 1 / 4, falls; else always 1."""
+
+    name, randomised, batch_dependent, base = "coin", True, False, None
+
+    def sample(self, generator, k):
+        return bool(torch.rand((), generator=generator) < 0.25)
+
+    def logits(self, x, draw):
+        return Mean()(x) if draw else Mean()(torch.ones_like(x))
+
+
+@pytest.fixture
+def drawn(modules):
+    """Four images of class 1, which a move of eps takes across Mean's boundary."""
+    x = torch.full((4, 1, 4, 4), 0.55) + 0.02 * torch.rand(
+        4, 1, 4, 4, generator=torch.Generator().manual_seed(0)
+    )
+    return modules["league_random"].CountedDefence(Coin(), x, torch.ones(4, dtype=torch.long), EPS, budget=10)
+
+
+def test_what_is_left_of_a_random_defence_is_measured_under_draws_of_its_own(drawn):
+    assert drawn.right(drawn.x, draws=50).all()
+    at = drawn.right(drawn.x - 0.9 * EPS, draws=4000)
+    assert at.shape == (4000, 4)
+    assert (at.double().mean(0) - 0.75).abs().max() < 4 * (0.25 * 0.75 / 4000) ** 0.5
+    assert torch.equal(at, drawn.right(drawn.x - 0.9 * EPS, draws=4000)), "other draws for another attack"
+    assert drawn.cost.eq(0).all(), "it was charged to the attack"
+
+
+def test_queries_of_a_module_and_of_a_defence_with_fixed_draws_cost_the_same(drawn):
+    drawn(drawn.x)
+    assert drawn.cost.tolist() == [1] * 4
+    leaf = drawn.x.clone().requires_grad_()
+    drawn.logits(leaf, True).sum().backward()
+    assert drawn.cost.tolist() == [3] * 4
+    drawn(drawn.x.repeat(3, 1, 1, 1) - 0.01)
+    assert drawn.cost.tolist() == [6] * 4
+
+
+def test_an_attack_of_a_random_defence_ends_with_what_it_returned_and_else_with_what_it_asked_last(
+    counter, drawn
+):
+    asked = drawn.x - 0.5 * EPS
+    asked[3] -= EPS  # outside
+    drawn(asked)
+    returned = drawn.x - 0.9 * EPS
+    returned[0] -= EPS
+    returned[1] = torch.nan
+    expected = torch.stack([asked[0], asked[1], returned[2], returned[3]])
+    assert torch.equal(drawn.ended_with(returned), expected)
+    assert torch.equal(drawn.ended_with(returned.numpy()), expected)
+    assert torch.equal(drawn.ended_with((None, returned, None)), expected)
+    assert torch.equal(drawn.ended_with(None), torch.cat([asked[:3], drawn.x[3:]]))
+    with pytest.raises(counter.Spent):
+        for _ in range(10):
+            drawn(drawn.x)
+    assert drawn.spent
+
+
+def test_an_attack_of_a_random_defence_ends_when_those_that_it_asks_about_have_used_up_their_budget(
+    counter, drawn
+):
+    drawn(drawn.x)
+    for _ in range(9):
+        drawn(drawn.x[1:3])
+    with pytest.raises(counter.Spent):
+        drawn(drawn.x[1:3])
+    assert drawn.cost.tolist() == [1, 10, 10, 1]

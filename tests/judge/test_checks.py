@@ -1,0 +1,327 @@
+"""Checks: another kind of attack finds no more, attacks have converged, gradients agree."""
+
+import numpy as np
+import pytest
+
+from robustbench_coded.judge.attack_checks import converged, other_attacks, randomness_known
+from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.checks import compared, difference_of
+from robustbench_coded.judge.gradients import gradients_agree
+from robustbench_coded.judge.outcomes import Cell, exchanged_accuracy
+
+EXAMPLES = 800
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+
+
+def share(part, draws=4):
+    """A ``part`` of the examples right in every draw, evenly over the batches; nested for nested parts."""
+    right = (np.arange(EXAMPLES) * 89 % EXAMPLES) < round(part * EXAMPLES)
+    return np.repeat(right[:, None], draws, axis=1)
+
+
+@pytest.fixture
+def checked(evaluation):
+    """Runs the checks on RCI with clean accuracy 0.9 and attacks given as name=(share left, options)."""
+
+    def checks(
+        attacks,
+        *,
+        threat="batch/unknown",
+        unbounded_eps=1.0,
+        gradients=None,
+        signs=0.85,
+        stopped=(),
+        **defence,
+    ):
+        run = evaluation()
+        for name, part in (("clean", 0.9), ("random-sign", signs)):
+            run.add(name, share(part), share(part), **defence)
+        for name, part, *options in attacks:
+            run.add(name, share(part), share(part), **{**defence, **(options[0] if options else {})})
+        rows = case_results(*run.parts())
+        eps = next(row for row in rows if row.case.attack == "random-sign").case.perturbation.eps
+        made = [
+            r
+            for r in rows
+            if r.case.attack == "ensemble" and str(r.case.threat) == threat and r.case.perturbation.eps == eps
+        ]
+        found = [
+            *other_attacks(rows, made[0], unbounded_eps),
+            *converged(rows, made[0], stopped),
+            gradients_agree(rows, made[0], gradients or {}),
+        ]
+        return {check.name: check for check in found}
+
+    return checks
+
+
+KNOWN = {"threat": "batch/known"}
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome"),
+    [
+        ([("pgd-10", 0.3), ("aware-pgd-10", 0.2, KNOWN)], "passed"),
+        ([("pgd-10", 0.3), ("aware-pgd-10", 0.302, KNOWN)], "passed"),
+        ([("pgd-10", 0.3), ("aware-pgd-10", 0.4, KNOWN)], "failed"),
+        ([("fixed-pgd-10", 0.3), ("aware-pgd-10", 0.4, KNOWN)], "failed"),
+        ([("pgd-10", 0.3), ("aware-pgd-20", 0.4, KNOWN)], "not run"),
+        ([("transfer-pgd-10", 0.3), ("aware-pgd-10", 0.4, KNOWN)], "not run"),
+    ],
+)
+def test_knowing_the_draw_never_leaves_more(checked, attacks, outcome):
+    check = checked(attacks)["randomness known"]
+    assert check.outcome == outcome
+    assert bool(check.next_step) == (outcome != "passed")
+
+
+SEARCHED = ("square-1000", 0.4)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "signs", "outcome"),
+    [
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.3), SEARCHED], 0.85, "passed"),
+        ([("eot10-pgd-20", 0.2), SEARCHED], 0.85, "passed"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.1), SEARCHED], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.1)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("square-1000", 0.1)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("torchattacks:Square", 0.1)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.2), ("from:standard/pgd-10", 0.1), SEARCHED], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.4), ("square-1000", 0.6), ("random-1000", 0.2)], 0.85, "failed"),
+        ([("eot10-pgd-20", 0.4)], 0.3, "failed"),  # random signs alone find more
+        # A stronger attack through the defence makes it pass; where nothing is left, nothing is stronger.
+        (
+            [
+                ("eot10-pgd-20", 0.2),
+                ("eot10-pgd-40+init=transfer-pgd-20", 0.1),
+                ("transfer-pgd-20", 0.1),
+                SEARCHED,
+            ],
+            0.85,
+            "passed",
+        ),
+        ([("eot10-pgd-20", 0.0)], 0.85, "passed"),
+        # Without a search of its own, the gradients have not been questioned.
+        ([("eot10-pgd-20", 0.2)], 0.85, "not run"),
+        ([("eot10-pgd-20", 0.2), ("transfer-pgd-20", 0.3)], 0.85, "not run"),
+        ([("eot10-pgd-20", 0.2), ("from:standard/square-1000", 0.3)], 0.85, "not run"),
+        ([("transfer-pgd-20", 0.2)], 0.85, "not run"),
+    ],
+)
+def test_nothing_without_the_gradients_is_stronger(checked, attacks, signs, outcome):
+    assert checked(attacks, signs=signs)["transfer or black-box"].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("attacks", "signs", "rival", "asked"),
+    [
+        ([("transfer-pgd-20", 0.1), SEARCHED], 0.85, "transfer-pgd-20", ()),
+        ([("square-1000", 0.1)], 0.85, "square-1000", ("bpda-pgd-20", "spsa-2000")),
+        # Where signs alone show it, the search has not been made yet.
+        ([], 0.1, "random-sign", ("bpda-pgd-20", "spsa-2000", "square-1000", "random-1000")),
+    ],
+)
+def test_what_misleads_is_named_and_what_may_find_more_is_asked_for(checked, attacks, signs, rival, asked):
+    check = checked([("eot10-pgd-20", 0.2), *attacks], signs=signs)["transfer or black-box"]
+    assert check.attacks == ("eot10-pgd-20", rival)
+    assert check.figures["difference"] == pytest.approx(0.1)
+    assert check.run_next == ("eot10-pgd-40+init=transfer-pgd-20", *asked)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome"),
+    [
+        ([("pgd-10", 0.5), ("pgd-10", 0.05, {"eps": 1.0})], "passed"),
+        ([("pgd-10", 0.5), ("pgd-10", 0.3, {"eps": 1.0})], "failed"),
+        ([("pgd-10", 0.5), ("pgd-10", 0.6, {"eps": 0.5}), ("pgd-10", 0.0, {"eps": 1.0})], "failed"),
+        ([("pgd-10", 0.5), ("pgd-10", 0.3, {"eps": 0.5})], "not run"),
+        ([("pgd-10", 0.5), ("fgsm", 0.0, {"eps": 1.0})], "not run"),
+        ([("pgd-10", 0.05)], "passed"),
+    ],
+)
+def test_accuracy_falls_with_eps_to_the_floor(checked, attacks, outcome):
+    assert checked(attacks)["falls with eps"].outcome == outcome
+
+
+@pytest.mark.parametrize("attack", ["parts-60", "growing-48"])
+@pytest.mark.parametrize(("part", "failed"), [(0.3, True), (0.5, False), (0.7, False)])
+def test_parts_of_the_ball_hold_no_more_than_all_of_it(checked, attack, part, failed):
+    check = checked([("pgd-10", 0.5), ("rays-800", 0.2), (attack, part)])["falls with eps"]
+    assert (check.outcome == "failed") == failed
+    assert ("an attack inside a part of the ball finds more" in check.finding) == failed
+    # At another eps a part still does not reach every image.
+    assert failed or check.run_next == ("rays-800",)
+
+
+def test_what_was_found_elsewhere_is_not_asked_for_at_another_eps(checked):
+    check = checked([("pgd-10", 0.5), ("square-1000", 0.6), ("from:standard/pgd-10", 0.4)])["falls with eps"]
+    assert (check.outcome, check.run_next) == ("not run", ("pgd-10",))
+
+
+def test_more_right_under_attack_than_clean_is_a_rise(checked):
+    attacks = [("pgd-10", 0.97), ("pgd-10", 0.0, {"eps": 1.0}), ("fgsm", 0.5)]
+    check = checked(attacks)["falls with eps"]
+    # The ensemble prefers fgsm, but the attack itself is at fault. (fgsm also shows that batches are calm.)
+    assert (check.outcome, check.attacks) == ("failed", ("pgd-10", "clean"))
+
+
+def test_a_constant_prediction_is_at_its_floor():
+    label = np.arange(1000) % 10
+    constant, perfect = np.zeros((1000, 3), np.int32), np.repeat(label[:, None], 3, 1).astype(np.int32)
+    ids, draws = np.arange(1000), np.arange(3)
+    floors = [exchanged_accuracy(Cell(ids, ids, label, draws, answers)) for answers in (constant, perfect)]
+    # Of the 999 other examples, 99 have the label of a given one.
+    assert floors == pytest.approx([0.1, 99 / 999])
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome", "run_next"),
+    [
+        ([("pgd-20", 0.3), ("pgd-40", 0.3)], "passed", ()),
+        ([("pgd-20", 0.3), ("pgd-40", 0.2)], "failed", ("pgd-80",)),
+        ([("pgd-20@1/255", 0.3), ("pgd-40", 0.3)], "not run", ("pgd-40@1/255",)),
+        ([("pgd-20", 0.3)], "not run", ("pgd-40",)),
+        ([("aware-pgd-20+init=transfer-pgd-20", 0.3)], "not run", ("aware-pgd-40+init=transfer-pgd-20",)),
+        ([("pgd-20", 0.0)], "passed", ()),
+        # Twice the draws are the strongest by chance; with fewer of them, twice the steps ran.
+        ([("eot10-pgd-20", 0.304), ("eot10-pgd-40", 0.304), ("eot20-pgd-20", 0.3)], "passed", ()),
+        ([("pgd-20", 0.33), ("pgd-40", 0.33), ("eot2-pgd-10", 0.3)], "not run", ("eot2-pgd-20",)),
+    ],
+)
+def test_twice_the_steps_find_no_more(checked, attacks, outcome, run_next):
+    check = checked(attacks)["twice the steps"]
+    assert (check.outcome, check.run_next) == (outcome, run_next)
+
+
+@pytest.mark.parametrize(
+    ("attacks", "outcome", "run_next"),
+    [
+        ([("eot10-pgd-20", 0.3), ("eot20-pgd-20", 0.3)], "passed", ()),
+        ([("pgd-20", 0.4), ("eot2-pgd-20", 0.3)], "failed", ("eot4-pgd-20",)),
+        ([("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.1)], "not run", ("eot20-pgd-20",)),
+        ([("pgd-20", 0.3)], "not run", ("eot2-pgd-20",)),
+    ],
+)
+def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):
+    check = checked(attacks)["twice the draws"]
+    assert (check.outcome, check.run_next) == (outcome, run_next)
+
+
+def test_nothing_about_draws_is_asked_of_a_deterministic_defence(checked):
+    checks = checked([("pgd-10", 0.0)], randomised=False, batch_dependent=False)
+    assert {check.outcome for check in checks.values()} == {"passed"}
+
+
+LENGTHS = [("pgd-20", 0.3), ("pgd-40", 0.3)]
+
+
+@pytest.mark.parametrize(
+    ("attacks", "stopped", "outcome"),
+    [
+        (LENGTHS, ("pgd-40",), "not run"),
+        (LENGTHS, ("pgd-10",), "passed"),
+        ([("pgd-20", 0.3), ("pgd-40", 0.2)], ("pgd-40",), "failed"),  # it shows enough as it is
+        ([("pgd-20", 0.0)], ("pgd-20",), "passed"),  # nothing is left for a longer one to find
+    ],
+)
+def test_lengths_that_a_budget_of_images_made_equal_prove_nothing(checked, attacks, stopped, outcome):
+    check = checked(attacks, stopped=stopped)["twice the steps"]
+    assert check.outcome == outcome
+    if outcome == "not run":
+        assert check.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
+        assert str(check.next_step) == "give more images (--budget)"
+
+
+@pytest.mark.parametrize("batches", [50, 2])
+@pytest.mark.parametrize(("transferred", "outcome"), [(0.2, "failed"), (0.35, "passed")])
+def test_two_batches_tell_which_attack_found_more_of_them(checked, batches, transferred, outcome):
+    attacks = [("eot10-pgd-20", 0.3), ("transfer-pgd-20", transferred), SEARCHED]
+    check = checked(attacks, batch=np.arange(EXAMPLES) * batches // EXAMPLES)["transfer or black-box"]
+    assert check.outcome == outcome
+
+
+def test_a_few_examples_are_too_few_to_tell(evaluation):
+    made = evaluation().add("pgd-10", np.arange(32)[:, None] < 16).add("pgd-20", np.arange(32)[:, None] < 15)
+    fewer, more = (row for row in case_results(*made.parts()) if row.case.attack.startswith("pgd"))
+    check = compared("check", fewer, more, "fault", "pgd-40")
+    assert (check.outcome, str(check.next_step)) == ("not run", "evaluate more examples (--limit)")
+
+
+def test_a_search_may_be_shorter_where_eps_reaches_any_image(checked):
+    check = checked([("square-1000", 0.5), ("square-100", 0.05, {"eps": 1.0})])["falls with eps"]
+    assert (check.outcome, check.attacks) == ("passed", ("square-100",))
+
+
+def test_an_attack_whose_name_cannot_be_read_is_compared_with_nothing(checked):
+    checks = checked([("eot10-pgd-20", 0.3), SEARCHED, ("pgd-of-tomorrow", 0.1)])
+    assert checks["transfer or black-box"].outcome == "passed"
+
+
+def test_who_knows_the_draw_has_none_to_average(checked):
+    checks = checked([("aware-pgd-20", 0.3, KNOWN)], threat="batch/known", gradients={"cosine": 0.01})
+    assert checks["twice the draws"].outcome == checks["gradients agree"].outcome == "passed"
+    assert checks["twice the steps"].outcome == "not run"
+
+
+@pytest.fixture
+def agreement(checked):
+    """The check of gradients in ``draws`` that an attack averages, of a cosine between those of two."""
+
+    def agree(draws, cosine):
+        attack = "pgd-20" if draws == 1 else f"eot{draws}-pgd-20"
+        return checked([(attack, 0.3)], gradients={"cosine": cosine, "sign": 0.5})["gradients agree"]
+
+    return agree
+
+
+@pytest.mark.parametrize(
+    ("draws", "cosine", "outcome"),
+    [
+        (1, 0.3, "passed"),
+        (1, 0.02, "failed"),
+        (20, 0.02, "passed"),
+        (20, -0.1, "failed"),
+        (1, np.nan, "not run"),
+    ],
+)
+def test_enough_draws_are_averaged_for_a_common_direction(agreement, draws, cosine, outcome):
+    check = agreement(draws, cosine)
+    assert check.outcome == outcome
+    if outcome == "failed" and cosine > 0:
+        more = int(check.run_next[0].removeprefix("eot").removesuffix("-pgd-20"))
+        assert agreement(more, cosine).outcome == "passed"
+        assert agreement(more - 1, cosine).outcome == "failed"
+
+
+def test_the_cosine_of_an_average_is_that_of_simulated_gradients(agreement):
+    rng = np.random.default_rng(0)
+    common, noise = rng.standard_normal(4000), rng.standard_normal((60, 8, 4000)).astype(np.float32)
+    gradients = 0.5 * common.astype(np.float32) + noise
+    averages = gradients.mean(axis=1)
+    reached = averages @ common / np.linalg.norm(averages, axis=1) / np.linalg.norm(common)
+    pairs = (gradients[:, 0] * gradients[:, 1]).sum(1)
+    cosine = (
+        pairs / np.linalg.norm(gradients[:, 0], axis=1) / np.linalg.norm(gradients[:, 1], axis=1)
+    ).mean()
+    assert agreement(8, float(cosine)).figures["cosine_of_mean"] == pytest.approx(reached.mean(), abs=0.015)
+
+
+@pytest.mark.long
+def test_the_worst_of_several_pairs_is_asked_at_its_share_of_the_error(evaluation):
+    # Eight pairs that differ by noise alone: unadjusted, one such run in six has a pair that is certain.
+    failed, careless = 0, 0
+    for seed in range(40):
+        rng, run, steps = np.random.default_rng(seed), evaluation(), range(10, 18)
+        for name, threat in (("pgd", "batch/unknown"), ("aware-pgd", "batch/known")):
+            for number in steps:
+                right = rng.random((60, 8)) < 0.5
+                run.add(f"{name}-{number}", right, right, threat=threat, batch_dependent=False)
+        rows = case_results(*run.parts())
+        made = next(
+            row for row in rows if (str(row.case.threat), row.case.attack) == ("batch/unknown", "strongest")
+        )
+        failed += randomness_known(rows, made).outcome == "failed"
+        of = {row.case.attack: row for row in rows}
+        careless += any(difference_of(of[f"aware-pgd-{n}"], of[f"pgd-{n}"]).low > 0 for n in steps)
+    assert failed <= 3 < careless

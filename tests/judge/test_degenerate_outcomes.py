@@ -1,0 +1,122 @@
+"""No outcomes end a run, whatever they are: every figure is finite, and every interval has a width."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from robustbench_coded.judge.anytime import RANDOM
+from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.summary import summary_frame, summary_rows
+
+# Whether an answer is right, by example, place in its batch, batch and draw; [examples, draws].
+PATTERNS = {
+    "all right": lambda i, slot, batch, draw: (i >= 0) & (draw >= 0),
+    "all wrong": lambda i, slot, batch, draw: (i < 0) & (draw >= 0),
+    "half of every batch": lambda i, slot, batch, draw: (slot % 2 == 0) & (draw >= 0),
+    "half of every batch, the other half in other draws": lambda i, slot, batch, draw: (slot + draw) % 2 == 0,
+    "one in every batch": lambda i, slot, batch, draw: (slot == 0) & (draw >= 0),
+    "every other batch": lambda i, slot, batch, draw: (batch % 2 == 0) & (draw >= 0),
+    "the first example": lambda i, slot, batch, draw: (i == 0) & (draw >= 0),
+    "all but the first": lambda i, slot, batch, draw: (i > 0) & (draw >= 0),
+    "the first draw": lambda i, slot, batch, draw: (i >= 0) & (draw == 0),
+    "one answer": lambda i, slot, batch, draw: (i == 0) & (draw == 0),
+    "whole batches by draw": lambda i, slot, batch, draw: (batch + draw) % 2 == 0,
+}
+ATTACKS = ("clean", "random-sign", "pgd-10", "transfer-pgd-20", "pgd-10+target=0", "from:standard/pgd-10")
+THREATS = ("batch/unknown", "batch/known", "victim/unknown")
+
+
+@st.composite
+def settings_of_a_run(draw):
+    """Sizes, what the defence is like, and a pattern for each attack and purpose: often one for all."""
+    randomised, dependent = draw(st.booleans()), draw(st.booleans())
+    patterns = st.tuples(*[st.sampled_from(sorted(PATTERNS))] * 3)
+    alike = st.sampled_from(sorted(PATTERNS)).map(lambda pattern: (pattern,) * 3)
+    of_all = draw(st.none() | alike | patterns)
+    return {
+        "batch_size": draw(st.sampled_from([1, 2, 4, 6])),
+        "batches": draw(st.integers(1, 5)),
+        "shorter": draw(st.integers(0, 1)),  # by how many examples the last batch is
+        "draws": draw(st.integers(1, 3)) if randomised else 1,
+        "randomised": randomised,
+        "dependent": dependent,
+        "threat": draw(st.sampled_from(THREATS if randomised else THREATS[::2])),
+        "looks": draw(st.sampled_from([0, 6])),
+        "random_batches": draw(st.sampled_from([0, 1, 3, 150])) if dependent else 0,
+        "patterns": {attack: of_all or draw(patterns) for attack in ATTACKS},
+        "table": draw(st.sets(st.sampled_from(ATTACKS[2:]))),
+    }
+
+
+def right(pattern, examples, k, draws):
+    i, draw = np.arange(examples)[:, None], np.arange(draws)[None]
+    return PATTERNS[pattern](i, i % k, i // k, draw)
+
+
+def run_of(made, setting):
+    """The outcomes and the plan of a run with these settings."""
+    k, draws = setting["batch_size"], setting["draws"]
+    examples = max(1, k * setting["batches"] - setting["shorter"])
+    drawn = setting["randomised"] and not setting["threat"].endswith("/known")
+    for attack, (scoring, selection, _) in setting["patterns"].items():
+        control = attack in ("clean", "random-sign")
+        made.add(
+            attack,
+            right(scoring, examples, k, draws),
+            right(selection, examples, k, 2) if drawn or (control and setting["randomised"]) else None,
+            batch_size=k,
+            randomised=setting["randomised"],
+            batch_dependent=setting["dependent"],
+            k=k,
+            threat="batch/unknown" if control else setting["threat"],
+        )
+        looks = 0 if control else setting["looks"]
+        made.planned[-1] |= {"looks": looks, "table": attack in setting["table"]}
+    outcomes, planned = made.parts()
+    again = in_random_batches(outcomes, setting) if setting["random_batches"] else outcomes.iloc[:0]
+    return pd.concat([outcomes, again], ignore_index=True), planned
+
+
+def in_random_batches(outcomes, setting):
+    """Answers to the inputs of every attack in random batches of the images."""
+    once = outcomes[(outcomes["purpose"] == "scoring") & (outcomes["draw"] == 0)]
+    parts = []
+    for attack, rows in once.groupby("attack"):
+        images, generator = len(rows), np.random.default_rng(0)
+        k = min(setting["batch_size"], images)
+        number, slot = np.divmod(np.arange(setting["random_batches"] * k), k)
+        drawn = np.concatenate([generator.permutation(images)[:k] for _ in range(setting["random_batches"])])
+        answered = PATTERNS[setting["patterns"][attack][2]](drawn, slot, number, number)
+        part = rows.iloc[drawn].assign(purpose=RANDOM, draw=number, batch=number)
+        parts.append(part.assign(prediction=np.where(answered, part["label"], (part["label"] + 1) % 10)))
+    return pd.concat(parts)
+
+
+def check(low, value, high, what):
+    assert all(map(math.isfinite, (low, value, high))), what
+    assert 0 <= low <= value <= high <= 1 and low < high, (what, low, value, high)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(setting=settings_of_a_run())
+def test_every_figure_is_finite_and_every_interval_holds_it(evaluation, setting):
+    outcomes, planned = run_of(evaluation(), setting)
+    results = case_results(outcomes, planned)
+    rows = summary_rows(results, {}, submissions=2)
+    assert len(rows) >= len(ATTACKS)
+    for row in rows:
+        assert row.accuracy is not None
+        check(row.low, row.accuracy, row.high, row.case)
+        if row.others is not None:
+            check(row.others[0], row.accuracy, row.others[1], row.case)
+        for share in (row.survival, row.reached):
+            if share is not None:
+                check(share.low, share.estimate, share.high, row.case)
+    for result in results:
+        for tail in (0.25, 1e-3, 1e-6):
+            interval = result.interval(tail)
+            check(interval.low, interval.estimate, interval.high, (result.case, tail))
+    assert len(summary_frame(rows)) == len(rows)

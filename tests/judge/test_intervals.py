@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from robustbench_coded.judge.correlation import Correlation
+from robustbench_coded.judge.intervals import accuracy_interval, clopper_pearson
+
+
+@given(st.integers(1, 300), st.data())
+@settings(max_examples=60, deadline=None)
+def test_deterministic_independent_outcomes_get_the_exact_binomial_interval(examples, data):
+    right = data.draw(st.integers(0, examples))
+    exact = binomtest(right, examples).proportion_ci(0.95, method="exact")
+    found = accuracy_interval(
+        np.arange(examples)[:, None] < right, np.arange(examples), batch_dependent=False
+    )
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 6),
+    st.integers(1, 8),
+    st.floats(0, 1),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=200, deadline=None)
+def test_every_interval_has_a_width_and_holds_its_estimate(
+    examples, draws, batches, accuracy, dependent, seed
+):
+    rng = np.random.default_rng(seed)
+    correct = rng.random((examples, draws)) < accuracy
+    found = accuracy_interval(correct, rng.integers(batches, size=examples), batch_dependent=dependent)
+    assert found.estimate == pytest.approx(correct.mean())
+    assert 0 <= found.low <= found.estimate <= found.high <= 1
+    assert found.high - found.low > 1e-3
+
+
+def test_none_right_counts_batches_where_they_depend_and_examples_where_not():
+    none, batch = np.zeros((640, 10), bool), np.arange(640) // 128
+    found = accuracy_interval(none, batch, batch_dependent=True)
+    assert found.low == 0
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 5))
+    measured = accuracy_interval(none, batch, batch_dependent=True, correlation=Correlation(0, 0.05))
+    assert measured.high == pytest.approx(1 - 0.025 ** (1 / (640 / (1 + 127 * 0.05))))
+    alone = accuracy_interval(none, batch, batch_dependent=False)
+    assert alone.high == pytest.approx(1 - 0.025 ** (1 / 640))
+
+
+def test_all_right_is_the_mirror_of_none_right():
+    batch = np.arange(256) // 128
+    none, every = (
+        accuracy_interval(np.full((256, 3), right), batch, batch_dependent=True) for right in (False, True)
+    )
+    assert (every.low, every.high) == pytest.approx((1 - none.high, 1))
+
+
+def test_a_few_right_never_promise_more_than_none():
+    batch = np.arange(640) // 128
+    correct = np.zeros((640, 10), bool)
+    reach = accuracy_interval(correct, batch, batch_dependent=True).high
+    for hits in range(1, 6):
+        correct[128 * (hits - 1), 0] = True
+        found = accuracy_interval(correct, batch, batch_dependent=True).high
+        assert found >= reach
+        reach = found
+
+
+def test_batches_that_are_right_or_wrong_as_one_count_once_each():
+    right = np.repeat([1, 0, 0, 1, 0, 0, 0, 1], 128).astype(bool)[:, None]
+    found = accuracy_interval(right, np.repeat(np.arange(8), 128), batch_dependent=True)
+    assert (found.low, found.high) == pytest.approx(clopper_pearson(3, 8, 0.025 / 2))
+
+
+def test_copies_of_a_draw_add_no_information():
+    rng = np.random.default_rng(0)
+    correct, batch = rng.random((320, 1)) < 0.6, np.arange(320) // 32
+    for dependent in (True, False):
+        one, ten = (
+            accuracy_interval(np.repeat(correct, r, 1), batch, batch_dependent=dependent) for r in (1, 10)
+        )
+        assert (ten.low, ten.high) == pytest.approx((one.low, one.high))
+
+
+def test_independent_draws_of_an_independent_defence_do_add_information():
+    correct = np.random.default_rng(0).random((320, 10)) < 0.6
+    found = accuracy_interval(correct, np.arange(320), batch_dependent=False)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.24 / 3200), rel=0.1)
+
+
+def test_a_draw_shared_by_a_batch_is_seen_although_inputs_are_independent():
+    # One of two networks answers each of 5 x 10 batches and draws: 50 outcomes, not 6400.
+    picks = np.random.default_rng(0).random((5, 10)) < 0.5
+    correct, batch = np.repeat(picks, 128, axis=0), np.arange(640) // 128
+    found = accuracy_interval(correct, batch, batch_dependent=False)
+    low, high = clopper_pearson(picks.sum(), 50, 0.025)
+    assert found.high - found.low == pytest.approx(high - low, rel=0.25)
+
+
+def test_one_batch_says_little_and_says_so():
+    found = accuracy_interval(np.arange(128)[:, None] < 64, np.zeros(128, int), batch_dependent=True)
+    assert found.low < 0.02 and found.high > 0.98
+
+
+def test_the_order_of_examples_and_the_names_of_batches_do_not_matter():
+    rng = np.random.default_rng(0)
+    correct, batch = rng.random((200, 4)) < 0.7, np.arange(200) // 32
+    order = rng.permutation(200)
+    one = accuracy_interval(correct, batch, batch_dependent=True)
+    other = accuracy_interval(correct[order], 100 - 3 * batch[order], batch_dependent=True)
+    assert (one.low, one.high) == pytest.approx((other.low, other.high))
+
+
+@pytest.mark.parametrize(("examples", "draws"), [(0, 3), (3, 0)])
+def test_nothing_to_average_is_refused(examples, draws):
+    with pytest.raises(ValueError, match=r"expected correct \[n, draws\]"):
+        accuracy_interval(np.zeros((examples, draws), bool), np.zeros(examples, int), batch_dependent=True)

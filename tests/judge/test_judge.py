@@ -1,0 +1,287 @@
+"""The figures behind a verdict, from the rows of a run: bars, claims, missing and degenerate outcomes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from msgspec import structs
+from msgspec.structs import replace
+
+from robustbench_coded.judge.attack_checks import converged, other_attacks
+from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.gradients import answered, gradients_agree
+from robustbench_coded.judge.judge import base_ensemble, judge
+from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
+
+PASSED = [Check("falls with eps", CheckOutcome.PASSED, "")]
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+BUDGET = Perturbation("linf", 8 / 255, "pixel")
+BOTH = ("apgd-mt-20", "transfer-apgd-mt-20")
+
+
+def share(part, examples, draws=1):
+    """A ``part`` of the examples right in every draw, evenly over the batches."""
+    right = (np.arange(examples) * 89 % examples) < round(part * examples)
+    return np.repeat(right[:, None], draws, axis=1)
+
+
+def ensemble_of(rows, defence="rci", threat="batch/unknown"):
+    found = (row for row in rows if row.case.attack == ENSEMBLE and str(row.case.threat) == threat)
+    return next(row for row in found if row.case.subject.defence == defence)
+
+
+def run_of(evaluation, kept, base, examples=1600, *, one_by_one=False, **options):
+    """A run of a defence that keeps a share ``kept``, and its base model ``base``, under the same attacks."""
+    right = share(kept, examples, 4) if np.isscalar(kept) else kept
+    answers = {"batch_dependent": not one_by_one}
+    run = evaluation().add("clean", share(1, examples, 4), share(1, examples, 4), **answers)
+    for attack in BOTH:
+        run.add(attack, right, right, **answers, **options)
+    if base is not None:
+        run.add("clean", share(1, examples), **BASE).add("apgd-mt-20", share(base, examples), **BASE)
+    return case_results(*run.parts())
+
+
+def judged(evaluation, kept, base, examples=1600, *, checks=PASSED, margin=0.03, claim=None, **options):
+    rows = run_of(evaluation, kept, base, examples, **options)
+    return judge(rows, ensemble_of(rows), checks, margin=margin, claim=claim)
+
+
+def alone(evaluation, kept, examples=1600, labels=lambda outcomes: outcomes):
+    """The verdict on a defence that names no base model."""
+    run = evaluation().add("clean", share(1, examples, 4))
+    right = share(kept, examples, 4)
+    outcomes, planned = run.add("apgd-mt-20", right, right).parts()
+    rows = case_results(labels(outcomes), [replace(case, has_base=False) for case in planned])
+    return judge(rows, ensemble_of(rows), PASSED)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize(
+    ("kept", "base", "word"),
+    [
+        (0.0, 0.0, "no gain"),
+        (0.01, 0.0, "no gain"),
+        (0.30, 0.30, "no gain"),
+        (0.20, 0.50, "worse than its base"),
+        (0.27, 0.30, "worse than its base"),
+        (0.12, 0.08, "broken"),  # of ten even classes: worth no more than a constant answer
+        (0.12, 0.0, "broken"),
+        (0.12, 0.18, "worse than its base"),
+        (0.20, 0.0, "no failure found"),
+        (0.60, 0.40, "no failure found"),
+    ],
+)
+def test_words_by_the_intervals(evaluation, kept, base, word, one_by_one):
+    made = judged(evaluation, kept, base, 12_800, one_by_one=one_by_one)
+    assert made.name == word, made.reason
+    assert ("broken means at most 15.0%" in made.reason) == (word == "broken")
+
+
+def test_the_margin_is_the_smallest_gain_that_counts(evaluation):
+    margins = (0.03, 0.02, 0.01)
+    made = [judged(evaluation, 0.22, 0.20, 3200, one_by_one=True, margin=margin) for margin in margins]
+    assert [found.name for found in made] == ["no gain", "not settled", "no failure found"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "word"),
+    [(0.0, "broken"), (0.12, "broken"), (0.15, "not settled"), (0.20, "no failure found")],
+)
+def test_without_a_base_model_the_floor_and_the_clean_accuracy_are_the_bar(evaluation, kept, word):
+    made = alone(evaluation, kept, 12_800)
+    assert made.name == word, made.reason
+    assert made.bar == pytest.approx(0.15, abs=0.001) and made.clean.estimate == 1
+
+
+@pytest.mark.parametrize("answer", [0, 7, 11], ids=["the largest class", "another class", "rejection"])
+def test_a_constant_answer_is_broken_whatever_it_keeps(evaluation, answer):
+    def constant(outcomes):
+        label = np.where(outcomes.example % 10 < 3, 0, outcomes.example % 10)
+        return outcomes.assign(label=label, prediction=answer)
+
+    for examples in (100, 640):
+        made = alone(evaluation, 0.5, examples, constant)
+        assert (made.accuracy.estimate, made.name) == ({0: 0.3, 7: 0.1, 11: 0.0}[answer], "broken")
+
+
+def test_guesses_are_broken_and_whatever_looks_at_its_input_is_not(evaluation):
+    def guesses(outcomes):
+        return outcomes.assign(prediction=(outcomes.example * 7 // 10 + outcomes.draw) % 10)
+
+    made = alone(evaluation, 0.5, 6400, guesses)
+    assert made.accuracy.estimate == pytest.approx(0.1, abs=0.02) and made.name == "broken"
+    assert alone(evaluation, 0.5, 640).name == "no failure found"
+
+
+def test_a_base_model_that_was_not_run_is_missed_unless_nothing_is_left(evaluation):
+    made = judged(evaluation, 0.5, None)
+    assert (made.rule, made.gain) == ("base model not attacked", None)
+    assert judged(evaluation, 0.0, None, 12_800).name == "no gain"
+
+
+@pytest.mark.parametrize(
+    ("kept", "base", "examples"), [(0.235, 0.20, 3200), (0.03, 0.0, 80)], ids=["near the margin", "few"]
+)
+def test_an_interval_that_holds_a_bar_settles_nothing(evaluation, kept, base, examples):
+    made = judged(evaluation, kept, base, examples)
+    assert made.rule == "interval contains the bar" and "--limit" in made.reason
+
+
+def test_the_clean_loss_is_measured_beside_the_word(evaluation):
+    run = evaluation().add("clean", share(0.9, 1600, 4)).add("clean", share(0.95, 1600), **BASE)
+    run.add("pgd-10", share(0.5, 1600, 4), share(0.5, 1600, 4)).add("pgd-10", share(0, 1600), **BASE)
+    rows = case_results(*run.parts())
+    made = judge(rows, ensemble_of(rows), PASSED)
+    assert made.clean.estimate == pytest.approx(0.9) and made.clean_loss.estimate == pytest.approx(0.05)
+    assert made.clean_loss.low < 0.05 < made.clean_loss.high
+
+
+def test_batches_that_move_together_settle_less_than_independent_examples(evaluation):
+    together = np.repeat(np.arange(100) % 2 == 0, 16)[:, None].repeat(4, axis=1)
+    assert judged(evaluation, 0.5, 0.44).name == "no failure found"
+    assert judged(evaluation, together, 0.44).name == "not settled"
+
+
+@pytest.mark.parametrize("outcome", ["failed", "not run"])
+def test_a_check_that_did_not_pass_leaves_strength_unsettled_but_not_weakness(evaluation, outcome):
+    checks = [*PASSED, Check("twice the steps", CheckOutcome(outcome), "")]
+    strong = judged(evaluation, 0.6, 0.2, checks=checks)
+    assert (strong.rule, strong.open_checks) == ("not converged", ("twice the steps",))
+    assert judged(evaluation, 0.01, 0.0, 12_800, checks=checks).name == "no gain"
+
+
+def test_a_claim_is_refuted_by_the_upper_end(evaluation):
+    rows = run_of(evaluation, 0.30, 0.0)
+    high = ensemble_of(rows).interval().high
+
+    def word(value, **what):
+        claim = Claim(value, **{"threat": WHOLE_BATCH, "perturbation": BUDGET, **what})
+        return judge(rows, ensemble_of(rows), PASSED, claim=claim).name
+
+    assert word(high + 0.001) == "claim refuted"
+    assert word(high - 0.001) == "no failure found"
+    assert word(1.0, threat=ThreatModel("victim", "unknown")) == "no failure found"
+    assert word(1.0, threat=WHOLE_BATCH.with_draw("known")) == "no failure found"
+    assert word(1.0, perturbation=structs.replace(BUDGET, eps=0.3)) == "no failure found"
+    assert word(1.0, perturbation=None) == "no failure found"
+
+
+def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):
+    claim = Claim(0.99, WHOLE_BATCH, BUDGET)
+    made = judged(evaluation, 0.6, 0.2, claim=claim, planned=2000)
+    assert (made.name, made.accuracy, made.claimed) == ("not settled", None, None)
+    assert made.rule == "no outcomes"
+
+
+def test_an_attack_with_missing_outcomes_does_not_count(evaluation):
+    def word(kept, late, claim=None):
+        run = evaluation().add("clean", share(1, 1600)).add("clean", share(1, 1600), **BASE)
+        run.add("apgd-mt-20", share(0.0, 1600), **BASE)
+        for attack, right, planned in (("apgd-mt-20", kept, 1600), ("transfer-pgd-20", late, 2000)):
+            run.add(attack, share(right, 1600), share(right, 1600), planned=planned)
+        rows = case_results(*run.parts())
+        made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
+        return made.name, made.accuracy.estimate, "do not count" in made.reason
+
+    assert word(0.0, 0.5) == ("no gain", 0.0, True)
+    assert word(0.6, 0.0) == ("not settled", 0.6, True)
+    assert word(0.6, 0.0, Claim(0.9, WHOLE_BATCH, BUDGET))[0] == "not settled"  # the claim waits for the rest
+
+
+def test_standard_inference_and_defences_that_name_no_base_have_none(evaluation):
+    run = evaluation().add("pgd-10", share(0.03, 1600, 4), share(0.03, 1600, 4))
+    outcomes, planned = run.add("pgd-10", share(0.03, 1600), **BASE).parts()
+    rows = case_results(
+        outcomes, [replace(record, has_base=record.case.subject.defence == STANDARD) for record in planned]
+    )
+    assert base_ensemble(rows, ensemble_of(rows)) is None
+    assert base_ensemble(rows, ensemble_of(rows, STANDARD)) is None
+
+
+def test_victims_are_compared_with_the_base_on_the_same_examples(evaluation):
+    run = evaluation().add("pgd-10", share(0.3, 1600), **BASE)
+    victims = np.arange(0, 1600, 16)
+    right = np.repeat(share(0.3, 1600)[victims], 4, axis=1)
+    run.add("transfer-pgd-20", right, right, examples=victims, threat="victim/unknown")
+    rows = case_results(*run.parts())
+    found = judge(rows, ensemble_of(rows, threat="victim/unknown"), PASSED)
+    assert (found.gain.examples, found.gain.estimate) == (100, 0)
+
+
+def in_random_batches(outcomes, attack, images, k, batches=200):
+    """``outcomes`` with those of an attack's inputs in random batches, none of them right."""
+    rng = np.random.default_rng(0)
+    like = outcomes[
+        (outcomes.attack == attack) & (outcomes.purpose == "scoring") & (outcomes.defence == "rci")
+    ]
+    found = like[like.draw == like.draw.min()].set_index("example")
+    drawn = [
+        found.loc[rng.permutation(images)[:k]].reset_index().assign(draw=number, purpose="random")
+        for number in range(1, batches + 1)
+    ]
+    return pd.concat([outcomes, *drawn], ignore_index=True)
+
+
+@pytest.mark.parametrize("base", [0.0, 0.4])
+@pytest.mark.parametrize("images", [256, 150])
+def test_all_wrong_on_150_images_and_in_150_random_batches_is_settled(evaluation, images, base):
+    # Two batches alone say nothing of the next ones, the base model met fgsm alone, and no check has passed.
+    run = evaluation().add("clean", share(1, images), batch_size=images // 2)
+    run.add("transfer-pgd-20", share(0, images), share(0, images), batch_size=images // 2)
+    run.add("clean", share(1, images), **BASE).add("fgsm", share(base, images), **BASE)
+    outcomes, planned = run.parts()
+    few = case_results(outcomes, planned)
+    rows = case_results(in_random_batches(outcomes, "transfer-pgd-20", images, images // 2), planned)
+    checks = [Check("self-tests", CheckOutcome.NOT_RUN, "")]
+    assert ensemble_of(few).interval().high > 0.5
+    found = judge(rows, ensemble_of(rows), checks)
+    assert found.name == ("no gain" if base == 0 else "worse than its base"), found.reason
+
+
+OUTCOMES = {
+    "all right": lambda example, k: example >= 0,
+    "all wrong": lambda example, k: example < 0,
+    "half of every batch": lambda example, k: example % k < k / 2,
+    "one batch": lambda example, k: example < k,
+}
+
+
+# Examples, draws, whether batches are answered as one, whether the defence draws.
+SHAPES = [
+    (1, 1, True, True),
+    (16, 1, True, True),
+    (32, 2, True, True),
+    (32, 1, True, False),
+    (1, 1, False, False),
+    (32, 2, False, True),
+]
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+@pytest.mark.parametrize("base", ["all wrong", "half of every batch"])
+def test_no_outcomes_can_end_a_run(evaluation, outcome, base):
+    """Verdict and checks of a run whose outcomes leave nothing to estimate a variance from."""
+    measured = {"cosine": 0.0}
+    for examples, draws, coupled, drawn in SHAPES:
+        k, run = min(16, examples), evaluation()
+        right = np.repeat(OUTCOMES[outcome](np.arange(examples), k)[:, None], draws, axis=1)
+        answers = {"batch_dependent": coupled, "randomised": drawn}
+        for attack in ("clean", "pgd-20", "aware-pgd-20", "transfer-pgd-20", "rays-400", "rays-800"):
+            threat = "batch/known" if attack.startswith("aware") else "batch/unknown"
+            if drawn or not attack.startswith("aware"):
+                run.add(attack, right, right, threat=threat, **answers)
+        for attack in ("clean", "pgd-20"):
+            run.add(attack, OUTCOMES[base](np.arange(examples), k)[:, None], **BASE)
+        outcomes, planned = run.parts()
+        if coupled:
+            outcomes = in_random_batches(outcomes, "transfer-pgd-20", examples, k, batches=3)
+        rows = case_results(outcomes, planned)
+        for row in (row for row in rows if row.case.attack == ENSEMBLE):
+            checks = [*other_attacks(rows, row), *converged(rows, row), gradients_agree(rows, row, measured)]
+            failed = Check("self-tests: steps uphill", CheckOutcome.FAILED, "It fails.")
+            checks = answered([*checks, failed], rows, row)
+            made = judge(rows, row, checks, claim=Claim(0.5, row.case.threat, BUDGET))
+            assert made.rule and all(np.isfinite([made.accuracy.low, made.accuracy.high]))
+            assert all(value == value for check in made.checks for value in check.figures.values())

@@ -1,0 +1,184 @@
+"""Base and defence are compared over the same attacks: what a comparison asks for, and when it is closed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from attacks.naming import parse
+from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.judge import judge
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD
+
+PASSED = Check("falls with eps", "passed", "")
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+ALONE = {"randomised": False, "batch_dependent": False}
+
+
+def judged(evaluation, base, defence, margin=0.03, has_base=True):
+    """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order."""
+    run = evaluation()
+    order = np.arange(1600)[:, None] * 89 % 1600 / 1600
+    for attacks, subject in ((base, BASE), (defence, ALONE)):
+        run.add("clean", order >= 0, **subject)
+        for attack, left in attacks.items():
+            run.add(attack, order < left, **subject)
+    rows = [replace(row, has_base=has_base) for row in case_results(*run.parts())]
+    made = next(row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD)
+    found = judge(rows, made, [PASSED], margin=margin)
+    return found, found.checks
+
+
+def comparison(checks):
+    return next((check for check in checks if check.name == "what broke the base"), None)
+
+
+def test_what_broke_the_base_is_asked_for_adaptively_and_by_transfer(evaluation):
+    base = {"pgd-20": 0.3, "apgd-t-100": 0.1}
+    found, checks = judged(evaluation, base, {"pgd-20": 0.6, "transfer-pgd-20": 0.6})
+    check = comparison(checks)
+    assert (found.name, check.outcome) == ("not settled", "not run")
+    assert check.run_next == ("apgd-t-100", "transfer-apgd-t-100")
+    assert [parse(name).text for name in check.run_next] == list(check.run_next)
+    assert "apgd-t-100 took the base model from 30.0% to 10.0%" in check.finding
+    half = {"pgd-20": 0.6, "transfer-pgd-20": 0.6, "apgd-t-100": 0.6}
+    assert comparison(judged(evaluation, base, half)[1]).run_next == ("transfer-apgd-t-100",)
+    for transferred in ("transfer-apgd-t-100", "from:standard/apgd-t-100", "from:standard/ensemble"):
+        assert judged(evaluation, base, {**half, transferred: 0.6})[0].name == "no failure found"
+    for other in ("from:standard@mixup/apgd-t-100", "from:standard/apgd-t-100+shrunk=0.5"):
+        assert judged(evaluation, base, {**half, other: 0.6})[0].name == "not settled"
+
+
+def test_a_defence_that_names_no_base_model_stands_beside_its_checkpoint(evaluation):
+    found, _ = judged(evaluation, {"pgd-20": 0.6}, {"pgd-20": 0.6, "apgd-t-20": 0.6}, has_base=False)
+    assert (found.name, found.gain, found.beside.estimate) == ("no failure found", None, 0.0)
+    assert "It names no base model; its checkpoint alone keeps 60.0%: +0.0 points" in found.reason
+    assert judged(evaluation, {"pgd-20": 0.6}, {"pgd-20": 0.6})[0].beside is None
+
+
+@pytest.mark.parametrize(
+    ("defence", "closed"),
+    [
+        ({"eot10-pgd-20": 0.6, "transfer-pgd-200": 0.6}, True),  # as many gradients as pgd-100
+        ({"eot10-pgd-5": 0.6, "transfer-pgd-200": 0.6}, False),
+        ({"pgd-100": 0.6, "transfer-pgd-20": 0.6}, False),
+    ],
+)
+def test_fewer_steps_than_the_base_model_met_do_not_count(evaluation, defence, closed):
+    found, _ = judged(evaluation, {"pgd-100": 0.1}, {**defence, "apgd-mt-20": 0.6})
+    assert (found.name == "no failure found") == closed
+
+
+def test_attacks_worth_less_than_half_a_point_are_not_asked_for_where_the_gain_has_room(evaluation):
+    base, defence = {"pgd-20": 0.304, "square-1000": 0.3}, {"transfer-pgd-20": 0.9, "apgd-mt-20": 0.6}
+    assert judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].name == "no failure found"
+    # A gain that only these four thousandths lift above the margin hangs on them.
+    gain = judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].gain
+    found, checks = judged(evaluation, base, {"pgd-20": 0.6, **defence}, margin=gain.low - 0.001)
+    assert found.name == "not settled"
+    assert comparison(checks).run_next == ("square-1000", "transfer-square-1000")
+
+
+def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_base_model(evaluation):
+    defence = {"pgd-20": 0.4, "transfer-pgd-20": 0.4, "apgd-t-100": 0.4, "transfer-apgd-t-100": 0.4}
+    before, _ = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.45}, defence)
+    assert before.name == "worse than its base"
+    after, checks = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.1}, defence)
+    assert (after.name, comparison(checks).outcome) == ("not settled", "failed")
+    assert "45.0% that pgd-20 leaves of the base model" in comparison(checks).finding
+
+
+def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
+    found, _ = judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.4, "pgd-20": 0.3})
+    assert found.rule == "base model spared" and "add --attacks apgd-mt-20" in found.reason
+    assert (
+        judged(evaluation, {"fgsm": 0.5}, {"fgsm": 0.0})[0].name == "worse than its base"
+    )  # nothing is left
+
+
+@pytest.mark.parametrize(
+    "more", ["square-1000", "growing-48", "from:standard/growing-48", "transfer-apgd-t-100"]
+)
+def test_a_defence_is_not_condemned_by_what_its_base_model_was_spared(evaluation, more):
+    base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
+    # Whether or not it is the strongest here: it might have left nothing of the base model.
+    for left in (0.2, 0.4):
+        found, _ = judged(evaluation, base, {"pgd-20": 0.4, more: left})
+        assert found.name == "not settled"
+        assert f"did not meet {more.removeprefix('from:standard/')}" in found.reason
+    own = more.removeprefix("from:standard/").removeprefix("transfer-")
+    found, _ = judged(evaluation, {**base, own: 0.39}, {"pgd-20": 0.4, more: 0.3})
+    assert found.name == "worse than its base"
+
+
+def test_what_transfer_made_on_the_base_model_is_no_other_attack(evaluation):
+    base = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
+    made = {"pgd-20": 0.3, "transfer-apgd-mt-20": 0.5, "from:standard/transfer-apgd-mt-20": 0.3}
+    assert judged(evaluation, base, made)[0].name == "worse than its base"
+
+
+def test_what_else_ran_on_the_defence_does_not_matter_where_nothing_is_left_of_its_base_model(evaluation):
+    # Half a point: nothing that the base model was spared could leave it much less.
+    for left, rule in ((0.004, "gain below the margin"), (0.006, "next to nothing left")):
+        found, _ = judged(evaluation, {"pgd-20": left}, {"pgd-20": 0.4, "square-1000": left + 0.02})
+        assert found.rule == rule and found.accuracy.high > 0.03
+
+
+def test_a_base_model_that_met_cross_entropy_alone_condemns_nobody(evaluation):
+    both = {"pgd-20": 0.3, "square-1000": 0.2}
+    # Cross-entropy alone leaves of a robust network what margins and targets take.
+    assert "add --attacks apgd-mt-20" in judged(evaluation, {"pgd-20": 0.4}, both)[0].reason
+    # An attack on another loss speaks for all that raise the cross-entropy.
+    met = {"pgd-20": 0.4, "apgd-mt-20": 0.4}
+    assert (
+        judged(evaluation, met, {"pgd-20": 0.3, "relaxed-eot4-apgd-ce-50": 0.2})[0].name
+        == "worse than its base"
+    )
+
+
+def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
+    found, checks = judged(evaluation, {"pgd-20": 0.4}, {"pgd-20": 0.405})
+    assert found.name in ("no gain", "not settled") and comparison(checks) is None
+
+
+def test_what_ran_for_the_table_alone_was_not_met(evaluation):
+    # On fewer examples, and no part of the ensemble: what it would leave of the defence is not in the gain.
+    run = evaluation()
+    order = np.arange(1600)[:, None] * 89 % 1600 / 1600
+    for attacks, subject in (
+        ({"clean": 1, "pgd-20": 0.4, "apgd-mt-20": 0.1}, BASE),
+        ({"clean": 1, "pgd-20": 0.6, "apgd-mt-20": 0.6, "transfer-apgd-mt-20": 0.6}, ALONE),
+    ):
+        for attack, left in attacks.items():
+            run.add(attack, order < left, **subject)
+    outcomes, planned = run.parts()
+
+    def word(*table):
+        cases = [
+            structs.replace(
+                record,
+                table=record.case.attack in table and record.case.subject.k is not None,
+            )
+            for record in planned
+        ]
+        rows = case_results(outcomes, cases)
+        made = next(
+            row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD
+        )
+        return judge(rows, made, [PASSED]).name
+
+    assert word() == "no failure found"
+    assert word("transfer-apgd-mt-20") == word("apgd-mt-20") == "not settled"
+
+
+def test_random_signs_that_ran_for_the_table_alone_do_not_shorten_the_ensemble(evaluation):
+    run, order = evaluation(), np.arange(1600)[:, None] * 89 % 1600 / 1600
+    for attack, left in {"clean": 1.0, "pgd-20": 0.4}.items():
+        run.add(attack, order < left, **BASE)
+    run.add("random-sign", order[:160] < 0.9, **BASE)
+    outcomes, planned = run.parts()
+    cases = [structs.replace(record, table=record.case.attack == "random-sign") for record in planned]
+    made = next(row for row in case_results(outcomes, cases) if row.case.attack == ENSEMBLE)
+    assert made.complete and len(made.cell.example) == 1600

@@ -1,0 +1,140 @@
+"""The paper's figures: what they measure, on functions whose answer is known."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from robustbench_coded.coding.spline import chebyshev_first, spline_matrix
+from robustbench_coded.errors import InputError
+from robustbench_coded.paper.ablations.run import EpochRecord
+from robustbench_coded.paper.figures import spline as lemma
+from robustbench_coded.paper.figures import training
+from robustbench_coded.paper.figures.spline import PATHS, STEPS, differences, lemma1, path_matrix, smoothness
+from robustbench_coded.paper.figures.training import curve, loss
+from robustbench_coded.paper.figures.written import write_figure
+
+
+def columns(path):
+    rows = list(csv.DictReader(path.open()))
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def test_errors_of_a_smooth_function_fall_faster_than_the_bound(tmp_path, monkeypatch):
+    monkeypatch.setattr(lemma, "BATCHES", 2)
+    x = torch.rand(2, 16, 1, 2, 2)
+    linear = lambda images: images.flatten(1) @ torch.ones(4, 3)  # noqa: E731
+    figure = lemma1({"linear": (linear, list(x))})
+    write_figure(figure, tmp_path)
+    table = columns(tmp_path / "lemma1.csv")
+    assert sorted(set(map(int, table["n"])))[::12] == [16, 1024] and set(table["k"]) == {"16"}
+    error = {
+        (name, int(n)): float(e) for name, n, e in zip(table["function"], table["n"], table["relative_error"])
+    }
+    # Eight times the points: 8^-3 of the error at most, where there is a second derivative.
+    for n in (64, 128):
+        assert error["tanh network", 8 * n] < error["tanh network", n] / 8**3
+    # What the encoder has bent, a linear function leaves as bent: it is as hard as the curve itself.
+    assert 0 < error["linear", 1024] < error["linear", 16] / 64**3
+    assert "| linear | -" in (tmp_path / "lemma1.md").read_text()
+
+
+def test_the_slope_is_that_of_a_power_law():
+    assert lemma.slope(lemma.SIZES, [5 * n**-3.5 for n in lemma.SIZES]) == pytest.approx(-3.5)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_paths_go_through_the_images_in_their_order(path):
+    matrix = path_matrix(6, path)
+    assert matrix.shape == (5 * STEPS + 1, 6)
+    np.testing.assert_allclose(matrix[::STEPS], np.eye(6), atol=1e-9)
+    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-9)
+    between = matrix[1:STEPS]
+    if path == PATHS[1]:
+        assert (between[:, 2:] == 0).all() and (between >= 0).all()
+    else:
+        alpha = chebyshev_first(6)
+        middle = np.cos((2 * 0.5 + 1) * np.pi / 12)
+        np.testing.assert_allclose(between[STEPS // 2 - 1], spline_matrix(alpha, [middle])[0])
+
+
+def test_differences_are_derivatives_an_image():
+    t = torch.arange(4 * STEPS + 1, dtype=torch.float64)[:, None] / STEPS
+    assert differences(torch.cat([3 * t, 4 * t], dim=1)) == pytest.approx((5.0, 0.0), abs=1e-9)
+    assert differences(t**2)[1] == pytest.approx(2.0)
+    # A corner at an image is not counted, one between images is.
+    assert differences((t - 2).abs())[1] == pytest.approx(0.0, abs=1e-9)
+    assert differences((t - 1.5).abs())[1] > 0.1
+
+
+def test_smoothness_of_a_linear_model_on_straight_lines(tmp_path):
+    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(2, 8, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    figure = smoothness({"linear": lambda images: images.flatten(1) @ weights}, list(x), where="noise")
+    assert [path.suffix for path in write_figure(figure, tmp_path)] == [".svg", ".csv"]
+    table = columns(tmp_path / "smoothness.csv")
+    rows = list(zip(table["path"], table["answer"], map(float, table["first"]), map(float, table["second"])))
+    lines = [row for row in rows if row[:2] == ("straight lines", "logits")]
+    jumps = (x.flatten(2).diff(dim=1) @ weights).norm(dim=2).mean(1)
+    assert [first for *_, first, _ in lines] == pytest.approx(jumps.tolist(), rel=1e-4)
+    assert all(second < 1e-3 for *_, second in lines)
+    assert all(second > 1 for path, answer, _, second in rows if path == PATHS[0] and answer == "logits")
+
+
+def test_boundaries_are_measured_and_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "RECIPES", ("erm", "coded"))
+    figure = training.spiral(seeds=1, epochs=25)
+    write_figure(figure, tmp_path)
+    table = columns(tmp_path / "spiral.csv")
+    assert table["recipe"] == ["erm", "coded"]
+    assert all(0.5 < float(a) <= 1 for a in table["accuracy"])
+    assert all(float(low) <= float(mean) for low, mean in zip(table["margin_smallest"], table["margin_mean"]))
+    grid = columns(tmp_path / "spiral-grid.csv")
+    assert set(grid) == {"x", "y", "erm", "coded"} and len(grid["x"]) == 61**2
+    assert b"</svg>" in figure.drawing.svg
+    page = (tmp_path / "spiral.md").read_text()
+    accuracy, length, margin = (
+        f"{float(table[name][1]):.3f}" for name in ("accuracy", "boundary_length", "margin_mean")
+    )
+    assert f"| coded | 1 | {accuracy} | {length} | {margin} |" in page and "**Paper.** Figure 1b" in page
+
+
+def test_a_known_boundary_has_its_length_and_margin():
+    class Halves(torch.nn.Module):
+        """Class 1 to the right of x = 0."""
+
+        def forward(self, images):
+            return torch.stack([-images[:, 0, 0, 0], images[:, 0, 0, 0]], dim=1)
+
+    points = torch.tensor([[0.5, 0.0], [-0.25, 1.0]])
+    found = training._measured("erm", 0, Halves(), points)
+    assert found.boundary_length == pytest.approx(2 * training.EXTENT, rel=1e-3)
+    assert found.margin_mean == pytest.approx(0.375, abs=0.01)
+    assert found.margin_smallest == pytest.approx(0.25, abs=0.01)
+
+
+def test_spirals_are_two_classes_of_equal_size_that_lie_opposite():
+    x, y = training.spirals(2000, torch.Generator().manual_seed(0))
+    assert x.shape == (2000, 2) and y.sum() == 1000 and x.norm(dim=1).max() < training.EXTENT
+    outer = x.norm(dim=1) > 0.8
+    angles = [torch.atan2(*(x[outer & (y == c)].mean(0))).item() for c in (0, 1)]
+    assert math.cos(angles[0] - angles[1]) < -0.9
+
+
+def test_loss_curves_are_means_over_seeds(tmp_path):
+    rows = [
+        EpochRecord("r", recipe, seed, epoch, 1.0, (seed + 1) / epoch, 0.5)
+        for recipe in ("erm", "coded")
+        for seed in (0, 1)
+        for epoch in (1, 2)
+    ]
+    epochs, mean, deviation = curve(rows[:4])
+    assert epochs.tolist() == [1, 2] and mean.tolist() == [1.5, 0.75]
+    assert deviation.tolist() == pytest.approx([0.5**0.5, 0.5**0.5 / 2])
+    write_figure(loss(rows, where="here"), tmp_path)
+    assert len(columns(tmp_path / "loss.csv")["validation_loss"]) == 8
+    assert "| coded | 2 | 0.750 ± 0.354 | 0.750 ± 0.354 |" in (tmp_path / "loss.md").read_text()
+    with pytest.raises(InputError, match="no validation loss to draw"):
+        loss([row._replace(validation_loss=None) for row in rows], where="here")

@@ -1,0 +1,112 @@
+"""Sets one behind the other, the cache, and files that others published."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustbench_coded.data.imagenet import wnids
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.paper.shift import images as published
+from robustbench_coded.paper.shift.answers import block_starts
+from robustbench_coded.paper.shift.images import cached_sets, published_sets
+from robustbench_coded.paper.shift.run import SetBlocks
+from robustbench_coded.paper.shift.sets import StoredArray
+
+IMAGES = np.random.RandomState(0).randint(0, 256, (5, 8, 8, 1)).astype(np.uint8)
+
+
+def test_blocks_begin_with_a_new_batch_and_are_filled_up_by_their_own_beginning(tmp_path):
+    np.save(tmp_path / "a.npy", IMAGES)
+    other = 255 - IMAGES
+    blocks = SetBlocks([(StoredArray(tmp_path / "a.npy"), np.array([4, 3, 2])), (other, np.arange(5))], k=4)
+    assert block_starts([3, 5], 4).tolist() == [0, 4, 12] and blocks.shape == (12, 8, 8, 1)
+    places = np.array([11, 0, 3, 4, 9])
+    expected = [other[2], IMAGES[4], IMAGES[4], other[0], other[0]]
+    assert (blocks[places] == np.stack(expected)).all()
+    assert (pickle.loads(pickle.dumps(blocks))[places] == blocks[places]).all()
+
+
+def test_a_cached_set_is_made_once_and_again_where_it_is_damaged(tmp_path):
+    def made():
+        return cached_sets(IMAGES, np.arange(5), [("fog", 2)], seed=0, cache=tmp_path)["fog", 2]
+
+    path = made()
+    before = path.read_bytes()
+    stamp = path.stat().st_mtime_ns
+    assert made().stat().st_mtime_ns == stamp
+    path.write_bytes(before[:-1] + b"!")
+    assert made().read_bytes() == before
+    other = cached_sets(IMAGES, np.arange(5) + 1, [("fog", 2)], seed=0, cache=tmp_path)["fog", 2]
+    assert other != path and other.read_bytes() != before
+
+
+def test_how_many_sets_are_made_is_told_after_each(tmp_path):
+    class Counting(Listener):
+        def __init__(self):
+            self.told = []
+
+        def preparing(self, text):
+            self.told.append(text.partition(": ")[2])
+
+    def made(pairs):
+        listener = Counting()
+        cached_sets(IMAGES, np.arange(5), pairs, seed=0, cache=tmp_path, listener=listener)
+        return listener.told
+
+    assert made([("fog", 1), ("fog", 2)]) == ["0 of 2", "1 of 2", "2 of 2"]
+    assert made([("fog", 1), ("fog", 3)]) == ["0 of 1", "1 of 1"]  # what is there is not made again
+    assert made([("fog", 3)]) == []
+
+
+def test_published_files_are_read_by_severity_and_the_same_images_of_each(tmp_path, monkeypatch):
+    monkeypatch.setattr(published, "CIFAR10C_IMAGES", 100)
+    images = np.zeros((500, 32, 32, 3), dtype=np.uint8)
+    images[200:300] = 3  # severity 3
+    np.save(tmp_path / "fog.npy", images)
+    np.save(tmp_path / "labels.npy", np.arange(500) % 10)
+    sets = published_sets("cifar10c", tmp_path, ("fog", "frost"), (1, 3), limit=20, first=False, seed=0)
+    assert [(one.name, one.severity, len(one)) for one in sets] == [("fog", 1, 20), ("fog", 3, 20)]
+    assert (sets[0].rows == sets[1].rows).all() and (np.bincount(sets[0].labels) == 2).all()
+    assert [int(one.images[one.rows].max()) for one in sets] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "said"),
+    [
+        ("cifar10c", {}, "labels.npy"),
+        ("cifar10.1", {}, "cifar10.1_v4_data.npy"),
+        ("cifar10.1", {"cifar10.1_v6_data.npy": np.zeros((4, 3, 32, 32), np.uint8)}, "expected uint8"),
+        ("cifar10.2", {}, "cifar102_test.npz"),
+    ],
+)
+def test_missing_and_wrong_files_are_named_in_one_line(tmp_path, kind, files, said):
+    for name, array in files.items():
+        np.save(tmp_path / name, array)
+    with pytest.raises(InputError, match=said) as refused:
+        published_sets(kind, tmp_path, ("fog",), (1,), limit=None, first=False, seed=0)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_two_versions_of_cifar101_are_sets_of_their_own(tmp_path):
+    for version, count in (("v4", 3), ("v6", 2)):
+        np.save(tmp_path / f"cifar10.1_{version}_data.npy", np.zeros((count, 32, 32, 3), np.uint8))
+        np.save(tmp_path / f"cifar10.1_{version}_labels.npy", np.arange(count))
+    sets = published_sets("cifar10.1", tmp_path, (), (), limit=None, first=False, seed=0)
+    assert [(one.name, len(one), one.severity) for one in sets] == [("v4", 3, 0), ("v6", 2, 0)]
+
+
+def test_imagenet_c_has_the_same_images_in_every_corruption(tmp_path):
+    for name, level in (("fog", 40), ("frost", 80)):
+        for wnid in wnids()[:2]:
+            folder = tmp_path / name / "2" / wnid
+            folder.mkdir(parents=True)
+            for number in range(2):
+                grey = np.full((224, 224, 3), level + number, dtype=np.uint8)
+                Image.fromarray(grey).save(folder / f"{number}.png")
+    sets = published_sets("imagenet-c", tmp_path, ("fog", "frost"), (1, 2), limit=2, first=False, seed=0)
+    assert [(one.name, one.severity, len(one)) for one in sets] == [("fog", 2, 2), ("frost", 2, 2)]
+    fog, frost = (one.images[one.rows].astype(int) for one in sets)
+    assert (frost - fog == 40).all() and sorted(sets[0].labels.tolist()) == [0, 1]

@@ -1,0 +1,75 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from robustbench_coded.paper.training import listener
+from robustbench_coded.paper.training.listener import EpochRow, ProgressBar
+
+
+def row(epoch, accuracy=None):
+    return EpochRow(epoch, 0.1, 1.25 / epoch, accuracy, None if accuracy is None else 0.5, 2.0)
+
+
+def test_the_progress_bar_counts_epochs_and_shows_the_last_figures(monkeypatch):
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        listener, "Console", lambda **options: Console(file=screen, force_terminal=True, width=140)
+    )
+    bar = ProgressBar("resnet20-coded")
+    bar.on_start(epochs=3, steps=2, first_epoch=1)
+    for step in range(2):
+        bar.on_step(1, step)
+    bar.on_epoch(row(2, accuracy=0.875))
+    bar.on_end()
+    shown = screen.getvalue()
+    assert "resnet20-coded" in shown and "epoch 2/3" in shown and "loss 0.625, validation 87.5%" in shown
+
+
+def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
+    log, clock = io.StringIO(), [1000.0]
+    monkeypatch.setattr(listener, "Console", lambda **options: Console(file=log, width=20))
+    monkeypatch.setattr(listener, "monotonic", lambda: clock[0])
+    bar = ProgressBar("erm [a]")
+    bar.on_start(epochs=6, steps=2, first_epoch=0)
+    for epoch in range(1, 7):
+        for step in range(2):
+            clock[0] += 150.0 if epoch == 4 else 12.5
+            bar.on_step(epoch - 1, step)
+        bar.on_epoch(row(epoch)._replace(seconds=25.0))
+    bar.on_end()
+    assert log.getvalue().splitlines() == [
+        "erm [a]: epoch 3/6, loss 0.417, 25.0 s an epoch",
+        "erm [a]: epoch 4/6, step 1/2",
+        "erm [a]: epoch 4/6, loss 0.312, 25.0 s an epoch",
+        "erm [a]: epoch 6/6, loss 0.208, 25.0 s an epoch",
+    ]
+
+
+def test_a_run_of_seconds_is_one_line_of_a_log(monkeypatch):
+    log = io.StringIO()
+    monkeypatch.setattr(listener, "Console", lambda **options: Console(file=log))
+    bar = ProgressBar("erm")
+    bar.on_start(epochs=3, steps=1, first_epoch=0)
+    for epoch in range(1, 4):
+        bar.on_epoch(row(epoch, accuracy=0.5))
+    bar.on_end()
+    assert log.getvalue() == "erm: epoch 3/3, loss 0.417, validation 50.0%, 2.0 s an epoch\n"
+
+
+def test_tensorboard_gets_every_epoch(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from robustbench_coded.paper.training.listener import TensorBoardLog
+
+    log = TensorBoardLog(tmp_path)
+    log.on_start(2, 1, 0)
+    for epoch, accuracy in ((1, 0.5), (2, 0.75)):
+        log.on_step(epoch - 1, 0)
+        log.on_epoch(row(epoch, accuracy))
+    log.on_end()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(1, 1.25), (2, 0.625)]
+    assert [e.value for e in events.Scalars("accuracy/validation")] == [0.5, 0.75]

@@ -1,0 +1,67 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.paper.training.config import read_recipe
+from robustbench_coded.paper.training.recipes import CodedRecipe, recipe_name
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "recipes").glob("*.toml"))
+PAPER = ROOT.parent / "shared" / "paper-tables.toml"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_recipe_file_is_a_run_and_is_named_after_it(path):
+    config = read_recipe(path)
+    data, _, recipe = path.stem.partition("-")
+    assert recipe.startswith(recipe_name(config.recipe))
+    assert data in ("digits", "cifar10", "cifar100", "tinyimagenet", "imagenet")
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="needs the paper's numbers in ../shared")
+def test_cifar_recipes_have_the_papers_settings():
+    settings = tomllib.loads(PAPER.read_text())["training"]
+    for path in (ROOT / "recipes").glob("cifar*.toml"):
+        config = read_recipe(path)
+        if config.schedule != "paper":
+            continue
+        assert config.total_epochs == settings["epochs"] and list(config.milestones) == settings["milestones"]
+        assert config.learning_rate == settings["learning_rate"] and config.momentum == settings["momentum"]
+        assert config.batch_size == settings["batch_size"]
+        match recipe_name(config.recipe):
+            case "coded":
+                assert config.recipe == CodedRecipe(settings["mu"], settings["n_start"], settings["n_end"])
+            case "mixup":
+                assert config.recipe.alpha == settings["mixup_alpha"]
+            case "manifold-mixup":
+                assert config.recipe.alpha == settings["manifold_mixup_alpha"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("arch = 'a", "not TOML"),
+        ("arch = 'resnet20'", "data is missing"),
+        ("arch = 'resnet20'\ndata = 'cifar10'\nepoch = 3", "unknown entry 'epoch'; did you mean epochs"),
+        ("arch = 'resnet20'\ndata = 'cifar10'\n[recipe]\nmu = 1", r"\[recipe\] needs a name"),
+        ("arch = 'resnet20'\ndata = 'cifar10'\n[recipe]\nname = 'coded'\ngamma = 2", "has no option 'gamma'"),
+        ("arch = 'resnet20'\ndata = 'cifar10'\nepochs = '30'", "epochs = '30': give a whole number"),
+        ("arch = 'resnet20'\ndata = 'cifar10'\nmilestones = 3", "give epochs, for example"),
+    ],
+)
+def test_wrong_recipe_files_are_refused(tmp_path, text, message):
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_recipe(tmp_path / "r.toml")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recipe(tmp_path / "absent.toml")
+
+
+def test_overrides_replace_what_the_file_says(tmp_path):
+    (tmp_path / "r.toml").write_text(
+        "arch = 'resnet20'\ndata = 'cifar10'\nseed = 3\n[recipe]\nname = 'mixup'\nalpha = 0.2"
+    )
+    config = read_recipe(tmp_path / "r.toml", seed=4, epochs=2)
+    assert (config.seed, config.total_epochs, config.recipe.alpha) == (4, 2, 0.2)
