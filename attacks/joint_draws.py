@@ -21,6 +21,7 @@ from attacks.losses import margin_loss
 DRAWS = 16  # that are held
 # Of eps, one step after the other, with each new draw.
 SIZES = (1.0, 0.5, 0.5, 0.25, 0.25, 0.125)
+FAR = 1e6  # a distance that no gradient tells from larger ones
 BEYOND = 0.1  # of eps: how far behind the boundary an answer is pushed, as far as gradients tell
 DUAL = {float("inf"): 1.0, 2.0: 2.0, 1.0: float("inf")}  # of a norm, by its order
 
@@ -43,10 +44,10 @@ class _Point(NamedTuple):
     distance: Tensor
     slope: Tensor
 
-    @property
-    def fooled(self) -> Tensor:
-        """How many draws are, ``[G, K]``."""
-        return (self.distance < 0).float().sum(0)
+    def reached(self, eps: float) -> Tensor:
+        """How many draws are fooled, less a part of one for how far the others are from that, ``[G, K]``."""
+        left = self.distance.clamp(0, FAR).mean(0) / max(eps, 1 / FAR)
+        return (self.distance < 0).to(left).sum(0) - left / (1 + left)
 
     def where(self, taken: Tensor, other: "_Point") -> "_Point":
         """The other point for inputs that are ``taken`` ``[G, K]``."""
@@ -90,13 +91,13 @@ class JointDraws(AttackOnProblem):
                 break
             near = best.distance.masked_fill(~waiting, torch.inf).argmin(0, keepdim=True)
             joining = torch.zeros_like(waiting).scatter_(0, near, True) & waiting
-            chosen, before, at = (best.distance < 0) | joining, best, best
+            chosen, at = (best.distance < 0) | joining, best
             for size in SIZES:
                 if estimator.exhausted:
                     break
                 short = torch.where(chosen, at.distance + BEYOND * budget.eps, 0).clamp_min(0)
                 uphill = (short[..., None, None, None] * at.slope).sum(0)
                 at = asked(ball.step_(at.x.clone(), uphill, size * budget.eps))
-                best = best.where(larger(estimator, at.fooled, best.fooled), at)
-            tried |= joining & ~(best.fooled > before.fooled)
+                best = best.where(larger(estimator, at.reached(budget.eps), best.reached(budget.eps)), at)
+            tried |= joining & (best.distance >= 0)
         return best.x

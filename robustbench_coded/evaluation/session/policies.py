@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from attacks import naming
+from attacks import naming, presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import (
     Comparison,
@@ -51,7 +51,7 @@ MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
 CHECK_ROUNDS = 2  # how often checks may ask for attacks at one sample size
 # Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
 # take about a minute (benchmarks/hard_images.md).
-RECOMBINED, MOST_RELUS = "crossover-160", 200_000
+MOST_RELUS = 200_000
 MORE_EXAMPLES = "more examples"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
 CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
@@ -152,7 +152,7 @@ def _recombine(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
         if comparison.subject.spec != STANDARD or not stuck or any(map(_by_interval, standings)) or not ran:
             continue
         if 0 < relus * evidence.sizes[ran[0]] <= MOST_RELUS:
-            wanted.append(replace(ran[0], case=ran[0].case.of_attack(RECOMBINED)))
+            wanted.append(replace(ran[0], case=ran[0].case.of_attack(presets.RECOMBINED)))
     reason = "what attacks left close to the boundary, recombined"
     return _step("recombine", reason, _affordable(plan, evidence, wanted))
 
@@ -316,7 +316,7 @@ def _damage(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, ca
         if other.inputs == comparison.inputs and other.subject != subject:
             left = shares_of(evidence, (like for like in cases if like.attack == case.attack))
             seen += [1 - share / max(clean_share(evidence, other), share, 1e-9) for share in left]
-    guess = ONE_STEP if name.algorithm == "fgsm" else GUESSED.get(name.estimator, OTHERWISE)
+    guess = ONE_STEP if name.algorithm == presets.ONE_STEP else GUESSED.get(name.estimator, OTHERWISE)
     if subject.hides_gradient and name.differentiates and name.estimator != "transfer":
         guess = SMOOTHED if name.relaxed else HIDDEN
     expected = sum(seen) / len(seen) if seen else guess

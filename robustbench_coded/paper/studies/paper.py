@@ -19,7 +19,7 @@ SAME_N = {192: 190}
 @cache
 def printed(package: str) -> dict[str, Any]:
     """The paper's tables that a package has in its paper.toml, as printed."""
-    return tomllib.loads(files(f"robustbench_coded.{package}").joinpath("paper.toml").read_text())
+    return tomllib.loads(files(f"robustbench_coded.paper.{package}").joinpath("paper.toml").read_text())
 
 
 def paper_tables() -> dict[str, Any]:
