@@ -35,7 +35,7 @@ class Finding:
 
     Attributes:
         threat: ``batch/unknown`` of an entry that was refused.
-        word: the verdict's, or ``refused``. reason: its sentence.
+        verdict: the verdict's, or ``refused``. reason: its sentence.
         open_checks: names of the checks that did not pass.
         low, estimate, high: the ensemble's accuracy and its 95% interval, as fractions; None where there are
             no outcomes.
@@ -46,7 +46,7 @@ class Finding:
 
     entry: ZooEntry
     threat: str
-    word: str
+    verdict: str
     reason: str
     open_checks: tuple[str, ...]
     low: float | None
@@ -59,9 +59,9 @@ class Finding:
     @property
     def sense(self) -> Sense:
         """What the word comes to. A defence that is refused is refused for a fault that is named."""
-        if self.word == "no failure found":
+        if self.verdict == "no failure found":
             return "praised"
-        return "unsettled" if self.word == "not settled" else "condemned"
+        return "unsettled" if self.verdict == "not settled" else "condemned"
 
     @property
     def broken(self) -> bool:
@@ -84,7 +84,7 @@ class Finding:
         """
         if self.broken:
             return self.sense != "praised"
-        nothing = max(NOTHING, self.bar) if self.word == "broken" else NOTHING
+        nothing = max(NOTHING, self.bar) if self.verdict == "broken" else NOTHING
         return self.sense != "condemned" or self.truth.low <= nothing
 
     @property

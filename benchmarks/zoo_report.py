@@ -16,7 +16,7 @@ DETAILS = "details.md"
 FAR = 0.03  # a third party's figure this far outside the truth is marked
 COLUMNS = (
     *("defence", "family", "broken", "threat", "truth_low", "truth_high", "accuracy", "ci_low", "ci_high"),
-    *("word", "sense", "fair", "open_checks", "third_party", "third_party_accuracy"),
+    *("verdict", "sense", "fair", "open_checks", "third_party", "third_party_accuracy"),
     *("holds", "seconds", "reason"),
 )
 
@@ -34,7 +34,7 @@ class Judged:
     low: float | None
     estimate: float | None
     high: float | None
-    word: str
+    verdict: str
     sense: str
     reason: str
     open_checks: tuple[str, ...]
@@ -118,7 +118,7 @@ def table(measured: Sequence[Measured]) -> str:
                     "accuracy": _figure(one.estimate),
                     "ci_low": _figure(one.low),
                     "ci_high": _figure(one.high),
-                    "word": one.word,
+                    "verdict": one.verdict,
                     "sense": one.sense,
                     "fair": one.fair,
                     "open_checks": "; ".join(one.open_checks),
@@ -156,7 +156,7 @@ def measured_before(text: str) -> dict[str, Measured]:
             low,
             estimate,
             high,
-            row["word"],
+            row["verdict"],
             row["sense"],
             row["reason"],
             tuple(filter(None, row["open_checks"].split("; "))),
@@ -194,7 +194,10 @@ def _matrix(measured: Sequence[Measured]) -> str:
         senses = [found.main.sense for found in those]
         cells = ["broken" if broken else "good", str(len(those))]
         cells += [str(senses.count("praised")), str(senses.count("condemned"))]
-        cells += [str(sum(found.main.word == "refused" for found in those)), str(senses.count("unsettled"))]
+        cells += [
+            str(sum(found.main.verdict == "refused" for found in those)),
+            str(senses.count("unsettled")),
+        ]
         for package in packages:
             sides = [off(found, package) for found in those]
             cells += [str(sides.count(1)), str(sides.count(-1))]
@@ -210,7 +213,7 @@ def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     chance = [one.defence for one in every if not one.broken and one.fair and one.sense == "condemned"]
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     timed = [found.seconds for found in measured if found.seconds]
-    open_ones = [f"{one.defence} ({one.word})" for one in (found.main for found in measured) if _open(one)]
+    open_ones = [f"{one.defence} ({one.verdict})" for one in (found.main for found in measured) if _open(one)]
     sentences = [
         f"Broken, but no failure found, under any threat model: {', '.join(missed) or 'none'}.",
         f"Good, but judged broken, under any threat model: {', '.join(wronged) or 'none'}.",
@@ -237,7 +240,7 @@ def _cells(found: Measured) -> tuple[str, ...]:
         next((attack for attack in found.accounts if attack.startswith(start)), None)
         for start in THIRD_PARTIES.values()
     ]
-    verdict = one.word if one.fair else f"**{one.word}**"
+    verdict = one.verdict if one.fair else f"**{one.verdict}**"
     return (
         f"`{one.defence}`",
         one.description,
@@ -251,16 +254,16 @@ def _cells(found: Measured) -> tuple[str, ...]:
 
 def _other_cells(one: Judged) -> tuple[str, ...]:
     checks = ", ".join(one.open_checks) or "none"
-    verdict = one.word if one.fair else f"**{one.word}**"
+    verdict = one.verdict if one.fair else f"**{one.verdict}**"
     return f"`{one.defence}`", f"`{one.threat}`", _truth(one.truth), _ours(one), verdict, checks
 
 
 def _open(one: Judged) -> bool:
-    return one.sense == "unsettled" or one.word == "refused"
+    return one.sense == "unsettled" or one.verdict == "refused"
 
 
 def _why(one: Judged) -> tuple[str, ...]:
-    return f"`{one.defence}`", one.word, one.reason.replace("|", "/")
+    return f"`{one.defence}`", one.verdict, one.reason.replace("|", "/")
 
 
 def off(found: Measured, package: str) -> int:

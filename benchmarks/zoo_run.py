@@ -49,7 +49,7 @@ def measure(name: str, *, third_party: bool) -> Measured:
                 one.low,
                 one.estimate,
                 one.high,
-                one.word,
+                one.verdict,
                 one.sense,
                 one.reason,
                 one.open_checks,

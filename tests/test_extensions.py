@@ -73,7 +73,7 @@ def test_the_core_does_without(plugged, capsys):
     shown = capsys.readouterr().out
     assert "  probe " in shown and "  shift " not in shown and "  verify " not in shown
     assert main(["list", "defences"]) == 0
-    assert "coin-flip" not in capsys.readouterr().out
+    assert "published:" not in capsys.readouterr().out
     with pytest.raises(InputError, match=r"csrobust\.bounds has no certify; install csrobust again"):
         extensions.load("bounds", "certify")
 

@@ -10,7 +10,7 @@ from attacks.presets import PRESETS
 
 PACKAGE = Path(__file__).parents[2] / "robustbench_coded"
 # What plans and runs an evaluation, and judges it; commands and plug-ins name attacks of their own.
-DECIDING = ("evaluation", "session", "statistics", "results")
+DECIDING = ("evaluation", "judge")
 FILLED = {"AVERAGED": (10,), "CELLS": (10,), "FROM_TRANSFER": ("aware", "eot10")}
 
 

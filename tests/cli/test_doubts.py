@@ -36,5 +36,5 @@ def test_weights_that_nobody_trained_are_said_of_a_model_in_memory_and_refused_o
     assert said.startswith("mine gets ") and said.endswith("are its weights trained, and on these data?")
     assert matching(notes("digits-erm", limit=64), "by chance") == []
     torch.save(fresh.state_dict(), tmp_path / "fresh.pt")
-    with pytest.raises(InputError, match=r"fresh.pt: 1\d.*and chance is 10.0%: its weights are not trained"):
+    with pytest.raises(InputError, match=r"fresh.pt: \d+\.\d% of .*and chance is 10.0%: it is not trained"):
         notes(tmp_path / "fresh.pt", limit=64, normalize="none")

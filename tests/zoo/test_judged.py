@@ -77,7 +77,7 @@ def test_an_interval_holds_a_truth_or_reaches_its_bounds_from_the_right_side():
 
 def test_an_entry_that_is_refused_is_judged(tmp_path):
     (found,) = judge_entry("hidden-noise", tmp_path / "run", n=64, attacks=["fgsm"])
-    assert (found.word, found.sense, found.fair, found.estimate) == ("refused", "condemned", True, None)
+    assert (found.verdict, found.sense, found.fair, found.estimate) == ("refused", "condemned", True, None)
 
 
 def test_an_entry_that_fails_half_way_is_judged(tmp_path):
@@ -110,7 +110,7 @@ def test_a_defence_without_a_checkpoint_is_not_compared_with_itself(tmp_path):
 def test_labels_alone_speak_for_gradients_that_are_none(tmp_path):
     """Hard answers with another model's slope, and robust: RayS is run by itself and finds no more."""
     (found,) = judge_entry("one-hot-wide", tmp_path / "robust", n=64)
-    assert (found.word, found.open_checks) == ("no failure found", ())
+    assert (found.verdict, found.open_checks) == ("no failure found", ())
     (found,) = judge_entry("constant", tmp_path / "constant", n=64)
     assert found.sense != "praised"
     assert "self-tests: gradients along the path" in found.open_checks

@@ -82,14 +82,14 @@ def test_where_nothing_has_a_gradient_the_default_with_its_checks_breaks_it_with
     name, tmp_path, taught_briefly
 ):
     (found, *_) = judge_entry(name, tmp_path / "run", n=64, draws=2)
-    assert found.name == "broken"
+    assert found.verdict == "broken"
     assert found.estimate <= 0.02
 
 
 @pytest.mark.parametrize("name", ["op-softmax", "op-lying-backward", "op-numpy"])
 def test_the_default_notices_the_operator_and_breaks_it(name, tmp_path):
     (found, *_) = judge_entry(name, tmp_path / "run", n=128, draws=2, checks=False)
-    assert found.name == "broken"
+    assert found.verdict == "broken"
 
 
 @pytest.mark.long

@@ -59,7 +59,7 @@ def planned_evaluation(
     if config.until is None and before is None and not whole:
         maker = prepared.maker()
         cheap = sum(map(maker.images, cases)) <= TABLE_IMAGES * _smaller(prepared)
-        whole = old is not None or (config.time is None and cheap)
+        whole = config.time is None and (old is not None or cheap)
     fixed = before is None and (whole or old is not None)
     if before is not None:
         sizes = before.sample_sizes
@@ -69,7 +69,7 @@ def planned_evaluation(
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, whole=whole)
     sequential = None
-    if not fixed:
+    if not fixed or config.time is not None:
         rate = None if before is None else before.seconds_per_image
         if config.time is not None:
             rate = rate or _seconds_per_image(plan, rates or Rates(prepared))

@@ -131,12 +131,12 @@ def _class_of(name: str) -> str:
 
 
 def _read(path: Path) -> list[PublishedDefence]:
-    """The defences of a file: its assignments ``NAME = Record(...)``."""
+    """The defences of a file: its assignments ``NAME = PaperRecord(...)``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found = []
     for node in tree.body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Record("):
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("PaperRecord("):
             assert isinstance(node.value, ast.Call)
             values = {str(given.arg): ast.literal_eval(given.value) for given in node.value.keywords}
             name = ast.unparse(node.targets[0]).lower().replace("_", "-")
