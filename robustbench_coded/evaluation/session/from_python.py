@@ -38,6 +38,8 @@ SEVERAL = ("batch_sizes", "inputs")
 CALLED_ELSEWHERE = {"epsilon": "eps", "n_examples": "limit", "dataset": "data", "bs": "batch_sizes"}
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def evaluate(
     models: Callable[..., Any] | str | PathLike[str] | Mapping[str, Any] | None = None,
     data: Any = "auto",
@@ -51,7 +53,8 @@ def evaluate(
 ) -> Run:
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
-    docs/in-memory.md has a table of what may be given, and of what is then assumed.
+    docs/in-memory.md has a table of what may be given, and of what is then assumed. Gradients are enabled
+    here, whatever mode the caller is in.
 
     Args:
         models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],

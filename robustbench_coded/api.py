@@ -1,0 +1,34 @@
+"""The public interface: what users, and authors of defences and attacks, may rely on.
+
+All of it can be imported from ``robustbench_coded`` itself. Everything else may change between versions.
+"""
+
+from attacks.attack import Attack
+from attacks.estimators import FreshDraws, Transfer
+from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.rci import RCI
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.attack import attack
+from robustbench_coded.evaluation.execution.target import Target
+from robustbench_coded.evaluation.session.from_python import evaluate
+from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.reports.compare.comparison import compare
+from robustbench_coded.reports.write import write_reports
+
+__all__ = [
+    "RCI",
+    "Attack",
+    "Defence",
+    "FreshDraws",
+    "InputError",
+    "PerturbationBudget",
+    "Run",
+    "Target",
+    "Transfer",
+    "attack",
+    "compare",
+    "evaluate",
+    "load_run",
+    "write_reports",
+]
