@@ -1,5 +1,23 @@
-"""What is plugged into csrobust: the entry points ``csrobust.commands``, ``csrobust.runs`` and others, of
-this package and of others that are installed. docs/architecture.md has the groups.
+"""What csrobust finds by name and imports nowhere: entry points, of this package and of others.
+
+Group, and what an entry has to be:
+
+csrobust.commands     a function with typer's annotations, or a ``typer.Typer`` with commands of its own
+csrobust.runs         a module with ``report``, ``compare``, ``document`` and ``show`` for folders in which
+                      NAME.json lies
+csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --NAME`` adds
+csrobust.printed      ``accuracies``: manifest of a run -> the number that a paper printed for a case;
+                      ``explained``: what a report says of them
+csrobust.sections     run -> the sections that its report has besides its own
+csrobust.entries      folder -> a context manager that gives the run in it, or None
+csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and
+                      ``brings(config)`` where it has data of its own
+csrobust.bounds       ``certify``: (context, subject, perturbation) -> certificates
+csrobust.evidence     ``refuted``: (run, plan, context) -> sentences on what it wrote
+csrobust.exporters    (run, folder) -> files written
+
+A name that two packages bring is refused. Entry points are read from the metadata of the installation: after
+a change of pyproject.toml csrobust has to be installed again, and a command that is missing says so.
 """
 
 import functools

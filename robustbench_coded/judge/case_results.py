@@ -124,7 +124,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[
     """Results in the order of the plan, those of one setting together and its combined rows after them.
 
     Args:
-        outcomes: columns as in docs/architecture.md.
+        outcomes: columns as in docs/run-folder.md.
         planned: the attacks and controls of the plan.
     """
     again = random_batches(outcomes)

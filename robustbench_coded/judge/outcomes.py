@@ -73,7 +73,7 @@ def cells(outcomes: pd.DataFrame) -> dict[tuple[Case, str], Cell]:
     """Sorts an outcome frame into cells, by case and purpose (``selection`` or ``scoring``).
 
     Args:
-        outcomes: columns as in docs/architecture.md.
+        outcomes: columns as in docs/run-folder.md.
     """
     if outcomes.empty:
         return {}

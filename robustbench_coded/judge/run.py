@@ -138,7 +138,7 @@ class Run:
 
     @property
     def outcomes(self) -> pd.DataFrame:
-        """One row per example, attack and draw; the columns of docs/architecture.md, 'Outcomes'."""
+        """One row per example, attack and draw; the columns of docs/run-folder.md, 'Outcomes'."""
         return self._read[0]
 
     @cached_property
