@@ -68,9 +68,10 @@ class Fingerprint:
         return max(0.0, self.score - self.by_chance)
 
     def departs_at(self, limit: float) -> str:
-        """The first layer beyond ``limit``; "no layer" where none is."""
-        pairs = zip(self.layers, self.divergences, strict=True)
-        return next((name for name, divergence in pairs if divergence > limit), "no layer")
+        """The first layer beyond ``limit``; the furthest where none is."""
+        pairs = list(zip(self.layers, self.divergences, strict=True))
+        furthest = max(pairs, key=lambda pair: pair[1])[0]
+        return next((name for name, divergence in pairs if divergence > limit), furthest)
 
 
 def trained_batch_norms(network: nn.Module) -> dict[str, BatchNorm]:

@@ -131,9 +131,8 @@ class Assembly:
     @cached_property
     def cost(self) -> int:
         """Multiplications for one image."""
-        return multiplications(
-            self.variants.network(self.checkpoint.arch), self.images[:1].contiguous().to(self.device)
-        )
+        image = self.images[:1].contiguous()
+        return multiplications(self.variants.network(self.checkpoint.arch), image.to(self.device))
 
     @property
     def samples(self) -> bool:

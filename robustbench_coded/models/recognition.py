@@ -252,8 +252,8 @@ class _Decision:
         if not known and not self.assembly.samples:
             unfamiliar = (
                 f"its batch-norms do not fit these images: as {chosen.candidate} activations differ from the "
-                f"stored statistics by {seen.median:.2g} (median), {seen.departs_at(FAMILIAR)} "
-                f"is the first beyond {FAMILIAR}; a part before it, or the images, differ from training"
+                f"stored statistics by {seen.median:.2g} (median), first at {seen.departs_at(FAMILIAR)}; a "
+                "part before it, or the images, differ from training"
             )
             self.open = unfamiliar if is_open else ""
             self.warnings += [] if is_open else [unfamiliar]

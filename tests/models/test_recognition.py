@@ -111,7 +111,7 @@ def test_the_users_own_code_is_evaluated_as_it_is(silu, test_images, tmp_path, m
     wrong = recognise_network(stated, *test_images)
     assert (wrong.arch, wrong.choice.name) == ("own_code:wrong", "mnist")
     assert "do not fit these images" in wrong.warnings[0]
-    assert "bn2 is the first beyond" in wrong.warnings[0]
+    assert "first at bn2" in wrong.warnings[0]
     assert wrong.refusal == ""
     guessed = recognise_network(load_checkpoint(silu, arch="own_code:wrong"), *test_images)
     assert "do not fit these images" in guessed.refusal
