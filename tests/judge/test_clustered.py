@@ -17,9 +17,9 @@ def flips(chance, seed=0, draws=4):
 
 
 def test_all_right_is_the_mirror_of_none_right():
-    correct = flips([0.01, 0, 0.3, 0, 0])
-    there, back = (clustered_interval(table, BATCH, TAIL) for table in (correct, ~correct))
-    assert there == pytest.approx((1 - back[1], 1 - back[0]), abs=1e-3)
+    for correct in (np.zeros((640, 4), bool), flips([0.01, 0, 0.3, 0, 0])):
+        there, back = (clustered_interval(table, BATCH, TAIL) for table in (correct, ~correct))
+        assert there == pytest.approx((1 - back[1], 1 - back[0]), abs=1e-3)
 
 
 def test_a_few_right_answers_promise_no_more_than_none():
