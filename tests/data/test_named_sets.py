@@ -108,6 +108,7 @@ def test_an_unknown_name_gets_the_nearest_known_one():
 def test_auto_believes_metadata_then_input_and_classes():
     assert data_for({"data": "npz:mine.npz"}, 10, 3, 32) == "npz:mine.npz"
     assert data_for({}, 10, 1, 8) == data_for({"data": ""}, 10, 1, None) == "digits"
+    assert data_for({}, 10, 1, 28) == "mnist"
     assert (data_for({}, 10, 3, None), data_for({}, 100, 3, 32)) == ("cifar10", "cifar100")
     for classes, channels, size in ((7, 3, 32), (10, 1, 32), (10, 3, 64)):
         with pytest.raises(InputError, match=rf"{channels} channels and {classes} classes.*--data"):
@@ -166,19 +167,20 @@ def test_the_two_data_sets_are_told_apart_by_their_folders(tmp_path, name, folde
         load_data(other, data_dir=tmp_path)
 
 
-def test_the_folder_itself_may_be_given_where_its_name_says_which_it_is(tmp_path):
-    put(tmp_path / "mnist")
-    assert len(load_data("mnist", data_dir=tmp_path / "mnist")) == 5
-    with pytest.raises(InputError, match="fashion-mnist: not found in"):
-        load_data("fashion-mnist", data_dir=tmp_path / "mnist")
-
-
-@pytest.mark.parametrize("given", ["FashionMNIST", "FashionMNIST/raw"])
-def test_torchvisions_folder_itself_may_be_given(tmp_path, given):
-    put(tmp_path / "FashionMNIST" / "raw", images(fill=7))
-    assert load_data("fashion-mnist", data_dir=tmp_path / given).images.max() == 7
-    with pytest.raises(InputError, match="mnist: not found in"):  # the other set has files of these names
-        load_data("mnist", data_dir=tmp_path / given)
+@pytest.mark.parametrize(
+    ("folder", "given", "other"),
+    [
+        ("mnist", "mnist", "fashion-mnist"),
+        ("FashionMNIST/raw", "FashionMNIST", "mnist"),
+        ("FashionMNIST/raw", "FashionMNIST/raw", "mnist"),  # the other set has files of these names
+    ],
+)
+def test_the_folder_itself_may_be_given_where_its_name_says_which_it_is(tmp_path, folder, given, other):
+    put(tmp_path / folder, images(fill=7))
+    name = "mnist" if other == "fashion-mnist" else "fashion-mnist"
+    assert load_data(name, data_dir=tmp_path / given).images.max() == 7
+    with pytest.raises(InputError, match=f"{other}: not found in"):
+        load_data(other, data_dir=tmp_path / given)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +208,3 @@ def test_a_file_that_is_not_compressed_as_its_name_says_is_refused(tmp_path):
         (tmp_path / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(content)
         with pytest.raises(InputError, match=r"t10k-images-idx3-ubyte\.gz: cannot be read"):
             load_data("mnist", data_dir=tmp_path)
-
-
-def test_grey_networks_are_for_digits_or_mnist_by_their_size():
-    assert [data_for({}, 10, 1, size) for size in (None, 8, 28)] == ["digits", "digits", "mnist"]
-    with pytest.raises(InputError, match="no data known for 1 channels and 10 classes at 32 x 32"):
-        data_for({}, 10, 1, 32)

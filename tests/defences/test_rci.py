@@ -92,13 +92,6 @@ def test_relabelling_the_slots_relabels_the_answers(model):
     torch.testing.assert_close(rci.logits(x, perm)[perm], coded)
 
 
-def test_coded_is_rci_without_the_shuffle(model):
-    x = batches(1)[0]
-    torch.testing.assert_close(
-        Coded(model, K, N).logits(x, None), RCI(model, K, N).logits(x, torch.arange(K))
-    )
-
-
 @pytest.mark.parametrize(
     "options", [{}, {"average": 2}, {"blocks": [0, 2]}, {"nodes": "uniform", "order": 5}], ids=str
 )

@@ -53,16 +53,6 @@ def test_a_kind_of_batch_that_did_not_come_is_reckoned_with_where_hardly_anythin
     assert worst(population, batches, candidates.without_unseen) > 0.1
 
 
-@pytest.mark.parametrize(("mean", "rho"), [(0.9, 0.5), (0.02, 0.5), (0.05, 0.3)])
-def test_the_variance_between_batches_alone_would_be_seen_to_fail(mean, rho):
-    assert worst(populations.correlated(mean, rho, draws=4), 5, candidates.without_unseen) > 0.1
-
-
-def test_batches_taken_for_independent_examples_would_be_seen_to_fail():
-    population = populations.correlated(0.5, 0.1, draws=4)
-    assert worst(population, 5, benchmark.ignoring_batches) > 0.2
-
-
 def test_victims_are_clustered_by_their_batch():
     cell = benchmark.Cell(populations.correlated(0.9, 0.3, draws=4), (13, 13, 13, 13, 12))
     found = benchmark.measure(cell, benchmark.by_batch, SIMULATIONS)

@@ -1,4 +1,4 @@
-"""No outcomes end a run, whatever they are: every figure is finite, and every interval has a width."""
+"""No outcomes end a run, whatever they are: figures are finite, intervals have a width, and it is judged."""
 
 import math
 
@@ -8,8 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robustbench_coded.judge.anytime import RANDOM
+from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.gradients import answered, gradients_agree
+from robustbench_coded.judge.judge import judge
 from robustbench_coded.judge.summary import summary_frame, summary_rows
+from robustbench_coded.schema.case import Claim
+from robustbench_coded.schema.words import ENSEMBLE, CheckOutcome
 
 # Whether an answer is right, by example, place in its batch, batch and draw; [examples, draws].
 PATTERNS = {
@@ -25,7 +31,11 @@ PATTERNS = {
     "one answer": lambda i, slot, batch, draw: (i == 0) & (draw == 0),
     "whole batches by draw": lambda i, slot, batch, draw: (batch + draw) % 2 == 0,
 }
-ATTACKS = ("clean", "random-sign", "pgd-10", "transfer-pgd-20", "pgd-10+target=0", "from:standard/pgd-10")
+ATTACKS = (
+    *("clean", "random-sign", "pgd-10", "transfer-pgd-20", "pgd-10+target=0", "from:standard/pgd-10"),
+    *("rays-400", "rays-800", "aware-pgd-10"),
+)
+BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
 THREATS = ("batch/unknown", "batch/known", "victim/unknown")
 
 
@@ -48,6 +58,7 @@ def settings_of_a_run(draw):
         "random_batches": draw(st.sampled_from([0, 1, 3, 150])) if dependent else 0,
         "patterns": {attack: of_all or draw(patterns) for attack in ATTACKS},
         "table": draw(st.sets(st.sampled_from(ATTACKS[2:]))),
+        "base": draw(st.none() | st.sampled_from(sorted(PATTERNS))),
     }
 
 
@@ -60,21 +71,27 @@ def run_of(made, setting):
     """The outcomes and the plan of a run with these settings."""
     k, draws = setting["batch_size"], setting["draws"]
     examples = max(1, k * setting["batches"] - setting["shorter"])
-    drawn = setting["randomised"] and not setting["threat"].endswith("/known")
     for attack, (scoring, selection, _) in setting["patterns"].items():
-        control = attack in ("clean", "random-sign")
+        control, aware = attack in ("clean", "random-sign"), attack.startswith("aware")
+        if aware and not setting["randomised"]:
+            continue
+        threat = "batch/known" if aware else "batch/unknown" if control else setting["threat"]
+        drawn = setting["randomised"] and not threat.endswith("/known")
         made.add(
             attack,
             right(scoring, examples, k, draws),
-            right(selection, examples, k, 2) if drawn or (control and setting["randomised"]) else None,
+            right(selection, examples, k, 2) if drawn else None,
             batch_size=k,
             randomised=setting["randomised"],
             batch_dependent=setting["dependent"],
             k=k,
-            threat="batch/unknown" if control else setting["threat"],
+            threat=threat,
         )
         looks = 0 if control else setting["looks"]
         made.planned[-1] |= {"looks": looks, "table": attack in setting["table"]}
+    if setting["base"]:
+        for attack in ("clean", "pgd-10"):
+            made.add(attack, right(setting["base"], examples, k, 1), batch_size=k, **BASE)
     outcomes, planned = made.parts()
     again = in_random_batches(outcomes, setting) if setting["random_batches"] else outcomes.iloc[:0]
     return pd.concat([outcomes, again], ignore_index=True), planned
@@ -82,7 +99,8 @@ def run_of(made, setting):
 
 def in_random_batches(outcomes, setting):
     """Answers to the inputs of every attack in random batches of the images."""
-    once = outcomes[(outcomes["purpose"] == "scoring") & (outcomes["draw"] == 0)]
+    first = (outcomes["purpose"] == "scoring") & (outcomes["draw"] == 0)
+    once = outcomes[first & (outcomes["defence"] != BASE["defence"])]
     parts = []
     for attack, rows in once.groupby("attack"):
         images, generator = len(rows), np.random.default_rng(0)
@@ -120,3 +138,12 @@ def test_every_figure_is_finite_and_every_interval_holds_it(evaluation, setting)
             interval = result.interval(tail)
             check(interval.low, interval.estimate, interval.high, (result.case, tail))
     assert len(summary_frame(rows)) == len(rows)
+    for ensemble in (result for result in results if result.case.attack == ENSEMBLE):
+        measured = gradients_agree(results, ensemble, {"cosine": 0.0})
+        checks = [*other_attacks(results, ensemble), *converged(results, ensemble), measured]
+        failed = Check("self-tests: steps uphill", CheckOutcome.FAILED, "It fails.")
+        checks = answered([*checks, failed], results, ensemble)
+        claim = Claim(0.5, ensemble.case.threat, ensemble.case.perturbation)
+        verdict = judge(results, ensemble, checks, claim=claim)
+        check(verdict.accuracy.low, verdict.accuracy.estimate, verdict.accuracy.high, ensemble.case)
+        assert not any(np.isnan(value) for one in verdict.checks for value in one.figures.values())

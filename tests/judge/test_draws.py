@@ -52,18 +52,6 @@ def test_repeated_submissions_are_counted_over_all_subsets_of_the_draws(draws, d
     assert accuracy_submissions(right(correct), submissions) == pytest.approx(np.mean(survived))
 
 
-def test_one_query_is_the_accuracy_and_all_of_them_every_draw():
-    cell = right(np.random.default_rng(0).random((50, 7)) < 0.8)
-    assert accuracy_submissions(cell, 1) == pytest.approx(accuracy(cell))
-    assert accuracy_submissions(cell, 7) == pytest.approx(accuracy_every_draw(cell))
-
-
-def test_repeated_submissions_are_estimated_without_bias():
-    correct = np.random.default_rng(0).random((40_000, 10)) < 0.9
-    # Standard error about 0.001; (s / R)^3, the user defence estimate, would give 0.756.
-    assert accuracy_submissions(right(correct), 3) == pytest.approx(0.9**3, abs=0.004)
-
-
 def test_many_draws_do_not_overflow():
     cell = right(np.arange(2000)[None] < 1990)
     assert accuracy_submissions(cell, 100) == pytest.approx(comb(1990, 100) / comb(2000, 100))

@@ -24,16 +24,18 @@ def test_deterministic_independent_outcomes_get_the_exact_binomial_interval(exam
     st.integers(1, 6),
     st.integers(1, 8),
     st.floats(0, 1),
+    st.floats(0, 1),
     st.booleans(),
     st.integers(0, 2**32),
 )
 @settings(max_examples=200, deadline=None)
 def test_every_interval_has_a_width_and_holds_its_estimate(
-    examples, draws, batches, accuracy, dependent, seed
+    examples, draws, batches, accuracy, high, dependent, seed
 ):
     rng = np.random.default_rng(seed)
     correct = rng.random((examples, draws)) < accuracy
-    found = accuracy_interval(correct, rng.integers(batches, size=examples), batch_dependent=dependent)
+    batch, known = rng.integers(batches, size=examples), Correlation(0, high)
+    found = accuracy_interval(correct, batch, batch_dependent=dependent, correlation=known)
     assert found.estimate == pytest.approx(correct.mean())
     assert 0 <= found.low <= found.estimate <= found.high <= 1
     assert found.high - found.low > 1e-3
@@ -48,31 +50,6 @@ def test_none_right_counts_batches_where_they_depend_and_examples_where_not():
     assert measured.high == pytest.approx(1 - 0.025 ** (1 / (640 / (1 + 127 * 0.05))))
     alone = accuracy_interval(none, batch, batch_dependent=False)
     assert alone.high == pytest.approx(1 - 0.025 ** (1 / 640))
-
-
-def test_all_right_is_the_mirror_of_none_right():
-    batch = np.arange(256) // 128
-    none, every = (
-        accuracy_interval(np.full((256, 3), right), batch, batch_dependent=True) for right in (False, True)
-    )
-    assert (every.low, every.high) == pytest.approx((1 - none.high, 1))
-
-
-def test_a_few_right_never_promise_more_than_none():
-    batch = np.arange(640) // 128
-    correct = np.zeros((640, 10), bool)
-    reach = accuracy_interval(correct, batch, batch_dependent=True).high
-    for hits in range(1, 6):
-        correct[128 * (hits - 1), 0] = True
-        found = accuracy_interval(correct, batch, batch_dependent=True).high
-        assert found >= reach
-        reach = found
-
-
-def test_batches_that_are_right_or_wrong_as_one_count_once_each():
-    right = np.repeat([1, 0, 0, 1, 0, 0, 0, 1], 128).astype(bool)[:, None]
-    found = accuracy_interval(right, np.repeat(np.arange(8), 128), batch_dependent=True)
-    assert (found.low, found.high) == pytest.approx(clopper_pearson(3, 8, 0.025 / 2))
 
 
 def test_copies_of_a_draw_add_no_information():

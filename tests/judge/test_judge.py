@@ -6,10 +6,8 @@ import pytest
 from msgspec import structs
 from msgspec.structs import replace
 
-from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check
-from robustbench_coded.judge.gradients import answered, gradients_agree
 from robustbench_coded.judge.judge import base_ensemble, judge
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome
@@ -238,50 +236,3 @@ def test_all_wrong_on_150_images_and_in_150_random_batches_is_settled(evaluation
     assert ensemble_of(few).interval().high > 0.5
     found = judge(rows, ensemble_of(rows), checks)
     assert found.name == ("no gain" if base == 0 else "worse than its base"), found.reason
-
-
-OUTCOMES = {
-    "all right": lambda example, k: example >= 0,
-    "all wrong": lambda example, k: example < 0,
-    "half of every batch": lambda example, k: example % k < k / 2,
-    "one batch": lambda example, k: example < k,
-}
-
-
-# Examples, draws, whether batches are answered as one, whether the defence draws.
-SHAPES = [
-    (1, 1, True, True),
-    (16, 1, True, True),
-    (32, 2, True, True),
-    (32, 1, True, False),
-    (1, 1, False, False),
-    (32, 2, False, True),
-]
-
-
-@pytest.mark.parametrize("outcome", OUTCOMES)
-@pytest.mark.parametrize("base", ["all wrong", "half of every batch"])
-def test_no_outcomes_can_end_a_run(evaluation, outcome, base):
-    """Verdict and checks of a run whose outcomes leave nothing to estimate a variance from."""
-    measured = {"cosine": 0.0}
-    for examples, draws, coupled, drawn in SHAPES:
-        k, run = min(16, examples), evaluation()
-        right = np.repeat(OUTCOMES[outcome](np.arange(examples), k)[:, None], draws, axis=1)
-        answers = {"batch_dependent": coupled, "randomised": drawn}
-        for attack in ("clean", "pgd-20", "aware-pgd-20", "transfer-pgd-20", "rays-400", "rays-800"):
-            threat = "batch/known" if attack.startswith("aware") else "batch/unknown"
-            if drawn or not attack.startswith("aware"):
-                run.add(attack, right, right, threat=threat, **answers)
-        for attack in ("clean", "pgd-20"):
-            run.add(attack, OUTCOMES[base](np.arange(examples), k)[:, None], **BASE)
-        outcomes, planned = run.parts()
-        if coupled:
-            outcomes = in_random_batches(outcomes, "transfer-pgd-20", examples, k, batches=3)
-        rows = case_results(outcomes, planned)
-        for row in (row for row in rows if row.case.attack == ENSEMBLE):
-            checks = [*other_attacks(rows, row), *converged(rows, row), gradients_agree(rows, row, measured)]
-            failed = Check("self-tests: steps uphill", CheckOutcome.FAILED, "It fails.")
-            checks = answered([*checks, failed], rows, row)
-            made = judge(rows, row, checks, claim=Claim(0.5, row.case.threat, BUDGET))
-            assert made.rule and all(np.isfinite([made.accuracy.low, made.accuracy.high]))
-            assert all(value == value for check in made.checks for value in check.figures.values())

@@ -17,15 +17,23 @@ BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch
 ALONE = {"randomised": False, "batch_dependent": False}
 
 
-def judged(evaluation, base, defence, margin=0.03, has_base=True):
-    """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order."""
+def judged(evaluation, base, defence, margin=0.03, has_base=True, table=()):
+    """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order.
+
+    Attacks on the defence in ``table`` ran for the table alone.
+    """
     run = evaluation()
     order = np.arange(1600)[:, None] * 89 % 1600 / 1600
     for attacks, subject in ((base, BASE), (defence, ALONE)):
         run.add("clean", order >= 0, **subject)
         for attack, left in attacks.items():
             run.add(attack, order < left, **subject)
-    rows = [replace(row, has_base=has_base) for row in case_results(*run.parts())]
+    outcomes, planned = run.parts()
+    cases = [
+        structs.replace(record, table=record.case.attack in table and record.case.subject.k is not None)
+        for record in planned
+    ]
+    rows = [replace(row, has_base=has_base) for row in case_results(outcomes, cases)]
     made = next(row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD)
     found = judge(rows, made, [PASSED], margin=margin)
     return found, found.checks
@@ -145,32 +153,11 @@ def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
 
 def test_what_ran_for_the_table_alone_was_not_met(evaluation):
     # On fewer examples, and no part of the ensemble: what it would leave of the defence is not in the gain.
-    run = evaluation()
-    order = np.arange(1600)[:, None] * 89 % 1600 / 1600
-    for attacks, subject in (
-        ({"clean": 1, "pgd-20": 0.4, "apgd-mt-20": 0.1}, BASE),
-        ({"clean": 1, "pgd-20": 0.6, "apgd-mt-20": 0.6, "transfer-apgd-mt-20": 0.6}, ALONE),
-    ):
-        for attack, left in attacks.items():
-            run.add(attack, order < left, **subject)
-    outcomes, planned = run.parts()
-
-    def word(*table):
-        cases = [
-            structs.replace(
-                record,
-                table=record.case.attack in table and record.case.subject.k is not None,
-            )
-            for record in planned
-        ]
-        rows = case_results(outcomes, cases)
-        made = next(
-            row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD
-        )
-        return judge(rows, made, [PASSED]).name
-
-    assert word() == "no failure found"
-    assert word("transfer-apgd-mt-20") == word("apgd-mt-20") == "not settled"
+    base = {"pgd-20": 0.4, "apgd-mt-20": 0.1}
+    defence = {"pgd-20": 0.6, "apgd-mt-20": 0.6, "transfer-apgd-mt-20": 0.6}
+    assert judged(evaluation, base, defence)[0].name == "no failure found"
+    for attack in ("transfer-apgd-mt-20", "apgd-mt-20"):
+        assert judged(evaluation, base, defence, table=(attack,))[0].name == "not settled"
 
 
 def test_random_signs_that_ran_for_the_table_alone_do_not_shorten_the_ensemble(evaluation):

@@ -7,30 +7,6 @@ from msgspec.structs import replace
 from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.summary import ImagesSpent, summary_frame, summary_rows
 
-CONTRACT = [
-    "checkpoint",
-    "defence",
-    "k",
-    "n",
-    "threat",
-    "attack",
-    "norm",
-    "eps",
-    "eps_space",
-    "step_size",
-    "examples",
-    "examples_planned",
-    "draws",
-    "accuracy",
-    "ci_low",
-    "ci_high",
-    "accuracy_majority",
-    "accuracy_every_draw",
-    "forwards_per_example",
-    "backwards_per_example",
-    "status",
-]
-
 
 def summarise(outcomes, planned, costs=None, submissions=None):
     return summary_frame(summary_rows(case_results(outcomes, planned), costs or {}, submissions))
@@ -82,8 +58,7 @@ def right(run, attack, threat="batch/unknown", purpose="scoring", defence="rci")
     return (frame.prediction == frame.label).groupby([frame.example, frame.draw]).first().unstack().to_numpy()
 
 
-def test_columns_and_rows_are_those_of_the_contract(table):
-    assert list(table.columns[: len(CONTRACT)]) == CONTRACT
+def test_rows_are_those_of_the_contract(table):
     attacks = ["clean", "random-sign", "fgsm", "pgd-10", "pgd-100", "strongest", "ensemble", "naive-min"]
     rci = table[(table.defence == "rci") & (table.threat == "batch/unknown")]
     assert rci.attack.tolist() == attacks
@@ -219,26 +194,6 @@ def test_the_file_depends_on_nothing_but_the_outcomes(run):
     shuffled = outcomes.sample(frac=1, random_state=0).astype({"attack": "category", "defence": "category"})
     other_order = shuffled[shuffled.columns[::-1]].astype({"prediction": "int16", "example": "int32"})
     assert written(outcomes, planned) == written(other_order, planned)
-
-
-def test_clean_accuracy_does_not_fall_as_attacks_are_added(evaluation):
-    # A classifier that is right everywhere, behind a coin flip that no attack can influence.
-    seen, scored = (random(0.95, examples=640, seed=seed) for seed in (0, 1))
-    figures = []
-    for number in (1, 4, 12):
-        run = evaluation().add("clean", scored, seen)
-        for attack in range(number):
-            # Draws are shared by all attacks, so the same flips come up under each of them.
-            run.add(f"pgd-{10 + attack}", scored, seen)
-        table = summarise(*run.parts())
-        figures.append(
-            [line(table, name).accuracy for name in ("clean", "strongest", "ensemble", "naive-min")]
-        )
-        assert line(table, "ensemble").ci_low <= 0.95 <= line(table, "ensemble").ci_high
-    assert figures[0][:3] == figures[1][:3] == figures[2][:3]
-    assert len(set(figures[0][:3])) == 1
-    naive = [figure[3] for figure in figures]
-    assert naive == pytest.approx([0.95 ** min(1 + number, 10) for number in (1, 4, 12)], abs=0.03)
 
 
 def test_an_empty_run_has_a_table(run):

@@ -61,16 +61,7 @@ def stack(activation):
     )
 
 
-def remembering(network, x):
-    """The network after its batch-norms have seen x."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    network.train()(x)
-    return network.eval()
-
-
-def test_what_a_network_remembers_is_reproduced_and_a_wrong_part_shows_behind_it():
+def test_what_a_network_remembers_is_reproduced_and_a_wrong_part_shows_behind_it(remembering):
     x = images(256)
     network = remembering(stack(nn.ReLU()), x)
     right = fingerprint(network, network, x)
@@ -84,7 +75,7 @@ def test_what_a_network_remembers_is_reproduced_and_a_wrong_part_shows_behind_it
     assert right.departs_at(0.01) == max(zip(right.divergences, right.layers, strict=True))[1]
 
 
-def test_layers_after_the_last_one_asked_for_are_not_computed():
+def test_layers_after_the_last_one_asked_for_are_not_computed(remembering):
     network = remembering(stack(nn.ReLU()), images())
     calls = []
     network[3].register_forward_hook(lambda *_: calls.append(1))

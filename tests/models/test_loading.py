@@ -1,6 +1,5 @@
 """Checkpoints as people save them: formats, nesting, prefixes, types, stored normalisations, own code."""
 
-import collections
 import io
 import json
 import re
@@ -74,35 +73,6 @@ def test_formats(tmp_path, weights, network, ending, legacy):
     assert torch.equal(logits(checkpoint), network(pixels()))
     assert not checkpoint.network.training
     assert not any(parameter.requires_grad for parameter in checkpoint.network.parameters())
-
-
-@pytest.mark.parametrize(
-    ("wrap", "nesting", "prefixes"),
-    [
-        (lambda w: w, (), ()),
-        (lambda w: {"state_dict": w, "epoch": 3}, ("state_dict",), ()),
-        (lambda w: {"model": w}, ("model",), ()),
-        (lambda w: {"net": w, "acc": 0.9}, ("net",), ()),
-        (lambda w: {"ema": w}, ("ema",), ()),
-        (lambda w: {"model_state_dict": w}, ("model_state_dict",), ()),
-        (lambda w: {"model": {"state_dict": w}}, ("model", "state_dict"), ()),
-        (lambda w: prefixed("module.", w), (), ("module.",)),
-        (lambda w: prefixed("_orig_mod.module.", w), (), ("_orig_mod.", "module.")),
-        (lambda w: prefixed("module._orig_mod.", w), (), ("module.", "_orig_mod.")),
-        (
-            lambda w: {"ema": {**prefixed("module.", w), "n_averaged": torch.tensor(7)}},
-            ("ema",),
-            ("module.",),
-        ),
-        (lambda w: collections.OrderedDict(prefixed("module.model.", w)), (), ("module.", "model.")),
-    ],
-)
-def test_nesting_and_prefixes(tmp_path, weights, network, wrap, nesting, prefixes):
-    torch.save(wrap(weights), tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt", normalize="none")
-    assert torch.equal(logits(checkpoint), network(pixels()))
-    assert checkpoint.layout.nesting == nesting
-    assert checkpoint.layout.prefixes == prefixes
 
 
 def test_of_several_sets_of_weights_the_documented_one_is_taken(tmp_path, weights, network):
@@ -337,13 +307,6 @@ def test_data_of_other_sizes_are_refused(tmp_path, network, shape, classes, mess
         check_data(checkpoint, shape, classes, "cifar100")
 
 
-def test_a_vit_refuses_data_of_another_size(tmp_path):
-    torch.save(build("vit-4-64-1-1", 10, 3, 8).state_dict(), tmp_path / "a.pt")
-    checkpoint = load_checkpoint(tmp_path / "a.pt")
-    with pytest.raises(InputError, match="made for 8x8 images, cifar10 has 32x32"):
-        check_data(checkpoint, (3, 32, 32), 10, "cifar10")
-
-
 def test_convolutions_take_any_size(tmp_path, weights):
     torch.save(weights, tmp_path / "a.pt")
     check_data(load_checkpoint(tmp_path / "a.pt"), (3, 48, 64), 10, "npz")
@@ -405,7 +368,6 @@ class Wrapped(nn.Module):
     def forward(self, x):
         return self.model(x)
 def failing(): raise KeyError("nothing\\nhere")
-constant = 5
 """
 
 
@@ -462,12 +424,8 @@ def test_own_code_may_use_a_prefix_that_others_wrap_with(tmp_path, own_code):
 @pytest.mark.parametrize(
     ("arch", "message"),
     [
-        ("owncode:missing", "owncode has no function missing"),
-        ("owncode:constant", "owncode has no function constant"),
         ("owncode:number", "expected a torch.nn.Module, it returned a int"),
         ("owncode:failing", r"it raised KeyError: 'nothing\\nhere'"),
-        ("nosuchmodule:f", r"importing nosuchmodule failed \(ModuleNotFoundError"),
-        ("owncode:", "expected package.module:function or file.py:function"),
         ("../owncode:plain", "expected package.module:function or file.py:function"),
         (
             "owncode:keyword",

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robustbench_coded.defences.rci import RCI
 from robustbench_coded.models import prepare
 from robustbench_coded.models.build import build
 from robustbench_coded.models.pixel_model import PixelModel
@@ -118,14 +117,6 @@ def test_blocks_compose_to_the_model_and_speak_float32(precision):
         assert out.dtype == torch.float32
     torch.testing.assert_close(out, prepared(images()), rtol=0.02, atol=0.02)
     assert len(prepared.blocks()) == 4
-
-
-def test_a_defence_around_some_blocks_answers_alike():
-    model, x = resnet(), images(8)
-    prepared, _ = prepare_model(model, x)
-    draw = torch.randperm(8, generator=torch.Generator().manual_seed(0))
-    answers = [RCI(m, 8, 12, blocks=[1, 2]).logits(x, draw) for m in (model, prepared)]
-    torch.testing.assert_close(answers[1], answers[0], rtol=1e-4, atol=1e-4)
 
 
 def test_a_copy_that_answers_otherwise_is_not_used():

@@ -11,7 +11,6 @@ from robustbench_coded.models.architectures.deepmind_resnet import DMWideResNet
 from robustbench_coded.models.architectures.resnet import PreActResNet18
 from robustbench_coded.models.architectures.wide_resnet import RobustWideResNet, WideResNet
 from robustbench_coded.models.build import build
-from robustbench_coded.models.detect import recognise, shapes_of
 
 
 def filled(network):
@@ -129,30 +128,3 @@ def test_the_two_families_of_wide_resnets_differ_by_the_side_they_pad(alive):
         x = images()
         expected = ours(x.flip(2, 3)) if alive == "convolutions" else ours(x)
         torch.testing.assert_close(theirs(x), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "arch",
-    ["dm-wrn-28-10", "dm-wrn-70-16", "dm-preact-resnet18", "dm-preact-resnet34", "wrn-34-r", "wrn-a4"],
-)
-def test_they_are_recognised_from_their_shapes(arch):
-    found = recognise(shapes_of(arch, 100, 3, None))
-    assert (found.arch, found.classes, found.channels) == (arch, 100, 3)
-
-
-def test_torchvisions_wide_resnet_is_told_from_its_narrow_one():
-    assert (
-        recognise(shapes_of("torchvision-wide-resnet50-2", 1000, 3, None)).arch
-        == "torchvision-wide-resnet50-2"
-    )
-    assert recognise(shapes_of("torchvision-resnet50", 1000, 3, None)).arch == "torchvision-resnet50"
-
-
-@pytest.mark.parametrize("arch", ["dm-wrn-10-1", "dm-preact-resnet18", "dm-wrn-10-1[activation=relu]"])
-def test_their_blocks_compose_to_the_network(arch):
-    network = build(arch, 10).eval()
-    x = images()
-    out = x
-    for block in network.blocks():
-        out = block(out)
-    assert torch.equal(out, network(x))

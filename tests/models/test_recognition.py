@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.data.named_sets import load_digits
@@ -173,20 +172,13 @@ def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_
     assert (found.choice.name, found.choice.source) == ("half", "recognised")
 
 
-def test_per_image_normalisation_is_found(tmp_path, test_images):
+def test_per_image_normalisation_is_found(tmp_path, test_images, remembering):
     torch.manual_seed(0)
     x, _ = digits("train")
     network = build("digits-cnn", 10, 1)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
     safetensors.torch.save_file(network.state_dict(), tmp_path / "a.safetensors")
     own = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn[input=per-image]").network
-    for module in own.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-    own.train()(x)
-    torch.save(own.network.state_dict(), tmp_path / "b.pt")
+    torch.save(remembering(own, x).network.state_dict(), tmp_path / "b.pt")
     found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
     assert (found.arch, found.choice.name) == ("digits-cnn[input=per-image]", "none")
 
@@ -199,17 +191,16 @@ def test_per_image_normalisation_is_found(tmp_path, test_images):
         (0.5, 0.5, True, False),  # OpenCV's order of channels
     ],
 )
-def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(tmp_path, scale, shift, turned, known):
+def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
+    tmp_path, remembering, scale, shift, turned, known
+):
     generator = torch.Generator().manual_seed(0)
     grey, _ = digits("train")
     colours = torch.rand(len(grey), 3, 1, 1, generator=generator) * torch.tensor([1, 0.8, 0.5]).view(3, 1, 1)
     x = grey * colours
     network = build("digits-cnn", 10, 3)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
     seen = (x - shift) / scale
-    network.train()(seen.flip(1) if turned else seen)
+    network = remembering(network, seen.flip(1) if turned else seen)
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
     if known:
@@ -227,7 +218,7 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(tmp_path, 
     assert recognise_network(stated, x, None).warnings == ()
 
 
-def test_images_cut_out_in_training_are_asked_about(tmp_path, test_images):
+def test_images_cut_out_in_training_are_asked_about(tmp_path, test_images, remembering):
     """Grey squares move the statistics about as far as another normalisation does."""
     torch.manual_seed(0)
     x, _ = digits("train")
@@ -235,12 +226,8 @@ def test_images_cut_out_in_training_are_asked_about(tmp_path, test_images):
     top, left = 8 * torch.rand(2, len(x), 1, 1, 1)
     x = torch.where(((rows - top).abs() < 2) & ((columns - left).abs() < 2), x.mean(), x)
     network = load_checkpoint(SHIPPED / "digits-erm.safetensors").network
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            module.reset_running_stats()
     known = KNOWN[1]["fashion-mnist"]
-    network.train()((x - known.mean[0]) / known.std[0])
+    network = remembering(network, (x - known.mean[0]) / known.std[0])
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), test_images[0], None)
     assert "do not fit these images" in found.refusal
