@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
@@ -15,6 +16,11 @@ def every_command():
     group = typer.main.get_command(app)
     group.list_commands(None)
     return group.commands
+
+
+def outcomes(run):
+    """All outcomes of a run folder."""
+    return pd.concat([pd.read_parquet(path) for path in sorted((run / "outcomes").glob("*.parquet"))])
 
 
 @dataclass

@@ -20,18 +20,3 @@ def test_a_study_is_trained_measured_and_written(csrobust, tmp_path):
     shown = csrobust("ablate", "recipe", *FAST, *options)
     assert "report: " in shown.out and "loss" in shown.out and not shown.err
     assert {p.name for p in out.iterdir()} >= {"report.md", "recipe.csv", "measurements.csv", "figures"}
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["gamma", *FAST], ["gamma", "choose from"]),
-        (["n", "mu", "--values", "110", *FAST], ["--values belongs to one study"]),
-        (["n", "--values", "3", *FAST], ["--values 3"]),
-        (["mu", "--arch", "digits-cnm", "--data", "digits", "--out", "x"], ["digits-cnm"]),
-    ],
-)
-def test_wrong_input(csrobust, options, words):
-    answer = csrobust("ablate", *options)
-    assert answer.code == 2 and all(word in answer.err for word in words), answer.err
-    assert len(answer.err.strip().splitlines()) == 1

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_coded import evaluate
 from robustbench_coded.evaluation.session import certifying
 from robustbench_coded.extras.certification.certifier import Smoothing, StandardCertifier
 from robustbench_coded.reports import write
@@ -132,15 +131,3 @@ def test_a_damaged_certificate_counts_as_none(run, csrobust, tmp_path):
         file.write_text(json.dumps(data))
     (copied / "certified.csv").unlink()
     assert csrobust("report", copied, "--quiet").code == 0
-
-
-def test_from_python(tmp_path):
-    from zoo.trained import trained_linear
-
-    run = evaluate(
-        trained_linear(0.05), "digits", attacks="pgd-10", eps=0.05, limit=32, certify=True, threads=1,
-        out=tmp_path / "run",
-    )  # fmt: skip
-    (row,) = run.certified
-    assert row.certified is not None and row.ensemble is not None
-    assert row.certified.estimate == pytest.approx(row.ensemble.estimate)  # a linear model: both are exact

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.cli.conftest import outcomes
+
 pytestmark = pytest.mark.long
 
 K = 8
@@ -34,7 +36,7 @@ def test_rows_and_what_is_scored_in_them(run):
     assert set(mine.index) == set(names) and (mine.status == "done").all()
     assert [mine.examples[name] for name in names] == [21, 18, 12] * 2
     assert (mine.examples == mine.examples_planned).all()
-    frame = pd.concat([pd.read_parquet(path) for path in (run / "outcomes").glob("*.parquet")])
+    frame = outcomes(run)
     scored = {name: set(frame[frame.threat == name].example) for name in names}
     # The malicious ones of 2 are among those of 4, and it is the same inputs that may go anywhere.
     assert scored[names[0]] > scored[names[1]] > scored[names[2]] == scored[names[5]]
@@ -61,19 +63,6 @@ def test_stored_inputs_are_verified_by_who_may_move_and_who_is_scored(run, csrob
     box = rows["collateral-4-box/known", "aware-pgd-10"]
     assert box["inputs"] == 4 * 3 * 2 and box["outcomes"] == 12 * 2 and box["furthest"] <= 1
     assert all(row["differing"] == row["outside"] == 0 for row in rows.values())
-
-
-@pytest.mark.parametrize(
-    ("inputs", "eps", "said"),
-    [
-        ("collateral-0", "0.1", "--inputs 'collateral-0' is not known"),
-        ("collateral-2-far", "0.1", "choose from batch, victim, co-batch, collateral"),
-        ("collateral", "0", "--eps 0 leaves collateral attackers where they are"),
-    ],
-)
-def test_wrong_inputs_are_refused(csrobust, digits_erm, inputs, eps, said):
-    answer = csrobust("eval", "--ckpt", digits_erm, "--data", "digits", "--inputs", inputs, "--eps", eps)
-    assert answer.code == 2 and said in answer.err
 
 
 def test_a_stated_number_runs_alone_and_more_than_a_batch_holds_runs_nowhere():

@@ -23,18 +23,3 @@ def test_a_figure_is_written_with_its_numbers(csrobust, tmp_path, digits_erm, op
         path.rsplit("/", 1)[-1] for path in found["files"]
     }
     assert all((tmp_path / "f" / f"{name}.{kind}").stat().st_size > 100 for kind in ("svg", "csv"))
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["spiral", "--seeds", "0"], ["--seeds 0"]),
-        (["smoothness", "--ckpt", "CKPT", "--batch-size", "2"], ["--batch-size of 4"]),
-        (["smoothness", "--ckpt", "CKPT", "--batch-size", "1000"], ["has 640 images"]),
-        (["loss", "--data", "digits", "--arch", "digits-cnn", "--recipes", "er"], ["unknown recipe 'er'"]),
-    ],
-)
-def test_wrong_input(csrobust, digits_erm, options, words):
-    answer = csrobust("figure", *[digits_erm if option == "CKPT" else option for option in options])
-    assert answer.code == 2 and all(word in answer.err for word in words), answer.err
-    assert len(answer.err.strip().splitlines()) == 1

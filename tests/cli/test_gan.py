@@ -29,9 +29,7 @@ def test_plain_and_coded_generators_are_compared_and_the_report_names_the_classi
     assert (tmp_path / "figures" / "samples.svg").is_file() and (tmp_path / "report.html").is_file()
 
 
-def test_other_features_and_sizes_are_refused_in_one_line(tmp_path, capsys):
-    assert main([*TINY, "--out", str(tmp_path), "--n", "3"]) == 2
-    assert "--n 3" in capsys.readouterr().err
+def test_features_that_are_not_there_are_refused(tmp_path, capsys):
     assert main([*TINY, "--out", str(tmp_path), "--features", str(tmp_path / "no.pt")]) == 2
     assert "no.pt" in capsys.readouterr().err
 

@@ -47,11 +47,3 @@ def test_it_runs_beside_the_others_and_stays_inside_eps(csrobust, mine, digits_e
         assert rows[defence, by_file]["accuracy"] == rows[defence, f"{mine}:grey"]["accuracy"]
     # One step of eps along the gradient from the clean input is FGSM.
     assert rows["standard", f"{mine}:Steps+steps=1"]["accuracy"] == rows["standard", "fgsm"]["accuracy"]
-
-
-def test_a_module_that_fails_is_named_with_its_line(csrobust, digits_erm, tmp_path):
-    file = tmp_path / "failing_attack.py"
-    file.write_text("layers = 3\nraise RuntimeError('no such layer')\n")
-    answer = csrobust("eval", "--ckpt", digits_erm, "--attacks", f"{file}:Steps", "--out", tmp_path / "run")
-    assert answer.code == 2 and answer.err.count("\n") == 1
-    assert "no such layer" in answer.err and "(failing_attack.py, line 2)" in answer.err

@@ -45,24 +45,6 @@ def test_a_recipe_file_keeps_its_options(csrobust, tmp_path):
     assert answer.code == 2 and "its own blocks" in answer.err
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--recipe", "coder", *FAST], ["coder", "coded"]),
-        (["--recipe", "coded", "--option", "mu=2", *FAST], ["mu"]),
-        (["--recipe", "erm", "--data", "digits"], ["--arch"]),
-        (["--recipe", "erm", *FAST, "--seeds", "0"], ["--seeds 0"]),
-        (["--recipe", "nowhere.toml"], ["nowhere.toml"]),
-        (["--recipe", "coded", "--blocks", "0,x", *FAST], ["--blocks 0,1,2"]),
-        (["--recipe", "erm", "--milestones", "3", *FAST], ["one-cycle has no milestones"]),
-    ],
-)
-def test_wrong_input(csrobust, tmp_path, options, words):
-    answer = csrobust("train", *options, "--out", tmp_path / "x.safetensors")
-    assert answer.code == 2 and all(word in answer.err for word in words), answer.err
-    assert len(answer.err.strip().splitlines()) == 1
-
-
 def test_a_file_that_is_no_checkpoint_is_not_overwritten(csrobust, tmp_path):
     out = tmp_path / "x.safetensors"
     out.write_text("kept")

@@ -23,7 +23,6 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.reports import write
 from tests.cli.conftest import every_command
 
 pytestmark = pytest.mark.long
@@ -69,7 +68,6 @@ def folder(digits, tmp_path, monkeypatch):
     shutil.copy(ERM, tmp_path / "mine.safetensors")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(write, "figures_of", lambda *given: [])  # most of the time, and tested elsewhere
     monkeypatch.setattr(robustbench_coded, "evaluate", tiny_evaluate, raising=False)
     yield tmp_path
     for name, module in list(sys.modules.items()):

@@ -9,7 +9,6 @@ import pytest
 
 import robustbench_coded
 from robustbench_coded.evaluation.session.from_python import evaluate
-from robustbench_coded.reports import write
 
 pytestmark = pytest.mark.long
 
@@ -27,9 +26,8 @@ def run_cells():
 
 @pytest.fixture
 def short(tmp_path, monkeypatch):
-    """A folder of its own, few images, and no figures: they are tested elsewhere."""
+    """A folder of its own, and few images."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(write, "figures_of", lambda *given: [])
     monkeypatch.setattr(
         robustbench_coded, "evaluate", lambda *given, **more: evaluate(*given, **more | FEW), raising=False
     )

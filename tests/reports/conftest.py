@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.write import write_reports
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.runs.outcomes import SCHEMA
@@ -27,6 +29,16 @@ ACCURACIES = {
     ("transfer-pgd-20", "batch/unknown"): (None, 0.0),
     ("aware-pgd-10", "batch/known"): (None, 0.22),
     ("transfer-pgd-20", "victim/unknown"): (None, 0.0),
+}
+SMALL = {
+    ("clean", "batch/unknown"): (0.9, 0.8),
+    ("random-sign", "batch/unknown"): (0.8, 0.7),
+    ("pgd-10", "batch/unknown"): (0.1, 0.5),
+}
+BROKEN_BASE = {
+    ("clean", "batch/unknown"): (0.95, 0.9),
+    ("random-sign", "batch/unknown"): (0.9, 0.8),
+    ("pgd-10", "batch/unknown"): (0.0, 0.5),
 }
 
 
@@ -122,6 +134,20 @@ def invented_run(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("invented") / "run"
     write_invented(path, Invented())
     return path
+
+
+@pytest.fixture
+def run(make_run):
+    """The invented run, read."""
+    return load_run(make_run())
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn from now on, not encoded."""
+    figures = []
+    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
+    return figures
 
 
 @pytest.fixture

@@ -5,14 +5,9 @@ import json
 import pytest
 
 from robustbench_coded.cli.main import main
+from tests.reports.conftest import SMALL
 
 pytestmark = pytest.mark.long
-
-SMALL = {
-    ("clean", "batch/unknown"): (0.9, 0.8),
-    ("random-sign", "batch/unknown"): (0.8, 0.7),
-    ("pgd-10", "batch/unknown"): (0.1, 0.5),
-}
 
 
 def test_report_writes_what_is_missing(make_run, capsys):
@@ -49,8 +44,6 @@ def test_compare_writes_every_format(make_run, tmp_path, capsys):
         (["compare", "RUN", "--format", "pdf"], "--format 'pdf'"),
         (["compare", "RUN", "--format", "md,csv"], "with --out"),
         (["compare", "RUN", "--out", "RUN/run.json"], "is a file"),
-        (["compare", "RUN", "--baseline", "x"], "--baseline 'x'"),
-        (["compare", "RUN", "/nowhere"], "/nowhere"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(make_run, capsys, arguments, said):

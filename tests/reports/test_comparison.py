@@ -10,12 +10,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.paper.studies.beside_paper import beside_paper
 from robustbench_coded.reports.compare.comparison import compare, comparison_csv, differences_told
 from robustbench_coded.reports.render.comparison import comparison_document
-
-SMALL = {
-    ("clean", "batch/unknown"): (0.9, 0.8),
-    ("random-sign", "batch/unknown"): (0.8, 0.7),
-    ("pgd-10", "batch/unknown"): (0.1, 0.5),
-}
+from tests.reports.conftest import SMALL
 
 
 def differences(comparison):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from matplotlib.figure import Figure
 
-from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.figures.style import legend, plot, styled
 
@@ -26,32 +25,22 @@ def test_names_of_any_length_stay_inside(length, run):
     assert len(drawn.get_texts()) == 8
 
 
-@pytest.fixture
-def run(make_run):
-    return load_run(make_run())
-
-
-def test_submitted_perturbations_have_no_cost_of_their_own(run, monkeypatch):
-    figures = []
-    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
+def test_submitted_perturbations_have_no_cost_of_their_own(run, drawn):
     row = next(row for row in run.rows if row.attack == "pgd-10" and row.subject.defence != "standard")
     submitted = replace(row, case=row.case.of_attack("from:standard/pgd-10"))
     curves.draw_cost([*run.rows, submitted])
-    assert figures
-    names = {text.get_text() for text in figures[0].legends[0].get_texts()}
+    names = {text.get_text() for text in drawn[0].legends[0].get_texts()}
     assert "pgd-10" in names and not any(name.startswith("from:") for name in names)
 
 
-def test_losses_are_those_of_one_budget_and_may_be_negative(run, monkeypatch):
-    figures = []
-    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
+def test_losses_are_those_of_one_budget_and_may_be_negative(run, drawn, monkeypatch):
     (row, *_) = [row for row in run.results if row.cell is not None and row.case.attack == "pgd-10"]
     further = replace(row, case=row.case.at_eps(0.9))
     counts = {"loss_0": -4.0, "inputs_0": 2.0, "loss_1": 6.0, "inputs_1": 2.0}
     monkeypatch.setitem(vars(run), "results", [row, further])
     monkeypatch.setattr(type(run), "counts_of", lambda self, key: counts)
     curves.draw_losses(run)
-    panel = figures[0].axes[0]
+    panel = drawn[0].axes[0]
     (line,) = panel.lines
     assert list(line.get_ydata()) == [-2.0, 3.0]
     assert panel.get_ylim()[0] < -2.0

@@ -11,14 +11,9 @@ from robustbench_coded.reports.run.findings import findings_of, without_design
 from robustbench_coded.reports.run.methodology import limits_of, methodology_of, terms_of
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.text_tables import design_text_table
+from tests.reports.conftest import BROKEN_BASE
 
 pytestmark = pytest.mark.long
-
-BASE = {
-    ("clean", "batch/unknown"): (0.95, 0.9),
-    ("random-sign", "batch/unknown"): (0.9, 0.8),
-    ("pgd-10", "batch/unknown"): (0.0, 0.5),
-}
 
 
 def report(path):
@@ -28,7 +23,7 @@ def report(path):
 
 def test_no_report_calls_anything_robust(make_run):
     safe = {
-        **BASE,
+        **BROKEN_BASE,
         ("pgd-10", "batch/unknown"): (0.0, 0.88),
         ("transfer-pgd-20", "batch/unknown"): (None, 0.88),
     }
@@ -51,7 +46,7 @@ def test_everything_but_the_answer_and_what_qualifies_it_is_folded(make_run):
 def test_rounded_images_stand_with_the_other_submitted_ones_and_are_one_attack_each(make_run):
     rounded = {("from:rci:N=48/transfer-pgd-20+bits=8", "batch/unknown"): (None, 0.219)}
     written = report(
-        make_run(accuracies=BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)} | rounded)
+        make_run(accuracies=BROKEN_BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)} | rounded)
     )
     (section,) = [section for section in written.sections if section.id == "submitted"]
     assert section.detail and "8 bits" in section.title
@@ -62,7 +57,7 @@ def test_rounded_images_stand_with_the_other_submitted_ones_and_are_one_attack_e
 
 
 def test_what_was_not_tried_is_said(make_run):
-    limits = " ".join(limits_of(load_run(make_run(accuracies=BASE))))
+    limits = " ".join(limits_of(load_run(make_run(accuracies=BROKEN_BASE))))
     for threat in ("known", "victim", "co-batch"):
         assert f"no row under a {threat} threat model" in limits
     everything = " ".join(limits_of(load_run(make_run("all"))))
@@ -111,7 +106,7 @@ def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_r
 
 
 def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
-    accuracies = BASE | {("autoattack:rand", "batch/unknown"): (None, 0.75)}
+    accuracies = BROKEN_BASE | {("autoattack:rand", "batch/unknown"): (None, 0.75)}
     findings = findings_of(load_run(make_run(accuracies=accuracies, third_party_standing=0.869)))
     told = [text for text in findings if "autoattack" in text]
     assert len(told) == 1
@@ -126,7 +121,7 @@ def test_the_design_is_a_table_or_the_command_that_makes_it(make_run):
     left = dict(zip(FOUR, (0.6, 0.4, 0.3, 0.2)))
     threats = {name: "batch/known" if name.startswith("aware") else "batch/unknown" for name in FOUR}
     cells = {(name, threats[name]): (None, left[name]) for name in FOUR}
-    run = load_run(make_run("all", accuracies=BASE | cells))
+    run = load_run(make_run("all", accuracies=BROKEN_BASE | cells))
     assert without_design(run) == []
     plain, started, starting = (row[3:] for row in design_text_table(run.judgements).rows)
     assert plain[0] == "pgd-20" and started[0] == FOUR[2]
@@ -137,5 +132,5 @@ def test_the_design_is_a_table_or_the_command_that_makes_it(make_run):
     interaction = float(starting[3].split()[1])
     assert starting[3].startswith("interaction ") and interaction == pytest.approx(a - b - c + d, abs=0.21)
     three = {key: cell for key, cell in cells.items() if key[0] != FOUR[2]}
-    (told,) = without_design(load_run(make_run("three", accuracies=BASE | three)))
+    (told,) = without_design(load_run(make_run("three", accuracies=BROKEN_BASE | three)))
     assert "were not separated for" in told and f"--attacks paper,adaptive,{FOUR[2]} separates" in told

@@ -2,20 +2,12 @@
 
 from dataclasses import replace
 
-import pytest
-
 from attacks.presets import PRESETS
-from robustbench_coded.judge.run import load_run
-from robustbench_coded.reports.figures import curves, style
+from robustbench_coded.reports.figures import curves
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE
 
 MORE = ("torchattacks:PGD+steps=10", "relaxed-pgd-20", "bpda-pgd-20", "gmsa3avg-pgd-20")
-
-
-@pytest.fixture
-def run(make_run):
-    return load_run(make_run())
 
 
 def test_every_attack_of_the_presets_has_a_rung(run):
@@ -25,13 +17,11 @@ def test_every_attack_of_the_presets_has_a_rung(run):
         assert curves._rung(replace(row, case=row.case.of_attack(name))) in curves._ORDER, name
 
 
-def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, monkeypatch):
-    figures = []
-    monkeypatch.setattr(style, "drawing", lambda figure, *texts: figures.append(figure))
+def test_a_rung_shows_the_lowest_of_its_attacks_and_the_ensemble_is_there(run, drawn):
     curves.draw_ladder(run.rows)
     subjects = {row.subject for row in run.rows}
     shown = {}
-    for panel in figures[0].axes:
+    for panel in drawn[0].axes:
         names = [text.get_text() for text in panel.get_yticklabels()]
         (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
         for container in panel.containers:

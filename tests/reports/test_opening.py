@@ -23,6 +23,7 @@ from robustbench_coded.reports.run.settings import (
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckOutcome, VerdictName
+from tests.reports.conftest import BROKEN_BASE
 
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 UNPASSED = Check("twice the steps", CheckOutcome.NOT_RUN, "")
@@ -164,16 +165,9 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     assert opens_with([]) == []
 
 
-BASE = {
-    ("clean", "batch/unknown"): (0.95, 0.9),
-    ("random-sign", "batch/unknown"): (0.9, 0.8),
-    ("pgd-10", "batch/unknown"): (0.0, 0.5),
-}
-
-
 def test_the_attack_that_is_named_is_the_cheapest_of_those_that_leave_as_little(make_run):
     # In invented runs an attack costs more the longer its name is; the one planned first is `strongest`.
-    accuracies = BASE | {
+    accuracies = BROKEN_BASE | {
         ("pgd-100+momentum=1", "batch/unknown"): (None, 0.0),
         ("transfer-pgd-20", "batch/unknown"): (None, 0.0),
         ("pgd-20", "batch/unknown"): (None, 0.1),
@@ -265,7 +259,7 @@ def test_a_command_too_long_for_the_first_screen_is_named(make_run):
 
 
 def test_an_attack_that_did_not_run_is_expected_to_cost_what_its_steps_cost(make_run):
-    run = load_run(make_run(accuracies=BASE))
+    run = load_run(make_run(accuracies=BROKEN_BASE))
     subject = next(row.subject for row in run.rows if row.subject.defence == "rci")
     ran = next(row for row in run.rows if (row.subject, row.attack) == (subject, "pgd-10"))
     images = (ran.forwards + ran.backwards) * ran.examples

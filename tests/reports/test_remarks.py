@@ -40,10 +40,6 @@ def test_where_nothing_was_met_the_lost_gradient_is_still_told():
     assert said(no_gradient="x") == []
 
 
-def test_an_operator_is_told_with_what_it_does():
-    assert "gradients vanish in detach (1 call)" in said("detach", no_gradient=True)[0]
-
-
 def test_a_run_that_was_stopped_and_one_that_lacks_outcomes_say_so(make_run):
     assert remarks_on(load_run(make_run())) == []
     stopped = remarks_on(load_run(make_run("stopped", finished=False, missing=[("fgsm", "rci")])))

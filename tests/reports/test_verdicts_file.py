@@ -10,11 +10,6 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.text_tables import GIVEN_UP
 from robustbench_coded.reports.write import write_reports
 
-COLUMNS = [
-    "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
-    "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def table(invented_run, tmp_path_factory):
@@ -28,8 +23,8 @@ def table(invented_run, tmp_path_factory):
 
 
 def test_a_line_for_each_judgement(table):
+    """Its columns are those of docs/run-folder.md: tests/docs/test_run_folder_page.py."""
     run, lines = table
-    assert list(lines) == COLUMNS
     assert len(lines) == len(run.judgements)
     for line, judgement in zip(lines.itertuples(), run.judgements):
         verdict = judgement.verdict

@@ -62,57 +62,39 @@ def of_eight_bits(row):
     return perturb
 
 
-# The best perturbation under batch/unknown, as each entry's derivation gives it.
+# The pattern along which the best perturbation of an entry goes, as its derivation gives it.
+PATTERNS = {
+    9: "coin-flip",
+    10: "wrong-base-weak wrong-base-strong",
+    12: "abstain-unsure abstain-always abstain-off-manifold",
+    13: "ensemble-decoys",
+    18: "noise-wide noise-narrow",
+    19: "alternating",
+    20: "says-randomised hidden-noise nan-when-unsure raises-when-unsure edits-input",
+    22: "coarse-rounding",
+    27: "median-of-noise",
+    34: "sampling-module",
+    35: "edge-wide off-manifold grad-mode call-count",
+    37: "refit-mean refit-mean-narrow",
+    38: "running-mean",
+    40: "half-batch",
+    41: "heavy-noise random-slope",
+    45: "rci-linear rci-linear-wide",
+    54: "label-leak leak-above-16",
+    56: "answer-memory memory-reset memory-false-reset",
+    63: "rounding saturated misleading-gradient shattered nan-gradient "
+    "lifted saturated-wide shattered-wide one-hot-wide",
+}
+# The best perturbation under batch/unknown.
 OPTIMAL = {
-    "coin-flip": straight(9),
-    "noise-wide": straight(18),
-    "noise-narrow": straight(18),
-    "median-of-noise": straight(27),
-    "rci-linear": straight(45),
-    "rci-linear-wide": straight(45),
-    "label-leak": straight(54),
-    **{
-        name: straight(63)
-        for name in (
-            *("rounding", "saturated", "misleading-gradient", "shattered", "nan-gradient"),
-            *("lifted", "saturated-wide", "shattered-wide", "one-hot-wide"),
-        )
-    },
+    **{name: straight(row) for row, names in PATTERNS.items() for name in names.split()},
+    **{name: straight(63) for name, entry in ZOO.items() if entry.family == "operators"},
     "hidden-direction": hidden,
-    "coarse-rounding": straight(22),
     "ensemble-opposed": against_one_member,
-    "ensemble-decoys": straight(13),
     "constant": lambda known, entry: (known.x + entry.eps).clamp(0, 1),
-    "sampling-module": straight(34),
-    "heavy-noise": straight(41),
-    "random-slope": straight(41),
-    "wrong-base-weak": straight(10),
-    "wrong-base-strong": straight(10),
-    "half-batch": straight(40),
-    "refit-mean": straight(37),
-    "refit-mean-narrow": straight(37),
-    "running-mean": straight(38),
-    "answer-memory": straight(56),
-    "memory-reset": straight(56),
-    "memory-false-reset": straight(56),
-    "alternating": straight(19),
-    "says-randomised": straight(20),
-    "hidden-noise": straight(20),
-    "leak-above-16": straight(54),
-    "nan-when-unsure": straight(20),
-    "raises-when-unsure": straight(20),
-    "edits-input": straight(20),
-    "abstain-unsure": straight(12),
-    "abstain-always": straight(12),
-    "abstain-off-manifold": straight(12),
-    "edge-wide": straight(35),
     "edge-only": around_the_corners,
-    "off-manifold": straight(35),
     "off-grid": of_eight_bits(35),
     "abstain-off-grid": of_eight_bits(12),
-    "grad-mode": straight(35),
-    "call-count": straight(35),
-    **{name: straight(63) for name, entry in ZOO.items() if entry.family == "operators"},
 }
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustbench_coded.cli.main import main
-from robustbench_coded.errors import InputError
 from robustbench_coded.extras.bench import timing as startup
 from robustbench_coded.extras.bench.run import BenchOptions, bench
 from robustbench_coded.extras.bench.table import plain
@@ -75,33 +73,9 @@ def test_the_report_is_plain_data_lines_and_markdown(report):
     assert {line.count("|") for line in rows} == {6}
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--images", "12"], ["--images 12", "multiple of 8"]),
-        (["--steps", "0"], ["--steps 0"]),
-        (["--rounds", "0"], ["--rounds 0"]),
-        (["--arch", "resnet21"], ["resnet21"]),
-        (["--ckpt", "nowhere.pt"], ["nowhere.pt"]),
-        (["--device", "abacus"], ["--device", "abacus"]),
-        (["--threads", "0"], ["--threads 0"]),
-    ],
-)
-def test_wrong_options(capsys, options, words):
-    assert main(["bench", *options]) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    for word in words:
-        assert word in error
-
-
 def test_peak_memory_is_that_of_the_call():
     size = 64 * 2**20
     used = peak_memory(lambda: torch.ones(size // 4), torch.device("cpu"))
     if used is None:
         pytest.skip("the system does not tell")
     assert 0.9 * size < used < 2 * size
-
-
-def test_unusable_numbers_are_refused_before_anything_is_measured():
-    with pytest.raises(InputError, match="--rounds 0"):
-        bench(BenchOptions(rounds=0))

@@ -38,12 +38,14 @@ class Mean(nn.Module):
         return torch.stack([0.5 - mean, mean - 0.5], 1)
 
 
+def just_above_the_boundary(n):
+    return 0.55 + 0.02 * torch.rand(n, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
 @pytest.fixture
 def counted(counter):
     """Six images of class 1, the last of which is answered wrongly as it is."""
-    x = torch.full((6, 1, 4, 4), 0.55) + 0.02 * torch.rand(
-        6, 1, 4, 4, generator=torch.Generator().manual_seed(0)
-    )
+    x = just_above_the_boundary(6)
     x[5] -= 0.3
     return counter.Counted(Mean(), x, torch.ones(6, dtype=torch.long), EPS, budget=10)
 
@@ -99,9 +101,7 @@ class Coin:
 @pytest.fixture
 def drawn(modules):
     """Four images of class 1, which a move of eps takes across Mean's boundary."""
-    x = torch.full((4, 1, 4, 4), 0.55) + 0.02 * torch.rand(
-        4, 1, 4, 4, generator=torch.Generator().manual_seed(0)
-    )
+    x = just_above_the_boundary(4)
     return modules["league_random"].CountedDefence(Coin(), x, torch.ones(4, dtype=torch.long), EPS, budget=10)
 
 

@@ -28,6 +28,25 @@ def images(n, *shape, seed=0):
     return torch.rand(n, *shape, generator=torch.Generator().manual_seed(100 + seed))
 
 
+def lowest_lead(model, x, y, norm, eps, steps=40):
+    """The least lead of class ``y`` over the next [images] that descents within eps come across."""
+    lowest, at = torch.full((len(x),), torch.inf), x.clone()
+    for _ in range(steps):
+        at.requires_grad_()
+        logits = model(at)
+        lead = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        lowest = torch.minimum(lowest, lead.detach())
+        (grad,) = torch.autograd.grad(lead.sum(), at)
+        with torch.no_grad():
+            if norm == "linf":
+                at = (at - eps / 4 * grad.sign()).clamp(x - eps, x + eps).clamp(0, 1)
+            else:
+                moved = at - eps / 4 * grad / grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1) - x
+                size = moved.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+                at = (x + moved * (eps / size).clamp(max=1)).clamp(0, 1)
+    return lowest
+
+
 @pytest.fixture
 def one_hidden():
     """A network with one hidden layer of 5 on images of 1 x 2 x 2, three classes."""

@@ -11,8 +11,6 @@ from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.architectures.wide_resnet import WideResNet
 from robustbench_coded.models.pixel_model import PixelModel
 from tests.extras.certification.conftest import images, seeded
-from zoo.linear import along, pattern
-from zoo.trained import LinearClassifier
 
 
 class Calls(nn.Module):
@@ -42,17 +40,6 @@ def test_the_graph_is_the_network(name):
     x = images(5, 3, 8, 8)
     graph = graph_of(model, x[:2])
     torch.testing.assert_close(graph.logits(x.double()).float(), model(x), atol=1e-4, rtol=1e-4)
-
-
-def test_linear_models_of_the_zoo_are_read():
-    x = images(3, 1, 8, 8)
-    classifier = LinearClassifier(
-        torch.randn(10, 64, generator=torch.Generator().manual_seed(0)), torch.ones(10)
-    )
-    for model in (along(pattern(3)), classifier):
-        torch.testing.assert_close(
-            graph_of(model, x).logits(x.double()).float(), model(x), atol=1e-4, rtol=1e-4
-        )
 
 
 def test_the_network_is_left_as_it_was():

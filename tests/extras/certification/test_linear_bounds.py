@@ -13,7 +13,7 @@ from robustbench_coded.extras.certification.network import least_margins
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
-from tests.extras.certification.conftest import exact_least, images, seeded
+from tests.extras.certification.conftest import exact_least, images, lowest_lead, seeded
 
 pytestmark = pytest.mark.long
 
@@ -186,21 +186,7 @@ def test_no_attack_goes_below_the_bound(name, norm):
     graph = graph_of(model, x)
     bounds = linear_bounds.refined(graph, region) if name != "resnet" else intervals(graph, region)
     bound = linear_bounds.margins(graph, region, bounds, y).amin(1)
-    lowest = torch.full((2,), torch.inf)
-    at = x.clone()
-    for _ in range(40):
-        at.requires_grad_()
-        logits = model(at)
-        lead = logits.gather(1, y[:, None]).squeeze(1) - logits.scatter(1, y[:, None], -torch.inf).amax(1)
-        lowest = torch.minimum(lowest, lead.detach())
-        (grad,) = torch.autograd.grad(lead.sum(), at)
-        with torch.no_grad():
-            if norm == "linf":
-                at = (at - eps / 4 * grad.sign()).clamp(x - eps, x + eps).clamp(0, 1)
-            else:
-                moved = at - eps / 4 * grad / grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1) - x
-                size = moved.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-                at = (x + moved * (eps / size).clamp(max=1)).clamp(0, 1)
+    lowest = lowest_lead(model, x, y, norm, eps)
     assert (bound <= lowest + 1e-5).all()
     if name not in ("resnet", "max-pool"):
         start = margins(graph, Region.around(x, norm, 0.0), y).amin(1)

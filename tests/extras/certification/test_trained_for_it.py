@@ -39,16 +39,8 @@ def network():
 
 
 def test_little_is_unknown(network, tmp_path):
-    run = evaluate(
-        network,
-        "digits",
-        attacks="apgd-ce-50",
-        eps=EPS,
-        limit=320,
-        certify=True,
-        threads=1,
-        out=tmp_path / "run",
-    )
+    options = {"attacks": "apgd-ce-50", "eps": EPS, "limit": 320, "certify": True, "threads": 1}
+    run = evaluate(network, "digits", out=tmp_path / "run", **options)
     (row,) = run.certified
     assert row.certified.estimate > 0.6
     assert row.certified.estimate <= row.ensemble.high

@@ -244,3 +244,10 @@ def test_layers_are_changed_for_one_answer_alone(model):
     assert torch.allclose(changed(x, 0), model[-1].bias.expand(K, -1))
     assert seen == [(1, (K, 144))]
     assert torch.equal(model(x), before)
+
+    def fail(a, generator, layer):
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        activations.ChangedLayers(model, fail, skip_first=False)(x, 0)
+    assert torch.equal(model(x), before)

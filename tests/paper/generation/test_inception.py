@@ -77,11 +77,7 @@ def test_fid_and_is_stand_beside_the_papers_and_the_report_names_the_weights(tmp
     assert f"weights of SHA-256 {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}, not the file" in report
     assert "1 iterations, where the paper has 100,000" in report and "100 generated images" in report
     # The same folder measured by something else would hold figures of two networks.
-    other = [
-        *command(tmp_path / "gan", file, data),
-        "--features",
-        "cifar10-erm-resnet20",
-    ]
+    other = [*command(tmp_path / "gan", file, data), "--features", "cifar10-erm-resnet20"]
     capsys.readouterr()
     assert main(other) == 2
     assert "was measured by inception-v3" in capsys.readouterr().err

@@ -1,9 +1,7 @@
-"""Small trainings on 200 digits in a file, on one thread."""
+"""Small trainings on one thread, and a listener that kills them."""
 
-import numpy as np
 import pytest
 
-from robustbench_coded.data.registry import load_data
 from robustbench_coded.paper.training.config import TrainConfig
 from robustbench_coded.threads import torch_threads
 
@@ -14,18 +12,30 @@ def one_thread():
         yield
 
 
-@pytest.fixture(scope="session")
-def npz(tmp_path_factory):
-    """200 digits in a file: enough to learn something, few enough for several runs."""
-    data = load_data("digits", split="train").first(200)
-    path = tmp_path_factory.mktemp("data") / "few.npz"
-    np.savez(path, x=np.asarray(data.images[np.arange(200)]) * 15, y=data.labels)
-    return f"npz:{path}"
-
-
 def config(npz, **changes):
     settings = {
         "arch": "digits-cnn", "data": npz, "epochs": 3, "batch_size": 32, "validation": 0.0, "device": "cpu",
         "compile": False,
     }  # fmt: skip
     return TrainConfig(**{**settings, **changes})
+
+
+class Interruption:
+    """A listener that kills the run in the middle of an epoch, and counts."""
+
+    def __init__(self, at=None):
+        self.at, self.steps, self.rows, self.ended = at, [], [], 0
+
+    def on_start(self, epochs, steps, first_epoch):
+        self.start = (epochs, steps, first_epoch)
+
+    def on_step(self, epoch, step):
+        self.steps.append((epoch, step))
+        if (epoch, step) == self.at:
+            raise KeyboardInterrupt
+
+    def on_epoch(self, row):
+        self.rows.append(row)
+
+    def on_end(self):
+        self.ended += 1

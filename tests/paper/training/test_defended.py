@@ -6,21 +6,11 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.published.activations import ChangedLayers
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.training.listener import TrainingListener
 from robustbench_coded.paper.training.loop import train
 from robustbench_coded.paper.training.recipes import PgdAt
 from robustbench_coded.paper.training.stages import Defended, TrainingStages
-from tests.paper.training.conftest import config
-
-
-class Killed(TrainingListener):
-    """Stops the run in its second epoch."""
-
-    def on_step(self, epoch, step):
-        if (epoch, step) == (1, 2):
-            raise KeyboardInterrupt
+from tests.paper.training.conftest import Interruption, config
 
 
 def linear():
@@ -120,21 +110,13 @@ def test_a_killed_training_goes_on_with_the_draws_it_would_have_had(npz, tmp_pat
     run = config(npz, defence="noise:sigma=0.2")
     whole = train(run, tmp_path / "whole.safetensors").checkpoint
     with pytest.raises(KeyboardInterrupt):
-        train(run, tmp_path / "killed.safetensors", listeners=[Killed()])
+        train(run, tmp_path / "killed.safetensors", listeners=[Interruption(at=(1, 2))])
     assert train(run, tmp_path / "killed.safetensors").checkpoint.read_bytes() == whole.read_bytes()
 
 
 def test_fingerprints_know_the_start_and_the_defence(npz):
-    fingerprints = [
-        config(npz, **changes).fingerprint()
-        for changes in (
-            {},
-            {"start": "digits-erm"},
-            {"start": "digits-mixup"},
-            {"defence": "noise:sigma=0.1"},
-        )
-    ]
-    assert len(set(fingerprints)) == 4
+    changes = ({}, {"start": "digits-erm"}, {"start": "digits-mixup"}, {"defence": "noise:sigma=0.1"})
+    assert len({config(npz, **change).fingerprint() for change in changes}) == 4
 
 
 @pytest.mark.parametrize(
@@ -156,19 +138,3 @@ def test_what_cannot_be_trained_is_refused_in_one_line(npz, tmp_path, changes, s
         train(config(npz, **changes), tmp_path / "net.safetensors")
     assert "\n" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_network_is_as_it_was_after_its_layers_were_changed():
-    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2))
-    changed = ChangedLayers(network, lambda a, generator, layer: 0 * a, skip_first=False)
-    x = torch.rand(2, 3)
-    before = network(x)
-    assert torch.equal(changed(x, 0), network[2].bias.expand(2, 2))
-    assert torch.equal(network(x), before)
-
-    def fail(a, generator, layer):
-        raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        ChangedLayers(network, fail, skip_first=False)(x, 0)
-    assert torch.equal(network(x), before)

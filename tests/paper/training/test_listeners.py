@@ -46,17 +46,6 @@ def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
     ]
 
 
-def test_a_run_of_seconds_is_one_line_of_a_log(monkeypatch):
-    log = io.StringIO()
-    monkeypatch.setattr(listener, "Console", lambda **options: Console(file=log))
-    bar = ProgressBar("erm")
-    bar.on_start(epochs=3, steps=1, first_epoch=0)
-    for epoch in range(1, 4):
-        bar.on_epoch(row(epoch, accuracy=0.5))
-    bar.on_end()
-    assert log.getvalue() == "erm: epoch 3/3, loss 0.417, validation 50.0%, 2.0 s an epoch\n"
-
-
 def test_tensorboard_gets_every_epoch(tmp_path):
     pytest.importorskip("tensorboard", reason="needs tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

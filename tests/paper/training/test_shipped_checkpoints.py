@@ -4,7 +4,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch
 
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.models.loading import load_checkpoint
@@ -55,22 +54,6 @@ def test_shipped_digits_checkpoints_have_the_accuracy_they_state(name):
     model = with_normalisation(checkpoint, x, y)
     accuracy = (model(x).argmax(1) == y).float().mean().item()
     assert checkpoint.metadata["accuracy"] == pytest.approx(accuracy, abs=1e-6) and accuracy > 0.97
-
-
-@pytest.mark.long
-def test_the_command_makes_the_same_files_again(tmp_path):
-    recipes, some = [], DIGITS[1:3]  # one with random mixtures, one with the coded path
-    for source in some:
-        text = (ROOT / source).read_text()
-        recipes.append(tmp_path / source.name)
-        recipes[-1].write_text(text.replace("epochs = 30", "epochs = 1"))
-    contents = []
-    for seed, out in enumerate(("one", "two")):
-        torch.manual_seed(seed)
-        make_checkpoints(recipes, tmp_path / out)
-        contents.append({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()})
-    assert contents[0] == contents[1]
-    assert set(contents[0]) == {*(f"{recipe.stem}.safetensors" for recipe in some), "manifest.toml"}
 
 
 def test_the_manifest_keeps_the_entries_of_other_files(tmp_path):

@@ -16,29 +16,7 @@ from robustbench_coded.paper.training.loader import stream, train_validation
 from robustbench_coded.paper.training.loop import train
 from robustbench_coded.paper.training.recipes import CodedRecipe, Erm, ManifoldMixup, Mixup, PgdAt
 from robustbench_coded.paper.training.save import state_path
-from tests.paper.training.conftest import config
-
-
-class Interruption:
-    """A listener that kills the run in the middle of an epoch, and counts."""
-
-    def __init__(self, at=None):
-        self.at, self.steps, self.rows, self.ended = at, [], [], 0
-
-    def on_start(self, epochs, steps, first_epoch):
-        self.start = (epochs, steps, first_epoch)
-
-    def on_step(self, epoch, step):
-        self.steps.append((epoch, step))
-        if (epoch, step) == self.at:
-            raise KeyboardInterrupt
-
-    def on_epoch(self, row):
-        self.rows.append(row)
-
-    def on_end(self):
-        self.ended += 1
-
+from tests.paper.training.conftest import Interruption, config
 
 RECIPES = [CodedRecipe(), Mixup(), ManifoldMixup(before=(0, 2)), PgdAt(eps=0.1, steps=2, step_size=0.1)]
 
