@@ -59,8 +59,8 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if debug:
             traceback.print_exception(error)
-        if isinstance(error, InputError):
-            return _complain(str(error), WRONG_INPUT)
+        if isinstance(error, InputError):  # candidates to choose from have lines of their own
+            return _complain(str(error), WRONG_INPUT, lines=True)
         if isinstance(error, ClickException):
             return _complain(_misused(error, rest), WRONG_INPUT)
         if (unusable := _unusable_path(error)) is not None:
@@ -138,6 +138,8 @@ def _unexpected(error: Exception, debug: bool) -> str:
     return f"{type(error).__name__}: {error}{place}{more}"
 
 
-def _complain(message: str, code: int) -> int:
-    print(one_line(f"csrobust: {message}"), file=sys.stderr)
+def _complain(message: str, code: int, *, lines: bool = False) -> int:
+    text = f"csrobust: {message}"
+    for line in text.split("\n") if lines else [text]:
+        print(one_line(line), file=sys.stderr)
     return code
