@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attacks import surrogate
+from attacks.estimators import FreshDraws
 
 
 @dataclass
@@ -66,6 +67,17 @@ class Problem:
     @property
     def generators(self) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(g) for g in range(len(self.x))]
+
+    @property
+    def slope(self) -> Tensor:
+        """The constant gradient of the margin loss with two classes, in the shape of the inputs."""
+        w = self.oracle.weights
+        return torch.where((self.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(self.x)
+
+    def attacked(self, attack, budget, start=None, **options) -> Tensor:
+        """The inputs perturbed under fresh draws; ``options`` are those of the estimator."""
+        estimator = FreshDraws(self.oracle, **options)
+        return attack.perturb(self.x, self.y, estimator, budget, self.generators, start)
 
 
 @pytest.fixture

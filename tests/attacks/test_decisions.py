@@ -109,9 +109,7 @@ def test_under_noise_its_points_are_wrong_in_most_draws_that_it_never_saw(linear
 
 def test_the_better_of_boundary_and_edge_is_the_result(linear):
     problem = far_from_the_box(linear(k=4, noise=0.5))
-    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
-    away = torch.where(problem.y == 0, 1.0, -1.0).double()[..., None] * normal.sign()
-    near = problem.x + 0.01 * away.view_as(problem.x)
+    near = problem.x + 0.01 * problem.slope.sign()
     decisions = Decisions(FreshDraws(problem.oracle, draws=9), problem.y, steps=0)
     x = inside(decisions, PerturbationBudget("linf", 0.2), problem.x, near)
     # The direction leads away from the right class, so further is better under every draw.

@@ -1,6 +1,5 @@
 import torch
 
-from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.score_based import RandomSearch
@@ -14,7 +13,7 @@ BUDGETS = [
 
 def found(problem, budget, steps, **options):
     attack = RandomSearch(steps, **options)
-    return attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+    return problem.attacked(attack, budget)
 
 
 def loss_of(problem, x):

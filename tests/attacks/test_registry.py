@@ -7,7 +7,7 @@ from attacks.composite import Gmsa, InTurn
 from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.hopskipjump import HopSkipJump
 from attacks.losses import cross_entropy, dlr, margin_loss
-from attacks.naming import expand, parse
+from attacks.naming import parse
 from attacks.pgd import Fgsm, Pgd
 from attacks.rays import Rays
 from attacks.registry import attack_for, estimator_for
@@ -103,8 +103,3 @@ def test_missing_knowledge_is_refused(linear):
         estimator_for(parse("aware-pgd-5"), oracle)
     with pytest.raises(ValueError, match="expected an attack of this package, got autoattack:rand"):
         attack_for(parse("autoattack:rand"))
-
-
-def test_presets_hold_attacks_that_can_be_built():
-    for preset in ("paper", "adaptive", "aa", "full"):
-        assert all(callable(attack_for(name).perturb) for name in expand(preset)), preset

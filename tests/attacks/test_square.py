@@ -20,15 +20,10 @@ def loss_of(problem, x):
     return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
 
 
-def slope(problem):
-    w = problem.oracle.weights
-    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
-
-
 def test_linear_model_comes_close_to_the_closed_form_optimum(linear):
     problem = linear(batches=2, shape=(2, 3, 4))
-    best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
-    x = Square(800).perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGETS[0], problem.generators)
+    best = problem.x + (0.1 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
+    x = problem.attacked(Square(800), BUDGETS[0])
     gain = loss_of(problem, x) - loss_of(problem, problem.x)
     most = loss_of(problem, best) - loss_of(problem, problem.x)
     assert (gain > 0.98 * most).all() and (gain <= most + 1e-9).all()
@@ -38,7 +33,7 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
     problem = linear(batches=2, shape=(2, 4, 4))
     x0 = 0.4 + 0.2 * problem.x  # the box is far
     budget = PerturbationBudget("l2", 0.3)
-    most = 0.3 * slope(problem).flatten(2).norm(dim=2)
+    most = 0.3 * problem.slope.flatten(2).norm(dim=2)
     gains = [
         loss_of(
             problem,
@@ -50,19 +45,6 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
     # Bumps of at least 3 x 3 cannot follow a random slope to its optimum.
     assert (gains[1] > 0.5 * most).all() and (gains[1] <= most * (1 + 1e-9)).all()
     assert gains[1].mean() > 2 * gains[0].mean()
-
-
-@pytest.mark.parametrize(("k", "shape"), [(4, (1, 5, 5)), (512, (3, 4, 4))])
-def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear, k, shape):
-    together = linear(batches=3, k=k, noise=0.5, shape=shape)
-    alone = linear(batches=1, k=k, noise=0.5, shape=shape)
-    for budget in BUDGETS[:2]:
-        results = [
-            Square(25).perturb(p.x, p.y, FreshDraws(p.oracle, draws=2), budget, p.generators)
-            for p in (together, alone, together)
-        ]
-        assert torch.equal(results[0], results[2])
-        torch.testing.assert_close(results[0][:1], results[1], atol=1e-12, rtol=0)
 
 
 def test_every_query_is_one_batch_and_no_gradient_is_asked(linear):
@@ -107,10 +89,8 @@ def test_noise_as_large_as_the_signal_does_not_stop_the_search(linear):
     def mean_loss(x):
         return torch.stack([margin_loss(problem.oracle.logits(x, draw), problem.y) for draw in scored]).mean()
 
-    x = Square(800).perturb(
-        problem.x, problem.y, FreshDraws(problem.oracle, draws=2), BUDGETS[0], problem.generators
-    )
-    best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
+    x = problem.attacked(Square(800), BUDGETS[0], draws=2)
+    best = problem.x + (0.1 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
     clean = mean_loss(problem.x)
     assert mean_loss(x) - clean > 0.8 * (mean_loss(best) - clean)
 
@@ -124,15 +104,6 @@ def test_squares_shrink_as_in_the_paper():
     }
     assert sides == want
     assert score_based._side(101, 1000, x) == score_based._side(1010, 10_000, x)  # the schedule stretches
-
-
-def test_windows_are_squares_inside_the_image_and_differ_between_examples():
-    x = torch.zeros(1, 200, 3, 6, 9)
-    inside = score_based._window(x, 4, [torch.Generator().manual_seed(0)])
-    assert inside.shape == (1, 200, 1, 6, 9)
-    assert (inside.flatten(2).sum(2) == 16).all()
-    corners = {tuple(window.nonzero()[0].tolist()) for window in inside[0, :, 0]}
-    assert corners == {(row, column) for row in range(3) for column in range(6)}
 
 
 def test_bumps_are_pyauto_attacks():
