@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from attacks.decisions import Decisions, inside, mistaken, room
+from attacks.decisions import Decisions, inside, mistaken
 from attacks.estimators import FreshDraws
 from attacks.hopskipjump import HopSkipJump
 from attacks.perturbation_budget import PerturbationBudget
@@ -138,10 +138,3 @@ def test_held_slots_stay_where_they_are(linear, attack):
     for points in (*asked, x):
         assert torch.equal(points[eps_scale == 0], problem.x[eps_scale == 0])
     assert math.isclose(float(budget.distance(x, problem.x).max()), 1, rel_tol=1e-6) or asked
-
-
-def test_the_room_is_the_box_and_none_for_held_slots(linear):
-    x = linear(k=2).x
-    for norm, whole in (("linf", 1.0), ("l2", math.sqrt(60))):
-        ball = PerturbationBudget(norm, 0.1, eps_scale=torch.tensor([[1.0, 0.0]])).around(x)
-        torch.testing.assert_close(room(ball, x), torch.tensor([[whole, 0.0]]).double())

@@ -34,8 +34,6 @@ def test_eot_averages_that_many_distinct_fresh_draws(linear, draws, max_images):
         asked = [draw for forward in problem.oracle.asked for draw in forward]
         expected = range(step * draws, (step + 1) * draws)
         assert sorted(asked) == sorted((g, index) for g in range(2) for index in expected)
-        for got, want in zip(found, one_by_one(problem, expected, cross_entropy)[:1], strict=False):
-            torch.testing.assert_close(got, want)
         loss, grad, logits = one_by_one(problem, expected, cross_entropy)
         torch.testing.assert_close(found.loss, loss)
         torch.testing.assert_close(found.grad, grad)
