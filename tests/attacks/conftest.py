@@ -11,6 +11,30 @@ from attacks import surrogate
 from attacks.estimators import FreshDraws
 
 
+class Deterministic:
+    """A target without chance or coupling; a subclass has the logits."""
+
+    randomised = coupled = False
+    independent = True
+
+    def draws(self, index: int) -> Sequence[None]:
+        return [None]
+
+    def images(self, x: Tensor) -> int:
+        return x.shape[0] * x.shape[1]
+
+
+def small_network(count: int, classes: int, *, side=6, scale=0.3, activation=torch.nn.Tanh, dtype=None):
+    """A random network of one convolution, inputs ``[1, count, 3, side, side]`` and its labels of them."""
+    generator = torch.Generator().manual_seed(0)
+    layers = torch.nn.Conv2d(3, 8, 3, padding=1), activation(), torch.nn.Flatten()
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(8 * side**2, classes)).to(dtype)
+    for parameter in model.parameters():
+        parameter.data = scale * torch.randn(parameter.shape, generator=generator, dtype=dtype)
+    x = torch.rand(1, count, 3, side, side, generator=generator, dtype=dtype)
+    return model, x, model(x[0]).argmax(-1)[None].detach()
+
+
 @dataclass
 class LinearOracle:
     """logits = (weights + noise * shift of the draw) x, and ``mixing`` of the batch mean's logits.

@@ -14,6 +14,7 @@ from attacks.estimators import Transfer
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from tests.attacks.conftest import Deterministic, small_network
 
 needs_torchattacks = pytest.mark.skipif(not installed("torchattacks"), reason="torchattacks is not installed")
 needs_autoattack = pytest.mark.skipif(not installed("autoattack"), reason="pyautoattack is not installed")
@@ -96,17 +97,11 @@ def test_a_large_perturbation_is_matched_in_the_budgets_norm():
     x[1, 0, 0, 0] = 0.9
     x[1, 0, 1:] = 0.15
 
-    class Oracle:
-        randomised = independent = False
-
-        def draws(self, index):
-            return [None]
+    class Oracle(Deterministic):
+        independent = False
 
         def logits(self, x, draws):
             return x.flatten(2)[..., :2] + torch.arange(2)[:, None]
-
-        def images(self, x):
-            return 2
 
     view = ThirdPartyView(Oracle(), x, PerturbationBudget("linf", 0.3))
     shown = torch.full((1, 1, 4, 4), 0.25)
@@ -148,13 +143,8 @@ def test_every_call_asks_a_fresh_draw(linear):
 @pytest.fixture(scope="module")
 def network():
     """A small network and images of which some have an adversary at eps 0.05."""
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 6)
-    )
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator(len(parameter))) * 0.3
-    x = torch.rand(60, 3, 6, 6, generator=generator())
-    return model, x, model(x).argmax(-1).detach()
+    model, x, y = small_network(60, 6)
+    return model, x[0], y[0]
 
 
 def stands(model, x, y):

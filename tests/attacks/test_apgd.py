@@ -7,6 +7,7 @@ from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.estimators import Estimate, FreshDraws, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from tests.attacks.conftest import small_network
 
 BUDGETS = [PerturbationBudget("linf", 0.2), PerturbationBudget("l2", 1.0)]
 
@@ -113,14 +114,7 @@ def test_restarts_and_targets_never_do_worse(linear):
 @pytest.fixture(scope="module")
 def network():
     """A small network and inputs it gets right; about half of them have an adversary at eps 0.04."""
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 6)
-    ).double()
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3
-    x = torch.rand(1, 200, 3, 6, 6, generator=generator, dtype=torch.float64)
-    return model, x, model(x[0]).argmax(-1)[None].detach()
+    return small_network(200, 6, dtype=torch.float64)
 
 
 def robust(model, x, y):

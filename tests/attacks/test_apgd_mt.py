@@ -7,25 +7,18 @@ from attacks.apgd import Apgd, ApgdMultiTargeted
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from tests.attacks.conftest import Deterministic
 
 BUDGET = PerturbationBudget("linf", 0.1)
 
 
-class PinnedRunnerUp:
+class PinnedRunnerUp(Deterministic):
     """Class 1 lies 0.1 below the true class 0 everywhere; class 2 is lower, but can be reached."""
-
-    randomised, independent = False, True
-
-    def draws(self, index):
-        return [None]
 
     def logits(self, x, draws):
         mean = x.flatten(2).mean(-1)
         third = 8 * (mean - 0.5) - 0.5  # above 0 from a mean of 0.5625 on
         return torch.stack([torch.zeros_like(mean), torch.full_like(mean, -0.1), third, third - 9], -1)
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
 
 @pytest.mark.parametrize("early_stop", [False, True])

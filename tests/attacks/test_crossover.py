@@ -9,29 +9,21 @@ from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for
 from robustbench_coded.evaluation.planning.plan import queries_of
+from tests.attacks.conftest import Deterministic
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4
 BEST = 1.5 * SIDE**2  # where every pixel is raised by eps
 
 
-class Rugged:
+class Rugged(Deterministic):
     """Class 1 leads by a sum over pixels less ``needed``; each pixel has two local optima.
 
     In units of eps, a pixel at -1 contributes 1 and at +1 contributes 1.5. From a uniform start a gradient
     leads to the second one in 31% of cases, pixel by pixel. Classes 2 and 3 are never reached.
     """
 
-    randomised = coupled = False
-    independent = True
-
     def __init__(self, needed):
         self.needed = needed
-
-    def draws(self, index):
-        return [None]
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
     def lead(self, x):
         u = (x - CLEAN).flatten(2) / EPS

@@ -8,6 +8,7 @@ from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.relaxation import Relaxation
+from tests.attacks.conftest import Deterministic
 
 
 def one_by_one(problem, draws_of_batch, loss):
@@ -190,17 +191,12 @@ def test_gradients_touch_neither_inputs_nor_parameters(linear):
 
 
 def test_where_smooth_operators_lead_nowhere_the_gradient_is_zero_and_no_error(linear):
-    class Severed:
-        randomised, coupled, independent = False, False, True
-
-        def __init__(self, oracle):
-            self.draws, self.images = oracle.draws, oracle.images
-
+    class Severed(Deterministic):
         def logits(self, x, draws):
             return torch.tensor([[[float(len(x)), 0.0]] * x.shape[1]] * len(x))
 
     problem = linear(batches=2)
-    estimator = FreshDraws(Severed(problem.oracle))
+    estimator = FreshDraws(Severed())
     with pytest.raises(RuntimeError, match="has no graph back to its input"):
         estimator.gradient(problem.x, problem.y, cross_entropy)
     estimator.relaxation = Relaxation()

@@ -7,26 +7,18 @@ from attacks.estimators import FreshDraws
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.subset_ascent import Greedy
+from tests.attacks.conftest import Deterministic
 
 EPS = 0.1
 CLEAN = 0.47  # a third of all values, moved by eps, are enough
 WATCHED = (0, 7, 56, 63)
 
 
-class Gated:
+class Gated(Deterministic):
     """Two classes by the mean of the pixels, or, where the gate notices a change of ``x``, always class 0."""
-
-    randomised = coupled = False
-    independent = True
 
     def __init__(self, notices):
         self.notices = notices
-
-    def draws(self, index):
-        return [None]
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
     def logits(self, x, draws):
         noticed = self.notices((x - CLEAN).detach().flatten(2))

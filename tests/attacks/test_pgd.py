@@ -6,7 +6,7 @@ from attacks.estimators import CollectedDraws, FixedDraw, FreshDraws, KnownDraw,
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm, Pgd, default_step_size
-from tests.attacks.conftest import LinearOracle
+from tests.attacks.conftest import LinearOracle, small_network
 
 SHAPES = [(3, 4, 4), (1, 6, 3), (2, 1, 7)]
 
@@ -75,14 +75,7 @@ def test_start_is_projected_and_left_alone(linear):
 @pytest.fixture
 def network():
     """A small network, with labels it gets right, that PGD breaks at different steps."""
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
-    )
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-    x = torch.rand(1, 40, 3, 6, 6, generator=generator)
-    return model, x, model(x[0]).argmax(-1)[None]
+    return small_network(40, 5, scale=0.2, activation=torch.nn.ReLU)
 
 
 @pytest.mark.parametrize("momentum", [0, 1])

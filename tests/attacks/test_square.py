@@ -8,6 +8,7 @@ from attacks.estimators import FreshDraws, Transfer
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.score_based import Square
+from tests.attacks.conftest import small_network
 
 BUDGETS = [
     PerturbationBudget("linf", 0.1),
@@ -125,14 +126,7 @@ def test_bumps_are_pyauto_attacks():
 def test_robust_accuracy_is_pyautoattacks():
     """Over a network whose few broken examples decide: both searches get about as far on the same budget."""
     reference_module = pytest.importorskip("pyautoattack.square")
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 6)
-    )
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
-    x = torch.rand(1, 200, 3, 8, 8, generator=generator)
-    y = model(x[0]).argmax(-1)[None].detach()
+    model, x, y = small_network(200, 6, side=8)
     for norm, eps in (("linf", 0.08), ("l2", 1.0)):
         state = torch.get_rng_state()
         name = {"linf": "Linf", "l2": "L2"}[norm]

@@ -14,7 +14,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.run import load_run
-from tests.evaluation.conftest import RowMean
+from tests.evaluation.conftest import RowMean, Wrapper
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -38,17 +38,14 @@ class ManyKeys:
         return torch.stack([-score, score], 1)
 
 
-class WatchedBatch:
+class WatchedBatch(Wrapper):
     """Answers depend on the batch; remembers how many came together."""
 
-    name, randomised, batch_dependent = "watched", False, True
+    batch_dependent = True
 
     def __init__(self, base):
         self.base = base
         self.sizes = set()
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         self.sizes.add(len(x))
