@@ -10,11 +10,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.score_based import Square
 from tests.attacks.conftest import small_network
 
-BUDGETS = [
-    PerturbationBudget("linf", 0.1),
-    PerturbationBudget("l2", 0.6),
-    PerturbationBudget("linf", 0.2, "normalized", (0.5, 0.3, 0.6)),
-]
+BUDGET = PerturbationBudget("linf", 0.1)
 
 
 def loss_of(problem, x):
@@ -24,7 +20,7 @@ def loss_of(problem, x):
 def test_linear_model_comes_close_to_the_closed_form_optimum(linear):
     problem = linear(batches=2, shape=(2, 3, 4))
     best = problem.x + (0.1 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
-    x = problem.attacked(Square(800), BUDGETS[0])
+    x = problem.attacked(Square(800), BUDGET)
     gain = loss_of(problem, x) - loss_of(problem, problem.x)
     most = loss_of(problem, best) - loss_of(problem, problem.x)
     assert (gain > 0.98 * most).all() and (gain <= most + 1e-9).all()
@@ -51,7 +47,7 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
 def test_every_query_is_one_batch_and_no_gradient_is_asked(linear):
     problem = linear(batches=2)
     estimator = FreshDraws(problem.oracle)
-    Square(50).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
+    Square(50).perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
     assert (estimator.forwards, estimator.backwards) == (50 * 8, 0)
 
 
@@ -76,7 +72,7 @@ def test_an_example_is_dropped_after_its_first_wrong_answer(linear):
 def test_a_candidate_is_compared_under_the_same_fresh_draws(linear, steps):
     problem = linear(batches=2, noise=1.0)
     estimator = FreshDraws(problem.oracle, draws=3)
-    Square(steps).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
+    Square(steps).perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
     asked = problem.oracle.asked
     assert len(asked) == 60 and asked[0::2] == asked[1::2]
     drawn = [draw for forward in asked[0::2] for draw in forward]
@@ -90,7 +86,7 @@ def test_noise_as_large_as_the_signal_does_not_stop_the_search(linear):
     def mean_loss(x):
         return torch.stack([margin_loss(problem.oracle.logits(x, draw), problem.y) for draw in scored]).mean()
 
-    x = problem.attacked(Square(800), BUDGETS[0], draws=2)
+    x = problem.attacked(Square(800), BUDGET, draws=2)
     best = problem.x + (0.1 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
     clean = mean_loss(problem.x)
     assert mean_loss(x) - clean > 0.8 * (mean_loss(best) - clean)
@@ -105,21 +101,6 @@ def test_squares_shrink_as_in_the_paper():
     }
     assert sides == want
     assert score_based._side(101, 1000, x) == score_based._side(1010, 10_000, x)  # the schedule stretches
-
-
-def test_bumps_are_pyauto_attacks():
-    reference = pytest.importorskip("pyautoattack.square").SquareAttack(
-        lambda x: x, eps=1.0, norm="L2", device="cpu"
-    )
-    for side in (3, 5, 7, 13):
-        want = torch.zeros(side, side)
-        want[: side // 2] = reference.eta_rectangles(side // 2, side)
-        want[side // 2 :] = -reference.eta_rectangles(side - side // 2, side)
-        got = score_based._bumps(side, torch.zeros(1))
-        # Theirs gives each half norm 1 before they meet.
-        halves = [got[: side // 2], got[side // 2 :]]
-        got = torch.cat([half / half.norm() for half in halves])
-        torch.testing.assert_close(got, want)
 
 
 @pytest.mark.long
