@@ -98,6 +98,11 @@ class Problem:
         w = self.oracle.weights
         return torch.where((self.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(self.x)
 
+    def nearest(self, dual: float) -> Tensor:
+        """``[G, K]``: the distance of the nearest wrong answer with two classes, by the norm dual to it."""
+        logits = self.oracle.logits(self.x, self.oracle.draws(0))
+        return (logits[..., 1] - logits[..., 0]).abs() / self.slope.flatten(2).norm(p=dual, dim=-1)
+
     def attacked(self, attack, budget, start=None, **options) -> Tensor:
         """The inputs perturbed under fresh draws; ``options`` are those of the estimator."""
         estimator = FreshDraws(self.oracle, **options)

@@ -35,13 +35,6 @@ def far_from_the_box(problem):
     return problem
 
 
-def nearest(problem, dual):
-    """The distance of the nearest wrong answer of a model of two classes, ``[G, K]``."""
-    logits = problem.oracle.logits(problem.x, problem.oracle.draws(0))
-    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
-    return (logits[..., 1] - logits[..., 0]).abs() / torch.linalg.vector_norm(normal, ord=dual)
-
-
 def standing(problem, attack, budget, estimator=None, **options):
     estimator = FreshDraws(problem.oracle) if estimator is None else estimator
     x = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators, **options)
@@ -57,7 +50,7 @@ def standing(problem, attack, budget, estimator=None, **options):
 def test_finds_the_nearest_wrong_answer_of_a_linear_model(linear, attack, norm, dual):
     problem = far_from_the_box(linear(batches=2, k=4, shape=(3, 4, 4)))
     # Each slot has the radius of its own boundary: 10% more in the first batch, 1% less in the second.
-    radius = torch.tensor([[1.1], [0.99]]) * nearest(problem, dual)
+    radius = torch.tensor([[1.1], [0.99]]) * problem.nearest(dual)
     stands = standing(problem, attack, PerturbationBudget(norm, 1.0, eps_scale=radius))
     assert not stands[0].any() and stands[1].all()
 

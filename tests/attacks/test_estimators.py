@@ -101,14 +101,6 @@ def test_fixed_asks_one_draw_for_ever_and_known_the_given_ones(linear):
         assert problem.oracle.asked == [draw] * 3
 
 
-def test_images_are_counted_as_the_oracle_says(linear):
-    problem = linear(batches=2, k=4, noise=0.5, expansion=1.5)
-    estimator = FreshDraws(problem.oracle, draws=3)
-    estimator.gradient(problem.x, problem.y, margin_loss)
-    estimator.value(problem.x, problem.y, margin_loss)
-    assert (estimator.forwards, estimator.backwards) == (2 * 3 * 12, 3 * 12)
-
-
 def test_transfer_sees_the_model_alone(linear):
     problem = linear(batches=3, classes=4)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(60, 4, bias=False).double())

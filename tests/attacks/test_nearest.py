@@ -32,11 +32,8 @@ def answers(problem, attack, budget):
 
 @pytest.mark.parametrize(("attack", "norm", "dual"), ATTACKS)
 def test_finds_the_nearest_wrong_answer_within_3_percent(problem, attack, norm, dual):
-    w = problem.oracle.weights
-    logits = problem.oracle.logits(problem.x, [None])
-    nearest = (logits[..., 1] - logits[..., 0]).abs() / torch.linalg.vector_norm(w[1] - w[0], ord=dual)
     # Each slot has the radius of its own boundary: 3% more in the first batch, 1% less in the second.
-    budget = PerturbationBudget(norm, 1.0, eps_scale=torch.tensor([[1.03], [0.99]]) * nearest)
+    budget = PerturbationBudget(norm, 1.0, eps_scale=torch.tensor([[1.03], [0.99]]) * problem.nearest(dual))
     _, label = answers(problem, attack, budget)
     stands = label == problem.y
     assert not stands[0].any() and stands[1].all()
@@ -68,12 +65,9 @@ def test_slots_that_are_held_stay(linear, attack):
 def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem):
     """A linear model's: the steepest value as far as the box has room, then the next, up to the boundary."""
     logits = problem.oracle.logits(problem.x, [None])
-    gap = (
-        logits.gather(-1, problem.y[..., None])[..., 0] - logits.gather(-1, 1 - problem.y[..., None])[..., 0]
-    )
-    w = problem.oracle.weights[1] - problem.oracle.weights[0]
-    slope = torch.where(problem.y[..., None] == 1, w.flatten(), -w.flatten())
-    room = torch.where(slope > 0, problem.x.flatten(2), 1 - problem.x.flatten(2))  # on the way down
+    gap = (logits[..., 0] - logits[..., 1]).abs()
+    slope = problem.slope.flatten(2)
+    room = torch.where(slope < 0, problem.x.flatten(2), 1 - problem.x.flatten(2))  # on the way there
     slope, order = slope.abs().sort(-1, descending=True)
     room = room.gather(-1, order)
     gains = (slope * room).cumsum(-1)
