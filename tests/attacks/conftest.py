@@ -12,7 +12,7 @@ from attacks.estimators import FreshDraws
 
 
 class Deterministic:
-    """A target without chance or coupling; a subclass has the logits."""
+    """A target without chance or coupling, except where a subclass says so; a subclass has the logits."""
 
     randomised = coupled = False
     independent = True

@@ -228,7 +228,7 @@ def test_steps_stated_for_the_default_eps_are_scaled(network):
     torch.testing.assert_close(given, ours[1])
 
 
-class CoinFlips:
+class CoinFlips(Deterministic):
     """A classifier that is right, except that each answer is wrong with a chance of 5%; x changes nothing."""
 
     randomised, independent = True, False
@@ -246,9 +246,6 @@ class CoinFlips:
             flipped = torch.rand(len(self.y), generator=generator(draw)) < 0.05
             answers.append(torch.where(flipped[:, None], right.roll(1, 1), right))
         return torch.stack(answers) * 10 + 0 * x.flatten(2).sum(2, keepdim=True)
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
 
 @needs_autoattack

@@ -9,8 +9,9 @@ from attacks.adapters.third_party import installed
 from robustbench_coded import attack, evaluate
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.runs.adversarials import read_adversarials
+from tests.evaluation.conftest import SMALL, K
 
-K, EPS = 8, 0.1
+EPS = SMALL["eps"]
 NAMES = ["pgd-5", "apgd-ce-5", "square-20"]
 if installed("torchattacks"):
     NAMES.append("torchattacks:PGD+steps=3")
@@ -37,12 +38,9 @@ def run(model, batch, tmp_path_factory):
         batch,
         defences=["rci:N=12"],
         attacks=["aware-pgd-5", *NAMES],
-        eps=EPS,
-        batch_sizes=K,
-        draws=2,
-        selection_draws=2,
         save_adversarials=True,
         out=tmp_path_factory.mktemp("attack") / "run",
+        **SMALL,
     )
 
 
