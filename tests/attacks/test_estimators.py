@@ -51,10 +51,8 @@ def test_draws_share_a_forward_as_long_as_they_fit(linear):
 def test_values_are_the_losses_of_the_gradients_and_cost_no_backward(linear):
     problem = linear(batches=2, noise=0.5, classes=4)
     one, other = FreshDraws(problem.oracle, draws=3), FreshDraws(problem.oracle, draws=3)
-    value, gradient = (
-        one.value(problem.x, problem.y, margin_loss),
-        other.gradient(problem.x, problem.y, margin_loss),
-    )
+    value = one.value(problem.x, problem.y, margin_loss)
+    gradient = other.gradient(problem.x, problem.y, margin_loss)
     assert value.grad is None
     torch.testing.assert_close(value.loss, gradient.loss)
     assert (one.forwards, one.backwards, other.backwards) == (24, 0, 24)

@@ -58,18 +58,8 @@ def digits():
 def test_auto_pgd_in_l1_leaves_no_more_than_pyautoattack(digits):
     base = pytest.importorskip("pyautoattack.autopgd_base")
     model, x, y = digits
-    theirs = base.APGDAttack(
-        model,
-        n_iter=50,
-        norm="L1",
-        eps=1.5,
-        seed=0,
-        loss="ce",
-        use_largereps=True,
-        device="cpu",
-        verbose=False,
-    )
-    theirs = theirs.perturb(x, y)
+    settings = {"n_iter": 50, "norm": "L1", "eps": 1.5, "seed": 0, "loss": "ce", "use_largereps": True}
+    theirs = base.APGDAttack(model, **settings, device="cpu", verbose=False).perturb(x, y)
 
     def left(x):
         return int((model(x).argmax(1) == y).sum())

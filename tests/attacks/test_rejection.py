@@ -27,10 +27,8 @@ def test_the_largest_folded_logit_is_wrong_where_the_answer_is_neither_right_nor
 
 
 def test_the_goals_of_a_targeted_attack_begin_with_the_true_class():
-    logits, y = (
-        torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([[0, 1, 3]] * 2),
-    )
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([[0, 1, 3]] * 2)
     goals = torch.stack([y, (y + 1) % 4], -1)
     assert torch.equal(fold_rejection(logits, goals, 2), fold_rejection(logits, y, 2))
 
