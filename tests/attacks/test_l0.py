@@ -195,6 +195,6 @@ def test_an_evaluation_of_rci_in_l0_goes_from_the_options_to_the_verdict(tmp_pat
         left = rows[defence]
         assert left["ensemble", "batch/unknown"] < left["spgd-u-20", "batch/unknown"] + 1e-9
         assert left["spgd-u-20", "batch/unknown"] < left["random-sign", "batch/unknown"] - 0.1
-    assert run.judgements and all(j.budget.norm == "l0" for j in run.judgements)
+    assert run.judgements and all(j.perturbation.norm == "l0" for j in run.judgements)
     verified = verify_run(tmp_path / "run")
     assert verified and all(row.outside == 0 and row.furthest <= 1 and not row.problem for row in verified)
