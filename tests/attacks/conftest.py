@@ -8,6 +8,31 @@ import torch
 from torch import Tensor
 
 from attacks import surrogate
+from attacks.estimators import FreshDraws
+
+
+class Deterministic:
+    """A target without chance or coupling, except where a subclass says so; a subclass has the logits."""
+
+    randomised = coupled = False
+    independent = True
+
+    def draws(self, index: int) -> Sequence[None]:
+        return [None]
+
+    def images(self, x: Tensor) -> int:
+        return x.shape[0] * x.shape[1]
+
+
+def small_network(count: int, classes: int, *, side=6, scale=0.3, activation=torch.nn.Tanh, dtype=None):
+    """A random network of one convolution, inputs ``[1, count, 3, side, side]`` and its labels of them."""
+    generator = torch.Generator().manual_seed(0)
+    layers = torch.nn.Conv2d(3, 8, 3, padding=1), activation(), torch.nn.Flatten()
+    model = torch.nn.Sequential(*layers, torch.nn.Linear(8 * side**2, classes)).to(dtype)
+    for parameter in model.parameters():
+        parameter.data = scale * torch.randn(parameter.shape, generator=generator, dtype=dtype)
+    x = torch.rand(1, count, 3, side, side, generator=generator, dtype=dtype)
+    return model, x, model(x[0]).argmax(-1)[None].detach()
 
 
 @dataclass
@@ -66,6 +91,22 @@ class Problem:
     @property
     def generators(self) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(g) for g in range(len(self.x))]
+
+    @property
+    def slope(self) -> Tensor:
+        """The constant gradient of the margin loss with two classes, in the shape of the inputs."""
+        w = self.oracle.weights
+        return torch.where((self.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(self.x)
+
+    def nearest(self, dual: float) -> Tensor:
+        """``[G, K]``: the distance of the nearest wrong answer with two classes, by the norm dual to it."""
+        logits = self.oracle.logits(self.x, self.oracle.draws(0))
+        return (logits[..., 1] - logits[..., 0]).abs() / self.slope.flatten(2).norm(p=dual, dim=-1)
+
+    def attacked(self, attack, budget, start=None, **options) -> Tensor:
+        """The inputs perturbed under fresh draws; ``options`` are those of the estimator."""
+        estimator = FreshDraws(self.oracle, **options)
+        return attack.perturb(self.x, self.y, estimator, budget, self.generators, start)
 
 
 @pytest.fixture

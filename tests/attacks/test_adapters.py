@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from attacks.estimators import Transfer
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from tests.attacks.conftest import Deterministic, small_network
 
 needs_torchattacks = pytest.mark.skipif(not installed("torchattacks"), reason="torchattacks is not installed")
 needs_autoattack = pytest.mark.skipif(not installed("autoattack"), reason="pyautoattack is not installed")
-LINF = PerturbationBudget("linf", 0.05)
+LINF, L2 = PerturbationBudget("linf", 0.05), PerturbationBudget("l2", 0.4)
 
 
 def generator(seed=0):
@@ -96,17 +98,11 @@ def test_a_large_perturbation_is_matched_in_the_budgets_norm():
     x[1, 0, 0, 0] = 0.9
     x[1, 0, 1:] = 0.15
 
-    class Oracle:
-        randomised = independent = False
-
-        def draws(self, index):
-            return [None]
+    class Oracle(Deterministic):
+        independent = False
 
         def logits(self, x, draws):
             return x.flatten(2)[..., :2] + torch.arange(2)[:, None]
-
-        def images(self, x):
-            return 2
 
     view = ThirdPartyView(Oracle(), x, PerturbationBudget("linf", 0.3))
     shown = torch.full((1, 1, 4, 4), 0.25)
@@ -148,13 +144,8 @@ def test_every_call_asks_a_fresh_draw(linear):
 @pytest.fixture(scope="module")
 def network():
     """A small network and images of which some have an adversary at eps 0.05."""
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 6)
-    )
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator(len(parameter))) * 0.3
-    x = torch.rand(60, 3, 6, 6, generator=generator())
-    return model, x, model(x).argmax(-1).detach()
+    model, x, y = small_network(60, 6)
+    return model, x[0], y[0]
 
 
 def stands(model, x, y):
@@ -192,33 +183,33 @@ THIRD_PARTY = [
 ]
 
 
-@pytest.mark.parametrize("text", THIRD_PARTY)
-def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(network, text):
+# torchattacks has its PGD in l2 under another name, and these two in linf alone.
+IN_BOTH_NORMS = [
+    pytest.param(text.replace("PGD+", "PGDL2+") if budget is L2 else text, budget, marks=marks)
+    for budget in (LINF, L2)
+    for (text,), marks, _ in THIRD_PARTY
+    if budget is LINF or not text.startswith(("torchattacks:PIFGSM", "torchattacks:SPSA"))
+]
+
+
+@pytest.mark.parametrize(("text", "budget"), IN_BOTH_NORMS)
+def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(network, text, budget):
     model, x, y = network
     before = states()
     stored_otherwise = x.contiguous(memory_format=torch.channels_last)
     results = [
-        run_third_party(parse(text), model, images, y, LINF, generator()) for images in (x, stored_otherwise)
+        run_third_party(parse(text), model, images, y, budget, generator())
+        for images in (x, stored_otherwise)
     ]
     after = states()
     assert torch.equal(results[0].x, results[1].x)
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
     x_adv = results[0].x
-    assert x_adv.min() >= 0 and x_adv.max() <= 1 and LINF.distance(x_adv[None], x[None]).max() <= 1 + 1e-5
+    assert x_adv.min() >= 0 and x_adv.max() <= 1 and budget.distance(x_adv[None], x[None]).max() <= 1 + 1e-5
     assert results[0].verdict == pytest.approx(stands(model, x_adv, y))
     assert results[0].verdict < 1
-    nothing = run_third_party(parse(text), model, x, y, PerturbationBudget("linf", 0.0), generator())
+    nothing = run_third_party(parse(text), model, x, y, replace(budget, eps=0.0), generator())
     assert torch.equal(nothing.x, x) and nothing.verdict == 1
-
-
-@pytest.mark.parametrize(
-    "text", [p for p in THIRD_PARTY if "PIFGSM" not in p.values[0] and "SPSA" not in p.values[0]]
-)
-def test_l2_peers_stay_in_the_ball(network, text):
-    model, x, y = network
-    text = text.replace("PGD+", "PGDL2+")
-    result = run_third_party(parse(text), model, x, y, PerturbationBudget("l2", 0.4), generator())
-    assert (result.x - x).flatten(1).norm(dim=1).max() <= 0.4 * (1 + 1e-5) and result.verdict < 1
 
 
 @needs_torchattacks
@@ -238,7 +229,7 @@ def test_steps_stated_for_the_default_eps_are_scaled(network):
     torch.testing.assert_close(given, ours[1])
 
 
-class CoinFlips:
+class CoinFlips(Deterministic):
     """A classifier that is right, except that each answer is wrong with a chance of 5%; x changes nothing."""
 
     randomised, independent = True, False
@@ -256,9 +247,6 @@ class CoinFlips:
             flipped = torch.rand(len(self.y), generator=generator(draw)) < 0.05
             answers.append(torch.where(flipped[:, None], right.roll(1, 1), right))
         return torch.stack(answers) * 10 + 0 * x.flatten(2).sum(2, keepdim=True)
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
 
 @needs_autoattack

@@ -3,17 +3,13 @@ import logging
 import pytest
 import torch
 
-from attacks.apgd import Apgd, ApgdTargeted
+from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.estimators import Estimate, FreshDraws, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from tests.attacks.conftest import small_network
 
-BUDGETS = [PerturbationBudget("linf", 0.2), PerturbationBudget("l2", 1.0)]
-
-
-def slope(problem):
-    w = problem.oracle.weights
-    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
+BUDGET = PerturbationBudget("linf", 0.2)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (1, 6, 3)], ids=str)
@@ -22,31 +18,20 @@ def slope(problem):
 )
 def test_linear_model_reaches_the_closed_form_optimum(linear, shape, attack):
     problem = linear(batches=2, k=5, shape=shape)
-    best = problem.x + (0.2 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
-    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGETS[0], problem.generators)
+    best = problem.x + (0.2 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
+    x = problem.attacked(attack, BUDGET)
     torch.testing.assert_close(x, best)
 
 
 def test_linear_model_reaches_the_l2_optimum_where_the_box_is_far(linear):
     problem = linear(k=5)
     x0 = 0.45 + 0.1 * problem.x
-    w = slope(problem)
+    w = problem.slope
     x = Apgd(30, margin_loss).perturb(
         x0, problem.y, FreshDraws(problem.oracle), PerturbationBudget("l2", 0.3), problem.generators
     )
     best = x0 + 0.3 * w / w.flatten(2).norm(dim=2)[..., None, None, None]
     torch.testing.assert_close(x, best, atol=1e-3, rtol=0)
-
-
-def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear):
-    together, alone = linear(batches=3, noise=0.5, classes=5), linear(batches=1, noise=0.5, classes=5)
-    for attack in (Apgd(8, restarts=2), ApgdTargeted(8, targets=2)):
-        results = [
-            attack.perturb(p.x, p.y, FreshDraws(p.oracle, draws=3), BUDGETS[0], p.generators)
-            for p in (together, alone, together)
-        ]
-        assert torch.equal(results[0], results[2])
-        torch.testing.assert_close(results[0][:1], results[1], atol=1e-12, rtol=0)
 
 
 class Scripted:
@@ -103,10 +88,8 @@ def test_a_lucky_point_does_not_stand_a_comparison():
 def test_more_knowledge_to_start_from_never_does_worse(linear):
     problem = linear(batches=2, k=16, classes=6)
     budget = PerturbationBudget("linf", 0.05)
-    first = Apgd(5, dlr).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
-    later = Apgd(3, dlr).perturb(
-        problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators, start=first
-    )
+    first = problem.attacked(Apgd(5, dlr), budget)
+    later = problem.attacked(Apgd(3, dlr), budget, start=first)
 
     def loss(x):
         return dlr(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
@@ -119,7 +102,7 @@ def test_restarts_and_targets_never_do_worse(linear):
     budget = PerturbationBudget("linf", 0.03)
 
     def loss(attack):
-        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+        x = problem.attacked(attack, budget)
         return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
 
     one, three = loss(ApgdTargeted(4, targets=1)), loss(ApgdTargeted(4, targets=7))
@@ -131,21 +114,14 @@ def test_restarts_and_targets_never_do_worse(linear):
 @pytest.fixture(scope="module")
 def network():
     """A small network and inputs it gets right; about half of them have an adversary at eps 0.04."""
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 6)
-    ).double()
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) * 0.3
-    x = torch.rand(1, 200, 3, 6, 6, generator=generator, dtype=torch.float64)
-    return model, x, model(x[0]).argmax(-1)[None].detach()
+    return small_network(200, 6, dtype=torch.float64)
 
 
 def robust(model, x, y):
     return model(x[0]).argmax(-1) == y[0]
 
 
-@pytest.mark.parametrize("attack", [Apgd, ApgdTargeted])
+@pytest.mark.parametrize("attack", [Apgd, ApgdTargeted, ApgdMultiTargeted])
 def test_dropping_finds_the_same_examples_for_less(network, attack):
     model, x, y = network
     budget = PerturbationBudget("linf", 0.04)
@@ -222,8 +198,8 @@ def test_wrong_settings_are_refused(linear):
         Apgd(0)
     with pytest.raises(ValueError, match="expected steps and targets >= 1, got 5 and 0"):
         ApgdTargeted(5, 0)
+    with pytest.raises(ValueError, match="expected steps and targets >= 1, got 0 and 1"):
+        ApgdMultiTargeted(0, 1)
     budget = PerturbationBudget("linf", 0.1, eps_scale=torch.ones(2, 4))
     with pytest.raises(ValueError, match="expected one eps for all slots to stop early, got eps_scale"):
-        Apgd(5, early_stop=True).perturb(
-            problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators
-        )
+        problem.attacked(Apgd(5, early_stop=True), budget)

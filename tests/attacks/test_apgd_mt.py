@@ -7,25 +7,18 @@ from attacks.apgd import Apgd, ApgdMultiTargeted
 from attacks.estimators import FreshDraws
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
+from tests.attacks.conftest import Deterministic
 
 BUDGET = PerturbationBudget("linf", 0.1)
 
 
-class PinnedRunnerUp:
+class PinnedRunnerUp(Deterministic):
     """Class 1 lies 0.1 below the true class 0 everywhere; class 2 is lower, but can be reached."""
-
-    randomised, independent = False, True
-
-    def draws(self, index):
-        return [None]
 
     def logits(self, x, draws):
         mean = x.flatten(2).mean(-1)
         third = 8 * (mean - 0.5) - 0.5  # above 0 from a mean of 0.5625 on
         return torch.stack([torch.zeros_like(mean), torch.full_like(mean, -0.1), third, third - 9], -1)
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
 
 @pytest.mark.parametrize("early_stop", [False, True])
@@ -60,32 +53,8 @@ def test_never_worse_than_the_margin_alone(linear, noise):
         assert bool((more >= alone).all())
 
 
-def test_examples_that_are_broken_cost_nothing_more(linear):
-    problem = linear(batches=2, k=16, classes=6)
-    budget = PerturbationBudget("linf", 0.05)
-    found, cost = [], []
-    for early_stop in (False, True):
-        estimator = FreshDraws(problem.oracle)
-        attack = ApgdMultiTargeted(15, early_stop=early_stop)
-        x = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators)
-        found.append(problem.oracle.logits(x, [None]).argmax(-1) != problem.y)
-        cost.append(estimator.forwards)
-    assert torch.equal(*found) and bool(found[0].any())
-    assert cost[1] < 0.6 * cost[0]
-
-
 def test_two_classes_leave_the_margin_alone(linear):
     problem = linear(batches=1, k=4, classes=2)
-    x = ApgdMultiTargeted(5).perturb(
-        problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators
-    )
-    alone = Apgd(5, margin_loss).perturb(
-        problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators
-    )
+    x = problem.attacked(ApgdMultiTargeted(5), BUDGET)
+    alone = problem.attacked(Apgd(5, margin_loss), BUDGET)
     assert torch.equal(x, alone)
-
-
-@pytest.mark.parametrize(("steps", "targets"), [(0, 1), (1, 0)])
-def test_wrong_settings_are_refused(steps, targets):
-    with pytest.raises(ValueError, match=f"expected steps and targets >= 1, got {steps} and {targets}"):
-        ApgdMultiTargeted(steps, targets)

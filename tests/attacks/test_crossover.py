@@ -3,35 +3,27 @@
 import pytest
 import torch
 
-from attacks.crossover import FIRST, RUNS, Crossover, SmoothedReLU, _windows, most_gradients
+from attacks.crossover import FIRST, RUNS, Crossover, SmoothedReLU, most_gradients
 from attacks.estimators import FreshDraws
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for
 from robustbench_coded.evaluation.planning.plan import queries_of
+from tests.attacks.conftest import Deterministic
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4
 BEST = 1.5 * SIDE**2  # where every pixel is raised by eps
 
 
-class Rugged:
+class Rugged(Deterministic):
     """Class 1 leads by a sum over pixels less ``needed``; each pixel has two local optima.
 
     In units of eps, a pixel at -1 contributes 1 and at +1 contributes 1.5. From a uniform start a gradient
     leads to the second one in 31% of cases, pixel by pixel. Classes 2 and 3 are never reached.
     """
 
-    randomised = coupled = False
-    independent = True
-
     def __init__(self, needed):
         self.needed = needed
-
-    def draws(self, index):
-        return [None]
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
     def lead(self, x):
         u = (x - CLEAN).flatten(2) / EPS
@@ -126,15 +118,6 @@ def test_it_begins_where_another_attack_ended():
 def test_it_ends_where_the_query_budget_does():
     _, estimator = attacked(Rugged(BEST), Crossover(80), query_budget=10_000)
     assert 9_900 < estimator.forwards + estimator.backwards <= 10_000
-
-
-def test_windows_are_rectangles_of_up_to_half_the_image():
-    windows = _windows(torch.zeros(1, 500, 3, 8, 20), torch.Generator().manual_seed(0))
-    assert windows.shape == (1, 500, 1, 8, 20)
-    rows, columns = windows[0, :, 0].any(2), windows[0, :, 0].any(1)
-    assert torch.equal(windows[0, :, 0], rows[:, :, None] & columns[:, None])
-    assert rows.sum(1).min() == 1 and rows.sum(1).max() <= 5 and columns.sum(1).max() <= 11
-    assert bool(windows.flatten(0, 1).any(0).all())  # every pixel is in some
 
 
 def test_its_forecast_lies_between_the_first_runs_and_all_that_it_may_cost():

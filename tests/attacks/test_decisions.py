@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from attacks.decisions import Decisions, inside, mistaken, room
+from attacks.decisions import Decisions, inside, mistaken
 from attacks.estimators import FreshDraws
 from attacks.hopskipjump import HopSkipJump
 from attacks.perturbation_budget import PerturbationBudget
@@ -35,13 +35,6 @@ def far_from_the_box(problem):
     return problem
 
 
-def nearest(problem, dual):
-    """The distance of the nearest wrong answer of a model of two classes, ``[G, K]``."""
-    logits = problem.oracle.logits(problem.x, problem.oracle.draws(0))
-    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
-    return (logits[..., 1] - logits[..., 0]).abs() / torch.linalg.vector_norm(normal, ord=dual)
-
-
 def standing(problem, attack, budget, estimator=None, **options):
     estimator = FreshDraws(problem.oracle) if estimator is None else estimator
     x = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators, **options)
@@ -57,7 +50,7 @@ def standing(problem, attack, budget, estimator=None, **options):
 def test_finds_the_nearest_wrong_answer_of_a_linear_model(linear, attack, norm, dual):
     problem = far_from_the_box(linear(batches=2, k=4, shape=(3, 4, 4)))
     # Each slot has the radius of its own boundary: 10% more in the first batch, 1% less in the second.
-    radius = torch.tensor([[1.1], [0.99]]) * nearest(problem, dual)
+    radius = torch.tensor([[1.1], [0.99]]) * problem.nearest(dual)
     stands = standing(problem, attack, PerturbationBudget(norm, 1.0, eps_scale=radius))
     assert not stands[0].any() and stands[1].all()
 
@@ -109,9 +102,7 @@ def test_under_noise_its_points_are_wrong_in_most_draws_that_it_never_saw(linear
 
 def test_the_better_of_boundary_and_edge_is_the_result(linear):
     problem = far_from_the_box(linear(k=4, noise=0.5))
-    normal = problem.oracle.weights[1] - problem.oracle.weights[0]
-    away = torch.where(problem.y == 0, 1.0, -1.0).double()[..., None] * normal.sign()
-    near = problem.x + 0.01 * away.view_as(problem.x)
+    near = problem.x + 0.01 * problem.slope.sign()
     decisions = Decisions(FreshDraws(problem.oracle, draws=9), problem.y, steps=0)
     x = inside(decisions, PerturbationBudget("linf", 0.2), problem.x, near)
     # The direction leads away from the right class, so further is better under every draw.
@@ -140,10 +131,3 @@ def test_held_slots_stay_where_they_are(linear, attack):
     for points in (*asked, x):
         assert torch.equal(points[eps_scale == 0], problem.x[eps_scale == 0])
     assert math.isclose(float(budget.distance(x, problem.x).max()), 1, rel_tol=1e-6) or asked
-
-
-def test_the_room_is_the_box_and_none_for_held_slots(linear):
-    x = linear(k=2).x
-    for norm, whole in (("linf", 1.0), ("l2", math.sqrt(60))):
-        ball = PerturbationBudget(norm, 0.1, eps_scale=torch.tensor([[1.0, 0.0]])).around(x)
-        torch.testing.assert_close(room(ball, x), torch.tensor([[whole, 0.0]]).double())

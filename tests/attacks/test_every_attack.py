@@ -57,7 +57,7 @@ def budget_of(text: str, norm: str, eps: float) -> PerturbationBudget:
     return PerturbationBudget("l0", round(10 * eps)) if known == ("l0",) else PerturbationBudget(norm, eps)
 
 
-def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0):
+def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0, *, early_stop: bool = False):
     name = parse(text)
     weights = problem.oracle.weights
 
@@ -67,7 +67,8 @@ def perturbed(problem, text: str, budget: PerturbationBudget, seed: int = 0):
     generators = [torch.Generator().manual_seed(seed + g) for g in range(len(problem.x))]
     start = None if name.init is None else perturbed(problem, name.init.text, budget, seed)
     estimator = estimator_for(name, problem.oracle, base=base, known=problem.oracle.draws(9), max_images=2048)
-    return attack_for(name).perturb(problem.x, problem.y, estimator, budget, generators, start)
+    attack = attack_for(name, early_stop=early_stop)
+    return attack.perturb(problem.x, problem.y, estimator, budget, generators, start)
 
 
 @pytest.mark.parametrize("text", OURS)
@@ -94,6 +95,20 @@ def test_another_seed_is_another_attack(linear, text):
     problem = linear(k=4, classes=5, noise=0.3)
     one, other = (perturbed(problem, short(text), budget_of(text, "l2", 0.1), seed) for seed in (0, 1))
     assert not torch.equal(one, other)
+
+
+# surrogate- teaches one network by all batches; hopskipjump asks as often as its slowest example needs.
+APART = [name for name in OURS if not name.startswith(("surrogate", "hopskipjump"))]
+
+
+@pytest.mark.parametrize("text", APART)
+@pytest.mark.parametrize(("noise", "early_stop"), [(0.3, False), (0.0, True)])
+def test_what_one_batch_gets_does_not_depend_on_the_others_of_its_group(linear, text, noise, early_stop):
+    budget, results = budget_of(text, "linf", 0.1), []
+    for batches in (3, 1):
+        problem = linear(batches=batches, k=8, classes=5, noise=noise)
+        results.append(perturbed(problem, short(text), budget, early_stop=early_stop)[:1])
+    torch.testing.assert_close(*results, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("text", OURS)

@@ -7,26 +7,18 @@ from attacks.estimators import FreshDraws
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.subset_ascent import Greedy
+from tests.attacks.conftest import Deterministic
 
 EPS = 0.1
 CLEAN = 0.47  # a third of all values, moved by eps, are enough
 WATCHED = (0, 7, 56, 63)
 
 
-class Gated:
+class Gated(Deterministic):
     """Two classes by the mean of the pixels, or, where the gate notices a change of ``x``, always class 0."""
-
-    randomised = coupled = False
-    independent = True
 
     def __init__(self, notices):
         self.notices = notices
-
-    def draws(self, index):
-        return [None]
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
     def logits(self, x, draws):
         noticed = self.notices((x - CLEAN).detach().flatten(2))
@@ -63,24 +55,15 @@ def test_it_goes_past_a_gate_that_stops_pgd(notices, early_stop):
 @pytest.mark.parametrize("steps", [2, 7, 20])
 def test_it_ends_at_the_worst_corner_of_a_linear_model(linear, steps):
     problem = linear(k=4, classes=2)
-    slope = problem.oracle.weights[1] - problem.oracle.weights[0]
-    sign = torch.where(problem.y == 0, 1, -1)[..., None] * slope.sign()
-    worst = (problem.x + 0.2 * sign.view_as(problem.x)).clamp(0, 1)
+    worst = (problem.x + 0.2 * problem.slope.sign()).clamp(0, 1)
     budget = PerturbationBudget("linf", 0.2)
-    adv = Greedy(steps).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+    adv = problem.attacked(Greedy(steps), budget)
     torch.testing.assert_close(adv, worst, rtol=0, atol=1e-12)
 
 
 def test_it_begins_where_it_is_told_and_needs_two_steps(linear):
     problem = linear(k=4, classes=2)
-    asked = Greedy(2).perturb(
-        problem.x,
-        problem.y,
-        FreshDraws(problem.oracle),
-        PerturbationBudget("linf", 0.0),
-        problem.generators,
-        start=torch.ones_like(problem.x),
-    )
+    asked = problem.attacked(Greedy(2), PerturbationBudget("linf", 0.0), start=torch.ones_like(problem.x))
     assert torch.equal(asked, problem.x)  # projected
     with pytest.raises(ValueError, match="expected steps >= 2"):
         Greedy(1)

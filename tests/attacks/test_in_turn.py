@@ -127,21 +127,6 @@ def test_each_attack_gets_what_those_before_it_left(linear):
     assert 0 < len(left) < once.numel() and asked == pytest.approx(left)
 
 
-def test_what_one_batch_gets_does_not_depend_on_the_others_of_its_group(linear):
-    problem, attack = linear(batches=3, k=8, classes=6), attack_for(parse("aa-4"), early_stop=True)
-    together = run(problem, attack)
-    for position in range(3):
-        again = linear(batches=3, k=8, classes=6)
-        alone = attack.perturb(
-            again.x[position : position + 1],
-            again.y[position : position + 1],
-            FreshDraws(again.oracle),
-            BUDGET,
-            again.generators[position : position + 1],
-        )
-        torch.testing.assert_close(together[position], alone[0])
-
-
 def test_without_early_stops_every_attack_gets_all_and_the_better_point_is_kept(linear):
     problem = linear(batches=2, k=8)
     worse, better = Along(problem, -1), Along(problem, 1)

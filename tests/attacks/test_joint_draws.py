@@ -7,6 +7,7 @@ from attacks.estimators import FreshDraws
 from attacks.joint_draws import JointDraws
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
+from tests.attacks.conftest import Deterministic
 from zoo.linear import pattern
 
 EPS = 0.05
@@ -14,7 +15,7 @@ FOOLED_TOGETHER = 0.45 * EPS  # three orthogonal patterns: each gets half of a m
 OUT_OF_REACH = 1.5 * EPS
 
 
-class RandomMember:
+class RandomMember(Deterministic):
     """One of five linear members for each batch: three of ``FOOLED_TOGETHER``, one out of reach and one that
     is always wrong; 20% of the answers can be kept.
 
@@ -22,7 +23,7 @@ class RandomMember:
         gains: scales of the members' logits, which change no answer.
     """
 
-    randomised, independent, coupled = True, False, False
+    randomised, independent = True, False
 
     def __init__(self, gains: tuple[float, ...], batches: int):
         self.gains, self.batches = gains, batches
@@ -37,9 +38,6 @@ class RandomMember:
         sign = -1 if number == 4 else 1
         score = self.gains[number] * sign * ((x - 0.5) * pattern(1 + min(number, 3))).flatten(1).mean(1)
         return torch.stack([-score / 2, score / 2], -1)
-
-    def images(self, x: torch.Tensor) -> int:
-        return x.shape[0] * x.shape[1]
 
 
 def planted(batches: int, k: int) -> tuple[torch.Tensor, torch.Tensor]:

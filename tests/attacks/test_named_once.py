@@ -70,10 +70,8 @@ def test_no_other_file_of_the_product_names_an_algorithm():
     ("source", "count"),
     [
         ('"""As pgd-20 does."""\nif name.algorithm == "pgd":\n    pass', 1),
-        ('cost = 3 if name.algorithm in ("aa", "square") else 1', 2),
         ('ATTACKS = "paper,eot10-pgd-20"', 1),
         ('attack = f"pgd-{steps}"', 1),
-        ('ATTACK = "transfer-pgd-{}"', 1),
         ('raise ValueError("use pgd-20")', 0),  # prose
         ('RECIPE = "pgd-at"', 0),
     ],

@@ -16,10 +16,6 @@ def rose(change):
     return change.amax(-1) > 0.1 * EPS
 
 
-def both_ways(change):
-    return fell(change) & rose(change)
-
-
 def in_three_quadrants(change):
     moved = change.unflatten(-1, (2, 4, 2, 4)).abs().amax((-1, -3)) > 0.1 * EPS
     return moved.flatten(-2).sum(-1) > 2

@@ -6,7 +6,7 @@ from attacks.estimators import CollectedDraws, FixedDraw, FreshDraws, KnownDraw,
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm, Pgd, default_step_size
-from tests.attacks.conftest import LinearOracle
+from tests.attacks.conftest import LinearOracle, small_network
 
 SHAPES = [(3, 4, 4), (1, 6, 3), (2, 1, 7)]
 
@@ -25,12 +25,6 @@ def best_linear(x0, w, budget):
     return x0 + (small * w).clamp(low, high)
 
 
-def slope(problem):
-    """The constant gradient of the margin with two classes."""
-    w = problem.oracle.weights
-    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("k", [4, 33])
 @pytest.mark.parametrize(
@@ -40,29 +34,15 @@ def slope(problem):
 )
 def test_linear_model_reaches_the_closed_form_optimum(linear, shape, k, budget):
     problem = linear(batches=2, k=k, shape=shape)
-    best = best_linear(problem.x, slope(problem), budget)
+    best = best_linear(problem.x, problem.slope, budget)
     # The box must matter, else the plain ball would do.
     assert ((best == 0) | (best == 1)).any()
     attack = Pgd(300 if budget.norm == "l2" else 10, loss=margin_loss)
-    x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+    x = problem.attacked(attack, budget)
     torch.testing.assert_close(x, best, atol=1e-3 if budget.norm == "l2" else 1e-12, rtol=0)
     if budget.norm == "linf":
-        x = Fgsm(loss=margin_loss).perturb(
-            problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators
-        )
+        x = problem.attacked(Fgsm(loss=margin_loss), budget)
         torch.testing.assert_close(x, best)
-
-
-def test_a_batch_does_not_depend_on_its_group(linear):
-    together, alone = linear(batches=3, noise=0.5), linear(batches=1, noise=0.5)
-    for draws in (1, 4):
-        results = [
-            Pgd(5).perturb(
-                p.x, p.y, FreshDraws(p.oracle, draws=draws), PerturbationBudget("l2", 0.5), p.generators
-            )[0]
-            for p in (together, alone)
-        ]
-        torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)
 
 
 def test_default_step_sizes():
@@ -77,7 +57,7 @@ def test_the_last_of_the_stated_number_of_moves_is_returned(linear):
     x = Pgd(3, 0.01, margin_loss).perturb(
         x0, problem.y, estimator, PerturbationBudget("linf", 0.2), [], start=x0
     )
-    torch.testing.assert_close(x, x0 + 0.03 * slope(problem).sign())
+    torch.testing.assert_close(x, x0 + 0.03 * problem.slope.sign())
     assert estimator.backwards == 3 * 4
 
 
@@ -95,14 +75,7 @@ def test_start_is_projected_and_left_alone(linear):
 @pytest.fixture
 def network():
     """A small network, with labels it gets right, that PGD breaks at different steps."""
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 36, 5)
-    )
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.2
-    x = torch.rand(1, 40, 3, 6, 6, generator=generator)
-    return model, x, model(x[0]).argmax(-1)[None]
+    return small_network(40, 5, scale=0.2, activation=torch.nn.ReLU)
 
 
 @pytest.mark.parametrize("momentum", [0, 1])
@@ -142,12 +115,12 @@ def test_momentum_averages_over_the_draws_of_all_steps(linear):
     """A single draw's gradient points anywhere; the sum of a hundred points where their mean does."""
     problem = linear(batches=3, noise=3.0)
     budget = PerturbationBudget("linf", 0.1)
-    best = best_linear(problem.x, slope(problem), budget)
+    best = best_linear(problem.x, problem.slope, budget)
 
     def reached(momentum):
         attack = Pgd(100, 0.01, loss=margin_loss, momentum=momentum)
-        x = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
-        return float(((x - problem.x) * slope(problem)).sum() / ((best - problem.x) * slope(problem)).sum())
+        x = problem.attacked(attack, budget)
+        return float(((x - problem.x) * problem.slope).sum() / ((best - problem.x) * problem.slope).sum())
 
     assert 1 - reached(1) < 0.7 * (1 - reached(0))
 
@@ -161,26 +134,11 @@ def test_dropping_everything_ends_the_attack(network):
     assert torch.equal(x_adv, x) and estimator.forwards == 40
 
 
-def test_dropping_from_many_batches_is_dropping_from_each(linear):
-    problem = linear(batches=3, k=16, classes=4)
-    budget = PerturbationBudget("linf", 0.03)
-    attack = Pgd(6, early_stop=True)
-    together = attack.perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
-    for g in range(3):
-        one = slice(g, g + 1)
-        alone = attack.perturb(
-            problem.x[one], problem.y[one], FreshDraws(problem.oracle), budget, problem.generators[one]
-        )
-        torch.testing.assert_close(together[one], alone, atol=1e-12, rtol=0)
-
-
 def test_dropping_refuses_what_it_cannot_do(linear):
     problem = linear(batches=2)
     budget = PerturbationBudget("linf", 0.1, eps_scale=torch.ones(2, 4))
     with pytest.raises(ValueError, match="expected one eps for all slots to stop early, got eps_scale"):
-        Pgd(2, early_stop=True).perturb(
-            problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators
-        )
+        problem.attacked(Pgd(2, early_stop=True), budget)
     with pytest.raises(ValueError, match="expected steps >= 1, got 0"):
         Pgd(0)
 
@@ -232,7 +190,7 @@ def test_gmsa_attacks_one_more_draw_each_round(linear):
     x = Gmsa(Pgd(1, 0.001, margin_loss), 3).perturb(x0, problem.y, estimator, budget, [], start=x0)
     assert (x - x0).abs().max() > 0.0029
     with pytest.raises(ValueError, match="expected a CollectedDraws estimator, got FreshDraws"):
-        Gmsa(Pgd(4), 3).perturb(problem.x, problem.y, FreshDraws(problem.oracle), budget, problem.generators)
+        problem.attacked(Gmsa(Pgd(4), 3), budget)
 
 
 class Pairs(LinearOracle):

@@ -9,6 +9,7 @@ from attacks.naming import parse
 from attacks.oracle import fold_rejection
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
+from tests.attacks.conftest import Deterministic
 
 
 @pytest.mark.parametrize("reject", [0, 2, 4])
@@ -26,10 +27,8 @@ def test_the_largest_folded_logit_is_wrong_where_the_answer_is_neither_right_nor
 
 
 def test_the_goals_of_a_targeted_attack_begin_with_the_true_class():
-    logits, y = (
-        torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([[0, 1, 3]] * 2),
-    )
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([[0, 1, 3]] * 2)
     goals = torch.stack([y, (y + 1) % 4], -1)
     assert torch.equal(fold_rejection(logits, goals, 2), fold_rejection(logits, y, 2))
 
@@ -45,16 +44,10 @@ def test_every_kind_of_attack_takes_a_target_that_rejects(name):
     assert (found > 0.6).all()  # past the band from 0.4 to 0.6, where the answer is a rejection
 
 
-class Rejecting:
+class Rejecting(Deterministic):
     """Class 1 where the only pixel exceeds 0.5, rejection between 0.4 and 0.6."""
 
-    randomised, independent, reject = False, True, 2
-
-    def draws(self, index):
-        return [None]
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
+    reject = 2
 
     def logits(self, x, draws):
         score = x.flatten(2)[..., 0] - 0.5

@@ -27,17 +27,11 @@ class Planned:
         return self.results[len(self.asked) - 1].view_as(x)
 
 
-def slope(problem):
-    """The direction in which every example's margin loss rises, of length 1 in linf."""
-    w = problem.oracle.weights
-    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).sign().view_as(problem.x)
-
-
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_each_example_has_the_better_of_its_runs(linear, noise):
     problem = linear(batches=2, k=3, noise=noise)
     better = torch.tensor([[True, False, False], [False, True, False]])[..., None, None, None]
-    up, down = problem.x + 0.1 * slope(problem), problem.x - 0.1 * slope(problem)
+    up, down = problem.x + 0.1 * problem.slope.sign(), problem.x - 0.1 * problem.slope.sign()
     runs = [torch.where(better, up, down), torch.where(better, down, up), down]
     estimator = FreshDraws(problem.oracle, draws=20)
     x = InTurn((Planned(runs),) * 3, early_stop=False).perturb(
@@ -50,7 +44,7 @@ def test_each_example_has_the_better_of_its_runs(linear, noise):
 def test_points_of_two_batches_that_were_never_answered_together_are_not_mixed(linear, noise):
     problem = linear(batches=2, k=3, mixing=1.0, noise=noise)
     better = torch.tensor([[True, False, False], [True, True, False]])[..., None, None, None]
-    up, down = problem.x + 0.1 * slope(problem), problem.x - 0.1 * slope(problem)
+    up, down = problem.x + 0.1 * problem.slope.sign(), problem.x - 0.1 * problem.slope.sign()
     first, second = torch.where(better, up, down), torch.where(better, down, up)
     estimator = FreshDraws(problem.oracle, draws=20)
     losses = [found.loss.mean(1) for found in estimator.compare([first, second], problem.y, margin_loss)]
@@ -62,11 +56,9 @@ def test_restarts_never_do_worse_and_one_is_none(linear):
     problem = linear(batches=2, k=8, classes=5)
     losses = []
     for restarts in (1, 2, 4):
-        x = restarted_pgd(2, 0.02, cross_entropy, 0.0, restarts, early_stop=False).perturb(
-            problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators
-        )
+        x = problem.attacked(restarted_pgd(2, 0.02, cross_entropy, 0.0, restarts, early_stop=False), BUDGET)
         losses.append(margin_loss(problem.oracle.logits(x, [None]), problem.y))
-    once = Pgd(2, 0.02).perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGET, problem.generators)
+    once = problem.attacked(Pgd(2, 0.02), BUDGET)
     assert torch.equal(losses[0], margin_loss(problem.oracle.logits(once, [None]), problem.y))
     assert bool((losses[1] >= losses[0]).all()) and bool((losses[2] >= losses[1]).all())
     assert bool((losses[2] > losses[0]).any())

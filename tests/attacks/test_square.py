@@ -8,27 +8,19 @@ from attacks.estimators import FreshDraws, Transfer
 from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.score_based import Square
+from tests.attacks.conftest import small_network
 
-BUDGETS = [
-    PerturbationBudget("linf", 0.1),
-    PerturbationBudget("l2", 0.6),
-    PerturbationBudget("linf", 0.2, "normalized", (0.5, 0.3, 0.6)),
-]
+BUDGET = PerturbationBudget("linf", 0.1)
 
 
 def loss_of(problem, x):
     return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)
 
 
-def slope(problem):
-    w = problem.oracle.weights
-    return torch.where((problem.y == 0)[..., None], w[1] - w[0], w[0] - w[1]).view_as(problem.x)
-
-
 def test_linear_model_comes_close_to_the_closed_form_optimum(linear):
     problem = linear(batches=2, shape=(2, 3, 4))
-    best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
-    x = Square(800).perturb(problem.x, problem.y, FreshDraws(problem.oracle), BUDGETS[0], problem.generators)
+    best = problem.x + (0.1 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
+    x = problem.attacked(Square(800), BUDGET)
     gain = loss_of(problem, x) - loss_of(problem, problem.x)
     most = loss_of(problem, best) - loss_of(problem, problem.x)
     assert (gain > 0.98 * most).all() and (gain <= most + 1e-9).all()
@@ -38,7 +30,7 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
     problem = linear(batches=2, shape=(2, 4, 4))
     x0 = 0.4 + 0.2 * problem.x  # the box is far
     budget = PerturbationBudget("l2", 0.3)
-    most = 0.3 * slope(problem).flatten(2).norm(dim=2)
+    most = 0.3 * problem.slope.flatten(2).norm(dim=2)
     gains = [
         loss_of(
             problem,
@@ -52,23 +44,10 @@ def test_l2_search_raises_a_linear_loss_towards_its_optimum(linear):
     assert gains[1].mean() > 2 * gains[0].mean()
 
 
-@pytest.mark.parametrize(("k", "shape"), [(4, (1, 5, 5)), (512, (3, 4, 4))])
-def test_a_seed_decides_everything_and_a_batch_does_not_depend_on_its_group(linear, k, shape):
-    together = linear(batches=3, k=k, noise=0.5, shape=shape)
-    alone = linear(batches=1, k=k, noise=0.5, shape=shape)
-    for budget in BUDGETS[:2]:
-        results = [
-            Square(25).perturb(p.x, p.y, FreshDraws(p.oracle, draws=2), budget, p.generators)
-            for p in (together, alone, together)
-        ]
-        assert torch.equal(results[0], results[2])
-        torch.testing.assert_close(results[0][:1], results[1], atol=1e-12, rtol=0)
-
-
 def test_every_query_is_one_batch_and_no_gradient_is_asked(linear):
     problem = linear(batches=2)
     estimator = FreshDraws(problem.oracle)
-    Square(50).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
+    Square(50).perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
     assert (estimator.forwards, estimator.backwards) == (50 * 8, 0)
 
 
@@ -93,7 +72,7 @@ def test_an_example_is_dropped_after_its_first_wrong_answer(linear):
 def test_a_candidate_is_compared_under_the_same_fresh_draws(linear, steps):
     problem = linear(batches=2, noise=1.0)
     estimator = FreshDraws(problem.oracle, draws=3)
-    Square(steps).perturb(problem.x, problem.y, estimator, BUDGETS[0], problem.generators)
+    Square(steps).perturb(problem.x, problem.y, estimator, BUDGET, problem.generators)
     asked = problem.oracle.asked
     assert len(asked) == 60 and asked[0::2] == asked[1::2]
     drawn = [draw for forward in asked[0::2] for draw in forward]
@@ -107,10 +86,8 @@ def test_noise_as_large_as_the_signal_does_not_stop_the_search(linear):
     def mean_loss(x):
         return torch.stack([margin_loss(problem.oracle.logits(x, draw), problem.y) for draw in scored]).mean()
 
-    x = Square(800).perturb(
-        problem.x, problem.y, FreshDraws(problem.oracle, draws=2), BUDGETS[0], problem.generators
-    )
-    best = problem.x + (0.1 * slope(problem).sign()).clamp(-problem.x, 1 - problem.x)
+    x = problem.attacked(Square(800), BUDGET, draws=2)
+    best = problem.x + (0.1 * problem.slope.sign()).clamp(-problem.x, 1 - problem.x)
     clean = mean_loss(problem.x)
     assert mean_loss(x) - clean > 0.8 * (mean_loss(best) - clean)
 
@@ -126,42 +103,11 @@ def test_squares_shrink_as_in_the_paper():
     assert score_based._side(101, 1000, x) == score_based._side(1010, 10_000, x)  # the schedule stretches
 
 
-def test_windows_are_squares_inside_the_image_and_differ_between_examples():
-    x = torch.zeros(1, 200, 3, 6, 9)
-    inside = score_based._window(x, 4, [torch.Generator().manual_seed(0)])
-    assert inside.shape == (1, 200, 1, 6, 9)
-    assert (inside.flatten(2).sum(2) == 16).all()
-    corners = {tuple(window.nonzero()[0].tolist()) for window in inside[0, :, 0]}
-    assert corners == {(row, column) for row in range(3) for column in range(6)}
-
-
-def test_bumps_are_pyauto_attacks():
-    reference = pytest.importorskip("pyautoattack.square").SquareAttack(
-        lambda x: x, eps=1.0, norm="L2", device="cpu"
-    )
-    for side in (3, 5, 7, 13):
-        want = torch.zeros(side, side)
-        want[: side // 2] = reference.eta_rectangles(side // 2, side)
-        want[side // 2 :] = -reference.eta_rectangles(side - side // 2, side)
-        got = score_based._bumps(side, torch.zeros(1))
-        # Theirs gives each half norm 1 before they meet.
-        halves = [got[: side // 2], got[side // 2 :]]
-        got = torch.cat([half / half.norm() for half in halves])
-        torch.testing.assert_close(got, want)
-
-
 @pytest.mark.long
 def test_robust_accuracy_is_pyautoattacks():
     """Over a network whose few broken examples decide: both searches get about as far on the same budget."""
     reference_module = pytest.importorskip("pyautoattack.square")
-    generator = torch.Generator().manual_seed(0)
-    model = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(8 * 64, 6)
-    )
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape, generator=generator) * 0.3
-    x = torch.rand(1, 200, 3, 8, 8, generator=generator)
-    y = model(x[0]).argmax(-1)[None].detach()
+    model, x, y = small_network(200, 6, side=8)
     for norm, eps in (("linf", 0.08), ("l2", 1.0)):
         state = torch.get_rng_state()
         name = {"linf": "Linf", "l2": "L2"}[norm]

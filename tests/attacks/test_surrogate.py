@@ -12,6 +12,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for, estimator_for
 from attacks.score_based import RandomSearch
 from attacks.surrogate import QUERIES, _Network
+from tests.attacks.conftest import Deterministic
 
 pytestmark = pytest.mark.long
 
@@ -19,10 +20,8 @@ EPS = 0.1
 SHAPE = (2, 24, 1, 6, 6)
 
 
-class Hard:
+class Hard(Deterministic):
     """One-hot answers of a linear model of two classes; flips a share of them in every draw."""
-
-    coupled = False
 
     def __init__(self, w, flips=0.0):
         self.w, self.flips = w, flips
@@ -38,9 +37,6 @@ class Hard:
             generator = torch.Generator().manual_seed(draws[0])
             sides ^= torch.rand(sides.shape, generator=generator) < self.flips
         return functional.one_hot(sides.long(), 2).float()
-
-    def images(self, x):
-        return x.shape[0] * x.shape[1]
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from attacks.estimators import FreshDraws
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for
-from attacks.switch import Switch, _fields
+from attacks.switch import Switch
 from robustbench_coded.defences.per_batch import per_batch
 from robustbench_coded.evaluation.execution.target import Target
 from zoo.registry import ZOO
@@ -56,11 +56,3 @@ def test_it_ends_where_the_query_budget_does():
     budget = PerturbationBudget("linf", 0.1)
     Switch(20).perturb(known.x[None], known.y[None], estimator, budget, [torch.Generator().manual_seed(0)])
     assert estimator.forwards + estimator.backwards <= 32 * 70  # a scan of one move is asked at once
-
-
-def test_smooth_moves_do_not_change_with_other_batches():
-    x = torch.zeros(2, 4, 3, 8, 10)
-    both = _fields(x, [torch.Generator().manual_seed(seed) for seed in (0, 1)])
-    one = _fields(x[1:], [torch.Generator().manual_seed(1)])
-    for field, alone in zip(both, one):
-        assert torch.equal(field[-1], alone[-1])

@@ -74,21 +74,6 @@ def test_cubic_equals_scipy_between_the_end_knots(knots):
     np.testing.assert_allclose(spline_matrix(knots, at) @ values, expected, rtol=0, atol=1e-10)
 
 
-def test_cubic_goes_on_straight_outside_the_end_knots(knots):
-    values, ascending = values_at(knots), np.argsort(knots)
-    inner = CubicSpline(knots[ascending], values[ascending], bc_type="natural")
-    beyond = np.array([1e-3, 0.02, 0.5])
-    for end, outside in ((knots.max(), knots.max() + beyond), (knots.min(), knots.min() - beyond)):
-        expected = inner(end) + (outside - end) * inner(end, 1)
-        np.testing.assert_allclose(spline_matrix(knots, outside) @ values, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_order_one_is_piecewise_linear_and_constant_outside(knots):
-    values, at, ascending = values_at(knots), np.linspace(-1.5, 1.5, 201), np.argsort(knots)
-    expected = np.interp(at, knots[ascending], values[ascending])
-    np.testing.assert_allclose(spline_matrix(knots, at, order=1) @ values, expected, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("order", [1, 3, 5])
 @pytest.mark.parametrize("smoothing", [0, 1e-8, 1, 1e8])
 def test_polynomials_without_penalty_are_kept_exactly(knots, order, smoothing):

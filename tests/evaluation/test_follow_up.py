@@ -10,6 +10,25 @@ from robustbench_coded.evaluation.planning.follow_up import _asked_for
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckName
 
+UNKNOWN, PERTURBATION = ThreatModel("batch", "unknown"), Perturbation("linf", 0.1, "pixel")
+ALONE = {"randomised": False, "batch_dependent": False}
+
+
+def case_of(attack, *, k=None, base=True, differentiable=True, relaxable=True, randomised, batch_dependent):
+    """A planned case of a defence of the user's own."""
+    gradients = {"differentiable": differentiable, "relaxable": relaxable}
+    subject = ProbedSubject(
+        Subject("m", "build", k, None), "mine:build", 32, randomised, batch_dependent, base, 32, **gradients
+    )
+    return planned_case(subject, UNKNOWN, attack, PERTURBATION, 0.02)
+
+
+def judgement_of(case, *, checks=(), could_fall=True, compared=False, to_design=()):
+    verdict = SimpleNamespace(could_fall=could_fall, compared=compared)
+    return SimpleNamespace(
+        case=case.case, checks=checks, verdict=verdict, to_design=to_design, unbounded_eps=1.0
+    )
+
 
 @pytest.mark.parametrize(
     ("differentiable", "relaxable", "expected"),
@@ -20,21 +39,7 @@ from robustbench_coded.schema.words import CheckName
     ],
 )
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
-    subject = ProbedSubject(
-        Subject("m", "build", None, None),
-        "mine:build",
-        32,
-        False,
-        False,
-        True,
-        32,
-        True,
-        differentiable,
-        relaxable,
-    )
-    like = planned_case(
-        subject, ThreatModel("batch", "unknown"), "rays-400", Perturbation("linf", 0.1, "pixel")
-    )
+    like = case_of("rays-400", differentiable=differentiable, relaxable=relaxable, **ALONE)
     asked = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
     found = _asked_for(asked, CheckName.GRADIENTS_AGREE, SimpleNamespace(unbounded_eps=1.0), like, [like])
     assert [row.attack for row in found] == expected
@@ -57,16 +62,9 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
     ],
 )
 def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expected):
-    subject = ProbedSubject(Subject("m", "rci", 32, 48), "rci", 32, True, True, True, 32)
-    like = planned_case(
-        subject, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02
-    )
-    judgement = SimpleNamespace(
-        case=like.case,
-        checks=(),
-        verdict=SimpleNamespace(could_fall=could_fall, compared=True),
-        to_design=("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20"),
-    )
+    like = case_of("pgd-10", k=32, randomised=True, batch_dependent=True)
+    wanted = ("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20")
+    judgement = judgement_of(like, could_fall=could_fall, compared=True, to_design=wanted)
     maker = SimpleNamespace(images=lambda row: 1 if row is like else images)
     rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [(row.attack, row.threat.randomness) for row in rows] == expected
@@ -80,26 +78,10 @@ def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expect
 def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     randomised, batch_dependent, expected
 ):
-    subject = ProbedSubject(
-        Subject("m", "build", 32 if batch_dependent else None, None),
-        "mine:build",
-        32,
-        randomised,
-        batch_dependent,
-        False,
-        32,
-    )
-    like = planned_case(
-        subject, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02
-    )
+    k = 32 if batch_dependent else None
+    like = case_of("pgd-10", k=k, base=False, randomised=randomised, batch_dependent=batch_dependent)
     check = SimpleNamespace(name="self-tests: finite differences", outcome="failed", run_next=("rays-800",))
-    judgement = SimpleNamespace(
-        case=like.case,
-        checks=(check,),
-        verdict=SimpleNamespace(could_fall=True, compared=False),
-        to_design=(),
-        unbounded_eps=1.0,
-    )
+    judgement = judgement_of(like, checks=(check,))
     examples, queries = 8, 800 * 5
     maker = SimpleNamespace(
         images=lambda row: 10 * examples if row is like else queries * examples // 3,

@@ -36,17 +36,19 @@ def options(**changes):
     return replace(fixed, **changes)
 
 
+def executed(config):
+    prepared = prepare(config)
+    return [execute(prepared.context, unit) for unit in make_plan(prepared).units]
+
+
+def margins(result):
+    return result.rows.to_pandas().sort_values(["purpose", "draw", "example"]).margin.to_numpy()
+
+
 def outcomes(config):
     """Margins by (defence, attack), in one order for all evaluations."""
-    prepared = prepare(config)
-    found = {}
-    for unit in make_plan(prepared).units:
-        frame = execute(prepared.context, unit).rows.to_pandas()
-        row = unit.case
-        found[row.subject.label, row.attack] = frame.sort_values(
-            ["purpose", "draw", "example"]
-        ).margin.to_numpy()
-    return found
+    results = executed(config)
+    return {(r.unit.case.subject.label, r.unit.case.attack): margins(r) for r in results}
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +149,25 @@ def test_a_processor_that_is_slow_in_bfloat16_is_named(precision, fast, said, mo
         monkeypatch.setattr(asks, "multiplies_bfloat16", lambda device: fast)
     notes = prepare(options(attack_precision=precision, defences=())).notes
     assert sum("no instructions for bfloat16" in note for note in notes) == said
+
+
+DROPPING = ("pgd-20", "apgd-ce-20", "apgd-dlr-20", "apgd-t-5", "square-100", "random-100")
+
+
+@pytest.fixture(scope="module")
+def with_drop():
+    """Results by attack, with and without leaving broken examples alone."""
+    changes = {"defences": (), "attacks": DROPPING, "eps": (0.1,), "first": True}
+    return [
+        {result.unit.case.attack: result for result in executed(options(drop=drop, **changes))}
+        for drop in (True, False)
+    ]
+
+
+@pytest.mark.parametrize("attack", DROPPING)
+def test_dropping_saves_images_and_changes_no_outcome(with_drop, attack):
+    dropped, whole = (results[attack] for results in with_drop)
+    stood = margins(whole) > 0
+    assert 0 < stood.mean() < 1 and ((margins(dropped) > 0) == stood).all()
+    costs = [sum(r.metadata.get(count, 0) for count in ("forwards", "backwards")) for r in (dropped, whole)]
+    assert costs[0] < costs[1]

@@ -6,10 +6,10 @@ from torch import nn
 
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.options.config import attack_options
+from tests.evaluation.conftest import SMALL, K
 
 pytestmark = pytest.mark.long
 
-K = 8
 EPS = 0.2
 _GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(24, 1, 4, 4, generator=_GENERATOR)
@@ -52,16 +52,7 @@ Y = Linear()(X).argmax(1)
 
 
 def run(tmp_path, network, attacks, n=None):
-    return evaluate(
-        network,
-        (X[:n], Y[:n]),
-        attacks=attacks,
-        eps=EPS,
-        batch_sizes=K,
-        draws=2,
-        selection_draws=2,
-        out=tmp_path / "run",
-    )
+    return evaluate(network, (X[:n], Y[:n]), attacks=attacks, out=tmp_path / "run", **{**SMALL, "eps": EPS})
 
 
 def accuracy(run, attack):

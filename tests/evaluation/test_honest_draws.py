@@ -14,6 +14,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.run import load_run
+from tests.evaluation.conftest import RowMean, Wrapper
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -22,14 +23,6 @@ from zoo_judged import evaluate_entry
 pytestmark = pytest.mark.long
 
 K, BATCHES = 16, 6
-
-
-class Plain(nn.Module):
-    """Two classes by the mean of an image's first pixel row."""
-
-    def forward(self, x):
-        score = 8 * (x[:, 0, 0].mean(-1) - 0.5)
-        return torch.stack([-score, score], 1)
 
 
 class ManyKeys:
@@ -45,17 +38,14 @@ class ManyKeys:
         return torch.stack([-score, score], 1)
 
 
-class WatchedBatch:
+class WatchedBatch(Wrapper):
     """Answers depend on the batch; remembers how many came together."""
 
-    name, randomised, batch_dependent = "watched", False, True
+    batch_dependent = True
 
     def __init__(self, base):
         self.base = base
         self.sizes = set()
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         self.sizes.add(len(x))
@@ -90,7 +80,7 @@ def run(tmp_path):
             checks=False, victims=4, out=tmp_path / "run", **options,
         )  # fmt: skip
         data = dataset_in_memory((x, y), name="easy", source="made here")
-        evaluate(config, None, InMemory(data=data, models={"plain": Plain()}, defences={"it": defence}))
+        evaluate(config, None, InMemory(data=data, models={"plain": RowMean()}, defences={"it": defence}))
         return load_run(tmp_path / "run")
 
     return evaluated
@@ -142,7 +132,7 @@ def test_every_attack_is_scored_on_the_same_draws_whatever_ran_before(tmp_path):
 def test_a_batch_keeps_its_size_though_some_of_it_is_broken(run, third_party):
     if third_party:
         pytest.importorskip("torchattacks")
-    watched = WatchedBatch(Plain())
+    watched = WatchedBatch(RowMean())
     attacks = ("pgd-5", "apgd-ce-5", "square-20", *(["torchattacks:PGD+steps=3"] if third_party else []))
     found = run(attacks, lambda base: watched, drop=True)
     broken = accuracies(found)

@@ -14,6 +14,7 @@ from robustbench_coded.judge.anytime import upper_end
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject
 from robustbench_coded.schema.words import VerdictName
+from tests.evaluation.conftest import Wrapper
 
 K, EXAMPLES, EPS = 16, 160, 0.1
 
@@ -86,16 +87,13 @@ class Fragile(nn.Module):
         return torch.stack([-score, score], dim=1)
 
 
-class Survives:
+class Survives(Wrapper):
     """In a share of all batches, by what they hold, the class comes from a pixel that nobody can turn."""
 
-    name, randomised, batch_dependent = "survives", False, True
+    batch_dependent = True
 
     def __init__(self, base, share):
         self.base, self.share = base, share
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         fate = (1e4 * x.detach().double().sum()) % 1

@@ -11,35 +11,11 @@ from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.judge.run import load_run
+from tests.evaluation.conftest import RowMean, Wrapper
 
 pytestmark = pytest.mark.long
 
 N, EPS = 32, 0.1
-
-
-class Rows(nn.Module):
-    """Two classes by the mean of one row of pixels."""
-
-    def __init__(self, row=0):
-        super().__init__()
-        self.row = row
-
-    def forward(self, x):
-        score = 8 * (x[:, 0, self.row].mean(-1) - 0.5)
-        return torch.stack([-score, score], 1)
-
-
-class Wrapper:
-    """A deterministic defence that names no base."""
-
-    randomised = batch_dependent = False
-    base = None
-
-    def __init__(self, model):
-        self.model = model
-
-    def sample(self, generator, k):
-        return None
 
 
 class LyingGradients(Wrapper):
@@ -49,7 +25,7 @@ class LyingGradients(Wrapper):
 
     def logits(self, x, draw):
         hard = nn.functional.one_hot(self.model(x).argmax(1), 2).to(x)
-        decoy = Rows(4)(x)
+        decoy = RowMean(4)(x)
         return hard + decoy - decoy.detach()
 
 
@@ -60,7 +36,7 @@ class FullLengthOnly(Wrapper):
 
     def logits(self, x, draw):
         far = (x[:, 0, 7] - 0.5).abs().amax(-1) > 0.95 * EPS
-        return torch.where(far[:, None], Rows(6)(x), self.model(x) + 1e-3 * Rows(7)(x))
+        return torch.where(far[:, None], RowMean(6)(x), self.model(x) + 1e-3 * RowMean(7)(x))
 
 
 class CornersOnly(Wrapper):
@@ -71,7 +47,7 @@ class CornersOnly(Wrapper):
     def logits(self, x, draw):
         moved = (x[:, 0, 7] - 128 / 255).abs()
         alike = (moved.amax(-1) - moved.amin(-1) < 1e-4) & (moved.amax(-1) > 1e-3)
-        return torch.where(alike[:, None], Rows(6)(x), self.model(x) + 1e-3 * Rows(7)(x))
+        return torch.where(alike[:, None], RowMean(6)(x), self.model(x) + 1e-3 * RowMean(7)(x))
 
 
 class OffGrid(Wrapper):
@@ -82,7 +58,7 @@ class OffGrid(Wrapper):
     def logits(self, x, draw):
         levels = x * 255
         off = (levels - levels.round()).abs().flatten(1).amax(1) > 1e-2
-        return torch.where(off[:, None], Rows(6)(x), self.model(x))
+        return torch.where(off[:, None], RowMean(6)(x), self.model(x))
 
 
 class OffLattice(Wrapper):
@@ -92,7 +68,7 @@ class OffLattice(Wrapper):
 
     def logits(self, x, draw):
         off = (16 * x - (16 * x).round()).abs().flatten(1).amax(1) > 0.15
-        return torch.where(off[:, None], Rows(6)(x), self.model(x))
+        return torch.where(off[:, None], RowMean(6)(x), self.model(x))
 
 
 class Crowd(Wrapper):
@@ -103,7 +79,7 @@ class Crowd(Wrapper):
 
     def logits(self, x, draw):
         moved = (x[:, 0, 7] - 128 / 255).abs().amax(-1) > 1e-3
-        return Rows(6)(x) if moved.float().mean() > 0.8 else self.model(x) + 1e-3 * Rows(7)(x)
+        return RowMean(6)(x) if moved.float().mean() > 0.8 else self.model(x) + 1e-3 * RowMean(7)(x)
 
 
 def in_sixteenths():
@@ -139,7 +115,7 @@ def run_of(
     **options,
 ):
     data = dataset_in_memory(images or labelled(), name="rows", source="a test")
-    brought = InMemory(data, models or {"rows": Rows()}, {defence.name: defence for defence in defences})
+    brought = InMemory(data, models or {"rows": RowMean()}, {defence.name: defence for defence in defences})
     config = EvalConfig(
         checkpoints=(),
         attacks=attacks,
@@ -231,7 +207,7 @@ def test_a_defence_that_notices_how_many_inputs_were_perturbed_is_caught_beside_
 def test_what_is_submitted_does_not_depend_on_other_checkpoints(tmp_path):
     alone, beside = (
         run_of(tmp_path, FullLengthOnly, models=models, attacks=("pgd-5",), name=str(len(models)))
-        for models in ({"rows": Rows()}, {"rows": Rows(), "other": Rows(6)})
+        for models in ({"rows": RowMean()}, {"rows": RowMean(), "other": RowMean(6)})
     )
     submitted = [
         {
@@ -244,7 +220,7 @@ def test_what_is_submitted_does_not_depend_on_other_checkpoints(tmp_path):
     assert submitted[0] == submitted[1] and "from:standard/pgd-5" in submitted[0]
 
 
-class Bent(Rows):
+class Bent(RowMean):
     """On which attacks that differ find different inputs; half of the examples are out of reach."""
 
     def forward(self, x):

@@ -13,23 +13,18 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import NO_ANSWER, InvalidAnswer, predictions
 from robustbench_coded.evaluation.execution.target import BaseOrNan, answers_or_nan
 from robustbench_coded.evaluation.session.from_python import evaluate
+from tests.evaluation.conftest import Wrapper
 
 EXAMPLES = 16
 RAISED = {"raises": ArithmeticError, "leaves": SystemExit, "has-no-file": FileNotFoundError}
 
 
-class Failing:
+class Failing(Wrapper):
     """A linear model that fails in some way at images that are no sixteenths, if they are bright enough."""
-
-    randomised = batch_dependent = False
-    base = None
 
     def __init__(self, how, everywhere=False):
         self.name, self.how, self.everywhere = f"failing-{how}", how, everywhere
         self.weights = torch.randn(64, 10, generator=torch.Generator().manual_seed(0))
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         off = ((16 * x) - (16 * x).round()).abs().flatten(1).amax(1) > 1e-3

@@ -1,7 +1,6 @@
 """Ids of units are names of files: if one changes, every run that exists loses its outcomes."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,6 @@ from robustbench_coded.evaluation.planning.cases import (
 )
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
-ROOT = Path(__file__).parents[2]
 SUBJECT = ProbedSubject(Subject("erm", "rci", 128, 192), "rci:N=1.5K", 128, True, True, True, 192)
 CASE = planned_case(
     SUBJECT, ThreatModel("batch", "unknown"), "pgd-10", Perturbation("linf", 8 / 255, "pixel"), 2 / 255

@@ -57,6 +57,12 @@ def children_of(pid: int) -> list[int]:
     return found
 
 
+def stamps(out: Path) -> dict[str, tuple[int, int]]:
+    """Identity of each outcome file; computing a unit again would replace it."""
+    files = (out / "outcomes").glob("*.parquet")
+    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
 @pytest.fixture(scope="session")
 def zygote(soak):
     """One process for the session that forks command lines."""

@@ -9,6 +9,7 @@ import pytest
 
 from robustbench_coded.cli.main import run
 from robustbench_coded.runs import atomic
+from tests.faults.conftest import stamps
 
 
 @contextmanager
@@ -28,10 +29,6 @@ def remount(path, options):
     subprocess.run(["mount", "-o", f"remount,{options}", str(path)], check=True)
 
 
-def committed(out):
-    return {p.name: p.stat().st_mtime_ns for p in (out / "outcomes").glob("*.parquet")}
-
-
 def test_a_full_disk_keeps_what_is_finished(evaluation, tmp_path, capsys):
     assert run([str(a) for a in evaluation(tmp_path / "undisturbed", attacks=2)]) == 0
     with small_disk(tmp_path / "disk", "100k") as disk:
@@ -41,11 +38,11 @@ def test_a_full_disk_keeps_what_is_finished(evaluation, tmp_path, capsys):
         said = capsys.readouterr().err
         assert "No space left on device" in said and "the same command resumes the run" in said
         assert len(said.splitlines()) == 1
-        before = committed(out)
+        before = stamps(out)
         assert before and not list(out.rglob("*.part"))
         remount(disk, "size=100M")
         assert run([str(a) for a in evaluation(out, attacks=2)]) == 0
-        assert {name: committed(out)[name] for name in before} == before
+        assert {name: stamps(out)[name] for name in before} == before
         assert (out / "summary.csv").read_bytes() == (tmp_path / "undisturbed" / "summary.csv").read_bytes()
 
 

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import pytest
 
-
-def committed(out: Path) -> dict[str, tuple[int, int]]:
-    """Identity of each outcome file; computing a unit again would replace it."""
-    files = (out / "outcomes").glob("*.parquet") if (out / "outcomes").is_dir() else ()
-    return {file.name: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+from tests.faults.conftest import stamps
 
 
 def workers_of(running) -> list[int]:
@@ -37,9 +33,9 @@ def kill_somebody(running, out: Path, dice: random.Random, whom: str) -> bool:
     Without a commit it lies somewhere between the start and the first units.
     """
     more = dice.randrange(0, 12)
-    before = len(committed(out))
+    before = len(stamps(out))
     victims: list[int] = []
-    while running.alive() and (not victims or len(committed(out)) < before + more):
+    while running.alive() and (not victims or len(stamps(out)) < before + more):
         time.sleep(0.002)
         victims = [running.pid] if whom == "main" else workers_of(running)
     time.sleep(dice.uniform(0.0, 0.05 if more else 2.0))
@@ -64,12 +60,12 @@ def check_kills(evaluate, folder: Path, expected: bytes, dice: random.Random, wh
     runs = killed = 0
     while True:
         out = folder / f"run{runs}"
-        before = committed(out)
+        before = stamps(out)
         running = evaluate(out)
         if killed < kills:
             killed += kill_somebody(running, out, dice, whom)
         code = running.wait()
-        after = committed(out)
+        after = stamps(out)
         assert {name: after.get(name) for name in before} == before
         if code == 0:
             assert (out / "summary.csv").read_bytes() == expected

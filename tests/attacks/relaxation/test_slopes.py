@@ -22,19 +22,24 @@ def gradient(function, x, *, weights=None):
     return found
 
 
+def own_gradient(function, x, weights=1.0):
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad((function(leaf) * weights).sum(), leaf)[0]
+
+
 @pytest.fixture
 def z():
     return torch.randn(7, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_softmax_has_the_slope_of_the_one_at_the_scale_of_its_inputs_divided_by_that_scale(z):
+@pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=lambda f: f.__name__)
+def test_softmax_has_the_slope_of_the_one_at_the_scale_of_its_inputs_divided_by_that_scale(z, function):
     weights = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     big = 1000 * z
     tau = (big - big.mean(1, keepdim=True)).abs().mean(1, keepdim=True)
-    leaf = big.clone().requires_grad_()
     # The chain rule through z / tau is torch's own here.
-    (expected,) = torch.autograd.grad(((leaf / tau).softmax(1) * weights).sum(), leaf)
-    found = gradient(lambda x: x.softmax(1).double(), big, weights=weights)
+    expected = own_gradient(lambda x: function(x / tau, 1), big, weights)
+    found = gradient(lambda x: function(x, 1).double(), big, weights=weights)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
 
 
@@ -46,31 +51,12 @@ def test_a_temperature_before_softmax_changes_nothing_about_the_gradient_that_ar
     torch.testing.assert_close(hot, hotter, rtol=1e-3, atol=1e-7)
 
 
-def test_log_softmax_likewise(z):
-    big = 1000 * z
-    tau = (big - big.mean(1, keepdim=True)).abs().mean(1, keepdim=True)
-    leaf = big.clone().requires_grad_()
-    weights = torch.randn(7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    (expected,) = torch.autograd.grad((F.log_softmax(leaf / tau, 1) * weights).sum(), leaf)
-    found = gradient(lambda x: x.log_softmax(1).double(), big, weights=weights)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
-
-
 @pytest.mark.parametrize("function", [torch.sigmoid, torch.tanh], ids=lambda f: f.__name__)
 def test_elementwise_slopes_at_scale(function):
     x = 1e4 * torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
     scale = x.abs().mean(1, keepdim=True)
-    leaf = x.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(function(leaf / scale).sum(), leaf)
+    expected = own_gradient(lambda x: function(x / scale), x)
     torch.testing.assert_close(gradient(function, x), expected, rtol=1e-4, atol=1e-12)
-
-
-@pytest.mark.parametrize("function", [torch.sigmoid, torch.tanh], ids=lambda f: f.__name__)
-def test_where_the_slope_is_there_it_is_torchs_own(function):
-    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
-    leaf = x.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(function(leaf).sum(), leaf)
-    assert torch.equal(gradient(function, x), expected)
 
 
 def test_the_scale_is_each_examples_own():
@@ -83,8 +69,7 @@ def test_the_scale_is_each_examples_own():
 def test_comparison_is_a_sigmoid_at_the_mean_distance():
     x = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
     scale = (x - 0.3).abs().mean(1, keepdim=True)
-    leaf = x.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(torch.sigmoid((leaf - 0.3) / scale).sum(), leaf)
+    expected = own_gradient(lambda x: torch.sigmoid((x - 0.3) / scale), x)
     torch.testing.assert_close(gradient(lambda x: (x > 0.3).float(), x), expected)
     torch.testing.assert_close(gradient(lambda x: (x <= 0.3).float(), x), -expected)
 
@@ -107,19 +92,19 @@ def test_clamp_keeps_its_slope_inside_and_a_smaller_one_outside():
     torch.testing.assert_close(found[3], 1 / (2 * (2 + scale)))
 
 
-@pytest.mark.parametrize("function", [F.relu, F.relu6, lambda x: x.clamp(min=0), F.gelu, F.silu, F.hardswish])
-def test_activations_of_plain_networks_are_what_they_are(function):
+@pytest.mark.parametrize(
+    "function", [F.relu, F.relu6, lambda x: x.clamp(min=0), F.gelu, F.silu, F.hardswish, F.sigmoid, F.tanh]
+)
+def test_activations_at_the_scale_of_plain_networks_have_their_own_gradient(function):
     x = 2 * torch.randn(4, 50, generator=torch.Generator().manual_seed(0))
-    leaf = x.clone().requires_grad_()
-    (expected,) = torch.autograd.grad(function(leaf).sum(), leaf)
+    expected = own_gradient(function, x)
     assert torch.equal(gradient(function, x), expected)
 
 
 def test_values_read_in_order_keep_their_own_gradient():
     x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     weights = torch.arange(8.0)
-    leaf = x.clone().requires_grad_()
-    (expected,) = torch.autograd.grad((leaf.sort(1).values * weights).sum(), leaf)
+    expected = own_gradient(lambda x: x.sort(1).values * weights, x)
     torch.testing.assert_close(gradient(lambda x: x.gather(1, x.argsort(1)), x, weights=weights), expected)
 
 

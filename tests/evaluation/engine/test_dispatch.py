@@ -178,17 +178,7 @@ def test_workers_that_never_start_end_the_run():
     assert pool.closed
 
 
-def test_leaving_early_ends_all_workers():
-    pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
-    outcomes = dispatch(
-        pool, set(), [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
-    )
-    next(outcomes)
-    outcomes.close()
-    assert pool.closed and not pool.alive
-
-
-def test_idle_workers_are_refilled_before_an_outcome_is_handed_out():
+def test_idle_workers_are_refilled_before_an_outcome_is_handed_out_and_leaving_early_ends_all():
     pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
     outcomes = dispatch(
         pool, set(), [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
@@ -196,3 +186,4 @@ def test_idle_workers_are_refilled_before_an_outcome_is_handed_out():
     next(outcomes)
     assert len(pool.given) == 6  # three are through, three more are under way
     outcomes.close()
+    assert pool.closed and not pool.alive

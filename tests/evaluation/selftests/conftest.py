@@ -13,23 +13,18 @@ from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.selftests.scene import Scene
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import with_normalisation
+from tests.evaluation.conftest import Wrapper
 
 CHECKPOINTS = Path(__file__).parents[3] / "checkpoints"
 EPS = 0.2
 EXAMPLES = 32
 
 
-class Plain:
+class Plain(Wrapper):
     """A deterministic defence that answers inputs one by one, by a function of the batch."""
-
-    randomised = False
-    batch_dependent = False
 
     def __init__(self, answer, base=None, name="plain"):
         self.answer, self.base, self.name = answer, base, name
-
-    def sample(self, generator, k):
-        return None
 
     def logits(self, x, draw):
         return self.answer(x)
