@@ -63,7 +63,7 @@ def test_another_budget_is_another_unit_and_replaces_the_row(run, csrobust, digi
 
     limited, few, clean = evaluate(("--budget", "20"))
     free, many, clean_again = evaluate(())
-    assert (limited["budget"], free["budget"]) == (20, None)
+    assert (limited["query_budget"], free["query_budget"]) == (20, None)
     assert (limited["stopped"], free["stopped"]) == (True, False)
-    assert few < many and {u["id"] for u in limited["units"]}.isdisjoint(u["id"] for u in free["units"])
+    assert few < many and set(limited["units"]).isdisjoint(free["units"])
     assert clean == clean_again, "what is not attacked does not know a budget"

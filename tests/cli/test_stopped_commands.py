@@ -48,7 +48,7 @@ def test_a_defence_that_was_typed_by_mistake_leaves_no_rows(csrobust, digits_erm
         assert defences()[0] == {19}
         assert csrobust("eval", *options, "--rci", "N=12").code == 130
     rows, probes = defences()
-    assert rows == {12} and [probe["n"] for probe in probes] == [12]
+    assert rows == {12} and [probe["subject"]["n"] for probe in probes] == [12]
     assert csrobust("eval", *options, "--rci", "N=12").code == 0
     assert csrobust("eval", *options, "--rci", "N=16").code == 0
     assert defences()[0] == {12, 16}  # what has outcomes stays
