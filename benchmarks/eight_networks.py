@@ -24,6 +24,7 @@ from attacks.presets import PRESETS
 from robustbench_coded import evaluate
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.rci import RCI
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import Interval
@@ -31,7 +32,6 @@ from robustbench_coded.judge.paired import Difference, paired_difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.paper.training.config import read_recipe
 from robustbench_coded.paper.training.loop import train_seeds
 from robustbench_coded.runs.atomic import write_text

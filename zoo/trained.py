@@ -11,7 +11,8 @@ from torch.nn import functional
 from attacks.losses import Loss, cross_entropy, margin_loss
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.models import loading, pixel_model, recognition
+from robustbench_coded.evaluation.setup import checkpoints
+from robustbench_coded.models import loading, pixel_model
 from zoo.known import Known, Truth, everywhere_later, exactly
 from zoo.linear import Deterministic, WithDecoy, with_slope_of
 from zoo.masked_gradients import Lifted, OneHot
@@ -26,7 +27,7 @@ def digits_network(name: str) -> pixel_model.PixelModel:
         InputError: it is not there.
     """
     x, y = load_digits("test").batch(range(EXAMPLES))
-    return recognition.with_normalisation(loading.load_checkpoint(name), x, y)
+    return checkpoints.with_normalisation(loading.load_checkpoint(name), x, y)
 
 
 STEPS = 40

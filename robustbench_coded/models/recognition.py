@@ -22,7 +22,6 @@ from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import NormalisationChoice, Source, normalisations_of
-from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.threads import few_threads
 
 IMAGES = 2048  # that are looked at, at most
@@ -144,25 +143,6 @@ def recognise_network(
         assembly = Assembly(checkpoint, images, labels, torch.device("cpu") if device is None else device)
         with few_threads(assembly.cost):
             return _Decision(assembly, budget).made(guess=guess)
-
-
-def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> PixelModel:
-    """The checkpoint as a Model from pixels to logits.
-
-    Args:
-        checkpoint: as loaded; its network is shared with the Model.
-        images: [n, C, H, W] in [0, 1]; read only where the normalisation is not known.
-        labels: [n] int64.
-    Raises:
-        InputError: they leave open which normalisation is right.
-    """
-    if (known := checkpoint.normalisation) is not None:
-        network, classes = checkpoint.network, checkpoint.classes
-        return PixelModel(network, known.mean, known.std, classes=classes, arch=checkpoint.arch)
-    recognition = recognise_network(checkpoint, images, labels)
-    if recognition.refusal:
-        raise recognition.refused(checkpoint)
-    return Assembly(checkpoint, images, labels, images.device).model(recognition.candidate)
 
 
 class _Decision:

@@ -8,8 +8,8 @@ import torch
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.paper.shift.corruptions import corrupt
 
 TINY = [

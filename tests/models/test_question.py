@@ -9,11 +9,12 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import standing_under_pgd
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models import candidates
 from robustbench_coded.models.candidates import Candidate, Labelled
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
-from robustbench_coded.models.recognition import recognise_network, with_normalisation
+from robustbench_coded.models.recognition import recognise_network
 
 EPS = 0.15
 STACK = "sequential-8-f64-l64-a-l"

@@ -11,11 +11,12 @@ from torch.nn import functional as F
 
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
-from robustbench_coded.models.recognition import recognise_network, with_normalisation
+from robustbench_coded.models.recognition import recognise_network
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 

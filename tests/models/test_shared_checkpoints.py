@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.recognition import recognise_network, with_normalisation
+from robustbench_coded.models.recognition import recognise_network
 
 SHARED = Path(__file__).parents[3] / "shared"
 CHECKPOINTS = SHARED / "checkpoints"

@@ -16,6 +16,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_digest
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
+from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.loading import Checkpoint, check_data
 from robustbench_coded.models.normalisation import NormalisationChoice
 from robustbench_coded.models.pixel_model import PixelModel
@@ -208,3 +209,22 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "notes": notes,
     }
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}
+
+
+def with_normalisation(checkpoint: Checkpoint, images: Tensor, labels: Tensor) -> PixelModel:
+    """The checkpoint as a Model from pixels to logits.
+
+    Args:
+        checkpoint: as loaded; its network is shared with the Model.
+        images: [n, C, H, W] in [0, 1]; read only where the normalisation is not known.
+        labels: [n] int64.
+    Raises:
+        InputError: they leave open which normalisation is right.
+    """
+    if (known := checkpoint.normalisation) is not None:
+        network, classes = checkpoint.network, checkpoint.classes
+        return PixelModel(network, known.mean, known.std, classes=classes, arch=checkpoint.arch)
+    recognition = recognise_network(checkpoint, images, labels)
+    if recognition.refusal:
+        raise recognition.refused(checkpoint)
+    return Assembly(checkpoint, images, labels, images.device).model(recognition.candidate)

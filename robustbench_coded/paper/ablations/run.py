@@ -20,7 +20,8 @@ from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.evaluation.planning import batches, streams
-from robustbench_coded.models import loading, pixel_model, recognition
+from robustbench_coded.evaluation.setup import checkpoints
+from robustbench_coded.models import loading, pixel_model
 from robustbench_coded.paper.ablations.studies import AblationSettings, Inference, Study, StudyPoint
 from robustbench_coded.paper.studies.over_seeds import Records
 from robustbench_coded.paper.training import listener, loop, recipes, save
@@ -251,7 +252,7 @@ class Laboratory:
             self.measurements.add(row for _, row in asked)
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        model = recognition.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
+        model = checkpoints.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
         settings = self.settings
         bench = Bench(
             model,

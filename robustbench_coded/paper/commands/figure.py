@@ -149,8 +149,8 @@ def _models(
 ) -> tuple["dict[str, PixelModel]", "list[Tensor]", str]:
     """The checkpoints as models, and batches of ``k`` test images that all of them take."""
     from robustbench_coded.data.registry import data_for, load_data
+    from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
     from robustbench_coded.models.loading import load_checkpoint
-    from robustbench_coded.models.recognition import with_normalisation
 
     loaded = [load_checkpoint(path, name=name) for name, path in named_paths(ckpt, "--ckpt")]
     first = loaded[0]

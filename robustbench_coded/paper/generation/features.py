@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import loading, recognition
+from robustbench_coded.evaluation.setup import checkpoints
+from robustbench_coded.models import loading
 from robustbench_coded.models.archive import read_archive
 
 # Figures of generated images: Frechet distance (arXiv 1706.08500) and inception score (arXiv 1606.03498).
@@ -81,7 +82,7 @@ class Classifier:
     def __init__(self, path: str | Path, data: Dataset, device: torch.device):
         checkpoint = loading.load_checkpoint(str(path))
         loading.check_data(checkpoint, data.image_shape, data.classes, data.name)
-        model = recognition.with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))
+        model = checkpoints.with_normalisation(checkpoint, *data.batch(range(min(_EXAMPLES, len(data)))))
         linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not linear:
             raise InputError(f"{path}: a classifier without a linear layer has no features to measure by")

@@ -10,10 +10,10 @@ from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.selftests.run_all import run_all
 from robustbench_coded.evaluation.selftests.scene import Scene
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.extras.published import purification
 from robustbench_coded.extras.published.purification import ScorePurification, after_steps
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.recognition import with_normalisation
 
 pytestmark = pytest.mark.long
 

@@ -10,8 +10,8 @@ import torch
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.planning.streams import stream
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.paper.ablations import run
 from robustbench_coded.paper.ablations.report import preamble, results_of, write_studies
 from robustbench_coded.paper.ablations.run import Bench, EpochRecord, Laboratory, Measurement

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from robustbench_coded.data.registry import data_for, load_data
+from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.recognition import with_normalisation
 from robustbench_coded.paper.training.config import read_recipe
 
 sys.path.append(str(Path(__file__).parents[3] / "recipes"))
