@@ -77,11 +77,7 @@ class JointDraws(AttackOnProblem):
             assert found.grad is not None
             size = norm_of((found.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(found.loss.shape)
             size = size.clamp_min(torch.finfo(size.dtype).tiny)
-            return _Point(
-                at,
-                -found.loss / size,
-                found.grad / wide(size.flatten(0, 1)).view_as(size[..., None, None, None]),
-            )
+            return _Point(at, -found.loss / size, found.grad / size[..., None, None, None])
 
         best = asked(x.clone() if start is None else ball.project_(start.clone()))
         tried = torch.zeros_like(best.distance, dtype=torch.bool)

@@ -237,7 +237,7 @@ def _record_of(
     random: Sequence[Unit],
 ) -> CaseRecord:
     subject, config = case.subject, prepared.config
-    known = min(config.aware_attacks, config.draws)
+    known = prepared.conditions.known_draws
     return CaseRecord(
         case=case.case,
         spec=subject.spec,
