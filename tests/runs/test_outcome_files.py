@@ -3,7 +3,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from robustbench_coded.runs.outcomes import SCHEMA, DamagedFile, read_table, write_outcomes
+from robustbench_coded.runs.outcomes import (
+    SCHEMA,
+    DamagedFile,
+    read_table,
+    with_short_margins,
+    write_outcomes,
+)
 
 
 def rows(count=500, **constant):
@@ -39,7 +45,29 @@ def test_rows_and_metadata_come_back(tmp_path):
     assert list(back.columns) == SCHEMA.names
     assert metadata == {"unit": "u", "forwards": 7}
     for column in SCHEMA.names:
-        np.testing.assert_array_equal(back[column].to_numpy(), rows()[column].to_numpy())
+        if column != "margin":
+            np.testing.assert_array_equal(back[column].to_numpy(), rows()[column].to_numpy())
+
+
+def test_margins_are_rounded_to_the_nearest_of_16_bits():
+    # 1 + 2^-7 is the next after 1; what lies half-way goes to the even one, what is not finite stays.
+    step = 2.0**-7
+    given = [
+        1 + 0.49 * step,
+        1 + 0.5 * step,
+        1 + 0.51 * step,
+        1 + 1.5 * step,
+        -3.0,
+        np.inf,
+        -np.inf,
+        np.nan,
+    ]
+    stored = [1, 1, 1 + step, 1 + 2 * step, -3.0, np.inf, -np.inf, np.nan]
+    table = unit_table().slice(0, len(given))
+    table = table.set_column(table.column_names.index("margin"), "margin", pa.array(given, pa.float32()))
+    margins = with_short_margins(table).column("margin").to_numpy()
+    np.testing.assert_array_equal(margins, stored)
+    assert not (margins.view(np.uint32) & 0xFFFF).any()
 
 
 def test_nulls_come_back(tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text import escape, formatting
@@ -28,10 +29,11 @@ TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
 SVG_DPI = 72
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 _RC = {
     "svg.hashsalt": "csrobust",
-    "svg.fonttype": "path",  # the same glyphs in every viewer
+    "svg.fonttype": "none",  # texts that can be searched, smaller than their outlines
     "text.parse_math": False,  # a name may hold dollar signs
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -88,8 +90,24 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
         engine.execute(figure)
         figure.set_layout_engine(None)
         figure.dpi = resolution
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    return Drawing(name, title, caption, svg.getvalue())
+    figure.savefig(svg, format="svg", metadata=NO_METADATA)
+    return Drawing(name, title, caption, with_short_coordinates(svg.getvalue()))
+
+
+_COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')
+_INDENTATION = re.compile(rb"\n +")
+_LONG_NUMBER = re.compile(rb"-?\d+\.\d{3,}")
+
+
+def with_short_coordinates(svg: bytes) -> bytes:
+    """An SVG without indentation, with coordinates in hundredths of a point."""
+
+    def short(number: re.Match[bytes]) -> bytes:
+        return b"%.2f" % float(number.group())
+
+    return _INDENTATION.sub(
+        b"\n", _COORDINATES.sub(lambda place: _LONG_NUMBER.sub(short, place.group()), svg)
+    )
 
 
 def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> tuple[Figure, list[Axes]]:
@@ -170,7 +188,7 @@ def logarithmic(axes: Axes) -> None:
     """A logarithmic x axis with plain numbers; matplotlib's own labels are formulas, which stay unread."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
 
 
 def logarithmic_y(axes: Axes) -> None:
