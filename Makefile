@@ -116,10 +116,10 @@ docs: .venv-docs/.installed
 # says what is missing. All of it on the imitation of a GPU, whose figures mean nothing:
 # PYTHONPATH=tests/accelerator/everywhere make gpu SPEED="--arch digits-cnn --steps 10 --rounds 1"
 gpu: $(INSTALLED)
-	@$(BIN)/python benchmarks/gpu_missing.py
+	@$(BIN)/python benchmarks/speed/gpu_missing.py
 	$(BIN)/python -m pytest tests/test_gpu.py
-	$(BIN)/python benchmarks/table3_gpu.py
-	$(BIN)/python benchmarks/speed.py --arch preact-resnet18 --device auto $(SPEED)
+	$(BIN)/python benchmarks/speed/table3_gpu.py
+	$(BIN)/python benchmarks/speed/speed.py --arch preact-resnet18 --device auto $(SPEED)
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

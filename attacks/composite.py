@@ -40,7 +40,7 @@ ALL_TARGETS = 8  # of the later runs; with the likeliest wrong class, which the 
 
 # Of `aa`, for each of its steps. On robust networks it needs a quarter of the images of AutoAttack's standard
 # suite: it has no FAB, three targets after the margin instead of nine from random starts, and a seventh of
-# Square's queries. What that misses has small margins (benchmarks/robust_bench.md).
+# Square's queries. What that misses has small margins (benchmarks/peers/robust_bench.md).
 TARGETS = 3
 QUERIES = 7.5
 MORE_RUNS = 2

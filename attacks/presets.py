@@ -102,7 +102,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         *RELAXED,
         *LAST_RESORT,
     ),
-    # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/robust_bench.md).
+    # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/peers/robust_bench.md).
     "aa": ("aa-100",),
 }
 # In l0, where none of the others is at home: random pixels run beside all of them as random signs.

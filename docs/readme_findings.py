@@ -38,7 +38,7 @@ ZOO_ROWS = (
     "hidden-direction",
     "ensemble-decoys",
 )
-FAR = 0.03  # as in benchmarks/zoo_report.py
+FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ def dry(target):
 
 @pytest.fixture(scope="module")
 def gpu_missing():
-    spec = importlib.util.spec_from_file_location("gpu_missing", ROOT / "benchmarks" / "gpu_missing.py")
+    spec = importlib.util.spec_from_file_location("gpu_missing", ROOT / "benchmarks" / "speed/gpu_missing.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

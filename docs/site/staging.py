@@ -20,7 +20,7 @@ PAGES = (
     "docs/*.png",
     "docs/*.svg",
     "docs/notebooks/*.ipynb",
-    "benchmarks/*.md",
+    "benchmarks/**/*.md",
     "checkpoints/manifest.toml",
     "reports/**/*.md",
     "reports/**/figures/*",

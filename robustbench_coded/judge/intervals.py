@@ -2,7 +2,7 @@
 
 The truth aimed at is the population accuracy over examples, batches and draws. Each end errs with
 probability 2.5%, unless another is asked for; docs/numbers.md has a table of how often
-(`benchmarks/coverage.py`).
+(`benchmarks/errors/coverage.py`).
 
 One method serves both kinds of outcomes: Clopper and Pearson's interval with the effective number of
 outcomes that the variance between independent units gives (Korn and Graubard, Survey Methodology 24, 1998)

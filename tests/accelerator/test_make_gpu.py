@@ -6,15 +6,13 @@ import pytest
 import torch
 
 from robustbench_coded.extras.bench.run import BenchOptions, bench
-from tests.accelerator.conftest import ROOT
 
 pytestmark = pytest.mark.long
 
 
 def test_table_3_runs_on_the_device(device, monkeypatch):
     pytest.importorskip("torchattacks")
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    table3 = importlib.import_module("table3_gpu")
+    table3 = importlib.import_module("benchmarks.speed.table3_gpu")
     found = {}
     for where in ("cpu", device):
         setting = table3.Setting("digits-erm", "digits", 16, 0.3, torch.device(where), ("fgsm",), batch=8)
@@ -28,7 +26,7 @@ def test_table_3_runs_on_the_device(device, monkeypatch):
 
 
 def test_attacks_are_timed_in_each_precision_on_the_device(device):
-    """As benchmarks/speed.py times them, but for networks that torch.compile has compiled."""
+    """As benchmarks/speed/speed.py times them, but for networks that torch.compile has compiled."""
     report = bench(
         BenchOptions(arch="digits-cnn", images=8, steps=2, rounds=1, gradients_only=True, device=device)
     )

@@ -1,7 +1,5 @@
 """What would flatter or slander a defence: each test fails when the evaluation does one of these wrongs."""
 
-import sys
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -9,16 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.errors.zoo_judged import evaluate_entry
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.judge.run import load_run
 from tests.evaluation.conftest import RowMean, Wrapper
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-from zoo_judged import evaluate_entry
 
 pytestmark = pytest.mark.long
 

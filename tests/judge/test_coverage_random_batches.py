@@ -1,16 +1,10 @@
-"""What benchmarks/coverage_random_batches.py takes for the truth, and what it would see fail."""
-
-import sys
-from pathlib import Path
+"""What benchmarks/errors/coverage_random_batches.py takes for the truth, and what it would see fail."""
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import coverage_random_batches as benchmark
-import coverage_random_populations as populations
-
+from benchmarks.errors import coverage_random_batches as benchmark
+from benchmarks.errors import coverage_random_populations as populations
 from robustbench_coded.judge.anytime import upper_end
 
 K, IMAGES, TAIL = populations.K, 5 * populations.K, benchmark.TAIL

@@ -1,7 +1,8 @@
 """Architectures of published robust networks against facts that are not ours.
 
 The logits below were measured on the definitions of the package robustbench 1.1.1, with weights that a sine
-gives; ``benchmarks/robustbench_zoo.py`` compares all of its definitions where that package is installed.
+gives; ``benchmarks/networks/robustbench_zoo.py`` compares all of its definitions where that package is
+installed.
 """
 
 import pytest

@@ -1,32 +1,15 @@
 """What verdicts on entries of the zoo come to, and the benchmark's tables of them."""
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from benchmarks.errors import zoo_report
+from benchmarks.errors.zoo_judged import Finding, judge_entry
 from zoo.known import Truth
 from zoo.registry import ZOO
 
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-from zoo_judged import Finding, judge_entry
-
 pytestmark = pytest.mark.long
-
-_FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def zoo_report():
-    spec = importlib.util.spec_from_file_location("zoo_report", _FOLDER / "zoo_report.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["zoo_report"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["zoo_report"]
 
 
 def finding(name, word, threat="batch/unknown", truth=(0.0, 0.0), interval=(0.0, 0.0, 0.01)):
@@ -116,7 +99,7 @@ def test_labels_alone_speak_for_gradients_that_are_none(tmp_path):
     assert "self-tests: gradients along the path" in found.open_checks
 
 
-def test_the_matrix_counts_entries(zoo_report):
+def test_the_matrix_counts_entries():
     def judged(name, word, threat="batch/unknown", truth=(0, 0), interval=(0.0, 0.0, 0.01)):
         found = finding(name, word, threat, truth, interval)
         return zoo_report.Judged(

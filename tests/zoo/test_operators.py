@@ -1,19 +1,13 @@
 """The operator family: what its truths rest on, and that the default sees through every operator."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from scipy.stats import binom
 
+from benchmarks.errors.zoo_judged import judge_entry
 from zoo import operators
 from zoo.operators import probability_of_one
 from zoo.registry import ZOO
-
-sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-
-from zoo_judged import judge_entry
 
 OPERATORS = {name: entry for name, entry in ZOO.items() if entry.family == "operators"}
 BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]

@@ -50,7 +50,7 @@ CLEAN_RANDOM_BATCHES = 100
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
 CHECK_ROUNDS = 2  # how often checks may ask for attacks at one sample size
 # Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
-# take about a minute (benchmarks/hard_images.md).
+# take about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
 MORE_EXAMPLES = "more examples"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.

@@ -1,21 +1,16 @@
 """``csrobust bench`` on a small network: everything is measured, nothing is asserted on times."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.speed.speed import markdown
 from robustbench_coded.extras.bench import timing as startup
 from robustbench_coded.extras.bench.run import BenchOptions, bench
 from robustbench_coded.extras.bench.table import plain
 from robustbench_coded.extras.bench.timing import peak_memory
 from robustbench_coded.extras.bench.workloads import ANSWERS
-
-sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
-
-from speed import markdown
 
 pytestmark = pytest.mark.long
 

@@ -1,33 +1,17 @@
 """The counters of the league: what an attack is charged, what counts as broken, and what is left."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+from benchmarks.peers import league_counter, league_random
+
 EPS = 0.1
 
 
-@pytest.fixture(scope="module")
-def modules():
-    """The benchmark's modules by name."""
-    found = {}
-    for name in ("league_counter", "league_random"):
-        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-        found[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found[name])
-    yield found
-    for name in found:
-        del sys.modules[name]
-
-
 @pytest.fixture
-def counter(modules):
-    return modules["league_counter"]
+def counter():
+    return league_counter
 
 
 class Mean(nn.Module):
@@ -99,10 +83,10 @@ class Coin:
 
 
 @pytest.fixture
-def drawn(modules):
+def drawn():
     """Four images of class 1, which a move of eps takes across Mean's boundary."""
     x = just_above_the_boundary(4)
-    return modules["league_random"].CountedDefence(Coin(), x, torch.ones(4, dtype=torch.long), EPS, budget=10)
+    return league_random.CountedDefence(Coin(), x, torch.ones(4, dtype=torch.long), EPS, budget=10)
 
 
 def test_what_is_left_of_a_random_defence_is_measured_under_draws_of_its_own(drawn):

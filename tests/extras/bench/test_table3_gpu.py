@@ -1,29 +1,15 @@
 """The parts of `make gpu` that need no GPU: the rows of Table 3 in three precisions beside other packages."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
+from benchmarks.speed import table3_gpu as table3
 from robustbench_coded.models import prepare
 
 pytestmark = pytest.mark.long
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "table3_gpu.py"
 
-
-@pytest.fixture(scope="module")
-def table3():
-    spec = importlib.util.spec_from_file_location("table3_gpu", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_part_runs_on_a_cpu(table3, monkeypatch):
+def test_every_part_runs_on_a_cpu(monkeypatch):
     for package in table3.PACKAGES:
         pytest.importorskip(package)
     setting = table3.Setting(

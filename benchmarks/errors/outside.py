@@ -1,0 +1,222 @@
+"""csrobust beside what others established: images, networks and defences. Writes reports/outside/report.md.
+
+    python benchmarks/errors/outside.py --shared DIR FOLDER
+
+Images come from `sandwich.md` and `hard_images.md`, defences in their authors' code from `authors_code.md`,
+which other programs write. Networks are evaluated here, by the plain command `csrobust` on the PATH, with
+runs in FOLDER, which a stopped measurement goes on with. A miss that nobody has explained ends it.
+"""
+
+import argparse
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.runs.atomic import write_text
+
+PEERS = Path(__file__).parents[1] / "peers"
+PAGE = PEERS.parents[1] / "reports" / "outside" / "report.md"
+EXAMPLES = 640
+SAYS = ("broken", "stands", "open")  # columns: found broken; certified or no failure found; neither
+WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", "not settled": "open"}
+
+# Every miss, by what was judged. A verdict against the truth, or a weakness that was not found, needs one.
+EXPLAINED = {
+    "ffnnSIGMOID__Point_6x200, image idx_5719": "One verifier alone calls it broken, and on the same network "
+    "it calls five images broken that another one proves robust. Five attacks end 1.96 short of it.",
+    "mnist_cnn_a_adv": "Three of the 20 images stand after all attacks of `full`. A solver searches all "
+    "signs of ReLUs; `crossover` does not.",
+    "lwta-wrn34-1": "Its authors report 76.08% under AutoAttack's `rand`, which differentiates a saturated "
+    "softmax. With its slope smoothed, PGD finds inputs that are answered wrongly; they are stored with the "
+    "run [lwta](../lwta/report.md), and `csrobust verify` scores them again. The claim is wrong.",
+}
+
+
+HEAD = """# csrobust beside what others established
+
+Made by `benchmarks/errors/outside.py`. The truth is that of others: verifiers, solvers, AutoAttack, authors'
+papers,
+and those that broke them. *Stands* means certified (images) or `no failure found`. *Open* means neither
+(images) or `not settled`. Nothing of others is stored here; the pages name where it comes from.
+
+| judged | truth | number | broken | stands | open |
+| --- | --- | ---: | ---: | ---: | ---: |"""
+TAIL = """
+Images one by one: [sandwich.md](../../benchmarks/peers/sandwich.md) and
+[hard_images.md](../../benchmarks/peers/hard_images.md). Defences, and what stood in the way:
+[authors_code.md](../../benchmarks/peers/authors_code.md).
+"""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A checkpoint of others, with what others' attacks leave of it."""
+
+    file: str
+    data: str  # "mnist" or "cifar10"
+    eps: str
+    truth: str  # "robust" or "broken"
+    source: str
+
+
+UNDEFENDED = "trained without any defence; torchattacks' PGD-100 leaves 0% of 128 images"
+NETWORKS = (
+    Network("mnist-pgd-madry.pth", "mnist", "0.3", "robust", "AutoAttack leaves 85.5%"),
+    Network("mnist-fgsm.pth", "mnist", "0.3", "robust", "AutoAttack leaves 79.6%"),
+    Network("kw_mnist.pth", "mnist", "0.1", "robust", "AutoAttack leaves 95.3%"),
+    Network("resnet20-12fca82f.th", "cifar10", "8/255", "broken", UNDEFENDED),
+    Network("resnet32-d509ac18.th", "cifar10", "8/255", "broken", UNDEFENDED),
+    Network("resnet20-erm.safetensors", "cifar10", "8/255", "broken", UNDEFENDED),
+    Network("resnet20-mixup.safetensors", "cifar10", "8/255", "broken", UNDEFENDED),
+    Network("resnet20-coded.safetensors", "cifar10", "8/255", "broken", UNDEFENDED),
+    Network("lwta-wrn34-1.pt", "cifar10", "8/255", "robust", "its authors: 76.08% under AutoAttack's `rand`"),
+)
+
+DATA = {
+    "mnist": ("--data", "mnist", "--data-dir", "{shared}/data", "--normalize", "none"),
+    "cifar10": ("--data", "npz:data/cifar10_test.npz"),
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One thing that others judged and that we judged."""
+
+    group: str
+    name: str
+    truth: str  # "robust", "broken" or "undecided"
+    says: str  # one of SAYS
+    detail: str = ""
+
+    @property
+    def missed(self) -> bool:
+        """Whether we say the opposite of the truth, or did not find a weakness that is there."""
+        return (self.truth, self.says) in {("robust", "broken"), ("broken", "stands"), ("broken", "open")}
+
+
+def rows(page: str, name: str) -> list[dict[str, str]]:
+    """The table of this name on a page of benchmarks/peers, by its headings."""
+    text = (PEERS / page).read_text(encoding="utf-8")
+    lines = text.partition(f"<!-- {name}: begin -->")[2].partition(f"<!-- {name}: end -->")[0].strip()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
+    return [dict(zip(cells[0], row, strict=True)) for row in cells[2:]]
+
+
+def images() -> Iterator[Judged]:
+    """Images beside verifiers and solvers."""
+    group = "images, verifiers of VNN-COMP 2021"
+    for row in rows("sandwich.md", "instances"):
+        truth = row["published"] if row["published"] in ("robust", "broken") else "undecided"
+        certified = float(row["bound"]) > 0
+        says = (
+            "open" if row["by"].startswith("none") and not certified else "stands" if certified else "broken"
+        )
+        yield Judged(group, f"{row['network']}, image {row['instance']}", truth, says)
+    for row in rows("sandwich.md", "exact"):
+        group = "images, mixed-integer programs"
+        for truth, says, column in (("robust", "stands", 4), ("broken", "broken", 6)):
+            yield from counted(
+                group, row["network"], truth, says, int(row[truth]), int(list(row.values())[column])
+            )
+    for row in rows("hard_images.md", "images"):
+        if row["command"] == "full":
+            group = "images that gradients fail on"
+            total, found = int(row["broken in truth"].split()[0]), int(row["broken"])
+            yield from counted(group, row["network"], "broken", "broken", total, found)
+
+
+def counted(group: str, name: str, truth: str, says: str, total: int, found: int) -> Iterator[Judged]:
+    """Images of a table that has their number alone: we say so of ``found``, and nothing of the others."""
+    yield from [Judged(group, name, truth, says)] * found
+    yield from [Judged(group, name, truth, "open")] * (total - found)
+
+
+def networks(shared: Path, folder: Path) -> Iterator[Judged]:
+    """Networks of others under the plain command; a run of each goes into ``folder``."""
+    for one in NETWORKS:
+        out = folder / Path(one.file).stem
+        if not (out / "report.md").exists():
+            checkpoint = ["--ckpt", str(shared / "checkpoints" / one.file)]
+            options = ["--eps", one.eps, "--limit", str(EXAMPLES), "--until", "settled", "--quiet"]
+            command = ["csrobust", "eval", *checkpoint, *DATA[one.data], *options, "--out", str(out)]
+            subprocess.run([part.format(shared=shared) for part in command], check=True)
+        (judgement,) = load_run(out).judgements
+        left = judgement.verdict.accuracy
+        assert left is not None  # the run is finished
+        detail = f"eps {one.eps}; {one.source}; `{judgement.verdict.name}`, "
+        detail += f"{left.estimate:.1%} [{left.low:.1%}, {left.high:.1%}] left"
+        yield Judged("networks", out.name, one.truth, WORDS[judgement.verdict.name], detail)
+
+
+def defences() -> Iterator[Judged]:
+    """Defences in their authors' code; those without a figure in the literature are undecided."""
+    for row in rows("authors_code.md", "defences"):
+        word = row["word: clean, under attack"].split("`")[1]
+        known = not row["literature"].startswith(("none found", "the authors train"))
+        truth = "broken" if known else "undecided"
+        detail = f"{row['repository and commit']}; {row['literature']}; `{word}`"
+        yield Judged("defences in their authors' code", row["defence"], truth, WORDS[word], detail)
+
+
+def text(judged: list[Judged]) -> Iterator[str]:
+    """The report, line by line."""
+    missed = Counter(one.name for one in judged if one.missed)
+    if unexplained := set(missed) - set(EXPLAINED):
+        raise SystemExit(f"misses without an explanation: {', '.join(sorted(unexplained))}")
+    yield HEAD
+    for group, truth in dict.fromkeys((one.group, one.truth) for one in judged):
+        says = Counter(one.says for one in judged if (one.group, one.truth) == (group, truth))
+        yield f"| {group} | {truth} | {says.total()} | " + " | ".join(str(says[s]) for s in SAYS) + " |"
+    yield ""
+    yield "## Misses"
+    yield ""
+    for name, number in missed.items():
+        yield f"- **{name}**" + (f" ({number})" if number > 1 else "") + f": {EXPLAINED[name]}"
+    yield ""
+    yield "Robust images that stay open are not certified by linear bounds, which do not branch."
+    for group in ("networks", "defences in their authors' code"):
+        yield ""
+        yield f"## {group.capitalize()}"
+        yield ""
+        yield from (f"- {one.name}: {one.detail}." for one in judged if one.group == group)
+    yield ""
+    yield TAIL
+    yield from accuracies()
+
+
+def accuracies() -> Iterator[str]:
+    """What preset aa and AutoAttack leave of the same images."""
+    found = json.loads((PEERS / "robust_bench.json").read_text())
+    stronger = [one for one in found if one["interval"][1] < 0]
+    weaker = [one for one in found if one["interval"][0] > 0]
+    yield "## Accuracy left, beside AutoAttack's"
+    yield ""
+    most = max(one["differences"][0] for one in found)
+    yield f"On {len(found)} networks and balls `aa` leaves at most {most:.1f} points more than AutoAttack"
+    yield f"on the same images. Its paired 95% interval excludes 0 on {len(stronger) + len(weaker)} of them:"
+    yield f"ours is stronger on {len(stronger)} and weaker on {len(weaker)}"
+    yield "([robust_bench.md](../../benchmarks/peers/robust_bench.md))."
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--shared", type=Path, required=True, help="folder with checkpoints and data/mnist")
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    needed = [options.shared / "checkpoints" / one.file for one in NETWORKS]
+    needed += [options.shared / "data" / "mnist", Path("data/cifar10_test.npz")]
+    if missing := [str(path) for path in needed if not path.exists()]:
+        raise SystemExit(f"not found: {', '.join(missing)}; --shared (make: SHARED=DIR) names their folder")
+    judged = [*images(), *networks(options.shared, options.folder), *defences()]
+    PAGE.parent.mkdir(exist_ok=True)
+    write_text(PAGE, "\n".join(text(judged)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
