@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PUBLIC = (
     "RCI", "Attack", "Defence", "FreshDraws", "InputError", "PerturbationBudget", "Run", "Target", "Transfer",
-    "attack", "compare", "evaluate", "load_run", "write_reports",
+    "assert_accuracy_under_attack", "attack", "compare", "evaluate", "load_run", "write_reports",
 )  # fmt: skip
 __all__ = ["__version__", *PUBLIC]
 

@@ -6,6 +6,7 @@ All of it can be imported from ``robustbench_coded`` itself. Everything else may
 from attacks.attack import Attack
 from attacks.estimators import FreshDraws, Transfer
 from attacks.perturbation_budget import PerturbationBudget
+from robustbench_coded.assertion import assert_accuracy_under_attack
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.errors import InputError
@@ -26,6 +27,7 @@ __all__ = [
     "Run",
     "Target",
     "Transfer",
+    "assert_accuracy_under_attack",
     "attack",
     "compare",
     "evaluate",

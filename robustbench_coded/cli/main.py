@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """0 done, 2 the user's input is wrong, 130 interrupted, 1 anything else.
+    """0 done, 2 the user's input is wrong, 3 a verdict of --fail-on, 130 interrupted, 1 anything else.
 
     Errors are one line, unless ``--debug`` stands somewhere: then their tracebacks come first.
     """

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from typing import NoReturn
 
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_INPUT, FAILED_VERDICT, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 GRACE_SECONDS = 4.0

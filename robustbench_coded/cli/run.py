@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from robustbench_coded.cli.process import FAILED, INTERRUPTED, foreign_output, importing, stoppable
+from robustbench_coded.cli import gate
+from robustbench_coded.cli.process import (
+    DONE,
+    FAILED,
+    FAILED_VERDICT,
+    INTERRUPTED,
+    foreign_output,
+    importing,
+    stoppable,
+)
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.text.escape import one_line, shell
@@ -27,12 +36,17 @@ def run_evaluation(
     quiet: bool,
     as_json: bool,
     more: Callable[[Run], Iterable[str]] = lambda run: (),
+    fail_on: str | None = None,
+    junit: Path | None = None,
 ) -> int:
     """Evaluates and prints; the exit code says whether every unit has outcomes.
 
     Args:
         more: lines that a person gets behind the tables.
+        fail_on: verdicts that end in exit code 3, as typed.
+        junit: a file for the verdicts as test cases.
     """
+    verdicts = gate.NEGATIVE if fail_on is None else gate.verdicts_named(fail_on)
     with importing():
         from robustbench_coded.evaluation.session.evaluate import evaluate
 
@@ -59,7 +73,12 @@ def run_evaluation(
             print(line)
         print(one_line(f"report: {Path(path) / 'report.html'}"))
         print(one_line(f"more:   csrobust show {shell([str(path)])}"))
-    return code
+    if junit is not None:
+        gate.write_junit(junit, run.judgements, verdicts)
+    failing = gate.failing(run.judgements, verdicts) if fail_on is not None else []
+    for line in failing:
+        print(one_line(f"csrobust: --fail-on: {line}"), file=sys.stderr)
+    return FAILED_VERDICT if failing and code == DONE else code
 
 
 def evaluated(

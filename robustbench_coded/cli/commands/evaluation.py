@@ -17,7 +17,7 @@ from rich.console import Console
 
 from attacks import presets
 from attacks.naming import suited
-from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, takes, takes_only
+from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, option, takes, takes_only
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
@@ -29,15 +29,35 @@ if TYPE_CHECKING:
     from robustbench_coded.judge.run import Run
 
 
-@takes(**EVAL)
-def evaluate_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
+# Of the command whose verdicts a pipeline waits for; they are no options of the run.
+GATE = {
+    "fail_on": option(
+        str | None,
+        "--fail-on",
+        help="Verdicts that give exit code 3: broken, no-gain, worse-than-base, claim-refuted, not-settled.",
+    ),
+    "junit": option(Path | None, "--junit", help="File for the verdicts as test cases, in JUnit's XML."),
+}
+
+
+@takes(**EVAL, **GATE)
+def evaluate_command(
+    *,
+    config: Path | None,
+    quiet: bool,
+    as_json: bool,
+    fail_on: str | None,
+    junit: Path | None,
+    **options: Any,
+) -> int:
     """Attack checkpoints and defences, and write a report.
 
     Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
     minutes: first the attacks that settle the verdicts, then a table with 256 examples in the paper's rows.
     --all goes on to every row on every example, in the same folder.
     """
-    return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json)
+    chosen = config_from(**options)
+    return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
 
 
 @takes(**EVAL)

@@ -1,0 +1,65 @@
+"""A bound on accuracy under attack as an assertion, for the tests of a training project."""
+
+import tempfile
+from contextlib import ExitStack
+from typing import Any
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.session.from_python import evaluate
+from robustbench_coded.schema.words import ENSEMBLE
+
+WIDEST = 0.2  # an interval wider than this neither passes nor fails anything
+
+
+def assert_accuracy_under_attack(
+    model: Any,
+    data: Any = "auto",
+    eps: float | str | None = None,
+    *,
+    at_least: float,
+    **options: Any,
+) -> None:
+    """Fails where the accuracy of ``model`` under attack is certainly lower than ``at_least``.
+
+    The figure is that of the ensemble of all attacks that ran, with its interval of 95%; the assertion fails
+    where the upper end is below ``at_least``. Passing does not mean that no attack does better.
+
+        def test_my_network_withstands_small_changes():
+            assert_accuracy_under_attack(model, (x, y), eps=8/255, at_least=0.4, limit=256)
+
+    Args:
+        model, data, options: those of `evaluate`; one model, one norm and one eps. With ``defences=[...]``
+            each of them is asked instead of the model alone. The run folder is removed again unless ``out``
+            names one.
+        eps: radius of the ball, in the units of the images, which are in [0, 1].
+        at_least: accuracy, a fraction in [0, 1].
+
+    Raises:
+        AssertionError: an upper end is below ``at_least``; one line says what left how much.
+        InputError: ``at_least`` is no fraction, or an interval is wider than 20 points: give more images.
+    """
+    if not 0 <= at_least <= 1:
+        raise InputError(f"at_least: expected a fraction in [0, 1], got {at_least}")
+    given = options if eps is None else {**options, "eps": eps}
+    with ExitStack() as cleanup:
+        if "out" not in given:
+            given["out"] = cleanup.enter_context(tempfile.TemporaryDirectory())
+        run = evaluate(model, data, **{"overwrite": True, **given})
+        verdicts = run.verdicts
+    defended = verdicts[verdicts["defence"] != "standard"]
+    asked = defended if len(defended) else verdicts
+    if asked.empty:
+        raise InputError("no attack ran; name one, for example attacks='pgd-10'")
+    for line in asked.itertuples():
+        place = f"{line.checkpoint} behind {line.defence} under {line.threat}, {line.norm} {line.eps:.4g}"
+        interval = f"{line.accuracy:.1%} [{line.ci_low:.1%}, {line.ci_high:.1%}]"
+        if line.ci_high < at_least:
+            raise AssertionError(
+                f"{place}: {interval} right under attack (the {ENSEMBLE} of all attacks), "
+                f"expected at least {at_least:.1%}"
+            )
+        if line.ci_high - line.ci_low > WIDEST:
+            raise InputError(
+                f"{place}: the interval {interval} is wider than {WIDEST:.0%}, too wide to assert anything; "
+                "give more images or more draws"
+            )

@@ -1,0 +1,110 @@
+"""Verdicts for a pipeline: ``--fail-on`` ends with an exit code of its own, ``--junit`` writes a test report.
+
+Where a run has a defence, its verdicts count. Those of standard inference count where there is none: a base
+model that is broken is the usual state of affairs, and no news about the defence before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.schema.words import STANDARD, VerdictName
+
+if TYPE_CHECKING:
+    from robustbench_coded.judge.judgements import Judgement
+
+# As they are typed: no blanks, and without the article of a sentence.
+TYPED = {
+    "broken": VerdictName.BROKEN,
+    "no-gain": VerdictName.NO_GAIN,
+    "worse-than-base": VerdictName.WORSE_THAN_BASE,
+    "claim-refuted": VerdictName.CLAIM_REFUTED,
+    "not-settled": VerdictName.NOT_SETTLED,
+}
+NEGATIVE = tuple(verdict for verdict in TYPED.values() if verdict != VerdictName.NOT_SETTLED)
+
+
+def verdicts_named(text: str) -> tuple[VerdictName, ...]:
+    """``broken,no-gain`` as verdicts.
+
+    Raises:
+        InputError: one of them is no verdict that a run can fail on.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in TYPED:
+            choices = ", ".join(TYPED)
+            raise InputError(f"--fail-on {name!r}: {did_you_mean(name, TYPED)}choose from {choices}")
+    return tuple(TYPED[name] for name in names)
+
+
+def judged(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Those that a pipeline asks about."""
+    defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
+    return defended or list(judgements)
+
+
+def failing(judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> list[str]:
+    """A line for each judgement whose verdict is one of ``verdicts``."""
+    return [
+        f"{name_of(judgement)}: {judgement.verdict.name}. {judgement.verdict.reason}"
+        for judgement in judged(judgements)
+        if judgement.verdict.name in verdicts
+    ]
+
+
+def name_of(judgement: Judgement) -> str:
+    """``erm, rci K=128 N=190, batch/unknown, linf 0.03137``."""
+    subject, perturbation = judgement.subject, judgement.perturbation
+    sizes = [f"{letter}={size}" for letter, size in (("K", subject.k), ("N", subject.n)) if size]
+    return ", ".join(
+        (
+            subject.checkpoint,
+            " ".join([subject.defence, *sizes]),
+            str(judgement.threat),
+            f"{perturbation.norm} {perturbation.eps:.4g}",
+        )
+    )
+
+
+def write_junit(path: Path, judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> None:
+    """Writes a test case for each judgement in JUnit's XML.
+
+    A case fails where its verdict is one of ``verdicts``; it is skipped where it is not settled otherwise.
+    """
+    cases = judged(judgements)
+    failed = [judgement for judgement in cases if judgement.verdict.name in verdicts]
+    skipped = [
+        judgement
+        for judgement in cases
+        if judgement.verdict.name == VerdictName.NOT_SETTLED and judgement not in failed
+    ]
+    suite = ElementTree.Element(
+        "testsuite",
+        name="csrobust",
+        tests=str(len(cases)),
+        failures=str(len(failed)),
+        skipped=str(len(skipped)),
+        errors="0",
+    )
+    for judgement in cases:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=judgement.subject.checkpoint, name=name_of(judgement)
+        )
+        verdict = judgement.verdict
+        text = f"{verdict.name}. {verdict.reason}"
+        if judgement in failed:
+            ElementTree.SubElement(case, "failure", message=str(verdict.name)).text = text
+        elif judgement in skipped:
+            ElementTree.SubElement(case, "skipped", message=text)
+        else:
+            ElementTree.SubElement(case, "system-out").text = text
+    content = ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"--junit: {path} can't be written ({error.strerror}); give another file") from error
