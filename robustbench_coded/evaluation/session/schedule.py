@@ -257,19 +257,16 @@ def settled(plan: EvaluationPlan, evidence: Evidence) -> list[Comparison]:
 def open_comparisons(
     plan: EvaluationPlan, evidence: Evidence, victims: bool | None = None
 ) -> list[Comparison]:
-    """Comparisons that are not settled; those of whole batches only before the table is filled.
+    """Comparisons that are not settled.
 
     Args:
         victims: those of single victims alone, or the others; None for both.
     """
-    over = not plan.table_first and any(step.for_table for step in evidence.steps)
     closed = settled(plan, evidence)
     return [
         comparison
         for comparison in plan.judged
-        if comparison not in closed
-        and (comparison.one_victim or not over)
-        and victims in (None, comparison.one_victim)
+        if comparison not in closed and victims in (None, comparison.one_victim)
     ]
 
 
