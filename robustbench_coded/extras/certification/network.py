@@ -14,12 +14,10 @@ from robustbench_coded.extras.certification.bounds import (
     ahead,
     backward,
     intervals,
-    largest,
     margins,
     margins_from_logits,
+    off_by_rounding,
     refined,
-    rounding,
-    sum_off,
 )
 from robustbench_coded.extras.certification.graph import Graph, GraphStep
 
@@ -108,7 +106,7 @@ AT_ONCE = 16  # images
 def least_margins(graph: Graph, region: Region, y: Tensor) -> Tensor:
     """Lower bounds [n, classes] on class y's lead over each class in float32; infinite for y itself.
 
-    Images that exact arithmetic answers wrongly have some bound of 0 or less anyway, and are not followed.
+    Images that are answered wrongly have some bound of 0 or less anyway, and are not followed.
 
     Args:
         region: of n images; y: their labels.
@@ -125,23 +123,23 @@ def follows_all(graph: Graph) -> bool:
 
 def _of_some(graph: Graph, region: Region, y: Tensor) -> Tensor:
     bounds = intervals(graph, region)
-    off = rounding(graph, bounds)
-    taken_off = off.gather(1, y[:, None]) + off
+    logits = graph.logits(region.centre)
     found = margins_from_logits(*bounds[-1], y)
     if region.l2 is not None:
         found = torch.maximum(found, lipschitz_margins(graph, region.centre, y, region.reach()))
-    found = (found - taken_off).scatter(1, y[:, None], torch.inf)
-    right = graph.logits(region.centre).argmax(1) == y
+    off = off_by_rounding(logits)
+    found = (found - off).scatter(1, y[:, None], torch.inf)
+    right = logits.argmax(1) == y
     left = (right & (found.amin(1) <= 0)).nonzero().squeeze(1)
     if len(left):
-        followed = _followed(graph, region[left], y[left])
+        followed = _followed(graph, region[left], y[left]) - off[left]
         found[left] = torch.maximum(found[left], followed)
     return found
 
 
 def _followed(graph: Graph, region: Region, y: Tensor) -> Tensor:
     bounds_of = refined if follows_all(graph) else intervals
-    return margins(graph, region, bounds_of(graph, region, rounded=True), y, rounded=True)
+    return margins(graph, region, bounds_of(graph, region), y)
 
 
 # Bounds on coded answers: one map from the whole batch, its encoder and decoder linear.
@@ -174,12 +172,8 @@ def coded_margins(graph: Graph, matrices: Matrices, region: Region, y: Tensor) -
     encoder, decoder = matrices
     coded = region.mixed(encoder)
     bounds = refined(graph, coded) if follows_all(graph) else intervals(graph, coded)
-    # The encoder's own rounding, then the network's, then the decoder's.
-    sizes = torch.maximum(region.low.abs(), region.high.abs())
-    start = sum_off(encoder.shape[1]) * torch.tensordot(encoder.abs(), sizes, dims=1)
-    off = rounding(graph, bounds, start)
-    off = decoder.abs() @ off + sum_off(decoder.shape[1]) * (decoder.abs() @ (largest(bounds[-1]) + off))
-    classes = off.shape[1]
+    off = decoder.abs() @ off_by_rounding(graph.logits(coded.centre))
+    classes = graph.shape(len(graph.steps)).numel()
     numbers = max(graph.shape(v).numel() for v in range(len(graph.steps) + 1))
     at_once = max(1, COEFFICIENTS // (len(encoder) * classes * numbers))
     found = torch.cat(
@@ -188,8 +182,7 @@ def coded_margins(graph: Graph, matrices: Matrices, region: Region, y: Tensor) -
             for slots in torch.arange(len(y), device=y.device).split(at_once)
         ]
     )
-    found = found - off.gather(1, y[:, None]) - off
-    return found.scatter(1, y[:, None], torch.inf)
+    return (found - off).scatter(1, y[:, None], torch.inf)
 
 
 def _of_some_coded(

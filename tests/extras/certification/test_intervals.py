@@ -3,7 +3,6 @@
 import torch
 from torch import nn
 
-from robustbench_coded.extras.certification import bounds as linear_bounds
 from robustbench_coded.extras.certification import network
 from robustbench_coded.extras.certification import network as network_module
 from robustbench_coded.extras.certification.affine import Bend
@@ -13,7 +12,7 @@ from robustbench_coded.extras.certification.bounds import (
     Region,
     intervals,
     margins_from_logits,
-    rounding,
+    off_by_rounding,
 )
 from robustbench_coded.extras.certification.graph import graph_of
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
@@ -79,10 +78,9 @@ def test_float32_stays_within_what_rounding_allows():
     for made in (DigitsCNN(classes=3, width=4), ResNetCifar(classes=3, in_channels=1, depth=8)):
         model = PixelModel(seeded(made, 2), (0.3,), (0.02,), classes=3, arch="test")
         x = images(64, 1, 8, 8)
-        graph = graph_of(model, x)
-        bounds = intervals(graph, Region.around(x, "linf", 0.0))
-        off = (model(x).double() - graph.logits(x.double())).abs()
-        assert (off <= rounding(graph, bounds)).all()
+        exact = graph_of(model, x).logits(x.double())
+        off = (model(x).double() - exact).abs()
+        assert (off <= off_by_rounding(exact) / 2).all()  # of two logits of a margin
         assert off.max() > 0  # there is something to allow for
 
 
@@ -116,10 +114,7 @@ def test_what_is_certified_takes_rounding_off(monkeypatch):
     y = model(x).argmax(1)
     graph, region = graph_of(model, x), Region.around(x, "linf", 0.01)
     found = network.least_margins(graph, region, y)
-    monkeypatch.setattr(network, "rounding", lambda graph, bounds: torch.full_like(bounds[-1][0], 10.0))
-    monkeypatch.setattr(
-        linear_bounds, "own_rounding", lambda step, before, made: torch.full_like(made[0], 10.0)
-    )
+    monkeypatch.setattr(network, "off_by_rounding", lambda logits: torch.full_like(logits[:, :1], 20.0))
     off = network.least_margins(graph, region, y)
     finite = found.isfinite()
     assert (off[finite] <= found[finite] - 19).all()

@@ -7,9 +7,8 @@ from torch import nn
 
 from robustbench_coded.extras.certification import bounds as linear_bounds
 from robustbench_coded.extras.certification.affine import Bend, Lines
-from robustbench_coded.extras.certification.bounds import BEYOND, Region, intervals, rounding
+from robustbench_coded.extras.certification.bounds import BEYOND, Region, intervals
 from robustbench_coded.extras.certification.graph import graph_of
-from robustbench_coded.extras.certification.network import least_margins
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
 from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
@@ -43,42 +42,6 @@ def test_the_true_least_margin_lies_above_the_bound_and_near_it(one_hidden, eps)
             least = true_least(one_hidden, x[i], int(y[i]), eps, c)
             assert found[i, c] <= least + 1e-6
             assert found[i, c] >= least - 6 * eps  # within what the lines may cost at this size
-
-
-def deep(layers):
-    """ReLU layers as torch draws them, but larger: signals neither fade nor explode."""
-    net = nn.Sequential(nn.Flatten(), *(m for _ in range(layers) for m in (nn.Linear(16, 16), nn.ReLU())))
-    net = seeded(net.append(nn.Linear(16, 3)))
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter *= 2.4
-    return net
-
-
-def test_float32_stays_within_rounded_bounds_and_outside_exact_ones():
-    for net in (deep(8), seeded(DigitsCNN(classes=3, width=4), 2)):
-        x = images(64, 1, 4, 4) if isinstance(net, nn.Sequential) else images(64, 1, 8, 8)
-        graph, y = graph_of(net, x), net(x).argmax(1)
-        point = Region(x.double(), x.double(), x.double(), None, torch.ones(()))
-        logits = net(x).double()
-        float32 = (logits.gather(1, y[:, None]) - logits).scatter(1, y[:, None], torch.inf)
-        for rounded in (False, True):
-            bounds = linear_bounds.refined(graph, point, rounded=rounded)
-            found = linear_bounds.margins(graph, point, bounds, y, rounded=rounded)
-            assert bool((found <= float32).all()) == rounded
-
-
-def test_depth_does_not_swell_what_rounding_takes_off():
-    """Steps' own errors cancel as the steps do: what layer after layer could add up to is far more."""
-    net, x = deep(16), images(8, 1, 4, 4)
-    graph, y = graph_of(net, x), net(x).argmax(1)
-    region = Region.around(x, "linf", 1e-5)
-    exact = margins(graph, region, y)
-    least = least_margins(graph, region, y)
-    off = rounding(graph, linear_bounds.refined(graph, region))
-    right = exact.isfinite() & (exact > 0)
-    assert ((exact - least)[right] < 0.01 * exact[right]).all()
-    assert (off.amax(1) > 0.1 * exact.amin(1)).all()
 
 
 def test_lines_that_lie_above_a_relu_would_be_noticed(one_hidden, monkeypatch):
