@@ -150,9 +150,7 @@ def _beside_paper(comparison: Any) -> Any:
 
 def export_command(
     run: RunFolder,
-    to: Annotated[
-        str, typer.Option("--to", help="wandb or mlflow (offline), robustbench (JSON), parquet, or latex.")
-    ],
+    to: Annotated[str, typer.Option("--to", help="robustbench (JSON), parquet, or latex.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
 ) -> int:
     """Write a run in the format of another tool."""

@@ -3,7 +3,6 @@
 import json
 import sys
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -41,7 +40,6 @@ def bench_command(
         checkpoint=ckpt, arch=arch, device=device, threads=threads, **(SHORT if short else size)
     )
     report = bench(options, lambda text: print(f"... {text}", file=sys.stderr))
-    width = get_terminal_size().columns if sys.stdout.isatty() else None
-    for line in [json.dumps(report.as_data())] if as_json else plain(report, width):
+    for line in [json.dumps(report.as_data())] if as_json else plain(report):
         print(line)
     return 0

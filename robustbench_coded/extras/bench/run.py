@@ -19,7 +19,6 @@ from robustbench_coded.extras.bench.timing import (
     interleaved,
     machine,
     peak_memory,
-    startup,
 )
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
@@ -43,7 +42,7 @@ class BenchOptions:
         images: K, a multiple of 8; the data are random, since time does not depend on them.
         steps: of every PGD.
         rounds: timed calls of each contender.
-        gradients_only: leave out coded inference and start-up.
+        gradients_only: leave out coded inference.
         device: torch device as text; None takes CUDA where there is one.
         threads: CPU threads; None takes torch's own choice.
     """
@@ -157,9 +156,6 @@ def bench(
             timings = interleaved(contenders, options.rounds, device)
             memory = {contender.name: peak_memory(contender.run, device) for contender in contenders}
             sections.append(BenchSection(title, timings, memory))
-        if not options.gradients_only:
-            tell("start-up")
-            sections.append(BenchSection("start-up of the command line", startup(min(options.rounds, 5)), {}))
         return BenchReport(options, machine(device), sections, preparation, notes)
 
 

@@ -8,31 +8,16 @@ from robustbench_coded.extras.bench.timing import TimingSpread, in_words
 COLUMNS = 5
 
 
-def plain(report: BenchReport, width: int | None = None) -> Iterator[str]:
-    """Machine, preparation, sections and notes, a line each.
-
-    Args:
-        width: of the terminal; where a section is wider, its numbers stand below their names.
-    """
+def plain(report: BenchReport) -> Iterator[str]:
+    """Machine, preparation, sections and notes, a line each."""
     yield in_words(report.machine)
     yield from preparation(report)
     for section in report.sections:
         yield ""
         rows = cells(section)
         widths = [max(len(row[i]) for row in rows) for i in range(COLUMNS)]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
-        fits = width is None or max(map(len, lines)) <= width
-        yield from lines if fits else _narrow(rows)
+        yield from ("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
     yield from report.notes
-
-
-def _narrow(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A name a line, and below it what was measured, each number beside its unit."""
-    (_, title, *units), *body = rows
-    yield title
-    for number, name, *found in body:
-        yield f"{number:>2}  {name}"
-        yield "      " + ", ".join(f"{unit} {cell}" for unit, cell in zip(units, found, strict=True) if cell)
 
 
 def pipes(rows: Sequence[Sequence[str]]) -> str:
@@ -43,14 +28,13 @@ def pipes(rows: Sequence[Sequence[str]]) -> str:
 
 def cells(section: BenchSection) -> list[tuple[str, ...]]:
     """Head and rows: medians over the rounds, quartiles in brackets; costs per image of another row."""
-    unit, scale = ("us/image", 1e6) if section.memory else ("ms", 1e3)
     numbers = {timing.name: str(i) for i, timing in enumerate(section.timings, 1)}
-    rows: list[tuple[str, ...]] = [("", section.title, unit, "cost", "peak MB")]
+    rows: list[tuple[str, ...]] = [("", section.title, "us/image", "cost", "peak MB")]
     for timing in section.timings:
         cost, memory = timing.cost, section.memory.get(timing.name)
         against = "" if cost is None else f"{_spread(cost, 1, 3)} of {numbers[timing.against or timing.name]}"
         megabytes = "" if memory is None else f"{memory / 2**20:.0f}"
-        time = _spread(timing.per_image, scale, 0)
+        time = _spread(timing.per_image, 1e6, 0)
         rows.append((numbers[timing.name], timing.name, time, against, megabytes))
     return rows
 

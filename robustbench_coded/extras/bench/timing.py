@@ -1,13 +1,9 @@
-"""How the bench measures: times in turn, peaks of memory, the start of a process, and the machine that they
-belong to.
-"""
+"""How the bench measures: times in turn, peaks of memory, and the machine that they belong to."""
 
 import ctypes
 import gc
 import os
 import platform
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -187,18 +183,3 @@ def _give_back_freed() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-COMMANDS = ("--help", "list attacks", "list models")
-
-
-def startup(rounds: int) -> list[Timing]:
-    """Wall time of commands that load neither models nor data; the first round is not counted."""
-    contenders = [TimedContender(f"csrobust {text}", 1, _process(text)) for text in COMMANDS]
-    return interleaved(contenders, rounds, torch.device("cpu"))
-
-
-def _process(arguments: str) -> Callable[[], object]:
-    code = "from robustbench_coded.cli.main import main; main()"
-    command = [sys.executable, "-c", code, *arguments.split()]
-    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

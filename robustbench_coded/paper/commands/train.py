@@ -84,7 +84,6 @@ def train_command(
         "start": start, "defence": defence,
     }  # fmt: skip
     from robustbench_coded.paper.training.listener import ProgressBar, TensorBoardLog, TrainingListener
-    from robustbench_coded.paper.training.loader import processes_of_torchrun
     from robustbench_coded.paper.training.loop import Repetitions, SeededRun, train, train_seeds
     from robustbench_coded.paper.training.save import score_if_done
 
@@ -108,8 +107,6 @@ def train_command(
             done = Repetitions((SeededRun(out, config.seed, score),))
         else:
             done = train_seeds(config, out, seeds, listeners=listeners)
-    if not processes_of_torchrun().is_first:
-        return 0  # the first process speaks for all
     if as_json:
         runs = [
             {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}

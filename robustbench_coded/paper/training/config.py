@@ -56,7 +56,7 @@ class TrainConfig:
         data: training images, a name for ``load_data``.
         recipe: the loss with its options.
         epochs: passes over the training images; by default 350 under ``paper``, else 30.
-        batch_size: images a step, over all processes.
+        batch_size: images a step.
         learning_rate: peak (one-cycle) or initial (milestones).
         schedule: ``one-cycle``; ``paper``: divided by 10 at epochs 100 and 250; or ``milestones``.
         milestones: epochs at which the rate is divided by 10, under ``milestones``.

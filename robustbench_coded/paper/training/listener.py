@@ -22,7 +22,7 @@ class EpochRow(NamedTuple):
 
 
 class TrainingListener(Protocol):
-    """Is told of every step and every epoch, in the first process alone."""
+    """Is told of every step and every epoch."""
 
     def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
         """The run has ``epochs`` of ``steps`` each and starts at ``first_epoch`` (0 unless it goes on)."""

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import nn
 
 from attacks.accelerator import layout
 from robustbench_coded.data.dataset import Dataset
@@ -25,7 +24,7 @@ from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.paper.training import loader, save
 from robustbench_coded.paper.training.config import TrainConfig, milestones, one_cycle
 from robustbench_coded.paper.training.listener import EpochRow, TrainingListener
-from robustbench_coded.paper.training.recipes import Moment, Recipe
+from robustbench_coded.paper.training.recipes import Moment
 from robustbench_coded.paper.training.stages import Defended, TrainingStages, check_blocks
 
 _ENOUGH = 50_000  # images; more do not change the fourth digit
@@ -76,8 +75,7 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[TrainingListene
     """Trains a network and writes it to ``out``, with what it is and how it was made.
 
     After every epoch the state of the run is written beside ``out``. The same call goes on from there after a
-    kill and ends in the same weights (to the byte on one CPU machine with the same number of threads). Under
-    torchrun every process calls this function and the first one writes.
+    kill and ends in the same weights (to the byte on one CPU machine with the same number of threads).
 
     Args:
         config: everything that decides the result.
@@ -90,53 +88,29 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[TrainingListene
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
-    device = str(device_named(config.device))
-    with loader.joined_processes(device) as processes:
-        run = _Run(config, out, loader.device_of(device, processes), processes)
-        return run.finish(listeners if processes.is_first else ())
+    return _Run(config, out, device_named(config.device)).finish(listeners)
 
 
 class Diverged(InputError):
     """The loss is not finite any more."""
 
 
-class _Objective(nn.Module):
-    """The training loss as one forward pass: all that DDP sees, whatever the recipe does inside."""
-
-    def __init__(self, stages: TrainingStages, recipe: Recipe):
-        super().__init__()
-        self.stages = stages
-        self._recipe = recipe
-
-    def forward(self, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
-        return self._recipe(self.stages, x, y, moment)
-
-
 class _Run:
     """What the epochs of one run share."""
 
-    def __init__(
-        self, config: TrainConfig, out: Path, device: torch.device, processes: loader.LoaderProcesses
-    ):
-        self.config, self.out, self.device, self.processes = config, out, device, processes
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device):
+        self.config, self.out, self.device = config, out, device
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
         self.test.require(data.classes, data.image_shape[0])
         self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
-        if len(self.data) < 4 * processes.world:
-            raise InputError(
-                f"{config.data}: {len(self.data)} training images; at least 4 are needed a process"
-            )
+        if len(self.data) < 4:
+            raise InputError(f"{config.data}: {len(self.data)} training images; at least 4 are needed")
         self.steps = loader.steps_per_epoch(len(self.data), config.batch_size)
 
         self.stages = self._fresh_stages()
         self.defended = self._defended()
         check_blocks(self.defended or self.stages, getattr(config.recipe, "blocks", ()), "blocks")
-        self.objective: nn.Module = _Objective(self.defended or self.stages, config.recipe)
-        if processes.world > 1:
-            self.objective = DistributedDataParallel(
-                self.objective, device_ids=None if device.type == "cpu" else [device]
-            )
         self.optimizer = torch.optim.SGD(
             self.stages.parameters(),
             lr=config.learning_rate,
@@ -189,39 +163,36 @@ class _Run:
             for epoch in range(state.epoch, epochs):
                 row = self._epoch(epoch, listeners)
                 self._record(state, row)
-                if self.processes.is_first:
-                    save.save_state(path, state)
+                save.save_state(path, state)
                 for listener in listeners:
                     listener.on_epoch(row)
         finally:
             for listener in listeners:
                 listener.on_end()
         result = self._write(state)
-        if self.processes.is_first:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         return result
 
     def _epoch(self, epoch: int, listeners: Sequence[TrainingListener]) -> EpochRow:
         config, begin = self.config, time.monotonic()
-        rank = self.processes.rank
-        moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch, rank))
-        seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch, rank))
+        moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch))
+        seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch))
         if self.defended is not None:
-            self.defended.generator = loader.stream(config.seed, "defence", epoch, rank)
+            self.defended.generator = loader.stream(config.seed, "defence", epoch)
         batches = loader.epoch_batches(
             self.data,
             batch_size=config.batch_size,
             augmentation=self._augmentation(),
             seed=config.seed,
             epoch=epoch,
-            processes=self.processes,
         )
+        trained = self.defended or self.stages
         total = torch.zeros((), device=self.device)
         self.stages.train()
         for step, (x, y) in enumerate(batches):
             rate = self._set_learning_rate(epoch, step)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.objective(x.to(self.device), y.to(self.device), moment)
+            loss = config.recipe(trained, x.to(self.device), y.to(self.device), moment)
             loss.backward()
             self.optimizer.step()
             total += loss.detach()
@@ -290,10 +261,7 @@ class _Run:
         self.stages.autocast = torch.float32  # scored as it will be loaded
         test = save.measure(self.stages, self.test, self.device)
         behind = None if self.defended is None else self._score(self.test)
-        if self.processes.is_first:
-            save.save_trained(
-                path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind
-            )
+        save.save_trained(path, self.stages, self.config, self.data, epoch=epoch, test=test, defended=behind)
         return test, behind
 
 
