@@ -3,8 +3,7 @@
 Group, and what an entry has to be:
 
 csrobust.commands     a function with typer's annotations, or a ``typer.Typer`` with commands of its own
-csrobust.runs         a module with ``report``, ``compare``, ``document`` and ``show`` for folders in which
-                      NAME.json lies
+csrobust.runs         a module with ``report`` for folders in which NAME.json lies
 csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --NAME`` adds
 csrobust.printed      ``accuracies``: manifest of a run -> the number that a paper printed for a case;
                       ``explained``: what a report says of them

@@ -39,8 +39,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     shared = {"checkpoint": given.ckpt, "arch": given.arch, "device": given.device, "threads": given.threads}
-    ten = BenchOptions(**shared, rounds=given.rounds, compiled=True)
-    hundred = BenchOptions(**shared, steps=100, rounds=3, compiled=True, gradients_only=True)
+    ten = BenchOptions(**shared, rounds=given.rounds)
+    hundred = BenchOptions(**shared, steps=100, rounds=3, gradients_only=True)
     name = given.arch if given.ckpt is None else given.ckpt.stem
     for options in (ten, hundred):
         if given.steps not in (None, options.steps):

@@ -76,7 +76,7 @@ def tf32(allowed: bool) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = convolutions, products
 
 
-Computed = Literal["float32", "bfloat16", "float16"]
+Computed = Literal["float32", "bfloat16"]
 Precision = Literal[Computed, "auto"]
 
 # Gradient signs that "auto" wants to be alike before it takes bfloat16.
@@ -89,9 +89,8 @@ class PreparedInfo:
 
     Attributes:
         prepared: False where the original is used, because nothing else passed the comparison.
-        precision: ``float32``, ``bfloat16`` or ``float16``.
+        precision: ``float32`` or ``bfloat16``.
         folded: batch-norms folded into convolutions.
-        compiled: whether torch.compile made its kernels.
         images: images that it was compared on.
         logit_difference: largest absolute difference between the logits of the two.
         largest_logit: largest absolute logit of the original.
@@ -103,7 +102,6 @@ class PreparedInfo:
     prepared: bool
     precision: Computed
     folded: int
-    compiled: bool
     images: int
     logit_difference: float
     largest_logit: float
@@ -115,7 +113,7 @@ class PreparedInfo:
         declined = "".join(f"; not {clause}" for clause in self.declined)
         if not self.prepared:
             return f"gradients of the original model{declined}"
-        how = f"{self.folded} batch-norms folded, {self.precision}" + ", compiled" * self.compiled
+        how = f"{self.folded} batch-norms folded, {self.precision}"
         return f"gradients of a prepared model ({how}): {self.comparison}{declined}"
 
     @property
@@ -137,35 +135,22 @@ class AttackCopy(NamedTuple):
 class PreparedModel(PixelModel):
     """A Model whose network computes in ``dtype``; pixels, logits and what is between blocks are float32.
 
-    Gradients are float32, too, where they enter and leave the network. In float16 they are multiplied by a
-    power of two inside, one for each image, so that they neither vanish nor overflow.
+    Gradients are float32, too, where they enter and leave the network.
 
     Args:
         model: the original, whose normalisation it has.
         network: its network, prepared; in ``dtype``.
         dtype: of the network's weights.
-        compiled: make kernels for it with torch.compile, when it is first called; not for single blocks.
     """
 
-    def __init__(
-        self, model: PixelModel, network: nn.Module, dtype: torch.dtype, *, compiled: bool = False
-    ) -> None:
+    def __init__(self, model: PixelModel, network: nn.Module, dtype: torch.dtype) -> None:
         flat = (model.mean.flatten().tolist(), model.std.flatten().tolist())
         super().__init__(network, *flat, classes=model.classes, arch=model.arch)
         self.to(model.mean.device)
         self.dtype = dtype
-        self._compiled = _compile(network, model.mean.device) if compiled else None
 
     def _in_dtype(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        scaled = self.dtype == torch.float16 and x.requires_grad
-        factors: list[Tensor] = []
-        if scaled:
-            x = x.view_as(x)
-            x.register_hook(lambda grad: (grad.flatten(1) / factors[0]).view_as(grad))
-        out = part(x.to(self.dtype)).float()
-        if scaled and out.requires_grad:
-            out.register_hook(partial(_multiplied, factors=factors))
-        return out
+        return part(x.to(self.dtype)).float()
 
     def _first(self, x: Tensor) -> Tensor:
         return self._in_dtype(blocks_of(self.network)[0], self._normalised(x))
@@ -178,22 +163,7 @@ class PreparedModel(PixelModel):
         return [self._first, *(partial(self._in_dtype, block) for block in blocks_of(self.network)[1:])]
 
     def _at_once(self, x: Tensor) -> Tensor:
-        x = self._normalised(x)
-        if self._compiled is None:
-            return self._in_dtype(self.network, x)
-        # A CUDA graph writes its next answer over this one.
-        return self._in_dtype(self._compiled, x).clone()
-
-
-LARGEST = 6  # of an image's gradient by the network's answer, in float16: a value from 2 ** 5 to 2 ** 6
-
-
-def _multiplied(grad: Tensor, factors: list[Tensor]) -> Tensor:
-    """Each image's gradient, its largest value about 2 ** LARGEST; ``factors`` gets what it took, [n, 1]."""
-    flat = grad.flatten(1)
-    largest = flat.abs().amax(1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-    factors[:] = [torch.exp2(LARGEST - largest.log2().ceil()).clamp(max=2.0**100)]
-    return (flat * factors[0]).view_as(grad)
+        return self._in_dtype(self.network, self._normalised(x))
 
 
 @dataclass(frozen=True)
@@ -207,7 +177,6 @@ class _Candidate:
     """
 
     dtype: torch.dtype
-    compiled: bool
     logits: float
     predictions: float
     signs: float
@@ -216,41 +185,34 @@ class _Candidate:
     def precision(self) -> Computed:
         return cast(Computed, str(self.dtype).removeprefix("torch."))
 
-    def __str__(self) -> str:
-        return f"{self.precision}{' compiled' * self.compiled}"
 
-
-def prepare_model(
-    model: PixelModel, images: Tensor, *, precision: Precision = "float32", compiled: bool = False
-) -> AttackCopy:
+def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "float32") -> AttackCopy:
     """Folds batch-norms, lays the weights out channels-last, lowers the precision where that is asked for.
 
     The result is compared with the original on ``images``: in float32 on a CPU the logits may differ by a
-    thousandth of the largest one, in TF32 (which is what float32 means on CUDA) and float16 by a fiftieth, in
+    thousandth of the largest one, in TF32 (which is what float32 means on CUDA) by a fiftieth, in
     bfloat16 by a tenth. What differs by more, or fails, is not used; its reason is in the info.
 
     Args:
         model: the original; not changed.
         images: [n, channels, height, width] in [0, 1], real ones, on the model's device; a few dozen.
-        precision: of the gradients. ``auto`` is bfloat16 where the hardware multiplies it, or float16 on
-            older cards, if 99% of the signs of this model's gradients agree with float32's, else float32.
-        compiled: also compile (a minute or so; pays after some hundred thousand images). On CUDA the kernels
-            become CUDA graphs.
+        precision: of the gradients. ``auto`` is bfloat16 where the hardware multiplies it and 99% of the
+            signs of this model's gradients agree with float32's, else float32.
     """
     reference = _ask(model, images, allow_tf32=False)
     declined = []
-    for candidate in _candidates(precision, images.device, compiled):
+    for candidate in _candidates(precision, images.device):
         try:
             network, folded = _rebuilt(model.network, candidate.dtype, images.device)
-            prepared = PreparedModel(model, network, candidate.dtype, compiled=candidate.compiled)
+            prepared = PreparedModel(model, network, candidate.dtype)
             answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
         except Exception as error:  # a network from outside can refuse any of this, in any way
-            declined.append(f"{candidate}: it failed ({' '.join(str(error).split())[:200]})")
+            declined.append(f"{candidate.precision}: it failed ({' '.join(str(error).split())[:200]})")
             continue
         info = _compared(reference, answer, candidate, folded, tuple(declined))
         if _passes(info, candidate):
             return AttackCopy(prepared, info)
-        declined.append(f"{candidate}: {info.comparison}")
+        declined.append(f"{candidate.precision}: {info.comparison}")
     return AttackCopy(model, _compared(reference, reference, None, 0, tuple(declined)))
 
 
@@ -266,30 +228,15 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-FLOAT16_CARDS = (7, 0)  # from this compute capability on CUDA's cards multiply float16 in tensor cores
-
-
-def fast_half(device: torch.device) -> Computed:
-    """The short type that the device multiplies faster than float32; float32 where there is none."""
-    if multiplies_bfloat16(device):
-        return "bfloat16"
-    fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= FLOAT16_CARDS
-    return "float16" if fast else "float32"
-
-
-def _candidates(precision: Precision, device: torch.device, compiled: bool) -> Iterator[_Candidate]:
+def _candidates(precision: Precision, device: torch.device) -> Iterator[_Candidate]:
     """The best first."""
-    lower = fast_half(device) if precision == "auto" else precision
-    least = AUTO_AGREEMENT if precision == "auto" else 0.0
-    for with_compiler in (True, False) if compiled else (False,):
-        if lower != "float32":
-            rounding = 0.1 if lower == "bfloat16" else 0.02
-            yield _Candidate(getattr(torch, lower), with_compiler, rounding, 0.9, least)
-    for with_compiler in (True, False) if compiled else (False,):
-        if device.type != "cpu":
-            yield _Candidate(torch.float32, with_compiler, 0.02, 0.9, 0.0)
-        else:
-            yield _Candidate(torch.float32, with_compiler, 1e-3, 1.0, 0.99)
+    auto = precision == "auto"
+    if precision == "bfloat16" or (auto and multiplies_bfloat16(device)):
+        yield _Candidate(torch.bfloat16, 0.1, 0.9, AUTO_AGREEMENT if auto else 0.0)
+    if device.type != "cpu":
+        yield _Candidate(torch.float32, 0.02, 0.9, 0.0)
+    else:
+        yield _Candidate(torch.float32, 1e-3, 1.0, 0.99)
 
 
 def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, int]:
@@ -298,19 +245,6 @@ def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tu
     # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this layout,
     # and would rearrange every image otherwise.
     return network.to(dtype).to(memory_format=accelerator.layout(device)), folded
-
-
-def _compile(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cuda":  # the only one that has graphs of kernels
-        return torch.compile(network, mode="reduce-overhead")
-    compiled = torch.compile(network)
-
-    def any_batch(x: Tensor) -> Tensor:
-        # One set of kernels for all sizes of batches: which came first must not matter.
-        torch._dynamo.maybe_mark_dynamic(x, 0)
-        return compiled(x)
-
-    return any_batch
 
 
 class _Answer(NamedTuple):
@@ -339,7 +273,6 @@ def _compared(
         prepared=candidate is not None,
         precision="float32" if candidate is None else candidate.precision,
         folded=folded,
-        compiled=candidate is not None and candidate.compiled,
         images=len(reference.logits),
         logit_difference=float((answer.logits - reference.logits).abs().max()),
         largest_logit=float(reference.logits.abs().max()),

@@ -26,7 +26,7 @@ def test_table_3_runs_on_the_device(device, monkeypatch):
 
 
 def test_attacks_are_timed_in_each_precision_on_the_device(device):
-    """As benchmarks/speed/speed.py times them, but for networks that torch.compile has compiled."""
+    """As benchmarks/speed/speed.py times them."""
     report = bench(
         BenchOptions(arch="digits-cnn", images=8, steps=2, rounds=1, gradients_only=True, device=device)
     )

@@ -210,8 +210,6 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["train", "--recipe", "coded", *TINY, "--blocks", "0,x", *OUT], ["--blocks 0,1,2"]),
         (["ablate", "n", "mu", "--values", "110", *TINY], ["--values belongs to one study"]),
         (["figure", "spiral", "--seeds", "0"], ["--seeds 0"]),
-        (["figure", "smoothness", "--ckpt", "CKPT", "--batch-size", "2"], ["--batch-size of 4"]),
-        (["figure", "smoothness", "--ckpt", "CKPT", "--batch-size", "1000"], ["has 640 images"]),
         (["figure", "loss", *TINY, "--recipes", "er"], ["unknown recipe 'er'"]),
         (["verify"], ["nothing to verify"]),
         (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),

@@ -18,7 +18,7 @@ WRONG = {
     "norm": ("l7", "is not known; choose"),
     "eps_space": ("feet", "is not known; choose pixel or normalized"),
     "last_batch": ("eat", "is not known; choose pad, shrink or drop"),
-    "attack_precision": ("float7", "is not known; choose float32, bfloat16, float16 or auto"),
+    "attack_precision": ("float7", "is not known; choose float32, bfloat16 or auto"),
     "engine": ("steam", "is not known; choose local or ray"),
     "unit_timeout": (0, ""),
 }

@@ -108,7 +108,7 @@ def test_the_figures_are_what_a_comparison_by_hand_gives():
     assert f"{info.same_signs:.2%} of the gradients' signs" in str(info)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_blocks_compose_to_the_model_and_speak_float32(precision):
     prepared, _ = prepare_model(resnet(), images(), precision=precision)
     out = images()
@@ -140,44 +140,6 @@ def test_a_network_that_refuses_bfloat16_is_prepared_in_float32():
     assert info.declined[0].startswith("bfloat16: it failed (")
 
 
-def test_gradients_in_float16_neither_vanish_nor_overflow():
-    model, x = resnet(), images()
-    prepared, info = prepare_model(model, x, precision="float16")
-    assert (info.precision, prepared.dtype) == ("float16", torch.float16)
-    _, rough = prepare_model(model, x, precision="bfloat16")
-    assert 1 > info.same_signs > 0.98 > rough.same_signs
-    labels, sizes = torch.arange(6), torch.tensor([1e-12, 1e-6, 1.0, 1e3, 1e6, 1e9])
-
-    def gradients(answer):
-        leaf = x.clone().requires_grad_()
-        losses = F.cross_entropy(answer(leaf), labels, reduction="none")
-        return torch.autograd.grad(losses @ sizes, leaf)[0] / sizes.view(-1, 1, 1, 1)
-
-    def by_blocks(x):
-        for block in prepared.blocks():
-            x = block(x)
-        return x
-
-    expected = gradients(model)
-    for answer in (prepared, by_blocks):
-        found = gradients(answer)
-        assert (found - expected).flatten(1).norm(dim=1).div(expected.flatten(1).norm(dim=1)).max() < 0.1
-        assert (found.sign() == expected.sign()).double().mean() > 0.98
-    unscaled = gradients(lambda x: prepared.network(prepared._normalised(x).half()).float())
-    assert (unscaled[0] == 0).all() and not unscaled[5].isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("bfloat16", "capability", "expected"),
-    [(True, (8, 0), "bfloat16"), (False, (7, 5), "float16"), (False, (6, 1), "float32")],
-)
-def test_auto_takes_the_short_type_that_a_card_multiplies(bfloat16, capability, expected, monkeypatch):
-    monkeypatch.setattr(prepare, "multiplies_bfloat16", lambda device: bfloat16)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert prepare.fast_half(torch.device("cuda")) == expected
-    assert prepare.fast_half(torch.device("cpu")) == ("bfloat16" if bfloat16 else "float32")
-
-
 def test_auto_takes_bfloat16_where_the_signs_agree(bfloat16_hardware):
     prepared, info = prepare_model(model_of(Mean()), images(), precision="auto")
     assert (info.precision, info.same_signs) == ("bfloat16", 1.0)
@@ -200,25 +162,6 @@ def test_auto_keeps_float32_on_hardware_without_bfloat16(monkeypatch):
     monkeypatch.setattr(prepare, "multiplies_bfloat16", lambda device: False)
     _, info = prepare_model(model_of(Mean()), images(), precision="auto")
     assert (info.precision, info.declined) == ("float32", ())
-
-
-def test_a_compiled_network_answers_in_place_of_the_plain_one(monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda network: lambda x: asked.append(len(x)) or network(x))
-    prepared, info = prepare_model(resnet(), images(), compiled=True)
-    assert info.compiled
-    assert asked == [6]
-    assert torch.equal(prepared(images()), prepare_model(resnet(), images()).model(images()))
-
-
-def test_without_a_compiler_the_network_is_prepared_all_the_same(monkeypatch):
-    def no_compiler(network):
-        raise RuntimeError("no C++ compiler\nfound")
-
-    monkeypatch.setattr(torch, "compile", no_compiler)
-    _, info = prepare_model(resnet(), images(), compiled=True)
-    assert (info.prepared, info.compiled, info.folded) == (True, False, 19)
-    assert info.declined == ("float32 compiled: it failed (no C++ compiler found)",)
 
 
 def test_the_global_generator_is_left_alone():

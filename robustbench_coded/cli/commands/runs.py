@@ -86,31 +86,30 @@ def compare_command(
 ) -> int:
     """Compare runs by paired differences.
 
-    All of csrobust eval, or all of csrobust shift. Differences are paired where runs share batches and draws;
-    runs under shift have to share their images. Settings that differ between runs are listed.
+    Differences are paired where runs share batches and draws. Settings that differ between runs are listed.
     """
     chosen = _formats(formats, out)
-    kind = next((kind for run in runs if (kind := _kind_of(run)) is not None), None)
-    if kind is not None:
-        comparison: Any = kind.compare(runs, baseline)
-    else:
-        from robustbench_coded.reports.compare.comparison import compare
+    if (other := next((run for run in runs if _kind_of(run) is not None), None)) is not None:
+        raise InputError(
+            f"{other} is no run of csrobust eval; to compare checkpoints under shift, name all of them in "
+            "one command of csrobust shift"
+        )
+    from robustbench_coded.reports.compare.comparison import compare
 
-        comparison = compare(runs, baseline)
-    document, show = (kind.document, kind.show) if kind is not None else (_document, _show)
+    comparison = compare(runs, baseline)
     if out is not None:
         from robustbench_coded.runs.atomic import write_text
 
         for name in chosen or ["md", "html"]:
-            write_text(out / f"comparison.{ENDINGS[name]}", document(comparison, name, paper=paper))
+            write_text(out / f"comparison.{ENDINGS[name]}", _document(comparison, name, paper=paper))
     if as_json:
         print(json.dumps(comparison.as_data()))
     elif out is not None:
         print(one_line(f"comparison: {out}"))
     elif chosen:
-        print(document(comparison, chosen[0], paper=paper), end="")
+        print(_document(comparison, chosen[0], paper=paper), end="")
     else:
-        show(comparison, paper=paper)
+        _show(comparison, paper=paper)
     return 0
 
 

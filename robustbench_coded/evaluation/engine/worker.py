@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -111,8 +110,6 @@ def one_line(error: BaseException) -> str:
 
 
 READY = "ready"
-Tell = Callable[[Any], None]
-Run = Callable[[Any, Tell], Any]
 
 
 @dataclass(frozen=True)
@@ -122,55 +119,34 @@ class NotReady:
     reason: str
 
 
-@dataclass(frozen=True)
-class Interim:
-    """What a worker says of its job before it has finished it."""
-
-    content: Any
-
-
 def work(pipe: Connection, setup: Setup, folder: str) -> None:
-    """Loads data and models, then computes an outcome for each unit received."""
-
-    def prepared() -> Run:
-        context = WorkerContext(setup)
-        context.load()
-        return lambda unit, tell: attempt(context, unit)
-
-    serve(pipe, folder, setup.threads, prepared)
-
-
-def serve(pipe: Connection, folder: str, threads: int, prepared: Callable[[], Run]) -> None:
-    """Sends READY or NotReady, then an outcome for each job received.
+    """Loads data and models, sends READY or NotReady, then an outcome for each unit received.
 
     Messages are plain pickles: torch's way of sending tensors passes files that vanish with a killed worker.
 
     Args:
-        folder: the parent's current folder; paths in orders may be relative to it.
-        threads: CPU threads of this worker.
-        prepared: loads what jobs need and returns what runs one. That gets the job and a function that sends
-            word of it meanwhile; what it returns is the outcome, and not None.
+        folder: the parent's current folder; paths in the setup may be relative to it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(folder)
     sys.stdout = sys.stderr  # what a user defence prints is not the command's answer
-    torch.set_num_threads(threads)
+    torch.set_num_threads(setup.threads)
 
     def send(message: Any) -> None:
         pipe.send_bytes(pickle.dumps(message))
 
     try:
+        context = WorkerContext(setup)
         try:
-            run = prepared()
+            context.load()
         except Exception as error:
             send(NotReady(one_line(error)))
             return
         send(READY)
         while True:
-            job = pickle.loads(pipe.recv_bytes())
-            send(run(job, lambda content: send(Interim(content))))
+            send(attempt(context, pickle.loads(pipe.recv_bytes())))
     except (EOFError, BrokenPipeError):
         return  # the parent has closed the pipe
 

@@ -7,7 +7,7 @@ import multiprocessing
 import pickle
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection
@@ -16,7 +16,9 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from robustbench_coded.evaluation.engine.worker import READY, Interim, NotReady, one_line, work
+from robustbench_coded.evaluation.engine.worker import READY, NotReady, one_line, work
+from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
+from robustbench_coded.evaluation.execution.worker_context import Setup
 from robustbench_coded.evaluation.planning.cases import Unit
 
 
@@ -33,22 +35,10 @@ class Ready:
 
 @dataclass(frozen=True)
 class Finished:
-    """A worker has finished its job and can take another.
-
-    Attributes:
-        outcome: of a unit a UnitResult or UnitFailure.
-    """
+    """A worker has finished its unit and can take another."""
 
     worker: int
-    outcome: Any
-
-
-@dataclass(frozen=True)
-class Told:
-    """What a busy worker says of its job. Units say nothing."""
-
-    worker: int
-    content: Any
+    outcome: UnitResult | UnitFailure
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Died:
     reason: str
 
 
-Event = Ready | Finished | Told | Died
+Event = Ready | Finished | Died
 
 
 class WorkerPool(Protocol):
@@ -101,16 +91,12 @@ class ProcessPool:
     process itself would inherit its CUDA context and thread pools, which do not survive a fork.)
 
     Args:
-        setup: sent to every worker; a dataclass with a ``device``.
+        setup: sent to every worker.
         devices: devices of the machine; a new worker gets the one with the fewest workers.
-        work: what a worker runs (`worker.serve`), by default units of an evaluation.
     """
 
-    def __init__(
-        self, setup: Any, devices: Sequence[str], work: Callable[[Connection, Any, str], None] = work
-    ):
+    def __init__(self, setup: Setup, devices: Sequence[str]):
         self._setup = setup
-        self._work = work
         self._devices = tuple(devices)
         self._numbers = itertools.count()
         self._workers: dict[int, _Worker] = {}
@@ -145,7 +131,7 @@ class ProcessPool:
         worker_setup = replace(self._setup, device=device)
         for tries_left in reversed(range(SERVER_STARTS)):
             ours, theirs = self._context.Pipe()
-            process = self._context.Process(target=self._work, args=(theirs, worker_setup, str(Path.cwd())))
+            process = self._context.Process(target=work, args=(theirs, worker_setup, str(Path.cwd())))
             try:
                 with _interrupts_blocked():
                     process.start()
@@ -166,8 +152,6 @@ class ProcessPool:
         except (EOFError, OSError):
             message = None
         match message:
-            case Interim(content):
-                return Told(number, content)
             case NotReady(reason):
                 self.stop(number)
                 return Died(number, reason)

@@ -125,8 +125,8 @@ class EvalConfig:
     drop: bool = option(True, "Stop attacking misclassified examples if nothing is random.")
     attack_precision: str = option(
         "float32",
-        "Precision of attack gradients: float32, bfloat16, float16 or auto.",
-        one_of("float32", "bfloat16", "float16", "auto"),
+        "Precision of attack gradients: float32, bfloat16 or auto.",
+        one_of("float32", "bfloat16", "auto"),
     )
     device: str | None = option(None, "cpu, cuda, mps, xpu, cuda:1 ...; default the accelerator.")
     threads: int | None = option(None, "CPU threads per worker.", count(most=MOST_AT_ONCE))

@@ -11,7 +11,7 @@ import typer
 from robustbench_coded.cli.help import examples
 from robustbench_coded.cli.options import AsJson
 
-SHORT = {"images": 32, "steps": 2, "rounds": 3, "compiled": False}
+SHORT = {"images": 32, "steps": 2, "rounds": 3}
 
 
 @examples(
@@ -25,12 +25,8 @@ def bench_command(
     images: Annotated[int, typer.Option("--images", help="K, a multiple of 8.")] = 128,
     steps: Annotated[int, typer.Option("--steps", help="Steps of every PGD.")] = 10,
     rounds: Annotated[int, typer.Option("--rounds", help="Timed calls of each method.")] = 7,
-    compiled: Annotated[
-        bool,
-        typer.Option("--compiled/--no-compiled", help="Also time networks compiled with torch.compile."),
-    ] = True,
     short: Annotated[
-        bool, typer.Option("--short", help="Quick version: 32 images, 2 steps, 3 rounds, nothing compiled.")
+        bool, typer.Option("--short", help="Quick version: 32 images, 2 steps, 3 rounds.")
     ] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda ...")] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
@@ -40,7 +36,7 @@ def bench_command(
     from robustbench_coded.extras.bench.run import BenchOptions, bench
     from robustbench_coded.extras.bench.table import plain
 
-    size: dict[str, Any] = {"images": images, "steps": steps, "rounds": rounds, "compiled": compiled}
+    size: dict[str, Any] = {"images": images, "steps": steps, "rounds": rounds}
     options = BenchOptions(
         checkpoint=ckpt, arch=arch, device=device, threads=threads, **(SHORT if short else size)
     )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -25,7 +25,7 @@ from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.pixel_model import PixelModel
-from robustbench_coded.models.prepare import prepare_model
+from robustbench_coded.models.prepare import Computed, prepare_model
 from robustbench_coded.threads import torch_threads
 
 CLASSES = 10
@@ -43,7 +43,6 @@ class BenchOptions:
         images: K, a multiple of 8; the data are random, since time does not depend on them.
         steps: of every PGD.
         rounds: timed calls of each contender.
-        compiled: whether attacks are also timed on a network that torch.compile has compiled.
         gradients_only: leave out coded inference and start-up.
         device: torch device as text; None takes CUDA where there is one.
         threads: CPU threads; None takes torch's own choice.
@@ -54,7 +53,6 @@ class BenchOptions:
     images: int = 128
     steps: int = 10
     rounds: int = 7
-    compiled: bool = False
     gradients_only: bool = False
     device: str | None = None
     threads: int | None = None
@@ -80,7 +78,7 @@ class BenchReport:
     options: as given.
     machine: processor, load, versions.
     sections: the measurements.
-    preparation: for each way of differentiating the model, the seconds it took to prepare (to compile, too)
+    preparation: for each way of differentiating the model, the seconds it took to prepare
         and the comparison with the original.
     notes: what could not be measured.
     """
@@ -173,16 +171,14 @@ def _workload(
     x = torch.rand(options.images, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     gradients: dict[str, PixelModel] = {}
     preparation, notes = {}, []
-    for compiled in (False, True) if options.compiled else (False,):
-        for precision in ("float32", "bfloat16"):
-            name = precision + " compiled" * compiled
-            started = time.perf_counter()
-            prepared, info = prepare_model(model, x[:32], precision=precision, compiled=compiled)
-            preparation[name] = (time.perf_counter() - started, str(info))
-            if (info.precision, info.compiled) == (precision, compiled):
-                gradients[name] = prepared
-            else:
-                notes.append(f"{name} was not measured: {info}")
+    for precision in get_args(Computed):
+        started = time.perf_counter()
+        prepared, info = prepare_model(model, x[:32], precision=precision)
+        preparation[precision] = (time.perf_counter() - started, str(info))
+        if info.precision == precision:
+            gradients[precision] = prepared
+        else:
+            notes.append(f"{precision} was not measured: {info}")
     return workloads.Workload(model, gradients, x, options.steps), preparation, notes
 
 

@@ -24,7 +24,6 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Folder for the SVG and the numbers.")]
-Ckpt = Annotated[list[str], typer.Option("--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.")]
 Data = Annotated[str, typer.Option(help="Images; auto: the data of the checkpoints.")]
 FOLDER = Path("reports/paper-figures")
 
@@ -73,7 +72,7 @@ def lemma1_command(
     made(out)
     networks = {}
     if ckpt:
-        models, batches, _ = _models(ckpt, data, data_dir, K, BATCHES)
+        models, batches = _models(ckpt, data, data_dir, K, BATCHES)
         networks = {name: (model, batches) for name, model in models.items()}
     return _write(lemma1(networks, seed=seed), out, as_json)
 
@@ -121,32 +120,9 @@ def loss_command(
     return _write(loss(history, where=f"{arch} on {data}"), out, as_json)
 
 
-@app.command("smoothness", cls=GroupedCommand)
-def smoothness_command(
-    ckpt: Ckpt,
-    out: Out = FOLDER,
-    data: Data = "auto",
-    data_dir: DataDir = None,
-    batch_size: Annotated[int, typer.Option(help="K, images on a path.")] = 128,
-    batches: Annotated[int, typer.Option(help="Paths, each through other images.")] = 5,
-    as_json: AsJson = False,
-) -> int:
-    """Smoothness of checkpoints along the encoder's curve.
-
-    First and second differences, along the curve and along straight lines.
-    """
-    if batch_size < 4 or batches < 1:
-        raise InputError("give a --batch-size of 4 or more and 1 or more --batches")
-    from robustbench_coded.paper.figures.spline import smoothness
-
-    models, images, name = _models(ckpt, data, data_dir, batch_size, batches)
-    where = f"batches of {batch_size} test images of {name}"
-    return _write(smoothness(models, images, where=where), out, as_json)
-
-
 def _models(
     ckpt: list[str], data: str, data_dir: Path | None, k: int, batches: int
-) -> tuple["dict[str, PixelModel]", "list[Tensor]", str]:
+) -> tuple["dict[str, PixelModel]", "list[Tensor]"]:
     """The checkpoints as models, and batches of ``k`` test images that all of them take."""
     from robustbench_coded.data.registry import data_for, load_data
     from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
@@ -165,7 +141,7 @@ def _models(
         x, y = images.batch(range(min(512, len(images))))
         models[checkpoint.name] = with_normalisation(checkpoint, x, y)
     starts = range(0, min(batches, len(images) // k) * k, k)
-    return models, [images.batch(range(start, start + k))[0] for start in starts], data
+    return models, [images.batch(range(start, start + k))[0] for start in starts]
 
 
 def _write(figure: "PaperFigure", out: Path, as_json: bool) -> int:

@@ -133,9 +133,7 @@ def gan_command(
     seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
     seed: options.FirstSeed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Processes, each with one training at a time.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
-    tensorboard: options.TensorBoard = None,
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> int:
@@ -143,8 +141,6 @@ def gan_command(
 
     The same command resumes stopped trainings.
     """
-    from robustbench_coded.evaluation.engine.worker_pool import EngineError
-    from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
     from robustbench_coded.evaluation.options.device import device_named
     from robustbench_coded.evaluation.options.option import check_value, count
     from robustbench_coded.paper.generation.config import GanConfig
@@ -152,22 +148,15 @@ def gan_command(
     from robustbench_coded.paper.generation.study import study
 
     check_value("--seeds", seeds, count())
-    check_value("--workers", workers, count(most=MOST_AT_ONCE))
     plain = GanConfig(data, None, mu, iterations, batch_size, every=every, samples=samples, seed=seed)
     coded = [replace(plain, n=size) for size in options.counts(n, "--n")]
     on = str(device_named(device))
     try:
         with options.made_for(out):
-            study(
-                [plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, workers=workers,
-                quiet=quiet, tensorboard=tensorboard,
-            )  # fmt: skip
+            study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
     except KeyboardInterrupt:
         print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
         return process.INTERRUPTED
-    except EngineError as error:
-        print(one_line(f"csrobust: {error}; {AGAIN}"), file=sys.stderr)
-        return process.FAILED
     ends = last_points(write_gan_report(out))
     if as_json:
         print(json.dumps([point._asdict() for of_seed in ends.values() for point in of_seed.values()]))

@@ -1,7 +1,6 @@
-"""``csrobust shift``, and what ``csrobust report`` and ``compare`` do with its folders."""
+"""``csrobust shift``, and what ``csrobust report`` does with its folders."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
     from robustbench_coded.paper.shift.answers import ShiftRun
-    from robustbench_coded.paper.shift.compare import ShiftComparison
     from robustbench_coded.reports.text.formatting import TextTable
 
 _DATA = (
@@ -80,31 +78,6 @@ def report(path: Path, *, quiet: bool, as_json: bool) -> int:
     return print_shift(write_shift_report(path), quiet=quiet, as_json=as_json)
 
 
-def compare(paths: Sequence[Path], baseline: str | None) -> "ShiftComparison":
-    """`csrobust compare` of folders of which at least one is ours."""
-    from robustbench_coded.paper.shift.compare import compare_shift, require_shift_runs
-
-    require_shift_runs(paths)
-    return compare_shift(paths, baseline)
-
-
-def document(comparison: "ShiftComparison", name: str, *, paper: bool) -> str:
-    """A comparison as ``md``, ``html``, ``csv`` or ``latex``."""
-    from robustbench_coded.paper.shift.compare import shift_document
-
-    return shift_document(comparison, name, paper=paper)
-
-
-def show(comparison: "ShiftComparison", *, paper: bool) -> None:
-    """A comparison at a terminal."""
-    from robustbench_coded.paper.shift.tables import means_table
-
-    print(one_line(f"baseline: {comparison.baseline}"))
-    _print_means(means_table(comparison.rows, paper=paper))
-    for text in (*comparison.apart, *comparison.unpaired):
-        print(one_line(text))
-
-
 def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     """The means of a run: as one object, as a table, or not at all."""
     from robustbench_coded.paper.shift.tables import means_table, rows_of
@@ -113,7 +86,7 @@ def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     elif not quiet:
-        _print_means(means_table({"": rows}))
+        _print_means(means_table(rows))
         print(one_line(f"report: {run.path / 'report.md'}"))
     return 0
 

@@ -147,8 +147,8 @@ def opening(run: ShiftRun, rows: list[tables.Row]) -> list[str]:
 
 def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
     blocks: list[Block] = [
-        tables.means_table({"": rows}),
-        Legend(tables.MEANS_LEGEND.format("the baseline's standard inference")),
+        tables.means_table(rows),
+        Legend(tables.MEANS_LEGEND),
     ]
     if any(row.paper is not None for row in rows):
         blocks.append(Legend(tables.BESIDE_PAPER))

@@ -53,7 +53,7 @@ def papers_mean(collection: str, over: str, training: str | None) -> float | Non
 MEANS_LEGEND = (
     "Accuracies in percent with 95% intervals. Less the baseline: percentage points, paired over the same "
     "examples, and over whole batches as soon as an inference answers in batches. mCE: mean corruption error "
-    "(arXiv 1903.12261), errors divided by those of {}, times 100."
+    "(arXiv 1903.12261), errors divided by those of the baseline's standard inference, times 100."
 )
 CSV_COLUMNS = (
     "checkpoint", "defence", "k", "n", "collection", "over", "severity", "figure", "value", "ci_low",
@@ -188,46 +188,38 @@ def _number(value: float | None) -> str:
 
 
 class Mean(NamedTuple):
-    """The accuracy of one subject of a run over several sets, or a natural one, and what is beside it."""
+    """The accuracy of one subject over several sets, or a natural one, and what is beside it."""
 
-    run: str
     row: Row
     difference: Row | None
     error: Row | None
 
 
-def means_table(runs: Mapping[str, Sequence[Row]], *, paper: bool = True) -> TextTable:
-    """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error.
-
-    Args:
-        runs: rows by the run's name; empty for a run alone.
-        paper: whether the paper's figures are shown, if there are any.
-    """
-    with_k = len({row.subject.k for rows in runs.values() for row in rows if row.subject.k is not None}) > 1
+def means_table(rows: Sequence[Row]) -> TextTable:
+    """A line for each subject and each mean, or natural set: accuracy, difference, mean corruption error."""
+    with_k = len({row.subject.k for row in rows if row.subject.k is not None}) > 1
+    by_figure = {(*_about(row), row.figure): row for row in rows}
     means = []
-    for name, rows in runs.items():
-        found = {(*_about(row), row.figure): row for row in rows}
-        for row in rows:
-            if row.figure == "accuracy" and (row.severity == 0 or row.over.startswith("mean")):
-                beside = [found.get((*_about(row), figure)) for figure in ("difference", "corruption_error")]
-                means.append(Mean(name, row, *beside))
+    for row in rows:
+        if row.figure == "accuracy" and (row.severity == 0 or row.over.startswith("mean")):
+            beside = [by_figure.get((*_about(row), figure)) for figure in ("difference", "corruption_error")]
+            means.append(Mean(row, *beside))
     order = list(dict.fromkeys((mean.row.collection, mean.row.over) for mean in means))
     means.sort(key=lambda mean: order.index((mean.row.collection, mean.row.over)))  # subjects as they come
     figures: Columns[Mean] = {
         "Accuracy": lambda mean: row_text(mean.row),
         "Less the baseline": lambda mean: points_text(mean.difference),
         "mCE": lambda mean: "" if mean.error is None else row_text(mean.error),
-        "Paper": lambda mean: "" if mean.row.paper is None or not paper else percent(mean.row.paper),
+        "Paper": lambda mean: "" if mean.row.paper is None else percent(mean.row.paper),
     }
     columns: Columns[Mean] = {
         "Images": lambda mean: mean.row.collection,
         "Over": lambda mean: mean.row.over,
-        "Run": lambda mean: mean.run,
         "Checkpoint": lambda mean: mean.row.subject.checkpoint,
         "Inference": lambda mean: inference_text(mean.row.subject, with_k=with_k),
         **figures,
     }
-    return TextTable.of(means, columns, figures).without_empty(("Run", "mCE", "Paper"))
+    return TextTable.of(means, columns, figures).without_empty(("mCE", "Paper"))
 
 
 def _about(row: Row) -> tuple[Subject, str, str]:

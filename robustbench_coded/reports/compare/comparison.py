@@ -5,7 +5,7 @@ what these settle, and what the runs do not share; and all of it as CSV.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import Run, load_run
@@ -49,28 +49,20 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
     manifests = {name: run.manifest for name, run in runs.items()}
     for what, of in SHARED.items():
-        yield from settings_apart(what, {name: of(manifest) for name, manifest in manifests.items()})
-    yield from batches_apart({name: _batch_sizes(run) for name, run in runs.items()})
-    yield from weights_apart(manifests)
-    yield from _other_perturbations(runs)
-
-
-def settings_apart(what: str, values: Mapping[str, object]) -> Iterator[str]:
-    """A sentence where runs differ in one setting, given by run."""
-    if len(set(map(str, values.values()))) > 1:
-        yield f"Runs differ in {what}: {_each(values)}."
-
-
-def batches_apart(sizes: Mapping[str, str]) -> Iterator[str]:
-    """A sentence where runs differ in their batches, given by run."""
+        values = {name: of(manifest) for name, manifest in manifests.items()}
+        if len(set(map(str, values.values()))) > 1:
+            yield f"Runs differ in {what}: {_each(values)}."
+    sizes = {name: _batch_sizes(run) for name, run in runs.items()}
     if len(set(sizes.values())) > 1:
         yield (
             f"Runs differ in the batches: K = {_each(sizes)}. "
             "Differences are then computed over groups of examples that are unions of batches in both."
         )
+    yield from _weights_apart(manifests)
+    yield from _other_perturbations(runs)
 
 
-def weights_apart(manifests: Mapping[str, RunManifest]) -> Iterator[str]:
+def _weights_apart(manifests: Mapping[str, RunManifest]) -> Iterator[str]:
     """A sentence for each checkpoint whose name means different weights."""
     weights: dict[str, dict[str, str]] = {}
     for name, manifest in manifests.items():
@@ -116,23 +108,6 @@ LEGEND = (
     "difference from the same attack on the baseline in points, bold where its interval excludes 0. An "
     "accuracy in bold is that of the strongest single attack of its threat model."
 )
-
-
-class NamedRuns(Protocol):
-    """A run of any kind.
-
-    Attributes:
-        path: its folder. name: the folder's own name.
-    """
-
-    @property
-    def path(self) -> Path: ...
-
-    @property
-    def name(self) -> str: ...
-
-
-_Named = TypeVar("_Named", bound=NamedRuns)
 
 
 @dataclass(frozen=True)
@@ -182,7 +157,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
     Raises:
         InputError: not a run folder, the same one twice, or a baseline that names nothing.
     """
-    runs = named_runs([load_run(path) for path in paths])
+    runs = _named([load_run(path) for path in paths])
     contenders = [Contender(name, s) for name, run in runs.items() for s in _subjects(run)]
     counterpart, words = baseline_of(
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
@@ -227,7 +202,7 @@ def _cell_data(cell: TableCell) -> dict[str, Any]:
     }
 
 
-def named_runs(runs: Sequence[_Named]) -> dict[str, _Named]:
+def _named(runs: Sequence[Run]) -> dict[str, Run]:
     """Runs under their folders' names; under their paths where two folders have the same name.
 
     Raises:
@@ -308,27 +283,26 @@ def differences_told(table: Table) -> list[str]:
         differences = [
             (f"{_column_text(c)} {difference_text(d)}", d.estimate, settled(d)) for c, d in found.items()
         ]
-        said = beside_baseline(differences, "in", "column")
+        said = _beside_baseline(differences)
         run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
         told.append(f"{run}{subject_text(row.subject, with_k=True)}: {said}.")
     return told
 
 
-def beside_baseline(differences: Sequence[tuple[str, float, bool]], where: str, unit: str) -> str:
+def _beside_baseline(differences: Sequence[tuple[str, float, bool]]) -> str:
     """What lies below and above the baseline, the largest differences first, and how much can't be told.
 
     Args:
         differences: each in words, its estimate, and whether its interval leaves out 0.
-        where: "in" a column, "under" a corruption; unit: what is counted, empty for a number alone.
     """
     certain = sorted((found for found in differences if found[2]), key=lambda found: -abs(found[1]))
     said = []
     for side, sign in (("below", -1), ("above", 1)):
         listed = [words for words, estimate, _ in certain if estimate * sign > 0]
         if listed:
-            said.append(f"{side} the baseline {where} {', '.join(listed)}")
+            said.append(f"{side} the baseline in {', '.join(listed)}")
     if left := len(differences) - len(certain):
-        said.append(f"not distinguishable {where} {counted(left, unit) if unit else left}")
+        said.append(f"not distinguishable in {counted(left, 'column')}")
     return "; ".join(said)
 
 

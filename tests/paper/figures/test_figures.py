@@ -3,16 +3,14 @@
 import csv
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.coding.spline import chebyshev_first, spline_matrix
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.ablations.run import EpochRecord
 from robustbench_coded.paper.figures import spline as lemma
 from robustbench_coded.paper.figures import training
-from robustbench_coded.paper.figures.spline import PATHS, STEPS, differences, lemma1, path_matrix, smoothness
+from robustbench_coded.paper.figures.spline import lemma1
 from robustbench_coded.paper.figures.training import curve, loss
 from robustbench_coded.paper.figures.written import write_figure
 
@@ -43,44 +41,6 @@ def test_errors_of_a_smooth_function_fall_faster_than_the_bound(tmp_path, monkey
 
 def test_the_slope_is_that_of_a_power_law():
     assert lemma.slope(lemma.SIZES, [5 * n**-3.5 for n in lemma.SIZES]) == pytest.approx(-3.5)
-
-
-@pytest.mark.parametrize("path", PATHS)
-def test_paths_go_through_the_images_in_their_order(path):
-    matrix = path_matrix(6, path)
-    assert matrix.shape == (5 * STEPS + 1, 6)
-    np.testing.assert_allclose(matrix[::STEPS], np.eye(6), atol=1e-9)
-    np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-9)
-    between = matrix[1:STEPS]
-    if path == PATHS[1]:
-        assert (between[:, 2:] == 0).all() and (between >= 0).all()
-    else:
-        alpha = chebyshev_first(6)
-        middle = np.cos((2 * 0.5 + 1) * np.pi / 12)
-        np.testing.assert_allclose(between[STEPS // 2 - 1], spline_matrix(alpha, [middle])[0])
-
-
-def test_differences_are_derivatives_an_image():
-    t = torch.arange(4 * STEPS + 1, dtype=torch.float64)[:, None] / STEPS
-    assert differences(torch.cat([3 * t, 4 * t], dim=1)) == pytest.approx((5.0, 0.0), abs=1e-9)
-    assert differences(t**2)[1] == pytest.approx(2.0)
-    # A corner at an image is not counted, one between images is.
-    assert differences((t - 2).abs())[1] == pytest.approx(0.0, abs=1e-9)
-    assert differences((t - 1.5).abs())[1] > 0.1
-
-
-def test_smoothness_of_a_linear_model_on_straight_lines(tmp_path):
-    weights = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    x = torch.rand(2, 8, 1, 2, 2, generator=torch.Generator().manual_seed(1))
-    figure = smoothness({"linear": lambda images: images.flatten(1) @ weights}, list(x), where="noise")
-    assert [path.suffix for path in write_figure(figure, tmp_path)] == [".svg", ".csv"]
-    table = columns(tmp_path / "smoothness.csv")
-    rows = list(zip(table["path"], table["answer"], map(float, table["first"]), map(float, table["second"])))
-    lines = [row for row in rows if row[:2] == ("straight lines", "logits")]
-    jumps = (x.flatten(2).diff(dim=1) @ weights).norm(dim=2).mean(1)
-    assert [first for *_, first, _ in lines] == pytest.approx(jumps.tolist(), rel=1e-4)
-    assert all(second < 1e-3 for *_, second in lines)
-    assert all(second > 1 for path, answer, _, second in rows if path == PATHS[0] and answer == "logits")
 
 
 def test_boundaries_are_measured_and_drawn(tmp_path, monkeypatch):
