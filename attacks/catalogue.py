@@ -234,7 +234,7 @@ CATALOGUE: dict[str, Algorithm] = {
         cost=_late("joint_draws.queries"),
         loss="margin",
         stops_early=False,
-        fewest_steps=7,
+        fewest_steps=9,
     ),
     "parts": Algorithm(
         "ascent in parts of the ball",

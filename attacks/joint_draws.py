@@ -12,13 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from attacks.apgd import likeliest_wrong
 from attacks.attack import AttackOnProblem, Problem, larger, wide
 from attacks.attack_name import AttackName
 from attacks.balls import norm_of
 from attacks.catalogue import Cost
-from attacks.losses import margin_loss
+from attacks.estimators import Estimate
+from attacks.losses import margin_loss, targeted_margin
 
 DRAWS = 16  # that are held
+TARGETS = 3  # classes of which each draw aims at the nearest: the likeliest may be far away
 # Of eps, one step after the other, with each new draw.
 SIZES = (1.0, 0.5, 0.5, 0.25, 0.25, 0.125)
 FAR = 1e6  # a distance that no gradient tells from larger ones
@@ -61,7 +64,8 @@ class _Point(NamedTuple):
 @dataclass(frozen=True)
 class JointDraws(AttackOnProblem):
     """Attributes:
-    steps: gradients for each held draw; after the first, ``len(SIZES)`` for each draw that joins the set.
+    steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for each
+        draw that joins the set.
     """
 
     steps: int
@@ -72,16 +76,32 @@ class JointDraws(AttackOnProblem):
         ball = budget.around(x)
         held = estimator.held(DRAWS)
 
-        def asked(at: Tensor) -> _Point:
-            found = estimator.each(at, y, margin_loss, held)
+        def point(at: Tensor, found: Estimate) -> _Point:
             assert found.grad is not None
             size = norm_of((found.grad * ball.unit).flatten(0, 1), DUAL[ball.order]).view(found.loss.shape)
             size = size.clamp_min(torch.finfo(size.dtype).tiny)
-            return _Point(at, -found.loss / size, found.grad / size[..., None, None, None])
+            wrong = found.logits.argmax(-1) != y
+            distance = torch.where(wrong, -found.loss.abs() - 1 / FAR, -found.loss) / size
+            return _Point(at, distance, found.grad / size[..., None, None, None])
 
-        best = asked(x.clone() if start is None else ball.project_(start.clone()))
+        begun = x.clone() if start is None else ball.project_(start.clone())
+        first = estimator.each(begun, y, margin_loss, held)
+        true, best = y.expand(first.loss.shape), point(begun, first)
+        likeliest, *others = likeliest_wrong(first.logits, true, TARGETS)
+        aims = torch.stack([true, likeliest], -1)
+        for target in others:
+            pairs = torch.stack([true, target], -1)
+            other = point(begun, estimator.each(begun, pairs, targeted_margin, held))
+            nearer = (other.distance < best.distance) & (best.distance >= 0)
+            aims = torch.where(nearer[..., None], pairs, aims)
+            slope = torch.where(nearer[..., None, None, None], other.slope, best.slope)
+            best = _Point(begun, torch.where(nearer, other.distance, best.distance), slope)
+
+        def asked(at: Tensor) -> _Point:
+            return point(at, estimator.each(at, aims, targeted_margin, held))
+
         tried = torch.zeros_like(best.distance, dtype=torch.bool)
-        for _ in range((self.steps - 1) // len(SIZES)):
+        for _ in range((self.steps - TARGETS) // len(SIZES)):
             waiting = (best.distance >= 0) & ~tried
             if estimator.exhausted or not bool(waiting.any()):
                 break

@@ -24,6 +24,10 @@ LAST_RESORT = ("square-1000",)
 # most of the gradient of the sum serves inputs that need none; the margin gives every input its share.
 COUPLED = ("pgd-100+loss=margin+momentum=1", "aware-pgd-20+loss=margin")
 
+# What they run where each input is answered by chance, and nowhere else: gradients averaged over draws can be
+# led by a draw that is out of reach, and that of a known draw by the likeliest class.
+JOINT = ("joint-33", "aware-joint-33")
+
 # What they run where other attacks leave something. The first of these follows the gradient that a defence
 # shows: only where operators hide it, that waits for what the relaxed attacks leave.
 FOLLOWS_SHOWN = AVERAGED.format(10)
@@ -32,6 +36,7 @@ SECOND_STAGE = (
     "pgd-100+momentum=1",
     "aware-pgd-20+init=transfer-pgd-20",
     *COUPLED,
+    *JOINT,
     "apgd-mt-20",
     "greedy-20",
     "parts-60",
@@ -88,6 +93,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "transfer-pgd-20",
         "aware-pgd-20+init=transfer-pgd-20",
         *COUPLED,
+        *JOINT,
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
         "apgd-mt-20",
         # Few values at a time: what notices that all of them moved.
@@ -171,7 +177,7 @@ LISTED: dict[str, str] = {
     "gmsa3min-pgd-20": "the same, smallest loss of the draws met",
     "parts-60": "only up, only down, half as far, and in halves of the image: five steps each",
     "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
-    "joint-97": "16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
+    "joint-33": "16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
     "switch-20": "smooth moves to where the answer jumps, then 20 steps behind the jump",
     "greedy-20": "moves the values that promise most first, and takes back what does not help",
     "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",

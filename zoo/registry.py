@@ -160,6 +160,17 @@ ENTRIES: tuple[ZooEntry, ...] = (
         ("ensemble-opposed", "opposed", GOOD, "one of two models; no input fools both: 50%", 0.05),
     ),
     *family(
+        "random ensembles",
+        "ensembles",
+        ("members-together", "together", BROKEN, "three of five have to be fooled together: 20%"),
+        ("members-scaled", "scaled", BROKEN, "the same, one with logits 100 times as large"),
+        ("members-weighted", "weighted", BROKEN, "the same, drawn with unequal weights"),
+        ("members-apart", "apart", GOOD, "of three of five only one falls at a time: 60%"),
+        ("members-apart-scaled", "apart_scaled", GOOD, "the same, one with logits 100 times as large"),
+        eps=0.05,
+        examples=256,
+    ),
+    *family(
         "coupled",
         "coupled",
         ("rci-linear-wide", "rci_linear_wide", GOOD, "linear model under RCI, wide margins: 100%"),

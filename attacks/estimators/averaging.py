@@ -66,7 +66,10 @@ class Estimator(Protocol):
         """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
 
     def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[Any]) -> Estimate:
-        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws."""
+        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws.
+
+        ``y`` may differ between draws: pairs of true class and target are ``[G, K, 2]`` or ``[n, G, K, 2]``.
+        """
 
     def check_losses(self) -> None:
         """On an accelerator no query waits for its losses: raises ValueError where one so far was NaN."""
@@ -77,6 +80,8 @@ class Estimator(Protocol):
 
 # Share of inputs without a gradient, relaxed, from which on that of inner scores is asked for.
 NOWHERE = 0.1
+
+PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
 
@@ -204,8 +209,12 @@ class AveragingEstimator:
 
     def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[DrawSet]) -> Estimate:
         """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws."""
+        answers, done = [], 0
         with self._query(y):
-            answers = [self._answer(x, y, loss, part, _all) for part in self._parts(x, held)]
+            for part in self._parts(x, held):
+                own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
+                answers.append(self._answer(x, own, loss, part, _all))
+                done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
             torch.cat([answer.losses for answer in answers]).to(x.dtype),
@@ -267,9 +276,10 @@ class AveragingEstimator:
             if relaxed is not None and choose is not None:
                 logits = relaxed.answered(logits, inside=inside)
             logits = logits.unflatten(0, (n, x.shape[0]))
-            logits = fold_unanswered(logits, y.expand(n, *y.shape))
-            logits = fold_rejection(logits, y.expand(n, *y.shape), getattr(self.oracle, "reject", None))
-            losses = loss(logits, y.expand(n, *y.shape))
+            wanted = y if y.ndim == PAIRS_BY_DRAW else y.expand(n, *y.shape)
+            logits = fold_unanswered(logits, wanted)
+            logits = fold_rejection(logits, wanted, getattr(self.oracle, "reject", None))
+            losses = loss(logits, wanted)
             if losses.shape != logits.shape[:-1]:
                 raise ValueError(f"expected losses {tuple(logits.shape[:-1])}, got {tuple(losses.shape)}")
             without = losses.detach().isnan().sum()

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("barely_taught")
 
 NEAREST = [name for name, algorithm in CATALOGUE.items() if algorithm.family == "nearest"]
 # These begin at the clean input and draw no directions; switch draws a few of many that it compares.
-FROM_X = re.compile("(aware-)?fgsm|greedy|joint|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
+FROM_X = re.compile("(aware-)?(fgsm|joint)|greedy|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),
@@ -43,7 +43,7 @@ TARGETS = [
 def short(text: str) -> str:
     """The name with so few steps that it runs in an instant."""
     searches = dict.fromkeys(("square", "random", "rays", "sparse-rs"), 12)
-    most = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20, "joint": 7, **searches}
+    most = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20, "joint": 9, **searches}
     return re.sub(
         rf"(pgd|pgd-u|pgd-p|zero|ce|dlr|mt|t|fmn|ddn|{'|'.join(most)})-(\d+)",
         lambda m: f"{m[1]}-{most.get(m[1], 4)}",

@@ -69,5 +69,5 @@ def test_leaves_no_more_than_can_be_kept(gains):
 def test_asks_each_held_draw_for_at_most_as_many_gradients_as_it_has_steps():
     x, y = planted(2, 4)
     estimator = FreshDraws(RandomMember((30.0,) * 5, 2))
-    JointDraws(13).perturb(x, y, estimator, PerturbationBudget("linf", EPS), [torch.Generator()] * 2)
-    assert 7 * 16 * y.numel() < estimator.backwards <= 13 * 16 * y.numel()
+    JointDraws(15).perturb(x, y, estimator, PerturbationBudget("linf", EPS), [torch.Generator()] * 2)
+    assert 7 * 16 * y.numel() < estimator.backwards <= 15 * 16 * y.numel()

@@ -158,7 +158,9 @@ def test_an_entry_is_what_the_tables_say(name, loaded):
     assert robust["batch/unknown"].low <= robust["victim/unknown"].high
     assert robust["batch/unknown"].high <= known.clean.high
     if entry.broken and known.beside is None and name != "constant":
-        assert robust["batch/unknown"].high <= 0.05
+        # A constant answer keeps a quarter of the ensembles' four classes.
+        floor = 0.25 if entry.family == "random ensembles" else 0.05
+        assert robust["batch/unknown"].high <= floor
 
 
 @pytest.mark.parametrize("name", ZOO)

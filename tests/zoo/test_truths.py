@@ -1,6 +1,6 @@
 """Derivations that the zoo rests on, each against a search or a calculation done another way."""
 
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from robustbench_coded.coding.codec import Codec
 from zoo import certified as certified_module
-from zoo import coupled, masked_gradients, noisy
+from zoo import coupled, ensembles, masked_gradients, noisy
 from zoo import masked_gradients as masked_gradients_module
 from zoo.linear import along, pattern, planted_margins
 from zoo.registry import ZOO
@@ -211,3 +211,23 @@ def test_random_signs_find_what_gradients_do_not():
     x = known.x.clone().requires_grad_()
     (grad,) = torch.autograd.grad(known.defence.logits(x, None)[:, 1].sum(), x)
     assert (grad * pattern(28)).mean().abs() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["together", "apart"])
+def test_which_members_fall_together_is_what_a_linear_programme_says(name):
+    """Each set of members is a linear programme: is there a perturbation that fools all of it?"""
+    eps, members = 0.05, range(5)
+    known = getattr(ensembles, f"known_{name}")(n=4, eps=eps)
+    for x, y in zip(known.x.double(), known.y):
+        sign = 2 * int(y % 2) - 1
+        fine = [member.fine for member in known.defence.members]
+        bounds = list(zip((x - eps).clamp(0).flatten().tolist(), (x + eps).clamp(max=1).flatten().tolist()))
+
+        def fall(chosen, sign=sign, fine=fine, bounds=bounds):
+            a = [(sign * fine[i].w.double()).flatten().tolist() for i in chosen]
+            return linprog(
+                [0.0] * len(bounds), a, [-sign * fine[i].bias for i in chosen], bounds=bounds
+            ).success
+
+        most = max(len(c) for size in members for c in combinations(members, size + 1) if fall(c))
+        assert 1 - most / 5 == pytest.approx(known.truth("batch/unknown").low)

@@ -147,8 +147,8 @@ def _threats(
         return []  # torch's own gradients are what they would be
     if name.text in presets.LAST_RESORT and name.text in requested.relaxed_attacks and subject.relaxable:
         return []
-    if name.text in presets.COUPLED and name.text in requested.second_attacks and not subject.batch_dependent:
-        return []  # each input's step follows its own loss
+    if name.text in requested.second_attacks and not _suits(name.text, subject):
+        return []
     if name.differentiates and not subject.has_gradient_for(name):
         notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
         return []
@@ -167,6 +167,13 @@ def _threats(
     if not threats and name.third_party is not None:
         threats = [ThreatModel("batch", randomness)]
     return threats
+
+
+def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
+    """Whether a preset's attack can find more on a subject than those that run anyway."""
+    if attack in presets.COUPLED:  # elsewhere each input's step follows its own loss
+        return subject.batch_dependent
+    return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
 def _no_sense(
