@@ -1,10 +1,10 @@
-"""How much of the product runs before the first batch is attacked: functions called, and the files they stand in.
+"""How much of the product runs before the first batch is attacked: functions called, and their files.
 
     python benchmarks/speed/first_batch.py [--files]
 
-``evaluate("digits-erm", defences={"rci": "rci:N=190"})`` with the default attacks, from the call to the return
-of the first attack's ``perturb`` (controls are attacks of no gradient and do not count). A function counts once
-however often it is called, lambdas and comprehensions not at all; what happens at import does not count.
+``evaluate("digits-erm", defences=["rci:N=190"])`` with the default attacks, from the call to the return of
+the first attack's ``perturb``; the controls do not count. A function counts once however often it is called,
+lambdas and comprehensions not at all, nor what happens at import.
 """
 
 import argparse
@@ -35,8 +35,7 @@ def functions_called() -> set[CodeType]:
         if event == "call" and code.co_filename.startswith(PACKAGES) and not code.co_name.startswith("<"):
             called.add(code)
         if event == "return" and code.co_name == "perturb" and code.co_filename.startswith(attacked):
-            if not code.co_filename.endswith("random_search.py"):
-                raise _FirstBatch
+            raise _FirstBatch
 
     with tempfile.TemporaryDirectory() as folder:
         sys.setprofile(note)
@@ -50,8 +49,12 @@ def functions_called() -> set[CodeType]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--files", action="store_true", help="also how many functions each file has among them")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--files", action="store_true", help="also how many functions each file has among them"
+    )
     given = parser.parse_args()
     called = functions_called()
     files = Counter(str(Path(code.co_filename).relative_to(ROOT)) for code in called)
