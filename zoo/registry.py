@@ -171,6 +171,17 @@ ENTRIES: tuple[ZooEntry, ...] = (
         examples=256,
     ),
     *family(
+        "encodings",
+        "encodings",
+        ("sines", "sines", BROKEN, "five octaves of every pixel before a linear layer: 2%"),
+        ("sines-again", "sines_again", BROKEN, "the same, trained from another seed"),
+        ("sines-small", "sines_small", GOOD, "the same in a smaller ball: half stands", 0.05),
+        ("bumps", "bumps", GOOD, "a soft code of 16 bins before a linear layer"),
+        ("slopes", "slopes", GOOD, "piecewise linear functions of every pixel"),
+        ("levels", "levels", GOOD, "a soft thermometer code before a linear layer"),
+        examples=256,
+    ),
+    *family(
         "coupled",
         "coupled",
         ("rci-linear-wide", "rci_linear_wide", GOOD, "linear model under RCI, wide margins: 100%"),

@@ -260,7 +260,7 @@ def _contains_bar(v: Verdict) -> str:
 
 def _another_attack(v: Verdict) -> str:
     """One of these did not pass: *another loss*, *randomness known*, *transfer or black-box*, *falls with
-    eps*, *what broke the base*.
+    eps*, *attacks agree*, *what broke the base*.
 
     Where gradients mislead an attack, one that knows less or goes less far finds more.
     """
@@ -269,6 +269,7 @@ def _another_attack(v: Verdict) -> str:
         CheckName.RANDOMNESS_KNOWN,
         CheckName.TRANSFER_OR_BLACK_BOX,
         CheckName.FALLS_WITH_EPS,
+        CheckName.ATTACKS_AGREE,
         CheckName.WHAT_BROKE_THE_BASE,
     )
     return _objection(v, concerned)

@@ -23,6 +23,7 @@ class CheckName(StrEnum):
     RANDOMNESS_KNOWN = "randomness known"
     TRANSFER_OR_BLACK_BOX = "transfer or black-box"
     FALLS_WITH_EPS = "falls with eps"
+    ATTACKS_AGREE = "attacks agree"
     TWICE_THE_STEPS = "twice the steps"
     TWICE_THE_DRAWS = "twice the draws"
     GRADIENTS_AGREE = "gradients agree"

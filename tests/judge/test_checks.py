@@ -325,3 +325,32 @@ def test_the_worst_of_several_pairs_is_asked_at_its_share_of_the_error(evaluatio
         of = {row.case.attack: row for row in rows}
         careless += any(difference_of(of[f"aware-pgd-{n}"], of[f"pgd-{n}"]).low > 0 for n in steps)
     assert failed <= 3 < careless
+
+
+@pytest.mark.parametrize(
+    ("apart", "outcome", "asked"), [(8, "passed", ()), (16, "failed", ("crossover-160",))], ids=["1%", "2%"]
+)
+def test_attacks_that_fail_on_different_images_ask_for_what_recombines_them(
+    evaluation, apart, outcome, asked
+):
+    """Two attacks leave half of the images; so many of them stand under each that the other one takes."""
+    run, number = evaluation(), np.arange(EXAMPLES)
+    half = number < EXAMPLES // 2
+    moved = (number >= apart) & (number < EXAMPLES // 2 + apart)
+    left = {"clean": number >= 0, "random-sign": number >= 0, "pgd-10": half, "apgd-mt-20": moved}
+    for name, right in left.items():
+        run.add(name, right[:, None], right[:, None], **BASE)
+    rows = case_results(*run.parts())
+    (check,) = [
+        check
+        for row in rows
+        if row.case.attack == "ensemble" and row.case.perturbation.eps > 0
+        for check in other_attacks(rows, row, 1.0)
+        if check.name == "attacks agree"
+    ]
+    assert check.outcome == outcome and check.run_next == asked
+    assert check.figures["accuracy"] == 0.5 and check.figures["together"] == 0.5 - apart / EXAMPLES
+
+
+def test_random_answers_are_not_combined_image_by_image(checked):
+    assert checked([("pgd-10", 0.5), ("apgd-mt-20", 0.4)])["attacks agree"].outcome == "passed"

@@ -7,12 +7,14 @@ question to answer; unless an attack without gradients was the stronger one, whi
 question. Where a gain is open or found, the attacks that complete the 2 x 2 design run, too.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from attacks.attack_name import AttackName
 from attacks.naming import parse
+from attacks.presets import RECOMBINED
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, step_size_of, stopped
 from robustbench_coded.judge.checks import Check
@@ -108,6 +110,8 @@ def _misled(check: Check, judgement: Judgement) -> bool:
 
 def _most(case: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
+    if case.attack == RECOMBINED:  # what the verdict may cost bounds it
+        return math.inf
     dearest = DEAREST * max(planned)
     if parse(case.attack).family != "decision":
         return dearest
