@@ -22,7 +22,7 @@ from attacks.perturbation_budget import Ball
 ROUNDS, FIRST, AROUND = 5, 24, 8  # rounds; questions before the first, and after each
 QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare what a round found with the best so far
 
-_STEPS, _BATCH, _RATE = 120, 128, 3e-3  # of Adam, each round
+STEPS, BATCH, RATE = 120, 128, 3e-3  # of Adam, each round
 _SPREAD = 4.0  # of the answers that are learned: gap between the largest logit and the mean, in the median
 _LARGEST_MAP = 16  # pixels a side; larger images are thinned out by the first convolution
 
@@ -101,10 +101,10 @@ class _Memory:
         """Adam on the cross-entropy to the target's answers."""
         points, targets = torch.cat(self.points), torch.cat(self.targets)
         known = torch.cat(self.known) if self.known else None
-        optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=1e-2)
+        optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
         with torch.enable_grad():
-            for _ in range(_STEPS):
-                rows = torch.randint(len(points), (min(_BATCH, len(points)),), generator=generator)
+            for _ in range(STEPS):
+                rows = torch.randint(len(points), (min(BATCH, len(points)),), generator=generator)
                 rows = rows.to(points.device)
                 logits = network.answer(points[rows], None if known is None else known[rows])
                 loss = functional.cross_entropy(logits, targets[rows])

@@ -12,7 +12,6 @@ csrobust.entries      folder -> a context manager that gives the run in it, or N
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and
                       ``brings(config)`` where it has data of its own
 csrobust.bounds       ``certify``: (context, subject, perturbation) -> certificates
-csrobust.evidence     ``refuted``: (run, plan, context) -> sentences on what it wrote
 csrobust.exporters    (run, folder) -> files written
 
 A name that two packages bring is refused. Entry points are read from the metadata of the installation: after

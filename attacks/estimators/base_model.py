@@ -74,7 +74,7 @@ class Bpda(FreshDraws):
         max_images: int = 512,
         objective: Objective | None = None,
     ):
-        target = _StraightThrough(oracle, base)
+        target = _BackwardThroughBase(oracle, base)
         super().__init__(target, draws=draws, max_images=max_images, objective=objective)
 
     def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
@@ -82,7 +82,7 @@ class Bpda(FreshDraws):
         return self.oracle.images(x) + base, base
 
 
-class _StraightThrough:
+class _BackwardThroughBase:
     """The defence's logits with the base model's autograd graph."""
 
     def __init__(self, oracle: Oracle, base: Callable[[Tensor], Tensor]):

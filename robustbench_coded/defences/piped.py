@@ -108,7 +108,7 @@ class Piped:
         """
         with torch._C.DisableTorchFunction():  # nothing here is an operator of the defence's
             if self.gradients and x.requires_grad and torch.is_grad_enabled():
-                answer: Tensor = _Answer.apply(x, self, draw)
+                answer: Tensor = _AskedForGradient.apply(x, self, draw)
                 return answer
             return self.asked("logits", x.detach(), draw)
 
@@ -140,7 +140,7 @@ class Piped:
         return torch.from_numpy(found.astype(found.dtype.newbyteorder("="), order="C"))
 
 
-class _Answer(torch.autograd.Function):
+class _AskedForGradient(torch.autograd.Function):
     """The logits, whose gradient is asked of the process."""
 
     @staticmethod

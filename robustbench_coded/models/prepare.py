@@ -247,13 +247,13 @@ def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tu
     return network.to(dtype).to(memory_format=accelerator.layout(device)), folded
 
 
-class _Answer(NamedTuple):
+class _Asked(NamedTuple):
     logits: Tensor  # [n, classes]
     predicted: Tensor  # [n]
     grad: Tensor  # like the images
 
 
-def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Answer:
+def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor | None = None) -> _Asked:
     """Logits, and the gradient of the cross-entropy towards the classes ``raised``, by default its own."""
     # Networks that sample draw the same numbers in every copy.
     with tf32(allow_tf32), torch.enable_grad(), accelerator.random_states_kept():
@@ -263,11 +263,15 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
         predicted = logits.argmax(1)
         loss = F.cross_entropy(logits, predicted if raised is None else raised, reduction="sum")
         grad = gradients.gradient_or_zero(loss, x)  # a network in memory may have none
-    return _Answer(logits.detach(), predicted, grad)
+    return _Asked(logits.detach(), predicted, grad)
 
 
 def _compared(
-    reference: _Answer, answer: _Answer, candidate: _Candidate | None, folded: int, declined: tuple[str, ...]
+    reference: _Asked,
+    answer: _Asked,
+    candidate: _Candidate | None,
+    folded: int,
+    declined: tuple[str, ...],
 ) -> PreparedInfo:
     return PreparedInfo(
         prepared=candidate is not None,

@@ -209,7 +209,7 @@ class _Decision:
     def _by_batch_norms(self) -> Candidate:
         """What comes closest to what batch-norms remember, of what is stated."""
         witness = Witness(self.assembly, self.normalisations, self.stated)
-        found = witness.nearest()
+        found = witness.stored_alone(FAMILIAR) or witness.nearest()
         allowed = [one for one in found if self.stated.allows(one.candidate)]
         tied = [one for one in allowed if one.score <= TIE * allowed[0].score]
         chosen = min(tied, key=lambda one: (one.candidate.unusual_parts, one.score))

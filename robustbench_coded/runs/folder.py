@@ -25,7 +25,7 @@ LOCK = ".lock"
 # Everything else that a run or its reports put into the folder.
 WRITTEN = (
     RUN_FILE, STEPS, "outcomes", "timings", "failures", "selftests", "adversarials", "perturbed", "pictures",
-    "figures", "evidence", "certificates", "summary.csv", "timings.csv", "verdicts.csv", "certified.csv",
+    "figures", "certificates", "summary.csv", "timings.csv", "verdicts.csv", "certified.csv",
     "report.md", "details.md",
     "report.html", "report.tex",
 )  # fmt: skip

@@ -144,5 +144,5 @@ def linear() -> Callable[..., Problem]:
 @pytest.fixture
 def barely_taught(monkeypatch):
     """Taught networks that learn next to nothing, for tests that ask other things of the attack."""
-    for name, value in (("ROUNDS", 2), ("FIRST", 4), ("AROUND", 1), ("_STEPS", 2), ("_BATCH", 16)):
+    for name, value in (("ROUNDS", 2), ("FIRST", 4), ("AROUND", 1), ("STEPS", 2), ("BATCH", 16)):
         monkeypatch.setattr(surrogate, name, value)

@@ -42,8 +42,8 @@ class Hard(Deterministic):
 @pytest.fixture(autouse=True)
 def taught_briefly(monkeypatch):
     """A sixth of the training: enough for targets as simple as these."""
-    monkeypatch.setattr(surrogate, "_STEPS", 40)
-    monkeypatch.setattr(surrogate, "_BATCH", 64)
+    monkeypatch.setattr(surrogate, "STEPS", 40)
+    monkeypatch.setattr(surrogate, "BATCH", 64)
 
 
 @pytest.fixture

@@ -87,24 +87,6 @@ def test_facts_name_everything_that_decides_the_numbers(make_run):
         assert said in text, said
 
 
-def test_a_guessed_normalisation_comes_with_the_figures_it_was_guessed_by(make_run):
-    import json
-
-    path = make_run()
-    manifest = json.loads((path / "run.json").read_text())
-    manifest["checkpoints"][0]["normalisation"] |= {
-        "source": "guessed",
-        "examples": 512,
-        "candidates": [["imagenet", 0.416, 0.904], ["cifar10", 0.42, 0.902]],
-        "not_separable": ["cifar10"],
-    }
-    (path / "run.json").write_text(json.dumps(manifest))
-    facts = methodology_of(load_run(path), paper=False)
-    facts = [fact.text for fact in facts if fact.about == "Recognition"]
-    assert "imagenet 0.416 (90.4% right), cifar10 0.420 (90.2% right)" in facts[0]
-    assert "not separable: cifar10" in facts[0]
-
-
 def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
     accuracies = BROKEN_BASE | {("autoattack:rand", "batch/unknown"): (None, 0.75)}
     findings = findings_of(load_run(make_run(accuracies=accuracies, third_party_standing=0.869)))

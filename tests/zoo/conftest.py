@@ -15,5 +15,5 @@ def nothing_written(monkeypatch):
 @pytest.fixture
 def taught_briefly(monkeypatch):
     """Taught networks with a sixth of their training."""
-    monkeypatch.setattr(surrogate, "_STEPS", 40)
-    monkeypatch.setattr(surrogate, "_BATCH", 64)
+    monkeypatch.setattr(surrogate, "STEPS", 40)
+    monkeypatch.setattr(surrogate, "BATCH", 64)

@@ -14,7 +14,6 @@ from robustbench_coded.evaluation.session.policies import next_step
 from robustbench_coded.evaluation.session.replay import decision_line
 from robustbench_coded.evaluation.session.run_plan import Done
 from robustbench_coded.evaluation.session.schedule import Evidence, Step
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder
@@ -84,10 +83,6 @@ class Recorder:
             certify(self.folder, prepared, self.listener)
         self._write(structs.replace(self.manifest, outlook=tuple(outlook), finished=True))
         run = load_run(self.folder.path)
-        if prepared.config.claim is not None:
-            write_evidence = load("evidence", "refuted")
-            for text in write_evidence(run, plan, prepared.context):
-                self.listener.note(text)
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
         write_reports_of(run, final=True)

@@ -11,7 +11,7 @@ from robustbench_coded.models.pixel_model import BlockNetwork
 
 
 @dataclass(frozen=True)
-class Parts:
+class ResNetParts:
     """What the weights do not say.
 
     Attributes:
@@ -44,7 +44,7 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: Parts):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: ResNetParts):
         super().__init__()
         self.parts = parts
         self.activation = layers.activation_named(parts.activation)
@@ -67,7 +67,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: Parts):
+    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, parts: ResNetParts):
         super().__init__()
         self.parts = parts
         self.activation = layers.activation_named(parts.activation)
@@ -105,7 +105,7 @@ class ResNet(BlockNetwork):
         depth: 18, 34 or 50.
         dropout: probability after the second batch-norm of each block.
         stem: ``plain``, or what halves the image there; see ``stem``.
-        parts: as in :class:`Parts`.
+        parts: as in :class:`ResNetParts`.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ResNet(BlockNetwork):
         if depth not in STAGES:
             raise ValueError(f"expected depth 18, 34 or 50, got {depth}")
         block, counts = STAGES[depth]
-        self.parts = Parts(**parts)
+        self.parts = ResNetParts(**parts)
         self.activation = layers.activation_named(self.parts.activation)
         self.stem = stem
         self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)

@@ -57,7 +57,7 @@ TAKEN = ("resnet50",)
 
 
 @dataclass(frozen=True)
-class Parts:
+class CifarParts:
     """What the weights do not say. Published files of these very names and shapes differ in each of them.
 
     Attributes:
@@ -83,10 +83,12 @@ class Parts:
             )
 
 
-class BasicBlock(nn.Module):
+class CifarBlock(nn.Module):
     """Two 3x3 convolutions; a shortcut of option ``a``, ``b`` or ``c``."""
 
-    def __init__(self, in_planes: int, planes: int, stride: int, dropout: float, option: str, parts: "Parts"):
+    def __init__(
+        self, in_planes: int, planes: int, stride: int, dropout: float, option: str, parts: "CifarParts"
+    ):
         super().__init__()
         self.stride = stride
         self.new_planes = planes - in_planes
@@ -126,7 +128,7 @@ class ResNetCifar(pixel_model.BlockNetwork):
         depth: 6 n + 2.
         dropout: probability after the second batch-norm of each block.
         option: of the shortcuts, ``a``, ``b`` or ``c``.
-        parts: as in :class:`Parts`.
+        parts: as in :class:`CifarParts`.
     """
 
     def __init__(
@@ -142,11 +144,11 @@ class ResNetCifar(pixel_model.BlockNetwork):
         if depth < 8 or depth % 6 != 2:
             raise ValueError(f"expected depth 6 n + 2, as in resnet20 and resnet32, got {depth}")
         n = (depth - 2) // 6
-        self.parts = Parts(**parts)
+        self.parts = CifarParts(**parts)
         self.activation = activation_named(self.parts.activation)
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
-        block = partial(BasicBlock, dropout=dropout, option=option, parts=self.parts)
+        block = partial(CifarBlock, dropout=dropout, option=option, parts=self.parts)
         self.layer1 = stage(block, 16, 16, n, 1)
         self.layer2 = stage(block, 16, 32, n, 2)
         self.layer3 = stage(block, 32, 64, n, 2)

@@ -209,8 +209,6 @@ def remarks_on(run: Run) -> list[str]:
             "all commands of this folder stand under 'Run it again'."
         )
     said += hidden_gradients(run.manifest)
-    if (run.path / "evidence" / "refute.py").is_file():
-        said.append("extras/evidence/refute.py reproduces this with torch and numpy alone.")
     return said
 
 

@@ -193,32 +193,13 @@ def _checkpoint(checkpoint: CheckpointFacts) -> str:
 def _recognition(checkpoint: CheckpointFacts) -> str:
     """By which evidence the network and its normalisation were recognised."""
     recognised = checkpoint.recognition.get("sentence")
-    if isinstance(recognised, str):
-        return f" {recognised[:1].upper()}{recognised[1:]}."
-    return _candidates(checkpoint.normalisation or {})
+    return f" {recognised[:1].upper()}{recognised[1:]}." if isinstance(recognised, str) else ""
 
 
 def _gradients(checkpoint: CheckpointFacts) -> str:
     """What drove the attacks; what was scored is always the original model."""
     sentence = checkpoint.gradients.get("sentence")
     return f" Scored in float32 by the original model; attacked with {sentence}." if sentence else ""
-
-
-def _candidates(choice: dict[str, Any]) -> str:
-    """The figures that a guess was made by."""
-    tried = choice.get("candidates")
-    if choice.get("source") != "guessed" or not isinstance(tried, list):
-        return ""
-    shown = [
-        f"{name} {loss:.3f} ({100 * accuracy:.1f}% right)"
-        for name, loss, accuracy in (c for c in tried if isinstance(c, list) and len(c) == 3)
-        if isinstance(loss, float) and isinstance(accuracy, float)
-    ]
-    said = f" Mean cross-entropy on the first {choice.get('examples')} labelled images: {', '.join(shown)}."
-    alike = choice.get("not_separable")
-    if isinstance(alike, list) and alike:
-        said += f" Within 0.02 of it and not separable: {series([str(name) for name in alike])}."
-    return said
 
 
 def _numbers(values: Any) -> str:
