@@ -130,6 +130,29 @@ def parse(text: str) -> AttackName:
     )
 
 
+def with_options(
+    name: str,
+    *,
+    steps: int | None = None,
+    step_size: float | str | None = None,
+    eot: int | None = None,
+    loss: str | None = None,
+) -> str:
+    """An attack's name with these parts in it: ``pgd``, 10 steps, 4 draws of EOT is ``eot4-pgd-10``."""
+    before, plus, options = name.strip().partition("+")
+    algorithm, at, size = before.partition("@")
+    if steps is not None:
+        algorithm = f"{re.sub('-[0-9]+$', '', algorithm)}-{steps}"
+    if eot is not None:
+        algorithm = f"eot{eot}-{re.sub('^eot[0-9]+-', '', algorithm)}"
+    if step_size is not None:
+        at, size = "@", str(step_size)
+    if loss is not None:
+        kept = [part for part in options.split("+") if part and not part.startswith("loss=")]
+        plus, options = "+", "+".join([*kept, f"loss={loss}"])
+    return f"{algorithm}{at}{size}{plus}{options}"
+
+
 _SPELT = {"inf": "linf", "∞": "linf", "0": "l0", "1": "l1", "2": "l2"}
 
 

@@ -10,7 +10,7 @@ _OURS = tuple(str(Path(__file__).resolve().parents[1] / name) for name in ("robu
 _LIBRARIES = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "purelib", "platlib"))
 
 
-class InputError(Exception):
+class InputError(ValueError):
     """Wrong input from the user: one line that says what, where and how to mend it, and lines to choose from.
 
     The command line prints the message on standard error and exits with code 2; any other exception is

@@ -2,9 +2,13 @@
 or a plain function.
 """
 
+import hashlib
 import inspect
+import re
+import sys
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -53,6 +57,24 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
         wanted = ", ".join(["model", "x", "y", "eps", *options])
         raise ValueError(f"{name.text}: {object_name} does not take ({wanted})")
     return partial(found, **options)
+
+
+IN_MEMORY = ModuleType("in_memory")  # attacks that a program has at hand, by name
+
+
+def keep(function: Callable[..., Any]) -> str:
+    """A name by which `load` finds a function or class of this process: ``in_memory:mine_1a2b3c4d``.
+
+    It changes with the function's code, so that outcomes of one are not taken for those of another.
+    """
+    named = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "attack"
+    code = getattr(function, "__code__", None)
+    told = repr(vars(function)) if code is None else repr((code.co_code, code.co_names, code.co_consts))
+    told = re.sub(" at 0x[0-9a-f]+", "", told)
+    name = f"{named}_{hashlib.blake2b(told.encode(), digest_size=4).hexdigest()}"
+    setattr(IN_MEMORY, name, function)
+    sys.modules[IN_MEMORY.__name__] = IN_MEMORY
+    return f"{IN_MEMORY.__name__}:{name}"
 
 
 def run(

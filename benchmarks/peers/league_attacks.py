@@ -30,7 +30,7 @@ def ours(name: str, runs: int = 1) -> Run:
     """An attack by its name, as many steps as a budget for this many runs allows."""
 
     def run(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) -> object:
-        return attack(network, x, y, name.format(steps=max(1, (images - 2) // (2 * runs))), eps)
+        return attack(network, x, y, name.format(steps=max(1, (images - 2) // (2 * runs))), eps, seed=0)
 
     return run
 
@@ -39,8 +39,8 @@ def _in_turn(network: Subject, x: Tensor, y: Tensor, eps: float, images: int) ->
     """Preset aa, of as many steps as the budget allows, and no fewer than by default: it may end early."""
     if isinstance(network, CountedDefence):
         steps = max(1, (images - AA_COMPARED) // AA_IMAGES_RANDOM)
-        return attack(network, x, y, f"aa-{steps}", eps)
-    return attack(network, x, y, f"aa-{max(100, images // AA_IMAGES)}", eps)
+        return attack(network, x, y, f"aa-{steps}", eps, seed=0)
+    return attack(network, x, y, f"aa-{max(100, images // AA_IMAGES)}", eps, seed=0)
 
 
 def _torchattacks(name: str, runs: int = 1, **options: object) -> Run:

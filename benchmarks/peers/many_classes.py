@@ -191,7 +191,7 @@ Run = Callable[[Counted, Tensor, Tensor, float], object]
 
 
 def named(name: str) -> Run:
-    return lambda network, x, y, eps: attack(network, x, y, name, eps)
+    return lambda network, x, y, eps: attack(network, x, y, name, eps, seed=0)
 
 
 def ours(how: AttackOnProblem) -> Run:

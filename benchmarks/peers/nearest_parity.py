@@ -53,7 +53,7 @@ def main() -> None:
     x, y = x[right], y[right]
     table, none = [("attack", "norm", "steps", "adv-lib", "ours", "ours / theirs", "ours nearer")], 0
     for name, norm, steps in RUNS:
-        ours = attack(network, x, y, f"{name}-{steps}", WHOLE_BOX[norm], norm=norm)
+        ours = attack(network, x, y, f"{name}-{steps}", WHOLE_BOX[norm], norm=norm, seed=0)
         theirs = _theirs(name)(network, x, y, norm, steps)
         mine, yours = (_distances(network, x, y, found, norm) for found in (ours, theirs))
         none += sum(d == inf for d in (*mine, *yours))

@@ -96,9 +96,9 @@ def measured(network: str, how: str) -> dict[str, float]:
         run, size = theirs, BATCH
     elif n:
         defence = Randomised(model, k, n)
-        run, size = lambda x, y: attack(defence, x, y, "fgsm", EPS), k
+        run, size = lambda x, y: attack(defence, x, y, "fgsm", EPS, seed=0), k
     else:
-        run, size = lambda x, y: attack(model, x, y, "fgsm", EPS), IMAGES
+        run, size = lambda x, y: attack(model, x, y, "fgsm", EPS, seed=0), IMAGES
     start = time.process_time()
     for rows in torch.arange(len(x)).split(size):
         run(x[rows], y[rows])

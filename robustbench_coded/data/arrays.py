@@ -163,7 +163,14 @@ def pixels(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
         mend = "; where they go from 0 to 255, x.astype('uint8')" if x.dtype.kind in "iu" else ""
         raise InputError(f"{name}: expected pixels uint8 or floats in [0, 1], got {x.dtype}{mend}")
     lowest, highest = float(x.min()), float(x.max())
-    if not np.isfinite(x).all():
+    check_range(lowest, highest, name)
+    x = x.astype(np.float32, copy=False)
+    return x if lowest >= 0 and highest <= 1 else x.clip(0, 1)
+
+
+def check_range(lowest: float, highest: float, name: str) -> None:
+    """Raises InputError for pixels further outside [0, 1] than rounding takes them, or NaN."""
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise InputError(f"{name}: expected pixels in [0, 1], got NaN or infinite values")
     if lowest < -ROUNDING or highest > 1 + ROUNDING:
         mend = "divide them by the value of white, for example x / 255"
@@ -173,8 +180,6 @@ def pixels(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
                 "nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
             )
         raise InputError(f"{name}: expected pixels in [0, 1], got [{lowest:g}, {highest:g}]; {mend}")
-    x = x.astype(np.float32, copy=False)
-    return x if lowest >= 0 and highest <= 1 else x.clip(0, 1)
 
 
 def channels_at_the_end(x: Any, name: str, *, channels_last: bool = False) -> np.ndarray:
@@ -268,6 +273,8 @@ def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         if not images:
             raise InputError(f"{name}: there are no images; expected {EXPECTED}")
         return np.concatenate(images), np.concatenate(numbers)
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(
             f"{name}: its images do not fit together ({error}); give them one size and as many channels"
@@ -358,6 +365,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
             _check_size(path, archive, [members["x.npy"], members["y.npy"]])
         with np.load(path, allow_pickle=False) as arrays:
             return arrays["x"], arrays["y"]
+    except InputError:
+        raise
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, NotImplementedError) as error:
         raise InputError(f"{path}: not a readable .npz file ({error}); expected {EXPECTED}") from error
     except zipfile.zlib.error as error:  # type: ignore[attr-defined]

@@ -55,6 +55,12 @@ def logits_grouped(defence: Defence, x: Tensor, draws: Sequence[Draw]) -> Tensor
     return torch.stack([defence.logits(batch, draw) for batch, draw in zip(x, draws, strict=True)])
 
 
+ONE_NUMBER = (
+    "give two logits: lambda x: torch.nn.functional.pad(model(x), (1, 0)) where the number is a logit, "
+    "lambda x: torch.nn.functional.pad(model(x).logit(1e-6), (1, 0)) where it is a probability"
+)
+
+
 def misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
     """What is wrong with the shape of the logits of k inputs, if anything."""
     if len(shape) != 2 or shape[0] != k:
@@ -69,7 +75,7 @@ def misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
         )
     if classes is not None and shape[1] - (reject is not None) != classes:
         return f"answers with {shape[1]} logits for each input, its base model has {classes} classes"
-    return None if shape[1] > 1 else "answers with one logit for each input: there is nothing to choose from"
+    return None if shape[1] > 1 else f"answers with one number for each input; {ONE_NUMBER}"
 
 
 def too_few_classes(defence: Defence, logits: int, highest: int) -> str | None:
@@ -77,7 +83,11 @@ def too_few_classes(defence: Defence, logits: int, highest: int) -> str | None:
     classes = logits - (reject_class(defence) is not None)
     if highest < classes:
         return None
-    return f"answers {classes} classes, and labels go up to {highest}: no input of that class could be right"
+    from_one = "; where they begin at 1, give y - 1" if highest == classes else ""
+    return (
+        f"answers {classes} classes, and labels go up to {highest}: no input of that class could be right"
+        f"{from_one}"
+    )
 
 
 class Deterministic:

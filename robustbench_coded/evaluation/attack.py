@@ -1,5 +1,7 @@
 """``robustbench_coded.attack``: one named attack on one batch of images."""
 
+from contextlib import suppress
+from copy import copy
 from typing import Any, TypeVar
 
 import torch
@@ -10,26 +12,25 @@ from attacks.catalogue import refuse_norm
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
-from attacks.naming import parse
+from attacks.naming import parse, with_options
 from attacks.perturbation_budget import Norm, PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED
 from attacks.relaxation import Relaxation
-from robustbench_coded.data.arrays import labels, pixels
+from robustbench_coded.data.arrays import check_range, labels, pixels
 from robustbench_coded.defences.memory import in_evaluation_mode
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence, misshapen, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule
-from robustbench_coded.errors import InputError, described
+from robustbench_coded.errors import InputError, described, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
-from robustbench_coded.evaluation.options.option import radius
+from robustbench_coded.evaluation.options.option import named_norm, radius
 from robustbench_coded.evaluation.planning import streams
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory
 
 Images = TypeVar("Images")
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
 def attack(
     model: Any,
     x: Images,
@@ -37,9 +38,15 @@ def attack(
     name: str,
     eps: float | str,
     *,
-    norm: Norm = "linf",
-    seed: int = 0,
+    norm: Norm | str | float = "linf",
+    seed: int | None = None,
     target: int | Tensor | None = None,
+    steps: int | None = None,
+    step_size: float | str | None = None,
+    eot: int | None = None,
+    loss: str | None = None,
+    base: nn.Module | None = None,
+    **unknown: Any,
 ) -> Images:
     """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
 
@@ -56,33 +63,96 @@ def attack(
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
         eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8; in l0 how many pixels may change.
         norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one.
-        seed: decides the random start and the attacker's draws.
+        seed: decides the random start and the attacker's draws. None draws one from torch's generator, so
+            that every call starts anew, and ``torch.manual_seed`` repeats them all.
         target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
             answers input by input; None for any but ``y``.
+        steps, step_size, eot, loss: parts of the name: ``"pgd"`` with ``steps=10, eot=4, step_size=0.05`` is
+            ``"eot4-pgd-10@0.05"``.
+        base: the undefended network, for attacks that ask it (``transfer-``, ``bpda-``).
 
     Returns:
-        Perturbed inputs like ``x``, of its shape, device and type; float32 in [0, 1] for uint8.
+        Perturbed inputs like ``x``, of its shape, device and type, without a graph; float32 in [0, 1] for
+        uint8.
 
     Raises:
-        ValueError: an argument is none of the above, or the attack needs a gradient and there is none, even
+        InputError: an argument is none of the above, or the attack needs a gradient and there is none, even
             with smooth operators; the message says which.
     """
-    with in_evaluation_mode(_training(model)):
+    for given in unknown:
+        raise InputError(f"attack() has no argument {given!r}; {_meant(given)}")
+    if seed is None:
+        seed = int(torch.randint(2**63 - 1, ()))
+    text = with_options(name, steps=steps, step_size=step_size, eot=eot, loss=loss)
+    return _perturbed(model, x, y, text, eps, norm, seed, target, base)
+
+
+# What other libraries call an argument, or have beside these.
+ELSEWHERE = {"alpha": "step_size", "epsilon": "eps", "n_iter": "steps", "num_steps": "steps", "ord": "norm"}
+
+
+def _meant(given: str) -> str:
+    if given == "random_start":
+        return "pgd starts at random, and fgsm does not"
+    known = ("steps", "step_size", "eot", "loss", "norm", "seed", "target", "base")
+    near = did_you_mean(ELSEWHERE.get(given, given), known)
+    return f"{near}an attack's name says its steps, draws and step size: eot4-pgd-10@0.05"
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _perturbed(
+    model: Any,
+    x: Images,
+    y: Any,
+    text: str,
+    eps: float | str,
+    norm: Any,
+    seed: int,
+    target: Any,
+    base: Any,
+) -> Images:
+    with in_evaluation_mode([*_training(model), *_training(base)]):
+        images = _images(x, model)
+        classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
+        size = radius(eps, "eps") if isinstance(eps, str) else eps
         try:
-            images = _images(x, model)
-            classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
-            size = radius(eps, "eps") if isinstance(eps, str) else eps
-            defence = _as_defence(model, images, int(classes.max()))
-        except InputError as error:
-            raise ValueError(str(error)) from None
-        attack_name, budget = parse(name), PerturbationBudget(norm, size)
-        refuse_norm(attack_name, norm)
-        if target is None:
+            attack_name, budget = parse(text), PerturbationBudget(named_norm(norm, "norm"), size)
+            refuse_norm(attack_name, budget.norm)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        defence = _as_defence(model, images, int(classes.max()))
+        if base is not None:
+            defence = copy(defence)
+            defence.base = base
+        if attack_name.uses_base and defence.base is None:
+            raise InputError(f"{attack_name.text} asks the undefended network; give it: base=network")
+        wanted = None if target is None else _targets(target, defence, images, seed)
+        if wanted is None:
             perturbed = _attacked(defence, images, classes, attack_name, budget, seed)
         else:
-            wanted = torch.as_tensor(target).to(classes)
             perturbed = _targeted(defence, images, attack_name, budget, seed, wanted)
-    return _like(x, perturbed)
+    return _like(x, perturbed.detach())
+
+
+def _targets(target: Any, defence: Defence, x: Tensor, seed: int) -> Tensor:
+    """Wanted classes [B], each one that the defence answers.
+
+    Raises:
+        InputError: another type or shape, or a class that it does not have.
+    """
+    given = torch.as_tensor(target) if not isinstance(target, str) else None
+    if given is None or given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
+        raise InputError(f"target: expected a class, a whole number, or [B] of them, got {target!r}")
+    if given.ndim > 1 or (given.ndim and len(given) != len(x)):
+        raise InputError(f"target: expected one class or [{len(x)}] of them, got {list(given.shape)}")
+    with torch.no_grad():
+        classes = Target(defence, len(x), seed, [0]).answer(x, 0).shape[-1]
+    lowest, highest = int(given.min()), int(given.max())
+    if lowest < 0 or highest >= classes:
+        wrong = lowest if lowest < 0 else highest
+        raise InputError(f"target: class {wrong} is out of range; the model answers 0 to {classes - 1}")
+    return given.to(x.device, torch.int64).expand(len(x))
 
 
 def _training(model: Any) -> list[nn.Module]:
@@ -106,7 +176,10 @@ def _images(x: Any, model: Any) -> Tensor:
     weights = model.parameters() if isinstance(model, nn.Module) else iter(())
     like = next((w for w in weights if w.is_floating_point()), stored)
     images = stored.detach().to(like.device, like.dtype)
-    return images.clone() if images.is_inference() else images
+    images = images.clone() if images.is_inference() else images.contiguous()
+    lowest, highest = map(float, images.aminmax())
+    check_range(lowest, highest, "x")
+    return images if lowest >= 0 and highest <= 1 else images.clamp(0, 1)
 
 
 def _like(x: Any, perturbed: Tensor) -> Any:
@@ -124,19 +197,21 @@ def _like(x: Any, perturbed: Tensor) -> Any:
 
 
 def _targeted(
-    defence: Defence, x: Tensor, name: AttackName, budget: PerturbationBudget, seed: int, target: Tensor
+    defence: Defence,
+    x: Tensor,
+    name: AttackName,
+    budget: PerturbationBudget,
+    seed: int,
+    wanted: Tensor,
 ) -> Tensor:
     """One attack for each class that is wanted, on the inputs that it is wanted of.
 
     An attack by labels alone starts from the nearest of the other inputs that are of that class: its own
     starts are among the inputs that it attacks.
     """
-    if target.ndim > 1 or (target.ndim and target.shape != x.shape[:1]):
-        raise ValueError(f"expected one target or [B] of them, got {list(target.shape)}")
-    wanted = target.expand(len(x))
     classes = wanted.unique().tolist()
     if len(classes) > 1 and defence.batch_dependent:
-        raise ValueError("expected one target for all inputs of a batch-dependent defence, got several")
+        raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
     found, answers = x.clone(), None
     if len(classes) > 1 and name.family == "decision":
         answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
@@ -181,20 +256,20 @@ def _attacked(
 
 
 def _require_gradient(name: AttackName, inputs: AttackInputs) -> None:
-    """Raises ValueError where there is no gradient; attacks of ours also follow that of smooth operators."""
+    """Raises InputError where there is no gradient; attacks of ours also follow that of smooth operators."""
     estimator = FreshDraws(inputs.target)
     try:
         estimator.gradient(inputs.x, inputs.y, margin_loss)
     except NoGradient as error:
         if name.third_party is not None:
-            raise ValueError(
+            raise InputError(
                 f"{name.text} needs a gradient, and {error.why}; use {RELAXED[0]}, which smooths the "
                 f"model's operators, or {LAST_RESORT[0]}, which needs none"
             ) from None
         estimator.relaxation = Relaxation()
         found = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
         if found is None or not bool((found != 0).any()):
-            raise ValueError(
+            raise InputError(
                 f"{name.text} needs a gradient: {error.why}, and with smooth operators there is none either; "
                 f"use {LAST_RESORT[0]}, which needs none"
             ) from None
@@ -210,12 +285,7 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
     """
     defence = as_defence(model, None, name="model", said="expected a network or a defence, got")
     if isinstance(defence, SamplingModule):
-        try:
-            answer = defence.logits(x[:1], 0)
-        except InputError:
-            raise
-        except Exception as error:  # the user's code can fail in any way
-            raise InputError(f"the model fails on images {list(x[:1].shape)}: {described(error)}") from error
+        defence, answer = _first_answer(defence, model, x)
         if not isinstance(answer, Tensor):
             raise InputError(f"expected logits [1, classes] for an image, got {type(answer).__name__}")
         shape = tuple(answer.shape)
@@ -223,3 +293,20 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
             raise InputError(f"the model {wrong}")
         defence.settle(randomised=False, batch_dependent=callable(getattr(model, "fit", None)))
     return defence
+
+
+def _first_answer(defence: SamplingModule, model: Any, x: Tensor) -> tuple[SamplingModule, Any]:
+    """The answer to the first image; of a network that answers ``len(x)`` inputs at once and no fewer, too.
+
+    Raises:
+        InputError: it fails on both.
+    """
+    try:
+        return defence, defence.logits(x[:1], 0)
+    except InputError:
+        raise
+    except Exception as error:  # the user's code can fail in any way
+        fixed = SamplingModule(FixedBatch(NetworkInMemory(model), len(x)), name="model")
+        with suppress(Exception):
+            return fixed, fixed.logits(x[:1], 0)
+        raise InputError(f"the model fails on images {list(x[:1].shape)}: {described(error)}") from error

@@ -94,8 +94,8 @@ def test_an_attack_perturbs_as_on_the_cpu(device, name):
     steps = max(4, CATALOGUE[name].fewest_steps)
     asked = name if name == "fgsm" else f"{name}-{steps}"
     eps, norm = (3, "l0") if CATALOGUE[name].norms == ("l0",) else (0.1, "linf")
-    on_cpu = attack(network, x, y, asked, eps, norm=norm)
-    on_device = attack(network.to(device), x.to(device), y.to(device), asked, eps, norm=norm)
+    on_cpu = attack(network, x, y, asked, eps, norm=norm, seed=0)
+    on_device = attack(network.to(device), x.to(device), y.to(device), asked, eps, norm=norm, seed=0)
     assert str(on_device.device) == device
     torch.testing.assert_close(on_device.cpu(), on_cpu, rtol=0, atol=1e-6)
 

@@ -52,7 +52,7 @@ def test_it_finds_what_an_evaluation_finds(run, model, batch, defence, name):
     want, order = stored(run, defence, name)
     x, y = batch[0][order], batch[1][order]
     target = model if defence == "standard" else RCI(model, K, "12")
-    found = attack(target, x, y, name, eps=EPS)
+    found = attack(target, x, y, name, eps=EPS, seed=0)
     torch.testing.assert_close(found, want(x), atol=1e-6, rtol=0)
     assert not torch.equal(found, x) and (found - x).abs().max() <= EPS + 1e-6
 
@@ -93,7 +93,7 @@ def test_a_module_that_samples_is_attacked_on_fresh_draws_and_global_generators_
     assert torch.equal(after, torch.rand(1))
     assert torch.equal(one, other) and not torch.equal(one, third)
     # Every step had a draw of its own: the attack with one surrogate draw goes another way.
-    assert not torch.equal(one, attack(Noisy(model), x, y, "fixed-pgd-3", eps=EPS))
+    assert not torch.equal(one, attack(Noisy(model), x, y, "fixed-pgd-3", eps=EPS, seed=0))
 
 
 class Centred(nn.Module):
@@ -113,7 +113,7 @@ class Centred(nn.Module):
 
 def test_a_model_that_adapts_to_a_batch_is_always_asked_with_the_whole_batch(model, batch):
     centred = Centred(model)
-    attack(centred, *batch, "pgd-20", eps=EPS)
+    attack(centred, *batch, "pgd-20", eps=EPS, seed=0)
     assert set(centred.sizes[1:]) == {K} and len(centred.sizes) == 21
 
 
@@ -134,9 +134,11 @@ class Labels(nn.Module):
 
 def test_a_model_without_a_graph_is_attacked_through_relaxed_operators(model, batch):
     x, y = batch
-    found = attack(Labels(model), x, y, "pgd-20", eps=EPS)
-    assert torch.equal(found, attack(Labels(model), x, y, "relaxed-pgd-20", eps=EPS))
-    wrong, bare = ((model(z).argmax(1) != y).sum() for z in (found, attack(model, x, y, "pgd-20", eps=EPS)))
+    found = attack(Labels(model), x, y, "pgd-20", eps=EPS, seed=0)
+    assert torch.equal(found, attack(Labels(model), x, y, "relaxed-pgd-20", eps=EPS, seed=0))
+    wrong, bare = (
+        (model(z).argmax(1) != y).sum() for z in (found, attack(model, x, y, "pgd-20", eps=EPS, seed=0))
+    )
     assert wrong == bare > K / 2
 
 
@@ -144,24 +146,24 @@ def test_a_model_without_a_graph_is_attacked_through_relaxed_operators(model, ba
 def test_a_model_that_has_no_gradient_whatever_is_tried_is_refused(model, batch, name):
     words = r"needs a gradient.*has no graph back to its input.*square-1000"
     with pytest.raises(ValueError, match=words) as refused:
-        attack(Labels(model, blind=True), *batch, name, eps=EPS)
+        attack(Labels(model, blind=True), *batch, name, eps=EPS, seed=0)
     assert "\n" not in str(refused.value)
 
 
 def test_a_list_of_images_gives_an_array(model, batch):
     x, y = batch
-    perturbed = attack(model, list(x), y, "pgd-2", EPS)
-    assert torch.equal(torch.from_numpy(perturbed), attack(model, x, y, "pgd-2", EPS))
+    perturbed = attack(model, list(x), y, "pgd-2", EPS, seed=0)
+    assert torch.equal(torch.from_numpy(perturbed), attack(model, x, y, "pgd-2", EPS, seed=0))
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": "transfer-pgd-5"}, "expected a base model for transfer-pgd-5"),
+        ({"name": "transfer-pgd-5"}, "transfer-pgd-5 asks the undefended network; give it: base=network"),
         ({"eps": 8}, r"expected eps on the scale of \[0, 1\] \(8/255, not 8\), got 8"),
         ({"x": torch.zeros(K, 64)}, r"x: expected images \[n, C, H, W\].*got float32 \[8, 64\]"),
         ({"x": torch.zeros(K, 1, 9, 9)}, r"the model fails on images \[1, 1, 9, 9\]: RuntimeError"),
-        ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"expected x0 in \[0, 1\], got \[2, 2\]"),
+        ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"x: expected pixels in \[0, 1\], got \[2, 2\]; divide"),
         ({"model": len}, r"expected logits \[1, classes\] for an image, got int"),
         ({"model": object()}, "expected a network or a defence, got object, which lacks name, randomised"),
         (
@@ -187,7 +189,7 @@ def test_a_module_in_training_mode_is_asked_in_evaluation_mode_and_put_back(batc
 
     model = nn.Sequential(nn.Dropout(0.9), Watched()).train()
     model[0].eval()
-    x = attack(model, batch[0], batch[1], "pgd-2", EPS)
+    x = attack(model, batch[0], batch[1], "pgd-2", EPS, seed=0)
     assert x.shape == batch[0].shape
     assert asked
     assert not any(asked)

@@ -37,7 +37,7 @@ NAMES = ["pgd-20", "apgd-ce-20", "apgd-t-10", "apgd-mt-10", "relaxed-pgd-20", "s
 @pytest.mark.parametrize("name", NAMES)
 def test_inputs_that_can_be_answered_with_the_target_are(model, batch, name):
     x, y = batch
-    found = attack(model, x, y, name, EPS, target=TARGET)
+    found = attack(model, x, y, name, EPS, target=TARGET, seed=0)
     hit = model(found).argmax(1) == TARGET
     with torch.no_grad():
         could = reachable(model, x, TARGET)
@@ -45,16 +45,16 @@ def test_inputs_that_can_be_answered_with_the_target_are(model, batch, name):
     assert (hit & ~could).sum() == 0 and hit.sum() >= 0.85 * could.sum()
     assert (found - x).abs().max() <= EPS + 1e-6
     # Any other answer than y's is more than is wanted.
-    assert hit.sum() > (model(attack(model, x, y, name, EPS)).argmax(1) == TARGET).sum()
+    assert hit.sum() > (model(attack(model, x, y, name, EPS, seed=0)).argmax(1) == TARGET).sum()
 
 
 def test_every_input_may_have_a_target_of_its_own(model, batch):
     x, y = batch
     targets = (y + 1) % 4
-    found = attack(model, x, y, "apgd-ce-20", EPS, target=targets)
+    found = attack(model, x, y, "apgd-ce-20", EPS, target=targets, seed=0)
     for each in targets.unique().tolist():
         rows = targets == each
-        alone = attack(model, x[rows], y[rows], "apgd-ce-20", EPS, target=each)
+        alone = attack(model, x[rows], y[rows], "apgd-ce-20", EPS, target=each, seed=0)
         assert torch.equal(found[rows], alone)
     assert (model(found).argmax(1) == targets).sum() > 10
 
@@ -71,7 +71,7 @@ def test_by_labels_alone_it_starts_from_an_input_of_the_wanted_class(name):
 
     assert torch.equal(nearest(x).argmax(1), torch.arange(8))
     targets = torch.arange(8).roll(1)
-    found = attack(nearest, x, torch.arange(8), name, 8.0, norm="l2", target=targets)
+    found = attack(nearest, x, torch.arange(8), name, 8.0, norm="l2", target=targets, seed=0)
     assert torch.equal(nearest(found).argmax(1), targets)
 
 
@@ -83,24 +83,32 @@ def test_it_goes_as_far_as_torchattacks_does(model, batch):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         reached = model(theirs(x, torch.full_like(y, TARGET))).argmax(1) == TARGET
-    ours = model(attack(model, x, y, "apgd-ce-20", EPS, target=TARGET)).argmax(1) == TARGET
+    ours = model(attack(model, x, y, "apgd-ce-20", EPS, target=TARGET, seed=0)).argmax(1) == TARGET
     assert ours.sum() >= reached.sum() > 0
 
 
 def test_a_batch_dependent_defence_has_one_target(model, batch):
     x, y = batch
     defence = RCI(model, K, "1.5K")
-    found = attack(defence, x, y, "transfer-pgd-10", EPS, target=TARGET)
+    found = attack(defence, x, y, "transfer-pgd-10", EPS, target=TARGET, seed=0)
     assert (model(found).argmax(1) == TARGET).double().mean() > 0.3
-    with pytest.raises(ValueError, match="one target for all inputs of a batch-dependent defence"):
-        attack(defence, x, y, "pgd-2", EPS, target=(y + 1) % 4)
+    with pytest.raises(ValueError, match="target: expected one for all inputs of a batch-dependent defence"):
+        attack(defence, x, y, "pgd-2", EPS, target=(y + 1) % 4, seed=0)
 
 
 @pytest.mark.parametrize(
     ("target", "words"),
-    [(4, "expected targets from 0 to 3, got 4"), (torch.zeros(3), r"one target or \[B\] of them, got \[3\]")],
+    [
+        (4, "class 4 is out of range; the model answers 0 to 3"),
+        (-1, "class -1 is out of range"),
+        (torch.zeros(3, dtype=torch.int64), r"expected one class or \[40\] of them, got \[3\]"),
+        (torch.tensor([2] * (K - 1) + [7]), "class 7 is out of range"),
+        (3.5, "a whole number, or"),
+        (True, "a whole number, or"),
+        ("3", "a whole number, or"),
+    ],
 )
 def test_a_target_that_is_none_is_refused_in_one_line(model, batch, target, words):
     with pytest.raises(ValueError, match=words) as refused:
-        attack(model, *batch, "pgd-2", EPS, target=target)
+        attack(model, *batch, "pgd-2", EPS, target=target, seed=0)
     assert "\n" not in str(refused.value)

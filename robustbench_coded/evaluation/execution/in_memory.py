@@ -3,7 +3,8 @@
 import copy
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,10 @@ from torch import Tensor, nn
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
-from robustbench_coded.defences.protocol import Defence
+from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.models.in_memory import NetworkInMemory, is_function, name_of
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
 PREFIX = "given:"  # of the specification of a defence in memory; its name follows
@@ -39,15 +40,19 @@ class InMemory:
         defences: by name, beside ``--defence``: a defence; a module or function that answers by itself,
             and may sample inside; or a function or class that builds one of these around a model. One that is
             not built is put behind every checkpoint as it is, whatever model it has inside.
+        batch_sizes: those of a network that answers batches of one size alone.
     """
 
     data: Dataset | None = None
     models: Mapping[str, Callable[[Tensor], Any]] = field(default_factory=dict)
     defences: Mapping[str, Any] = field(default_factory=dict)
+    batch_sizes: tuple[int, ...] = ()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
         # Plain pickles: torch's own way of sending tensors to a process hands over files that go with it.
-        return _unpickled, (pickle.dumps((self.data, dict(self.models), dict(self.defences))),)
+        return _unpickled, (
+            pickle.dumps((self.data, dict(self.models), dict(self.defences), self.batch_sizes)),
+        )
 
     def check_sendable(self) -> None:
         """Raises InputError where other processes can't be given these things."""
@@ -70,18 +75,14 @@ class InMemory:
         if isinstance(given, PixelModel):
             return copy.deepcopy(given)
         x = data.batch(range(min(ASKED, len(data))))[0]
-        network, answers = _asked(given, x, name)
+        network, answers = _asked(given, x, name, self.batch_sizes)
         classes = answers.shape[1]
         if classes == 1:
-            raise InputError(
-                f"{name}: it answers one logit for each image; give two, for example "
-                "lambda x: torch.nn.functional.pad(model(x), (1, 0))"
-            )
-        if classes <= int(data.labels.max()):
-            raise InputError(
-                f"{name}: it answers {classes} classes, {data.name} has label {int(data.labels.max())}; "
-                "give the data it was trained on"
-            )
+            raise InputError(f"{name}: it answers one number for each image; {ONE_NUMBER}")
+        if classes <= (highest := int(data.labels.max())):
+            from_one = highest == classes and int(data.labels.min()) == 1
+            mend = "labels begin at 0: give y - 1" if from_one else "give the data it was trained on"
+            raise InputError(f"{name}: it answers {classes} classes, {data.name} has label {highest}; {mend}")
         return ModelInMemory(given, network, answers, channels=data.image_shape[0])
 
     def defence(self, spec: str, model: nn.Module, data: Dataset) -> Defence:
@@ -204,8 +205,13 @@ class Alone(nn.Module):
         return torch.cat([self.defence.logits(batch, draw) for batch in whole.split(self.k)])[: len(x)]
 
 
-def _asked(given: Callable[[Tensor], Any], x: Tensor, name: str) -> tuple[nn.Module, Tensor]:
-    """A network as a module of our own, and its logits for x [n, C, H, W]."""
+def _asked(
+    given: Callable[[Tensor], Any], x: Tensor, name: str, sizes: Sequence[int]
+) -> tuple[nn.Module, Tensor]:
+    """A network as a module of our own, and its logits for x [n, C, H, W].
+
+    One that fails on the batches asked for is asked in batches of each of these sizes.
+    """
     try:
         with torch.no_grad():  # otherwise copies of TorchScript's parameters have a graph
             # Rounded to float32, in which everything else computes.
@@ -220,9 +226,16 @@ def _asked(given: Callable[[Tensor], Any], x: Tensor, name: str) -> tuple[nn.Mod
             kind = type(training[0]).__name__
             raise InputError(f"{name}: the {kind} that it asks is in training mode; call its eval()")
         with torch.enable_grad(), seeded_globally(0), seeded(held_generators(network), 0):  # it may sample
-            answers = network(x.clone().requires_grad_())
-            asked = x[:2]  # some answer batches of one size alone
-            network(asked)
+            try:
+                answers = network(x.clone().requires_grad_())
+                asked = x[:2]
+                network(asked)
+            except InputError:
+                raise
+            except Exception:  # some answer batches of one size alone
+                if (fixed := _of_one_size(network, x, sizes)) is None:
+                    raise
+                return fixed
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
     except Exception as error:  # the user's code can fail in any way
@@ -232,6 +245,15 @@ def _asked(given: Callable[[Tensor], Any], x: Tensor, name: str) -> tuple[nn.Mod
         shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
         raise InputError(f"{name}: expected logits [{len(x)}, classes], got {shape}")
     return (own if isinstance(own, nn.Module) and network.plain else network), answers
+
+
+def _of_one_size(network: nn.Module, x: Tensor, sizes: Sequence[int]) -> tuple[nn.Module, Tensor] | None:
+    """A network that answers batches of one of these sizes, and its logits; None where it answers none."""
+    for size in sizes:
+        with suppress(Exception):  # the user's code can fail in any way
+            fixed = FixedBatch(network, size)
+            return fixed, fixed(x.clone().requires_grad_())
+    return None
 
 
 def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:

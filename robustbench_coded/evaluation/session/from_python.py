@@ -1,5 +1,6 @@
 """``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from os import PathLike
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean
@@ -18,9 +20,9 @@ from robustbench_coded.evaluation.options.config import (
     attack_options,
     without_checkpoint,
 )
-from robustbench_coded.evaluation.options.option import radii
+from robustbench_coded.evaluation.options.option import named_norm, radii
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
-from robustbench_coded.evaluation.session.listener import Listener, in_notebook
+from robustbench_coded.evaluation.session.listener import LineListener, Listener, in_notebook
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
@@ -46,7 +48,7 @@ def evaluate(
     labels: Any = None,
     *,
     defences: Any = (),
-    attacks: str | Sequence[str] = (),
+    attacks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] = (),
     checks: bool = False,
     listener: Listener | None = None,
     **options: Any,
@@ -68,9 +70,11 @@ def evaluate(
             ``"noise:sigma=0.1"``); a defence (docs/your-defence.md); a module or function from pixels to
             logits that may sample; or a function or class that builds one of these around a model.
             Standard inference is evaluated, too, unless ``standard=False``.
-        attacks: names and presets, comma-separated or one by one; none for the default of the norm.
+        attacks: names and presets, comma-separated or one by one, and functions
+            ``(model, x, y, eps=...)`` that return perturbed inputs; none for the default of the norm.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
-        listener: is told what happens. None shows a bar in a notebook, and nothing elsewhere.
+        listener: is told what happens. None shows a bar in a notebook, and lines on standard error elsewhere;
+            ``Listener()`` shows nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_sizes=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
@@ -81,6 +85,39 @@ def evaluate(
         InputError: something given is not usable; nothing was computed.
         IncompleteRun: some units failed; everything else is in the folder.
     """
+    try:
+        return _evaluate(models, data, labels, defences, attacks, checks, listener, options)
+    except InputError as error:
+        raise InputError(*in_python(str(error)).split("\n")) from error.__cause__
+
+
+# Options of the command line that `evaluate` calls otherwise.
+_NAMES = {"ckpt": "models", "batch_size": "batch_sizes", "defence": "defences", "rci": "defences"}
+_SWITCHES = ("overwrite", "all", "first", "guess", "certify", "checks", "save_adversarials", "peer_raw")
+
+
+def in_python(message: str) -> str:
+    """A message of the command line for who called from Python: ``--overwrite`` is ``overwrite=True``."""
+
+    def argument(flag: re.Match[str]) -> str:
+        name = flag["name"].replace("-", "_")
+        if flag["no"]:
+            return f"{name}=False"
+        return f"{name}=True" if name in _SWITCHES else _NAMES.get(name, name)
+
+    return re.sub(r"(?<![\w-])--(?P<no>no-)?(?P<name>[a-z][a-z-]*[a-z])", argument, message)
+
+
+def _evaluate(
+    models: Any,
+    data: Any,
+    labels: Any,
+    defences: Any,
+    attacks: Any,
+    checks: bool,
+    listener: Listener | None,
+    options: Mapping[str, Any],
+) -> Run:
     chosen = _options(options)
     checkpoints, networks = _models({} if models is None else models)
     data = str(data) if isinstance(data, PathLike) else data
@@ -90,9 +127,13 @@ def evaluate(
         raise InputError("no model given; give a network, a checkpoint's path, or either by name")
     plain = isinstance(data, str) and labels is None
     in_memory = InMemory(
-        None if plain else dataset_in_memory(data if labels is None else (data, labels)), networks, built
+        None if plain else dataset_in_memory(data if labels is None else (data, labels)),
+        networks,
+        built,
+        chosen.get("batch_sizes") or (128,),
     )
     in_hand = not plain or networks or built
+    several = [attacks] if isinstance(attacks, str) or callable(attacks) else list(attacks)
     if in_hand and chosen.get("workers") == 1:
         del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
@@ -100,7 +141,7 @@ def evaluate(
         data=data if plain else "auto",
         defences=named,
         **attack_options(
-            [attacks] if isinstance(attacks, str) else list(attacks),
+            [a if isinstance(a, str) else keep(a) for a in several],
             norm=chosen.get("norm", "linf"),
             checks=checks,
             claimed=chosen.get("claim_attack"),
@@ -112,7 +153,7 @@ def evaluate(
             raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")
         config, process = with_zoo(config)
         in_memory = replace(in_memory, models=process.models)
-    listener = listener or in_notebook()
+    listener = listener or in_notebook() or LineListener()
     return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
 
 
@@ -179,6 +220,8 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")
     chosen = {name: _plain(value) for name, value in options.items()}
+    if "norm" in chosen:
+        chosen["norm"] = named_norm(chosen["norm"], "norm")
     if chosen.get("eps") is not None:
         chosen["eps"] = _radii(chosen["eps"])
     for name in SEVERAL:

@@ -1,6 +1,7 @@
 """What an evaluation reports as it goes, and how a notebook shows it."""
 
 import sys
+import time
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,40 @@ def in_notebook() -> Listener | None:
     ipython = sys.modules.get("IPython")  # loaded by whoever runs cells
     shell = None if ipython is None else ipython.get_ipython()
     return NotebookListener() if hasattr(shell, "kernel") else None
+
+
+class LineListener(Listener):
+    """Lines on standard error, for scripts: sentences for the user, and how far each step is."""
+
+    EVERY = 10.0  # seconds between two lines of progress
+
+    def __init__(self) -> None:
+        self._total = self._done = 0
+        self._last = time.monotonic()
+
+    def note(self, text: str) -> None:
+        print(one_line(f"csrobust: {text}"), file=sys.stderr, flush=True)
+
+    def begun(self, step: Step) -> None:
+        self.note(f"{step.policy}: {step.reason} ({step.images:,} images)")
+
+    def planned(self, plan: Plan, forecast: Forecast) -> None:
+        self._done, self._total = 0, forecast.images
+
+    def inputs_made(self, unit: Unit, number: int) -> None:
+        self._advance(unit)
+
+    def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
+        self._advance(unit)
+
+    def unit_failed(self, unit: Unit, error: str) -> None:
+        self.note(f"failed: {case_name(unit.case)}: {error}")
+
+    def _advance(self, unit: Unit) -> None:
+        self._done += unit.images
+        if time.monotonic() - self._last > self.EVERY:
+            self._last = time.monotonic()
+            self.note(f"  {self._done:,} of {self._total:,} images  {case_name(unit.case)}")
 
 
 class NotebookListener(Listener):

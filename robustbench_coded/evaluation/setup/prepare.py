@@ -106,10 +106,11 @@ def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.Work
         right = _right(context, checkpoint.name, x, y)
         one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
         if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
-            yield (
-                f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: are "
-                "its weights trained, and on these data?"
-            )
+            from_zero = _right(context, checkpoint.name, x, y - 1)
+            doubt = "are its weights trained, and on these data?"
+            if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
+                doubt = f"{from_zero} where labels begin at 0: give y - 1"
+            yield f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: {doubt}"
 
 
 def _without_its_defence(

@@ -197,6 +197,8 @@ def _cifar102(folder: Path) -> list[ShiftSet]:
     try:
         with _loaded(path) as file:
             images, labels = _checked_images(path, file["images"], None), file["labels"]
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} can't be read ({error}); expected {WHERE['cifar10.2']}") from error
     rows = np.arange(len(images))
