@@ -8,9 +8,9 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from attacks.attack_name import Norm
 from attacks.balls import L0Ball, L1Ball, L2Ball, LinfBall
 
-Norm = Literal["linf", "l2", "l1", "l0"]
 EpsSpace = Literal["pixel", "normalized"]
 
 

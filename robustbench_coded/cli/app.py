@@ -12,14 +12,14 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import AGAIN, all_of
 
 # As `--help` lists them; what else is plugged in comes behind.
-ORDER = (
-    "eval", "plan", "sweep", "curve", "screen", "shift", "compare", "report", "export", "compact", "board",
-    "submit", "show", "view", "train", "ablate", "gan", "verify", "probe", "bench", "inspect", "list",
-    "figure",
-)  # fmt: skip
-PLAIN: dict[str, Any] = {
-    "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None
-}  # fmt: skip
+SECTIONS = {
+    "Evaluate": ("eval", "screen", "plan", "sweep", "curve", "shift"),
+    "Look": ("inspect", "list", "probe", "show", "view", "compare", "verify", "power"),
+    "Publish": ("report", "export", "compact", "submit", "board"),
+    "Reproduce": ("train", "ablate", "gan", "figure", "bench"),
+}
+ORDER = tuple(name for names in SECTIONS.values() for name in names)
+PLAIN: dict[str, Any] = {"pretty_exceptions_enable": False, "rich_markup_mode": None}
 
 
 class WithPlugins(TyperGroup):
@@ -37,6 +37,16 @@ class WithPlugins(TyperGroup):
             raise InputError(f"the command {name} is not installed; {AGAIN}")
         return self.commands.get(name)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The commands by what they are for; those of other packages behind."""
+        names = self.list_commands(ctx)
+        others = tuple(name for name in names if name not in ORDER)
+        for title, section in {**SECTIONS, "Others": others}.items():
+            lines = [(n, self.commands[n].get_short_help_str(70)) for n in section if n in self.commands]
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
+
     def _plug_in(self) -> None:
         for name, loaded in all_of("commands").items():
             self.commands.setdefault(name, _plugged(name, loaded))
@@ -46,15 +56,26 @@ def _plugged(name: str, loaded: Any) -> Any:
     """A function, or an app of several, as a command."""
     if isinstance(loaded, typer.Typer):
         return typer.main.get_command(loaded)
-    alone = typer.Typer(**PLAIN)
+    alone = typer.Typer(add_completion=False, **PLAIN)
     alone.command(name, cls=GroupedCommand, epilog="\n".join(getattr(loaded, "examples", ())))(loaded)
     return typer.main.get_command(alone)
+
+
+# What other tools call an option.
+SPELT = {"epsilon": "eps", "dataset": "data", "checkpoint": "ckpt", "batchsize": "batch-size"}
+
+
+def _usual_spelling(name: str) -> str:
+    """An option or a command as this command line has it: ``batch_size`` is ``batch-size``."""
+    name = name.replace("_", "-")
+    return SPELT.get(name, name)
 
 
 app = typer.Typer(
     name="csrobust",
     cls=WithPlugins,
     help="Evaluates the adversarial robustness of randomised and batch-dependent defences.",
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _usual_spelling},
     **PLAIN,
 )
 
@@ -83,7 +104,7 @@ _add("list", inspection.list_command)
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+    version: bool = typer.Option(False, "--version", "-V", help="Print the version and stop.", is_eager=True),
     debug: bool = typer.Option(
         False, "--debug", help="Print tracebacks of errors; accepted anywhere in the command line."
     ),

@@ -47,6 +47,8 @@ def run(arguments: list[str]) -> int:
         return _complain(str(error), FAILED)
     command = _command()
     rest = [argument for argument in arguments if argument != DEBUG]
+    if rest[:1] == ["help"]:  # csrobust help eval
+        rest = [*rest[1:], "--help"]
     try:
         code = command.main(rest, prog_name="csrobust", standalone_mode=False)
         return code if isinstance(code, int) else DONE

@@ -23,7 +23,14 @@ from robustbench_coded.evaluation.options.config import (
     attack_options,
     without_checkpoint,
 )
-from robustbench_coded.evaluation.options.option import check_values, flag_of, fraction, radii, radius
+from robustbench_coded.evaluation.options.option import (
+    check_values,
+    flag_of,
+    fraction,
+    named_norm,
+    radii,
+    radius,
+)
 
 Text = str | None
 Number = float | None
@@ -306,7 +313,7 @@ def config_from(
     """
     if not ckpt and not without_checkpoint(defence):
         raise InputError("no checkpoint given; name one with --ckpt model.pt")
-    norm = str(rest.get("norm", "linf"))
+    rest["norm"] = norm = named_norm(rest.get("norm", "linf"), "--norm")
     chosen = attack_options(attacks, norm=norm, checks=checks, claimed=claim_attack)
     written = {"victim": victim_attacks, "relaxed": relaxed_attacks, "second": second_attacks}
     chosen |= {f"{kind}_attacks": tuple(given) for kind, given in written.items() if given}

@@ -24,20 +24,41 @@ from robustbench_coded.errors import InputError
 _TIMEOUT = 20.0  # seconds without an answer
 
 
+def download_folder(data_dir: Path | None) -> Path:
+    """Where downloads go: the folder that the user names, else this project's cache."""
+    named = data_dir or os.environ.get("CSROBUST_DATA")
+    return Path(named) if named else _caches() / "csrobust"
+
+
 def search_path(data_dir: Path | None) -> list[Path]:
-    """The folders that are searched, in order; downloads go into the first."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csrobust"
-    configured = os.environ.get("CSROBUST_DATA")
-    return [*([data_dir] if data_dir else []), *([Path(configured)] if configured else []), cache]
+    """The folders that are searched, in order: those that the user names, then where scripts put data."""
+    named = [Path(place) for place in (data_dir, os.environ.get("CSROBUST_DATA")) if place]
+    caches = _caches()
+    usual = [
+        Path("data"),
+        Path("..", "data"),
+        caches / "csrobust",
+        caches,
+        caches / "torch",
+        Path.home() / "data",
+    ]
+    return [*named, *usual]
 
 
-def download(name: str, torchvision_class: str, folder: str, places: list[Path], by_hand: str) -> None:
-    """Puts torchvision's copy into the first place, whole or not at all.
+def _caches() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def download(
+    name: str, torchvision_class: str, folder: str, target: Path, places: list[Path], by_hand: str
+) -> None:
+    """Puts torchvision's copy into ``target``, whole or not at all.
 
     Args:
         name: of the data, for messages.
         torchvision_class: its reader in ``torchvision.datasets``.
         folder: what the reader makes.
+        target: a folder, made where it is missing.
         places: where the data were looked for.
         by_hand: what to put into one of them instead, in words.
     Raises:
@@ -46,7 +67,6 @@ def download(name: str, torchvision_class: str, folder: str, places: list[Path],
     import torchvision.datasets
 
     reader = getattr(torchvision.datasets, torchvision_class)
-    target = places[0]
     is_new = not target.exists()
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -66,7 +86,7 @@ def download(name: str, torchvision_class: str, folder: str, places: list[Path],
         reason = " ".join(str(error).split())
         raise InputError(
             f"{name}: not found in {looked}, and the download failed ({reason}); "
-            f"put {by_hand} into one of them"
+            f"put {by_hand} into one of them, or name their folder with --data-dir DIR or $CSROBUST_DATA"
         ) from error
 
 
@@ -109,9 +129,8 @@ CIFAR = {
 def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
     """Reads ``cifar10`` or ``cifar100``, ``split`` ``train`` or ``test``.
 
-    Looks in ``data_dir``, ``$CSROBUST_DATA`` and the user's cache folder, in each for torchvision's folder
-    and then for ``NAME_SPLIT.npz``; downloads torchvision's copy where there is neither. The order of the
-    images is that of the files found.
+    Looks in the folders of `search_path`, in each for torchvision's folder and then for ``NAME_SPLIT.npz``;
+    downloads torchvision's copy where there is neither. The order of the images is that of the files found.
 
     Raises:
         InputError: the files found are damaged, or none were found and the download failed.
@@ -127,8 +146,9 @@ def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Datase
     by_hand = (
         f"{name}_{split}.npz (x uint8 [n, 32, 32, 3], y int64 [n]) or torchvision's {variant.folders[0]}"
     )
-    download(name, variant.torchvision_class, variant.folders[0], places, by_hand)
-    return _from_torchvision(name, split, places[0])
+    target = download_folder(data_dir)
+    download(name, variant.torchvision_class, variant.folders[0], target, places, by_hand)
+    return _from_torchvision(name, split, target)
 
 
 def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
@@ -186,9 +206,8 @@ _STEMS = {"test": "t10k", "train": "train"}
 def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
     """Reads ``mnist`` or ``fashion-mnist``, ``split`` ``train`` or ``test``, in the order of the files.
 
-    Looks in ``data_dir``, ``$CSROBUST_DATA`` and the user's cache folder, in each for torchvision's folder
-    (``MNIST/raw``), for one of the data's name, or for being one of these itself; else downloads
-    torchvision's copy.
+    Looks in the folders of `search_path`, in each for torchvision's folder (``MNIST/raw``), for one of the
+    data's name, or for being one of these itself; else downloads torchvision's copy.
 
     Raises:
         InputError: the files found are damaged, or none were found and the download failed.
@@ -205,12 +224,12 @@ def load_idx(name: str, *, split: str, data_dir: Path | None = None) -> Dataset:
             if found is not None:
                 return _read(name, split, *found)
     files = ", ".join(f"{_STEMS[split]}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
-    download(
-        name, variant.torchvision_class, variant.folders[0].partition("/")[0], places, f"{files} in {name}/"
-    )
-    found = _files(places[0] / variant.folders[0], split)
+    folder = variant.folders[0].partition("/")[0]
+    target = download_folder(data_dir)
+    download(name, variant.torchvision_class, folder, target, places, f"{files} in {name}/")
+    found = _files(target / variant.folders[0], split)
     if found is None:
-        raise InputError(f"{places[0] / variant.folders[0]}: the download left no {files}")
+        raise InputError(f"{target / variant.folders[0]}: the download left no {files}")
     return _read(name, split, *found)
 
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from robustbench_coded.cli.app import SECTIONS
 from robustbench_coded.cli.help import GROUPS
 from robustbench_coded.cli.options import SHARED
 from tests.cli.conftest import every_command
@@ -112,6 +113,39 @@ def test_what_is_mistyped_or_missing_is_named(csrobust, words, meant):
     answer = csrobust(*words)
     assert answer.code == 2 and answer.err.count("\n") == 1
     assert meant.lower() in answer.err.lower()  # versions of typer differ in the case of an argument
+
+
+@pytest.mark.parametrize(
+    ("words", "usual"),
+    [
+        (["-h"], ["--help"]),
+        (["help"], ["--help"]),
+        (["help", "eval"], ["eval", "--help"]),
+        (["eval", "-h"], ["eval", "--help"]),
+        (["figure", "-h"], ["figure", "--help"]),
+        (["-V"], ["--version"]),
+        (["plan", *SMALL, "--batch_size", "8"], ["plan", *SMALL, "--batch-size", "8"]),
+        (["plan", *SMALL, "--epsilon", "0.2"], ["plan", *SMALL, "--eps", "0.2"]),
+        (["plan", "--checkpoint", *SMALL[1:], "--norm", "Linf"], ["plan", *SMALL]),
+        (["plan", *SMALL, "--norm", "L2", "--eps", "1"], ["plan", *SMALL, "--norm", "2", "--eps", "1"]),
+    ],
+)
+def test_usual_spellings_are_taken(csrobust, words, usual):
+    first, second = csrobust(*words), csrobust(*usual)
+    assert first.code == second.code == 0 and len(first.out) > 5
+    assert re.sub("[0-9.]+ s", "", first.out) == re.sub("[0-9.]+ s", "", second.out)
+
+
+def test_every_command_stands_in_one_section_of_the_help(csrobust):
+    shown = csrobust().out
+    assert [title for title in SECTIONS if f"\n{title}:\n" not in shown] == [] and "\nOthers:" not in shown
+    assert [name for name in COMMANDS if len(re.findall(rf"^  {name} ", shown, re.MULTILINE)) != 1] == []
+    assert "--install-completion" in shown
+
+
+def test_a_bare_list_names_what_can_be_listed(csrobust):
+    lists = [line.split()[0] for line in csrobust("list").out.splitlines()]
+    assert "attacks" in lists and all(csrobust("list", kind).code == 0 for kind in lists if kind != "runs")
 
 
 PLUGINS = {

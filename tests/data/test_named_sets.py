@@ -31,6 +31,8 @@ def test_digits_are_split_without_overlap_and_keep_their_labels():
 @pytest.fixture(autouse=True)
 def no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CSROBUST_DATA", raising=False)
 
 
@@ -50,6 +52,20 @@ def test_cifar_is_looked_for_in_order(tmp_path, monkeypatch, no_cache):
     monkeypatch.delenv("CSROBUST_DATA")
     found.append(int(load_data("cifar10").images[0, 0, 0, 0]))
     assert found == [0, 1, 2]
+
+
+@pytest.mark.parametrize("place", ["data", "../data", "cache/csrobust", "cache", "cache/torch", "home/data"])
+def test_data_are_found_where_scripts_put_them(tmp_path, monkeypatch, no_cache, place):
+    (tmp_path / "work").mkdir()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(tmp_path / "work")
+        folder = (tmp_path / "work" if place == "data" else tmp_path) / place.removeprefix("../")
+        save_cifar(folder, fill=3)
+        assert load_data("cifar10").images.max() == 3
+        with pytest.raises(InputError) as absent:
+            load_data("cifar100")
+    assert place.split("/")[-1] in str(absent.value)
+    assert "--data-dir DIR or $CSROBUST_DATA" in str(absent.value)
 
 
 def test_cifar_has_its_classes_even_where_the_file_has_few(tmp_path, no_cache):

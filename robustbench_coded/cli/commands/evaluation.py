@@ -21,6 +21,7 @@ from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_f
 from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.option import named_norm
 from robustbench_coded.models.shipped import all_present
 from robustbench_coded.reports.render.sentence import print_line
 
@@ -145,7 +146,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     """
     if over in ("steps", "draws") and options["attacks"]:
         raise InputError(f"--attacks: curve --over {over} chooses its own; leave it out, or use --over eps")
-    norm = options["norm"]
+    norm = named_norm(options["norm"], "--norm")
     if over == "eps":
         options["attacks"] = options["attacks"] or [suited(name, norm) for name in presets.OVER_EPS]
         options["eps"] = options["eps"] or [PIXELS if norm == "l0" else RADII]
@@ -192,7 +193,7 @@ def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[s
         )
     if not seconds > 0 or math.isinf(seconds):
         raise InputError(f"--seconds {seconds:g} is no time; give for example 120")
-    norm = options["norm"]
+    norm = named_norm(options["norm"], "--norm")
     config = config_from(**options, attacks=[suited(name, norm) for name in presets.SCREENED], inputs=[])
     config = replace(
         config,

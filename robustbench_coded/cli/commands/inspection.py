@@ -25,7 +25,7 @@ KINDS = ("attacks", "models", "data", "defences", "checkpoints", "runs")
 
 
 def list_command(
-    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences, checkpoints or runs.")],
+    kind: Annotated[str, typer.Argument(help="attacks, models, data, defences, checkpoints or runs.")] = "",
     folder: Annotated[
         Path | None, typer.Argument(help="For runs: a run folder or a folder of them; default: reports.")
     ] = None,
@@ -34,7 +34,10 @@ def list_command(
     """List the names accepted on the command line."""
     if folder is not None and kind != "runs":
         raise InputError(f"csrobust list {kind} takes no folder; csrobust list runs {folder} does")
-    table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)
+    if not kind:
+        table = {each: f"csrobust list {each}" for each in KINDS}
+    else:
+        table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)
     if as_json:
         import json
 

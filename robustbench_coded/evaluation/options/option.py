@@ -9,6 +9,8 @@ from dataclasses import Field, field, fields
 from fractions import Fraction
 from typing import Any
 
+from attacks.attack_name import Norm
+from attacks.naming import norm_named
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.text.escape import one_line
 
@@ -86,6 +88,14 @@ def one_of(*words: str) -> Rule:
     """One of these words."""
     choice = f"{', '.join(words[:-1])} or {words[-1]}"
     return lambda value: None if value in words else f"is not known; choose {choice}"
+
+
+def named_norm(value: object, option: str) -> Norm:
+    """A norm by any of its usual names, as `norm_named`, refused as an option's value is."""
+    try:
+        return norm_named(value)
+    except ValueError as error:
+        raise InputError(f"{option} {value!r} is not known; choose linf, l2, l1 or l0") from error
 
 
 def fraction(text: str, option: str) -> float:
