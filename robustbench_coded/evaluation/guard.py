@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -100,7 +100,11 @@ def _networks(given: Any, depth: int = 0) -> list[nn.Module]:
     """The networks in what a caller gave: modules, in containers, functions and objects."""
     if isinstance(given, nn.Module):
         return [given]
-    if depth > DEEPEST or given is None or isinstance(given, str | type | torch.Tensor | np.ndarray):
+    if (
+        depth > DEEPEST
+        or given is None
+        or isinstance(given, str | type | ModuleType | torch.Tensor | np.ndarray)
+    ):
         return []
     if isinstance(given, Mapping):
         parts = list(given.values())

@@ -126,6 +126,8 @@ class Changing(nn.Module):
         super().__init__()
         self.norm, self.linear = nn.BatchNorm2d(1), nn.Linear(64, 4)
         self.register_buffer("asked", torch.zeros(1))
+        self.norm.register_forward_hook(lambda *given: None)
+        self.threads = torch.get_num_threads()
         self.eval()
 
     def forward(self, x):
@@ -133,7 +135,8 @@ class Changing(nn.Module):
         torch.rand(1), random.random(), np.random.rand()
         self.linear.bias.requires_grad_(True)
         self.linear.register_forward_hook(lambda *given: None)
-        self.linear.training = not self.linear.training
+        self.linear.training = True
+        torch.set_num_threads(1 + self.threads)
         if self.linear.weight.grad is not None:
             self.linear.weight.grad.add_(1)
         return self.linear(self.norm(x).flatten(1))
