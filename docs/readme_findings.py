@@ -12,7 +12,6 @@ from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
-from zoo.registry import ZOO
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -25,19 +24,6 @@ NETWORKS = {
 }
 MAIN = "batch/unknown"
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
-# Five that are robust and five that are not; the counts below the table are of all entries.
-ZOO_ROWS = (
-    "coin-flip",
-    "noise-wide",
-    "lipschitz",
-    "ensemble-opposed",
-    "trained-linear",
-    "rounding",
-    "saturated",
-    "misleading-gradient",
-    "hidden-direction",
-    "ensemble-decoys",
-)
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
@@ -106,27 +92,8 @@ def _accuracy(row: dict[str, str]) -> str:
 
 
 def zoo() -> str:
-    """Ten defences of known robust accuracy, and on how many of all entries each tool errs."""
-    entries = _matching(_rows("zoo/zoo.csv"), {"threat": MAIN})
-    head = ("defence", "what it is", "true", "csrobust", "verdict", "AutoAttack", "PGD")
-    body = [_entry([row for row in entries if row["defence"] == name]) for name in ZOO_ROWS]
-    return pipes([head, *body]) + "\n\n" + " ".join(_counts(entries))
-
-
-def _entry(rows: list[dict[str, str]]) -> tuple[str, ...]:
-    ours = next(row for row in rows if not row["third_party"])
-    low, high = float(ours["truth_low"]), float(ours["truth_high"])
-    theirs = {row["third_party"]: row for row in rows if row["third_party"]}
-    columns = ("autoattack:", "torchattacks:PGD")
-    found = [next((theirs[name] for name in theirs if name.startswith(start)), None) for start in columns]
-    return (
-        f"`{ours['defence']}`",
-        ZOO[ours["defence"]].description,
-        f"{100 * low:.1f}" if low == high else f"{100 * low:.1f} to {100 * high:.1f}",
-        _accuracy(ours),
-        ours["verdict"],
-        *("–" if row is None else _marked(_account(row), low, high) for row in found),
-    )
+    """On how many entries of the zoo each tool errs."""
+    return " ".join(_counts(_matching(_rows("zoo/zoo.csv"), {"threat": MAIN})))
 
 
 def _account(row: dict[str, str]) -> float:
@@ -137,11 +104,6 @@ def _side(account: float, low: float, high: float) -> str:
     if account < low - FAR:
         return "too low"
     return "too high" if account > high + FAR else ""
-
-
-def _marked(account: float, low: float, high: float) -> str:
-    side = _side(account, low, high)
-    return f"**{100 * account:.1f}** {side}" if side else f"{100 * account:.1f}"
 
 
 def _counts(entries: list[dict[str, str]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.session.from_python import evaluate
-from robustbench_coded.schema.words import ENSEMBLE
+from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 
 WIDEST = 0.2  # an interval wider than this neither passes nor fails anything
 
@@ -45,21 +45,15 @@ def assert_accuracy_under_attack(
         if "out" not in given:
             given["out"] = cleanup.enter_context(tempfile.TemporaryDirectory())
         run = evaluate(model, data, **{"overwrite": True, **given})
-        verdicts = run.verdicts
-    defended = verdicts[verdicts["defence"] != "standard"]
-    asked = defended if len(defended) else verdicts
-    if asked.empty:
-        raise InputError("no attack ran; name one, for example attacks='pgd-10'")
-    for line in asked.itertuples():
-        place = f"{line.checkpoint} behind {line.defence} under {line.threat}, {line.norm} {line.eps:.4g}"
-        interval = f"{line.accuracy:.1%} [{line.ci_low:.1%}, {line.ci_high:.1%}]"
-        if line.ci_high < at_least:
-            raise AssertionError(
-                f"{place}: {interval} right under attack (the {ENSEMBLE} of all attacks), "
-                f"expected at least {at_least:.1%}"
-            )
-        if line.ci_high - line.ci_low > WIDEST:
+        judgements = run.judgements
+    defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
+    for judgement in defended or judgements:
+        accuracy, place = judgement.verdict.accuracy, f"{judgement.name}: {judgement.left} right under attack"
+        if accuracy is None:
+            raise InputError(f"{place}; name an attack, for example attacks='pgd-10'")
+        if accuracy.high < at_least:
+            raise AssertionError(f"{place} (the {ENSEMBLE} of attacks), expected at least {at_least:.1%}")
+        if accuracy.high - accuracy.low > WIDEST:
             raise InputError(
-                f"{place}: the interval {interval} is wider than {WIDEST:.0%}, too wide to assert anything; "
-                "give more images or more draws"
+                f"{place}: an interval wider than {WIDEST:.0%} asserts nothing; give more images or draws"
             )

@@ -92,7 +92,7 @@ def _best_of_known_perturbations(
     left = torch.ones(len(x), dtype=torch.float64)
     sets = [chosen for size in (1, 2, 3) for chosen in combinations(FINE, size)]
     for chosen in sets:
-        direction = sum(linear.pattern(row) for row in chosen)
+        direction = torch.stack([linear.pattern(row) for row in chosen]).sum(0)
         # Where patterns cancel out, the first of them decides.
         direction = torch.where(direction == 0, linear.pattern(chosen[0]), direction).sign()
         at = x - (2 * y - 1).view(-1, 1, 1, 1) * eps * direction

@@ -51,24 +51,10 @@ def judged(judgements: Sequence[Judgement]) -> list[Judgement]:
 def failing(judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> list[str]:
     """A line for each judgement whose verdict is one of ``verdicts``."""
     return [
-        f"{name_of(judgement)}: {judgement.verdict.name}. {judgement.verdict.reason}"
+        f"{judgement.name}: {judgement.verdict.name}. {judgement.verdict.reason}"
         for judgement in judged(judgements)
         if judgement.verdict.name in verdicts
     ]
-
-
-def name_of(judgement: Judgement) -> str:
-    """``erm, rci K=128 N=190, batch/unknown, linf 0.03137``."""
-    subject, perturbation = judgement.subject, judgement.perturbation
-    sizes = [f"{letter}={size}" for letter, size in (("K", subject.k), ("N", subject.n)) if size]
-    return ", ".join(
-        (
-            subject.checkpoint,
-            " ".join([subject.defence, *sizes]),
-            str(judgement.threat),
-            f"{perturbation.norm} {perturbation.eps:.4g}",
-        )
-    )
 
 
 def write_junit(path: Path, judgements: Sequence[Judgement], verdicts: Sequence[VerdictName]) -> None:
@@ -93,7 +79,7 @@ def write_junit(path: Path, judgements: Sequence[Judgement], verdicts: Sequence[
     )
     for judgement in cases:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=judgement.subject.checkpoint, name=name_of(judgement)
+            suite, "testcase", classname=judgement.subject.checkpoint, name=judgement.name
         )
         verdict = judgement.verdict
         text = f"{verdict.name}. {verdict.reason}"

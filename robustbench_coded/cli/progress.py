@@ -63,11 +63,14 @@ class ProgressListener(Listener):
             print_line(self._console, text)
 
     def preparing(self, text: str) -> None:
-        # At a terminal alone, and for as long as it lasts: what is refused is refused in one line.
+        # At a terminal for as long as it lasts. Elsewhere as a line, once nothing can be refused any more:
+        # what is refused is refused in one line.
         self._end_status()
-        if not self._quiet and self._console.is_terminal:
+        if self._console.is_terminal and not self._quiet:
             self._status = self._console.status(escape(one_line(text)))
             self._status.start()
+        elif self.path is not None:
+            self.note(text)
 
     def opened(self, path: Path) -> None:
         self._end_status()

@@ -94,6 +94,8 @@ def evaluated(
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
     all_present(config.checkpoints)
+    if not silent and sys.stderr.isatty():  # before torch is imported, which takes seconds
+        print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
         from robustbench_coded.cli.progress import ProgressListener
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
@@ -129,6 +131,14 @@ def evaluated(
         return None, INTERRUPTED
     finally:
         listener.close()
+
+
+def _what_will_run(config: EvalConfig) -> str:
+    names = [name for name, _ in config.checkpoints]
+    behind = [*(["standard inference"] if config.standard else []), *config.defences]
+    attacks = "the default attacks" if config.checks else ", ".join(config.attacks)
+    what = f"{', '.join(names)} with {', '.join(behind)}" if names else ", ".join(behind)
+    return f"csrobust attacks {what} by {attacks}; data: {config.data}"
 
 
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:

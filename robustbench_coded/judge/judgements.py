@@ -109,6 +109,21 @@ class Judgement:
         return self.verdict.checks
 
     @property
+    def name(self) -> str:
+        """``erm, rci K=128 N=190, batch/unknown, linf 0.03137``."""
+        subject, perturbation = self.subject, self.perturbation
+        sizes = [f"{letter}={size}" for letter, size in (("K", subject.k), ("N", subject.n)) if size]
+        inference = " ".join([subject.defence, *sizes])
+        budget = f"{perturbation.norm} {perturbation.eps:.4g}"
+        return ", ".join((subject.checkpoint, inference, str(self.threat), budget))
+
+    @property
+    def left(self) -> str:
+        """``0.0% [0.0%, 5.6%]``: the accuracy under all attacks; ``nothing is known`` without outcomes."""
+        a = self.verdict.accuracy
+        return "nothing is known" if a is None else f"{a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}]"
+
+    @property
     def subject(self) -> Subject:
         return self.case.subject
 

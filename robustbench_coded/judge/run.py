@@ -250,6 +250,17 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def __str__(self) -> str:
+        """The answer: a line for each verdict, what is open of it, and where the report is."""
+        lines = []
+        for judgement in self.judgements:
+            verdict = judgement.verdict
+            lines += [
+                f"{judgement.name}: {verdict.name}",
+                f"  {judgement.left} right under attack. {verdict.reason}",
+            ]
+        return "\n".join([*(lines or ["no verdict yet"]), f"report: {self.path / 'report.html'}"])
+
     def _repr_html_(self) -> str:
         """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
         verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]

@@ -143,6 +143,9 @@ def _evaluate_into(
     evaluation = planned_evaluation(prepared, old, folder.path)
     prepared = selftesting.with_selftests(evaluation.prepared)
     recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
+    if old is not None:
+        held = len(folder.committed(old.unit_ids)[0])
+        listener.note(f"goes on with the run in {folder.path}, which holds {held:,} finished units")
     for text in (*prepared.notes, *recorder.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)

@@ -76,11 +76,14 @@ def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
 
 
 def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity: Identity) -> str:
-    """The checkpoint's name and a hash of what may not change within a run."""
+    """The first checkpoint's name, and a hash of its weights and of what may not change within a run.
+
+    Other weights under the same name are another run: the same file after more training, for example.
+    """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
         name += f"-and-{len(checkpoints) - 1}-more"
-    content = json.dumps(_hashed(identity), sort_keys=True)
+    content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256}, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
 
@@ -261,6 +264,8 @@ def prepare(
     """
     check_options(config)
     device = device_named(config.device)
+    if config.checkpoints:
+        say(f"reading {', '.join(path for _, path in config.checkpoints)}")
     checkpoints = [
         load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
         for name, path in config.checkpoints
@@ -275,6 +280,7 @@ def prepare(
     _check_targets(config, whole)
     loaded, notes = [], []
     for checkpoint in checkpoints:
+        say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
         labelled = whole.of_all_classes(checkpoint.classes)
         check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
         settled, note = from_file(checkpoint, config, labelled, device)
