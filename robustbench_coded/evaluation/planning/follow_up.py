@@ -66,7 +66,7 @@ def follow_up(
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
     judgements = list(judgements)
-    defended = any(judgement.subject.defence != STANDARD for judgement in judgements)
+    defended = any(judgement.case.subject.defence != STANDARD for judgement in judgements)
     for judgement in judgements:
         like = _row_like(judgement, cases)
         if like is None:
@@ -108,7 +108,7 @@ def follow_up(
 def _worth_recombining(judgement: Judgement, defended: bool) -> bool:
     """Whether nothing else is open: it is the dearest attack. A base model serves as a comparison alone."""
     open_checks = [check for check in judgement.checks if check.outcome != CheckOutcome.PASSED]
-    return len(open_checks) == 1 and not (defended and judgement.subject.defence == STANDARD)
+    return len(open_checks) == 1 and not (defended and judgement.case.subject.defence == STANDARD)
 
 
 def _misled(check: Check, judgement: Judgement) -> bool:
