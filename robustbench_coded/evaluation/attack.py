@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from attacks.attack_name import AttackName
 from attacks.catalogue import refuse_norm
 from attacks.estimators import FreshDraws
-from attacks.gradients import NoGradient
+from attacks.gradients import NoGradient, raise_machine_fault
 from attacks.losses import margin_loss
 from attacks.naming import parse
 from attacks.perturbation_budget import Norm, PerturbationBudget
@@ -22,14 +22,14 @@ from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
+from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.evaluation.planning import streams
 
 Images = TypeVar("Images")
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
+@guarded
 def attack(
     model: Any,
     x: Images,
@@ -43,7 +43,8 @@ def attack(
 ) -> Images:
     """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
 
-    Gradients are enabled here, whatever mode the caller is in. A model whose answer has no graph is attacked
+    Gradients are enabled here, whatever mode the caller is in, and the caller's network is left as it was
+    (`guarded`). A model whose answer has no graph is attacked
     through ``relaxed-`` (docs/your-defence.md), named or not.
 
     Args:
@@ -215,6 +216,7 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
         except InputError:
             raise
         except Exception as error:  # the user's code can fail in any way
+            raise_machine_fault(error)
             raise InputError(f"the model fails on images {list(x[:1].shape)}: {described(error)}") from error
         if not isinstance(answer, Tensor):
             raise InputError(f"expected logits [1, classes] for an image, got {type(answer).__name__}")
