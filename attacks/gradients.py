@@ -32,6 +32,15 @@ def is_machine_fault(error: BaseException) -> bool:
     return is_out_of_memory(error) or makes_process_unusable(error)
 
 
+def raise_machine_fault(error: BaseException) -> None:
+    """Raises ``error`` again where it is about the machine alone: nothing about a defence follows from it.
+
+    Every place that takes any exception for an answer of a defence begins with this.
+    """
+    if is_machine_fault(error):
+        raise error
+
+
 class NoGradient(RuntimeError):
     """A gradient was asked for, and there is none.
 
@@ -65,8 +74,7 @@ def recorded(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     try:
         return answer(x)
     except Exception as error:
-        if is_machine_fault(error):
-            raise
+        raise_machine_fault(error)
         with torch.no_grad():
             return answer(x.detach())
 
@@ -90,8 +98,7 @@ def gradient(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
     try:
         (grad,) = torch.autograd.grad(of, x, retain_graph=again, allow_unused=True)
     except Exception as error:  # the target may bring operators and backward passes of its own
-        if is_machine_fault(error):
-            raise
+        raise_machine_fault(error)
         raise NoGradient(error) from error
     if grad is None:
         raise NoGradient

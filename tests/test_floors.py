@@ -11,9 +11,9 @@ CORE = (
     "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
     "schema", "coding", "runs", "data", "models", "defences", "judge",
     "reports.text", "reports.run", "reports.compare", "reports.figures", "reports.render", "reports.write",
-    "evaluation.selftests", "evaluation.options", "evaluation.planning", "evaluation.execution",
-    "evaluation.engine", "evaluation.setup", "evaluation.attack", "evaluation.session", "assertion", "api",
-    "cli",
+    "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
+    "evaluation.execution", "evaluation.engine", "evaluation.setup", "evaluation.attack",
+    "evaluation.session", "assertion", "api", "cli",
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from attacks.gradients import raise_machine_fault
 from attacks.relaxation import indexing, saturation, selection, steps, stop_gradients, untraced_code
 from attacks.relaxation.intermediate_scores import WITHOUT, IntermediateScores
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
@@ -87,7 +88,8 @@ class RelaxedMode(TorchFunctionMode):
             return UNSEEN
         try:
             answer = handler(self, call)
-        except Exception:
+        except Exception as error:
+            raise_machine_fault(error)
             # What one operator cannot be given is no reason to give up all others: torch answers alone. What
             # is drawn is not drawn twice.
             if call.name in selection.SAMPLED:
@@ -206,7 +208,8 @@ class Relaxation:
             try:
                 with self._around():
                     return answer()
-            except Exception:  # a defence may rely on what is relaxed, in any way
+            except Exception as error:  # a defence may rely on what is relaxed, in any way
+                raise_machine_fault(error)
                 self.level += 1
                 for name in list(self.record.met):
                     if name in met:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointFunction
 from torch.utils.hooks import BackwardHook
 
+from attacks.gradients import raise_machine_fault
 from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing, first
 from attacks.relaxation.shadow import attach, live, shadow_of, tensors_in
 from attacks.relaxation.surrogate_gradients import OwnPass, own_pass, sloped
@@ -287,7 +288,8 @@ def _of_forward(
         if not pairs or not wanted:
             return None
         parts = torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], allow_unused=True)
-    except Exception:  # user code, run as it was not meant to be
+    except Exception as error:  # user code, run as it was not meant to be
+        raise_machine_fault(error)
         return None
     finally:
         torch.set_rng_state(before)
@@ -298,7 +300,8 @@ def _of_forward(
 def _own(backward: Callable[..., Any], ctx: Any, grads: tuple[Any, ...]) -> tuple[Any, ...] | None:
     try:
         found = backward(ctx, *grads)
-    except Exception:  # a backward that is not there, or raises
+    except Exception as error:  # a backward that is not there, or raises
+        raise_machine_fault(error)
         return None
     return found if isinstance(found, tuple) else (found,)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attacks.gradients import slope
+from attacks.gradients import raise_machine_fault, slope
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.defences.sampling import SamplingModule
@@ -202,7 +202,8 @@ def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | Non
     """What a copy that was asked nothing before says; None where the defence has no copy that answers."""
     try:
         answer = _answer(copy.deepcopy(defence), x, draw)
-    except Exception:  # nothing says that a defence can be copied
+    except Exception as error:  # nothing says that a defence can be copied
+        raise_machine_fault(error)
         return None
     return answer if answer.numel() else None
 
@@ -217,7 +218,8 @@ def _answer(defence: Defence, x: Tensor, draw: Draw) -> Tensor:
     try:
         with torch.no_grad():
             return defence.logits(x.clone(), draw).clone()
-    except Exception:  # it may fail at some inputs, but then it must do so again
+    except Exception as error:  # it may fail at some inputs, but then it must do so again
+        raise_machine_fault(error)
         return torch.empty(0)
 
 
@@ -229,7 +231,8 @@ def own_cross_entropy(logits: Tensor) -> Tensor:
 def _slope(defence: Defence, x: Tensor, draw: Draw) -> Tensor:
     try:
         return slope(lambda leaf: defence.logits(leaf, draw), own_cross_entropy, x)
-    except Exception:  # without a slope it is no defence that gradients are asked of; the probe says so
+    except Exception as error:  # it has no gradients, and the probe says so
+        raise_machine_fault(error)
         return torch.empty(0)
 
 

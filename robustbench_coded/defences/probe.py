@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import NoGradient, slope
+from attacks.gradients import NoGradient, raise_machine_fault, slope
 from robustbench_coded.defences.memory import modules_of, own_cross_entropy
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.probe_findings import DRAWS, ProbeResult
@@ -42,6 +42,7 @@ def blamed_on(defence: Defence, x: Tensor) -> Iterator[None]:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
+        raise_machine_fault(error)
         raise InputError(
             f"{defence.name} fails on a batch of shape {tuple(x.shape)}: {described(error)}"
             f"{_smaller_batches(defence, x)}"
@@ -143,6 +144,7 @@ def _half_a_batch(
     try:
         answers = defence.logits(half, defence.sample(generator, len(half)))
     except Exception as error:
+        raise_machine_fault(error)
         return None, f"{type(error).__name__}: {error}"
     if answers.shape != (len(half), first.shape[1]):
         return None, f"logits of shape {tuple(answers.shape)}"
@@ -222,7 +224,8 @@ def _in_double(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float 
         for part in modules_of(precise):
             part.double()
         answers = precise.logits(x.double(), draw)
-    except Exception:  # nothing says that a defence can be copied or cast
+    except Exception as error:  # nothing says that a defence can be copied or cast
+        raise_machine_fault(error)
         return None
     return changed_by(first, answers) if answers.dtype == torch.float64 else None
 

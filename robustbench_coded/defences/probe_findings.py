@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attacks.gradients import raise_machine_fault
 from robustbench_coded.defences.protocol import Defence, misshapen, reject_class
 from robustbench_coded.errors import described
 
@@ -227,6 +228,7 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
                 defence.base(moved)
         shape = tuple(answer.shape)
     except (Exception, SystemExit) as error:  # user code can fail in any way
+        raise_machine_fault(error)
         where = f"a {asked}batch of shape {tuple(x.shape)}"
         return [f"names a base model that fails on {where}: {described(error)}"]
     if shape == (len(x), classes):

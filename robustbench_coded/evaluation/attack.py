@@ -1,6 +1,5 @@
 """``robustbench_coded.attack``: one named attack on one batch of images."""
 
-from contextlib import suppress
 from copy import copy
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from attacks.attack_name import AttackName
 from attacks.catalogue import refuse_norm
 from attacks.estimators import FreshDraws
-from attacks.gradients import NoGradient
+from attacks.gradients import NoGradient, raise_machine_fault
 from attacks.losses import margin_loss
 from attacks.naming import parse, with_options
 from attacks.perturbation_budget import Norm, PerturbationBudget
@@ -24,6 +23,7 @@ from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, described, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
+from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.option import named_norm, radius
 from robustbench_coded.evaluation.planning import streams
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory
@@ -50,7 +50,8 @@ def attack(
 ) -> Images:
     """Perturbs one batch by a named attack, as an evaluation perturbs its first batch.
 
-    Gradients are enabled here, whatever mode the caller is in. A model whose answer has no graph is attacked
+    Gradients are enabled here, whatever mode the caller is in, and the caller's network is left as it was
+    (`guarded`). A model whose answer has no graph is attacked
     through ``relaxed-`` (docs/your-defence.md), named or not.
 
     Args:
@@ -84,7 +85,7 @@ def attack(
     if seed is None:
         seed = int(torch.randint(2**63 - 1, ()))
     text = with_options(name, steps=steps, step_size=step_size, eot=eot, loss=loss)
-    return _perturbed(model, x, y, text, eps, norm, seed, target, base)
+    return _perturbed(model, x, y, text, eps, norm, seed, target, base=base)
 
 
 # What other libraries call an argument, or have beside these.
@@ -99,8 +100,7 @@ def _meant(given: str) -> str:
     return f"{near}an attack's name says its steps, draws and step size: eot4-pgd-10@0.05"
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
+@guarded
 def _perturbed(
     model: Any,
     x: Images,
@@ -306,7 +306,10 @@ def _first_answer(defence: SamplingModule, model: Any, x: Tensor) -> tuple[Sampl
     except InputError:
         raise
     except Exception as error:  # the user's code can fail in any way
+        raise_machine_fault(error)
         fixed = SamplingModule(FixedBatch(NetworkInMemory(model), len(x)), name="model")
-        with suppress(Exception):
+        try:
             return fixed, fixed.logits(x[:1], 0)
+        except Exception as again:
+            raise_machine_fault(again)
         raise InputError(f"the model fails on images {list(x[:1].shape)}: {described(error)}") from error

@@ -87,7 +87,7 @@ class NetworkInMemory(nn.Module):
     def __init__(self, given: Callable[[Tensor], Any]):
         super().__init__()
         self.given = given
-        self.held: tuple[Any, ...] = () if isinstance(given, nn.Module) else tuple(_held_by(given))
+        self.held: tuple[Any, ...] = () if isinstance(given, nn.Module) else tuple(held_by(given))
         self.plain = True
 
     @property
@@ -138,7 +138,7 @@ def name_of(given: Any) -> str:
     return (name or type(given).__name__).strip("<>")
 
 
-def _held_by(function: Any, scope: Any = None) -> Iterator[Any]:
+def held_by(function: Any, scope: Any = None) -> Iterator[Any]:
     """What a function refers to, also by other functions of its module."""
     if isinstance(function, partial):
         yield from (*function.args, *function.keywords.values())
@@ -160,4 +160,4 @@ def _held_by(function: Any, scope: Any = None) -> Iterator[Any]:
         yield value
         nested = isinstance(value, FunctionType) and value.__globals__ is function.__globals__
         if nested and id(value) not in scope:
-            yield from _held_by(value, scope)
+            yield from held_by(value, scope)

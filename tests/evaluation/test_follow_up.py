@@ -91,3 +91,25 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [row.attack for row in rows] == expected
     assert len(left_out) == (not expected)
+
+
+@pytest.mark.parametrize(
+    ("others", "defence", "expected"),
+    [((), False, ["crossover-160"]), (("twice the steps",), False, []), ((), True, [])],
+    ids=["alone", "beside another check", "for a base model"],
+)
+def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others, defence, expected):
+    like = case_of("pgd-10", **ALONE)
+    check = SimpleNamespace(name="attacks agree", outcome="failed", run_next=("crossover-160",))
+    more = (SimpleNamespace(name=name, outcome="not run", run_next=()) for name in others)
+    subject = SimpleNamespace(defence="rci" if defence else "standard")
+    beside = SimpleNamespace(case=SimpleNamespace(subject=subject, setting=None))
+    maker = SimpleNamespace(
+        images=lambda row: 10**9, examples=8, conditions=SimpleNamespace(query_budget=None)
+    )
+    judgement = judgement_of(like, checks=(check, *more), could_fall=True)
+    if defence:
+        own = SimpleNamespace(defence="standard")
+        judgement.case = SimpleNamespace(setting=like.case.setting, subject=own)
+    rows, _ = module.follow_up([judgement, beside], [like], maker, [like])
+    assert [row.attack for row in rows] == expected

@@ -113,7 +113,7 @@ def test_a_notebook_shows_verdicts_with_their_reasons_accuracies_and_notes(run):
         ({"models": {"a": locked()}}, r"a: .*\(TypeError: .*\); give a function"),
         ({"models": lambda x: RowMean()(x[:16].reshape(16, 1, 8, 8))}, r"fails on images \[2, 1, 8, 8\]: "),
         ({"models": LogisticRegression()}, "expected a torch.nn.Module, .* got LogisticRegression"),
-        ({"attacks": "pgd-ten"}, "--attacks: "),
+        ({"attacks": "pgd-ten"}, "^attacks: "),
     ],
 )
 def test_wrong_input_is_told_before_anything_is_written(tmp_path, monkeypatch, given, said):

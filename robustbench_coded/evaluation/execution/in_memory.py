@@ -4,13 +4,13 @@ import copy
 import hashlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from attacks.gradients import raise_machine_fault
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences.options import DEFENCES, parse_defence
 from robustbench_coded.defences.plugin import as_defence
@@ -59,6 +59,7 @@ class InMemory:
         try:
             pickle.dumps(self)
         except Exception as error:  # the user's classes can fail in any way
+            raise_machine_fault(error)
             raise InputError(
                 "what is in memory can't be sent to other processes "
                 f"({type(error).__name__}: {error}); leave workers and engine out, or name one of several "
@@ -104,6 +105,7 @@ class InMemory:
             except InputError:
                 raise
             except (Exception, SystemExit) as error:  # the user's code can fail in any way
+                raise_machine_fault(error)
                 why = f"does not build a defence around the model ({described(error)})"
                 if failure:
                     why = f"neither answers images ({failure}) nor builds a defence around the model"
@@ -217,6 +219,7 @@ def _asked(
             # Rounded to float32, in which everything else computes.
             own = copy.deepcopy(given).eval().float() if isinstance(given, nn.Module) else given
     except Exception as error:  # the user's code can fail in any way
+        raise_machine_fault(error)
         mend = "give a function that asks it, for example lambda x: model(x)"
         raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
     asked = x
@@ -232,13 +235,15 @@ def _asked(
                 network(asked)
             except InputError:
                 raise
-            except Exception:  # some answer batches of one size alone
+            except Exception as error:  # some answer batches of one size alone
+                raise_machine_fault(error)
                 if (fixed := _of_one_size(network, x, sizes)) is None:
                     raise
                 return fixed
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
     except Exception as error:  # the user's code can fail in any way
+        raise_machine_fault(error)
         what = f"the model fails on images {list(asked.shape)}"
         raise InputError(f"{name}: {what}: {described(error)}") from error
     if not isinstance(answers, Tensor) or answers.ndim != 2 or len(answers) != len(x):
@@ -250,9 +255,11 @@ def _asked(
 def _of_one_size(network: nn.Module, x: Tensor, sizes: Sequence[int]) -> tuple[nn.Module, Tensor] | None:
     """A network that answers batches of one of these sizes, and its logits; None where it answers none."""
     for size in sizes:
-        with suppress(Exception):  # the user's code can fail in any way
+        try:
             fixed = FixedBatch(network, size)
             return fixed, fixed(x.clone().requires_grad_())
+        except Exception as error:  # the user's code can fail in any way
+            raise_machine_fault(error)
     return None
 
 
@@ -265,6 +272,7 @@ def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
     except InputError as error:
         return str(error)
     except (Exception, SystemExit) as error:  # the user's code can fail in any way
+        raise_machine_fault(error)
         return described(error)
     if not isinstance(answers, Tensor):
         return type(answers).__name__

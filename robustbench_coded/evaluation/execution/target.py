@@ -3,7 +3,6 @@ some inputs as NaN; and a defence seen as one of two classes, for targeted attac
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -54,17 +53,21 @@ def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
     """Whether it is not the inputs at which it fails, but that a graph is recorded."""
     if not x.requires_grad or not torch.is_grad_enabled():
         return False
-    with torch._C.DisableTorchFunction(), torch.no_grad(), suppress(Exception, SystemExit):
-        ask(x.detach(), draws)
-        return True
-    return False
+    try:
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            ask(x.detach(), draws)
+    except (Exception, SystemExit) as error:
+        gradients.raise_machine_fault(error)
+        return False
+    return True
 
 
 def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
     """Logits [n, classes] of inputs [n, C, H, W]: those at which it fails are found by halving."""
     try:
         return ask(x)
-    except (Exception, SystemExit):
+    except (Exception, SystemExit) as error:
+        gradients.raise_machine_fault(error)
         if len(x) == 1:
             return _nothing(x, classes)
         middle = len(x) // 2
@@ -74,7 +77,8 @@ def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
 def _whole(ask: Ask, x: Tensor, draws: Sequence[Any], classes: int) -> Tensor:
     try:
         return ask(x, draws)
-    except (Exception, SystemExit):
+    except (Exception, SystemExit) as error:
+        gradients.raise_machine_fault(error)
         return _nothing(x, classes)
 
 

@@ -21,7 +21,7 @@ from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.schema.case import Case, ThreatModel
-from robustbench_coded.schema.words import CONTROLS, DOUBLING, CheckName, CheckOutcome
+from robustbench_coded.schema.words import CONTROLS, DOUBLING, STANDARD, CheckName, CheckOutcome
 
 ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
@@ -65,6 +65,8 @@ def follow_up(
 
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
+    judgements = list(judgements)
+    defended = any(judgement.case.subject.defence != STANDARD for judgement in judgements)
     for judgement in judgements:
         like = _row_like(judgement, cases)
         if like is None:
@@ -78,6 +80,8 @@ def follow_up(
                 continue
             for case in _asked_for(check.run_next, check.name, judgement, like, cases):
                 if case.case in known or case.case in wanted:
+                    continue
+                if case.attack == RECOMBINED and not _worth_recombining(judgement, defended):
                     continue
                 if check.name in DOUBLING and stopped(maker.conditions, case):
                     left_out[
@@ -99,6 +103,12 @@ def follow_up(
                 (case.case, case) for case in asked if case.case not in known and not too_dear(case)
             )
     return list(wanted.values()), list(left_out)
+
+
+def _worth_recombining(judgement: Judgement, defended: bool) -> bool:
+    """Whether nothing else is open: it is the dearest attack. A base model serves as a comparison alone."""
+    open_checks = [check for check in judgement.checks if check.outcome != CheckOutcome.PASSED]
+    return len(open_checks) == 1 and not (defended and judgement.case.subject.defence == STANDARD)
 
 
 def _misled(check: Check, judgement: Judgement) -> bool:

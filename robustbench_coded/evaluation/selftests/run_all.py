@@ -5,6 +5,7 @@ defence's operators relaxed.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from attacks.gradients import raise_machine_fault
 from attacks.relaxation import Relaxation
 from robustbench_coded.evaluation.selftests import gradients
 from robustbench_coded.evaluation.selftests.base_agrees import BASE, Network, base_agrees
@@ -101,6 +102,7 @@ def run_all(
     try:
         path = walk(scene)
     except Exception as error:  # a user defence can fail in any way
+        raise_machine_fault(error)
         return (judged("attack", False, f"A short attack on it fails: {_said(error)}."),)
     tests = dict(_TESTS)
     if networks is not None:
@@ -120,6 +122,7 @@ def _result(name: str, test: Callable[[Scene, Walk], SelfTest], scene: Scene, pa
     try:
         return test(scene, path)
     except Exception as error:
+        raise_machine_fault(error)
         return judged(name, False, f"The defence fails when it is asked: {_said(error)}.")
 
 

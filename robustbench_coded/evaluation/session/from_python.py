@@ -15,6 +15,7 @@ from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.config import (
     EvalConfig,
     attack_options,
@@ -40,8 +41,7 @@ SEVERAL = ("batch_sizes", "inputs")
 CALLED_ELSEWHERE = {"epsilon": "eps", "n_examples": "limit", "dataset": "data", "bs": "batch_sizes"}
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
+@guarded
 def evaluate(
     models: Callable[..., Any] | str | PathLike[str] | Mapping[str, Any] | None = None,
     data: Any = "auto",

@@ -14,6 +14,7 @@ from msgspec import structs
 from torch import Tensor
 
 from attacks import losses, perturbation_budget
+from attacks.gradients import raise_machine_fault
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.sampling import SamplingModule, UsedSeed
 from robustbench_coded.evaluation.execution import in_memory, score, target, worker_context
@@ -126,6 +127,7 @@ def _tried(name: str, when: str, test: Callable[[], SelfTest]) -> SelfTest:
     try:
         return test()
     except Exception as error:  # a user defence can fail in any way
+        raise_machine_fault(error)
         return judged(name, False, f"The defence fails {when}: {type(error).__name__}.")
 
 

@@ -3,7 +3,6 @@ says; its operators are relaxed once, to see whether they hide its gradient.
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -272,6 +271,8 @@ def _asked_in_other_batches(
         few = [x[:size] for size in SMALL]
         for batch in (x, x[: len(x) // 2], torch.cat([whole, whole]), *few):
             both = min(len(batch), len(whole))
-            with suppress(Exception):  # it may take no other size, and says so where it is asked for one
+            try:
                 sizes.append(changed_by(answers[:both], defence.logits(batch, draw)[:both]))
+            except Exception as error:  # it may take no other size, and says so where it is asked for one
+                gradients.raise_machine_fault(error)
     return replace(result, other_slot=max(slot or 0.0 for slot in slots), other_size=max(sizes))

@@ -1,0 +1,125 @@
+"""What a public call leaves as it was: the caller's networks, random numbers and grad mode."""
+
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from attacks.accelerator import random_states_kept
+from robustbench_coded.models.in_memory import held_by
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NETWORKS = ("model", "models", "defences", "base")  # arguments that hold networks, beside the first one
+DEEPEST = 3  # objects within objects that are looked into for networks
+HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+def guarded(call: Callable[P, R]) -> Callable[P, R]:
+    """``call`` with gradients enabled under any outer grad mode, after which the caller's state is as before.
+
+    Kept are, of every network among the arguments: modes, buffers, hooks and gradients; and the global random
+    generators of torch, numpy and Python, the number of threads and the grad mode. Parameters that a defence
+    itself updates are not copied.
+    """
+
+    @wraps(call)
+    def within(*args: P.args, **kwargs: P.kwargs) -> R:
+        networks = _networks([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
+        for network in networks:
+            _warn_of_parts_in_training(network)
+        with torch.inference_mode(False), torch.enable_grad(), _process_kept(), _networks_kept(networks):
+            return call(*args, **kwargs)
+
+    return within
+
+
+@contextmanager
+def _process_kept() -> Iterator[None]:
+    threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
+    try:
+        with random_states_kept():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
+def _networks_kept(networks: list[nn.Module]) -> Iterator[None]:
+    modules = {id(module): module for network in networks for module in network.modules()}.values()
+    modes = [(module, module.training) for module in modules]
+    hooks = [(stored, dict(stored)) for module, _ in modes for stored in (getattr(module, h) for h in HOOKS)]
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.detach().clone())
+        for module, _ in modes
+        for name, buffer in module._buffers.items()
+    ]
+    weights = [
+        (weight, weight.requires_grad, weight.grad, None if weight.grad is None else weight.grad.clone())
+        for network in networks
+        for weight in network.parameters()
+    ]
+    try:
+        yield
+    finally:
+        with torch.inference_mode():  # where tensors made under inference_mode can be written, too
+            for module, name, buffer, content in buffers:
+                module._buffers[name] = buffer
+                if buffer is not None and content is not None and not torch.equal(buffer, content):
+                    buffer.copy_(content)
+            for _, _, grad, content in weights:
+                if grad is not None and content is not None and not torch.equal(grad, content):
+                    grad.copy_(content)
+        for weight, requires, grad, _ in weights:
+            weight.grad = grad
+            if weight.requires_grad != requires:
+                weight.requires_grad_(requires)
+        for stored, before in hooks:
+            stored.clear()
+            stored.update(before)
+        for module, training in modes:
+            module.training = training
+
+
+def _networks(given: Any, depth: int = 0) -> list[nn.Module]:
+    """The networks in what a caller gave: modules, in containers, functions and objects."""
+    if isinstance(given, nn.Module):
+        return [given]
+    if (
+        depth > DEEPEST
+        or given is None
+        or isinstance(given, str | type | ModuleType | torch.Tensor | np.ndarray)
+    ):
+        return []
+    if isinstance(given, Mapping):
+        parts = list(given.values())
+    elif isinstance(given, list | tuple | set):
+        parts = list(given)
+    elif isinstance(given, FunctionType | MethodType) or callable(given):
+        parts = list(held_by(given))
+    else:
+        parts = list(getattr(given, "__dict__", {}).values())
+    return [network for part in parts for network in _networks(part, depth + 1)]
+
+
+def _warn_of_parts_in_training(network: nn.Module) -> None:
+    if network.training:
+        return
+    parts = [f"{name} ({type(part).__name__})" for name, part in network.named_modules() if part.training]
+    if parts:
+        warnings.warn(
+            f"in training mode within a {type(network).__name__} in evaluation mode: {', '.join(parts[:3])}; "
+            "call eval() unless this is the defence",
+            stacklevel=4,
+        )
