@@ -84,7 +84,7 @@ def test_other_packages_may_plug_in(plugged, capsys):
     assert main(["shine"]) == 0
     assert capsys.readouterr().out == "shining\n"
     assert main(["--help"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "  shine    Shine."
+    assert capsys.readouterr().out.splitlines()[-1] == "  shine  Shine."
     assert main(["shin"]) == 2
     assert "Did you mean 'shine'?" in capsys.readouterr().err
 
