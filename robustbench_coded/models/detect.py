@@ -143,15 +143,18 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     raise Refused(f"no known architecture has these weights{_nearest(differences, shapes)}; {mend}")
 
 
+FAR = 0.5  # share of the weights that differ from which on an architecture is not named
+
+
 def _nearest(differences: list[WeightDifference], shapes: Shapes) -> str:
     """The architecture that shares most with the file, and the first place where the two part."""
     if not differences:
         return "; its sizes are not possible"
     nearest = min(differences, key=lambda difference: difference.share)
-    if nearest.share < 1:
+    if nearest.share < FAR:
         return f"; nearest is {nearest}"
-    name, shape = next(iter(shapes.items()))
-    return f"; none is near: it begins with {name[:80]} {list(shape)}"
+    first = ", ".join(f"{name[:80]} {list(shape)}" for name, shape in list(shapes.items())[:3])
+    return f"; none is near: it begins with {first}"
 
 
 def _candidates(shapes: Shapes) -> list[str]:

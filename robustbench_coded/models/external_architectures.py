@@ -174,6 +174,11 @@ def _in_rows(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.flatten().view(x.shape) if isinstance(x, Tensor) else x for x in inputs)
 
 
+def in_rows_of_one(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Images [B, C, H, W] as vectors [B, C H W], for a network that takes those."""
+    return tuple(x.flatten(1) if isinstance(x, Tensor) and x.ndim == 4 else x for x in inputs)
+
+
 def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     """Number of classes of a network of unknown names: rows of the head, or length of the last bias."""
     shapes = refusal.shapes_in(tensors)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from robustbench_coded.models.detect import Recognised, channels_of, recognise
 from robustbench_coded.models.external_architectures import (
     classes_answered,
     classes_in,
+    in_rows_of_one,
     is_library,
     load_user_defence,
 )
@@ -277,14 +279,27 @@ def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assemble
         shapes = [metadata["image_shape"]]
     answers = ((shape[0], classes_answered(network, shape)) for shape in shapes)
     channels, answered = next((answer for answer in answers if answer[1]), (shapes[0][0], None))
+    if answered is None and (flat := _flat_shape(weights)) is not None:
+        network.register_forward_pre_hook(in_rows_of_one)
+        channels, answered = flat[0], classes_answered(network, flat)
     classes = answered or metadata.get("classes") or classes_in(weights.tensors)
     if classes is None or classes < 2:
         raise Refused(
-            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side with "
-            "logits [n, classes], of two classes or more"
+            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
+            "vectors with logits [n, classes], of two classes or more; return a module that does"
         )
     recognised = Recognised(arch, classes, channels, None, (f"built by {arch}",))
     return Assembled(recognised, network, weights, normalises_itself)
+
+
+def _flat_shape(weights: StateDict) -> list[int] | None:
+    """The square images [C, H, W] whose pixels are the vectors that a first linear layer takes."""
+    matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
+    for channels in (1, 3) if matrices else ():
+        side = isqrt(matrices[0][1] // channels)
+        if channels * side * side == matrices[0][1]:
+            return [channels, side, side]
+    return None
 
 
 def load_checkpoint(

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch import nn
 from torchvision.models import squeezenet1_1
 
 from robustbench_coded.data.registry import load_data
@@ -68,6 +69,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, code, name, said):
 
 ENDS_IN_POOLING = """
 import torch
+from torch import nn
 from torchvision.models import squeezenet1_1
 
 def build():
@@ -89,7 +91,9 @@ def test_the_number_of_classes_is_what_a_network_answers(tmp_path):
             found = load_checkpoint(tmp_path / "model.pt", arch=f"{source}:build")
             assert (found.classes, found.channels) == (10, 1)
         else:
-            with pytest.raises(InputError, match="answers no images of 8 to 224 pixels a side"):
+            with pytest.raises(
+                InputError, match="answers no images of 8 to 224 pixels a side and no vectors"
+            ):
                 load_checkpoint(tmp_path / "model.pt", arch=f"{source}:build")
 
 
@@ -97,6 +101,7 @@ AS_TRANSFORMERS = """
 from types import SimpleNamespace
 
 import torch
+from torch import nn
 from torchvision.models import squeezenet1_1
 
 class Net(torch.nn.Linear):
@@ -176,3 +181,20 @@ def test_a_definition_of_grey_images_is_taken_however_it_flattens_them(tmp_path)
         loaded = load_checkpoint(tmp_path / f"{name}.pt", arch=f"{tmp_path}/grey.py:{name}")
         assert (loaded.channels, loaded.classes) == (1, 10)
         assert loaded.network(images).shape == (3, 10)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shape", "classes"), [(64, (1, 8, 8), 10), (192, (3, 8, 8), 7), (108, (3, 6, 6), 2)]
+)
+def test_a_network_of_flat_vectors_is_stated(tmp_path, monkeypatch, pixels, shape, classes):
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Linear(pixels, 5), nn.Tanh(), nn.Linear(5, classes))
+    (tmp_path / "flat.py").write_text(
+        f"from torch import nn\ndef build():\n"
+        f"    return nn.Sequential(nn.Linear({pixels}, 5), nn.Tanh(), nn.Linear(5, {classes}))\n"
+    )
+    torch.save(network.state_dict(), tmp_path / "flat.pt")
+    loaded = load_checkpoint("flat.pt", arch="flat.py:build")
+    assert (loaded.channels, loaded.classes) == (shape[0], classes)
+    x = torch.rand(4, *shape)
+    torch.testing.assert_close(loaded.network(x), network(x.flatten(1)))
