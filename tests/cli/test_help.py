@@ -133,7 +133,9 @@ def test_what_is_mistyped_or_missing_is_named(csrobust, words, meant):
 def test_usual_spellings_are_taken(csrobust, words, usual):
     first, second = csrobust(*words), csrobust(*usual)
     assert first.code == second.code == 0 and len(first.out) > 5
-    assert re.sub("[0-9.]+ s", "", first.out) == re.sub("[0-9.]+ s", "", second.out)
+    # Forecasts differ from call to call, and with them the widths of columns.
+    plain = [re.sub(r"<?[\d.]+ (s|min)\b", "", answer.out).split() for answer in (first, second)]
+    assert plain[0] == plain[1]
 
 
 def test_every_command_stands_in_one_section_of_the_help(csrobust):
