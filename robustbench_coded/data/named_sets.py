@@ -27,7 +27,7 @@ _TIMEOUT = 20.0  # seconds without an answer
 def download_folder(data_dir: Path | None) -> Path:
     """Where downloads go: the folder that the user names, else this project's cache."""
     named = data_dir or os.environ.get("CSROBUST_DATA")
-    return Path(named) if named else _caches() / "csrobust"
+    return Path(named) if named else own_cache()
 
 
 def search_path(data_dir: Path | None) -> list[Path]:
@@ -37,12 +37,17 @@ def search_path(data_dir: Path | None) -> list[Path]:
     usual = [
         Path("data"),
         Path("..", "data"),
-        caches / "csrobust",
+        own_cache(),
         caches,
         caches / "torch",
         Path.home() / "data",
     ]
     return [*named, *usual]
+
+
+def own_cache() -> Path:
+    """This project's folder among the user's caches."""
+    return _caches() / "csrobust"
 
 
 def _caches() -> Path:

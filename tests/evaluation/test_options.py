@@ -8,6 +8,7 @@ from robustbench_coded import InputError, evaluate
 from robustbench_coded.cli.main import main
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import flag_of
+from robustbench_coded.evaluation.session.from_python import in_python
 
 COUNTS = ("victims", "batch_sizes", "limit", "submissions", "budget", "threads", "workers")
 WRONG = {
@@ -31,7 +32,7 @@ def test_one_sentence_for_both(name, capsys, monkeypatch, tmp_path):
     flag = flag_of(next(entry for entry in fields(EvalConfig) if entry.name == name))
     with pytest.raises(InputError) as error:
         evaluate("model.pt", "digits", **{name: value})
-    assert str(error.value).startswith(f"{flag} {value!r} {words}")
+    assert str(error.value).startswith(in_python(f"{flag} {value!r} {words}"))
     assert main(["eval", "--ckpt", "model.pt", f"{flag}={value}"]) == 2
     said = capsys.readouterr().err
     # A number may be typed in several ways; what is wrong with it is said in one.
@@ -41,7 +42,7 @@ def test_one_sentence_for_both(name, capsys, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("value", ["many", 2.5, True, None])
 def test_a_count_is_a_whole_number(value):
-    with pytest.raises(InputError, match=f"^--draws {value!r} is not a whole number$"):
+    with pytest.raises(InputError, match=f"^draws {value!r} is not a whole number$"):
         evaluate("model.pt", "digits", draws=value)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import structs
 
 from robustbench_coded.data.dataset import Dataset, Images
-from robustbench_coded.data.named_sets import search_path
+from robustbench_coded.data.named_sets import own_cache
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.engine.run import Engine
@@ -231,7 +231,7 @@ def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[
         numbers,
         wanted,
         seed=options.seed,
-        cache=search_path(None)[-1],
+        cache=own_cache(),
         workers=options.workers or 1,
         listener=listener,
     )
