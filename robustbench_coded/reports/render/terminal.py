@@ -2,7 +2,7 @@
 points of a curve, a line each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -266,26 +266,50 @@ _CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
 def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
     """For each curve of at least two points its name, and a line a point.
 
+    Over eps, a last line says how much the attack leaves beside the lowest of all curves (``excess``).
+
     Args:
         over: ``eps``, ``steps`` or ``draws``.
     """
-    curves: dict[tuple, dict[float, str]] = {}
+    curves: dict[tuple, dict[float, SummaryRow]] = {}
+    lowest: dict[tuple, dict[float, float]] = {}
     for row in rows:
         place = _place(row, over)
         if place is None or row.accuracy is None:
             continue
         family, x = place
-        shown = formatting.pixels(x) if over == "eps" else f"{x:g}"
-        point = f"  {shown}: {formatting.accuracy_text(row.accuracy, row.low, row.high)}"
         where = "" if over == "eps" else f", eps {formatting.pixels(row.case.perturbation.eps)}"
-        title = (
-            f"{formatting.subject_text(row.case.subject, with_k=True)}, {row.case.threat}, {family}{where}"
-        )
-        curves.setdefault((title,), {})[x] = point
-    for (title,), points in curves.items():
-        if len(points) > 1:
-            yield one_line(f"{title} over {over}:")
-            yield from (points[x] for x in sorted(points))
+        subject = f"{formatting.subject_text(row.case.subject, with_k=True)}, {row.case.threat}"
+        norm = row.case.perturbation.norm
+        curves.setdefault((subject, f"{family}{where}", norm), {})[x] = row
+        least = lowest.setdefault((subject, norm), {})
+        least[x] = min(row.accuracy, least.get(x, 1.0))
+    for (subject, family, norm), points in curves.items():
+        if len(points) < 2:
+            continue
+        yield one_line(f"{subject}, {family} over {over}:")
+        for x, row in sorted(points.items()):
+            shown = formatting.pixels(x) if over == "eps" else f"{x:g}"
+            yield f"  {shown}: {formatting.accuracy_text(row.accuracy, row.low, row.high)}"
+        if over == "eps":
+            left = excess({x: row.accuracy or 0.0 for x, row in points.items()}, lowest[subject, norm])
+            yield f"  {100 * left:.1f} points above the lowest of all attacks, on average over eps"
+
+
+def excess(curve: Mapping[float, float], lowest: Mapping[float, float]) -> float:
+    """The area between an attack's curve and the best of all, per unit of eps (arXiv 2404.19460).
+
+    Args:
+        curve: eps -> accuracy, two points or more, between which it is linear.
+        lowest: eps -> the lowest accuracy of all attacks there.
+
+    Returns:
+        A mean difference of accuracies over the curve's range of eps, 0 for the best attack.
+    """
+    at = sorted(curve)
+    over = [curve[eps] - lowest[eps] for eps in at]
+    area = sum((b - a) * (p + q) / 2 for a, b, p, q in zip(at, at[1:], over, over[1:], strict=False))
+    return area / (at[-1] - at[0])
 
 
 class SubmissionPoint(NamedTuple):
