@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -58,12 +59,14 @@ def main() -> None:
         leaf = x.clone().requires_grad_()
         return torch.autograd.grad(chain(step, leaf, times).square().sum(), leaf)[0]
 
-    rows = [("steps", "loop, MB", "recompute, MB", "loop, s", "recompute, s", "ratio", "gradient")]
+    rows: list[tuple[str, ...]] = [
+        ("steps", "loop, MB", "recompute, MB", "loop, s", "recompute, s", "ratio", "gradient")
+    ]
     for times in STEPS:
         equal = torch.equal(gradient(loop, times), gradient(recompute, times))
         memory, seconds = [], []
         for chain in (loop, recompute):
-            peak = peak_memory(lambda chain=chain: gradient(chain, times), device)
+            peak = peak_memory(partial(gradient, chain, times), device)
             memory.append("unknown" if peak is None else f"{peak / 1e6:.1f}")
             taken = []
             for _ in range(given.rounds):
@@ -76,8 +79,8 @@ def main() -> None:
         rows.append((str(times), *memory, *(f"{taken:.3f}" for taken in seconds), ratio, said))
     parts = [
         "# Recomputing a chain of steps beside keeping it",
-        f"`robustbench_coded.recompute` on a denoiser of 16 channels and {IMAGES} images of 3x32x32, each step "
-        f"with noise of its own. MB: peak above what is in use before the gradient. s: processor seconds on "
+        f"`robustbench_coded.recompute` on a denoiser of 16 channels and {IMAGES} images of 3x32x32, each "
+        f"step with noise of its own. MB: peak above what is in use before the gradient. s: processor seconds on "
         f"one thread, the least of {given.rounds}.",
         pipes(rows),
         in_words(machine(device)) + ".",
