@@ -385,7 +385,7 @@ HOSTILE = {
     ),
     "tables of the same tables": (tables_of_tables(), "holds the same values without end"),
     "one module under many names": (
-        saved({str(index): nn.Sequential(*[nn.ReLU()] * 300) for index in range(100)}),
+        saved({**WEIGHTS, **{str(index): nn.Sequential(*[nn.ReLU()] * 300) for index in range(100)}}),
         "its modules lie in one another without end",
     ),
     "metadata with a cycle": (cycle(), "holds the same values without end"),
