@@ -58,7 +58,8 @@ def read_archive(path: str | Path) -> Archive:
     """
     path = Path(path)
     data = _read_bytes(path)
-    kind, metadata = "torch", {}
+    kind = "torch"
+    metadata: dict[str, str] = {}
     try:
         if data.startswith((b"PK", LEGACY_MAGIC)):
             kind += "" if data.startswith(b"PK") else " (before 1.6)"

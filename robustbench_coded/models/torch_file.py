@@ -87,7 +87,8 @@ def _read_zip(data: bytes) -> Any:
 
 def _read_legacy(data: bytes) -> Any:
     """Of the format before zip: five pickles, then size and bytes of each storage."""
-    stream, storages = io.BytesIO(data), {}
+    stream = io.BytesIO(data)
+    storages: dict[str, Tensor] = {}
     free = len(data)
 
     def stored(key: str, nbytes: int) -> Tensor:
@@ -160,7 +161,7 @@ def _unpickled(stream: io.BytesIO, stored: Storages) -> Any:
             case _ if does in FILLING:
                 pass  # a list of items that are no list's, as those of a deque
             case "GLOBAL":
-                names.append(argument)
+                names.append(str(argument))
                 stack.append(_StandIn(argument))
             case "REDUCE" | "NEWOBJ":
                 stack.append(_called(*items))
