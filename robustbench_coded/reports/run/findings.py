@@ -25,7 +25,6 @@ from robustbench_coded.reports.text.formatting import (
     of_part,
     percent,
     perturbation_text,
-    series,
     share_text,
     subject_text,
     with_interval,
@@ -140,34 +139,9 @@ def _where(row: SummaryRow, perturbation: Perturbation) -> str:
     return "anywhere in [0, 1]" if row.threat.free else f"within {perturbation_text(perturbation)}"
 
 
-_NAMED = 3  # subjects that a sentence names; of more it gives the number
-
-
 def findings_of(run: Run) -> list[str]:
     """All of them, in their order."""
-    return [*without_design(run), *collateral_findings(run.rows), *peers_own_figures(run)]
-
-
-def without_design(run: Run) -> list[str]:
-    """The attacks that would tell knowing the draw from a better start, once for all that lack some."""
-    missing: dict[str, None] = {}
-    subjects: dict[str, None] = {}
-    for judgement in run.judgements:
-        if judgement.to_design:
-            subjects[f"{subject_text(judgement.subject, with_k=True)} ({judgement.threat})"] = None
-            missing.update(dict.fromkeys(judgement.to_design))
-    if not subjects:
-        return []
-    return [
-        "The effects of knowing the draw and of starting from the base model's perturbation were not "
-        f"separated for {_some(list(subjects))}. The same command with --attacks "
-        f"paper,adaptive,{','.join(missing)} separates them."
-    ]
-
-
-def _some(subjects: Sequence[str]) -> str:
-    """The subjects, or how many where few would read them all."""
-    return series(subjects) if len(subjects) <= _NAMED else counted(len(subjects), "subject")
+    return [*collateral_findings(run.rows), *peers_own_figures(run)]
 
 
 def peers_own_figures(run: Run) -> list[str]:
