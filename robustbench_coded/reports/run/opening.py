@@ -20,6 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     INFERENCE,
     Columns,
     TextTable,
+    accuracy_text,
     attacker_text,
     counted,
     inference_text,
@@ -33,10 +34,10 @@ from robustbench_coded.schema.words import STANDARD, VerdictName
 
 NAME_WIDTH = 40
 MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
-NO_VERDICT = "There is no verdict: no attack that gets one has outcomes."
+NO_VERDICT = "No verdict yet"
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
-_VERDICT = "{verdict}{who}{why}{left}{bare}{claim}{decided}."
+_FOUND = "{left} of answers are right under attack{bare}{claim}{decided}."
 _OTHER = "An attacker who {does} ({threat}): {verdicts}."
 _THESE = (
     "In brackets: 95% intervals for these {images} images in random batches. For other images like these the "
@@ -70,6 +71,16 @@ class Span(NamedTuple):
         return f"{' to '.join(ends)} {interval(self.low, self.high)}"
 
 
+class Answer(NamedTuple):
+    """A verdict with those that it is about, and what was found, '' before anything was."""
+
+    verdict: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}. {self.found}".rstrip()
+
+
 class OpeningBars(NamedTuple):
     """What the defences keep, and the bare networks beside them."""
 
@@ -93,7 +104,7 @@ class Opening:
     """
 
     asked: str
-    answers: tuple[str, ...]
+    answers: tuple[Answer, ...]
     others: tuple[str, ...]
     certainty: str
     next: NextCommand
@@ -110,7 +121,7 @@ def opening_of(run: Run) -> Opening:
     ]
     following = next_command(run, unsettled[0] or unsettled[1])
     if not judged:
-        return Opening("", (NO_VERDICT,), (), "", following)
+        return Opening("", (Answer(NO_VERDICT, ""),), (), "", following)
     subjects, networks = [j.subject for j in judged], {j.subject.checkpoint for j in judged}
     groups: dict[VerdictName, list[Judgement]] = {}
     for judgement in sorted(
@@ -203,45 +214,38 @@ def _listed(judgements: Sequence[Judgement]) -> str:
     return "; ".join(f"{series(found)} on {names}" for names, found in inferences.items())
 
 
-def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> str:
+def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> Answer:
     """The sentence of one verdict."""
-    verdict, left = group[0].verdict, Span.of(j.verdict.accuracy for j in group)
-    bare = Span.of(j.verdict.accuracy for j in _bare(run, group))
+    verdict, subjects = group[0].verdict.name, [j.subject for j in group]
     briefs = series(list(dict.fromkeys(j.verdict.brief for j in group)))
     why = {VerdictName.NOT_SETTLED: f" ({briefs})", VerdictName.NO_FAILURE_FOUND: ", which is no proof"}
+    who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
+    named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
+    left, bare = (Span.of(j.verdict.accuracy for j in found) for found in (group, _bare(run, group)))
+    if left is None:
+        return Answer(named, "")
     attacks = list(dict.fromkeys(shortened(j.attack, NAME_WIDTH) for j in group if j.attack))
     decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
-    several = "" if len(judged) == 1 else f" for {_listed(group)}"
-    return _VERDICT.format(
-        verdict=f"{verdict.name[:1].upper()}{verdict.name[1:]}",
-        why=why.get(verdict.name, ""),
-        who=f" for the {_named([j.subject for j in group])}"
-        if several and len(group) == len(judged)
-        else several,
-        left=f": {left} of answers are right under attack" if left else "",
-        bare=f", {bare} without the defence" if left and bare else "",
+    found = _FOUND.format(
+        left=left,
+        bare=f", {bare} without the defence" if bare else "",
         claim=_of_claim(run, group[0]),
-        decided=f"; decided by {decided}" if left and attacks else "",
+        decided=f"; decided by {decided}" if attacks else "",
     )
+    return Answer(named, found)
 
 
 def _of_claim(run: Run, judgement: Judgement) -> str:
     """Where the claim lies, and what its own attack leaves."""
-    claim, accuracy = judgement.verdict.claim, judgement.verdict.accuracy
-    if claim is None or accuracy is None:
+    claim, left = judgement.verdict.claim, judgement.verdict.claimed or judgement.verdict.accuracy
+    if claim is None or left is None:
         return ""
-    stands = ", which stands so far" if accuracy.low >= claim.value else ", which the interval contains"
-    own = None
-    if claim.attack is not None:
-        threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
-        rows = (find(run.rows, judgement.subject, claim.attack, t, judgement.perturbation) for t in threats)
-        own = next((row for row in rows if row is not None), None)
-    alone = (
-        ""
-        if own is None
-        else f"; {own.attack} alone leaves {percent(own.accuracy)}% {interval(own.low, own.high)}"
-    )
-    return f", claimed are {percent(claim.value)}%{stands if accuracy.high >= claim.value else ''}{alone}"
+    threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
+    rows = (find(run.rows, judgement.subject, str(claim.attack), t, judgement.perturbation) for t in threats)
+    own = next(filter(None, rows), None)
+    alone = f"; {own.attack} alone leaves {accuracy_text(own.accuracy, own.low, own.high)}" if own else ""
+    stands = {True: ", which the interval contains", left.low >= claim.value: ", which stands so far"}
+    return f", claimed are {percent(claim.value)}%{stands[True] if left.high >= claim.value else ''}{alone}"
 
 
 def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
