@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks.perturbation_budget import Norm
+from benchmarks.bench.table import pipes
 from benchmarks.peers.league_networks import CIFAR10, SHARED, Network, Sources
 from benchmarks.peers.sparse import Counted, pixels
 from robustbench_coded import attack
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).with_suffix(".md")

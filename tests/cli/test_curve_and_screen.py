@@ -24,9 +24,10 @@ def test_a_curve_is_printed_with_intervals(csrobust):
 
 def test_the_area_above_the_best_of_all_is_that_of_trapezoids():
     best = {0.0: 1.0, 0.1: 0.5, 0.3: 0.0}
-    assert excess(best, best) == 0
+    assert excess(best, [best]) == 0
     # 0.2 above at 0.1, between points on the best curve: (0.1 * 0.2 / 2 + 0.2 * 0.2 / 2) / 0.3.
-    assert excess(best | {0.1: 0.7}, best) == pytest.approx(0.1)
+    worse = best | {0.1: 0.7}
+    assert excess(worse, [worse, best]) == pytest.approx(0.1)
 
 
 def test_repeated_submissions_are_printed_with_intervals(csrobust):
