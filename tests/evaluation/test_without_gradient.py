@@ -204,7 +204,9 @@ def test_the_level_of_relaxation_is_counted_and_no_fault_of_the_machine_changes_
     )  # fmt: skip
     report = (tmp_path / "run" / "details.md").read_text()
     assert f"ran on {len(X)} inputs with its own cuts of the graph" in report
-    assert run.counts_of(next(row.case for row in run.rows if row.case.attack == "relaxed-pgd-3"))["relaxed_2"]
+    assert run.counts_of(next(row.case for row in run.rows if row.case.attack == "relaxed-pgd-3"))[
+        "relaxed_2"
+    ]
 
 
 def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():
