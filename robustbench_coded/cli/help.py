@@ -24,7 +24,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
     "Verdicts, claims, time": (
-        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "time", "until",
+        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
+        "time", "until",
     ),
     "The machine": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",

@@ -257,8 +257,9 @@ class Invocation(Struct, frozen=True, kw_only=True):
         except ValueError:
             return None
         perturbation = None if eps is None else Perturbation(str(norm), eps, str(space))
-        attack = self.options.get("claim_attack")
-        return Claim(value, parsed, perturbation, attack if isinstance(attack, str) else None)
+        attack, votes = self.options.get("claim_attack"), self.options.get("claim_votes")
+        voting = votes if isinstance(votes, int) and votes > 0 else 1
+        return Claim(value, parsed, perturbation, attack if isinstance(attack, str) else None, voting)
 
 
 _PERTURBATION = (("norm", "linf"), ("eps_space", "pixel"))

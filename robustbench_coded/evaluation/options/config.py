@@ -71,7 +71,7 @@ class EvalConfig:
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
-            about.
+            about; claim_votes: of how many answers to an input the majority counts.
     """
 
     checkpoints: tuple[tuple[str, str], ...]
@@ -160,6 +160,9 @@ class EvalConfig:
         None, "Threat model of the claim; default: the first of --inputs, draw unknown."
     )
     claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
+    claim_votes: int | None = option(
+        None, "The claim is about the majority of so many answers, not their mean.", count(2, 10_000)
+    )
     claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")

@@ -147,6 +147,7 @@ def _claimed(subjects: Sequence[Subject], claim: Claim) -> str:
     under = "" if claim.attack is None else f" under {claim.attack}"
     eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
     verb = "Does" if len(subjects) == 1 else "Do the"
+    under = under if claim.votes == 1 else f" {claim.of_what}{under}"
     on = "" if subjects[0].defence == STANDARD else f" on {_networks(subjects)}"
     return f"{verb} {_named(subjects)}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
 
@@ -210,12 +211,16 @@ def _kept(settings: Sequence[Setting]) -> str:
     bare = _present(settings, lambda kept: kept.left, bare=True)
     if len(settings) == 1:
         without = f"; its base model alone keeps {percent(bare[0])}%" if bare else ""
-        return f"Under attack {percent(left[0])}% of its answers are right{without}."
+        return f"Under attack {percent(left[0])}% of its {_counted_in(settings[0])} are right{without}."
     if all(s.condemned for s in settings) or max(left) <= NEXT_TO_NOTHING:
         without = f"; the base models alone keep at most {percent(max(bare))}%" if bare else ""
         return f"Under attack none gets more than {percent(max(left))}% right{without}."
     without = f"; the base models alone keep {spread(bare)}" if bare else ""
     return f"Under attack {spread(left)} of answers are right{without}."
+
+
+def _counted_in(setting: Setting) -> str:
+    return "answers" if setting.claim is None else setting.claim.of_what.removeprefix("of ")
 
 
 def _of_claim(settings: Sequence[Setting]) -> str:
@@ -241,7 +246,7 @@ def _certainty(settings: Sequence[Setting]) -> str:
     images = f"on {' to '.join(f'{size:,}' for size in dict.fromkeys((sizes[0], sizes[-1])))} images"
     only, several = settings[0], len(settings) > 1
     if not several:
-        images = f"{only.right:,} of {only.answers:,} answers right {images}"
+        images = f"{only.right:,} of {only.answers:,} {_counted_in(only)} right {images}"
     little = several and max(one.estimate for one in measured) <= NEXT_TO_NOTHING
     condemned, praised = little or all(s.condemned for s in settings), all(s.praised for s in settings)
     if several and not condemned and not praised:

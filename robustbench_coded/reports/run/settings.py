@@ -127,8 +127,9 @@ def deciding_attack(run: Run, setting: Case) -> str:
 
 
 def _setting(run: Run, judgement: Judgement, verdict: VerdictName, tail: float) -> Setting:
-    row = next(row for row in run.results if row.case == judgement.case)
     claim = judgement.verdict.claim
+    row = next(row for row in run.results if row.case == judgement.case)
+    row = row if claim is None else row.of_majorities(claim.votes)
     network = Subject(judgement.subject.checkpoint, STANDARD, None, None)
     bare = None if judgement.subject == network else _kept(run, network, judgement.case.under(WHOLE_BATCH))
     cell = row.cell if is_attacked(row) else None
@@ -167,5 +168,5 @@ def _claimed_attack(run: Run, judgement: Judgement, claim: Claim) -> float | Non
         and row.complete
     ]
     row = min(rows, key=lambda row: row.case.threat != claim.threat, default=None)
-    found = None if row is None else row.interval()
+    found = None if row is None else row.of_majorities(claim.votes).interval()
     return None if found is None else found.estimate
