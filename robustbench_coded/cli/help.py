@@ -17,7 +17,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "baseline",
     ),
     "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "batch_size", "last_batch",
+        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
+        "batch_size", "last_batch",
     ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
@@ -133,7 +134,7 @@ EXAMPLES = {
     ),
     "export": (
         "csrobust export reports/mine --to robustbench --out model_info",
-        "csrobust export reports/mine --to latex",
+        "csrobust export reports/mine --to latex --attacks clean,pgd-10,ensemble",
     ),
     "report": ("csrobust report reports/mine",),
     "compact": ("csrobust compact reports/mine",),

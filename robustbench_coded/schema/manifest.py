@@ -123,12 +123,14 @@ class Identity(Struct, frozen=True, kw_only=True):
     Attributes:
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
+        class_mix: the order they were put into (``evaluated``); None where none was asked for.
     """
 
     data: str | None = None
     data_sha256: str | None = None
     limit: int | None = None
     subset: str | None = None
+    class_mix: str | None = None
     seed: int | None = None
     last_batch: str | None = None
 

@@ -18,7 +18,6 @@ from attacks.presets import RECOMBINED
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import UnitMaker, queries_of, step_size_of, stopped
 from robustbench_coded.judge.checks import Check
-from robustbench_coded.judge.gradients import OF_THE_GRADIENT
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.schema.case import Case, ThreatModel
@@ -79,10 +78,10 @@ def follow_up(
                 continue
             if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
                 continue
-            if check.name in OF_THE_GRADIENT and _asked_in_vain(judgement, cases):
-                continue
             for case in _asked_for(check.run_next, check.name, judgement, like, cases):
                 if case.case in known or case.case in wanted:
+                    continue
+                if parse(case.attack).family == "decision" and _asked_in_vain(judgement, cases):
                     continue
                 if case.attack == RECOMBINED and not _worth_recombining(judgement, defended):
                     continue

@@ -129,6 +129,7 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         checks=config.checks,
         tail=TAIL / looks(sizes),
         margin=config.margin / 100,
+        random_batches=config.mix is None,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         relus=_relus(prepared) if config.checks and config.norm != "l0" else {},

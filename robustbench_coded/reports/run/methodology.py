@@ -25,6 +25,12 @@ from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictName
 
+MIXES = {
+    "balanced": "dealt to batches so that each has its share of every class",
+    "shuffled": "in random order",
+    "data": "in the order of the data",
+}
+
 
 def population_of(manifest: RunManifest) -> str:
     """What the intervals of a run are about, in one sentence."""
@@ -175,6 +181,8 @@ def _data(manifest: RunManifest) -> str:
         taken = f"all {data.examples} examples"
     else:
         taken = f"the first {data.examples} of {data.available} examples"
+    if mix := manifest.identity.class_mix:
+        taken += f", {MIXES[mix]}"
     return (
         f"{data.name} ({data.source}), {taken}, "
         f"{data.classes} classes, images {size}, sha256 {str(data.sha256)[:16]}."
