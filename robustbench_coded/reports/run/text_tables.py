@@ -133,21 +133,6 @@ SELFTESTS_LEGEND = (
 )
 
 
-def selftest_count_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
-    """A row per subject: how many passed, and which did not."""
-
-    def named(tests: Sequence[SelfTestResult], outcome: str) -> str:
-        return ", ".join(test.name for test in tests if test.outcome == outcome) or "none"
-
-    columns: Columns[Sequence[SelfTestResult]] = {
-        "Passed": lambda tests: sum(test.outcome == "passed" for test in tests),
-        "Failed": lambda tests: named(tests, "failed"),
-        "Not applicable": lambda tests: named(tests, "not applicable"),
-    }
-    rows = found.items()
-    return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))}, {"Passed"})
-
-
 def selftest_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject and self-test, with its finding."""
     columns: Columns[SelfTestResult] = {
