@@ -185,16 +185,12 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     passed = Folded("Checks that passed", text_tables.check_text_table(judgements, passed=True))
     measured = tuple(fact for fact in facts if fact.about not in _PARTICULARS)
     particulars = tuple(fact for fact in facts if fact.about in _PARTICULARS)
-    design, stops = (
-        text_tables.design_text_table(judgements),
-        text_tables.stops_text_table(sequential, judgements),
-    )
+    stops = text_tables.stops_text_table(sequential, judgements)
     unpassed = text_tables.check_text_table(judgements, passed=False)
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
         ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
-        ("design", text_tables.DESIGN_TITLE, (design, Legend(text_tables.DESIGN_LEGEND))),
         ("stops", text_tables.STOPS_TITLE, (stops, Legend(text_tables.stops_legend(sequential)))),
         ("measured", "How this was measured", (Facts(measured),)),
         ("notes", "Notes", (Bullets(run.manifest.notes),)),

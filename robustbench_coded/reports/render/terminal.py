@@ -40,7 +40,7 @@ def answer(run: Run) -> Group:
     opening = opening_of(run)
     following = opening.next.timed(run)
     said = [*opening.others, opening.certainty, f"{following} {following.command}".strip()]
-    first = " ".join(filter(None, (opening.asked, *opening.answers)))
+    first = " ".join(filter(None, (opening.asked, *map(str, opening.answers))))
     return Group(
         _sentence(first),
         *([PlainTable("", bars_text_table(opening))] if opening.bars else []),
