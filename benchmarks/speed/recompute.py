@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.bench.table import pipes
+from benchmarks.bench.timing import in_words, machine, peak_memory
 from robustbench_coded import recompute
-from robustbench_coded.extras.bench.table import pipes
-from robustbench_coded.extras.bench.timing import in_words, machine, peak_memory
 from robustbench_coded.extras.published.purification import Denoiser
 from robustbench_coded.runs.atomic import write_text
 

@@ -52,10 +52,11 @@ def test_a_row_for_every_ensemble(run):
     assert standard.certified + standard.unknown + standard.broken == pytest.approx(1)
     assert standard.method == "linear bounds" and standard.examples == 8 and standard.draws == 1
     assert (table.certified.dropna() <= table.ensemble_ci_high[table.certified.notna()]).all()
-    assert table.loc[("rci", "batch/known")].draws == 2
+    assert table.loc[("noise[sigma=0.1]", "batch/known")].draws == 2
     assert "in every draw" in table.loc[("noise[sigma=0.1]", "batch/known")].method
-    refused = table.loc[("resize-pad[scale=0.8]", "batch/unknown")]
-    assert pd.isna(refused.certified) and refused.missing
+    for defence in ("resize-pad[scale=0.8]", "rci"):
+        refused = table.loc[(defence, "batch/unknown")]
+        assert pd.isna(refused.certified) and "none of the defences" in refused.missing
 
 
 def test_no_statistic_takes_it_for_an_attack(run):
