@@ -33,7 +33,7 @@ def judgement(verdict, left, *, subject=RCI, threat=WHOLE_BATCH, others=None, at
     accuracy = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
     made = Verdict(verdict, "", accuracy, 0.03, compared=True, clean=Interval(0.9, 0.85, 0.95), **more)
     case = Case(subject, threat, BUDGET, ENSEMBLE)
-    return Judgement(case, made, 1.0, attack=attack, examples=640)
+    return Judgement(case, made, unbounded_eps=1.0, attack=attack, examples=640)
 
 
 STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
