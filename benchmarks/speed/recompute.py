@@ -80,8 +80,8 @@ def main() -> None:
     parts = [
         "# Recomputing a chain of steps beside keeping it",
         f"`robustbench_coded.recompute` on a denoiser of 16 channels and {IMAGES} images of 3x32x32, each "
-        f"step with noise of its own. MB: peak above what is in use before the gradient. s: processor seconds on "
-        f"one thread, the least of {given.rounds}.",
+        f"step with noise of its own. MB: peak above what is in use before the gradient. s: processor "
+        f"seconds on one thread, the least of {given.rounds}.",
         pipes(rows),
         in_words(machine(device)) + ".",
     ]

@@ -52,6 +52,7 @@ IDENTITY = {
     "limit": "--limit",
     "seed": "--seed",
     "last_batch": "--last-batch",
+    "memory": "--memory",
     "subset": "--first",
     "data_sha256": "--data",
 }
@@ -127,7 +128,8 @@ def checked_against(
         if before != now and key == "subset":
             raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
-            before, now = ("all examples" if x is None else x for x in (before, now))
+            unsaid = "empty" if key == "memory" else "all examples"
+            before, now = (unsaid if x is None else x for x in (before, now))
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
             raise InputError(
@@ -242,6 +244,7 @@ def _record_of(
         case=case.case,
         spec=subject.spec,
         batch_size=subject.k,
+        sequence=subject.sequence,
         randomised=subject.randomised,
         batch_dependent=subject.batch_dependent,
         has_base=subject.has_base,

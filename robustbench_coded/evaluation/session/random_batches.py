@@ -77,7 +77,9 @@ def _promising(
 
     Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
     """
-    if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
+    subject = comparison.subject
+    # A sequence has its order, in which what was perturbed for it is submitted.
+    if not subject.batch_dependent or subject.sequence or comparison.inputs not in ("batch", "victim"):
         return None
     # What is broken may also gain nothing, which says more.
     unclear = [VerdictName.NOT_SETTLED] if below_broken else [VerdictName.NOT_SETTLED, VerdictName.BROKEN]

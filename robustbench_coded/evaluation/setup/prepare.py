@@ -66,7 +66,8 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
-    return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
+    left_out = {"subset"} if identity.memory else {"subset", "memory"}
+    return {name: value for name, value in to_builtins(identity).items() if name not in left_out}
 
 
 def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
@@ -337,6 +338,7 @@ def prepare(
         subset=subset_rule(first=config.first),
         seed=config.seed,
         last_batch=config.last_batch,
+        memory=f"kept over {config.batches_kept} batches" if config.batches_kept else None,
     )
     return PreparedEvaluation(
         config=config,
