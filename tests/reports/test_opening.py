@@ -42,7 +42,9 @@ STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
 def opened(*judgements):
     """The first screen of a finished run with these judgements and without rows."""
     manifest = SimpleNamespace(finished=True, outlook=(), last=SimpleNamespace(command=()))
-    return opening_of(SimpleNamespace(judgements=judgements, manifest=manifest, failures=(), rows=[]))
+    return opening_of(
+        SimpleNamespace(judgements=judgements, manifest=manifest, failures=(), rows=[], results=[])
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     (row,) = [row for row in run.rows if (row.subject.defence, row.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
     assert answer.verdict == "Claim refuted" and answer.found.endswith("decided by transfer-pgd-20.")
-    assert f"pgd-10 alone leaves 50.0 [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer.found
+    assert f"pgd-10 alone leaves 50.0% [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer.found
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
