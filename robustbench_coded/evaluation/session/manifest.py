@@ -54,8 +54,11 @@ IDENTITY = {
     "last_batch": "--last-batch",
     "memory": "--memory",
     "subset": "--first",
+    "class_mix": "--class-mix",
     "data_sha256": "--data",
 }
+# What of it was not said, in words.
+NONE_SAID = {"class_mix": "that of the images as taken", "memory": "empty"}
 _OTHER_EXAMPLES = {
     True: "the first examples, not random ones; give --first to go on there, another --out, or start anew "
     "with --overwrite",
@@ -128,8 +131,8 @@ def checked_against(
         if before != now and key == "subset":
             raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
-            unsaid = "empty" if key == "memory" else "all examples"
-            before, now = (unsaid if x is None else x for x in (before, now))
+            none = NONE_SAID.get(key, "all examples")
+            before, now = (none if x is None else x for x in (before, now))
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
             raise InputError(

@@ -94,7 +94,9 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
     claimed = {
         comparison: config.claim or 0.0
         for comparison, settings in judged.items()
-        if claim is not None and any((str(key.threat), key.perturbation.eps) == claim for key in settings)
+        if claim is not None
+        and config.claim_votes is None  # random batches have one draw each, and no majority
+        and any((str(key.threat), key.perturbation.eps) == claim for key in settings)
     }
 
     @cache
@@ -127,6 +129,8 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         checks=config.checks,
         tail=TAIL / looks(sizes),
         margin=config.margin / 100,
+        # A sequence has its order, in which what was perturbed for it is submitted.
+        random_batches=config.mix is None and not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         relus=_relus(prepared) if config.checks and config.norm != "l0" else {},

@@ -54,6 +54,8 @@ def likely_batches(
 
     The first of them are always paid.
     """
+    if not plan.random_batches:
+        return None
     bars = _bars(plan, evidence, comparison)
     case = _promising(plan, evidence, comparison, getattr(bars, bar), below_broken=bar == "broken")
     if case is None:
@@ -77,9 +79,7 @@ def _promising(
 
     Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
     """
-    subject = comparison.subject
-    # A sequence has its order, in which what was perturbed for it is submitted.
-    if not subject.batch_dependent or subject.sequence or comparison.inputs not in ("batch", "victim"):
+    if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
         return None
     # What is broken may also gain nothing, which says more.
     unclear = [VerdictName.NOT_SETTLED] if below_broken else [VerdictName.NOT_SETTLED, VerdictName.BROKEN]
