@@ -146,8 +146,8 @@ def test_relaxed_attacks_that_nothing_beats_answer(outcome):
     [
         {"rays-800": 1.0},  # of a search in one length nobody knows the end
         {"rays-800": 0.59},  # it has not come to its end
-        {"transfer-pgd-20": 0.39},  # found without the relaxed gradients
-        {"pgd-20": 0.39},
+        {"transfer-pgd-20": 0.36},  # found without the relaxed gradients
+        {"pgd-20": 0.36},
         {"from:rci/ensemble+shrunk=0.9": 0.36},  # made of its own inputs, and more than they found
     ],
 )
