@@ -157,7 +157,10 @@ def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
     """What answers the question, and what qualifies it."""
     bars = tuple(figures[name] for name in ("certified",) if name in figures)
     yield _section(
-        "verdicts", "Verdicts", text_tables.verdict_text_table(run), Legend(text_tables.VERDICT_LEGEND)
+        "verdicts",
+        "Verdicts",
+        text_tables.verdict_text_table(run.judgements),
+        Legend(text_tables.VERDICT_LEGEND),
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table))

@@ -21,7 +21,7 @@ from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.run import findings, methodology, tables, text_tables
 from robustbench_coded.reports.run.examples import WorstExample, worst_examples
-from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.opening import bars_text_table, opening_of
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.schema.case import Case, Perturbation, Subject
@@ -38,12 +38,16 @@ def result(run: Run) -> Group:
 
 
 def answer(run: Run) -> Group:
-    """What was asked, the answer, how sure it is, what to do next, and what else a reader has to know."""
+    """The first screen: the same in the same order as in report.html, the bars as a table."""
     opening = opening_of(run)
-    said = [" ".join(filter(None, (opening.asked, opening.answer, opening.found))), opening.certainty]
     following = opening.next.timed(run)
-    said.append(f"{following} {following.command}".strip())
-    return Group(*map(_sentence, filter(None, (*said, *findings.remarks_on(run)))))
+    said = [*opening.others, opening.certainty, f"{following} {following.command}".strip()]
+    first = " ".join(filter(None, (opening.asked, *opening.answers)))
+    return Group(
+        _sentence(first),
+        *([PlainTable("", bars_text_table(opening))] if opening.bars else []),
+        *map(_sentence, filter(None, (*said, *findings.remarks_on(run)))),
+    )
 
 
 def summary_table(run: Run) -> Group:

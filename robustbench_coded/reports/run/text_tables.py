@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from robustbench_coded.judge import case_results, summary
+from robustbench_coded.judge import summary
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judgements import Judgement, SelfTestResult
-from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.examples import WorstExample, answer_text
-from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
@@ -22,6 +19,7 @@ from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     accuracy_text,
+    difference_text,
     gain_text,
     inference_text,
     interval,
@@ -29,7 +27,6 @@ from robustbench_coded.reports.text.formatting import (
     of_case,
     of_part,
     percent,
-    points_text,
     with_interval,
 )
 from robustbench_coded.schema.case import Subject
@@ -37,39 +34,36 @@ from robustbench_coded.schema.manifest import SampleSizes, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 
 VERDICT_LEGEND = (
-    "In percent, with 95% intervals, each by itself; the words at the head of the report allow for their "
-    "number. Terms: see 'Terms'."
+    "In percent, with 95% intervals, each by itself: of twenty intervals, one is expected to miss the truth. "
+    "Terms: see 'Terms'."
 )
 GIVEN_UP = "Clean accuracy given up, points"
 
 
-def verdict_text_table(run: Run) -> TextTable:
+def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
-    found = {row.case: row for row in run.results}
-    figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
-    about = TextTable.of(run.judgements, {**SUBJECT, **PERTURBATION, **THREAT})
-    rows = zip(about.rows, (_judged(j.verdict, found[j.case]) for j in run.judgements), strict=True)
-    heads = (*about.heads, "Images", "Verdict", *figures)
-    return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
+    figures: Columns[Judgement] = {
+        "Accuracy": lambda j: with_interval(j.verdict.accuracy),
+        "Decided by": lambda j: j.attack,
+        "Bare network": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
+        "Gain, points": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
+        "Clean": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
+        GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",
+    }
+    told: Columns[Judgement] = {"Images": lambda j: j.examples, "Verdict": _verdict}
+    measured = {head: _if_measured(of) for head, of in figures.items()}
+    numbers = {"Images", *figures} - {"Decided by"}
+    return TextTable.of(judgements, {**SUBJECT, **PERTURBATION, **THREAT, **told, **measured}, numbers)
 
 
-def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
-    """Images, verdict, accuracy, that of the bare network, gain, clean accuracy and what of it is given
-    up.
-    """
-    if row.cell is None or verdict.accuracy is None or not is_attacked(row):
-        return "0", f"{verdict.name}: not run yet", *[""] * 5
-    gain, clean, given_up = verdict.gain, verdict.clean, verdict.clean_loss
-    shown = verdict.name if row.complete else f"{verdict.name}: outcomes are missing"
-    return (
-        str(len(row.cell.example)),
-        shown,
-        with_interval(verdict.accuracy),
-        "" if gain is None else percent(gain.second),
-        "" if gain is None else gain_text(gain.estimate, gain.low, gain.high),
-        "" if clean is None else percent(clean.estimate),
-        "" if given_up is None else points_text(given_up),
-    )
+def _verdict(j: Judgement) -> str:
+    if not j.examples or j.verdict.accuracy is None:
+        return f"{j.verdict.name}: not run yet"
+    return f"{j.verdict.name}: outcomes are missing" if j.verdict.missing else j.verdict.name
+
+
+def _if_measured(of: Callable[[Judgement], object]) -> Callable[[Judgement], object]:
+    return lambda j: of(j) if j.examples and j.verdict.accuracy else ""
 
 
 _JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **PERTURBATION}
@@ -235,8 +229,8 @@ def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
         names = (made.cells[0].case.attack, made.cells[2].case.attack)
         for attack, effect in zip(names, made.knowing, strict=True):
             cells = (percent(effect.first), percent(effect.second))
-            rows.append((*about, attack, *cells, gain_text(effect.estimate, effect.low, effect.high)))
-        unknown, known = (gain_text(effect.estimate, effect.low, effect.high) for effect in made.starting)
+            rows.append((*about, attack, *cells, difference_text(effect)))
+        unknown, known = (difference_text(effect) for effect in made.starting)
         rows.append(
             (*about, "the start takes", unknown, known, f"interaction {gain_text(*made.interaction)}")
         )
