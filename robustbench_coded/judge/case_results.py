@@ -118,7 +118,7 @@ class CaseResult:
         They give it a lower end where every attack that comes near the strongest was scored in them: he
         plays one of these, and what all of them leave at least, he leaves. Inputs that are made together may
         do more in the batch that they were made in than in random ones. So that end does not count where
-        the disjoint batches, in which they are together, left less.
+        random batches leave more than the disjoint ones, in which they are together, by more than `NEAR`.
 
         Args:
             ends: of each of ``random_batches``, by its tail.
@@ -126,7 +126,8 @@ class CaseResult:
         played = [end(tail / len(ends)) for end in ends]
         own = self.case.attack != ENSEMBLE
         least = min(end[0] for end in played)
-        holds = own or (self.all_near_in_random and least <= interval.estimate)
+        in_random = min(float(scored.correct.mean()) for scored in self.random_batches)
+        holds = own or (self.all_near_in_random and in_random <= interval.estimate + NEAR)
         low = min(least if holds else interval.low, interval.estimate)
         high = max(min(end[1] for end in played), interval.estimate)
         return Interval(interval.estimate, low, high, (interval.low, interval.high))

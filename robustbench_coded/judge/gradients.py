@@ -14,8 +14,9 @@ lengths, of which the longer finds at most half a point more, and one of these h
 
 A decision-based attack at its end that found up to 3 points more also answers *transfer or black-box*: that
 it found more is what its doubled length was asked about. Where no attack had gradients of the defence, these
-attacks stand in for that check if the network that it stands around keeps as much: gradients were followed
-there, and queries found as much here.
+attacks stand in for that check if the network that it stands around keeps as much (gradients were followed
+there, and queries found as much here), or, if it stands around none, where a search by scores or a surrogate
+comes within 3 points of them.
 
 Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
 """
@@ -23,6 +24,7 @@ Self-tests of anything else (the base model, answers beside clean inputs) stand 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from attacks import presets
 from attacks.attack_name import PREFIX, split_submitted
@@ -69,7 +71,7 @@ def gradients_agree(
     name, cosine = CheckName.GRADIENTS_AGREE, measured.get("cosine", math.nan)
     if not guesses_draw(ensemble):
         return passed(name, "Nothing is random to the attacker: there is one gradient.")
-    if math.isnan(cosine):
+    if math.isnan(cosine) or cosine == 0:
         return not_run(name, "Gradients have no direction: they are zero, or there are none.")
     draws = max((name_of(result).draws for result in usable_by(results, ensemble)), default=1)
     reached = math.sqrt(draws * cosine / (1 + (draws - 1) * cosine)) if cosine > 0 else 0.0
@@ -116,7 +118,8 @@ def answered(
         answer = _by_relaxed(usable, ensemble)
     if not answer:
         answer, wanted = _by_labels(usable, ensemble)
-        if not wanted and (kept := _as_its_network(results, usable, ensemble)):
+        kept = _as_its_network(results, usable, ensemble) or _of_two_kinds(results, usable, ensemble)
+        if not wanted and kept:
             answer += f"; {kept}"
             blind = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN
             open_ones += [check for check in checks if (check.name, check.outcome) == blind]
@@ -152,7 +155,7 @@ def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     if not relaxed or not others or (gained is None and not ensemble.randomised):
         return ""
     best, rival, left = lowest(relaxed), lowest(others), accuracy_of(ensemble)
-    if (gained is not None and gained[0] > WORTH) or accuracy_of(best) - left > CLOSE:
+    if (gained is not None and gained.more) or accuracy_of(best) - left > CLOSE:
         return ""
     return (
         f"answered by relaxed gradients: {best.case.attack} leaves {accuracy_of(best):.1%}, "
@@ -177,9 +180,9 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     if gained is None:
         said += ", but no attack by labels alone ran in two lengths"
         wanted += presets.BY_LABELS
-    elif gained[0] > WORTH:
-        said += f", but {gained[1].case.attack} finds more than at half its length"
-        wanted.append(doubled_steps(gained[1]))
+    elif gained.more:
+        said += f", but {gained.longest.case.attack} finds more than at half its length"
+        wanted.append(doubled_steps(gained.longest))
     beaten = difference_of(lowest(seeing), best) if seeing else None
     if beaten is not None and beaten.estimate > CLOSE:
         said += ", but no attack with gradients comes close to it"
@@ -201,8 +204,34 @@ def _as_its_network(results: Sequence[CaseResult], usable: Sequence[CaseResult],
     return f"its checkpoint, whose gradients were followed, keeps {gained.second:.1%}: {gained}"
 
 
-def _gained_by_length(results: Sequence[CaseResult]) -> tuple[float, CaseResult] | None:
-    """What the longest decision-based attack finds beyond the same one of half its length, and its result."""
+def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
+    """That two kinds of attacks without gradients found as much, a clause; '' where others had gradients, or
+    a network that it stands around could be compared.
+    """
+    compared = checkpoints_ensemble(results, ensemble) is not None
+    if compared or any(is_adaptive(name_of(result)) for result in usable):
+        return ""
+    made_here = [result for result in usable if not name_of(result).is_submitted]
+    by_labels = [result for result in made_here if name_of(result).family == "decision"]
+    others = [result for result in made_here if result not in by_labels]
+    if not by_labels or not others:
+        return ""
+    one, other = lowest(by_labels), lowest(others)
+    if abs(accuracy_of(one) - accuracy_of(other)) > CLOSE:
+        return ""
+    return f"{one.case.attack} leaves {accuracy_of(one):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
+
+
+class _ByLength(NamedTuple):
+    """The longest decision-based attack, and whether it finds more than the same one of half its length:
+    for certain, where answers are random.
+    """
+
+    longest: CaseResult
+    more: bool
+
+
+def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
     decisions = [result for result in results if name_of(result).family == "decision"]
     pairs = [
         (fewer, more)
@@ -215,7 +244,10 @@ def _gained_by_length(results: Sequence[CaseResult]) -> tuple[float, CaseResult]
         return None
     longest = max(pairs, key=lambda pair: name_of(pair[1]).steps or 0)
     gained = difference_of(*longest)
-    return None if gained is None else (gained.estimate, longest[1])
+    if gained is None:
+        return None
+    certain = gained.low > 0 or not longest[1].randomised
+    return _ByLength(longest[1], gained.estimate > WORTH and certain)
 
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:

@@ -201,6 +201,10 @@ def test_twice_the_steps_find_no_more(checked, attacks, outcome, run_next):
         ([("pgd-20", 0.4), ("eot2-pgd-20", 0.3)], "failed", ("eot4-pgd-20",)),
         ([("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.1)], "not run", ("eot20-pgd-20",)),
         ([("pgd-20", 0.3)], "not run", ("eot2-pgd-20",)),
+        # What averages more finds as much, if it is no longer version of the strongest.
+        ([("pgd-100+momentum=1", 0.3), ("eot10-pgd-20", 0.303)], "passed", ()),
+        ([("pgd-100+momentum=1", 0.3), ("eot10-pgd-20", 0.31)], "not run", ("eot2-pgd-100+momentum=1",)),
+        ([("joint-33", 0.3), ("eot10-pgd-20", 0.5)], "passed", ()),
     ],
 )
 def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):
