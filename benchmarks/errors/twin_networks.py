@@ -36,6 +36,11 @@ class Network(nn.Module):
         self.rounded, self.levels = rounded, levels
         self.mask = torch.ones(PIXELS)
 
+    @property
+    def linears(self) -> list[nn.Linear]:
+        """Its layers, in order."""
+        return [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+
     def seen(self, x: Tensor) -> Tensor:
         """The pixels that the first layer gets, [k, 64]; no pixel falls when another one rises."""
         x = x.flatten(1)
@@ -49,17 +54,17 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.seen(x)
-        for layer in self.layers[:-1]:
+        for layer in self.linears[:-1]:
             h = self.hidden(layer(h))
-        return self.layers[-1](h)
+        return self.linears[-1](h)
 
     def worst_logits(self, x: Tensor, y: Tensor, eps: float) -> Tensor:
         """Bounds from above on each logit less that of ``y`` in the l-infinity ball, [k, 10]; 0 at ``y``."""
         low, high = self.seen((x - eps).clamp(min=0)), self.seen((x + eps).clamp(max=1))
-        for layer in self.layers[:-1]:
+        for layer in self.linears[:-1]:
             middle, reach = layer((low + high) / 2), ((high - low) / 2) @ layer.weight.abs().T
             low, high = self.hidden(middle - reach), self.hidden(middle + reach)
-        w, b = self.layers[-1].weight, self.layers[-1].bias
+        w, b = self.linears[-1].weight, self.linears[-1].bias
         apart = w[None] - w[y][:, None]
         middle = torch.einsum("kch,kh->kc", apart, (low + high) / 2)
         return middle + torch.einsum("kch,kh->kc", apart.abs(), (high - low) / 2) + b[None] - b[y][:, None]
@@ -119,14 +124,22 @@ def trained(
 def perturbed(models: list[Network], x: Tensor, y: Tensor, eps: float) -> Tensor:
     """Where descents of the mean margin of several networks end, through no rounding."""
 
-    def mean(at: Tensor) -> Tensor:
-        return torch.stack([_smooth(model, at) for model in models]).mean(0)
-
-    return descended(mean, x, y, x, eps, margin_loss)
+    return descended(_Mean(models), x, y, x, eps, margin_loss)
 
 
-def _smooth(model: Network, x: Tensor) -> Tensor:
-    h = x.flatten(1) * model.mask
-    for layer in model.layers[:-1]:
-        h = layer(h).relu()
-    return model.layers[-1](h)
+class _Mean(nn.Module):
+    """The mean logits of several networks without their roundings."""
+
+    def __init__(self, models: list[Network]):
+        super().__init__()
+        self.models = models
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.smooth(model, x) for model in self.models]).mean(0)
+
+    def smooth(self, model: Network, x: Tensor) -> Tensor:
+        """The logits of one of them."""
+        h = x.flatten(1) * model.mask
+        for layer in model.linears[:-1]:
+            h = layer(h).relu()
+        return model.linears[-1](h)

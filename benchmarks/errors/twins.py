@@ -249,7 +249,7 @@ def _of_members(p: Parameters, models: Sequence[Network], base: nn.Module | None
 def _in_numpy(p: Parameters) -> Known:
     """Nothing of torch is left to differentiate."""
     model, chance = p.network(), p.choice([0.0, p.uniform(0.03, 0.15)])
-    weights = [(layer.weight.numpy(), layer.bias.numpy()) for layer in model.layers]
+    weights = [(layer.weight.numpy(), layer.bias.numpy()) for layer in model.linears]
 
     def answer(x: Tensor, heads: Tensor | None) -> Tensor:
         h = x.detach().numpy().reshape(len(x), -1)
