@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from benchmarks.bench.table import pipes
+from benchmarks.bench.timing import in_words, machine, peak_memory
 from robustbench_coded import recompute
-from robustbench_coded.extras.bench.table import pipes
-from robustbench_coded.extras.bench.timing import in_words, machine, peak_memory
 from robustbench_coded.extras.published.purification import Denoiser
 from robustbench_coded.runs.atomic import write_text
 
@@ -80,8 +80,8 @@ def main() -> None:
     parts = [
         "# Recomputing a chain of steps beside keeping it",
         f"`robustbench_coded.recompute` on a denoiser of 16 channels and {IMAGES} images of 3x32x32, each "
-        f"step with noise of its own. MB: peak above what is in use before the gradient. s: processor seconds on "
-        f"one thread, the least of {given.rounds}.",
+        "step with noise of its own. MB: peak above what is in use before the gradient. s: processor seconds "
+        f"on one thread, the least of {given.rounds}.",
         pipes(rows),
         in_words(machine(device)) + ".",
     ]
