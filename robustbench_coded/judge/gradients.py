@@ -15,8 +15,8 @@ lengths, of which the longer finds at most half a point more, and one of these h
 A decision-based attack at its end that found up to 3 points more also answers *transfer or black-box*: that
 it found more is what its doubled length was asked about. Where no attack had gradients of the defence, these
 attacks stand in for that check if the network that it stands around keeps as much (gradients were followed
-there, and queries found as much here), or, if it stands around none, where a search by scores or a surrogate
-comes within 3 points of them.
+there, and queries found as much here), or, if it stands around none, where two kinds of attacks
+(labels, scores, a surrogate) come within 3 points of one another.
 
 Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
 """
@@ -212,12 +212,11 @@ def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], e
     if compared or any(is_adaptive(name_of(result)) for result in usable):
         return ""
     made_here = [result for result in usable if not name_of(result).is_submitted]
-    by_labels = [result for result in made_here if name_of(result).family == "decision"]
-    others = [result for result in made_here if result not in by_labels]
-    if not by_labels or not others:
-        return ""
-    one, other = lowest(by_labels), lowest(others)
-    if abs(accuracy_of(one) - accuracy_of(other)) > CLOSE:
+    best: dict[str, CaseResult] = {}
+    for result in sorted(made_here, key=accuracy_of):
+        best.setdefault(name_of(result).family, result)
+    one, other, *_ = [*best.values(), None, None]
+    if one is None or other is None or accuracy_of(other) - accuracy_of(one) > CLOSE:
         return ""
     return f"{one.case.attack} leaves {accuracy_of(one):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
 
