@@ -180,7 +180,13 @@ def test_the_page_begins_with_the_answer_and_filters_come_after_it(hostile_run):
     text = (hostile_run / "report.html").read_text()
     asked, bars, next_command, filters, verdicts = (
         text.index(part)
-        for part in ('class="verdict"', 'class="bars"', "What would change it? ", 'class="filters"', 'id="verdicts"')
+        for part in (
+            'class="verdict"',
+            'class="bars"',
+            "What would change it? ",
+            'class="filters"',
+            'id="verdicts"',
+        )
     )
     assert asked < bars < next_command < filters < verdicts
     folded = text[text.rindex("<details", 0, filters) : filters]

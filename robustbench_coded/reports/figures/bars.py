@@ -19,7 +19,7 @@ from robustbench_coded.schema.words import CONTROLS
 
 BAR_WIDTH, GROUP_HEIGHT = 4.8, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
 BAR = 0.36
-ROOM = 180  # percent across: numbers stand behind the bars
+ROOM = 215  # percent across: numbers stand behind the bars
 LINE = "#24292f"
 GREY = "#8a8f98"
 TITLE = "What is left under attack"
