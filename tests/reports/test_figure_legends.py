@@ -69,8 +69,12 @@ def test_of_attacks_with_a_cost_those_are_named_that_no_cheaper_one_undercuts(dr
     curves.draw_cost(rows)
     (panel,) = drawn[0].axes
     named = {text.get_text() for text in panel.texts}
-    defended = [r for r in rows if r.subject.defence != "standard" and r.threat.whole_batch and r.forwards]
-    attacks = [r for r in defended if r.measured and not r.attack.startswith("from:")]
+    attacks = [
+        row
+        for row in tables.attacked(rows)
+        if row.subject.defence != "standard" and row.threat.whole_batch and row.forwards
+        if row.perturbation == tables.main_perturbation(rows) and not row.attack.startswith("from:")
+    ]
     for row in attacks:
         cheaper = [o for o in attacks if tables.cost(o) <= tables.cost(row) and o is not row]
         below = [o for o in cheaper if o.accuracy <= row.accuracy]
