@@ -349,10 +349,8 @@ CATALOGUE: dict[str, Algorithm] = {
         norms=(*_CURVED, "l1", "l0"),
         **_NEAREST,
     ),
+    "fab": Algorithm("FAB, the nearest wrong answer", "boundary", "Fab", _steps, **_NEAREST),
     "pdpgd": Algorithm("PDPGD, the nearest wrong answer", "minimum_norm", "Pdpgd", _steps, **_NEAREST),
-    "ddn": Algorithm(
-        "DDN, the nearest wrong answer in l2", "minimum_norm", "Ddn", _steps, norms=_CURVED, **_NEAREST
-    ),
 }
 
 

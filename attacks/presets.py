@@ -12,8 +12,6 @@ AVERAGED = "eot{}-pgd-20"
 OF_LENGTH, AUTO_OF_LENGTH = "pgd-{}", "apgd-ce-{}"
 TRANSFER, TRANSFER_OF_LENGTH = "transfer-pgd-20", "transfer-pgd-{}"
 FROM_TRANSFER = "{}-pgd-40+init=transfer-pgd-20"  # of an estimator: goes on from what transfers
-# Four that differ in whether they know the draw, and in whether they start from what transfers.
-CELLS = ("pgd-{}", "aware-pgd-{}", "pgd-{}+init=transfer-pgd-20", "aware-pgd-{}+init=transfer-pgd-20")
 
 # What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
 RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
@@ -133,7 +131,6 @@ PRESETS["full"] = tuple(
             *THROUGH_CHECKPOINT,
             *OF_SAMPLING,
             *KNOWN_AND_NOT,
-            *(cell.format(10) for cell in CELLS),
             *(FROM_TRANSFER.format(estimator) for estimator in ("eot10", "aware")),
             "transfer-apgd-ce-100",
             "transfer-apgd-t-100",
@@ -200,8 +197,8 @@ LISTED: dict[str, str] = {
     "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
     "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
     "fmn-100": "fast minimum norm: the nearest wrong answer in any norm (arXiv 2102.12827)",
+    "fab-100": "fast adaptive boundary: the nearest wrong answer in linf, l2 or l1 (arXiv 1907.02044)",
     "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
-    "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
     "spgd-u-100": "sparse PGD in l0, a mask and colours; colours of all pixels move (arXiv 2405.05075)",
     "spgd-p-100": "the same, colours of the chosen pixels move",
     "sigma-zero-100": "the fewest pixels that give a wrong answer (arXiv 2402.01879)",

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from attacks.accelerator import synchronise
+from benchmarks.bench.table import pipes
+from benchmarks.bench.timing import in_words, machine, peak_memory
 from robustbench_coded import evaluate
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.options.device import device_named
-from robustbench_coded.extras.bench.table import pipes
-from robustbench_coded.extras.bench.timing import in_words, machine, peak_memory
 from robustbench_coded.models import prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel

@@ -54,7 +54,6 @@ WeightDecay = Annotated[Number, typer.Option(help="Weight decay of SGD.")]
 Validation = Annotated[Number, typer.Option(help="Share of the training images held out.")]
 Precision = Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")]
 Device = Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")]
-TensorBoard = Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")]
 
 
 def seconds(text: str, option: str) -> float:
@@ -229,7 +228,7 @@ def _of_config() -> dict[str, Option]:
 
 
 # Of the command that may stop along the way, and weighs a claim.
-_OF_EVAL = ("until", "time", "claim", "claim_threat", "claim_eps", "claim_attack")
+_OF_EVAL = ("until", "time", "claim", "claim_threat", "claim_eps", "claim_votes", "claim_attack")
 _DEFINED = _of_config()
 SHARED: dict[str, Option] = {
     "ckpt": option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.", default=[]),

@@ -22,7 +22,6 @@ from robustbench_coded.judge.checks import (
     run_attacks,
     usable_by,
 )
-from robustbench_coded.judge.design import Design, design, missing
 from robustbench_coded.judge.judge import MARGIN, judge
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
@@ -102,9 +101,6 @@ class Judgement:
 
     Attributes:
         case: of its ensemble.
-        design: draw known or not, started from the base model's perturbation or not; given once, where the
-            draw is unknown, and None where the four attacks did not run.
-        to_design: the attacks that it lacks; none where there is no draw to know, or no base model.
         unbounded_eps: the eps from which on any image reaches any other.
         attack: the cheapest one that leaves at most half a point more than the strongest; '' before any has
             outcomes.
@@ -113,9 +109,7 @@ class Judgement:
 
     case: Case
     verdict: verdict.Verdict
-    design: Design | None
     unbounded_eps: float
-    to_design: tuple[str, ...] = ()
     attack: str = ""
     examples: int = 0
 
@@ -180,10 +174,6 @@ def judgements_of(
         unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
-        asked_here = result.randomised and result.has_base and result.case.threat.whole_batch
-        asked_here = asked_here and not result.case.threat.draw_known
-        made = design(results, result) if asked_here else None
-        lacking = missing(results, result) if asked_here and made is None else ()
         checks = _checks(results, result, manifest, selftests, unbounded)
         shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
         tail = intervals.TAIL / shared
@@ -192,9 +182,7 @@ def judgements_of(
         yield Judgement(
             result.case,
             found,
-            made,
             unbounded,
-            lacking,
             attack=_deciding(results, result),
             examples=len(result.cell.example) if result.cell is not None and attacked else 0,
         )

@@ -17,7 +17,6 @@ from attacks.naming import parse
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
-from robustbench_coded.judge.design import Design
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import (
     Judgement,
@@ -211,7 +210,7 @@ class Run:
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Verdict, checks and design of attackers per subject, threat model and perturbation."""
+        """Verdict and checks per subject, threat model and perturbation."""
         checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
 
@@ -331,7 +330,6 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
         "clean": _data(judgement.verdict.clean),
         "clean_loss": _data(judgement.verdict.clean_loss),
         "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
-        "design": _design_data(judgement.design),
     }
 
 
@@ -339,24 +337,12 @@ def _data(figure: Interval | Difference | None) -> dict[str, Any] | None:
     return None if figure is None else asdict(figure)
 
 
-def _design_data(made: Design | None) -> dict[str, Any] | None:
-    """The four attacks and what sets them apart."""
-    if made is None:
-        return None
-    return {
-        "attacks": [row.case.attack for row in made.cells],
-        "knowing": [asdict(effect) for effect in made.knowing],
-        "starting": [asdict(effect) for effect in made.starting],
-        "interaction": dict(zip(("estimate", "low", "high"), made.interaction)),
-    }
-
-
 def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
     """A claim about this threat model and perturbation."""
     if claim is None:
         return None
     eps = None if claim.perturbation is None else claim.perturbation.eps
-    return {"accuracy": claim.value, "about": "mean", "threat": str(claim.threat), "eps": eps}
+    return {"accuracy": claim.value, "votes": claim.votes, "threat": str(claim.threat), "eps": eps}
 
 
 def _amount(value: Any) -> float:

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from robustbench_coded.extras.bench.run import BenchOptions, bench
+from benchmarks.bench.run import BenchOptions, bench
 
 pytestmark = pytest.mark.long
 

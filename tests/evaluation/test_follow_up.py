@@ -23,11 +23,9 @@ def case_of(attack, *, k=None, base=True, differentiable=True, relaxable=True, r
     return planned_case(subject, UNKNOWN, attack, PERTURBATION, 0.02)
 
 
-def judgement_of(case, *, checks=(), could_fall=True, compared=False, to_design=()):
-    verdict = SimpleNamespace(could_fall=could_fall, compared=compared)
-    return SimpleNamespace(
-        case=case.case, checks=checks, verdict=verdict, to_design=to_design, unbounded_eps=1.0
-    )
+def judgement_of(case, *, checks=(), could_fall=True):
+    verdict = SimpleNamespace(could_fall=could_fall)
+    return SimpleNamespace(case=case.case, checks=checks, verdict=verdict, unbounded_eps=1.0)
 
 
 @pytest.mark.parametrize(
@@ -50,28 +48,6 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
 
 
 @pytest.mark.parametrize(
-    ("could_fall", "images", "expected"),
-    [
-        (
-            True,
-            1,
-            [("pgd-10+init=transfer-pgd-20", "unknown"), ("aware-pgd-10+init=transfer-pgd-20", "known")],
-        ),
-        (True, 3, []),  # twice what the costliest planned attack cost is the most
-        (False, 1, []),
-    ],
-)
-def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expected):
-    like = case_of("pgd-10", k=32, randomised=True, batch_dependent=True)
-    wanted = ("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20")
-    judgement = judgement_of(like, could_fall=could_fall, compared=True, to_design=wanted)
-    maker = SimpleNamespace(images=lambda row: 1 if row is like else images)
-    rows, left_out = module.follow_up([judgement], [like], maker, [like])
-    assert [(row.attack, row.threat.randomness) for row in rows] == expected
-    assert not left_out
-
-
-@pytest.mark.parametrize(
     ("randomised", "batch_dependent", "expected"),
     [(False, False, ["rays-800"]), (True, False, ["rays-800"]), (True, True, [])],
 )
@@ -91,6 +67,26 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     rows, left_out = module.follow_up([judgement], [like], maker, [like])
     assert [row.attack for row in rows] == expected
     assert len(left_out) == (not expected)
+
+
+@pytest.mark.parametrize(
+    ("ran", "beside", "expected"),
+    [
+        ("pgd-10", "base model", ["rays-800"]),
+        ("rays-400", "finite differences", ["rays-800", "surrogate-pgd-20"]),
+        ("rays-400", "base model", []),
+    ],
+    ids=["first time", "answerable", "in vain"],
+)
+def test_labels_are_asked_once_where_a_self_test_that_no_attack_answers_failed(ran, beside, expected):
+    like = case_of("pgd-10", base=False, **ALONE)
+    check = SimpleNamespace(name="self-tests: steps uphill", outcome="failed", run_next=("rays-800",))
+    asks = () if beside == "base model" else ("surrogate-pgd-20",)
+    other = SimpleNamespace(name=f"self-tests: {beside}", outcome="failed", run_next=asks)
+    maker = SimpleNamespace(images=lambda row: 1, examples=8, conditions=SimpleNamespace(query_budget=None))
+    cases = [like, case_of(ran, base=False, **ALONE)]
+    rows, _ = module.follow_up([judgement_of(like, checks=(check, other))], cases, maker, cases)
+    assert [row.attack for row in rows] == expected
 
 
 @pytest.mark.parametrize(

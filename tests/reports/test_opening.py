@@ -11,7 +11,14 @@ from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import RULES, Verdict
 from robustbench_coded.reports.run.next_command import NextCommand, attack_images
-from robustbench_coded.reports.run.opening import NO_VERDICT, Span, bars_text_table, opening_of, opens_with
+from robustbench_coded.reports.run.opening import (
+    NO_VERDICT,
+    Answer,
+    Span,
+    bars_text_table,
+    opening_of,
+    opens_with,
+)
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, VerdictName
 from tests.reports.conftest import BROKEN_BASE
@@ -26,7 +33,7 @@ def judgement(verdict, left, *, subject=RCI, threat=WHOLE_BATCH, others=None, at
     accuracy = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
     made = Verdict(verdict, "", accuracy, 0.03, compared=True, clean=Interval(0.9, 0.85, 0.95), **more)
     case = Case(subject, threat, BUDGET, ENSEMBLE)
-    return Judgement(case, made, None, 1.0, attack=attack, examples=640)
+    return Judgement(case, made, unbounded_eps=1.0, attack=attack, examples=640)
 
 
 STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
@@ -35,7 +42,9 @@ STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
 def opened(*judgements):
     """The first screen of a finished run with these judgements and without rows."""
     manifest = SimpleNamespace(finished=True, outlook=(), last=SimpleNamespace(command=()))
-    return opening_of(SimpleNamespace(judgements=judgements, manifest=manifest, failures=(), rows=[]))
+    return opening_of(
+        SimpleNamespace(judgements=judgements, manifest=manifest, failures=(), rows=[], results=[])
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,10 +59,10 @@ def opened(*judgements):
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
     found = opened(STANDARD, judgement(verdict, 0.101))
     assert found.asked == "Does RCI protect erm against changes up to 8/255 per pixel?"
-    assert found.answers == (
-        f"{said}: 10.1% [5.1, 15.1] of answers are right under attack, 6.0% [1.0, 11.0] without the defence; "
-        "decided by pgd-20.",
-    )
+    assert list(map(str, found.answers)) == [
+        f"{said}. 10.1% [5.1, 15.1] of answers are right under attack, 6.0% [1.0, 11.0] without the defence; "
+        "decided by pgd-20."
+    ]
     assert str(found.next) == "What would change it? Nothing that is left to run."
 
 
@@ -61,7 +70,8 @@ def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
     run = load_run(make_run(accuracies=BROKEN_BASE))
     (open_,) = [j for j in run.judgements if j.subject.defence == "rci"]
     (brief,) = [rule.brief or rule.name for rule in RULES if rule.name == open_.verdict.rule]
-    assert opening_of(run).answers[0].startswith(f"Not settled ({brief}): 50.0% [")
+    (answer,) = opening_of(run).answers
+    assert answer.verdict == f"Not settled ({brief})" and answer.found.startswith("50.0% [")
 
 
 def test_each_verdict_has_one_sentence_which_names_its_subjects():
@@ -70,14 +80,15 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
         for left, name, attack in ((0.0, "erm", "a"), (0.016, "mixup", "b"), (0.004, "coded", "c"))
     ]
     (answer,) = opened(*several).answers
-    assert answer == (
-        "No gain for the 3 RCI settings: 0.0% to 1.6% [0.0, 6.6] of answers are right under attack; decided "
-        "by a and 2 others."
+    assert answer == Answer(
+        "No gain for the 3 RCI settings",
+        "0.0% to 1.6% [0.0, 6.6] of answers are right under attack; decided by a and 2 others.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
     first, second = opened(other, *several).answers
-    assert first.startswith("No gain for RCI (K = 128, N = 190) on erm, mixup and coded: ")
-    assert second.startswith("Broken for RCI (K = 128, N = 128) on at: 4.0% [0.0, 9.0] of ")
+    assert first.verdict == "No gain for RCI (K = 128, N = 190) on erm, mixup and coded"
+    assert second.verdict == "Broken for RCI (K = 128, N = 128) on at"
+    assert second.found.startswith("4.0% [0.0, 9.0] of ")
 
 
 def test_what_another_attacker_reaches_is_named():
@@ -104,7 +115,7 @@ def test_the_intervals_say_which_images_they_are_about():
 def test_networks_without_a_defence_withstand_or_do_not():
     found = opened(STANDARD)
     assert found.asked == "Does erm withstand changes up to 8/255 per pixel?"
-    assert "without the defence" not in found.answers[0]
+    assert "without the defence" not in found.answers[0].found
     assert [group.bare for group in found.bars] == [None, None]
     assert bars_text_table(found).heads == ("", "erm")
 
@@ -119,7 +130,7 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 def test_a_claim_is_the_question_where_there_is_one(left, stands):
     found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
     assert found.asked == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
-    assert f"right under attack, claimed are 72.0%{stands}; decided by pgd-20." in found.answers[0]
+    assert f"right under attack, claimed are 72.0%{stands}; decided by pgd-20." in found.answers[0].found
 
 
 def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
@@ -130,8 +141,8 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     run = load_run(path)
     (row,) = [row for row in run.rows if (row.subject.defence, row.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
-    assert answer.startswith("Claim refuted: 0.0% [") and answer.endswith("decided by transfer-pgd-20.")
-    assert f"pgd-10 alone leaves 50.0% [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer
+    assert answer.verdict == "Claim refuted" and answer.found.endswith("decided by transfer-pgd-20.")
+    assert f"pgd-10 alone leaves 50.0% [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer.found
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
@@ -148,7 +159,7 @@ def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget(
     others = [one(128, VICTIM), one(190, eps=4 / 255), one(None, defence="standard")]
     assert opens_with([others[0], first, others[1], second, alone, others[2]]) == [first, second, alone]
     assert opens_with([others[2]]) == [others[2]]
-    assert opened().answers == (NO_VERDICT,)
+    assert opened().answers == (Answer(NO_VERDICT, ""),)
 
 
 def test_the_attack_that_is_named_is_the_shortest_of_those_that_leave_as_little(make_run):
@@ -173,7 +184,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
         assert clean[place] == Span.of([judged[defence].clean])
         assert papers[place] == (row.accuracy, row.accuracy, row.low, row.high)
         assert left[place] == Span.of([judged[defence].accuracy])
-    assert f"{left[0]} of answers are right under attack, {left[1]} without" in found.answers[0]
+    assert f"{left[0]} of answers are right under attack, {left[1]} without" in found.answers[0].found
 
 
 def test_a_run_from_python_is_told_an_expression(make_run):

@@ -4,7 +4,7 @@ A check that fails is a reason to attack harder, not yet a finding about the def
 checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
 attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
 question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in
-question. Where a gain is open or found, the attacks that complete the 2 x 2 design run, too.
+question.
 """
 
 import math
@@ -81,6 +81,8 @@ def follow_up(
             for case in _asked_for(check.run_next, check.name, judgement, like, cases):
                 if case.case in known or case.case in wanted:
                     continue
+                if parse(case.attack).family == "decision" and _asked_in_vain(judgement, cases):
+                    continue
                 if case.attack == RECOMBINED and not _worth_recombining(judgement, defended):
                     continue
                 if check.name in DOUBLING and stopped(maker.conditions, case):
@@ -97,11 +99,6 @@ def follow_up(
                     ] = None
                     continue
                 wanted[case.case] = case
-        if judgement.verdict.could_fall and judgement.verdict.compared:
-            asked = _asked_for(judgement.to_design, None, judgement, like, cases)
-            wanted.update(
-                (case.case, case) for case in asked if case.case not in known and not too_dear(case)
-            )
     return list(wanted.values()), list(left_out)
 
 
@@ -109,6 +106,26 @@ def _worth_recombining(judgement: Judgement, defended: bool) -> bool:
     """Whether nothing else is open: it is the dearest attack. A base model serves as a comparison alone."""
     open_checks = [check for check in judgement.checks if check.outcome != CheckOutcome.PASSED]
     return len(open_checks) == 1 and not (defended and judgement.case.subject.defence == STANDARD)
+
+
+def _asked_in_vain(judgement: Judgement, cases: Sequence[PlannedCase]) -> bool:
+    """Whether labels alone were asked once, and a self-test that no attack answers forbids praise.
+
+    Longer ones could only answer for the gradient: three entries of the zoo that answer as their network and
+    show a decoy's slope paid a quarter of their images for that.
+    """
+    hopeless = any(
+        check.name.startswith(CheckName.SELF_TESTS)
+        and check.outcome == CheckOutcome.FAILED
+        and not check.run_next
+        for check in judgement.checks
+    )
+    setting = judgement.case.setting
+    return hopeless and any(
+        case.case.setting == setting and case.submission is None and parse(case.attack).family == "decision"
+        for case in cases
+        if case.attack not in CONTROLS
+    )
 
 
 def _misled(check: Check, judgement: Judgement) -> bool:
@@ -138,15 +155,13 @@ def _row_like(judgement: Judgement, cases: Sequence[PlannedCase]) -> PlannedCase
 
 def _asked_for(
     attacks: Sequence[str],
-    check: str | None,
+    check: str,
     judgement: Judgement,
     like: PlannedCase,
     cases: Sequence[PlannedCase],
 ) -> list[PlannedCase]:
-    """Attacks as cases, of the attacker who is judged or, if they name a known draw, of the one who knows it.
-
-    Args:
-        check: the check that asks for them; None for the design.
+    """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one
+    who knows it.
     """
     found: list[PlannedCase] = []
     for text in attacks:

@@ -60,6 +60,7 @@ class EvaluationPlan:
         checks: whether attacks of the checks may run.
         tail: the error of each end of an interval at each look.
         margin: the gain over the base model that counts, a fraction.
+        random_batches: whether a batch may be any of the images: their order is random.
         claimed: the accuracy that is claimed, by comparison.
         classes: of the data.
         relus: of each checkpoint that crossover may be run on.
@@ -77,6 +78,7 @@ class EvaluationPlan:
     checks: bool = True
     tail: float = 0.025
     margin: float = 0.03
+    random_batches: bool = True
     claimed: Mapping[Comparison, float] = field(default_factory=dict)
     classes: int = 10
     relus: Mapping[str, int] = field(default_factory=dict)

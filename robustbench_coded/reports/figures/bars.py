@@ -17,9 +17,9 @@ from robustbench_coded.reports.text.formatting import inference_text, papers_att
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CONTROLS
 
-BAR_WIDTH, GROUP_HEIGHT = 4.8, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
+BAR_WIDTH, GROUP_HEIGHT = 5.4, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
 BAR = 0.36
-ROOM = 215  # percent across: numbers stand behind the bars
+LETTER = 0.018  # of the width, for the numbers behind the bars
 LINE = "#24292f"
 GREY = "#8a8f98"
 TITLE = "What is left under attack"
@@ -48,7 +48,8 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
         axes.barh([0], [0], color=colour, label=style.label(name))
     axes.set_yticks(range(len(groups)), [group.label for group in groups], fontsize=10)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlim(0, ROOM)
+    widest = max(len(str(kept)) for group in groups for kept in (group.settings, group.bare) if kept)
+    axes.set_xlim(0, 100 / (1 - LETTER * (widest + 2)))
     axes.tick_params(bottom=False, labelbottom=False, left=False)
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)

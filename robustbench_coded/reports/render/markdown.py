@@ -23,7 +23,7 @@ def markdown_report(report: Report) -> str:
     """The answer, and what qualifies it, in GitHub's Markdown; the rest is named at its end."""
     opening, picture = report.opening, report.picture
     parts = [f"# {markdown(report.title)}", markdown(opening.asked)]
-    parts += [f"**{markdown(answer)}**" for answer in opening.answers]
+    parts += [f"**{markdown(verdict)}.** {markdown(found)}".rstrip() for verdict, found in opening.answers]
     parts += [f"![{markdown(picture.title)}](figures/{picture.name}.svg)"] if picture else []
     parts += [markdown(text) for text in (*opening.others, opening.certainty, opening.next)]
     parts += [markdown_block(opening.next.command)] if opening.next.command else []

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.tables import find, lowest_of_papers
+from robustbench_coded.reports.run.tables import lowest_of_papers
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import (
     INFERENCE,
@@ -33,10 +35,10 @@ from robustbench_coded.schema.words import STANDARD, VerdictName
 
 NAME_WIDTH = 40
 MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
-NO_VERDICT = "There is no verdict: no attack that gets one has outcomes."
+NO_VERDICT = "No verdict yet"
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
-_VERDICT = "{verdict}{who}{why}{left}{bare}{claim}{decided}."
+_FOUND = "{left} of answers are right under attack{bare}{claim}{decided}."
 _OTHER = "An attacker who {does} ({threat}): {verdicts}."
 _THESE = (
     "In brackets: 95% intervals for these {images} images in random batches. For other images like these the "
@@ -70,6 +72,16 @@ class Span(NamedTuple):
         return f"{' to '.join(ends)} {interval(self.low, self.high)}"
 
 
+class Answer(NamedTuple):
+    """A verdict with those that it is about, and what was found, '' before anything was."""
+
+    verdict: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}. {self.found}".rstrip()
+
+
 class OpeningBars(NamedTuple):
     """What the defences keep, and the bare networks beside them."""
 
@@ -93,7 +105,7 @@ class Opening:
     """
 
     asked: str
-    answers: tuple[str, ...]
+    answers: tuple[Answer, ...]
     others: tuple[str, ...]
     certainty: str
     next: NextCommand
@@ -110,7 +122,7 @@ def opening_of(run: Run) -> Opening:
     ]
     following = next_command(run, unsettled[0] or unsettled[1])
     if not judged:
-        return Opening("", (NO_VERDICT,), (), "", following)
+        return Opening("", (Answer(NO_VERDICT, ""),), (), "", following)
     subjects, networks = [j.subject for j in judged], {j.subject.checkpoint for j in judged}
     groups: dict[VerdictName, list[Judgement]] = {}
     for judgement in sorted(
@@ -162,7 +174,7 @@ def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim
         under = "" if claim.attack is None else f" under {claim.attack}"
         eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
         on = "" if bare else f" on {_networks(subjects)}"
-        return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
+        return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
     does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
     normalised = "" if perturbation.eps_space == "pixel" else "normalised "
     changes = {
@@ -203,45 +215,44 @@ def _listed(judgements: Sequence[Judgement]) -> str:
     return "; ".join(f"{series(found)} on {names}" for names, found in inferences.items())
 
 
-def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> str:
+def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> Answer:
     """The sentence of one verdict."""
-    verdict, left = group[0].verdict, Span.of(j.verdict.accuracy for j in group)
-    bare = Span.of(j.verdict.accuracy for j in _bare(run, group))
+    verdict, subjects = group[0].verdict.name, [j.subject for j in group]
     briefs = series(list(dict.fromkeys(j.verdict.brief for j in group)))
     why = {VerdictName.NOT_SETTLED: f" ({briefs})", VerdictName.NO_FAILURE_FOUND: ", which is no proof"}
+    who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
+    named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
+    left, bare = (Span.of(j.verdict.accuracy for j in found) for found in (group, _bare(run, group)))
+    if left is None:
+        return Answer(named, "")
     attacks = list(dict.fromkeys(shortened(j.attack, NAME_WIDTH) for j in group if j.attack))
     decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
-    several = "" if len(judged) == 1 else f" for {_listed(group)}"
-    return _VERDICT.format(
-        verdict=f"{verdict.name[:1].upper()}{verdict.name[1:]}",
-        why=why.get(verdict.name, ""),
-        who=f" for the {_named([j.subject for j in group])}"
-        if several and len(group) == len(judged)
-        else several,
-        left=f": {left} of answers are right under attack" if left else "",
-        bare=f", {bare} without the defence" if left and bare else "",
+    found = _FOUND.format(
+        left=left,
+        bare=f", {bare} without the defence" if bare else "",
         claim=_of_claim(run, group[0]),
-        decided=f"; decided by {decided}" if left and attacks else "",
+        decided=f"; decided by {decided}" if attacks else "",
     )
+    return Answer(named, found)
 
 
 def _of_claim(run: Run, judgement: Judgement) -> str:
     """Where the claim lies, and what its own attack leaves."""
-    claim, accuracy = judgement.verdict.claim, judgement.verdict.accuracy
-    if claim is None or accuracy is None:
+    claim, left = judgement.verdict.claim, judgement.verdict.claimed or judgement.verdict.accuracy
+    if claim is None or left is None:
         return ""
-    stands = ", which stands so far" if accuracy.low >= claim.value else ", which the interval contains"
-    own = None
-    if claim.attack is not None:
-        threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
-        rows = (find(run.rows, judgement.subject, claim.attack, t, judgement.perturbation) for t in threats)
-        own = next((row for row in rows if row is not None), None)
-    alone = (
-        ""
-        if own is None
-        else f"; {own.attack} alone leaves {percent(own.accuracy)}% {interval(own.low, own.high)}"
-    )
-    return f", claimed are {percent(claim.value)}%{stands if accuracy.high >= claim.value else ''}{alone}"
+    threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
+    cases = [judgement.case.under(threat).of_attack(str(claim.attack)) for threat in threats]
+    rows = (row for case in cases for row in run.results if replace(row.case, step_size=None) == case)
+    own = next(filter(None, (row.of_majorities(claim.votes).interval() for row in rows)), None)
+    voted = f"{_of_what(claim)}, of which {Span.of([left])} are right" if claim.votes > 1 else ""
+    alone = f"; {claim.attack} alone leaves {Span.of([own])}" if own else ""
+    stands = ", which stands so far" if left.low >= claim.value else ", which the interval contains"
+    return f", claimed are {percent(claim.value)}%{voted}{stands if left.high >= claim.value else ''}{alone}"
+
+
+def _of_what(claim: Claim) -> str:
+    return "" if claim.votes == 1 else f" {claim.of_what}"
 
 
 def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:

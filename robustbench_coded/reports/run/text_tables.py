@@ -1,4 +1,4 @@
-"""The plain tables of a report: verdicts, checks, self-tests, stops, the 2 x 2 design of attackers, inputs
+"""The plain tables of a report: verdicts, checks, self-tests, stops, inputs
 made elsewhere, and every row of the summary.
 """
 
@@ -20,7 +20,6 @@ from robustbench_coded.reports.text.formatting import (
     TextTable,
     accuracy_text,
     difference_text,
-    gain_text,
     inference_text,
     interval,
     is_submitted,
@@ -133,21 +132,6 @@ SELFTESTS_LEGEND = (
 )
 
 
-def selftest_count_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
-    """A row per subject: how many passed, and which did not."""
-
-    def named(tests: Sequence[SelfTestResult], outcome: str) -> str:
-        return ", ".join(test.name for test in tests if test.outcome == outcome) or "none"
-
-    columns: Columns[Sequence[SelfTestResult]] = {
-        "Passed": lambda tests: sum(test.outcome == "passed" for test in tests),
-        "Failed": lambda tests: named(tests, "failed"),
-        "Not applicable": lambda tests: named(tests, "not applicable"),
-    }
-    rows = found.items()
-    return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))}, {"Passed"})
-
-
 def selftest_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject and self-test, with its finding."""
     columns: Columns[SelfTestResult] = {
@@ -207,34 +191,6 @@ def stops_legend(sequential: SampleSizes | None) -> str:
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
         "changed the verdict."
     )
-
-
-DESIGN_TITLE = "Knowing the draw, and where the attack starts"
-DESIGN_LEGEND = (
-    "Four attacks with equal steps, on the examples and draws that all four have; differences are paired, in "
-    "points, with pointwise 95% intervals. The interaction is how much more knowing the draw takes from the "
-    "plain start than from the other. The two effects add up only if it is 0."
-)
-
-
-def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
-    """Three rows for each judgement with a design: either start, and what the start takes."""
-    heads = ("Checkpoint", "Inference", "Budget", "Start", "Draw unknown", "Draw known", "Knowing takes")
-    rows = []
-    for judgement in judgements:
-        made = judgement.design
-        if made is None:
-            continue
-        (about,) = TextTable.of([judgement], {**SUBJECT, **PERTURBATION}).rows
-        names = (made.cells[0].case.attack, made.cells[2].case.attack)
-        for attack, effect in zip(names, made.knowing, strict=True):
-            cells = (percent(effect.first), percent(effect.second))
-            rows.append((*about, attack, *cells, difference_text(effect)))
-        unknown, known = (difference_text(effect) for effect in made.starting)
-        rows.append(
-            (*about, "the start takes", unknown, known, f"interaction {gain_text(*made.interaction)}")
-        )
-    return TextTable(heads, tuple(rows), frozenset(heads[4:]))
 
 
 SUBMITTED_TITLE = "Perturbed inputs of other subjects, shrunk ones, and those at 8 bits"
