@@ -150,7 +150,9 @@ def _beside_paper(comparison: Any) -> Any:
 
 def export_command(
     run: RunFolder,
-    to: Annotated[str, typer.Option("--to", help="robustbench (JSON), parquet, or latex.")],
+    to: Annotated[
+        str, typer.Option("--to", help="robustbench (JSON), parquet, or latex (tables, and figures as PDF).")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
     attacks: Annotated[
         str | None,
