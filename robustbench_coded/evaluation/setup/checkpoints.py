@@ -51,7 +51,7 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
     """
     if data == "auto":
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-    loaded = load_data(data, data_dir=data_dir)
+    loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
     x, y = _examples(loaded, IMAGES)
     eps = default_eps("linf", data, loaded.image_shape)
