@@ -44,8 +44,9 @@ from robustbench_coded.runs.pictures import Pictures, lowest
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 
-# Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
-IMAGES = IMAGES_PER_UNIT // 20
+# Units are a hundredth of those of attacks: several workers share a few hundred batches, and few more of them
+# are scored than were asked for.
+IMAGES = IMAGES_PER_UNIT // 100
 GROUPS = 10  # that go through a network together: of large images these, and so the units, are smaller
 
 

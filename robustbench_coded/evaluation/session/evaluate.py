@@ -67,6 +67,8 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             raise
         except (OSError, EngineError) as error:
             raise RunStopped(folder.path, error) from error
+        finally:
+            listener.close()
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -112,10 +114,12 @@ def made_ready(
     config: EvalConfig,
     in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
+    *,
+    glance: bool = False,
 ) -> tuple[PreparedEvaluation, Path]:
     """Everything that the options name, and the run folder.
 
-    Writes nothing; ``say`` is told what is probed.
+    Writes nothing; ``say`` is told what is probed. ``glance``: for a plan, as long as there is no folder.
 
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
@@ -125,8 +129,11 @@ def made_ready(
     out = None if config.overwrite or config.limit is not None else config.out
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
-    prepared = prepare(config, in_memory, say=say)
-    return prepared, config.out or Path("reports") / prepared.folder_name
+    prepared = prepare(config, in_memory, glance=glance, say=say)
+    path = config.out or Path("reports") / prepared.folder_name
+    if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
+        prepared = prepare(config, in_memory)
+    return prepared, path
 
 
 def _evaluate_into(
@@ -144,8 +151,8 @@ def _evaluate_into(
     prepared = selftesting.with_selftests(evaluation.prepared)
     recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
     if old is not None:
-        held = len(folder.committed(old.unit_ids)[0])
-        listener.note(f"goes on with the run in {folder.path}, which holds {held:,} finished units")
+        held = f"{len(recorder.held):,} finished units"
+        listener.note(f"goes on with the run in {folder.path}, which holds {held}")
     for text in (*prepared.notes, *recorder.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
