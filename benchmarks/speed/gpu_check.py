@@ -4,8 +4,8 @@ Verdicts and accuracies of the plain command on both; on the accelerator images 
 of PGD beside torchattacks', waits of the host for the device in a step, and the forecast beside the time.
 Digits and checkpoints/ are in the tree; 1,000 test images of CIFAR-10 are cut into build/gpu-check where
 csrobust finds the data, so that a machine which gets this folder needs no more; the wide network has random
-weights. At most eight minutes on one accelerator. Without one it runs on the imitation of the tests, on
-digits alone: times and memory mean nothing there. Writes build/gpu-check/report.md.
+weights. At most eight minutes on one accelerator. Without one, two attacks on digits run on the imitation of
+the tests, where times and memory mean nothing. Writes build/gpu-check/report.md.
 """
 
 import os
@@ -75,19 +75,19 @@ def beside(name: str, data: str, device: str, **options: Any) -> Iterator[tuple[
         raise SystemExit(f"gpu-check: verdicts differ between cpu and {device} on {name}: {words}")
 
 
-def forecast(name: str, data: str, device: str) -> str:
+def forecast(name: str, data: str, device: str, limit: int = 256) -> str:
     """What `csrobust plan` says beside what the rows took."""
     config = EvalConfig(
-        checkpoints=((name, str(ROOT / "checkpoints" / f"{name}.safetensors")),), data=data, limit=256,
+        checkpoints=((name, str(ROOT / "checkpoints" / f"{name}.safetensors")),), data=data, limit=limit,
         attacks=("pgd-100",), checks=False, device=device, out=FOLDER / f"{name}-forecast", overwrite=True,
     )  # fmt: skip
     said = preview(config).seconds
     run = evaluate(
-        config.checkpoints[0][1], data, attacks=["pgd-100"], limit=256, device=device, out=config.out,
+        config.checkpoints[0][1], data, attacks=["pgd-100"], limit=limit, device=device, out=config.out,
         overwrite=True,
     )  # fmt: skip
     took = run.timings.seconds.sum()
-    return f"forecast of pgd-100 on 256 images ({name}): {said:.1f} s; took {took:.1f} s"
+    return f"forecast of pgd-100 on {limit} images ({name}): {said:.1f} s; took {took:.1f} s"
 
 
 def waits(device: str) -> str:
@@ -123,8 +123,9 @@ def main() -> None:
     kind = torch.accelerator.current_accelerator()
     assert kind is not None
     device, real = f"{kind.type}:0", kind.type != "imitation"
-    rows = list(beside("digits-erm", "digits", device))
-    said = [waits(device), forecast("digits-erm", "digits", device)]
+    quick = {} if real else {"limit": 128, "attacks": ["fgsm", "transfer-pgd-10"]}
+    rows = list(beside("digits-erm", "digits", device, **quick))
+    said = [waits(device), forecast("digits-erm", "digits", device, 256 if real else 16)]
     if real and cut_images():
         rows += beside("cifar10-erm-resnet20", f"npz:{CUT}", device, batch_sizes=128)
         said.append(forecast("cifar10-erm-resnet20", f"npz:{CUT}", device))
