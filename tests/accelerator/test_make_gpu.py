@@ -14,7 +14,7 @@ def test_both_devices_give_the_same_verdicts(device, monkeypatch, tmp_path):
     rows = list(gpu_check.beside("digits-erm", "digits", device, **quick))
     verdicts = [row for row in rows if row[1].startswith("verdict")]
     assert len(verdicts) == 2 and all(on_cpu == there for *_, on_cpu, there in verdicts)
-    assert gpu_check.waits(device) == "waits for the device in a step of PGD: 1.0"
+    assert float(gpu_check.waits(device).rpartition(" ")[2]) < 4  # a network alone: who is fooled is asked
 
 
 def test_attacks_are_timed_in_each_precision_on_the_device(device):
