@@ -12,7 +12,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[peers,ray,train,fid,dev]" --constraint constraints.txt
+	$(BIN)/pip install --quiet --editable ".[peers,ray,dev]" --constraint constraints.txt
 	touch $@
 
 # Table 3 on embedded checkpoints: the paper's trainings, standard inference and RCI at N = 1.5 K.

@@ -12,8 +12,6 @@ AVERAGED = "eot{}-pgd-20"
 OF_LENGTH, AUTO_OF_LENGTH = "pgd-{}", "apgd-ce-{}"
 TRANSFER, TRANSFER_OF_LENGTH = "transfer-pgd-20", "transfer-pgd-{}"
 FROM_TRANSFER = "{}-pgd-40+init=transfer-pgd-20"  # of an estimator: goes on from what transfers
-# Four that differ in whether they know the draw, and in whether they start from what transfers.
-CELLS = ("pgd-{}", "aware-pgd-{}", "pgd-{}+init=transfer-pgd-20", "aware-pgd-{}+init=transfer-pgd-20")
 
 # What the adaptive presets run where a defence's operators hide its gradient, and nowhere else.
 RELAXED = ("relaxed-pgd-20+momentum=1", "relaxed-eot4-apgd-ce-50")
@@ -133,7 +131,6 @@ PRESETS["full"] = tuple(
             *THROUGH_CHECKPOINT,
             *OF_SAMPLING,
             *KNOWN_AND_NOT,
-            *(cell.format(10) for cell in CELLS),
             *(FROM_TRANSFER.format(estimator) for estimator in ("eot10", "aware")),
             "transfer-apgd-ce-100",
             "transfer-apgd-t-100",

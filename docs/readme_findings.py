@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from robustbench_coded.extras.bench.table import pipes
+from benchmarks.bench.table import pipes
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled

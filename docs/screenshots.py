@@ -1,6 +1,8 @@
 """Screenshots of a run's report.html for docs/, in the browser that the tests use (`make screenshots`).
 
 python docs/screenshots.py RUN
+
+Each picture carries the first screen of report.md as text, by which a test knows that it is of today's report.
 """
 
 import importlib.util
@@ -9,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 DOCS = Path(__file__).parent
 TESTS = DOCS.parent / "tests" / "reports" / "test_report_in_browser.py"
@@ -26,7 +28,14 @@ SCROLL = "scrollTo(0, arguments[0] ? document.getElementById(arguments[0]).offse
 COLOURS = 192  # of the palette: half the size, and nothing to be seen of it
 
 
+def first_screen(run: Path) -> str:
+    """What report.md says above its tables."""
+    return (run / "report.md").read_text().partition("\n## ")[0]
+
+
 def main(run: Path) -> None:
+    shown = PngImagePlugin.PngInfo()
+    shown.add_itxt("Description", first_screen(run))
     spec = importlib.util.spec_from_file_location("browser_tests", TESTS)
     assert spec is not None and spec.loader is not None
     tests = importlib.util.module_from_spec(spec)
@@ -41,7 +50,9 @@ def main(run: Path) -> None:
             browser.run(tests.UNFOLD)
             browser.run(SCROLL, section)
             picture = Image.open(io.BytesIO(browser.screenshot())).convert("RGB")
-            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+            picture.quantize(COLOURS, dither=Image.Dither.NONE).save(
+                DOCS / name, optimize=True, pnginfo=shown
+            )
             print(f"{DOCS / name}: {(DOCS / name).stat().st_size / 1000:.0f} kB")
 
 

@@ -9,6 +9,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.assertion import assert_accuracy_under_attack
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
+from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.attack import attack
 from robustbench_coded.evaluation.execution.target import Target
@@ -32,5 +33,6 @@ __all__ = [
     "compare",
     "evaluate",
     "load_run",
+    "recompute",
     "write_reports",
 ]

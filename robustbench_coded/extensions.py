@@ -40,24 +40,32 @@ def found(group: str) -> dict[str, "EntryPoint"]:
     """
     from importlib.metadata import entry_points  # 60 ms, which most commands do without
 
-    points: dict[str, EntryPoint] = {}
-    installed = [*entry_points(group=f"csrobust.{group}"), *_of_checkout(f"csrobust.{group}")]
+    points: dict[str, EntryPoint] = {point.name: point for point in _of_checkout(f"csrobust.{group}")}
+    installed = [one for one in entry_points(group=f"csrobust.{group}") if one.name not in points]
     for point in sorted(installed, key=lambda point: point.name):
         if (first := points.setdefault(point.name, point)) != point:
             raise InputError(
                 f"{first.value} and {point.value} are both called {point.name} in csrobust.{group}; "
                 "uninstall one of their packages"
             )
-    return points
+    return dict(sorted(points.items()))
+
+
+# Test benches that stand in a checkout and are not in the wheel, by group: a name and where it is.
+TEST_BENCHES = {
+    "csrobust.defences": ("zoo", "zoo.registry:ZOO"),
+    "csrobust.commands": ("bench", "benchmarks.bench.command:bench_command"),
+}
 
 
 def _of_checkout(group: str) -> "list[EntryPoint]":
-    """The zoo, a test bench that stands in a checkout and is not in the wheel."""
     from importlib.metadata import EntryPoint
 
-    if group != "csrobust.defences" or not (CHECKOUT / "zoo" / "registry.py").is_file():
+    if group not in TEST_BENCHES:
         return []
-    return [EntryPoint("zoo", "zoo.registry:ZOO", group)]
+    name, place = TEST_BENCHES[group]
+    file = f"{place.partition(':')[0].replace('.', '/')}.py"
+    return [EntryPoint(name, place, group)] if (CHECKOUT / file).is_file() else []
 
 
 @functools.cache

@@ -50,9 +50,9 @@ def test_each_loads(group, name):
 
 
 def test_a_name_is_taken_once(plugged):
-    plugged(*(EntryPoint("zoo", value, "csrobust.defences") for value in ("one:ZOO", "two:ZOO")))
+    plugged(*(EntryPoint("mine", value, "csrobust.defences") for value in ("one:ZOO", "two:ZOO")))
     with pytest.raises(
-        InputError, match=r"^one:ZOO and two:ZOO are both called zoo in csrobust\.defences; u"
+        InputError, match=r"^one:ZOO and two:ZOO are both called mine in csrobust\.defences; u"
     ):
         extensions.found("defences")
 

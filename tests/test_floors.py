@@ -17,7 +17,7 @@ CORE = (
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
-    "published", "certification", "verification", "power", "bench", "exporters", "view", "board",
+    "published", "certification", "verification", "power", "exporters", "view", "board",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.bench.table import pipes
 from benchmarks.errors.zoo_entries import entries_parser, measured_entries
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.run import Run
 from robustbench_coded.runs.atomic import write_text

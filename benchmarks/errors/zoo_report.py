@@ -5,7 +5,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from robustbench_coded.extras.bench.table import pipes
+from benchmarks.bench.table import pipes
 from zoo.known import Truth
 from zoo.registry import ZOO
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from attacks.adapters.third_party import installed
 from attacks.presets import PRESETS
+from benchmarks.bench.table import pipes
 from robustbench_coded import evaluate
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference, paired_difference

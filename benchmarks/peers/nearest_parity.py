@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.perturbation_budget import Norm
+from benchmarks.bench.table import pipes
 from benchmarks.peers.league_networks import Network, Sources
 from robustbench_coded import attack
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 ROOT = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench.table import pipes
 from benchmarks.speed.parts import joined, parts_of
 from robustbench_coded import evaluate
 from robustbench_coded.evaluation.options.option import radii
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.paired import Difference, paired_difference
 from robustbench_coded.judge.run import Run

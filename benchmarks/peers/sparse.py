@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.bench.table import pipes
 from benchmarks.peers.league_networks import Network, Sources
 from robustbench_coded import attack
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).with_suffix(".md")

@@ -198,7 +198,7 @@ def evaluated(how: str) -> dict[str, Any]:
 
 
 def page(cells: dict[str, dict[str, Any]]) -> str:
-    from robustbench_coded.extras.bench.table import pipes
+    from benchmarks.bench.table import pipes
 
     rows = []
     for network, how in CELLS:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from robustbench_coded.extras.bench.table import pipes
-from robustbench_coded.extras.bench.timing import TimedContender, in_words, interleaved, machine
+from benchmarks.bench.table import pipes
+from benchmarks.bench.timing import TimedContender, in_words, interleaved, machine
 from robustbench_coded.models.build import build
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.paper.training.recipes import CodedRecipe, Erm, Moment, Recipe

@@ -19,15 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.bench.run import BenchOptions, bench
+from benchmarks.bench.table import cells, pipes
+from benchmarks.bench.timing import in_words, machine
 from benchmarks.speed.speed_third_party import third_party
 from robustbench_coded import Run, attack, evaluate
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.preview import preview
-from robustbench_coded.extras.bench.run import BenchOptions, bench
-from robustbench_coded.extras.bench.table import cells, pipes
-from robustbench_coded.extras.bench.timing import in_words, machine
 from robustbench_coded.runs.atomic import write_text
 
 ROOT = Path(__file__).parents[2]

@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.bench.table import pipes
+from benchmarks.bench.timing import in_words, machine
 from benchmarks.speed.parts import joined, parts_of
 from robustbench_coded.evaluation.execution.run_unit import execute
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -37,8 +39,6 @@ from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.extras.bench.table import pipes
-from robustbench_coded.extras.bench.timing import in_words, machine
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.models.build import build
 from robustbench_coded.models.metadata import save_checkpoint

@@ -20,9 +20,9 @@ from torch import Tensor
 from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy
 from attacks.relaxation import Relaxation
+from benchmarks.bench.table import pipes
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.evaluation.execution.target import Target
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.runs.atomic import write_text

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustbench_coded.extras.bench.table import pipes
+from benchmarks.bench.table import pipes
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.folder import MANIFEST

@@ -11,11 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.bench.run import BenchOptions, BenchReport, bench
+from benchmarks.bench.table import cells, pipes, preparation
+from benchmarks.bench.timing import in_words
 from benchmarks.speed.parts import joined, parts_of
 from benchmarks.speed.speed_third_party import third_party
-from robustbench_coded.extras.bench.run import BenchOptions, BenchReport, bench
-from robustbench_coded.extras.bench.table import cells, pipes, preparation
-from robustbench_coded.extras.bench.timing import in_words
 from robustbench_coded.runs.atomic import write_text
 
 HERE = Path(__file__).parent

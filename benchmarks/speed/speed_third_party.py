@@ -11,8 +11,8 @@ import torch
 
 from attacks.adapters.third_party import seeded_from
 from attacks.pgd import default_step_size
-from robustbench_coded.extras.bench.timing import TimedContender
-from robustbench_coded.extras.bench.workloads import EPS, Workload
+from benchmarks.bench.timing import TimedContender
+from benchmarks.bench.workloads import EPS, Workload
 
 
 def third_party(workload: Workload) -> tuple[list[TimedContender], list[str]]:

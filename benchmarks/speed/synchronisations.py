@@ -24,9 +24,9 @@ sys.path[:0] = [str(ROOT / "tests")]
 from imitation_accelerator import State, register  # noqa: E402
 
 from attacks.catalogue import CATALOGUE  # noqa: E402
+from benchmarks.bench.table import pipes  # noqa: E402
 from robustbench_coded import attack  # noqa: E402
 from robustbench_coded.data.named_sets import load_digits  # noqa: E402
-from robustbench_coded.extras.bench.table import pipes  # noqa: E402
 from robustbench_coded.runs.atomic import write_text  # noqa: E402
 
 MORE = 8  # steps

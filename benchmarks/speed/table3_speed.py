@@ -22,8 +22,8 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_coded.extras.bench.table import pipes
-from robustbench_coded.extras.bench.timing import in_words, machine
+from benchmarks.bench.table import pipes
+from benchmarks.bench.timing import in_words, machine
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent / "table3_speed.md"

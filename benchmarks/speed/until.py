@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from benchmarks.bench.table import pipes
 from benchmarks.errors.zoo_entries import entries_parser, measured_entries
-from robustbench_coded.extras.bench.table import pipes
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent

@@ -132,7 +132,7 @@ EXAMPLES = {
     ),
     "export": (
         "csrobust export reports/mine --to robustbench --out model_info",
-        "csrobust export reports/mine --to latex",
+        "csrobust export reports/mine --to latex --attacks clean,pgd-10,ensemble",
     ),
     "report": ("csrobust report reports/mine",),
     "compact": ("csrobust compact reports/mine",),

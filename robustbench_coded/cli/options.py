@@ -54,7 +54,6 @@ WeightDecay = Annotated[Number, typer.Option(help="Weight decay of SGD.")]
 Validation = Annotated[Number, typer.Option(help="Share of the training images held out.")]
 Precision = Annotated[Text, typer.Option(help="float32, bfloat16 or auto.")]
 Device = Annotated[Text, typer.Option(help="cpu, cuda ...; auto uses CUDA if available.")]
-TensorBoard = Annotated[Path | None, typer.Option(help="Folder for TensorBoard's logs.")]
 
 
 def seconds(text: str, option: str) -> float:

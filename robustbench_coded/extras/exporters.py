@@ -2,14 +2,15 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.reports.compare.comparison import compare
-from robustbench_coded.reports.render.comparison import comparison_document
+from robustbench_coded.reports.render.latex import PACKAGE, latex_table
+from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import inference_text, pixels
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.schema.case import WHOLE_BATCH
@@ -97,10 +98,15 @@ def parquet_tables(run: Run, out: Path) -> list[Path]:
     return files
 
 
-def latex_tables(run: Run, out: Path) -> list[Path]:
-    """One table environment per perturbation, each subject with its paired difference from standard
-    inference.
+def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]:
+    """A table environment for each perturbation and sweep of batch sizes; it fits a column of two.
+
+    Args:
+        attacks: the columns, as `latex_table` has them.
+
+    Raises:
+        InputError: a table has no column of that name.
     """
     file = out / "tables.tex"
-    write_text(file, comparison_document(compare([run.path]), "latex"))
+    write_text(file, "\n".join([PACKAGE, *(latex_table(table, attacks) for table in tables_of(run))]))
     return [file]

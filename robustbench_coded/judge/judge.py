@@ -1,11 +1,4 @@
-"""The verdict on one threat model of a run: the figures that the rules look at, from the results of the run;
-and several judgements at once, with the chance of any false one kept at the level of a single one.
-
-An interval is given as a function of the probability with which each of its ends may err, because what is
-adjusted is that probability. Holm, Scandinavian Journal of Statistics 6, 1979: of m open questions each is
-asked at tail / m; those that are settled are taken out, and the rest is asked again at their smaller number.
-The chance that any of them is settled wrongly stays at most ``tail`` an end, whatever the dependence between
-them.
+"""The verdict on one threat model of a run: the figures that the rules look at, from the results of the run.
 
 Neither a gain nor its absence counts unless the same attacks ran on a defence and on its base model. A gain
 is the difference of two upper bounds, and an attack that ran on one side only lowers one of them. If stronger
@@ -23,9 +16,8 @@ missing outcomes do not count.
   asked where half a point is left of the base model, or less.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -273,35 +265,3 @@ def _measured(
 def _complete(result: CaseResult | None) -> CaseResult | None:
     """An ensemble, or that of its attacks with all of their outcomes; None where there are none."""
     return result if result is None or result.complete else result.of_complete
-
-
-T = TypeVar("T")
-
-
-class Answer(NamedTuple, Generic[T]):
-    """What one of several questions was answered last, whether that settles it, and at which error."""
-
-    answer: T
-    settled: bool
-    tail: float
-
-
-def step_down(
-    asked: Sequence[Callable[[float], T]], settled: Callable[[T], bool], tail: float
-) -> list[Answer[T]]:
-    """Asks every open question at its share of the error until none of them is settled any more.
-
-    Args:
-        asked: from the probability of error to an answer; what settles it at one error does at a larger one.
-        settled: whether an answer settles its question.
-        tail: probability of error for all questions together.
-    """
-    found: dict[int, Answer[T]] = {}
-    while len(found) < len(asked):
-        remaining = [index for index in range(len(asked)) if index not in found]
-        each = tail / len(remaining)
-        answers = {index: asked[index](each) for index in remaining}
-        answered = {index: answer for index, answer in answers.items() if settled(answer)}
-        for index, answer in (answered or answers).items():
-            found[index] = Answer(answer, bool(answered), each)
-    return [found[index] for index in range(len(asked))]

@@ -1,7 +1,9 @@
-"""The self-tests of a run's subjects: one by one, and as checks."""
+"""The judgements of a run: for each subject, threat model and perturbation its verdict and the figures behind
+it, made once for everything that shows them; and the self-tests of the subjects, as checks.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -11,9 +13,16 @@ from msgspec import Struct, ValidationError, convert
 
 from attacks.presets import LAST_RESORT, TRANSFER
 from robustbench_coded.judge import attack_checks, case_results, gradients, intervals, verdict
-from robustbench_coded.judge.checks import Check, NextStep, run_attacks
-from robustbench_coded.judge.design import Design, design, missing
-from robustbench_coded.judge.judge import MARGIN, judge, step_down
+from robustbench_coded.judge.checks import (
+    WORTH,
+    Check,
+    NextStep,
+    accuracy_of,
+    name_of,
+    run_attacks,
+    usable_by,
+)
+from robustbench_coded.judge.judge import MARGIN, judge
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
@@ -92,17 +101,22 @@ class Judgement:
 
     Attributes:
         case: of its ensemble.
-        design: draw known or not, started from the base model's perturbation or not; given once, where the
-            draw is unknown, and None where the four attacks did not run.
-        to_design: the attacks that it lacks; none where there is no draw to know, or no base model.
         unbounded_eps: the eps from which on any image reaches any other.
+        attack: the cheapest one that leaves at most half a point more than the strongest; '' before any has
+            outcomes.
+        examples: how many the accuracy rests on; 0 where nothing but inputs left alone was scored.
     """
 
     case: Case
     verdict: verdict.Verdict
-    design: Design | None
     unbounded_eps: float
-    to_design: tuple[str, ...] = ()
+    attack: str = ""
+    examples: int = 0
+
+    def __str__(self) -> str:
+        """``erm, rci N=190, batch/unknown, linf 0.03: no gain, 0.0% [0.0%, 2.7%] right under attack``."""
+        known = "" if self.verdict.accuracy is None else f", {self.left} right under attack"
+        return f"{self.name}: {self.verdict.name}{known}"
 
     @property
     def checks(self) -> tuple[Check, ...]:
@@ -160,39 +174,32 @@ def judgements_of(
         unbounded = _unbounded(result.case.perturbation, result.case.subject.checkpoint, manifest)
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
-        asked_here = result.randomised and result.has_base and result.case.threat.whole_batch
-        asked_here = asked_here and not result.case.threat.draw_known
-        made = design(results, result) if asked_here else None
-        lacking = missing(results, result) if asked_here and made is None else ()
         checks = _checks(results, result, manifest, selftests, unbounded)
         shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
         tail = intervals.TAIL / shared
         found = judge(results, result, checks, margin=_margin(manifest), claim=claim, tail=tail)
-        yield Judgement(result.case, found, made, unbounded, lacking)
-
-
-def verdicts_together(
-    judgements: Sequence[Judgement], results: Sequence[case_results.CaseResult], manifest: RunManifest
-) -> list[words.VerdictName]:
-    """The verdicts of several judgements with the error adjusted for their number (Holm), as counts need
-    them.
-
-    A verdict that needs more certainty than is left becomes ``not settled``. Checks keep their own levels.
-    """
-    ensembles = {result.case: result for result in results if result.case.attack == words.ENSEMBLE}
-
-    def ask(judgement: Judgement) -> Callable[[float], words.VerdictName]:
-        result, found = ensembles[judgement.case], judgement.verdict
-        if found.name == words.VerdictName.NOT_SETTLED:
-            return lambda tail: words.VerdictName.NOT_SETTLED
-        margin = _margin(manifest)
-        return lambda tail: (
-            judge(results, result, found.checks, margin=margin, claim=found.claim, tail=tail).name
+        attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
+        yield Judgement(
+            result.case,
+            found,
+            unbounded,
+            attack=_deciding(results, result),
+            examples=len(result.cell.example) if result.cell is not None and attacked else 0,
         )
 
-    asked = [ask(judgement) for judgement in judgements]
-    answers = step_down(asked, lambda verdict: verdict != words.VerdictName.NOT_SETTLED, intervals.TAIL)
-    return [answer.answer for answer in answers]
+
+def _deciding(results: Sequence[case_results.CaseResult], ensemble: case_results.CaseResult) -> str:
+    """Of the attacks that leave at most half a point more than the strongest, the one of fewest steps.
+
+    Perturbed inputs that were made elsewhere cost only forwards here; who made them paid for the rest.
+    """
+    found = [result for result in usable_by(results, ensemble) if result.complete]
+    least = min(map(accuracy_of, found), default=0.0)
+    names = [name_of(result) for result in found if accuracy_of(result) <= least + WORTH]
+    costs = [
+        (name.is_submitted, name.third_party is not None, (name.steps or 1) * name.draws) for name in names
+    ]
+    return min(zip(costs, names, strict=True), key=lambda pair: pair[0])[1].text if names else ""
 
 
 def _checks(

@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -17,7 +17,6 @@ from attacks.naming import parse
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
-from robustbench_coded.judge.design import Design
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import (
     Judgement,
@@ -25,14 +24,13 @@ from robustbench_coded.judge.judgements import (
     judgements_of,
     selftest_checks,
     selftest_results,
-    verdicts_together,
 )
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim, Subject
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
-from robustbench_coded.schema.words import CONTROLS, VerdictName
+from robustbench_coded.schema.words import CONTROLS
 
 
 def load_manifest(path: Path) -> RunManifest:
@@ -126,10 +124,13 @@ class Run:
     Attributes:
         path: the folder.
         manifest: the content of run.json.
+        again: of a run that `evaluate` returned: ``run.again(draws=20)`` evaluates the same things into the
+            same folder, with these of its arguments changed, and returns the run.
     """
 
     path: Path
     manifest: RunManifest
+    again: "Callable[..., Run] | None" = None
 
     @property
     def name(self) -> str:
@@ -209,13 +210,9 @@ class Run:
 
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
-        """Verdict, checks and design of attackers per subject, threat model and perturbation."""
+        """Verdict and checks per subject, threat model and perturbation."""
         checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
-
-    def verdicts_together(self, judgements: Sequence[Judgement]) -> list[VerdictName]:
-        """The verdicts of these judgements of the run, the error adjusted for their number (Holm)."""
-        return verdicts_together(judgements, self.results, self.manifest)
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """What the units of one case counted, summed."""
@@ -252,13 +249,11 @@ class Run:
 
     def __str__(self) -> str:
         """The answer: a line for each verdict, what is open of it, and where the report is."""
-        lines = []
-        for judgement in self.judgements:
-            verdict = judgement.verdict
-            lines += [
-                f"{judgement.name}: {verdict.name}",
-                f"  {judgement.left} right under attack. {verdict.reason}",
-            ]
+        lines = [
+            text
+            for judgement in self.judgements
+            for text in (str(judgement), f"  {judgement.verdict.reason}")
+        ]
         return "\n".join([*(lines or ["no verdict yet"]), f"report: {self.path / 'report.html'}"])
 
     def _repr_html_(self) -> str:
@@ -326,6 +321,8 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
     return {
         **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
         "verdict": judgement.verdict.name,
+        "attack": judgement.attack,
+        "examples": judgement.examples,
         "reason": judgement.verdict.reason,
         "claim": _claim_data(judgement.verdict.claim),
         "accuracy": _data(judgement.verdict.accuracy),
@@ -333,24 +330,11 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
         "clean": _data(judgement.verdict.clean),
         "clean_loss": _data(judgement.verdict.clean_loss),
         "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
-        "design": _design_data(judgement.design),
     }
 
 
 def _data(figure: Interval | Difference | None) -> dict[str, Any] | None:
     return None if figure is None else asdict(figure)
-
-
-def _design_data(made: Design | None) -> dict[str, Any] | None:
-    """The four attacks and what sets them apart."""
-    if made is None:
-        return None
-    return {
-        "attacks": [row.case.attack for row in made.cells],
-        "knowing": [asdict(effect) for effect in made.knowing],
-        "starting": [asdict(effect) for effect in made.starting],
-        "interaction": dict(zip(("estimate", "low", "high"), made.interaction)),
-    }
 
 
 def _claim_data(claim: Claim | None) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ leave its base model, paired), and for the accuracy what uninformative inputs le
 clean accuracy (`broken_below`).
 
 The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
-stop at several looks or where several verdicts are counted together (judge/judgements.py).
+stop at several looks (judge/judgements.py).
 """
 
 from collections.abc import Callable, Collection
@@ -44,7 +44,7 @@ class Verdict:
         claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
         beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
             No verdict depends on it: the defence may have nothing to do with the checkpoint.
-        rule: the name of the rule that decided.
+        rule: the name of the rule that decided; brief: the rule in plain words.
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
@@ -66,6 +66,7 @@ class Verdict:
     claimed: Interval | None = None
     beside: Difference | None = None
     rule: str = ""
+    brief: str = ""
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
@@ -110,11 +111,13 @@ class Rule:
         verdict: what it says.
         says: the figures in a sentence without its end; '' where the rule does not apply. Its docstring has
             when it applies and why it is a rule, a paragraph each.
+        brief: the reason in plain words, where the name is not.
     """
 
     name: str
     verdict: VerdictName
     says: Callable[[Verdict], str]
+    brief: str = ""
 
 
 def decide(figures: Verdict) -> Verdict:
@@ -125,7 +128,8 @@ def decide(figures: Verdict) -> Verdict:
             if beside := figures.beside:
                 kept = f"{beside.second:.1%}: {beside}"
                 reason += f" It names no base model; its checkpoint alone keeps {kept}."
-            return replace(figures, name=rule.verdict, reason=reason, rule=rule.name)
+            brief = rule.brief or rule.name
+            return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
     raise AssertionError("the last rule always applies")
 
 
@@ -332,14 +336,14 @@ RULES = (
     # A lower end is below a bar, or there is none: open.
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
-    Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared),
-    Rule("interval contains the bar", VerdictName.NOT_SETTLED, _contains_bar),
+    Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared, "its base model met weaker attacks"),
+    Rule("interval contains the bar", VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
     # Above the bars: praised, unless an objection stands.
     Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),
-    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged),
-    Rule("useless gradient", VerdictName.NOT_SETTLED, _useless_gradient),
+    Rule("not converged", VerdictName.NOT_SETTLED, _not_converged, "longer attacks may find more"),
+    Rule("useless gradient", VerdictName.NOT_SETTLED, _useless_gradient, "its gradients say nothing"),
     Rule("answers change with circumstances", VerdictName.NOT_SETTLED, _circumstances),
-    Rule("published break", VerdictName.NOT_SETTLED, _published_break),
+    Rule("published break", VerdictName.NOT_SETTLED, _published_break, "a break of it is published"),
     Rule("nothing found", VerdictName.NO_FAILURE_FOUND, _nothing_found),
 )
 

@@ -58,8 +58,17 @@ def read_archive(path: str | Path) -> Archive:
     """
     path = Path(path)
     data = _read_bytes(path)
+    kind = "torch"
+    metadata: dict[str, str] = {}
     try:
-        kind, contents, metadata = _parse(data)
+        if data.startswith((b"PK", LEGACY_MAGIC)):
+            kind += "" if data.startswith(b"PK") else " (before 1.6)"
+            contents = read_torch(data)
+        elif len(data) > 8 and data[8:9] == b"{":  # behind its header's length
+            kind = "safetensors"
+            contents, metadata = read_safetensors(data)
+        else:
+            raise Refused(another_file(data))
     except Refused as refused:
         raise InputError(f"{path}: {refused}") from None
     sha256, entry = hashlib.sha256(data), split_entry(path)[1]
@@ -83,14 +92,6 @@ def _read_bytes(named: Path) -> bytes:
     if not data:
         raise InputError(f"{path}: the file is empty; copy or download it again")
     return data
-
-
-def _parse(data: bytes) -> tuple[str, Any, dict[str, str]]:
-    if data.startswith((b"PK", LEGACY_MAGIC)):
-        return "torch" if data.startswith(b"PK") else "torch (before 1.6)", read_torch(data), {}
-    if len(data) > 8 and data[8:9] == b"{":  # behind its header's length
-        return "safetensors", *read_safetensors(data)
-    raise Refused(another_file(data))
 
 
 def read_safetensors(data: bytes) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,23 +1,21 @@
-"""Files of torch.save, read by ``torch.load(weights_only=True)``: nothing in them is imported or called.
+"""Files of torch.save, read without importing or calling anything that they name.
 
-First the operations of their pickle are followed without carrying any out, and the sizes that it claims are
-checked. Objects get stand-ins; a pickled module becomes a dict of its weights.
+The few operations of their pickle are carried out on plain values. Tensors are built of bytes that are there,
+objects get stand-ins, and a pickled module becomes a dict of its weights.
 """
 
 import io
-import pickle
+import itertools
 import pickletools
 import zipfile
-from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+from torch import Tensor
 
 from robustbench_coded.models.refusal import (
-    HOW_TO_MEND,
     MAX_HEADER_BYTES,
     MAX_TENSORS,
     Refused,
@@ -28,16 +26,18 @@ from robustbench_coded.models.refusal import (
 # How a file of torch.save before version 1.6 begins: its magic number, pickled.
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 ZIP_ENTRY = b"PK\x01\x02"  # once in an archive's list of contents for each file in it
-ITEM_BYTES = {
-    **dict.fromkeys(("torch DoubleStorage", "torch LongStorage"), 8),
-    **dict.fromkeys(("torch FloatStorage", "torch IntStorage"), 4),
-    **dict.fromkeys(("torch HalfStorage", "torch BFloat16Storage", "torch ShortStorage"), 2),
-    **dict.fromkeys(("torch CharStorage", "torch ByteStorage", "torch BoolStorage"), 1),
-}
-# How dense weights are rebuilt; torch has others.
+NAMED_AS_TYPES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Bool")
+DTYPES = {f"torch {kind}Storage": getattr(torch, kind.lower()) for kind in NAMED_AS_TYPES}
+DTYPES |= {"torch CharStorage": torch.int8, "torch ByteStorage": torch.uint8}
+# How dense weights are rebuilt: of a storage, offset, size and stride, or of a tensor. torch has others.
 REBUILT = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
-# What torch never loads, and a type that it would make of any size.
-HARMFUL = ("os ", "posix ", "nt ", "sys ", "__builtin__ bytearray", "builtins bytearray")
+FILLING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+HARMFUL = ("os ", "posix ", "nt ", "sys ")  # only a planted call names these
+MAX_VALUES = 10**6  # that a walk through a file meets
+MAX_UNSAVED = 100  # buffers of one module that are not in its state dict
+
+Storages = Callable[[str, int], Tensor]  # a key and its bytes -> these, uint8 (bytes,)
 
 
 def read_torch(data: bytes) -> Any:
@@ -47,203 +47,199 @@ def read_torch(data: bytes) -> Any:
         Refused: TorchScript, damaged, claims of sizes that are wrong, or objects and no weights.
     """
     try:
-        return _read_legacy(data) if data.startswith(LEGACY_MAGIC) else _read_zip(data)
+        contents = _read_legacy(data) if data.startswith(LEGACY_MAGIC) else _read_zip(data)
+        if isinstance(contents, dict):
+            met = itertools.count()
+            weights = {name: _weights(value, met) for name, value in contents.items()}
+            contents = _weights(contents, met) or {name: weights[name] or contents[name] for name in contents}
+        _check_extent(contents)
+        return contents
     except Refused:
         raise
     except Exception as error:  # damage shows in a dozen types
         reason = (str(error) or type(error).__name__).splitlines()[0][:150]
-        mend = HOW_TO_MEND if isinstance(error, pickle.UnpicklingError) else "download it again"
-        raise Refused(f"truncated, damaged or not a torch checkpoint ({reason}); {mend}") from None
+        raise Refused(f"truncated, damaged or not a torch checkpoint ({reason}); download it again") from None
 
 
 def _read_zip(data: bytes) -> Any:
     if data.count(ZIP_ENTRY) > MAX_TENSORS:
         raise Refused(f"a zip archive of more than {MAX_TENSORS} files")
-    # Two readers can disagree on what a crafted archive holds: torch gets one of what was checked.
-    checked = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(checked, "w") as copy:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         names = archive.namelist()
         roots = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
         if (other := another_zip(names)) or len(roots) != 1:
             raise Refused(other or "a zip archive that torch.save did not write")
         if sum(entry.file_size for entry in archive.infolist()) > len(data):
             raise Refused("a zip archive that is compressed, or claims to hold more than the file has")
-        pickled, present = _followed(archive.read(f"{roots[0]}data.pkl")), set(names)
-        records = {f"data/{key}": nbytes for key, nbytes in pickled.storages.items()}
-        for name in ("data.pkl", "version", "byteorder", *records):
-            # Reading verifies the checksum.
-            record = archive.read(f"{roots[0]}{name}") if f"{roots[0]}{name}" in present else b""
-            if len(record) != records.get(name, len(record)):
-                raise Refused(f"{name[:20]} claims {records[name]} bytes, the archive holds {len(record)}")
-            if record or name in records:
-                copy.writestr(f"archive/{name}", record)
-    return _loaded(checked, pickled)
+        present, order = set(names), f"{roots[0]}byteorder"
+        if order in present and archive.read(order) != b"little":
+            raise Refused("its numbers are not in little-endian order; save it again on another machine")
+
+        def stored(key: str, nbytes: int) -> Tensor:
+            name = f"{roots[0]}data/{key}"
+            record = archive.read(name) if name in present else b""  # verifies the checksum
+            if len(record) != nbytes:
+                raise Refused(f"data/{key[:20]} claims {nbytes} bytes, the archive holds {len(record)}")
+            return torch.from_numpy(np.frombuffer(bytearray(record), np.uint8))
+
+        return _unpickled(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), stored)
 
 
 def _read_legacy(data: bytes) -> Any:
-    """Of the format before zip: four pickles, then the bytes of each storage."""
-    start = 0
-    for _ in range(3):  # magic number, protocol, the writer's machine
-        start += _followed(data[start : start + MAX_HEADER_BYTES]).length
-    pickled = _followed(data[start : start + MAX_HEADER_BYTES])
-    left = data[start + pickled.length :]
-    if (claimed := sum(pickled.storages.values())) > len(left):
-        raise Refused(f"truncated or damaged: its storages claim {claimed} bytes, {len(left)} are left")
-    return _loaded(io.BytesIO(data[:start] + pickled.loadable + left), pickled)
+    """Of the format before zip: five pickles, then size and bytes of each storage."""
+    stream = io.BytesIO(data)
+    storages: dict[str, Tensor] = {}
+    free = len(data)
+
+    def stored(key: str, nbytes: int) -> Tensor:
+        nonlocal free
+        free -= nbytes
+        if free < 0:
+            raise Refused(f"truncated or damaged: its storages claim {len(data) - free} bytes of {len(data)}")
+        return storages.setdefault(key, torch.zeros(nbytes, dtype=torch.uint8))
+
+    # Magic number, protocol, the writer's machine, the object and the order of its storages.
+    *_, contents, keys = [_unpickled(stream, stored) for _ in range(5)]
+    for key in keys:
+        stream.seek(8, io.SEEK_CUR)
+        storages[key].numpy()[:] = np.frombuffer(stream.read(storages[key].numel()), np.uint8)
+    return contents
 
 
-@dataclass
-class _Pickle:
-    """What a pickle would do: ``"module name"`` of what it imports, and bytes of each storage by its key.
+class _StandIn(dict[Any, Any]):
+    """In place of an object: its items, what it is made of (of an import its name) and its state."""
 
-    Before 1.6 the classes of modules lie beside their source, which torch does not load: ``sources`` has the
-    places of these items and of the operation that takes them. ``loadable`` takes the second item, the class.
-    """
-
-    names: dict[str, None] = field(default_factory=dict)
-    storages: dict[str, int] = field(default_factory=dict)
-    sources: list[tuple[int, int]] = field(default_factory=list)
-    length: int = 0
-    loadable: bytes = b""
-
-    def note(self, identity: list[Any], start: int, end: int) -> None:
-        """Takes what identifies a storage or such a class, and those places."""
-        if identity[0] == "module":
-            self.sources.append((start, end))
-            return
-        kind, key, _, items, *view = identity[1:]
-        if identity[0] != "storage" or not key.isdigit() or type(items) is not int or any(view):
-            raise TypeError("not a storage")
-        if kind not in ITEM_BYTES:
-            what = "quantised" if "QInt" in kind else "of a type that is rarely used"
-            raise Refused(f"it holds weights that are {what} ({kind[:60]}); dense float ones are read")
-        nbytes = items * ITEM_BYTES[kind]
-        if self.storages.setdefault(key, nbytes) != nbytes or nbytes < 0:
-            raise TypeError(f"two sizes of storage {key[:20]}")
+    def __init__(self, made_of: Any) -> None:
+        super().__init__()
+        self.made_of, self.state = made_of, None
 
 
-@dataclass
-class _Item:
-    """On a pickle's stack: a plain value, a name or a list of items; and how much it holds."""
-
-    value: Any
-    weight: int
-
-
-def _followed(data: bytes, with_sources: bool = True) -> _Pickle:
-    """Follows the pickle that ``data`` begins with; operations that torch does not know are left to it."""
-    if len(data) > MAX_HEADER_BYTES:
-        raise Refused(f"a pickle of {len(data)} bytes; {MAX_HEADER_BYTES} is the most that is read")
-    pickled, stream = _Pickle(), io.BytesIO(data)
-    stack: list[_Item] = []
-    marks: list[tuple[list[_Item], int]] = []
-    memo: dict[int, _Item] = {}
-    copied = marked = 0
-    argument: Any
-    for operation, argument, position in pickletools.genops(stream):
-        does, takes = operation.name, operation.stack_before
-        fills = does in ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
-        if does == "MARK":
-            marks.append((stack, position or 0))
-            stack = []
-        elif does in ("BINPUT", "LONG_BINPUT"):
-            memo[argument] = stack[-1]
-        elif does in ("BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
-            copied += memo[argument].weight
+def _unpickled(stream: io.BytesIO, stored: Storages) -> Any:
+    """The value of the next pickle, of protocol 2. Nothing is copied, so that sizes stay the file's."""
+    stack: list[Any] = []
+    marks: list[list[Any]] = []
+    memo: dict[Any, Any] = {}
+    storages: dict[str, Tensor] = {}
+    names: list[str] = []
+    start = stream.tell()
+    for operation, argument, _ in pickletools.genops(stream):
+        if stream.tell() - start > MAX_HEADER_BYTES:
+            raise Refused(f"a pickle of more than {MAX_HEADER_BYTES} bytes")
+        does, takes, items = operation.name, operation.stack_before, stack
+        if pickletools.markobject in takes:
+            stack = marks.pop()
         else:
-            if pickletools.markobject in takes:
-                items, (stack, marked) = stack, marks.pop()
-            else:
-                items = [stack.pop() for _ in takes[fills:]][::-1]
-            held = sum(item.weight for item in items)
-            if fills:
-                stack[-1].weight += held
-            elif does == "BINPERSID":
-                pickled.note([item.value for item in items[0].value], marked, position or 0)
-                stack.append(_Item(None, 1))
-            elif operation.stack_after:
-                held += len(argument) if isinstance(argument, str | bytes) else 0
-                stack.append(_Item(items or argument, 1 + held))
-            copied += held if does in ("REDUCE", "NEWOBJ", "BUILD") else 0
-        if does == "GLOBAL":
-            pickled.names[argument] = None
-        if does == "PROTO" and argument != 2:
-            raise Refused(f"pickle protocol {argument}; save it with torch.save's own, which is 2")
-        # A few bytes could have what is in the file once copied, or hashed, again and again.
-        if copied > 4 * MAX_HEADER_BYTES:
-            raise Refused("its pickle copies more than it holds: not loaded")
-    pickled.length = stream.tell()
-    pickled.loadable = data[: pickled.length]
-    if pickled.sources:
-        for start, end in reversed(pickled.sources):
-            before, items_then, after = data[:start], data[start:end], pickled.loadable[end + 1 :]
-            pickled.loadable = before + b"ccsrobust\nsecond\n" + items_then + b"R" + after
-        if not with_sources:
-            raise TypeError("sources in sources")
-        return replace(_followed(pickled.loadable, with_sources=False), length=pickled.length)
-    return pickled
-
-
-class _Dict:
-    """Makes a dict, the one kind that torch fills with items and gives attributes, as those of a module."""
-
-    def __new__(cls, *_: Any) -> Any:
-        return OrderedDict()
-
-
-class _Object:
-    """Keeps what it is made of, and passes over what it is filled with."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, _: Any) -> None: ...
-
-
-def _stand_in(name: str) -> Any:
-    if name == "csrobust.second":
-        return lambda *items: items[1]
-    if name == "collections.deque":
-        return lambda *_: []
-    if name.endswith(".multiarray.scalar"):  # NumPy's numbers, as accuracies are
-        return lambda kind, value: np.frombuffer(value, kind.arguments[0])[0].item()
-    return _Object if name.startswith(("numpy.", "functools.")) else _Dict
-
-
-def _loaded(file: io.BytesIO, pickled: _Pickle) -> Any:
-    alone = io.BytesIO()  # as torch looks for such names in zip archives alone
-    with zipfile.ZipFile(alone, "w") as archive:
-        archive.writestr("archive/version", b"3\n")
-        archive.writestr("archive/data.pkl", pickled.loadable)
-    alone.seek(0)
-    objects = get_unsafe_globals_in_checkpoint(alone)
-    for name in pickled.names:
-        module, _, last = name.partition(" ")
-        if module == "torch._utils" and last not in REBUILT:
-            raise Refused(f"it holds weights of another kind ({last[:60]}); dense float ones are read")
-        if name.startswith(HARMFUL) or (name.replace(" ", ".") in objects and not pickled.storages):
+            items = [stack.pop() for _ in takes[does in FILLING :]][::-1]
+        match does:
+            case "PROTO" if argument != 2:
+                raise Refused(f"pickle protocol {argument}; save it with torch.save's own, which is 2")
+            case "PROTO" | "STOP":
+                pass
+            case "MARK":
+                marks.append(stack)
+                stack = []
+            case "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
+                stack.append(argument)
+            case "EMPTY_LIST" | "EMPTY_DICT":
+                stack.append([] if does == "EMPTY_LIST" else {})
+            case _ if does in CONSTANTS:
+                stack.append(CONSTANTS[does])
+            case "TUPLE" | "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(items))
+            case "APPEND" | "APPENDS" if isinstance(stack[-1], list):
+                stack[-1].extend(items)
+            case "SETITEM" | "SETITEMS" if isinstance(stack[-1], dict):
+                # Tuples in tuples, as keys, could take for ever to hash.
+                pairs = zip(items[::2], items[1::2], strict=True)
+                stack[-1].update((key, value) for key, value in pairs if isinstance(key, str | int | float))
+            case "BUILD" if isinstance(stack[-1], _StandIn):
+                stack[-1].state = items[0]
+            case _ if does in FILLING:
+                pass  # a list of items that are no list's, as those of a deque
+            case "GLOBAL":
+                names.append(str(argument))
+                stack.append(_StandIn(argument))
+            case "REDUCE" | "NEWOBJ":
+                stack.append(_called(*items))
+            case "BINPERSID" if items[0][0] == "module":  # before 1.6: a class beside its source
+                stack.append(items[0][1])
+            case "BINPERSID":
+                stack.append(_storage(storages, stored, *items[0]))
+            case _:
+                raise Refused(f"damaged, or not of torch.save, which writes no operation {does}")
+    for name in names:
+        if name.startswith(HARMFUL) or not (storages or name == "collections OrderedDict"):
             raise Refused(holds_objects(name))
-    with safe_globals([(_stand_in(name), name) for name in objects]):
-        file.seek(0)
-        contents = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(contents, dict):
-        return contents
-    return _weights(contents) or {name: _weights(value) or value for name, value in contents.items()}
+    return items[0]
 
 
-def _weights(module: Any) -> dict[str, torch.Tensor]:
-    """What ``module.state_dict()`` would have, in its order; empty for what is no pickled module."""
-    weights: dict[str, torch.Tensor] = {}
-    waiting, count = [("", module)], 0
+def _called(function: _StandIn, arguments: tuple[Any, ...]) -> Any:
+    module, _, name = function.made_of.partition(" ")
+    if module == "torch._utils" and name not in REBUILT:
+        raise Refused(f"it holds weights of another kind ({name[:60]}); dense float ones are read")
+    if module == "torch._utils" and "parameter" in name:
+        return arguments[0]
+    if module == "torch._utils":
+        storage, offset, size, stride = arguments[:4]
+        return storage.as_strided(size, stride, offset)  # refuses what lies outside
+    if module.endswith(".multiarray") and name == "scalar":  # NumPy's numbers, as accuracies are
+        kind, text = (stand_in.made_of[0] for stand_in in arguments)
+        return np.frombuffer(text[:32].encode("latin1"), kind)[0].item()
+    return _StandIn(arguments)
+
+
+def _storage(storages: dict[str, Tensor], stored: Storages, what: str, kind: Any, *identity: Any) -> Tensor:
+    """The values of a storage: ``identity`` is its key, device, number of items and view, which none has."""
+    key, _, count, *view = identity
+    if what != "storage" or not key.isdigit() or type(count) is not int or count < 0 or any(view):
+        raise TypeError("not a storage")
+    if kind.made_of not in DTYPES:
+        other = "quantised" if "QInt" in kind.made_of else "of a type that is rarely used"
+        raise Refused(f"it holds weights that are {other} ({kind.made_of[:60]}); dense float ones are read")
+    dtype = DTYPES[kind.made_of]
+    if key not in storages:
+        storages[key] = stored(key, count * dtype.itemsize)
+    if storages[key].numel() != count * dtype.itemsize:
+        raise TypeError(f"two sizes of storage {key[:20]}")
+    return storages[key].view(dtype)
+
+
+def _check_extent(contents: Any) -> None:
+    """Refuses values that hold one another, or the same ones again and again, without end."""
+    waiting, count = [contents], 0
+    while waiting:
+        value = waiting.pop()
+        inside = (
+            value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        )
+        count += len(inside)
+        if count > MAX_VALUES:
+            raise Refused("its pickle holds the same values without end")
+        waiting.extend(inside)
+
+
+def _weights(module: Any, met: Iterator[int]) -> dict[str, Tensor]:
+    """What ``module.state_dict()`` would have, in its order; empty for what is no pickled module.
+
+    ``met`` counts modules and weights, of all modules in the file.
+    """
+    weights: dict[str, Tensor] = {}
+    waiting = [("", module)]
     while waiting:
         prefix, module = waiting.pop()
-        state = vars(module) if isinstance(module, OrderedDict) else {}
+        state = module.state if isinstance(module, _StandIn) else None
+        if not isinstance(state, dict):
+            continue
+        unsaved = state.get("_non_persistent_buffers_set", _StandIn([[]])).made_of[0]
         for name, value in [*state.get("_parameters", {}).items(), *state.get("_buffers", {}).items()]:
-            if isinstance(value, torch.Tensor) and name not in state.get("_non_persistent_buffers_set", ()):
+            if isinstance(value, Tensor) and name not in unsaved[:MAX_UNSAVED] and next(met) < MAX_TENSORS:
                 weights[f"{prefix}{name}"[:1000]] = value
         inside = [(f"{prefix}{name}."[:1000], child) for name, child in state.get("_modules", {}).items()]
-        waiting, count = waiting + inside[::-1], count + 1
-        if count + len(waiting) > MAX_TENSORS:
+        waiting += inside[::-1]
+        if next(met) + len(waiting) > MAX_TENSORS:
             raise Refused("its modules lie in one another without end")
     return weights

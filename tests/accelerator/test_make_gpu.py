@@ -2,8 +2,8 @@
 
 import pytest
 
+from benchmarks.bench.run import BenchOptions, bench
 from benchmarks.speed import gpu_check
-from robustbench_coded.extras.bench.run import BenchOptions, bench
 
 pytestmark = pytest.mark.long
 

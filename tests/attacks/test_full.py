@@ -11,7 +11,7 @@ from attacks.presets import PRESETS
 PACKAGE = Path(__file__).parents[2] / "robustbench_coded"
 # What plans and runs an evaluation, and judges it; commands and plug-ins name attacks of their own.
 DECIDING = ("evaluation", "judge")
-FILLED = {"AVERAGED": (10,), "CELLS": (10,), "FROM_TRANSFER": ("aware", "eot10")}
+FILLED = {"AVERAGED": (10,), "FROM_TRANSFER": ("aware", "eot10")}
 
 
 def asked_for() -> set[str]:
@@ -27,7 +27,7 @@ def asked_for() -> set[str]:
 
 
 def test_they_are_found():
-    assert {"BY_LABELS", "TRANSFER", "SEARCHES", "FROM_TRANSFER", "CELLS", "SECOND_STAGE"} <= asked_for()
+    assert {"BY_LABELS", "TRANSFER", "SEARCHES", "FROM_TRANSFER", "SECOND_STAGE"} <= asked_for()
 
 
 @pytest.mark.parametrize("name", sorted(asked_for()))

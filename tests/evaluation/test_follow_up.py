@@ -23,11 +23,9 @@ def case_of(attack, *, k=None, base=True, differentiable=True, relaxable=True, r
     return planned_case(subject, UNKNOWN, attack, PERTURBATION, 0.02)
 
 
-def judgement_of(case, *, checks=(), could_fall=True, compared=False, to_design=()):
-    verdict = SimpleNamespace(could_fall=could_fall, compared=compared)
-    return SimpleNamespace(
-        case=case.case, checks=checks, verdict=verdict, to_design=to_design, unbounded_eps=1.0
-    )
+def judgement_of(case, *, checks=(), could_fall=True):
+    verdict = SimpleNamespace(could_fall=could_fall)
+    return SimpleNamespace(case=case.case, checks=checks, verdict=verdict, unbounded_eps=1.0)
 
 
 @pytest.mark.parametrize(
@@ -47,28 +45,6 @@ def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differe
     found = _asked_for(("apgd-mt-20",), CheckName.ANOTHER_LOSS, SimpleNamespace(), like, [like])
     followed = {(True, True): ["apgd-mt-20"], (False, True): ["relaxed-apgd-mt-20"], (False, False): []}
     assert [row.attack for row in found] == followed[differentiable, relaxable]
-
-
-@pytest.mark.parametrize(
-    ("could_fall", "images", "expected"),
-    [
-        (
-            True,
-            1,
-            [("pgd-10+init=transfer-pgd-20", "unknown"), ("aware-pgd-10+init=transfer-pgd-20", "known")],
-        ),
-        (True, 3, []),  # twice what the costliest planned attack cost is the most
-        (False, 1, []),
-    ],
-)
-def test_the_design_is_completed_where_a_gain_is_open(could_fall, images, expected):
-    like = case_of("pgd-10", k=32, randomised=True, batch_dependent=True)
-    wanted = ("pgd-10+init=transfer-pgd-20", "aware-pgd-10+init=transfer-pgd-20")
-    judgement = judgement_of(like, could_fall=could_fall, compared=True, to_design=wanted)
-    maker = SimpleNamespace(images=lambda row: 1 if row is like else images)
-    rows, left_out = module.follow_up([judgement], [like], maker, [like])
-    assert [(row.attack, row.threat.randomness) for row in rows] == expected
-    assert not left_out
 
 
 @pytest.mark.parametrize(

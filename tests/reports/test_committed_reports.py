@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from robustbench_coded.reports.write import write_reports
 
@@ -35,6 +36,13 @@ def test_the_page_is_equal_but_for_its_figures(written):
     ours, theirs = (re.sub(r"data:image/svg[^\"]*", "", page) for page in pages)
     assert len(theirs) < len(pages[1])
     assert ours.split("\n") == theirs.split("\n"), MENDING
+
+
+def test_the_picture_in_the_readme_is_of_this_report(written):
+    with Image.open(DIGITS.parents[1] / "docs" / "report-light.png") as picture:
+        shown = picture.text["Description"]
+    first_screen = (written / "report.md").read_text().partition("\n## ")[0]
+    assert shown == first_screen, "docs/report-light.png is of an older report; make screenshots, and commit"
 
 
 def test_every_figure_is_drawn_again(written):

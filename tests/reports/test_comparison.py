@@ -8,7 +8,7 @@ import pytest
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.studies.beside_paper import beside_paper
-from robustbench_coded.reports.compare.comparison import compare, comparison_csv, differences_told
+from robustbench_coded.reports.compare.comparison import compare, comparison_csv
 from robustbench_coded.reports.render.comparison import comparison_document
 from tests.reports.conftest import SMALL
 
@@ -65,40 +65,6 @@ def test_a_baseline_may_be_a_checkpoint(make_run, subject):
     subjects = [subject("erm", "rci", 32, 48), subject("mixup", "rci", 32, 48)]
     comparison = compare([make_run(subjects=subjects, accuracies=SMALL)], "erm")
     assert {labels for labels, _ in differences(comparison)} == {("RCI (N = 48)", "mixup")}
-
-
-def test_what_is_certainly_above_and_below_the_baseline_is_said(make_run):
-    accuracies = SMALL | {("fgsm", "batch/unknown"): (0.4, 0.39)}
-    comparison = compare([make_run(accuracies=accuracies)])
-    (told,) = differences_told(comparison.tables[0])
-    found = {attack: difference for (_, attack), difference in differences(comparison).items()}
-    assert found["fgsm"].low < 0 < found["fgsm"].high
-    above = told.index("above the baseline in pgd-10 batch/unknown +")
-    assert told.startswith("RCI (K = 32, N = 48) on erm: below the baseline in ")
-    below = [attack for attack in ("clean", "random-sign") if found[attack].high < 0]
-    assert below and all(0 < told.index(attack) < above for attack in below)
-    open_ones = sum(d.low <= 0 <= d.high for d in found.values())
-    assert "fgsm" not in told
-    assert told.endswith(f"; not distinguishable in {open_ones} column{'s' * (open_ones > 1)}.")
-    for text in (comparison_document(comparison, "md"), comparison_document(comparison, "html")):
-        assert "Compared with the baseline" in text and "above the baseline in" in text
-
-
-def test_several_runs_are_named_in_what_is_said(make_run):
-    better = SMALL | {("pgd-10", "batch/unknown"): (0.1, 0.95)}
-    comparison = compare([make_run("a", accuracies=SMALL), make_run("b", accuracies=better)])
-    told = differences_told(comparison.tables[0])
-    assert [text.partition(" on ")[0] for text in told] == [
-        "b: Standard inference",
-        "b: RCI (K = 32, N = 48)",
-    ]
-    assert told[0] == "b: Standard inference on erm: not distinguishable in 4 columns."
-
-
-def test_nothing_is_said_without_a_baseline(make_run, subject):
-    comparison = compare([make_run(subjects=[subject("erm", "rci", 32, 48)], accuracies=SMALL)])
-    assert differences_told(comparison.tables[0]) == []
-    assert "Compared with the baseline" not in comparison_document(comparison, "md")
 
 
 def test_a_name_that_names_nothing_is_refused_with_those_that_do(make_run):
@@ -194,10 +160,11 @@ def test_hostile_names_stay_names(hostile_run, name):
     assert "<script>alert" not in text or name == "csv"
     if name == "latex":
         assert r"\input{" not in text
-        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\begin{table}")
-        body = [line for line in text.splitlines() if line.endswith(r"\\")]
-        plain = [line.replace(r"\&", "") for line in body]
-        assert len({line.count("&") for line in plain}) == 1
+        assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}")
+        for tabular in text.split(r"\begin{tabular}")[1:]:
+            body = [line for line in tabular.splitlines() if line.endswith((r"\\", r"\\[2pt]"))]
+            plain = [line.replace(r"\&", "") for line in body if "multicolumn" not in line]
+            assert len({line.count("&") for line in plain}) == 1
 
 
 def test_latex_balances_its_braces(hostile_run):

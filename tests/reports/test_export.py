@@ -23,12 +23,6 @@ def test_parquet_holds_the_tables_of_the_run(invented_run, tmp_path):
     assert pd.read_parquet(out / "summary.parquet").accuracy.equals(run.summary.accuracy)
 
 
-def test_latex_has_a_booktabs_table_with_every_subject(invented_run, tmp_path):
-    text = (exported(invented_run, "latex", tmp_path) / "tables.tex").read_text()
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") >= 1
-    assert "Standard inference" in text and "RCI" in text
-
-
 def test_robustbench_entries_have_its_fields_and_the_ensemble_as_external(invented_run, tmp_path):
     files = sorted(exported(invented_run, "robustbench", tmp_path).rglob("*.json"))
     run = load_run(invented_run)

@@ -7,10 +7,9 @@ import pytest
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.render.markdown import markdown_details, markdown_report
 from robustbench_coded.reports.render.sections import report_of
-from robustbench_coded.reports.run.findings import findings_of, without_design
+from robustbench_coded.reports.run.findings import findings_of
 from robustbench_coded.reports.run.methodology import limits_of, methodology_of, terms_of
 from robustbench_coded.reports.run.opening import opening_of
-from robustbench_coded.reports.run.text_tables import design_text_table
 from tests.reports.conftest import BROKEN_BASE
 
 pytestmark = pytest.mark.long
@@ -94,25 +93,3 @@ def test_what_a_peer_says_of_itself_stands_beside_what_it_leaves(make_run):
     assert len(told) == 1
     assert "autoattack:rand itself reports 86.9%" in told[0]
     assert "on fresh draws its inputs leave 75.0% [" in told[0]
-
-
-FOUR = ("pgd-20", "aware-pgd-20", "pgd-20+init=transfer-pgd-20", "aware-pgd-20+init=transfer-pgd-20")
-
-
-def test_the_design_is_a_table_or_the_command_that_makes_it(make_run):
-    left = dict(zip(FOUR, (0.6, 0.4, 0.3, 0.2)))
-    threats = {name: "batch/known" if name.startswith("aware") else "batch/unknown" for name in FOUR}
-    cells = {(name, threats[name]): (None, left[name]) for name in FOUR}
-    run = load_run(make_run("all", accuracies=BROKEN_BASE | cells))
-    assert without_design(run) == []
-    plain, started, starting = (row[3:] for row in design_text_table(run.judgements).rows)
-    assert plain[0] == "pgd-20" and started[0] == FOUR[2]
-    shown = [float(cell.split()[0]) for cell in (*plain[1:], *started[1:], *starting[1:3])]
-    a, b, knowing, c, d, knowing_started, unknown, known = shown
-    assert knowing == pytest.approx(a - b, abs=0.11) and knowing_started == pytest.approx(c - d, abs=0.11)
-    assert unknown == pytest.approx(a - c, abs=0.11) and known == pytest.approx(b - d, abs=0.11)
-    interaction = float(starting[3].split()[1])
-    assert starting[3].startswith("interaction ") and interaction == pytest.approx(a - b - c + d, abs=0.21)
-    three = {key: cell for key, cell in cells.items() if key[0] != FOUR[2]}
-    (told,) = without_design(load_run(make_run("three", accuracies=BROKEN_BASE | three)))
-    assert "were not separated for" in told and f"--attacks paper,adaptive,{FOUR[2]} separates" in told

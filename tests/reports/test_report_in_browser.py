@@ -1,4 +1,4 @@
-"""report.html in a real browser: nothing is asked of the network, tables sort, filter and equal summary.csv.
+"""report.html in a real browser: nothing is asked of the network, tables sort and equal summary.csv.
 
 Speaks the WebDriver protocol to chromedriver (Debian: chromium, chromium-driver); skipped without them.
 """
@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.reports.text.escape import one_line
 
 CHROMEDRIVER = shutil.which("chromedriver")
 MEASURED = Path(__file__).parents[2] / "reports" / "digits"
@@ -174,31 +173,6 @@ def test_a_click_on_a_title_sorts_and_another_one_turns_it_round(browser):
     browser.run(click, index)
     falling = [float(value) for value in browser.run(column, index) if value]
     assert falling == sorted(falling, reverse=True)
-
-
-def test_filters_leave_what_was_chosen_and_can_be_taken_back(browser, opened_run):
-    choose = (
-        "const s = document.querySelector(`select[data-filter=${arguments[0]}]`); s.value = arguments[1];"
-        "s.dispatchEvent(new Event('change', {bubbles: true}))"
-    )
-    visible = (
-        "return [...document.querySelectorAll('#rows tbody tr')].filter((row) => row.offsetParent).length"
-    )
-    summary = pd.read_csv(opened_run / "summary.csv")
-    assert browser.run(visible) == len(summary)
-    name = one_line(max(summary.checkpoint, key=lambda name: ("script" in name, name)))
-    browser.run(choose, "checkpoint", name)
-    chosen = summary[summary.checkpoint == name]
-    assert browser.run(visible) == len(chosen) > 0
-    browser.run(choose, "attack", "pgd-10")
-    assert browser.run(visible) == (chosen.attack == "pgd-10").sum()
-    shown = browser.run(
-        "return [...document.querySelector('.pivot').tHead.rows[0].cells]"
-        ".filter((head) => head.offsetParent).length"
-    )
-    assert shown == 5  # two labels, clean, random-sign and the chosen attack
-    browser.run("document.querySelector('.filters').reset()")
-    assert in_time(lambda: browser.run(visible) == len(summary))
 
 
 def test_both_colour_schemes_keep_text_apart_from_its_background(browser):

@@ -157,7 +157,7 @@ def test_each_accuracy_that_rests_on_another_number_of_examples_says_so(make_run
     victims = [cell for cell in shown.cells if cell is not None and cell.line.threat.one_victim]
     assert victims and text.count("<sub>n = 16</sub>") == len(victims)
     assert "n = 128" not in text
-    images = verdict_text_table(run)
+    images = verdict_text_table(run.judgements)
     column = {row[images.heads.index("Threat")]: row[images.heads.index("Images")] for row in images.rows}
     assert column["batch/unknown"] == "128" and column["victim/unknown"] == "16"
 
@@ -171,7 +171,7 @@ def test_inputs_that_nobody_attacked_are_not_what_an_attack_left(make_run):
     attacked = next(row for row in table.rows if row.subject.defence == "rci")
     of_victims = [cell for cell in attacked.cells if cell is not None and cell.line.threat.one_victim]
     assert [cell.line.accuracy for cell in of_victims] == [None]
-    verdicts = verdict_text_table(run)
+    verdicts = verdict_text_table(run.judgements)
     (row,) = [row for row in verdicts.rows if "victim/unknown" in row]
     assert row[verdicts.heads.index("Verdict")] == "not settled: not run yet"
     assert row[verdicts.heads.index("Accuracy")] == ""

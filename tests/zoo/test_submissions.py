@@ -3,7 +3,7 @@
 import pytest
 
 from robustbench_coded import evaluate
-from robustbench_coded.reports.render.terminal import submission_points
+from robustbench_coded.judge.summary import survival
 from robustbench_coded.schema.words import ENSEMBLE
 from zoo.registry import ZOO
 
@@ -18,11 +18,8 @@ def test_the_intervals_of_1_to_100_submissions_hold_the_truth(tmp_path, name, li
         defences=[name], limit=limit, attacks="fgsm", draws=100, selection_draws=1, submissions=100,
         batch_sizes=(128,), seed=3, threads=1, out=tmp_path / "run",
     )  # fmt: skip
-    points = {
-        point.submissions: point.left
-        for point in submission_points(run.results, EVERY)
-        if point.case.attack == ENSEMBLE
-    }
+    (result,) = (result for result in run.results if result.case.attack == ENSEMBLE)
+    points = {times: survival(result, times) for times in EVERY}
     known = ZOO[name].load()
     truth = {submissions: known.submitted(submissions) for submissions in EVERY}
     assert list(points) == list(EVERY) and truth[1] == known.truth("batch/unknown")

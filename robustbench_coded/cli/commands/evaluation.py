@@ -162,9 +162,7 @@ def curve_command(*, over: str, quiet: bool, as_json: bool, **options: Any) -> i
     def lines(run: "Run") -> Iterator[str]:
         from robustbench_coded.reports.render import terminal
 
-        if over == "submissions":  # any of them may be answered wrongly
-            return terminal.submission_lines(terminal.submission_points(run.results, SUBMISSIONS))
-        return terminal.curve_lines(run.rows, over)
+        return terminal.curve_lines(run, over, SUBMISSIONS)
 
     return run_evaluation(config_from(**options), quiet=quiet, as_json=as_json, more=lines)
 

@@ -152,6 +152,10 @@ def export_command(
     run: RunFolder,
     to: Annotated[str, typer.Option("--to", help="robustbench (JSON), parquet, or latex.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
+    attacks: Annotated[
+        str | None,
+        typer.Option("--attacks", help="Columns of the LaTeX table: clean,pgd-10,'ensemble batch/unknown'."),
+    ] = None,
 ) -> int:
     """Write a run in the format of another tool."""
     from robustbench_coded.judge.run import load_run
@@ -160,11 +164,14 @@ def export_command(
         raise InputError(f"--to {to!r} is not known; choose from {', '.join(found('exporters'))}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
+    if attacks is not None and to != "latex":
+        raise InputError(f"--attacks chooses columns of --to latex; --to {to} writes all attacks")
     loaded = load_run(run)
     if loaded.verdicts.empty:
         raise InputError(f"{run} has no verdict yet; run its evaluation first")
+    chosen = [] if attacks is None else [[name.strip() for name in attacks.split(",")]]
     out.mkdir(parents=True, exist_ok=True)
-    for file in load("exporters", to)(loaded, out):
+    for file in load("exporters", to)(loaded, out, *chosen):
         print(one_line(f"{to}: {file}"))
     return 0
 

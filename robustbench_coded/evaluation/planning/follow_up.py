@@ -4,7 +4,7 @@ A check that fails is a reason to attack harder, not yet a finding about the def
 checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
 attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
 question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in
-question. Where a gain is open or found, the attacks that complete the 2 x 2 design run, too.
+question.
 """
 
 import math
@@ -97,11 +97,6 @@ def follow_up(
                     ] = None
                     continue
                 wanted[case.case] = case
-        if judgement.verdict.could_fall and judgement.verdict.compared:
-            asked = _asked_for(judgement.to_design, None, judgement, like, cases)
-            wanted.update(
-                (case.case, case) for case in asked if case.case not in known and not too_dear(case)
-            )
     return list(wanted.values()), list(left_out)
 
 
@@ -138,15 +133,13 @@ def _row_like(judgement: Judgement, cases: Sequence[PlannedCase]) -> PlannedCase
 
 def _asked_for(
     attacks: Sequence[str],
-    check: str | None,
+    check: str,
     judgement: Judgement,
     like: PlannedCase,
     cases: Sequence[PlannedCase],
 ) -> list[PlannedCase]:
-    """Attacks as cases, of the attacker who is judged or, if they name a known draw, of the one who knows it.
-
-    Args:
-        check: the check that asks for them; None for the design.
+    """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one
+    who knows it.
     """
     found: list[PlannedCase] = []
     for text in attacks:

@@ -79,16 +79,20 @@ def evaluate(
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
     Returns:
-        the run: ``.summary`` is a frame, a line per attack; ``.judgements`` are the verdicts.
+        the run: ``.summary`` is a frame, a line per attack; ``.judgements`` are the verdicts;
+        ``.again(draws=20)`` evaluates the same things again with other options.
 
     Raises:
         InputError: something given is not usable; nothing was computed.
         IncompleteRun: some units failed; everything else is in the folder.
     """
+    given = {"models": models, "data": data, "labels": labels, "defences": defences, "attacks": attacks}
     try:
-        return _evaluate(models, data, labels, defences, attacks, checks, listener, options)
+        run = _evaluate(**given, checks=checks, listener=listener, options=options)
     except InputError as error:
         raise InputError(*in_python(str(error)).split("\n")) from error.__cause__
+    kept = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
+    return replace(run, again=lambda **changed: evaluate(**(kept | changed)))
 
 
 # Options of the command line that `evaluate` calls otherwise.

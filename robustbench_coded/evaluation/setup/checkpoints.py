@@ -51,20 +51,19 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
     """
     if data == "auto":
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-    loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
+    loaded = load_data(data, data_dir=data_dir)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
     x, y = _examples(loaded, IMAGES)
     eps = default_eps("linf", data, loaded.image_shape)
     return recognise_network(checkpoint, x, y, budget=lambda deviation: PerturbationBudget("linf", eps))
 
 
-def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor | None]:
-    """Images and labels evenly spread over all of the data; no labels where they would mislead."""
+def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor]:
+    """Images and labels evenly spread over all of the data."""
     channels, height, width = data.image_shape
     affordable = max(FEWEST_IMAGES, PIXEL_VALUES // (channels * height * width))
     count = min(most, affordable, len(data))
-    x, y = data.batch(np.arange(count) * len(data) // count)
-    return x, None if data.misclassified else y
+    return data.batch(np.arange(count) * len(data) // count)
 
 
 def recognised(
@@ -72,8 +71,7 @@ def recognised(
 ) -> Recognition:
     """What a checkpoint's network is, by images of the data."""
     x, y = _examples(data, IMAGES)
-    labels = b"" if y is None else y.numpy().tobytes()
-    seen = hashlib.sha256(x.numpy().tobytes() + labels).hexdigest()
+    seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
     radius = (config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),))[0]
     stated = checkpoint.arch, checkpoint.arch_source, checkpoint.normalisation
     options = config.norm, radius, config.eps_space, config.guess

@@ -71,21 +71,6 @@ class Region:
         furthest = torch.maximum(self.high - self.centre, self.centre - self.low).flatten(1).norm(dim=1)
         return furthest if self.l2 is None else torch.minimum(furthest, self.l2 * float(self.unit.max()))
 
-    def mixed(self, weights: Tensor) -> "Region":
-        """The regions of the mixtures ``weights`` [m, n] x of the n images, each for itself."""
-        positive, negative = weights.clamp(min=0), weights.clamp(max=0)
-
-        def mix(w: Tensor, x: Tensor) -> Tensor:
-            return torch.tensordot(w, x, dims=1)
-
-        return Region(
-            mix(weights, self.centre),
-            mix(positive, self.low) + mix(negative, self.high),
-            mix(positive, self.high) + mix(negative, self.low),
-            None if self.l2 is None else weights.abs() @ self.l2,
-            self.unit,
-        )
-
     def least(self, a: Tensor) -> Tensor:
         """A lower bound [n, S] on a . x over the region; a is [n, S, *shape]. Exact for l-infinity.
 

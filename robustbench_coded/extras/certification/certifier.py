@@ -24,7 +24,6 @@ from torch.special import ndtr, ndtri
 
 from robustbench_coded.defences.inferences import GaussianNoise, Standard, standard_normal
 from robustbench_coded.defences.protocol import Defence, Draw
-from robustbench_coded.defences.rci import RCI, Coded, CodedPath
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning import cases, streams
@@ -114,12 +113,6 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
     if kind in SMOOTHED:
         of_votes: Any = defence
         return [Smoothing(of_votes.model, of_votes.sigma, of_votes.votes)]
-    if isinstance(defence, Coded) and kind in (Coded, RCI):
-        if len(defence.path.runs) != 1 or not isinstance(defence.base, nn.Module | None):
-            raise NotCertifiable("only coding of the whole network has bounds here")
-        model = defence.path.runs[0].f
-        assert isinstance(model, nn.Module)
-        return [InBatch(graph_of(model, images), defence.path)]
     raise NotCertifiable(f"{defence.name} is none of the defences that have bounds here")
 
 
@@ -192,47 +185,7 @@ class Smoothing:
         return None
 
 
-@dataclass
-class InBatch:
-    """Coded inference with its permutations known: each is one map of the whole batch."""
-
-    graph: Graph
-    path: CodedPath
-    inputs = ("batch",)
-    randomness = ("unknown", "known")
-    chance = False
-
-    @property
-    def method(self) -> str:
-        return f"{_method(self.graph)} over the batch"
-
-    def right(
-        self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
-    ) -> Tensor:
-        # The margin of a mean is at least the mean of the margins' bounds.
-        matrices = self._matrices(len(y), draw, y.device)
-        found = torch.stack([network.coded_margins(self.graph, m, region, y) for m in matrices]).mean(0)
-        return (found.amin(1) > 0).double()
-
-    def answers(self, x: Tensor, draw: Draw) -> Tensor:
-        x = x.double()
-        found = [
-            m.decoder @ self.graph.logits(torch.tensordot(m.encoder, x, dims=1))
-            for m in self._matrices(len(x), draw, x.device)
-        ]
-        return torch.stack(found).mean(0)
-
-    def _matrices(self, k: int, draw: Draw, device: torch.device) -> Sequence[network.Matrices]:
-        codec = self.path.codec_for(k)
-        perms = torch.arange(k)[None] if draw is None else draw.reshape(-1, k)
-        encoder, decoder = codec.encoder(perms), codec.decoder(perms)
-        return [
-            network.Matrices(e.double().to(device), d.double().to(device))
-            for e, d in zip(encoder, decoder, strict=True)
-        ]
-
-
-Certifier = StandardCertifier | Smoothing | InBatch
+Certifier = StandardCertifier | Smoothing
 
 
 # The certificates of one subject of a run, on the batches and draws that its attacks are scored on.

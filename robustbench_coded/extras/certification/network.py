@@ -1,9 +1,6 @@
-"""The best lower bounds on a network's margins, alone, by its Lipschitz constant, and behind coded
-inference.
-"""
+"""The best lower bounds on a network's margins, alone and by its Lipschitz constant."""
 
 from math import inf, prod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,8 +8,6 @@ from torch import Tensor
 from robustbench_coded.extras.certification.affine import Affine, Bend, Matrix, Rising
 from robustbench_coded.extras.certification.bounds import (
     Region,
-    ahead,
-    backward,
     intervals,
     margins,
     margins_from_logits,
@@ -140,69 +135,3 @@ def _of_some(graph: Graph, region: Region, y: Tensor) -> Tensor:
 def _followed(graph: Graph, region: Region, y: Tensor) -> Tensor:
     bounds_of = refined if follows_all(graph) else intervals
     return margins(graph, region, bounds_of(graph, region), y)
-
-
-# Bounds on coded answers: one map from the whole batch, its encoder and decoder linear.
-#
-# With the permutation fixed, the answers of a batch X are D f(E X). Each coded input lies in a region of its
-# own, which bounds what bends in f. A margin of one decoded answer is then followed back through D, through f
-# at every coded input at once, and through E to all inputs of the batch, whose regions are known: what the
-# codec cancels, cancels in the bound.
-
-
-COEFFICIENTS = 2**24  # of one value that are followed back at once, in numbers
-
-
-class Matrices(NamedTuple):
-    """Encoder [N, K] and decoder [K, N] of one batch, float64 of what the defence multiplies in float32."""
-
-    encoder: Tensor
-    decoder: Tensor
-
-
-@torch.no_grad()
-def coded_margins(graph: Graph, matrices: Matrices, region: Region, y: Tensor) -> Tensor:
-    """Lower bounds [K, classes] on class y's lead in each decoded answer; infinite for y itself.
-
-    Every input of the batch may move within its region.
-
-    Args:
-        region: of the K inputs; y: their labels.
-    """
-    encoder, decoder = matrices
-    coded = region.mixed(encoder)
-    bounds = refined(graph, coded) if follows_all(graph) else intervals(graph, coded)
-    off = decoder.abs() @ off_by_rounding(graph.logits(coded.centre))
-    classes = graph.shape(len(graph.steps)).numel()
-    numbers = max(graph.shape(v).numel() for v in range(len(graph.steps) + 1))
-    at_once = max(1, COEFFICIENTS // (len(encoder) * classes * numbers))
-    found = torch.cat(
-        [
-            _of_some_coded(graph, matrices, region, bounds, y, slots)
-            for slots in torch.arange(len(y), device=y.device).split(at_once)
-        ]
-    )
-    return (found - off).scatter(1, y[:, None], torch.inf)
-
-
-def _of_some_coded(
-    graph: Graph,
-    matrices: Matrices,
-    region: Region,
-    bounds: list[tuple[Tensor, Tensor]],
-    y: Tensor,
-    slots: Tensor,
-) -> Tensor:
-    """The bounds [s, classes] for some slots of the batch."""
-    last = len(graph.steps)
-    rows = ahead(y[slots], graph.shape(last).numel())  # [s, classes, classes]
-    # Coded input j counts in slot k as often as the decoder says.
-    a = torch.einsum("kj,kcl->jkcl", matrices.decoder[slots], rows).flatten(1, 2)
-    found = None
-    for parallel in (False, True):
-        bound = backward(graph, bounds, last, a, parallel=parallel)
-        back = torch.einsum("jk,js...->ks...", matrices.encoder, bound.a)
-        this = region.least(back).sum(0) + bound.constant.sum(0)
-        found = this if found is None else torch.maximum(found, this)
-    assert found is not None
-    return found.unflatten(0, rows.shape[:2])

@@ -3,35 +3,16 @@ loss.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
-from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.defences.sampling import seeded_globally
 from robustbench_coded.extras.published.registry import PaperRecord
-
-Step = Callable[[Tensor], Tensor]
-
-
-def after_steps(x: Tensor, steps: Iterable[Step]) -> Tensor:
-    """What ``steps``, applied one after the other, make of ``x``; differentiable like the plain loop.
-
-    Where a gradient is asked for, each step keeps its input alone and is computed again on the way back
-    (arXiv 1604.06174). So a step must give the same answer twice: it draws nothing by itself.
-    """
-    for step in steps:
-        if torch.is_grad_enabled() and x.requires_grad:
-            x = checkpoint(step, x, use_reentrant=False, preserve_rng_state=False)
-        else:
-            x = step(x)
-    return x
-
 
 DENOISER_WIDTH = 16
 LEARNT_LEAST = 0.02  # deviations of the noise that it learns
@@ -123,8 +104,7 @@ class ScorePurification(Around, Seeded):
 
     def purified(self, x: Tensor) -> Tensor:
         """Images [k, C, H, W] with noise of deviation ``NOISE`` and without most of it."""
-        deviations = [NOISE * SHRINKS**step for step in range(SCORE_STEPS)]
-        return after_steps(x, [partial(self.stepped, deviation=deviation) for deviation in deviations])
+        return recompute(self.stepped, x, [NOISE * SHRINKS**step for step in range(SCORE_STEPS)])
 
     def stepped(self, x: Tensor, deviation: float) -> Tensor:
         """A step up the score, which is the denoised image less x, over the variance (Tweedie's formula)."""

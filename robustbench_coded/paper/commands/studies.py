@@ -116,8 +116,7 @@ def gan_command(
     features: Annotated[
         str,
         typer.Option(
-            help="What measures the generated images: a checkpoint, by its features and predictions, or "
-            "inception:FILE, torch-fidelity's weights, for FID and IS."
+            help="What measures the generated images: a checkpoint, by its features and predictions."
         ),
     ],
     data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",

@@ -16,7 +16,6 @@ from robustbench_coded.cli.options import (
     LearningRate,
     Number,
     Precision,
-    TensorBoard,
     TestData,
     Text,
     Validation,
@@ -68,7 +67,6 @@ def train_command(
             "--option", help="Option of the recipe: mu=0.5, n_end=1.5, blocks=0+1, alpha=1, eps=0.2 ..."
         ),
     ] = None,
-    tensorboard: TensorBoard = None,
     as_json: AsJson = False,
 ) -> int:
     """Train a checkpoint.
@@ -83,7 +81,7 @@ def train_command(
         "validation": validation, "precision": precision, "device": device, "seed": seed,
         "start": start, "defence": defence,
     }  # fmt: skip
-    from robustbench_coded.paper.training.listener import ProgressBar, TensorBoardLog, TrainingListener
+    from robustbench_coded.paper.training.listener import ProgressBar, TrainingListener
     from robustbench_coded.paper.training.loop import Repetitions, SeededRun, train, train_seeds
     from robustbench_coded.paper.training.save import score_if_done
 
@@ -98,8 +96,7 @@ def train_command(
     made(out.parent)
 
     def listeners(path: Path) -> list[TrainingListener]:
-        logs = [] if tensorboard is None else [TensorBoardLog(tensorboard / path.stem)]
-        return [ProgressBar(path.stem), *logs]
+        return [ProgressBar(path.stem)]
 
     with foreign_output():
         if seeds == 1:

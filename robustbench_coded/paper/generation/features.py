@@ -1,10 +1,8 @@
-"""Frechet distance and inception score by Inception or by a classifier of our own."""
+"""Frechet distance and inception score by a classifier of our own."""
 
-import io
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +13,6 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup import checkpoints
 from robustbench_coded.models import loading
-from robustbench_coded.models.archive import read_archive
 
 # Figures of generated images: Frechet distance (arXiv 1706.08500) and inception score (arXiv 1606.03498).
 #
@@ -63,6 +60,7 @@ def inception_score(probabilities: NDArray[np.floating]) -> float:
 
 
 _EXAMPLES = 512  # by which a normalisation is recognised
+AT_ONCE = 500  # images of one forward
 
 
 class Classifier:
@@ -75,9 +73,6 @@ class Classifier:
     Raises:
         InputError: it can't be read, was made for other images, or ends in no linear layer.
     """
-
-    inception = published = False
-    at_once = 500
 
     def __init__(self, path: str | Path, data: Dataset, device: torch.device):
         checkpoint = loading.load_checkpoint(str(path))
@@ -100,131 +95,13 @@ class Classifier:
         # A model answers many images in pieces.
         return torch.cat([piece.flatten(1).cpu() for piece in self._entered]), probabilities
 
-    def score(self, answers: np.ndarray) -> float:
-        """The inception score of probabilities [n, classes], of all of them at once."""
-        return inception_score(answers)
-
-
-# Of torch-fidelity's release 0.2.0; its name ends with how its SHA-256 begins.
-PUBLISHED = "weights-inception-2015-12-05-6726825d.pth"
-_LAYERS = ["2048", "logits_unbiased"]  # of FID and of IS
-
-
-class Inception:
-    """The Inception network of the TensorFlow programs for FID and IS, as torch-fidelity translated it.
-
-    Args:
-        path: its weights. They are read by this project, weights only: torch-fidelity's own reader runs code
-            that a file may hold, and downloads where none is named.
-
-    Raises:
-        InputError: torch-fidelity is not installed, or the file holds no weights of this network.
-    """
-
-    inception = True
-    at_once = 50
-
-    def __init__(self, path: Path, device: torch.device):
-        try:
-            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-            from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, isc_features_to_metric
-        except ImportError as error:
-            raise InputError(
-                "--features inception:FILE needs the package torch-fidelity: pip install 'csrobust[fid]'"
-            ) from error
-        archive = read_archive(path)
-        weights = _weights(archive.contents, path)
-        copy = io.BytesIO()  # of tensors alone, for a constructor that only reads files
-        torch.save(weights, copy)
-        copy.seek(0)
-        try:
-            network = FeatureExtractorInceptionV3("inception-v3-compat", _LAYERS, copy)
-        except RuntimeError as error:
-            raise _refused(path, _first(str(error))) from None
-        self.name = f"inception-v3, {archive.sha256[:12]}"
-        self.published = archive.sha256.startswith(PUBLISHED.rpartition("-")[2].removesuffix(".pth"))
-        self._network: Any = network.to(device).eval()
-        self._device = device
-        self._score = lambda logits: isc_features_to_metric(logits)[KEY_METRIC_ISC_MEAN]
-
-    @torch.no_grad()
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, 2048] and logits [n, 1008] of images [n, C, S, S] in [0, 1], C 1 or 3.
-
-        Images are rounded to bytes. The network enlarges them to 299 x 299 as the original program did.
-        """
-        pixels = (255 * images).round().to(torch.uint8).expand(-1, 3, -1, -1)
-        features, logits = self._network(pixels.to(self._device))
-        return features.cpu(), logits.cpu()
-
-    def score(self, answers: np.ndarray) -> float:
-        """The inception score of logits [n, 1008]: mean over ten parts in a fixed random order."""
-        return float(self._score(torch.from_numpy(answers)))
-
-
-def _weights(contents: Any, path: Path) -> dict[str, Tensor]:
-    if not isinstance(contents, Mapping):
-        raise _refused(path, "it holds no state dict")
-    for name, tensor in contents.items():
-        if not isinstance(tensor, Tensor):
-            raise _refused(path, f"no state dict: {str(name)[:60]} is no tensor")
-        if not torch.isfinite(tensor).all():
-            raise _refused(path, f"{str(name)[:60]} is not finite")
-    return dict(contents)
-
-
-def _first(text: str) -> str:
-    """The first thing that does not fit, of what torch says in many lines."""
-    line = " ".join(text.splitlines()[1:2]).strip() or text
-    return re.sub(r'(key\(s\) in state_dict: "[^"]*"),.*', r"\1 and others", line).rstrip(". ")
-
-
-def _refused(path: Path, why: str) -> InputError:
-    return InputError(f"{path}: not the weights of torch-fidelity's Inception ({why}); give {PUBLISHED}")
-
-
-INCEPTION = "inception:"
-
-
-class Network(Protocol):
-    """Attributes:
-    name: as reports name it, with the hash of its file.
-    inception: whether its figures are FID and IS.
-    published: whether its file is the published one of that network.
-    at_once: images of one forward.
-    """
-
-    name: str
-    inception: bool
-    published: bool
-    at_once: int
-
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [n, d] and what ``score`` takes of images [n, C, S, S] in [0, 1], on the CPU."""
-        ...
-
-    def score(self, answers: np.ndarray) -> float:
-        """The inception score of answers [n, ...]."""
-        ...
-
-
-def network_named(text: str, data: Dataset, device: torch.device) -> Network:
-    """``inception:FILE`` or a checkpoint of a classifier made for ``data``.
-
-    Raises:
-        InputError: the file can't be used.
-    """
-    if text.startswith(INCEPTION):
-        return Inception(Path(text.removeprefix(INCEPTION)), device)
-    return Classifier(text, data, device)
-
 
 def answers(
-    network: Network, images: Tensor, seen: Callable[[int], None] = lambda count: None
+    network: Classifier, images: Tensor, seen: Callable[[int], None] = lambda count: None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and answers of all images; ``seen`` is told after each forward how many it had."""
+    """Features and probabilities of all images; ``seen`` is told after each forward how many it had."""
     features, found = [], []
-    for chunk in images.split(network.at_once):
+    for chunk in images.split(AT_ONCE):
         one, other = network(chunk)
         features.append(one)
         found.append(other)

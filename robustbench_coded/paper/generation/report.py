@@ -11,26 +11,12 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import PAPERS_ITERATIONS, PLAIN, GeneratorPoint
-from robustbench_coded.paper.generation.features import PUBLISHED
 from robustbench_coded.paper.generation.train import POINTS, SAMPLES
-from robustbench_coded.paper.studies import paper
 from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, paired, spread
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable, counted
-
-
-def table2() -> dict[str, Any]:
-    """Table 2 as printed, the column of CIFAR-10."""
-    return paper.printed("generation")
-
-
-def papers_figure(variant: str, figure: str) -> tuple[float, float]:
-    """Mean and deviation of ``distance`` (FID) or ``score`` (IS). The paper's coded generator has no N."""
-    mean, deviation = table2()["plain" if variant == PLAIN else "coded"][figure]
-    return mean, deviation
-
 
 FACTS = "gan.json"
 DISTANCE, SCORE = operator.attrgetter("distance"), operator.attrgetter("score")  # of a Point
@@ -45,15 +31,13 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
     """
     try:
         facts = json.loads((folder / FACTS).read_text())
-        inception = facts["inception"]
+        names = f"FD ({facts['features']})", f"IS ({facts['features']})"
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} is no folder of csrobust gan (it has no usable {FACTS})") from error
     points = [
         point for path in sorted(folder.glob(f"*/{POINTS}")) for point in Records(path, GeneratorPoint).rows
     ]
     ends = last_points(points)
-    names = ("FID", "IS") if inception else (f"FD ({facts['features']})", f"IS ({facts['features']})")
-    beside = inception and paper.papers_set(facts["data"]) == "cifar10"
     figures = [_curves(points, names)]
     grid = _samples(folder, ends)
     sections = [
@@ -61,8 +45,8 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
             "figures-of-merit",
             "At the end of training",
             (
-                _table(ends, names, beside_paper=beside),
-                Legend(LEGEND.format(_short(names[0])) + (PAPERS_LEGEND if beside else "")),
+                _table(ends, names),
+                Legend(LEGEND.format(_short(names[0]))),
                 Figures(tuple(figures)),
             ),
         ),
@@ -73,7 +57,7 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
     write.write_plain(
         folder,
         f"WGAN-GP on {facts['data']}, plain and coded",
-        [*_opening(ends, names, facts["test_distance"]), _standing(ends, facts)],
+        [*_opening(ends, names, facts["test_distance"]), _standing(ends)],
         sections,
     )
     return points
@@ -82,10 +66,6 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
 LEGEND = (
     "Means over seeds with Student's 95% intervals. {}: Frechet distance to the training images, lower is "
     "better. IS: inception score, higher is better. Less plain: paired over seeds."
-)
-PAPERS_LEGEND = (
-    " Paper: Table 2 of arXiv 2510.00253, mean and deviation over seeds, one N. Compare the order, not the "
-    "values, where iterations or generated images are fewer."
 )
 COST_LEGEND = (
     "Processor time. An iteration is all critic steps and one generator step; the latter has the coded path. "
@@ -123,24 +103,20 @@ def beside_plain(
     return spread(found) if variant != PLAIN and found else None
 
 
-def _table(
-    ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str], *, beside_paper: bool
-) -> TextTable:
+def _table(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str]) -> TextTable:
     lines = []
     for variant, of_seed in ends.items():
         cells = []
-        for figure, of in (("distance", DISTANCE), ("score", SCORE)):
+        for of in (DISTANCE, SCORE):
             less = beside_plain(ends, variant, of)
             cells += [
                 spread([of(p) for p in of_seed.values()]).text(3),
                 less.text(3, "+") if less else "",
             ]
-            if beside_paper:
-                cells.append("{:.2f} ({:.2f})".format(*papers_figure(variant, figure)))
         lines.append((variant, str(len(of_seed)), *cells))
     heads: tuple[str, ...] = ("Generator", "Seeds")
     for name in names:
-        heads += (name, f"{_short(name)} less plain", *([f"{_short(name)}, paper"] if beside_paper else []))
+        heads += (name, f"{_short(name)} less plain")
     return TextTable(heads, tuple(lines), frozenset(heads[1:]))
 
 
@@ -224,27 +200,13 @@ def _opening(ends: dict[str, dict[int, GeneratorPoint]], names: tuple[str, str],
     return said
 
 
-def _standing(ends: dict[str, dict[int, GeneratorPoint]], facts: dict[str, Any]) -> str:
+def _standing(ends: dict[str, dict[int, GeneratorPoint]]) -> str:
     """How the figures stand to the paper's."""
     reached = max((p.iteration for of_seed in ends.values() for p in of_seed.values()), default=0)
     iterations = f"{reached:,} iterations, where the paper has {PAPERS_ITERATIONS:,}."
-    if not facts.get("inception"):
-        return (
-            f"{iterations} FD and IS are measured with a classifier of this project, not with Inception: "
-            "they are not the paper's figures and cannot be held against them."
-        )
-    file = (
-        f"the file that torch-fidelity publishes ({PUBLISHED})"
-        if facts["published"]
-        else f"not the file that torch-fidelity publishes ({PUBLISHED}): whether its weights are those of "
-        "the original Inception was not checked, and with others these are not FID and IS"
-    )
-    samples, papers = facts["config"]["samples"], table2()["samples"]
-    few = "; FID rises as images get fewer" if samples < papers else ""
     return (
-        f"{iterations} FID and IS are computed with torch-fidelity's Inception and weights of SHA-256 "
-        f"{facts['features'].rpartition(' ')[2]}, {file}. They are of {samples:,} generated images, the "
-        f"paper's of {papers:,}{few}."
+        f"{iterations} FD and IS are measured with a classifier of this project, not with Inception: "
+        "they are not the paper's figures and cannot be held against them."
     )
 
 

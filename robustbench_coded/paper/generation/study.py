@@ -15,11 +15,11 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig, GeneratorPoint
 from robustbench_coded.paper.generation.features import (
-    Network,
+    Classifier,
     answers,
     frechet_distance,
+    inception_score,
     moments,
-    network_named,
 )
 from robustbench_coded.paper.generation.report import FACTS, write_gan_report
 from robustbench_coded.paper.generation.train import train
@@ -44,7 +44,7 @@ def study(
 
     Args:
         configs: variants of one training, with the first seed.
-        features: checkpoint whose features and answers images are measured by, or ``inception:FILE``.
+        features: checkpoint whose features and answers images are measured by.
 
     Raises:
         InputError: data, checkpoint, options or the folder are not usable.
@@ -55,7 +55,7 @@ def study(
     if min(len(data), len(held_out)) < 2:
         raise InputError(f"--data {first.data}: one image has no covariance; give 2 or more")
     on = torch.device(device)
-    network = network_named(features, held_out, on)
+    network = Classifier(features, held_out, on)
     _check_same(folder, network)
     runs = list(dict.fromkeys(config.seeded(config.seed + i) for i in range(seeds) for config in configs))
     with _Bar(runs, quiet) as bar:
@@ -69,10 +69,8 @@ def study(
             "data": first.data,
             "images": len(data),
             "features": network.name,
-            "inception": network.inception,
-            "published": network.published,
             "test_distance": frechet_distance(moments(beside), real),
-            "test_score": network.score(test),
+            "test_score": inception_score(test),
             "seeds": seeds,
             "iterations": first.iterations,
             "config": {
@@ -83,8 +81,8 @@ def study(
         remove_unfinished(folder)  # of a command that was killed
 
         def measured(images: Tensor) -> tuple[float, float]:
-            features, logits = answers(network, images)
-            return frechet_distance(moments(features), real), network.score(logits)
+            features, probabilities = answers(network, images)
+            return frechet_distance(moments(features), real), inception_score(probabilities)
 
         for config in runs:
             train(config, data, measured, folder / config.name, device=on, said=bar.of(config))
@@ -92,7 +90,7 @@ def study(
     return folder
 
 
-def _check_same(folder: Path, network: Network) -> None:
+def _check_same(folder: Path, network: Classifier) -> None:
     """Figures of two networks never share a folder.
 
     Raises:

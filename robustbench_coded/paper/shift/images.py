@@ -13,7 +13,6 @@ import PIL
 import scipy
 
 from robustbench_coded.data.dataset import stratified_rows
-from robustbench_coded.data.imagenet import load_imagenet, wnids
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.session.listener import Listener
@@ -121,7 +120,6 @@ WHERE = {
     "cifar10c": "CIFAR-10-C of Hendrycks and Dietterich (Zenodo 2535967), unpacked: fog.npy ... labels.npy",
     "cifar10.1": "cifar10.1_v4_data.npy, cifar10.1_v4_labels.npy, or v6, of the CIFAR-10.1 repository",
     "cifar10.2": "cifar102_test.npz (images, labels) of the CIFAR-10.2 repository",
-    "imagenet-c": "CORRUPTION/SEVERITY/WNID/IMAGE, the unpacked archives of ImageNet-C",
 }
 
 
@@ -133,7 +131,7 @@ def published_sets(
 
     Args:
         limit: images of each set; None for all. first: the first ones, not random ones of every class. Of
-            CIFAR-10-C and ImageNet-C the same images are taken of every corruption.
+            CIFAR-10-C the same images are taken of every corruption.
 
     Raises:
         InputError: files are missing or not what they should be; the message says which to get.
@@ -144,10 +142,8 @@ def published_sets(
         sets = _cifar10c(folder, corruptions, severities)
     elif kind == "cifar10.1":
         sets = _cifar101(folder)
-    elif kind == "cifar10.2":
-        sets = _cifar102(folder)
     else:
-        sets = _imagenet_c(folder, corruptions, severities)
+        sets = _cifar102(folder)
     if not sets:
         raise InputError(f"{kind}:{folder}: nothing to evaluate there; it should hold {WHERE[kind]}")
     return [_part(one, limit, first, seed) for one in sets]
@@ -205,20 +201,6 @@ def _cifar102(folder: Path) -> list[ShiftSet]:
     return [ShiftSet("CIFAR-10.2", "test", 0, images, rows, _checked_labels(path, labels, len(rows)))]
 
 
-def _imagenet_c(folder: Path, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> list[ShiftSet]:
-    sets = []
-    for name in corruptions:
-        for severity in severities:
-            place = folder / name / str(severity)
-            if place.is_dir():
-                data = load_imagenet("imagenet", f"{place}+prep=Crop224", "test")
-                rows = np.arange(len(data))
-                sets.append(ShiftSet("ImageNet-C", name, severity, data.images, rows, data.labels))
-    if len({len(one) for one in sets}) > 1:
-        raise InputError(f"{folder}: the sets have different numbers of images; unpack them again")
-    return sets
-
-
 def _loaded(path: Path) -> Any:
     """What numpy.save or numpy.savez wrote, not read yet."""
     try:
@@ -241,8 +223,3 @@ def _checked_labels(path: Path, labels: np.ndarray, count: int) -> np.ndarray:
             f"{path}: expected {count} labels from 0 to 9, got {labels.dtype} {list(labels.shape)}"
         )
     return labels.astype(np.int64)
-
-
-def classes_of(kind: str) -> int:
-    """How many classes the published sets of a kind have."""
-    return len(wnids()) if kind == "imagenet-c" else 10

@@ -29,7 +29,7 @@ from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift import answers, corruptions, report
-from robustbench_coded.paper.shift.images import WHERE, cached_sets, classes_of, published_sets
+from robustbench_coded.paper.shift.images import WHERE, cached_sets, published_sets
 from robustbench_coded.paper.shift.sets import CLEAN, CONSTANTS, SEVERITIES, ShiftSet, StoredArray
 from robustbench_coded.paper.studies.paper import papers_set
 from robustbench_coded.runs.adversarials import PerturbationStore
@@ -49,8 +49,7 @@ class ShiftConfig:
         evaluation: checkpoints, inferences, batches, draws, seed and machine; its ``data`` and ``attacks``
             are not used.
         data: data sets as text. One that ``csrobust eval`` knows is corrupted here; ``cifar10c:DIR``,
-            ``cifar10.1:DIR``, ``cifar10.2:DIR``, ``imagenet-c:DIR``, ``imagenet-r:DIR`` and
-            ``imagenet-a:DIR`` are evaluated as they are.
+            ``cifar10.1:DIR`` and ``cifar10.2:DIR`` are evaluated as they are.
         corruptions: names; empty for all that the images can have.
         severities: from 1 to 5.
         baseline: the checkpoint whose standard inference errors are divided by; None for the first.
@@ -143,11 +142,7 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, 
         classes=classes,
         class_names=like.class_names,
         source=f"{len(sets)} sets one behind the other",
-        outputs=like.outputs,
     )
-
-
-AS_IT_IS = ("imagenet-r", "imagenet-a")
 
 
 @dataclass(frozen=True)
@@ -182,13 +177,11 @@ def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen
                 kind, Path(place), config.corruptions or tuple(CONSTANTS), config.severities,
                 limit=options.limit, first=options.first, seed=options.seed,
             )  # fmt: skip
-            classes = max(classes, classes_of(kind))
+            classes = max(classes, 10)
             continue
         like, found = _loaded(config, spec, listener)
         classes = max(classes, like.classes)
         sets += found
-    if like is not None and like.outputs is not None and len(config.data) > 1:
-        raise InputError(f"{like.name} compares some of a network's outputs; evaluate it alone")
     keys = Counter((one.collection, one.name, one.severity) for one in sets)
     if twice := next((collection for (collection, *_), count in keys.items() if count > 1), None):
         raise InputError(f"--data: {twice} is given twice")
@@ -217,9 +210,6 @@ def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[
     whole = load_data(name, data_dir=options.data_dir)
     part = evaluated(whole, options.limit, first=options.first, seed=options.seed)
     numbers = np.arange(len(part)) if part.numbers is None else part.numbers
-    if name.partition(":")[0] in AS_IT_IS:
-        title = "ImageNet-" + name.partition(":")[0][-1].upper()
-        return whole, [ShiftSet(title, "test", 0, part.images, np.arange(len(part)), part.labels)]
     channels = whole.image_shape[0]
     known = corruptions.corruptions_for(channels)
     if missing := [one for one in config.corruptions if one not in known]:

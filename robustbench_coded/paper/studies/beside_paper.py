@@ -18,7 +18,6 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     percent,
     pixels,
-    points,
     series,
 )
 from robustbench_coded.schema.case import Perturbation, Subject
@@ -111,7 +110,7 @@ def paper_text_table(run: Run) -> TextTable:
     numbers: Columns[PaperLine] = {
         "Paper": lambda line: percent(line.paper),
         "Measured": lambda line: accuracy_text(line.row.accuracy, line.row.low, line.row.high),
-        "Difference": lambda line: f"{float(points((line.row.accuracy or 0.0) - line.paper)):+.1f}",
+        "Difference": lambda line: f"{100 * ((line.row.accuracy or 0.0) - line.paper):+.1f}",
     }
     mark: Columns[PaperLine] = {"Interval": lambda line: "differs" if line.outside else "within"}
     return TextTable.of(paper_lines(run), {**about, **numbers, **mark}, numbers)

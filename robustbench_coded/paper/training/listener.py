@@ -1,13 +1,10 @@
-"""What a training run reports as it goes: to a terminal, a log, TensorBoard."""
+"""What a training run reports as it goes: to a terminal or a log."""
 
-from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from robustbench_coded.errors import InputError
 
 
 class EpochRow(NamedTuple):
@@ -98,46 +95,3 @@ class ProgressBar:
     def on_end(self) -> None:
         if not self._progress.disable:  # older versions of rich print an empty line all the same
             self._progress.stop()
-
-
-def summary_writer(folder: Path) -> Any:
-    """torch's ``SummaryWriter`` of ``folder``.
-
-    Raises:
-        InputError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise InputError(
-            "TensorBoard logs need the package tensorboard: pip install 'csrobust[train]'"
-        ) from error
-    return SummaryWriter(folder)
-
-
-class TensorBoardLog:
-    """A ``TrainingListener`` that writes loss, learning rate and validation figures by epoch into ``folder``.
-
-    Raises:
-        InputError: TensorBoard is not installed.
-    """
-
-    def __init__(self, folder: Path):
-        self._writer = summary_writer(folder)
-
-    def on_start(self, epochs: int, steps: int, first_epoch: int) -> None:
-        pass
-
-    def on_step(self, epoch: int, step: int) -> None:
-        pass
-
-    def on_epoch(self, row: EpochRow) -> None:
-        self._writer.add_scalar("loss/train", row.loss, row.epoch)
-        self._writer.add_scalar("learning_rate", row.learning_rate, row.epoch)
-        if row.validation_accuracy is not None:
-            self._writer.add_scalar("accuracy/validation", row.validation_accuracy, row.epoch)
-            self._writer.add_scalar("loss/validation", row.validation_loss, row.epoch)
-        self._writer.flush()
-
-    def on_end(self) -> None:
-        self._writer.close()

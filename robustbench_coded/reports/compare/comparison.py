@@ -11,7 +11,6 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
 from robustbench_coded.reports.run.tables import (
-    Column,
     Table,
     TableBuilder,
     TableCell,
@@ -22,17 +21,13 @@ from robustbench_coded.reports.run.tables import (
 from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.reports.text.formatting import (
     TextTable,
-    counted,
-    difference_text,
     inference_text,
     perturbation_text,
     series,
-    settled,
-    subject_text,
 )
 from robustbench_coded.schema.case import KEY_COLUMNS, Perturbation, Subject
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.words import CLEAN, CONTROLS
+from robustbench_coded.schema.words import CONTROLS
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the data": lambda manifest: manifest.identity.data,
@@ -105,8 +100,8 @@ def _perturbations(run: Run) -> list[Perturbation]:
 
 LEGEND = (
     "Accuracy in percent on fresh draws of the defence, with its 95% interval; below it the paired "
-    "difference from the same attack on the baseline in points, bold where its interval excludes 0. An "
-    "accuracy in bold is that of the strongest single attack of its threat model."
+    "difference from the same attack on the baseline in points, bold where its interval excludes 0, as one "
+    "in twenty does by chance. An accuracy in bold: the strongest single attack of its threat model."
 )
 
 
@@ -256,58 +251,6 @@ def _with_difference(
     cell: TableCell | None, mine: Contender, other: Contender, pairing: Pairing
 ) -> TableCell | None:
     return cell and replace(cell, difference=pairing.difference(mine, other, cell.line))
-
-
-DIFFERENCES_LEGEND = (
-    "Paired differences in points whose 95% interval excludes 0, largest first. Intervals are not adjusted "
-    "for their number: if nothing differs, one in twenty excludes 0 by chance. A difference under one "
-    "attack shows how far that attack got; the ensemble has the strongest attacks of its threat model."
-)
-
-
-def differences_told(table: Table) -> list[str]:
-    """One sentence for each subject that has differences to its baseline.
-
-    Args:
-        table: of a comparison; its cells carry the differences.
-    """
-    told = []
-    for row in table.rows:
-        found = {
-            column: cell.difference
-            for column, cell in zip(table.columns, row.cells, strict=True)
-            if cell is not None and cell.difference is not None
-        }
-        if not found:
-            continue
-        differences = [
-            (f"{_column_text(c)} {difference_text(d)}", d.estimate, settled(d)) for c, d in found.items()
-        ]
-        said = _beside_baseline(differences)
-        run = f"{row.labels[0]}: " if table.heads[0] == "Run" else ""
-        told.append(f"{run}{subject_text(row.subject, with_k=True)}: {said}.")
-    return told
-
-
-def _beside_baseline(differences: Sequence[tuple[str, float, bool]]) -> str:
-    """What lies below and above the baseline, the largest differences first, and how much can't be told.
-
-    Args:
-        differences: each in words, its estimate, and whether its interval leaves out 0.
-    """
-    certain = sorted((found for found in differences if found[2]), key=lambda found: -abs(found[1]))
-    said = []
-    for side, sign in (("below", -1), ("above", 1)):
-        listed = [words for words, estimate, _ in certain if estimate * sign > 0]
-        if listed:
-            said.append(f"{side} the baseline in {', '.join(listed)}")
-    if left := len(differences) - len(certain):
-        said.append(f"not distinguishable in {counted(left, 'column')}")
-    return "; ".join(said)
-
-
-def _column_text(column: Column) -> str:
-    return column.attack if column.attack == CLEAN else f"{column.attack} {column.threat}"
 
 
 SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space")

@@ -12,20 +12,21 @@ from matplotlib.ticker import MaxNLocator
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.run.opening import Opening, spread
+from robustbench_coded.reports.run.opening import Opening, Span
 from robustbench_coded.reports.text.formatting import inference_text, papers_attack, perturbation_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.words import CONTROLS
 
-BAR_WIDTH, GROUP_HEIGHT = 4.8, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
+BAR_WIDTH, GROUP_HEIGHT = 5.4, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
 BAR = 0.36
-ROOM = 132  # percent across: numbers stand behind the bars
+LETTER = 0.018  # of the width, for the numbers behind the bars
+LINE = "#24292f"
 GREY = "#8a8f98"
 TITLE = "What is left under attack"
 CAPTION = (
-    "Accuracy on the evaluated images: unperturbed, under the strongest of FGSM, PGD-10 and PGD-100, and "
-    "under all attacks together. Of several settings, the bar ends at the highest and its dark part at the "
-    "lowest."
+    "Accuracy on the evaluated images with 95% intervals: unperturbed, under the strongest of FGSM, PGD-10 "
+    "and PGD-100, and under all attacks together. Of several settings, the bar ends at the highest, its dark "
+    "part at the lowest, and the line spans all of their intervals."
 )
 
 
@@ -47,7 +48,8 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
         axes.barh([0], [0], color=colour, label=style.label(name))
     axes.set_yticks(range(len(groups)), [group.label for group in groups], fontsize=10)
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    axes.set_xlim(0, ROOM)
+    widest = max(len(str(kept)) for group in groups for kept in (group.settings, group.bare) if kept)
+    axes.set_xlim(0, 100 / (1 - LETTER * (widest + 2)))
     axes.tick_params(bottom=False, labelbottom=False, left=False)
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
@@ -55,12 +57,13 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
     return style.drawing(figure, "answer", TITLE, CAPTION)
 
 
-def _bar(axes: Axes, place: float, accuracies: Sequence[float], colour: str) -> None:
-    """From 0 to the lowest accuracy, paler on to the highest, and both as a number behind it."""
-    low, high = 100 * min(accuracies), 100 * max(accuracies)
-    axes.barh([place], [high], BAR, color=colour, alpha=0.45)
-    axes.barh([place], [low], BAR, color=colour)
-    axes.text(high + 1.5, place, spread(accuracies), va="center", fontsize=10)
+def _bar(axes: Axes, place: float, kept: Span, colour: str) -> None:
+    """From 0 to the least that is kept, paler on to the most, a line over the intervals, and the figures."""
+    least, most, low, high = (100 * value for value in kept)
+    axes.barh([place], [most], BAR, color=colour, alpha=0.45)
+    axes.barh([place], [least], BAR, color=colour)
+    axes.errorbar([most], [place], xerr=[[most - low], [high - most]], color=LINE, linewidth=1, capsize=2)
+    axes.text(max(high, most) + 2, place, str(kept), va="center", fontsize=10)
 
 
 MOST_BARS = 24

@@ -3,15 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from robustbench_coded.reports.compare.comparison import (
-    DIFFERENCES_LEGEND,
     LEGEND,
     RunComparison,
     comparison_csv,
-    differences_told,
     run_text_table,
 )
 from robustbench_coded.reports.render import html, latex, markdown
-from robustbench_coded.reports.render.sections import Block, Bullets, Legend, Section
+from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 
 TITLE = "csrobust comparison"
 
@@ -26,28 +24,18 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
     if name == "csv":
         return comparison_csv(comparison)
     if name == "latex":
-        return "\n".join(map(latex.latex_table, comparison.tables))
+        return "\n".join([latex.PACKAGE, *map(latex.latex_table, comparison.tables)])
     said, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
     if name == "md":
         return markdown.plain_markdown(TITLE, said, sections)
-    rows = [row for table in comparison.tables for row in table.rows]
-    lines = [cell.line for row in rows for cell in row.cells if cell is not None]
-    return html.plain_html(TITLE, said, sections, lines)
+    return html.plain_html(TITLE, said, sections)
 
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:
     yield Section("runs", "Runs", (run_text_table(comparison),))
     yield apart_section(comparison.incompatibilities)
     for table in comparison.tables:
-        told = differences_told(table)
-        blocks: list[Block] = [table, Legend(LEGEND)]
-        if told:
-            blocks += [
-                Legend("Compared with the baseline:"),
-                Bullets(tuple(told)),
-                Legend(DIFFERENCES_LEGEND),
-            ]
-        yield Section("accuracies", table.title, tuple(blocks))
+        yield Section("accuracies", table.title, (table, Legend(LEGEND)))
     if comparison.unpaired:
         yield unpaired_section(comparison.unpaired)
 

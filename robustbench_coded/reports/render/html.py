@@ -10,38 +10,22 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.sections import Report, Section
-from robustbench_coded.reports.run import examples, tables
+from robustbench_coded.reports.run import examples
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import CONTROLS, VerdictName
 
-# Heads of plain tables whose values the filters know.
-FILTERED = ("Checkpoint", "Inference", "Threat", "Attack")
-
 
 def html_report(report: Report) -> str:
     """A whole report in one file."""
-    return page(
-        "report.html.j2",
-        title=f"csrobust report: {report.title}",
-        report=report,
-        choices=_choices(report.lines),
-    )
+    return page("report.html.j2", title=f"csrobust report: {report.title}", report=report)
 
 
-def plain_html(
-    title: str, opening: Sequence[str], sections: Sequence[Section], lines: Sequence[SummaryRow] = ()
-) -> str:
-    """A report that is no evaluation's, in one file.
-
-    Args:
-        lines: what its filters choose from.
-    """
-    choices = _choices(lines) if lines else {}
-    return page("plain.html.j2", title=title, opening=opening, sections=sections, choices=choices)
+def plain_html(title: str, opening: Sequence[str], sections: Sequence[Section]) -> str:
+    """A report that is no evaluation's, in one file."""
+    return page("plain.html.j2", title=title, opening=opening, sections=sections)
 
 
 def page(template: str, *, more_style: str = "", more_script: str = "", **values: Any) -> str:
@@ -91,9 +75,6 @@ def _environment() -> Environment:
         "chip": _chip,
         "with_joints": _with_joints,
         "head_of": lambda column: column.attack if column.attack in CONTROLS else " ".join(map(str, column)),
-        "of_column": _of_column,
-        "of_row": _of_row,
-        "of_sheet_row": _of_sheet_row,
     }
     return environment
 
@@ -123,20 +104,6 @@ def _uri(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _choices(lines: Sequence[SummaryRow]) -> dict[str, list[str]]:
-    """What each filter offers."""
-    texts = [
-        (
-            line.subject.checkpoint,
-            formatting.inference_text(line.subject, with_k=True),
-            line.threat,
-            line.attack,
-        )
-        for line in lines
-    ]
-    return {name: list(dict.fromkeys(one_line(text[i]) for text in texts)) for i, name in enumerate(FILTERED)}
-
-
 def _chip(text: str) -> Markup:
     """The text, with the verdict that it opens with as a coloured label; intervals stay whole."""
     for verdict in VerdictName:
@@ -155,25 +122,3 @@ def _whole_intervals(text: str) -> Markup:
 def _with_joints(text: str) -> Markup:
     """A text whose lines may also end between the parts of a name: ``from:`` ``mine/pgd-10`` ``+bits=8``."""
     return Markup(_JOINT.sub(r"\g<0><wbr>", str(escape(one_line(text)))))
-
-
-def _of_column(column: tables.Column) -> Markup:
-    """Attributes that filters look at; unattacked columns stay in view."""
-    if column.attack in CONTROLS:
-        return Markup("")
-    return _attributes(("Threat", str(column.threat)), ("Attack", column.attack))
-
-
-def _of_row(row: tables.TableRow) -> Markup:
-    inference = formatting.inference_text(row.subject, with_k=True)
-    return _attributes(("Checkpoint", row.subject.checkpoint), ("Inference", inference))
-
-
-def _of_sheet_row(row: Sequence[str], heads: Sequence[str]) -> Markup:
-    return _attributes(*((head, text) for head, text in zip(heads, row, strict=True) if head in FILTERED))
-
-
-def _attributes(*named: tuple[str, str]) -> Markup:
-    return Markup("").join(
-        Markup(' data-{}="{}"').format(name.lower(), escape(one_line(text))) for name, text in named
-    )

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from robustbench_coded.extensions import all_of
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening
@@ -97,7 +96,6 @@ class Report:
     Attributes:
         opening: its first screen; picture: the figure there.
         remarks: what else a reader has to know before anything else.
-        lines: what its filters choose from.
     """
 
     title: str
@@ -105,7 +103,6 @@ class Report:
     picture: Drawing | None
     remarks: tuple[str, ...]
     sections: tuple[Section, ...]
-    lines: tuple[SummaryRow, ...]
 
 
 def report_of(
@@ -144,7 +141,6 @@ def report_of(
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),
         sections=tuple(section for section in sections if _says_something(section)),
-        lines=tuple(run.rows),
     )
 
 
@@ -157,7 +153,10 @@ def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
     """What answers the question, and what qualifies it."""
     bars = tuple(figures[name] for name in ("certified",) if name in figures)
     yield _section(
-        "verdicts", "Verdicts", text_tables.verdict_text_table(run), Legend(text_tables.VERDICT_LEGEND)
+        "verdicts",
+        "Verdicts",
+        text_tables.verdict_text_table(run.judgements),
+        Legend(text_tables.VERDICT_LEGEND),
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table))
@@ -183,23 +182,15 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     judgements, tables = run.judgements, tables_of(run)
     facts = methodology.methodology_of(run, paper=any(table.has_paper for table in tables))
     sequential, selftests = run.manifest.sequential, run.selftests
-    every_selftest = Folded("Every self-test with its figures", text_tables.selftest_table(selftests))
     passed = Folded("Checks that passed", text_tables.check_text_table(judgements, passed=True))
     measured = tuple(fact for fact in facts if fact.about not in _PARTICULARS)
     particulars = tuple(fact for fact in facts if fact.about in _PARTICULARS)
-    design, stops = (
-        text_tables.design_text_table(judgements),
-        text_tables.stops_text_table(sequential, judgements),
-    )
-    counts, unpassed = (
-        text_tables.selftest_count_table(selftests),
-        text_tables.check_text_table(judgements, passed=False),
-    )
+    stops = text_tables.stops_text_table(sequential, judgements)
+    unpassed = text_tables.check_text_table(judgements, passed=False)
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
         ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
-        ("design", text_tables.DESIGN_TITLE, (design, Legend(text_tables.DESIGN_LEGEND))),
         ("stops", text_tables.STOPS_TITLE, (stops, Legend(text_tables.stops_legend(sequential)))),
         ("measured", "How this was measured", (Facts(measured),)),
         ("notes", "Notes", (Bullets(run.manifest.notes),)),
@@ -208,7 +199,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
         (
             "self-tests",
             text_tables.SELFTESTS_TITLE,
-            (counts, Legend(text_tables.SELFTESTS_LEGEND), every_selftest),
+            (text_tables.selftest_table(selftests), Legend(text_tables.SELFTESTS_LEGEND)),
         ),
     ]
     for name, title, blocks in parts:

@@ -2,9 +2,9 @@
 points of a curve, a line each.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.table import Table as Grid
@@ -12,16 +12,14 @@ from rich.text import Text
 
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
-from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import SummaryRow, survival
+from robustbench_coded.judge.summary import survival
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
 from robustbench_coded.reports.run import findings, methodology, tables, text_tables
 from robustbench_coded.reports.run.examples import WorstExample, worst_examples
-from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.opening import bars_text_table, opening_of
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
 from robustbench_coded.schema.case import Case, Perturbation, Subject
@@ -38,23 +36,24 @@ def result(run: Run) -> Group:
 
 
 def answer(run: Run) -> Group:
-    """What was asked, the answer, how sure it is, what to do next, and what else a reader has to know."""
+    """The first screen: the same in the same order as in report.html, the bars as a table."""
     opening = opening_of(run)
-    said = [" ".join(filter(None, (opening.asked, opening.answer, opening.found))), opening.certainty]
     following = opening.next.timed(run)
-    said.append(f"{following} {following.command}".strip())
-    return Group(*map(_sentence, filter(None, (*said, *findings.remarks_on(run)))))
+    said = [*opening.others, opening.certainty, f"{following} {following.command}".strip()]
+    first = " ".join(filter(None, (opening.asked, *map(str, opening.answers))))
+    return Group(
+        _sentence(first),
+        *([PlainTable("", bars_text_table(opening))] if opening.bars else []),
+        *map(_sentence, filter(None, (*said, *findings.remarks_on(run)))),
+    )
 
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
     parts: list[Any] = [_Fitting(table) for table in tables.tables_of(run)]
-    collateral = findings.collateral_text_table(run.rows)
-    if collateral.rows:
-        parts.append(_collateral(collateral))
-    return Group(
-        *parts, *map(_sentence, _verdicts(run)), *map(_sentence, findings.certified_sentences(run.certified))
-    )
+    parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
+    certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
+    return Group(*parts, *map(_sentence, _verdicts(run)), *certified)
 
 
 def run_table(run: Run) -> Group:
@@ -67,20 +66,17 @@ def _sentence(text: str) -> sentence.Sentence:
     return sentence.Sentence(one_line(text))
 
 
-def _worst(found: Sequence[WorstExample]) -> Iterator["PlainTable"]:
+def _worst(found: Sequence[WorstExample]) -> list["PlainTable"]:
     """The examples with the largest drop, a short table per subject and attack."""
-    for (checkpoint, inference, attack), table in text_tables.worst_text_table(found).split(3):
-        shown = replace(table, rows=table.rows[:WORST_SHOWN])
-        yield PlainTable(f"{inference} on {checkpoint}: largest drops under {attack}", shown)
+    return list(_by_subject("Largest drops", text_tables.worst_text_table(found), 3, WORST_SHOWN))
 
 
-def _collateral(text_table: formatting.TextTable) -> Group:
-    """Accuracy of the unperturbed inputs beside M malicious ones, a table per subject."""
-    parts = [
-        PlainTable(f"{findings.COLLATERAL}: {inference} on {checkpoint}, {perturbation}, draw {draw}", table)
-        for (checkpoint, inference, perturbation, draw), table in text_table.split(4)
-    ]
-    return Group(*parts)
+def _by_subject(
+    title: str, text_table: formatting.TextTable, same: int, most: int | None = None
+) -> Iterator["PlainTable"]:
+    """A table for all rows that begin with the same texts, which are its title."""
+    for texts, table in text_table.split(same):
+        yield PlainTable(f"{title}: {', '.join(texts)}", replace(table, rows=table.rows[:most]))
 
 
 def _open(run: Run) -> Iterator[str]:
@@ -263,81 +259,42 @@ def _cell(cell: tables.TableCell | None, *, examples: int) -> Text:
 _CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
 
 
-def curve_lines(rows: Iterable[SummaryRow], over: str) -> Iterator[str]:
+def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterator[str]:
     """For each curve of at least two points its name, and a line a point.
 
     Args:
-        over: ``eps``, ``steps`` or ``draws``.
+        over: ``eps``, ``steps``, ``draws``, or ``submissions``, which have a point for each of these.
     """
-    curves: dict[tuple, dict[float, str]] = {}
-    for row in rows:
-        place = _place(row, over)
-        if place is None or row.accuracy is None:
+    curves: dict[str, dict[float, str]] = {}
+    for result in run.results:
+        if result.case.attack != ENSEMBLE and (
+            result.case.attack in (*CONTROLS, *COMBINED) or formatting.is_submitted(result.case.attack)
+        ):
             continue
-        family, x = place
-        shown = formatting.pixels(x) if over == "eps" else f"{x:g}"
-        point = f"  {shown}: {formatting.accuracy_text(row.accuracy, row.low, row.high)}"
-        where = "" if over == "eps" else f", eps {formatting.pixels(row.case.perturbation.eps)}"
-        title = (
-            f"{formatting.subject_text(row.case.subject, with_k=True)}, {row.case.threat}, {family}{where}"
+        case, eps = result.case, formatting.pixels(result.case.perturbation.eps)
+        family, x = _place(case, over)
+        points = (
+            {x: result.interval()} if over != "submissions" else {m: survival(result, m) for m in submissions}
         )
-        curves.setdefault((title,), {})[x] = point
-    for (title,), points in curves.items():
-        if len(points) > 1:
+        where = "" if over == "eps" else f", eps {eps}"
+        title = f"{formatting.subject_text(case.subject, with_k=True)}, {case.threat}, {family}{where}"
+        for x, left in points.items():
+            if left is not None and family:
+                shown = eps if over == "eps" else f"{x:g}"
+                curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(left)}"
+    for title, lines in curves.items():
+        if len(lines) > 1:
             yield one_line(f"{title} over {over}:")
-            yield from (points[x] for x in sorted(points))
+            yield from (lines[x] for x in sorted(lines))
 
 
-class SubmissionPoint(NamedTuple):
-    """What is left of one row where the attacker submits each perturbed input so many times."""
-
-    case: Case
-    submissions: int
-    left: Interval
-
-
-def submission_points(results: Iterable[CaseResult], submissions: Iterable[int]) -> list[SubmissionPoint]:
-    """A point for each attack and number of submissions for which there are draws."""
-    tries = tuple(submissions)
-    return [
-        SubmissionPoint(row.case, times, left)
-        for row in results
-        if _on_curve(row.case.attack)
-        for times in tries
-        if (left := survival(row, times)) is not None
-    ]
-
-
-def submission_lines(points: Iterable[SubmissionPoint]) -> Iterator[str]:
-    """For each row its name, and a line for each number of submissions."""
-    rows: dict[Case, list[str]] = {}
-    for key, times, left in points:
-        point = f"  {times}: {formatting.accuracy_text(left.estimate, left.low, left.high)}"
-        rows.setdefault(key, []).append(point)
-    for key, shown in rows.items():
-        subject = formatting.subject_text(key.subject, with_k=True)
-        title = f"{subject}, {key.threat}, {key.attack}, eps {formatting.pixels(key.perturbation.eps)}"
-        yield one_line(f"{title} over submissions:")
-        yield from shown
-
-
-def _on_curve(attack: str) -> bool:
-    """Attacks that were asked for, and the ensemble of all; the report has the rest."""
-    return attack == ENSEMBLE or not (attack in (*CONTROLS, *COMBINED) or formatting.is_submitted(attack))
-
-
-def _place(row: SummaryRow, over: str) -> tuple[str, float] | None:
-    """The family of a row's attack, and where on the curve it stands; None for a row of no curve."""
-    if not _on_curve(row.attack):
-        return None
-    if over == "eps":
-        return row.attack, row.case.perturbation.eps
-    name = formatting.parsed_attack(row.attack)
-    number: int | None = None if name is None else getattr(name, over)
-    if number is None or row.attack not in (
-        suited(f.format(number), row.case.perturbation.norm) for f in _CURVES[over]
-    ):
-        return None
-    if over == "steps":
-        return row.attack.removesuffix(f"-{number}"), number
-    return row.attack.removeprefix(f"eot{number}-"), number
+def _place(case: Case, over: str) -> tuple[str, float]:
+    """The family of an attack, '' for an attack of no curve, and where on the curve it stands."""
+    if over in ("eps", "submissions"):
+        return case.attack, case.perturbation.eps
+    name = formatting.parsed_attack(case.attack)
+    number = int(getattr(name, over, None) or 0)
+    if case.attack not in [suited(form.format(number), case.perturbation.norm) for form in _CURVES[over]]:
+        return "", 0.0
+    family = case.attack.removeprefix(f"eot{number}-") if over == "draws" else case.attack
+    return family.removesuffix(f"-{number}") if over == "steps" else family, number

@@ -3,7 +3,7 @@ own figures choose (knowing the draw, other packages), and what is missing, mist
 checked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from robustbench_coded.judge.certified import CertifiedRow
@@ -20,13 +20,11 @@ from robustbench_coded.reports.text.formatting import (
     counted,
     duration,
     hiding_text,
-    interval,
     is_peers,
     of_case,
     of_part,
     percent,
     perturbation_text,
-    series,
     share_text,
     subject_text,
     with_interval,
@@ -42,23 +40,6 @@ CERTIFIED_LEGEND = (
     "Bounds account for float32 rounding. Those of Gaussian smoothing are probabilities of a right answer, "
     "and all of them hold together with probability 99.9%."
 )
-
-
-def certified_sentences(rows: Sequence[CertifiedRow]) -> list[str]:
-    """A sentence for each row, as the terminal has it."""
-    said = []
-    for row in rows:
-        if row.certified is None:
-            found = f"not certified: {row.missing}"
-        else:
-            others = f"unknown {percent(row.unknown)}, broken {percent(row.broken)}"
-            found = f"certified {with_interval(row.certified)}, {others} ({row.method})"
-        subject, perturbation = (
-            subject_text(row.case.subject, with_k=True),
-            perturbation_text(row.case.perturbation),
-        )
-        said.append(f"{subject}, {row.case.threat}, {perturbation}: {found}")
-    return said
 
 
 def certified_text_table(rows: Sequence[CertifiedRow]) -> TextTable:
@@ -105,25 +86,6 @@ def _any(found: dict[bool, SummaryRow]) -> SummaryRow:
     return found[min(found)]
 
 
-def collateral_findings(rows: Sequence[SummaryRow]) -> Iterator[str]:
-    """What the fewest and the most malicious inputs did to each subject, at their worst."""
-    groups: dict[tuple[Subject, Perturbation], dict[int, SummaryRow]] = {}
-    for (subject, perturbation, draw, count), found in _found(rows).items():
-        if draw == "unknown":
-            worst = min(found.values(), key=lambda row: row.accuracy or 0.0)
-            groups.setdefault((subject, perturbation), {})[count] = worst
-    for (subject, perturbation), by_count in groups.items():
-        said = []
-        for count in dict.fromkeys((min(by_count), max(by_count))):
-            row = by_count[count]
-            said.append(
-                f"{count} of {subject.k} inputs, malicious {_where(row, perturbation)}, leave the others at "
-                f"{percent(row.accuracy)}% {interval(row.low, row.high)}, clean "
-                f"{percent(row.clean_accuracy)}%"
-            )
-        yield f"{subject_text(subject, with_k=True)}: {'; '.join(said)}."
-
-
 def _found(
     rows: Sequence[SummaryRow],
 ) -> dict[tuple[Subject, Perturbation, str, int], dict[bool, SummaryRow]]:
@@ -137,41 +99,7 @@ def _found(
     return found
 
 
-def _where(row: SummaryRow, perturbation: Perturbation) -> str:
-    return "anywhere in [0, 1]" if row.threat.free else f"within {perturbation_text(perturbation)}"
-
-
-_NAMED = 3  # subjects that a sentence names; of more it gives the number
-
-
 def findings_of(run: Run) -> list[str]:
-    """All of them, in their order."""
-    return [*without_design(run), *collateral_findings(run.rows), *peers_own_figures(run)]
-
-
-def without_design(run: Run) -> list[str]:
-    """The attacks that would tell knowing the draw from a better start, once for all that lack some."""
-    missing: dict[str, None] = {}
-    subjects: dict[str, None] = {}
-    for judgement in run.judgements:
-        if judgement.to_design:
-            subjects[f"{subject_text(judgement.subject, with_k=True)} ({judgement.threat})"] = None
-            missing.update(dict.fromkeys(judgement.to_design))
-    if not subjects:
-        return []
-    return [
-        "The effects of knowing the draw and of starting from the base model's perturbation were not "
-        f"separated for {_some(list(subjects))}. The same command with --attacks "
-        f"paper,adaptive,{','.join(missing)} separates them."
-    ]
-
-
-def _some(subjects: Sequence[str]) -> str:
-    """The subjects, or how many where few would read them all."""
-    return series(subjects) if len(subjects) <= _NAMED else counted(len(subjects), "subject")
-
-
-def peers_own_figures(run: Run) -> list[str]:
     """What attacks of other packages say of themselves, beside what they leave on fresh draws."""
     sentences = []
     for row in run.results:

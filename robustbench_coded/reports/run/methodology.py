@@ -3,7 +3,7 @@ prove, and the terms that the tables use (docs/glossary.md has all of them).
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from attacks.attack_name import LEVELS, SLOTS
@@ -11,6 +11,7 @@ from robustbench_coded.extensions import load
 from robustbench_coded.judge.judge import MARGIN
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.judge.verdict import RULES
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -22,49 +23,9 @@ from robustbench_coded.reports.text.formatting import (
     threat_text,
 )
 from robustbench_coded.schema.case import ThreatModel
-from robustbench_coded.schema.manifest import CheckpointFacts, RunManifest
+from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
 from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictName
 
-
-def population_of(manifest: RunManifest) -> str:
-    """What the intervals of a run are about, in one sentence."""
-    data = manifest.data
-    if data.examples == data.available:
-        return f"the intervals apply to images drawn in the same way as these {data.examples}."
-    if manifest.identity.subset is not None:
-        return (
-            f"the intervals apply to all {data.available} examples of {data.name}, of which these are a "
-            "random part of every class, and to images drawn as those were."
-        )
-    return (
-        f"the intervals apply to images drawn in the same way as the first {data.examples} of {data.name}, "
-        f"and to the other {(data.available or 0) - (data.examples or 0)} only if their order is random."
-    )
-
-
-def scored_again(run: Run) -> str:
-    """What was scored in random batches, too; empty where nothing was."""
-    scored = [
-        f"{row.case.attack} on {subject_text(row.case.subject, with_k=True)} "
-        f"({row.random_batches[0].batches})"
-        for row in run.results
-        if row.random_batches and row.case.attack not in COMBINED
-    ]
-    if not scored:
-        return ""
-    return (
-        "the perturbed inputs of these attacks were also scored in random batches of these images, in one "
-        f"draw each: {'; '.join(scored)}. Their intervals, and the upper ends of ensembles that contain "
-        "them, are about these images in random batches; those for other images stand beside them."
-    )
-
-
-_SUBMITTED = (
-    "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
-    "another one), submitted as they are: forward passes alone. +shrunk: scaled to that part of the length. "
-    "+bits=8: pixels rounded to multiples of 1/255 within eps. ensemble: of several attacks the worst by the "
-    "attacker's own draws."
-)
 LAST_BATCH = {
     "pad": "a last batch that is not full is filled with examples that are not scored there",
     "shrink": "a last batch that is not full stays smaller, and N with it",
@@ -79,105 +40,108 @@ class Fact(NamedTuple):
     text: str
 
 
+# How examples were taken from a data set, and which images the intervals are about.
+_CHOICES = {
+    "all": ("all {taken} examples", "images drawn in the same way as these {taken}."),
+    "random": (
+        "a random {taken} of {all} examples, stratified by class",
+        "all {all} examples of {name}, of which these are a random part, and to images like those.",
+    ),
+    "first": (
+        "the first {taken} of {all} examples",
+        "images drawn in the same way as the first {taken} of {name}; to the others only in a random order.",
+    ),
+}
+
+
+def _choice(manifest: RunManifest) -> list[str]:
+    data = manifest.data
+    subset = "random" if manifest.identity.subset is not None else "first"
+    found = _CHOICES["all" if data.examples == data.available else subset]
+    return [text.format(taken=data.examples, all=data.available, name=data.name) for text in found]
+
+
+def population_of(manifest: RunManifest) -> str:
+    """What the intervals of a run are about, in one sentence."""
+    return f"the intervals apply to {_choice(manifest)[1]}"
+
+
+_NOT_TRIED = "No attacker {} was tried: there is no row under a {} threat model."
+
+
+def limits_of(run: Run) -> list[str]:
+    """What the tables do not prove, as far as it depends on what was run."""
+    rows = [row for row in run.rows if row.attack not in CONTROLS]
+    names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
+    blind = any(n.estimator == "transfer" or n.asks_answers_alone for n in names if not n.is_submitted)
+    inputs = {row.threat.inputs for row in rows}
+    alone = not any(case.batch_dependent for case in run.manifest.cases)
+    bounds = (
+        "Only certified accuracies are lower bounds" if run.certified else "Nothing here is a certificate"
+    )
+    unless = {
+        _NOT_TRIED.format("who knows the defence's draw", "known"): any(
+            row.threat.draw_known for row in rows
+        ),
+        _NOT_TRIED.format("with one victim among clean inputs", "victim"): alone or "victim" in inputs,
+        _NOT_TRIED.format("with chosen co-batched inputs", "co-batch"): alone or "co-batch" in inputs,
+        "No attack without gradients of the defence was tried (transfer, Square, SPSA).": blind,
+    }
+    return [
+        "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
+        f"attack may leave less. {bounds}.",
+        "The intervals do not cover other attacks, other training runs or shifted data.",
+        *(said for said, not_so in unless.items() if not not_so),
+    ]
+
+
 def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     """Everything that decides the numbers of a run.
 
     Args:
         paper: whether the tables show numbers of the paper.
     """
-    return list(_facts(run, run.rows, paper))
-
-
-def limits_of(run: Run) -> list[str]:
-    """What the tables do not prove, as far as it depends on what was run."""
-    rows = run.rows
-    threats = {row.threat for row in rows if row.attack not in CONTROLS}
-    attacks = {row.attack for row in rows if row.measured and row.attack not in CONTROLS}
-    bounds = "Nothing here is a certificate."
-    if run.certified:
-        bounds = "Only certified accuracies are lower bounds."
-    said = [
-        "An accuracy under attack is an upper bound: it holds for the attacks in the table, and another "
-        f"attack may leave less. {bounds}",
-        "The intervals do not cover other attacks, other training runs or shifted data.",
-    ]
-    if not any(threat.draw_known for threat in threats):
-        said.append(
-            "No attacker who knows the defence's draw was tried: there is no row under a known threat model."
-        )
-    if any(row.batch_dependent for row in run.manifest.cases):
-        for inputs, words in (
-            ("victim", "one victim among clean inputs"),
-            ("co-batch", "chosen co-batched inputs"),
-        ):
-            if not any(threat.inputs == inputs for threat in threats):
-                said.append(
-                    f"No attacker with {words} was tried: there is no row under a {inputs} threat model."
-                )
-    parsed = [name for attack in attacks if (name := parsed_attack(attack)) is not None]
-    parsed = [name for name in parsed if not name.is_submitted]
-    if not any(name.estimator == "transfer" or name.asks_answers_alone for name in parsed):
-        said.append("No attack without gradients of the defence was tried (transfer, Square, SPSA).")
-    return said
-
-
-def _facts(run: Run, rows: Sequence[SummaryRow], paper: bool) -> Iterator[Fact]:
-    manifest = run.manifest
-    yield Fact("Data", _data(manifest))
-    for checkpoint in manifest.checkpoints:
-        yield Fact("Checkpoint", _checkpoint(checkpoint))
-        if evidence := _recognition(checkpoint) + _gradients(checkpoint):
-            yield Fact("Recognition", f"{checkpoint.name}:{evidence}")
-    yield Fact("Examples", _examples(rows))
-    perturbations = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
-    if perturbations:
-        yield Fact(
-            "Budget",
-            series([perturbation_text(b) for b in perturbations])
-            + _spaces({b.eps_space for b in perturbations}),
-        )
-    yield from _attacks(rows)
-    yield from _cost_limits(manifest)
-    yield Fact("Draws", _draws(manifest, rows))
-    yield Fact(
-        "Intervals",
-        "95%, in brackets; the unit is the batch for a defence whose answers depend on the batch, "
-        "else the example (victims: the victim).",
-    )
-    yield Fact("Population", population_of(manifest))
-    if again := scored_again(run):
-        yield Fact("Random batches", again)
-    yield Fact("Seed", f"{manifest.identity.seed}; every random number comes from a stream named by it.")
-    sizes = sorted({row.batch_size for row in manifest.cases if row.batch_size is not None})
+    manifest, rows = run.manifest, run.rows
+    sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
     rule = str(manifest.identity.last_batch)
-    yield Fact(
-        "Batches",
-        f"K = {series([str(k) for k in sizes])}; {rule}: {LAST_BATCH.get(rule, 'an unknown rule')}.",
-    )
-    if any(invocation.options.get("drop") for invocation in manifest.invocations):
-        yield Fact(
-            "Stopping",
-            "where a defence is deterministic and answers inputs one by one, an attack stops on an "
-            "example at its first misclassified iterate (--no-drop turns that off); elsewhere the last "
-            "iterate counts.",
-        )
-    yield from _machines(manifest)
-    if paper:
-        yield Fact("Paper", load("printed", "explained")())
+    stopped = any(invocation.options.get("drop") for invocation in manifest.invocations)
+    facts: list[tuple[str, Iterable[str]]] = [
+        ("Data", [_data(manifest)]),
+        ("Checkpoint", map(_checkpoint, manifest.checkpoints)),
+        ("Recognition", map(_recognition, manifest.checkpoints)),
+        ("Examples", [_examples(rows)]),
+        ("Budget", _perturbations(rows)),
+        ("Attack", _attacks(rows)),
+        ("Cost", _cost_limits(manifest)),
+        ("Draws", [_draws(manifest, rows)]),
+        ("Intervals", [_INTERVALS]),
+        ("Population", [population_of(manifest)]),
+        ("Random batches", [scored_again(run)]),
+        ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
+        (
+            "Batches",
+            [f"K = {series(list(map(str, sizes)))}; {rule}: {LAST_BATCH.get(rule, 'an unknown rule')}."],
+        ),
+        ("Stopping", [_STOPPING] if stopped else []),
+        ("Versions", dict.fromkeys(_versions(manifest))),
+        ("Paper", [load("printed", "explained")()] if paper else []),
+    ]
+    return [Fact(about, text) for about, texts in facts for text in texts if text]
+
+
+_INTERVALS = "95%, in brackets; the unit is the batch where answers depend on the batch, else the example."
+_STOPPING = (
+    "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
+    "first misclassified iterate (--no-drop turns that off); elsewhere the last iterate counts."
+)
 
 
 def _data(manifest: RunManifest) -> str:
-    data = manifest.data
+    data: DataFacts = manifest.data
     size = "x".join(map(str, data.image_shape)) if data.image_shape else "unknown"
-    if manifest.identity.subset is not None:
-        taken = f"a random {data.examples} of {data.available} examples, stratified by class"
-    elif data.examples == data.available:
-        taken = f"all {data.examples} examples"
-    else:
-        taken = f"the first {data.examples} of {data.available} examples"
     return (
-        f"{data.name} ({data.source}), {taken}, "
-        f"{data.classes} classes, images {size}, sha256 {str(data.sha256)[:16]}."
+        f"{data.name} ({data.source}), {_choice(manifest)[0]}, {data.classes} classes, images {size}, "
+        f"sha256 {str(data.sha256)[:16]}."
     )
 
 
@@ -191,15 +155,13 @@ def _checkpoint(checkpoint: CheckpointFacts) -> str:
 
 
 def _recognition(checkpoint: CheckpointFacts) -> str:
-    """By which evidence the network and its normalisation were recognised."""
-    recognised = checkpoint.recognition.get("sentence")
-    return f" {recognised[:1].upper()}{recognised[1:]}." if isinstance(recognised, str) else ""
-
-
-def _gradients(checkpoint: CheckpointFacts) -> str:
-    """What drove the attacks; what was scored is always the original model."""
-    sentence = checkpoint.gradients.get("sentence")
-    return f" Scored in float32 by the original model; attacked with {sentence}." if sentence else ""
+    """By which evidence the network and its normalisation were recognised, and what drove the attacks; what
+    was scored is always the original model.
+    """
+    recognised, attacked = checkpoint.recognition.get("sentence"), checkpoint.gradients.get("sentence")
+    said = [f"{recognised[:1].upper()}{recognised[1:]}."] if isinstance(recognised, str) else []
+    said += [f"Scored in float32 by the original model; attacked with {attacked}."] if attacked else []
+    return f"{checkpoint.name}: {' '.join(said)}" if said else ""
 
 
 def _numbers(values: Any) -> str:
@@ -216,57 +178,65 @@ def _examples(rows: Sequence[SummaryRow]) -> str:
         f"{count} under {series(sorted(map(str, threats)))}" for count, threats in counts.items()
     )
     missing = sum(1 for row in rows if row.measured and not row.done)
-    return f"{said}." + (f" {missing} rows are incomplete." if missing else "")
+    return f"{said}." + (f" {missing} cases are incomplete." if missing else "")
 
 
-def _spaces(spaces: set[str]) -> str:
-    said = []
-    if "pixel" in spaces:
-        said.append("pixel: eps is measured on pixels in [0, 1]")
-    if "normalized" in spaces:
-        said.append("normalized: eps is multiplied by each channel's own standard deviation")
-    return ". " + "; ".join(said) + ". Perturbed images stay in [0, 1]."
+_SPACES = {
+    "pixel": "pixel: eps is measured on pixels in [0, 1]",
+    "normalized": "normalized: eps is multiplied by each channel's own standard deviation",
+}
 
 
-def _attacks(rows: Sequence[SummaryRow]) -> Iterator[Fact]:
-    sizes: dict[str, dict[float, None]] = {}
-    costs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+def _perturbations(rows: Sequence[SummaryRow]) -> Iterator[str]:
+    found = dict.fromkeys(row.perturbation for row in rows if row.attack != CLEAN)
+    spaces = {perturbation.eps_space for perturbation in found}
+    if found:
+        said = "; ".join(text for space, text in _SPACES.items() if space in spaces)
+        yield f"{series(list(map(perturbation_text, found)))}. {said}. Perturbed images stay in [0, 1]."
+
+
+_SUBMITTED = {
+    "": "from:SUBJECT/ATTACK: the perturbed inputs that ATTACK made against SUBJECT (@CHECKPOINT where it is "
+    "another one), submitted as they are: forward passes alone. +shrunk: scaled to that part of the length. "
+    "+bits=8: pixels rounded to multiples of 1/255 within eps. ensemble: of several attacks the worst by the "
+    "attacker's own draws.",
+    f"+{LEVELS}=": "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.",
+    f"+{SLOTS}=": "+slots=F: of each batch this share is perturbed, the other inputs are clean.",
+}
+
+
+def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
+    groups: dict[str, list[SummaryRow]] = defaultdict(list)
     for row in rows:
-        sizes.setdefault(row.attack, {})
-        if row.step_size is not None:
-            sizes[row.attack][row.step_size] = None
-        if row.measured and row.forwards is not None and row.backwards is not None:
-            costs[row.attack].append((row.forwards, row.backwards))
-    for attack, steps in sorted(sizes.items(), key=lambda entry: entry[0] in COMBINED):
-        if attack == CLEAN or is_submitted(attack):
+        groups[row.attack].append(row)
+    submitted = [attack for attack in groups if is_submitted(attack)]
+    for attack, found in sorted(groups.items(), key=lambda entry: entry[0] in COMBINED):
+        if attack == CLEAN or attack in submitted:
             continue
-        said = f"{attack}: {attack_text(attack, list(steps), rows[0].perturbation.norm)}"
-        spent = costs.get(attack, [])
-        if any(forwards or backwards for forwards, backwards in spent):
-            forwards, backwards = (_range([cost[i] for cost in spent]) for i in (0, 1))
-            said += f"; per scored example {forwards} images forward and {backwards} backward"
-        yield Fact("Attack", said + ".")
-    if any(is_submitted(attack) for attack in sizes):
-        yield Fact("Attack", _SUBMITTED)
-    if any(is_submitted(attack) and f"+{LEVELS}=" in attack for attack in sizes):
-        yield Fact("Attack", "+levels=L: pixels rounded to multiples of 1/L within eps, as in the data.")
-    if any(is_submitted(attack) and f"+{SLOTS}=" in attack for attack in sizes):
-        yield Fact("Attack", "+slots=F: of each batch this share is perturbed, the other inputs are clean.")
+        steps = list(dict.fromkeys(row.step_size for row in found if row.step_size is not None))
+        costs = [
+            (row.forwards, row.backwards)
+            for row in found
+            if row.measured and row.forwards is not None and row.backwards is not None
+        ]
+        spent = ""
+        if any(map(any, costs)):
+            forwards, backwards = map(_range, zip(*costs, strict=True))
+            spent = f"; per scored example {forwards} images forward and {backwards} backward"
+        yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}{spent}."
+    yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
 
 
-def _cost_limits(manifest: RunManifest) -> Iterator[Fact]:
+def _cost_limits(manifest: RunManifest) -> Iterator[str]:
     """How much each attack could cost, where that was limited."""
-    limits = {row.query_budget for row in manifest.cases if row.query_budget is not None}
-    if not limits:
-        return
-    some = [row for row in manifest.cases if row.case.attack not in CONTROLS and row.query_budget is None]
-    yield Fact(
-        "Cost",
-        f"every attack{' but some' if some else ''}, including those of other packages, was stopped before "
-        f"it would have cost more than {series([str(limit) for limit in sorted(limits)])} images forwarded "
-        "and differentiated for each scored example, counted where the defence is asked, coded and "
-        "co-batched images included; where the draw is known, that is for each separate attack.",
-    )
+    limits = sorted({case.query_budget for case in manifest.cases if case.query_budget is not None})
+    free = any(case.query_budget is None for case in manifest.cases if case.case.attack not in CONTROLS)
+    if limits:
+        yield (
+            f"every attack{' but some' if free else ''} was stopped before it would have cost more than "
+            f"{series(list(map(str, limits)))} images forwarded and differentiated for each scored example "
+            "(and known draw), counted where the defence is asked, coded and co-batched images included."
+        )
 
 
 def _range(values: Sequence[float]) -> str:
@@ -275,87 +245,86 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
-    known = {row.draws for row in manifest.cases if row.case.threat.draw_known}
-    random = {row.draws for row in manifest.cases if row.randomised and not row.case.threat.draw_known}
-    if not random and not known:
+    cases = manifest.cases
+    chosen = {invocation.count("selection_draws") for invocation in manifest.invocations} - {None}
+    counts = {
+        "accuracies are means over {} draws made after the attack": {
+            case.draws for case in cases if case.randomised and not case.case.threat.draw_known
+        },
+        "attacks are chosen on {} other draws": chosen if any(row.attack == ENSEMBLE for row in rows) else (),
+        "where the draw is known, {} separate attacks are each scored on the draw they know": {
+            case.draws for case in cases if case.case.threat.draw_known
+        },
+    }
+    if not any(case.randomised or case.case.threat.draw_known for case in cases):
         return "every defence here is deterministic: it has one answer."
-    said = [
-        f"accuracies are means over {series([str(d) for d in sorted(random)])} draws made after the attack"
+    told = (text.format(series(list(map(str, sorted(found))))) for text, found in counts.items() if found)  # type: ignore[type-var]
+    return f"{'; '.join(told)}."
+
+
+def scored_again(run: Run) -> str:
+    """What was scored in random batches, too; empty where nothing was."""
+    scored = [
+        f"{result.case.attack} on {subject_text(result.case.subject, with_k=True)} "
+        f"({result.random_batches[0].batches})"
+        for result in run.results
+        if result.random_batches and result.case.attack not in COMBINED
     ]
-    counts = {invocation.count("selection_draws") for invocation in manifest.invocations}
-    selection = sorted(count for count in counts if count is not None)
-    if selection and any(row.attack == ENSEMBLE for row in rows):
-        said.append(
-            f"attacks are chosen on {series([str(d) for d in sorted(selection, key=str)])} other draws"
-        )
-    if known:
-        made = series([str(d) for d in sorted(known)])
-        said.append(f"where the draw is known, {made} separate attacks are each scored on the draw they know")
-    return "; ".join(said) + "."
+    return _SCORED_AGAIN.format("; ".join(scored)) if scored else ""
 
 
-def _machines(manifest: RunManifest) -> Iterator[Fact]:
-    seen: dict[str, None] = {}
+_SCORED_AGAIN = (
+    "the perturbed inputs of these attacks were also scored in random batches of these images, in one draw "
+    "each: {}. Their intervals, and the upper ends of ensembles that contain them, are about these images in "
+    "random batches; those for other images stand beside them."
+)
+
+
+def _versions(manifest: RunManifest) -> Iterator[str]:
     for invocation in manifest.invocations:
-        text = ", ".join(f"{name} {version}" for name, version in invocation.versions.items())
-        if invocation.git.commit:
-            dirty = " with changes" if invocation.git.dirty else ""
-            text += f"; commit {invocation.git.commit[:12]}{dirty}"
-        machine = invocation.machine
-        text += f"; device {machine.device}" + (f" ({machine.gpu})" if machine.gpu else "")
-        text += f" on {machine.system} {machine.processor}"
-        threads = invocation.resolved.threads
-        seen[text + (f", CPU threads: {threads}" if threads else "")] = None
-    for text in seen:
-        yield Fact("Versions", f"{text}.")
+        git, machine, threads = invocation.git, invocation.machine, invocation.resolved.threads
+        said = [", ".join(f"{name} {version}" for name, version in invocation.versions.items())]
+        said += [f"commit {git.commit[:12]}{' with changes' if git.dirty else ''}"] if git.commit else []
+        gpu = f" ({machine.gpu})" if machine.gpu else ""
+        said.append(f"device {machine.device}{gpu} on {machine.system} {machine.processor}")
+        yield "; ".join(said) + (f", CPU threads: {threads}." if threads else ".")
 
 
 GLOSSARY = "docs/glossary.md"
-_EXPLAINED = {
-    VerdictName.WORSE_THAN_BASE: "the upper end of the gain is below 0.",
-    VerdictName.NO_GAIN: "the upper end of the gain is below the margin.",
-    VerdictName.BROKEN: "the upper end of the accuracy is at most a twentieth of the clean accuracy above "
-    "what uninformative inputs leave.",
-    VerdictName.NO_FAILURE_FOUND: "the lower end of the gain is above the margin (without a bare network "
-    "to compare with: that of the accuracy is above what counts as broken), and every check passed. An upper "
-    "bound, never a proof.",
-    VerdictName.NOT_SETTLED: "none of these can be said yet.",
-    VerdictName.CLAIM_REFUTED: "the upper end of the claimed accuracy is below the claim.",
+_TERMS = {
+    "Accuracy": "the share of right answers, in percent; the mean over images and draws.",
+    "Interval": "in brackets; each end errs with probability 2.5%. It is about other images like these; "
+    "of inputs that were scored in random batches, about these images in any batches, with 'Other images' "
+    "beside it.",
+    "K, N": "K inputs are answered together; coded inference answers N mixtures of them.",
+    "Draw": "one sample of a defence's random numbers; figures use draws made after the attack.",
+    "Ensemble": "all attacks together: the attack that is lowest for each image (or batch, where it is "
+    "answered together), chosen on other draws than it is scored on. It decides the verdict.",
+    "Resubmitted": "the lowest of all perturbed inputs that were made elsewhere (from:SUBJECT/ATTACK).",
+    "Gain": "accuracy under the ensemble, less that of the bare network under its own.",
+    "Clean accuracy given up": "clean accuracy of the bare network, less that of the defence.",
 }
 
 
 def terms_of(run: Run) -> Iterator[Fact]:
     """Terms of the tables, then the threat models and verdicts that the run has."""
-    rows = run.manifest.cases
-    yield Fact("Accuracy", "the share of right answers, in percent; the mean over images and draws.")
-    yield Fact(
-        "Interval",
-        "in brackets; each end errs with probability 2.5%. It is about other images like these. Where inputs "
-        "are answered together and were scored in random batches, it is about these images in any batches, "
-        "and 'Other images' stands beside it.",
-    )
-    if any(row.case.subject.k is not None for row in rows):
-        yield Fact("K, N", "K inputs are answered together; coded inference answers N mixtures of them.")
-    if any(row.randomised for row in rows):
-        yield Fact(
-            "Draw", "one sample of a defence's random numbers; figures use draws made after the attack."
-        )
-    yield Fact(
-        "Ensemble",
-        "all attacks together: the attack that is lowest for each image (for each batch, where inputs are "
-        "answered together), chosen on other draws than it is scored on. It decides the verdict.",
-    )
-    yield Fact(
-        "Resubmitted", "the lowest of all perturbed inputs that were made elsewhere (from:SUBJECT/ATTACK)."
-    )
-    yield Fact("Gain", "accuracy under the ensemble, less that of the bare network under its own ensemble.")
-    yield Fact("Clean accuracy given up", "clean accuracy of the bare network, less that of the defence.")
+    yield from (Fact(about, text) for about, text in _TERMS.items())
     for threat in dict.fromkeys(row.threat for row in run.rows):
         yield Fact("Threat model", f"{threat}: {threat_text(threat)}.")
     margin = run.manifest.last.margin
     for verdict in dict.fromkeys(judgement.verdict.name for judgement in run.judgements):
-        yield Fact("Verdict", f"{verdict}: {_EXPLAINED[verdict]}")
+        yield Fact("Verdict", f"{verdict}: {_explained(verdict)}")
     yield Fact(
         "Margin", f"the smallest gain that counts: {percent(MARGIN if margin is None else margin)} points."
     )
     yield Fact("All terms", f"{GLOSSARY} of csrobust.")
+
+
+def _explained(verdict: VerdictName) -> str:
+    """When the rules give it, in their own words."""
+    if verdict == VerdictName.NOT_SETTLED:
+        return "nothing else can be said yet."
+    if verdict == VerdictName.NO_FAILURE_FOUND:
+        return "the figures are above every bar, and every check passed. An upper bound, never a proof."
+    texts = ((rule.says.__doc__ or "").partition("\n\n")[0] for rule in RULES if rule.verdict == verdict)
+    return " Or: ".join(" ".join(text.split()) for text in texts)

@@ -1,6 +1,6 @@
-"""What to do next: one command, and about how long it takes.
+"""What would change the answer: one command, or in Python one expression, and about how long it takes.
 
-next_command(run, open_) -> NextCommand
+next_command(run, unsettled) -> NextCommand
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ RUN_FILE = "run.toml"
 
 
 class NextCommand(NamedTuple):
-    """A command and what it is for; without one where nothing is left to do.
+    """A command and what it brings; without one where nothing is left to do.
 
     Attributes:
         seconds: about how long it takes, as run.json says; None where it does not.
@@ -36,11 +36,9 @@ class NextCommand(NamedTuple):
     images: float = 0.0
 
     def __str__(self) -> str:
-        """``Next, to settle it (about 4 min):``, behind which the command stands."""
-        if not self.command:
-            return f"Next: {self.purpose}."
+        """``What would change it? Twice the draws (about 4 min):``, behind which the command stands."""
         about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
-        return f"Next, {self.purpose}{about}:"
+        return f"What would change it? {self.purpose}{about}{':' if self.command else '.'}"
 
     def timed(self, run: Run) -> "NextCommand":
         """With seconds by what images took in the run, where run.json does not say.
@@ -62,21 +60,21 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     """
     manifest = run.manifest
     if not manifest.finished or run.failures:
-        return NextCommand("to compute what is missing", _command(run, ()))
+        return NextCommand("What is missing", _command(run, ()))
     outlook = {found.purpose: found for found in manifest.outlook}
     if unsettled and "settle" in outlook:
-        return _looked_out("to settle it", run, outlook["settle"])
+        return _looked_out("A longer run", run, outlook["settle"])
     everything = None
     if "all" in outlook:
-        everything = _looked_out(f"for all {manifest.data.available or 0:,} images", run, outlook["all"])
+        everything = _looked_out(f"All {manifest.data.available or 0:,} images", run, outlook["all"])
     if unsettled:
         steps = [_attacks(run, judgement) or everything or _more(run) for judgement in unsettled]
         return min(steps, key=lambda step: step.images)
     if everything is not None:
         return everything
-    if _stands(run) and not (run.path / "power.json").is_file():
-        return NextCommand("to see what these attacks would have found", f"csrobust power {_folder(run)}")
-    return NextCommand("nothing is open, and every row ran on all of its images")
+    if _stands(run) and manifest.last.command and not (run.path / "power.json").is_file():
+        return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
+    return NextCommand("Nothing that is left to run")
 
 
 def _stands(run: Run) -> bool:
@@ -91,13 +89,29 @@ def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
-    """The last command of the run with more options, as short as the run allows."""
+    """The last command of the run with more options, as short as the run allows; of a run that was called
+    from Python the expression.
+    """
+    if not run.manifest.last.command:
+        return _expression(options)
     if (run.path / RUN_FILE).is_file():
         return escape.shell(["csrobust", "eval", f"{_folder(run)}/{RUN_FILE}", *options])
     known = [part for part in run.manifest.last.command if part != "--overwrite"]
     if known and len(known) <= MOST_PARTS:
         return escape.shell([*known, *options])
     return f"the same command with {escape.shell(list(options))}" if options else "the same command"
+
+
+def _expression(options: Sequence[str]) -> str:
+    """``run.again(limit=1280, out='reports/a-1280')``."""
+    arguments = []
+    for option, value in pairwise([*options, "--"]):
+        if option.startswith("--"):
+            minutes = value.removesuffix("m") if option == "--time" else ""
+            given = 60 * int(minutes) if minutes else int(value) if value.isdecimal() else value
+            shown = True if value.startswith("--") else given
+            arguments.append(f"{option[2:].replace('-', '_')}={shown!r}")
+    return f"run.again({', '.join(arguments)})"
 
 
 def _folder(run: Run) -> str:
@@ -120,7 +134,7 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
         if step.attacks and not step.how:
             images = sum(attack_images(run, judgement.subject, attack) for attack in step.attacks)
             command = _command(run, ["--attacks", ",".join(step.attacks)])
-            return NextCommand("to settle it", command, images=images)
+            return NextCommand("Attacks that its checks ask for", command, images=images)
     return None
 
 
@@ -129,12 +143,12 @@ def _more(run: Run) -> NextCommand:
     data, last = run.manifest.data, run.manifest.last
     examples, available = data.examples or 1, data.available or 1
     images = sum(_images(row) for row, _ in _measured(run))
-    options = ["--draws", str(2 * (last.count("draws") or 10))]
+    purpose, options = "Twice the draws", ["--draws", str(2 * (last.count("draws") or 10))]
     if examples < available:
         limit = min(2 * examples, available)
-        options = ["--limit", str(limit), "--out", f"{_folder(run)}-{limit}"]
+        purpose, options = f"{limit:,} images", ["--limit", str(limit), "--out", f"{_folder(run)}-{limit}"]
         images *= limit / examples
-    return NextCommand("to settle it", _command(run, options), images=images)
+    return NextCommand(purpose, _command(run, options), images=images)
 
 
 def _measured(run: Run) -> list[tuple[SummaryRow, float]]:

@@ -1,64 +1,92 @@
-"""The first screen of a report: what was asked, the answer, how sure it is, and what to do next.
+"""The first screen of a report: what was asked; a sentence for each verdict; bars; what other attackers
+reach; what the intervals are about; and what would change the answer.
 
-    opening_of(run)            -> Opening
-    opening(settings, ...)     -> Opening
+    opening_of(run) -> Opening
 
-Under 80 words that need no glossary; every figure in them is about the same settings.
+It reads judgements, which have every figure, and fills templates: a rule brings its own reason.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from robustbench_coded.judge.intervals import Interval
+from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.settings import KeptAccuracy, Setting, other_attackers, settings_of
+from robustbench_coded.reports.run.tables import find, lowest_of_papers
 from robustbench_coded.reports.text.escape import shortened
-from robustbench_coded.reports.text.formatting import INFERENCE, counted, percent, pixels
-from robustbench_coded.schema.case import Claim, Perturbation, Subject
+from robustbench_coded.reports.text.formatting import (
+    INFERENCE,
+    Columns,
+    TextTable,
+    accuracy_text,
+    attacker_text,
+    counted,
+    inference_text,
+    interval,
+    percent,
+    pixels,
+    series,
+)
+from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import STANDARD, VerdictName
 
 NAME_WIDTH = 40
-NO_VERDICT = "There is no verdict: no attack that gets one has outcomes."
+MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
+NO_VERDICT = "No verdict yet"
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
-STANDS = "the claim stands"
-TOO_FEW = "too few images to tell"
-# The rules that leave a verdict open (judge/verdict.py), in plain words.
-_OPEN = {
-    "no outcomes": "outcomes are missing",
-    "outcomes missing": "outcomes are missing",
-    "base model not attacked": "the bare network was not attacked",
-    "base model spared": "the bare network met weaker attacks",
-    "interval contains the bar": TOO_FEW,
-    "another attack may find more": "another attack may find more",
-    "not converged": "longer attacks may find more",
-    "useless gradient": "its gradients say nothing",
-    "answers change with circumstances": "its answers change with circumstances",
-    "published break": "a break of it is published",
-}
-# What is said of one setting, and of several that are all alike.
-_SAID = {
-    VerdictName.NO_GAIN: ("No: no gain.", "No gain for any of them."),
-    VerdictName.WORSE_THAN_BASE: (
-        "No: worse than the bare network.",
-        "All are worse than the bare network.",
-    ),
-    VerdictName.BROKEN: ("No: broken.", "All are broken."),
-    VerdictName.NO_FAILURE_FOUND: ("No failure found, which is no proof.",) * 2,
-    VerdictName.NOT_SETTLED: ("Not settled.", "None is settled."),
-    VerdictName.CLAIM_REFUTED: ("No: the claim is refuted.", "No: the claim is refuted for all."),
-    STANDS: ("It stands so far, which is no proof.",) * 2,
-}
+
+_FOUND = "{left} of answers are right under attack{bare}{claim}{decided}."
+_OTHER = "An attacker who {does} ({threat}): {verdicts}."
+_THESE = (
+    "In brackets: 95% intervals for these {images} images in random batches. For other images like these the "
+    "interval is {others}, because few separate batches were attacked."
+)
+_LIKE_THESE = "In brackets: 95% intervals for images like these {images}."
+
+
+class Span(NamedTuple):
+    """Accuracies of one or several subjects as fractions: the least and the most that is kept, and how far
+    their intervals reach.
+    """
+
+    least: float
+    most: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(found: Iterable[Interval | None]) -> "Span | None":
+        """None where none of them was measured."""
+        kept = [one for one in found if one is not None]
+        if not kept:
+            return None
+        middle = [one.estimate for one in kept]
+        return Span(min(middle), max(middle), min(one.low for one in kept), max(one.high for one in kept))
+
+    def __str__(self) -> str:
+        """``0.4% [0.1, 0.9]`` or ``0.0% to 1.6% [0.0, 4.3]``."""
+        ends = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
+        return f"{' to '.join(ends)} {interval(self.low, self.high)}"
+
+
+class Answer(NamedTuple):
+    """A verdict with those that it is about, and what was found, '' before anything was."""
+
+    verdict: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict}. {self.found}".rstrip()
 
 
 class OpeningBars(NamedTuple):
-    """Accuracies (fractions) of the settings, and of the bare networks beside them."""
+    """What the defences keep, and the bare networks beside them."""
 
     label: str
-    settings: tuple[float, ...]
-    bare: tuple[float, ...]
+    settings: Span
+    bare: Span | None
 
 
 @dataclass(frozen=True)
@@ -67,17 +95,17 @@ class Opening:
 
     Attributes:
         asked: a question; empty where nothing was judged.
-        answer: the verdicts.
-        found: what is left under attack, and which attack decides.
-        certainty: what was observed, and what that proves.
-        next: what to do, and how long that takes.
-        bars: clean accuracy, the paper's strongest attack, the strongest attack found.
+        answers: a sentence for each verdict.
+        others: what attackers of other threat models reach.
+        certainty: what the intervals are about.
+        next: what would change the answer.
+        bars: clean accuracy, the paper's strongest attack, all attacks together.
         settings, bare: what the two kinds of bars are called.
     """
 
     asked: str
-    answer: str
-    found: str
+    answers: tuple[Answer, ...]
+    others: tuple[str, ...]
     certainty: str
     next: NextCommand
     bars: tuple[OpeningBars, ...] = ()
@@ -87,68 +115,73 @@ class Opening:
 
 def opening_of(run: Run) -> Opening:
     """The first screen of a run."""
-    settings = settings_of(run)
-    shared = {s.judgement.case for s in settings if s.verdict == VerdictName.NOT_SETTLED}
-    unsettled = [j for j in run.judgements if j.verdict.name == VerdictName.NOT_SETTLED or j.case in shared]
-    return opening(settings, other_attackers(run, settings), next_command(run, unsettled))
-
-
-def opening(settings: Sequence[Setting], others: tuple[int, int], following: NextCommand) -> Opening:
-    """The first screen in words.
-
-    Args:
-        others: how many verdicts under other threat models have another name, of how many.
-    """
-    if not settings:
-        return Opening("", NO_VERDICT, "", "", following)
-    subjects, claim = [s.subject for s in settings], settings[0].claim
-    differ = (
-        f"Other attackers: {others[0]} of {others[1]} verdicts differ." if others[0] and not claim else ""
-    )
-    found = (_kept(settings), _of_claim(settings), differ, _decided(settings))
-    networks = {s.subject.checkpoint for s in settings}
+    judged = opens_with(run.judgements)
+    unsettled = [
+        [j for j in found if j.verdict.name == VerdictName.NOT_SETTLED] for found in (judged, run.judgements)
+    ]
+    following = next_command(run, unsettled[0] or unsettled[1])
+    if not judged:
+        return Opening("", (Answer(NO_VERDICT, ""),), (), "", following)
+    subjects, networks = [j.subject for j in judged], {j.subject.checkpoint for j in judged}
+    groups: dict[VerdictName, list[Judgement]] = {}
+    for judgement in sorted(
+        judged, key=lambda j: [other.verdict.name for other in judged].count(j.verdict.name)
+    ):
+        groups.setdefault(judgement.verdict.name, []).append(judgement)
     return Opening(
-        asked=_asked(subjects, settings[0].judgement.perturbation)
-        if claim is None
-        else _claimed(subjects, claim),
-        answer=_answer(settings),
-        found=" ".join(filter(None, found)),
-        certainty=_certainty(settings),
+        asked=_asked(subjects, judged[0].perturbation, judged[0].verdict.claim),
+        answers=tuple(_answer(run, judged, group) for group in reversed(groups.values())),
+        others=tuple(_others(run, judged)),
+        certainty=_certainty(judged),
         next=following,
-        bars=_bars(settings),
+        bars=tuple(_bars(run, judged)),
         settings=_named(subjects),
         bare="bare network" if len(networks) == 1 else "bare networks",
     )
 
 
-def spread(values: Sequence[float]) -> str:
-    """``0.4%`` or ``0.0% to 1.6%``."""
-    low, high = f"{percent(min(values))}%", f"{percent(max(values))}%"
-    return low if low == high else f"{low} to {high}"
+def bars_text_table(opening: Opening) -> TextTable:
+    """The bars as a table, where nothing can be drawn."""
+    columns: Columns[OpeningBars] = {
+        "": lambda group: group.label.replace("\n", " "),
+        opening.settings: lambda group: group.settings,
+        opening.bare: lambda group: group.bare or "",
+    }
+    table = TextTable.of(opening.bars, columns, (opening.settings, opening.bare))
+    return table.without_empty((opening.bare,))
 
 
-def _asked(subjects: Sequence[Subject], perturbation: Perturbation) -> str:
-    within = (
-        f"{pixels(perturbation.eps)} per {'' if perturbation.eps_space == 'pixel' else 'normalised '}pixel"
-    )
-    change = (
-        f"up to {within if perturbation.norm == 'linf' else f'{perturbation.norm} norm {perturbation.eps:g}'}"
-    )
-    change = f"of {counted(round(perturbation.eps), 'pixel')}" if perturbation.norm == "l0" else change
-    verb, the = ("Does", "") if len(subjects) == 1 else ("Do", "the ")
-    if subjects[0].defence == STANDARD:
-        return f"{verb} {the}{_named(subjects)} withstand changes {change}?"
-    networks = _networks(subjects)
-    return f"{verb} {the}{_named(subjects)} protect {networks} against changes {change}?"
+def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements that a report opens with: those of a claim, else one for each defended subject."""
+    claimed = [j for j in judgements if j.verdict.claim is not None]
+    judged = claimed or [j for j in judgements if j.subject.defence != STANDARD] or list(judgements)
+    perturbations = [j.perturbation for j in judged]
+    perturbation = max(perturbations, key=lambda b: (perturbations.count(b), b.eps), default=None)
+    by_subject: dict[Subject, Judgement] = {}
+    for judgement in sorted(judged, key=lambda j: j.threat != WHOLE_BATCH):
+        if judgement.perturbation == perturbation:
+            by_subject.setdefault(judgement.subject, judgement)
+    return [j for j in judged if by_subject.get(j.subject) is j]
 
 
-def _claimed(subjects: Sequence[Subject], claim: Claim) -> str:
-    """Whether a claim is true."""
-    under = "" if claim.attack is None else f" under {claim.attack}"
-    eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
-    verb = "Does" if len(subjects) == 1 else "Do the"
-    on = "" if subjects[0].defence == STANDARD else f" on {_networks(subjects)}"
-    return f"{verb} {_named(subjects)}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
+def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
+    """The question: whether a defence protects, a network withstands, or a claim holds."""
+    verb, named = ("Does ", "") if len(subjects) == 1 else ("Do ", "the ")
+    named += _named(subjects)
+    bare = subjects[0].defence == STANDARD
+    if claim is not None:
+        under = "" if claim.attack is None else f" under {claim.attack}"
+        eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
+        on = "" if bare else f" on {_networks(subjects)}"
+        return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
+    does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
+    normalised = "" if perturbation.eps_space == "pixel" else "normalised "
+    changes = {
+        "linf": f"up to {pixels(perturbation.eps)} per {normalised}pixel",
+        "l0": f"of {counted(round(perturbation.eps), 'pixel')}",
+    }
+    change = changes.get(perturbation.norm, f"up to {perturbation.norm} norm {perturbation.eps:g}")
+    return f"{does} changes {change}?"
 
 
 def _named(subjects: Sequence[Subject]) -> str:
@@ -167,120 +200,114 @@ def _networks(subjects: Sequence[Subject]) -> str:
     return shortened(names[0], NAME_WIDTH) if len(names) == 1 else f"{len(names)} networks"
 
 
-def _answer(settings: Sequence[Setting]) -> str:
-    """The verdict; where settings have several, whether all fail, or how many do and how many are open."""
-    verdicts = list(dict.fromkeys(_verdict(setting) for setting in settings))
-    if len(settings) == 1 and verdicts == [VerdictName.NOT_SETTLED]:
-        return f"Not settled: {why_open(settings[0])}."
-    if len(verdicts) == 1:
-        return _SAID[verdicts[0]][len(settings) > 1]
-    failed = list(dict.fromkeys(_verdict(setting) for setting in settings if setting.condemned))
-    if failed == verdicts:
-        return "All fail."  # the table has the verdicts
-    alike: dict[str, str] = {VerdictName.WORSE_THAN_BASE: "worse"}
-    if len(failed) > 1:
-        alike = dict.fromkeys(failed, "failed")
-    counts = Counter(alike.get(verdict, verdict) for verdict in map(_verdict, settings))
-    said = "; ".join(f"{verdict}: {count}" for verdict, count in counts.most_common())
-    return f"{said[:1].upper()}{said[1:]}."
+def _listed(judgements: Sequence[Judgement]) -> str:
+    """``RCI (K = 128, N = 128) on erm, mixup and coded``; the number of those that are too many."""
+    if len(judgements) > MOST_NAMED:
+        return _named([j.subject for j in judgements])
+    networks: dict[str, list[str]] = {}
+    inferences: dict[str, list[str]] = {}
+    for subject in (j.subject for j in judgements):
+        inference = shortened(inference_text(subject, with_k=True), NAME_WIDTH)
+        networks.setdefault(inference, []).append(shortened(subject.checkpoint, NAME_WIDTH))
+    for inference, names in networks.items():
+        inferences.setdefault(series(names), []).append(inference)
+    return "; ".join(f"{series(found)} on {names}" for names, found in inferences.items())
 
 
-def _verdict(setting: Setting) -> str:
-    """The verdict; where something is claimed, whether that is refuted, stands or is open."""
-    if setting.claim is None or setting.condemned:
-        return setting.verdict
-    return STANDS if setting.praised else VerdictName.NOT_SETTLED
-
-
-def why_open(setting: Setting) -> str:
-    """The shortest reason for ``not settled``: the rule that decided, in plain words."""
-    verdict, claim = setting.judgement.verdict, setting.claim
-    if verdict.missing or setting.measured is None:
-        return _OPEN["outcomes missing"]
-    if claim is not None and setting.measured.low >= claim.value:
-        return f"{counted(len(verdict.open_checks), 'check')} did not pass"
-    return TOO_FEW if claim is not None else _OPEN.get(verdict.rule, TOO_FEW)
-
-
-def _kept(settings: Sequence[Setting]) -> str:
-    """What is left under attack, and what the bare networks keep."""
-    left = [s.measured.estimate for s in settings if s.measured is not None]
-    if not left:
-        return ""
-    bare = _present(settings, lambda kept: kept.left, bare=True)
-    if len(settings) == 1:
-        without = f"; its base model alone keeps {percent(bare[0])}%" if bare else ""
-        return f"Under attack {percent(left[0])}% of its answers are right{without}."
-    if all(s.condemned for s in settings) or max(left) <= NEXT_TO_NOTHING:
-        without = f"; the base models alone keep at most {percent(max(bare))}%" if bare else ""
-        return f"Under attack none gets more than {percent(max(left))}% right{without}."
-    without = f"; the base models alone keep {spread(bare)}" if bare else ""
-    return f"Under attack {spread(left)} of answers are right{without}."
-
-
-def _of_claim(settings: Sequence[Setting]) -> str:
-    """What the attack of the claim leaves, where another one decides."""
-    claim = settings[0].claim
-    left = [s.claimed_attack for s in settings if s.claimed_attack is not None and s.claim is not None]
-    if claim is None or not left or {s.attack for s in settings} == {claim.attack}:
-        return ""
-    return f"{claim.attack} alone leaves {spread(left)}."
-
-
-def _decided(settings: Sequence[Setting]) -> str:
-    attacks = {setting.attack for setting in settings if setting.attack}
-    return f"Decided by {shortened(min(attacks), NAME_WIDTH)}." if len(attacks) == 1 else ""
-
-
-def _certainty(settings: Sequence[Setting]) -> str:
-    """What was observed, and what that proves: of these images, and of others."""
-    measured = [s.measured for s in settings if s.measured is not None]
-    if not measured:
-        return ""
-    sizes = sorted({s.examples for s in settings if s.measured is not None})
-    images = f"on {' to '.join(f'{size:,}' for size in dict.fromkeys((sizes[0], sizes[-1])))} images"
-    only, several = settings[0], len(settings) > 1
-    if not several:
-        images = f"{only.right:,} of {only.answers:,} answers right {images}"
-    little = several and max(one.estimate for one in measured) <= NEXT_TO_NOTHING
-    condemned, praised = little or all(s.condemned for s in settings), all(s.praised for s in settings)
-    if several and not condemned and not praised:
-        return f"Observed {images}; the table says what is proven of each."
-    ends = [(one.low, one.high) for one in measured if one.others is not None]
-    proven = [(ends, "on these images")] if ends else []
-    proven.append(
-        ([one.others or (one.low, one.high) for one in measured], "on others" if ends else "on other images")
+def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -> Answer:
+    """The sentence of one verdict."""
+    verdict, subjects = group[0].verdict.name, [j.subject for j in group]
+    briefs = series(list(dict.fromkeys(j.verdict.brief for j in group)))
+    why = {VerdictName.NOT_SETTLED: f" ({briefs})", VerdictName.NO_FAILURE_FOUND: ", which is no proof"}
+    who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
+    named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
+    left, bare = (Span.of(j.verdict.accuracy for j in found) for found in (group, _bare(run, group)))
+    if left is None:
+        return Answer(named, "")
+    attacks = list(dict.fromkeys(shortened(j.attack, NAME_WIDTH) for j in group if j.attack))
+    decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
+    found = _FOUND.format(
+        left=left,
+        bare=f", {bare} without the defence" if bare else "",
+        claim=_of_claim(run, group[0]),
+        decided=f"; decided by {decided}" if attacks else "",
     )
-    said: list[str] = []
-    for of, where in proven:
-        low, high = min(low for low, _ in of), max(high for _, high in of)
-        if condemned or praised:
-            bound = "" if said else f"at {'most' if condemned else 'least'} "
-            said.append(f"{bound}{percent(high if condemned else low)}% {where}")
-        else:
-            said.append(f"{spread((low, high))} {where}")
-    together = " for all" if several else ""
-    attacks = " (these attacks)" if praised else ""
-    return f"Observed {images}; proven{together} (95%): {', '.join(said)}{attacks}."
+    return Answer(named, found)
 
 
-def _bars(settings: Sequence[Setting]) -> tuple[OpeningBars, ...]:
-    """Three groups of bars; the paper's attacks have none where none of them ran."""
-    groups: tuple[tuple[str, Callable[[KeptAccuracy], float | None]], ...] = (
-        ("clean images", lambda kept: kept.clean),
-        ("strongest attack\nof the paper", lambda kept: kept.papers),
-        ("strongest attack\nfound", lambda kept: kept.left),
-    )
-    bars = [
-        OpeningBars(name, _present(settings, of), _present(settings, of, bare=True)) for name, of in groups
+def _of_claim(run: Run, judgement: Judgement) -> str:
+    """Where the claim lies, and what its own attack leaves."""
+    claim, left = judgement.verdict.claim, judgement.verdict.claimed or judgement.verdict.accuracy
+    if claim is None or left is None:
+        return ""
+    threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
+    rows = (find(run.rows, judgement.subject, str(claim.attack), t, judgement.perturbation) for t in threats)
+    own = next(filter(None, rows), None)
+    alone = f"; {own.attack} alone leaves {accuracy_text(own.accuracy, own.low, own.high)}" if own else ""
+    stands = {True: ", which the interval contains", left.low >= claim.value: ", which stands so far"}
+    return f", claimed are {percent(claim.value)}%{stands[True] if left.high >= claim.value else ''}{alone}"
+
+
+def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
+    """A sentence for each threat model with another verdict than that of the answer."""
+    about = {j.subject: j for j in judged if j.verdict.claim is None}
+    beside = [j for j in run.judgements if (shown := about.get(j.subject)) and j.threat != shown.threat]
+    beside = [j for j in beside if j.perturbation == about[j.subject].perturbation]
+    groups: dict[ThreatModel, dict[VerdictName, list[Judgement]]] = {}
+    for j in beside:
+        if j.verdict.name != about[j.subject].verdict.name:
+            groups.setdefault(j.threat, {}).setdefault(j.verdict.name, []).append(j)
+    for threat, verdicts in groups.items():
+        told = [
+            f"{name} for {_listed(group)} ({Span.of(j.verdict.accuracy for j in group) or 'no outcomes'})"
+            for name, group in verdicts.items()
+        ]
+        yield _OTHER.format(does=attacker_text(threat), threat=threat, verdicts="; ".join(told))
+    if beside and not groups:
+        threats = series(list(dict.fromkeys(str(j.threat) for j in beside)))
+        yield f"Other attackers ({threats}): the same verdicts."
+
+
+def _certainty(judged: Sequence[Judgement]) -> str:
+    """What the intervals are about."""
+    sizes = sorted({j.examples for j in judged if j.verdict.accuracy is not None})
+    if not sizes:
+        return ""
+    images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
+    others = [a.others for j in judged if (a := j.verdict.accuracy) is not None and a.others is not None]
+    if not others:
+        return _LIKE_THESE.format(images=images)
+    proven = interval(min(low for low, _ in others), max(high for _, high in others))
+    return _THESE.format(images=images, others=proven)
+
+
+def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
+    """The judgements of the networks alone, beside those of their defences."""
+    networks = {j.subject.checkpoint for j in judged if j.subject.defence != STANDARD}
+    return [
+        j
+        for j in run.judgements
+        if j.subject.defence == STANDARD
+        and j.subject.checkpoint in networks
+        and j.perturbation == judged[0].perturbation
     ]
-    return tuple(group for group in bars if group.settings)
 
 
-def _present(
-    settings: Sequence[Setting], of: Callable[[KeptAccuracy], float | None], *, bare: bool = False
-) -> tuple[float, ...]:
-    """One accuracy of each setting, or of the bare networks beside them, where it was measured."""
-    kept = [s.bare if bare else s.kept for s in settings]
-    values = [of(one) for one in kept if one is not None]
-    return tuple(value for value in values if value is not None)
+def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
+    """Three groups of bars; the paper's attacks have none where none of them ran."""
+
+    def papers(j: Judgement) -> Interval | None:
+        row = lowest_of_papers(run.rows, j.subject, j.perturbation)
+        if row is None or row.accuracy is None or row.low is None or row.high is None:
+            return None
+        return Interval(row.accuracy, row.low, row.high)
+
+    figures = {
+        "clean images": lambda j: j.verdict.clean,
+        "strongest attack\nof the paper": papers,
+        "all attacks": lambda j: j.verdict.accuracy,
+    }
+    for label, of in figures.items():
+        settings = Span.of(map(of, judged))
+        if settings is not None:
+            yield OpeningBars(label, settings, Span.of(map(of, _bare(run, judged))))

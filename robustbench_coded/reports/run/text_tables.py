@@ -1,4 +1,4 @@
-"""The plain tables of a report: verdicts, checks, self-tests, stops, the 2 x 2 design of attackers, inputs
+"""The plain tables of a report: verdicts, checks, self-tests, stops, inputs
 made elsewhere, and every row of the summary.
 """
 
@@ -6,13 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from robustbench_coded.judge import case_results, summary
+from robustbench_coded.judge import summary
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judgements import Judgement, SelfTestResult
-from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.examples import WorstExample, answer_text
-from robustbench_coded.reports.run.tables import is_attacked
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
@@ -22,14 +19,13 @@ from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     accuracy_text,
-    gain_text,
+    difference_text,
     inference_text,
     interval,
     is_submitted,
     of_case,
     of_part,
     percent,
-    points_text,
     with_interval,
 )
 from robustbench_coded.schema.case import Subject
@@ -37,39 +33,36 @@ from robustbench_coded.schema.manifest import SampleSizes, Stop
 from robustbench_coded.schema.words import STRONGEST, CheckOutcome
 
 VERDICT_LEGEND = (
-    "In percent, with 95% intervals, each by itself; the words at the head of the report allow for their "
-    "number. Terms: see 'Terms'."
+    "In percent, with 95% intervals, each by itself: of twenty intervals, one is expected to miss the truth. "
+    "Terms: see 'Terms'."
 )
 GIVEN_UP = "Clean accuracy given up, points"
 
 
-def verdict_text_table(run: Run) -> TextTable:
+def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
-    found = {row.case: row for row in run.results}
-    figures = ("Accuracy", "Bare network", "Gain, points", "Clean", GIVEN_UP)
-    about = TextTable.of(run.judgements, {**SUBJECT, **PERTURBATION, **THREAT})
-    rows = zip(about.rows, (_judged(j.verdict, found[j.case]) for j in run.judgements), strict=True)
-    heads = (*about.heads, "Images", "Verdict", *figures)
-    return TextTable(heads, tuple((*row, *judged) for row, judged in rows), frozenset({"Images", *figures}))
+    figures: Columns[Judgement] = {
+        "Accuracy": lambda j: with_interval(j.verdict.accuracy),
+        "Decided by": lambda j: j.attack,
+        "Bare network": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
+        "Gain, points": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
+        "Clean": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
+        GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",
+    }
+    told: Columns[Judgement] = {"Images": lambda j: j.examples, "Verdict": _verdict}
+    measured = {head: _if_measured(of) for head, of in figures.items()}
+    numbers = {"Images", *figures} - {"Decided by"}
+    return TextTable.of(judgements, {**SUBJECT, **PERTURBATION, **THREAT, **told, **measured}, numbers)
 
 
-def _judged(verdict: Verdict, row: case_results.CaseResult) -> tuple[str, ...]:
-    """Images, verdict, accuracy, that of the bare network, gain, clean accuracy and what of it is given
-    up.
-    """
-    if row.cell is None or verdict.accuracy is None or not is_attacked(row):
-        return "0", f"{verdict.name}: not run yet", *[""] * 5
-    gain, clean, given_up = verdict.gain, verdict.clean, verdict.clean_loss
-    shown = verdict.name if row.complete else f"{verdict.name}: outcomes are missing"
-    return (
-        str(len(row.cell.example)),
-        shown,
-        with_interval(verdict.accuracy),
-        "" if gain is None else percent(gain.second),
-        "" if gain is None else gain_text(gain.estimate, gain.low, gain.high),
-        "" if clean is None else percent(clean.estimate),
-        "" if given_up is None else points_text(given_up),
-    )
+def _verdict(j: Judgement) -> str:
+    if not j.examples or j.verdict.accuracy is None:
+        return f"{j.verdict.name}: not run yet"
+    return f"{j.verdict.name}: outcomes are missing" if j.verdict.missing else j.verdict.name
+
+
+def _if_measured(of: Callable[[Judgement], object]) -> Callable[[Judgement], object]:
+    return lambda j: of(j) if j.examples and j.verdict.accuracy else ""
 
 
 _JUDGED: Columns[Judgement] = {**SUBJECT, **THREAT, **PERTURBATION}
@@ -139,21 +132,6 @@ SELFTESTS_LEGEND = (
 )
 
 
-def selftest_count_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
-    """A row per subject: how many passed, and which did not."""
-
-    def named(tests: Sequence[SelfTestResult], outcome: str) -> str:
-        return ", ".join(test.name for test in tests if test.outcome == outcome) or "none"
-
-    columns: Columns[Sequence[SelfTestResult]] = {
-        "Passed": lambda tests: sum(test.outcome == "passed" for test in tests),
-        "Failed": lambda tests: named(tests, "failed"),
-        "Not applicable": lambda tests: named(tests, "not applicable"),
-    }
-    rows = found.items()
-    return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))}, {"Passed"})
-
-
 def selftest_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
     """A row per subject and self-test, with its finding."""
     columns: Columns[SelfTestResult] = {
@@ -213,34 +191,6 @@ def stops_legend(sequential: SampleSizes | None) -> str:
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
         "changed the verdict."
     )
-
-
-DESIGN_TITLE = "Knowing the draw, and where the attack starts"
-DESIGN_LEGEND = (
-    "Four attacks with equal steps, on the examples and draws that all four have; differences are paired, in "
-    "points, with pointwise 95% intervals. The interaction is how much more knowing the draw takes from the "
-    "plain start than from the other. The two effects add up only if it is 0."
-)
-
-
-def design_text_table(judgements: Sequence[Judgement]) -> TextTable:
-    """Three rows for each judgement with a design: either start, and what the start takes."""
-    heads = ("Checkpoint", "Inference", "Budget", "Start", "Draw unknown", "Draw known", "Knowing takes")
-    rows = []
-    for judgement in judgements:
-        made = judgement.design
-        if made is None:
-            continue
-        (about,) = TextTable.of([judgement], {**SUBJECT, **PERTURBATION}).rows
-        names = (made.cells[0].case.attack, made.cells[2].case.attack)
-        for attack, effect in zip(names, made.knowing, strict=True):
-            cells = (percent(effect.first), percent(effect.second))
-            rows.append((*about, attack, *cells, gain_text(effect.estimate, effect.low, effect.high)))
-        unknown, known = (gain_text(effect.estimate, effect.low, effect.high) for effect in made.starting)
-        rows.append(
-            (*about, "the start takes", unknown, known, f"interaction {gain_text(*made.interaction)}")
-        )
-    return TextTable(heads, tuple(rows), frozenset(heads[4:]))
 
 
 SUBMITTED_TITLE = "Perturbed inputs of other subjects, shrunk ones, and those at 8 bits"

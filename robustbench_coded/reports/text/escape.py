@@ -40,9 +40,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    "'": r"\textquotesingle{}",
+    '"': "{''}",
     "-": "-{}",  # two of them would become a dash
     "[": "{[}",  # at the start of a line of a table it would be an option of the line before
     "*": "{*}",  # likewise

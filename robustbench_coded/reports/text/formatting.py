@@ -132,6 +132,18 @@ def threat_text(threat: ThreatModel) -> str:
     )
 
 
+_DOES = {
+    "batch": "perturbs all inputs of a batch",
+    "victim": "perturbs one input of a batch",
+    "co-batch": "perturbs one input of a batch and chooses the others",
+}
+
+
+def attacker_text(threat: ThreatModel) -> str:
+    """What the attacker of a threat model does, in a few words."""
+    return f"{_DOES[threat.inputs]}{' and knows the draw' if threat.draw_known else ''}"
+
+
 def percent(accuracy: float | None) -> str:
     """``28.7``; a fraction that is missing is a dash."""
     return "–" if accuracy is None else f"{100 * accuracy:.1f}"
@@ -162,19 +174,9 @@ def gain_text(estimate: float, low: float, high: float) -> str:
     return f"{100 * estimate:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def points(difference: float) -> str:
-    """A difference of two accuracies: ``4.2`` percentage points."""
-    return f"{100 * difference:.1f}"
-
-
-def points_text(difference: Difference) -> str:
-    """``15.0 [12.3, 17.2]`` in percentage points, for what its name says is a loss or a gain."""
-    return f"{100 * difference.estimate:.1f} {interval(difference.low, difference.high)}"
-
-
 def difference_text(difference: Difference) -> str:
-    """``+4.2 [1.0, 7.4]`` in percentage points."""
-    return f"{100 * difference.estimate:+.1f} {interval(difference.low, difference.high)}"
+    """``+4.2 [+1.0, +7.4]`` in percentage points."""
+    return gain_text(difference.estimate, difference.low, difference.high)
 
 
 def settled(difference: Difference) -> bool:

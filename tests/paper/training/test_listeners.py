@@ -1,6 +1,5 @@
 import io
 
-import pytest
 from rich.console import Console
 
 from robustbench_coded.paper.training import listener
@@ -44,21 +43,3 @@ def test_a_log_gets_a_line_a_minute_and_the_last_epoch(monkeypatch):
         "erm [a]: epoch 4/6, loss 0.312, 25.0 s an epoch",
         "erm [a]: epoch 6/6, loss 0.208, 25.0 s an epoch",
     ]
-
-
-def test_tensorboard_gets_every_epoch(tmp_path):
-    pytest.importorskip("tensorboard", reason="needs tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    from robustbench_coded.paper.training.listener import TensorBoardLog
-
-    log = TensorBoardLog(tmp_path)
-    log.on_start(2, 1, 0)
-    for epoch, accuracy in ((1, 0.5), (2, 0.75)):
-        log.on_step(epoch - 1, 0)
-        log.on_epoch(row(epoch, accuracy))
-    log.on_end()
-    events = EventAccumulator(str(tmp_path))
-    events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("loss/train")] == [(1, 1.25), (2, 0.625)]
-    assert [e.value for e in events.Scalars("accuracy/validation")] == [0.5, 0.75]

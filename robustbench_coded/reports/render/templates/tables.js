@@ -30,9 +30,6 @@ if (form) {
         return select.value !== "" && own !== undefined && own !== select.value;
       });
     }
-    for (const table of document.querySelectorAll(".pivot")) {
-      table.parentElement.hidden = [...table.tHead.querySelectorAll(".number")].every((head) => head.hidden);
-    }
     const rows = [...document.querySelectorAll("#rows tbody tr")];
     const shown = rows.filter((row) => !row.hidden).length;
     form.querySelector("output").textContent = rows.length ? `${shown} of ${rows.length} rows` : "";

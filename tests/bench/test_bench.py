@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
+from benchmarks.bench.run import BenchOptions, bench
+from benchmarks.bench.table import plain
+from benchmarks.bench.timing import peak_memory
+from benchmarks.bench.workloads import ANSWERS
 from benchmarks.speed.speed import markdown
-from robustbench_coded.extras.bench.run import BenchOptions, bench
-from robustbench_coded.extras.bench.table import plain
-from robustbench_coded.extras.bench.timing import peak_memory
-from robustbench_coded.extras.bench.workloads import ANSWERS
 
 pytestmark = pytest.mark.long
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from robustbench_coded.extras.bench import timing
-from robustbench_coded.extras.bench.timing import TimedContender, TimingSpread, interleaved
+from benchmarks.bench import timing
+from benchmarks.bench.timing import TimedContender, TimingSpread, interleaved
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.extras.bench.run import BenchReport, BenchSection
-from robustbench_coded.extras.bench.timing import TimingSpread, in_words
+from benchmarks.bench.run import BenchReport, BenchSection
+from benchmarks.bench.timing import TimingSpread, in_words
 
 COLUMNS = 5
 

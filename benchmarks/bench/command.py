@@ -32,8 +32,8 @@ def bench_command(
     as_json: AsJson = False,
 ) -> int:
     """Time attacks and coded inference beside the bare network."""
-    from robustbench_coded.extras.bench.run import BenchOptions, bench
-    from robustbench_coded.extras.bench.table import plain
+    from benchmarks.bench.run import BenchOptions, bench
+    from benchmarks.bench.table import plain
 
     size: dict[str, Any] = {"images": images, "steps": steps, "rounds": rounds}
     options = BenchOptions(

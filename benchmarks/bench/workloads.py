@@ -12,13 +12,13 @@ from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import AUTO_OF_LENGTH, OF_LENGTH
 from attacks.registry import attack_for, estimator_for
+from benchmarks.bench.timing import TimedContender
 from robustbench_coded.coding.sizes import coded_size
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI, Coded
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.extras.bench.timing import TimedContender
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import tf32
 

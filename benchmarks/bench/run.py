@@ -8,18 +8,18 @@ from typing import Any, get_args
 
 import torch
 
-from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
-from robustbench_coded.evaluation.options.device import device_named
-from robustbench_coded.evaluation.options.option import check_value, count
-from robustbench_coded.extras.bench import workloads
-from robustbench_coded.extras.bench.timing import (
+from benchmarks.bench import workloads
+from benchmarks.bench.timing import (
     TimedContender,
     Timing,
     interleaved,
     machine,
     peak_memory,
 )
+from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.config import MOST_AT_ONCE
+from robustbench_coded.evaluation.options.device import device_named
+from robustbench_coded.evaluation.options.option import check_value, count
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN

@@ -1,0 +1,92 @@
+"""Tables in LaTeX: what they hold, and that they fit a column of a two-column paper."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib.ft2font import FT2Font
+
+from robustbench_coded.cli.main import main
+
+COLUMN_WIDTH = 234.0  # points; the document below has it, too
+REPORTS = Path(__file__).parents[2] / "reports"
+COMMITTED = ["cifar10-adversarial", "digits", "digits-sweep", "cifar10-resnet20", "board-digits-control"]
+DOCUMENT = r"""\documentclass[twocolumn,10pt]{article}
+\usepackage{booktabs}
+\columnsep=24pt \textwidth=492pt
+\begin{document}
+\message{column \the\columnwidth}
+\input{tables.tex}
+\end{document}
+"""
+FONT = FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "cmr10.ttf"))
+SMALLER = 1.14  # the 7 point roman is that much wider than the 10 point roman at 7 points
+
+
+def exported(run, out, *options):
+    assert main(["export", str(run), "--to", "latex", "--out", str(out), *options]) == 0
+    return (out / "tables.tex").read_text()
+
+
+def points(text):
+    FONT.set_size(7, 72)
+    FONT.set_text(text)
+    return FONT.get_width_height()[0] / 64 * SMALLER
+
+
+def widths(text):
+    """Of each tabular its width in points, from the widest line of each of its columns."""
+    for tabular in re.findall(r"(?s)\\begin{tabular}{(.*?)\\end{tabular}", text):
+        lines = [line for line in re.split(r"\\\\(?:\[2pt\])?\n", tabular) if "multicolumn" not in line]
+        cells = [line.split(" & ") for line in lines if " & " in line]
+        cells[0][0] = "Checkpoint"  # what stands before it is the specification of the columns
+        plain = [
+            [re.sub(r"\\shortstack\[r\]|\\textbf|[{}$\\]", "", c.replace(r"\\", "\n")) for c in row]
+            for row in cells
+        ]
+        wide = [
+            max(points(part) for c in column for part in c.split("\n")) for column in zip(*plain, strict=True)
+        ]
+        yield sum(wide) + 4 * (len(wide) - 1)
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_tables_are_no_wider_than_a_column(name, tmp_path):
+    found = list(widths(exported(REPORTS / name, tmp_path)))
+    assert found and max(found) <= COLUMN_WIDTH
+    assert max(found) > 0.4 * COLUMN_WIDTH
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
+@pytest.mark.parametrize("name", [*COMMITTED, "hostile"])
+def test_tables_compile_and_nothing_is_overfull(name, tmp_path, hostile_run):
+    exported(hostile_run if name == "hostile" else REPORTS / name, tmp_path)
+    (tmp_path / "page.tex").write_text(DOCUMENT)
+    command = ["pdflatex", "-interaction=batchmode", "-halt-on-error", "page.tex"]
+    assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    log = (tmp_path / "page.log").read_text(errors="replace")
+    assert f"column {COLUMN_WIDTH}pt" in log and "Overfull" not in log
+
+
+def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests(tmp_path):
+    text = exported(REPORTS / "cifar10-adversarial", tmp_path, "--attacks", "clean,ensemble")
+    assert text.startswith(r"% Needs \usepackage{booktabs}.")
+    assert r"\label{tab:accuracy-under-attack-linf-eps-8-255-pixel}" in text
+    assert r"\caption{Accuracy under attack: linf, eps 8/255 (pixel). Percent of 640 test images in" in text
+    assert "batches of 128" in text and "n = 64" in text
+
+
+def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
+    run = REPORTS / "cifar10-adversarial"
+    text = exported(run, tmp_path, "--attacks", "pgd-100, clean,ensemble batch/known")
+    heads = next(line for line in text.splitlines() if line.startswith("Checkpoint")).split(" & ")
+    assert [r"pgd-{}100\\" in heads[1], heads[2], "batch/known" in heads[3]] == [True, "clean", True]
+    capsys.readouterr()
+    assert main(["export", str(run), "--to", "latex", "--attacks", "pgd-7", "--out", str(tmp_path)]) == 2
+    assert "--attacks 'pgd-7' is no column of the table; it has clean" in capsys.readouterr().err
+    assert main(["export", str(run), "--to", "parquet", "--attacks", "fgsm", "--out", str(tmp_path)]) == 2
+    assert "--attacks chooses columns of --to latex" in capsys.readouterr().err
