@@ -2,7 +2,7 @@
 
 python docs/screenshots.py RUN
 
-Each picture carries the first screen of report.md as text, by which a test knows it is of today's report.
+Each picture carries the first screen of report.md as text: a test knows by it that it is of today's report.
 """
 
 import importlib.util

@@ -4,6 +4,6 @@ One family of operators a file; ``relaxation.py`` puts them together.
 """
 
 from attacks.relaxation.record import Met, Record
-from attacks.relaxation.relaxation import Relaxation
+from attacks.relaxation.relaxation import LEVELS, Relaxation
 
-__all__ = ["Met", "Record", "Relaxation"]
+__all__ = ["LEVELS", "Met", "Record", "Relaxation"]

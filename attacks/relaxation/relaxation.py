@@ -176,10 +176,15 @@ def _open_globals() -> dict[str, Any]:
 
 Result = TypeVar("Result")
 
-# What is tried in turn, the first that works from there on: everything; with saved tensors kept aside that
-# the defence changes in place; with its own cuts of the graph, which it may rely on; with its operators as
-# they are, but graphs kept that it frees; nothing.
-_EVERYTHING, _ASIDE, _CUTS, _GRAPHS, _NOTHING = range(5)
+# What is tried in turn, the first that works from there on.
+LEVELS = (
+    "everything relaxed",
+    "everything relaxed, and tensors kept aside that the defence changes in place",
+    "its own cuts of the graph (detach, no_grad) as they are",
+    "its operators as they are, and only graphs kept that it frees",
+    "nothing relaxed",
+)
+_EVERYTHING, _ASIDE, _CUTS, _GRAPHS, _NOTHING = range(len(LEVELS))
 
 
 class Relaxation:
@@ -187,7 +192,8 @@ class Relaxation:
 
     Attributes:
         record: what was met, where it is measuring.
-        level: 0 as long as everything can be relaxed; 4 where nothing can.
+        level: into ``LEVELS``: 0 as long as everything can be relaxed, the last where nothing can. What the
+            defence raises alone raises it, never a fault of the machine.
         looks_inside: whether an answer whose gradient is zero may have another one, by what it was made of.
     """
 

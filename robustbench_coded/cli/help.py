@@ -17,14 +17,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "baseline",
     ),
     "Data and batches": (
-        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "batch_size", "last_batch",
+        "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
+        "batch_size", "last_batch",
     ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
     ),
     "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
     "Verdicts, claims, time": (
-        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "time", "until",
+        "margin", "certify", "claim", "claim_attack", "claim_threat", "claim_eps", "claim_votes",
+        "time", "until",
     ),
     "The machine": (
         "device", "attack_precision", "threads", "workers", "engine", "address", "unit_timeout",

@@ -228,7 +228,7 @@ def _of_config() -> dict[str, Option]:
 
 
 # Of the command that may stop along the way, and weighs a claim.
-_OF_EVAL = ("until", "time", "claim", "claim_threat", "claim_eps", "claim_attack")
+_OF_EVAL = ("until", "time", "claim", "claim_threat", "claim_eps", "claim_votes", "claim_attack")
 _DEFINED = _of_config()
 SHARED: dict[str, Option] = {
     "ckpt": option(list[str], "--ckpt", help="Checkpoint, PATH or NAME=PATH; may be repeated.", default=[]),

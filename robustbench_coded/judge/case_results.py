@@ -35,7 +35,7 @@ from robustbench_coded.judge.ensemble import (
     worst_case,
 )
 from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
-from robustbench_coded.judge.outcomes import Cell, cells
+from robustbench_coded.judge.outcomes import Cell, cells, majorities
 from robustbench_coded.judge.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
@@ -78,6 +78,16 @@ class CaseResult:
         """The same examples and draws without any attack."""
         case = self.case.of_attack(CLEAN)
         return replace(self, case=case, cell=self.clean, random_batches=self.clean_random_batches)
+
+    def of_majorities(self, votes: int) -> "CaseResult":
+        """The same with majorities of so many draws in place of draws; itself where there is one answer.
+
+        Random batches have one draw each, and what rows show of batches is about single answers.
+        """
+        if votes == 1 or not self.randomised or self.cell is None:
+            return self
+        cell = majorities(self.cell, votes)
+        return replace(self, cell=cell, random_batches=(), correlation=UNMEASURED)
 
     def interval(self, tail: float = TAIL) -> Interval | None:
         """The accuracy with its interval, each end of which errs with probability ``tail``; None while there

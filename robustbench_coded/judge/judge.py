@@ -30,7 +30,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
 from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.outcomes import broken_below, uninformative
-from robustbench_coded.judge.verdict import Verdict, decide
+from robustbench_coded.judge.verdict import Verdict, decide, told
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
 
@@ -249,6 +249,8 @@ def _measured(
             clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
             unmatched_attacks=unmatched_attacks(results, whole, base),
         )
+    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval(tail)
+    refuted = claim is not None and claimed is not None and claimed.high < claim.value
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     return replace(
         figures,
@@ -256,10 +258,30 @@ def _measured(
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
-        claimed=None if claim is None or figures.missing else whole.interval(tail),
+        claimed=claimed,
+        refuted_by=_refuted_by(results, whole, claim, tail) if claim is not None and refuted else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
+
+
+def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim, tail: float) -> str:
+    """What the strongest attack leaves, and the one under which the claim was made, as a clause."""
+    left = {
+        result.case.attack: interval
+        for result in results
+        if result.case in whole.sources
+        and (interval := result.of_majorities(claim.votes).interval(tail)) is not None
+    }
+    said = []
+    if strongest := left.get(whole.strongest_attack):
+        how = "refutes it alone and" if strongest.high < claim.value else "does not refute it alone and"
+        said.append(f"{whole.strongest_attack} {how} leaves {told(strongest)}")
+    if claim.attack is not None and claim.attack != whole.strongest_attack:
+        named = left.get(claim.attack)
+        found = "did not run here" if named is None else f"leaves {told(named)}"
+        said.append(f"{claim.attack}, under which it was claimed, {found}")
+    return "; ".join(said)
 
 
 def _complete(result: CaseResult | None) -> CaseResult | None:

@@ -11,7 +11,7 @@ class), no attack is needed, and none can show much: what is left may be chance 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -118,6 +118,15 @@ def accuracy(cell: Cell) -> float:
 def accuracy_majority(cell: Cell) -> float:
     """How often the class that most draws predict is the label; of tied classes the lowest index counts."""
     return float((plurality(cell.prediction) == cell.label).mean())
+
+
+def majorities(cell: Cell, votes: int) -> Cell | None:
+    """The cell of majorities of so many draws, each draw in one of them; None where there are fewer draws."""
+    count = len(cell.draw) // votes
+    if not count:
+        return None
+    apart = np.split(cell.prediction[:, : count * votes], count, axis=1)
+    return replace(cell, draw=np.arange(count), prediction=np.stack([*map(plurality, apart)], axis=1))
 
 
 def accuracy_every_draw(cell: Cell) -> float:

@@ -342,7 +342,7 @@ def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
     if claim is None:
         return None
     eps = None if claim.perturbation is None else claim.perturbation.eps
-    return {"accuracy": claim.value, "about": "mean", "threat": str(claim.threat), "eps": eps}
+    return {"accuracy": claim.value, "votes": claim.votes, "threat": str(claim.threat), "eps": eps}
 
 
 def _amount(value: Any) -> float:

@@ -42,6 +42,8 @@ class Verdict:
         clean_loss: that of the base model less ``clean``, paired; None without a base.
         claim: what was claimed under this threat model and perturbation.
         claimed: the accuracy that the claim is about, as the ensemble leaves it; None if any is missing.
+        refuted_by: which attack refutes the claim, and what the attack leaves that it names, as a clause; ''
+            where it stands.
         beside: accuracy less that of the checkpoint's ensemble, paired, if the defence names no base model.
             No verdict depends on it: the defence may have nothing to do with the checkpoint.
         rule: the name of the rule that decided; brief: the rule in plain words.
@@ -64,6 +66,7 @@ class Verdict:
     clean_loss: Difference | None = None
     claim: Claim | None = None
     claimed: Interval | None = None
+    refuted_by: str = ""
     beside: Difference | None = None
     rule: str = ""
     brief: str = ""
@@ -128,6 +131,8 @@ def decide(figures: Verdict) -> Verdict:
             if beside := figures.beside:
                 kept = f"{beside.second:.1%}: {beside}"
                 reason += f" It names no base model; its checkpoint alone keeps {kept}."
+            if (claim := figures.claim) and figures.claimed and rule.verdict != VerdictName.CLAIM_REFUTED:
+                reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {told(figures.claimed)} is left."
             brief = rule.brief or rule.name
             return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
     raise AssertionError("the last rule always applies")
@@ -172,7 +177,8 @@ def _below_claim(v: Verdict) -> str:
     """
     if v.claim is None or v.claimed is None or v.claimed.high >= v.claim.value:
         return ""
-    return f"{_told(v.claimed)} is left, all of it below the claimed {v.claim.value:.1%}"
+    below = f"all of it below the claimed {v.claim.value:.1%} {v.claim.of_what}"
+    return "; ".join(filter(None, (f"{told(v.claimed)} is left, {below}", v.refuted_by)))
 
 
 def _below_base(v: Verdict) -> str:
@@ -367,8 +373,9 @@ def _kept(v: Verdict) -> str:
         kept = f"under all attacks the defence keeps {defence:.1%} and its base model {base:.1%}"
         return f"{kept}{missing}: {v.gain}"
     assert v.accuracy is not None  # the first rule
-    return f"all attacks together leave {_told(v.accuracy)}{missing}"
+    return f"all attacks together leave {told(v.accuracy)}{missing}"
 
 
-def _told(accuracy: Interval) -> str:
+def told(accuracy: Interval) -> str:
+    """``54.2% (51.0% to 57.3%)``"""
     return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"

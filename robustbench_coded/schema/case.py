@@ -212,10 +212,12 @@ def setting_of_claim(
 
 
 class Claim(Struct, frozen=True):
-    """An accuracy that is claimed: the mean over draws.
+    """An accuracy that is claimed.
 
     Attributes:
         value: the accuracy, a fraction.
+        votes: of how many answers, to one input in so many draws, the majority is meant; 1 for the mean over
+            draws.
         threat: the threat model under which it is to hold.
         perturbation: None where no eps is known, and then nothing refutes it.
         attack: the attack under which it was measured; None where none is named.
@@ -225,6 +227,12 @@ class Claim(Struct, frozen=True):
     threat: ThreatModel
     perturbation: Perturbation | None
     attack: str | None = None
+    votes: Count = 1
+
+    @property
+    def of_what(self) -> str:
+        """``of answers`` or ``of majorities of 10 answers``."""
+        return "of answers" if self.votes == 1 else f"of majorities of {self.votes} answers"
 
     def is_about(self, case: Case) -> bool:
         """Whether figures of this case can refute it."""

@@ -125,12 +125,14 @@ class Identity(Struct, frozen=True, kw_only=True):
     Attributes:
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
+        class_mix: the order they were put into (``evaluated``); None where none was asked for.
     """
 
     data: str | None = None
     data_sha256: str | None = None
     limit: int | None = None
     subset: str | None = None
+    class_mix: str | None = None
     seed: int | None = None
     last_batch: str | None = None
 
@@ -259,8 +261,9 @@ class Invocation(Struct, frozen=True, kw_only=True):
         except ValueError:
             return None
         perturbation = None if eps is None else Perturbation(str(norm), eps, str(space))
-        attack = self.options.get("claim_attack")
-        return Claim(value, parsed, perturbation, attack if isinstance(attack, str) else None)
+        attack, votes = self.options.get("claim_attack"), self.options.get("claim_votes")
+        voting = votes if isinstance(votes, int) and votes > 0 else 1
+        return Claim(value, parsed, perturbation, attack if isinstance(attack, str) else None, voting)
 
 
 _PERTURBATION = (("norm", "linf"), ("eps_space", "pixel"))

@@ -41,6 +41,12 @@ def refused(answer, *words):
         (["--claim", "2"], ["--claim 2", "72%"]),
         (["--margin", "-1"], ["--margin -1", "0 or more"]),
         (["--claim-attack", "pgd-10"], ["--claim-attack", "--claim 72%"]),
+        (["--claim-votes", "5"], ["--claim-votes", "--claim 72%"]),
+        (["--claim", "0.5", "--claim-votes", "11"], ["--claim-votes 11", "--draws 11"]),
+        (
+            ["--claim", "0.5", "--claim-votes", "3", "--claim-threat", "batch/known"],
+            ["batch/known", "no majority"],
+        ),
         (["--claim", "0.5", "--claim-threat", "batch"], ["--claim-threat batch", "batch/unknown"]),
         (["--claim", "0.5", "--claim-threat", "collateral-4/unknown"], ["collateral-4", "batch/unknown"]),
         (["--claim", "0.5", "--inputs", "collateral"], ["needs --claim-threat", "--inputs collateral"]),

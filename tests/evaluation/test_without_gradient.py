@@ -171,6 +171,44 @@ def test_one_that_cannot_be_differentiated_at_some_inputs_is_attacked_there_with
     assert torch.equal(found.x, attacked(AtBright(), bright, "relaxed-pgd-3").x)
 
 
+class Optimising(nn.Module):
+    """Adds the gradient of a loss of its own, which needs the leaf that detach has made.
+
+    ``fault``: its memory runs out in its second answer.
+    """
+
+    def __init__(self, fault=False):
+        super().__init__()
+        self.answers, self.fault = 0, fault
+
+    @torch.enable_grad()
+    def forward(self, x):
+        self.answers += 1
+        if self.fault and self.answers == 2:
+            raise torch.OutOfMemoryError
+        leaf = x.detach().clone().requires_grad_(True)
+        (leaf**2).sum().backward()
+        return linear(x + 0 * x.round() + 0.01 * leaf.grad.detach())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_the_level_of_relaxation_is_counted_and_no_fault_of_the_machine_changes_it(tmp_path):
+    found = attacked(Optimising(), X[:K], "relaxed-pgd-3")
+    assert {name: n for name, n in found.counts.items() if name.startswith("relaxed")} == {"relaxed_2": K}
+    assert attacked(nn.Flatten(), X[:K], "relaxed-pgd-3").counts["relaxed_0"] == K
+    with pytest.raises(torch.OutOfMemoryError):
+        attacked(Optimising(fault=True), X[:K], "relaxed-pgd-3")
+    run = evaluate(
+        Optimising(), (X, Y), attacks="relaxed-pgd-3", eps=EPS, batch_sizes=K, threads=1,
+        checks=False, out=tmp_path / "run",
+    )  # fmt: skip
+    report = (tmp_path / "run" / "details.md").read_text()
+    assert f"ran on {len(X)} inputs with its own cuts of the graph" in report
+    assert run.counts_of(next(row.case for row in run.rows if row.case.attack == "relaxed-pgd-3"))[
+        "relaxed_2"
+    ]
+
+
 def test_a_forward_that_fails_when_recorded_is_no_failure_at_the_input():
     target = target_of(Numpy(), X[:K])
     assert torch.equal(target.logits(X[None, :K].clone().requires_grad_(), [None])[0], linear(X[:K]))

@@ -166,6 +166,38 @@ def test_a_claim_is_refuted_by_the_upper_end(evaluation):
     assert word(1.0, perturbation=None) == "no failure found"
 
 
+@pytest.mark.parametrize(
+    ("votes", "value", "word", "claimed"),
+    [
+        (1, 0.58, "no failure found", 0.625),
+        (4, 0.58, "claim refuted", 0.5),
+        (3, 0.58, "claim refuted", 0.5),  # the fourth draw is in no majority
+        (4, 0.45, "no failure found", 0.5),
+        (5, 0.99, "no failure found", None),  # more votes than draws
+    ],
+)
+def test_a_claim_about_majorities_goes_by_them(evaluation, votes, value, word, claimed):
+    """One half is right in one draw of four, the other in all; under pgd all are right in three."""
+    split = np.arange(1600)[:, None] % 2 | (np.arange(4) == 0)
+    mostly = np.repeat((np.arange(4) > 0)[None], 1600, axis=0)
+    alone = evaluation().add("pgd-10", mostly, mostly)
+    for attack in BOTH:
+        alone.add(attack, split, split)
+    alone.add("clean", share(1, 1600, 4), share(1, 1600, 4)).add("clean", share(1, 1600), **BASE)
+    rows = case_results(*alone.add("apgd-mt-20", share(0.0, 1600), **BASE).parts())
+    claim = Claim(value, WHOLE_BATCH, BUDGET, "pgd-10", votes)
+    made = judge(rows, ensemble_of(rows), PASSED, claim=claim)
+    assert made.name == word and made.accuracy.estimate == 0.625
+    assert (None if made.claimed is None else made.claimed.estimate) == claimed
+    if word == "claim refuted":
+        told = f"{made.claimed.estimate:.1%} ({made.claimed.low:.1%} to {made.claimed.high:.1%})"
+        assert f"apgd-mt-20 refutes it alone and leaves {told}" in made.reason
+        assert "pgd-10, under which it was claimed, leaves 100.0%" in made.reason
+        assert f"of majorities of {votes} answers" in made.reason
+    elif claimed is not None:
+        assert f"Claimed: {value:.1%} of" in made.reason
+
+
 def test_missing_outcomes_refute_no_claim_and_praise_nobody(evaluation):
     claim = Claim(0.99, WHOLE_BATCH, BUDGET)
     made = judged(evaluation, 0.6, 0.2, claim=claim, planned=2000)

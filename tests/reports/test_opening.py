@@ -33,7 +33,7 @@ def judgement(verdict, left, *, subject=RCI, threat=WHOLE_BATCH, others=None, at
     accuracy = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
     made = Verdict(verdict, "", accuracy, 0.03, compared=True, clean=Interval(0.9, 0.85, 0.95), **more)
     case = Case(subject, threat, BUDGET, ENSEMBLE)
-    return Judgement(case, made, None, 1.0, attack=attack, examples=640)
+    return Judgement(case, made, unbounded_eps=1.0, attack=attack, examples=640)
 
 
 STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
@@ -42,7 +42,9 @@ STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
 def opened(*judgements):
     """The first screen of a finished run with these judgements and without rows."""
     manifest = SimpleNamespace(finished=True, outlook=(), last=SimpleNamespace(command=()))
-    return opening_of(SimpleNamespace(judgements=judgements, manifest=manifest, failures=(), rows=[]))
+    return opening_of(
+        SimpleNamespace(judgements=judgements, manifest=manifest, failures=(), rows=[], results=[])
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     (row,) = [row for row in run.rows if (row.subject.defence, row.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
     assert answer.verdict == "Claim refuted" and answer.found.endswith("decided by transfer-pgd-20.")
-    assert f"pgd-10 alone leaves 50.0 [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer.found
+    assert f"pgd-10 alone leaves 50.0% [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer.found
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():

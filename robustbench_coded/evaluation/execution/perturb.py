@@ -66,7 +66,8 @@ class AttackInputs:
 class AttackResult(NamedTuple):
     """Attributes:
     x: perturbed inputs, like the clean ones.
-    counts: images forwarded and differentiated; what a third-party package reports of its own success.
+    counts: images forwarded and differentiated; inputs by the level at which operators were relaxed, as
+        ``relaxed_LEVEL``; what a third-party package reports of its own success.
     losses: mean loss before each step, scalars; empty for attacks whose steps are not comparable.
     """
 
@@ -138,6 +139,8 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     estimator.check_losses()
     counts["forwards"] += estimator.forwards
     counts["backwards"] += estimator.backwards
+    if estimator.relaxation is not None:
+        counts[f"relaxed_{estimator.relaxation.level}"] += s.y.numel()
     comparable = name.traits.plain and name.rounds == 1 and not early_stop and s.weights is None
     return AttackResult(adversarial, counts, estimator.trace if comparable else ())
 

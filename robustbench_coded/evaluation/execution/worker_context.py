@@ -67,7 +67,8 @@ class Setup:
         group_images: images that may go through the network in one forward; part of the plan.
         threads: CPU threads of the worker.
         in_memory: what is in memory already, and loaded from nowhere.
-        first: whether the examples are the first of the data, not random ones.
+        first: whether the examples are the first of the data, not random ones. class_mix: their order, where
+            it is not the one in which they are taken.
         data_dir: folder in which data sets are looked for.
         processes: where units are computed.
         fitting: images in a forward after memory ran out with ``group_images``, by checkpoint; grows as
@@ -82,6 +83,7 @@ class Setup:
     threads: int
     checkpoints: tuple[LoadedCheckpoint, ...]
     first: bool = False
+    class_mix: str | None = None
     data_dir: str | None = None
     processes: WorkerProcesses = field(default_factory=WorkerProcesses)
     in_memory: InMemory = field(default_factory=InMemory)
@@ -110,7 +112,8 @@ class WorkerContext:
     def data(self) -> Dataset:
         setup = self.setup
         whole = setup.in_memory.data or load_data(setup.data, data_dir=setup.data_dir)
-        return evaluated(whole, setup.examples, first=setup.first, seed=setup.conditions.seed)
+        seed, mix = setup.conditions.seed, setup.class_mix
+        return evaluated(whole, setup.examples, first=setup.first, seed=seed, mix=mix)
 
     @property
     def numbers(self) -> np.ndarray:

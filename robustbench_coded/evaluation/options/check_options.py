@@ -24,6 +24,7 @@ def check_claim(config: EvalConfig) -> None:
         for flag, given in (
             ("--claim-threat", config.claim_threat is not None),
             ("--claim-eps", config.claim_eps is not None),
+            ("--claim-votes", config.claim_votes is not None),
             ("--claim-attack", config.claim_attack is not None),
         ):
             if given:
@@ -42,6 +43,14 @@ def check_claim(config: EvalConfig) -> None:
             f"{wrong}; write one of {', '.join(INPUTS[:3])}, a slash, and {' or '.join(RANDOMNESS)}: "
             "batch/unknown"
         )
+    if config.claim_votes is not None:
+        if ThreatModel.parse(threat).draw_known:
+            raise InputError(f"--claim-votes: {threat} has one draw, which is known, and no majority")
+        if config.claim_votes > config.draws:
+            raise InputError(
+                f"--claim-votes {config.claim_votes} needs as many scoring draws; add --draws "
+                f"{config.claim_votes}"
+            )
     if config.eps is not None:
         check_claimed_eps(config, config.eps)
 

@@ -24,6 +24,7 @@ from robustbench_coded.schema.case import Perturbation, setting_of_claim
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
+CLASS_MIXES = ("balanced", "shuffled", "data")
 LAST_BATCH_RULES = ("pad", "shrink", "drop")
 # A batch goes through the network as a whole; more is a slip of the keyboard.
 LARGEST_BATCH = 16_384
@@ -71,7 +72,7 @@ class EvalConfig:
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
-            about.
+            about; claim_votes: of how many answers to an input the majority counts.
     """
 
     checkpoints: tuple[tuple[str, str], ...]
@@ -85,6 +86,11 @@ class EvalConfig:
     limit: int | None = option(None, "Number of examples: a random, class-balanced sample.", count())
     all: bool = option(False, "Run every row on every example, however long that takes.")
     first: bool = option(False, "Take examples in their own order instead of a random sample.")
+    class_mix: str | None = option(
+        None,
+        "Order of the images, and so the classes of a batch: balanced, shuffled (default) or data.",
+        one_of(*CLASS_MIXES),
+    )
     batch_sizes: tuple[int, ...] = option(
         (128,), "K, inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
     )
@@ -160,10 +166,18 @@ class EvalConfig:
         None, "Threat model of the claim; default: the first of --inputs, draw unknown."
     )
     claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
+    claim_votes: int | None = option(
+        None, "The claim is about the majority of so many answers, not their mean.", count(2, 10_000)
+    )
     claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def mix(self) -> str | None:
+        """``class_mix``; None where it is that of the images as they are taken."""
+        return None if self.class_mix == ("data" if self.first else "shuffled") else self.class_mix
 
     @property
     def keeps_adversarials(self) -> bool:

@@ -5,6 +5,7 @@ from start to end; and which of them a case runs on at each sample size.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from robustbench_coded.data.dataset import Dataset, stratified_rows
@@ -17,7 +18,7 @@ from robustbench_coded.schema.case import ThreatModel
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
 
 
-def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int) -> Dataset:
+def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: str | None = None) -> Dataset:
     """The images that are evaluated, numbered as in ``data``.
 
     Args:
@@ -26,14 +27,32 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int) -> Da
         first: take the first ``limit`` in their own order, not a random ``limit`` stratified by class in
             random order, of which any first part is a random sample, too.
         seed: names the random choice, which nothing else but the labels decides.
+        mix: in which order they are taken, and so which classes a batch has: ``balanced`` as evenly as
+            possible in any part, ``shuffled`` at random, ``data`` in their own order; None as they are
+            taken: in their own order where they are the first ones, at random otherwise.
 
     Raises:
         InputError: ``limit`` is below 1 or above the number of images.
     """
     part = data.first(len(data) if limit is None else limit)
-    if first:
+    generator = stream(seed, -1, "examples")
+    rows = np.arange(len(part)) if first else stratified_rows(data.labels, len(part), generator)
+    if first and mix is None:
         return part
-    return data.subset(stratified_rows(data.labels, len(part), stream(seed, -1, "examples")))
+    if first:
+        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+    if mix == "balanced":
+        rows = rows[dealt(data.labels[rows])]
+    return data.subset(np.sort(rows) if mix == "data" else rows)
+
+
+def dealt(labels: np.ndarray) -> np.ndarray:
+    """The order in which each class comes at even distances, and within itself as before."""
+    member, sizes = np.unique(labels, return_inverse=True, return_counts=True)[1:]
+    rank = np.empty(len(labels))
+    for number, size in enumerate(sizes):
+        rank[member == number] = (np.arange(size) + 0.5) / size
+    return np.lexsort((np.arange(len(labels)), rank))
 
 
 def subset_rule(*, first: bool) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
+from attacks.relaxation import LEVELS
 from robustbench_coded.evaluation.execution.attack_group import hidden_sources
 from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
@@ -36,7 +37,8 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 
 def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """A sentence for each case with units whose forwards had to be smaller than planned, or failed inputs.
+    """A sentence for each case with units whose forwards had to be smaller than planned, with failed inputs,
+    or with operators that could not be relaxed.
 
     Args:
         metadata: of the committed units, by id.
@@ -47,12 +49,15 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
         if "group_images" in metadata.get(unit.id, {})
     )
     unanswered: Counter[PlannedCase] = Counter()
-    relaxed: Counter[PlannedCase] = Counter()
+    without_gradient: Counter[PlannedCase] = Counter()
+    relaxed_less: Counter[tuple[PlannedCase, str]] = Counter()
     first: dict[PlannedCase, Sequence[int]] = {}  # an example and a draw
     for unit in plan.units:
         found = metadata.get(unit.id, {})
         unanswered[unit.case] += found.get("unanswered", 0)
-        relaxed[unit.case] += found.get("without_gradient", 0)
+        without_gradient[unit.case] += found.get("without_gradient", 0)
+        for level, left in enumerate(LEVELS[1:], start=1):
+            relaxed_less[unit.case, left] += found.get(f"relaxed_{level}", 0)
         if "unanswered_at" in found:
             first.setdefault(unit.case, found["unanswered_at"])
     said = [
@@ -67,10 +72,16 @@ def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[st
             f"{case.subject.label} on {case.subject.checkpoint}: {unanswered[case]} answers to {asked} were "
             f"exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as wrong."
         )
+    said += [
+        f"{case.subject.label} on {case.subject.checkpoint} raised an exception under relaxed operators: "
+        f"{case.attack} ({case.threat}) ran on {count} inputs with {left}."
+        for (case, left), count in relaxed_less.items()
+        if count
+    ]
     return said + [
         f"{case.subject.label} on {case.subject.checkpoint} could not be differentiated at {count} inputs by "
         f"{case.attack} ({case.threat}), which went on there with smooth operators (relaxed-)."
-        for case, count in relaxed.items()
+        for case, count in without_gradient.items()
         if count
     ]
 

@@ -53,6 +53,7 @@ IDENTITY = {
     "seed": "--seed",
     "last_batch": "--last-batch",
     "subset": "--first",
+    "class_mix": "--class-mix",
     "data_sha256": "--data",
 }
 _OTHER_EXAMPLES = {
@@ -127,7 +128,8 @@ def checked_against(
         if before != now and key == "subset":
             raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
-            before, now = ("all examples" if x is None else x for x in (before, now))
+            none = "that of the images as taken" if key == "class_mix" else "all examples"
+            before, now = (none if x is None else x for x in (before, now))
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
             raise InputError(

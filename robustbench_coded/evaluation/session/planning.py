@@ -97,7 +97,9 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
     claimed = {
         comparison: config.claim or 0.0
         for comparison, settings in judged.items()
-        if claim is not None and any((str(key.threat), key.perturbation.eps) == claim for key in settings)
+        if claim is not None
+        and config.claim_votes is None  # random batches have one draw each, and no majority
+        and any((str(key.threat), key.perturbation.eps) == claim for key in settings)
     }
 
     @cache
@@ -129,6 +131,7 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         table_first=whole,
         checks=config.checks,
         margin=config.margin / 100,
+        random_batches=config.mix is None,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         relus=_relus(prepared) if config.checks and config.norm != "l0" else {},

@@ -210,7 +210,8 @@ def _fill_the_table_first(plan: EvaluationPlan, evidence: Evidence) -> Step | No
 def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
     random: list[ScheduledRandomBatches] = []
-    for case, size in evidence.sizes.items() if plan.ceilings.table != 0 else ():
+    asked = plan.ceilings.table != 0 and plan.random_batches
+    for case, size in evidence.sizes.items() if asked else ():
         many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
         if case.attack == CLEAN and not many and case not in evidence.random:
             price = CLEAN_RANDOM_BATCHES * random_batch_images(case)

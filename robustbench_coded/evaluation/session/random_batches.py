@@ -54,6 +54,8 @@ def likely_batches(
 
     The first of them are always paid.
     """
+    if not plan.random_batches:
+        return None
     bars = _bars(plan, evidence, comparison)
     case = _promising(plan, evidence, comparison, getattr(bars, bar), below_broken=bar == "broken")
     if case is None:

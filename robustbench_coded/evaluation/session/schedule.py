@@ -60,6 +60,7 @@ class EvaluationPlan:
         table_first: whether the table runs before submissions and checks: where every case runs on all.
         checks: whether attacks of the checks may run.
         margin: the gain over the base model that counts, a fraction.
+        random_batches: whether a batch may be any of the images: their order is random.
         claimed: the accuracy that is claimed, by comparison.
         classes: of the data.
         relus: of each checkpoint that crossover may be run on.
@@ -76,6 +77,7 @@ class EvaluationPlan:
     table_first: bool = False
     checks: bool = True
     margin: float = 0.03
+    random_batches: bool = True
     claimed: Mapping[Comparison, float] = field(default_factory=dict)
     classes: int = 10
     relus: Mapping[str, int] = field(default_factory=dict)

@@ -67,7 +67,8 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
-    return {name: value for name, value in to_builtins(identity).items() if name != "subset"}
+    known = to_builtins(identity).items()
+    return {name: value for name, value in known if name != "subset" and (name, value) != ("class_mix", None)}
 
 
 def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
@@ -279,7 +280,7 @@ def prepare(
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
-    data = evaluated(whole, config.limit, first=config.first, seed=config.seed)
+    data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
     _check_batches(config, len(data))
     _check_targets(config, whole)
     loaded, notes = [], []
@@ -301,6 +302,7 @@ def prepare(
         data=data_name,
         data_dir=config.data_dir,
         first=config.first,
+        class_mix=config.mix,
         processes=config.processes,
         examples=len(data),
         device=str(device),
@@ -340,6 +342,7 @@ def prepare(
         data_sha256=data.sha256,
         limit=config.limit,
         subset=subset_rule(first=config.first),
+        class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
     )

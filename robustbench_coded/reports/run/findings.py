@@ -9,6 +9,7 @@ from typing import Any
 from robustbench_coded.judge.certified import CertifiedRow
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.reports.run.methodology import MIXES
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
     PERTURBATION,
@@ -138,6 +139,11 @@ def remarks_on(run: Run) -> list[str]:
             "all commands of this folder stand under 'Run it again'."
         )
     said += hidden_gradients(run.manifest)
+    if (mix := run.manifest.identity.class_mix) and any(row.batch_dependent for row in run.results):
+        said.append(
+            f"Images came {MIXES[mix]} (--class-mix {mix}), and answers depend on the batch: figures are "
+            "about such batches alone, and none were scored in random ones, as --class-mix shuffled does."
+        )
     return said
 
 

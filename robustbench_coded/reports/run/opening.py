@@ -10,17 +10,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
-from robustbench_coded.reports.run.tables import find, lowest_of_papers
+from robustbench_coded.reports.run.tables import lowest_of_papers
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import (
     INFERENCE,
     Columns,
     TextTable,
-    accuracy_text,
     attacker_text,
     counted,
     inference_text,
@@ -173,7 +174,7 @@ def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim
         under = "" if claim.attack is None else f" under {claim.attack}"
         eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
         on = "" if bare else f" on {_networks(subjects)}"
-        return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{under}{eps}?"
+        return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
     does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
     normalised = "" if perturbation.eps_space == "pixel" else "normalised "
     changes = {
@@ -241,11 +242,17 @@ def _of_claim(run: Run, judgement: Judgement) -> str:
     if claim is None or left is None:
         return ""
     threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
-    rows = (find(run.rows, judgement.subject, str(claim.attack), t, judgement.perturbation) for t in threats)
-    own = next(filter(None, rows), None)
-    alone = f"; {own.attack} alone leaves {accuracy_text(own.accuracy, own.low, own.high)}" if own else ""
-    stands = {True: ", which the interval contains", left.low >= claim.value: ", which stands so far"}
-    return f", claimed are {percent(claim.value)}%{stands[True] if left.high >= claim.value else ''}{alone}"
+    cases = [judgement.case.under(threat).of_attack(str(claim.attack)) for threat in threats]
+    rows = (row for case in cases for row in run.results if replace(row.case, step_size=None) == case)
+    own = next(filter(None, (row.of_majorities(claim.votes).interval() for row in rows)), None)
+    voted = f"{_of_what(claim)}, of which {Span.of([left])} are right" if claim.votes > 1 else ""
+    alone = f"; {claim.attack} alone leaves {Span.of([own])}" if own else ""
+    stands = ", which stands so far" if left.low >= claim.value else ", which the interval contains"
+    return f", claimed are {percent(claim.value)}%{voted}{stands if left.high >= claim.value else ''}{alone}"
+
+
+def _of_what(claim: Claim) -> str:
+    return "" if claim.votes == 1 else f" {claim.of_what}"
 
 
 def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
