@@ -95,14 +95,16 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext) -> Iterator[str]:
-    """A sentence for each thing that the user may not have meant."""
+def doubts(
+    subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext, *, glance: bool
+) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant; at a glance no network is asked."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
             yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
         elif n > MOST_CODED * k:
             yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
-    for checkpoint in context.setup.checkpoints:
+    for checkpoint in () if glance else context.setup.checkpoints:
         yield from _without_its_defence(checkpoint, subjects)
         x, y = context.data.batch(range(min(GLANCE, len(context.data))))
         right = _right(context, checkpoint.name, x, y)
@@ -336,7 +338,7 @@ def prepare(
     with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
-    notes += [] if glance else doubts(subjects, context)
+    notes += doubts(subjects, context, glance=glance)
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,
