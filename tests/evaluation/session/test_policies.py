@@ -154,7 +154,7 @@ def test_random_batches_are_doubled_while_the_verdict_is_open():
     evidence = simulate(plan_of(), lambda c: 0.0 if c.attack == "transfer-pgd-20" else 0.9)
     counts = [part.batches for step in evidence.steps for part in step.random if step.policy == "break"]
     first = values_needed(0.0, 0.03, plan_of().tail(256))
-    assert counts[:3] == [first, 2 * first, 4 * first] and counts[-1] == 600
+    assert counts[:3] == [first, 2 * first, 600]  # as many as there may be
     costs = [part.images for step in evidence.steps for part in step.random]
     assert costs[1] == first * (190 // 3)  # those before are not scored again
 
