@@ -75,7 +75,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             words.CheckOutcome.FAILED,
             test.finding,
             test.figures,
-            next_step=run_attacks(*_RUN_NEXT, how=gradients.WITHOUT_GRADIENTS)
+            next_step=run_attacks(*_RUN_NEXT)
             if test.name in words.GRADIENT_SELF_TESTS
             else NextStep(_NO_ATTACK.format(repr(test.name))),
         )

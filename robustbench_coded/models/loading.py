@@ -12,7 +12,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise
+from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
 from robustbench_coded.models.external_architectures import (
     classes_answered,
     classes_in,
@@ -21,13 +21,12 @@ from robustbench_coded.models.external_architectures import (
     load_user_defence,
 )
 from robustbench_coded.models.external_architectures import load_library as load_from_library
-from robustbench_coded.models.library_definitions import timm_name
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
 from robustbench_coded.models.registry import INPUT, split_variant
-from robustbench_coded.models.robustbench_library import own_definitions
+from robustbench_coded.models.robustbench_names import own_definitions
 from robustbench_coded.models.state_dict import StateDict, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 

@@ -25,6 +25,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     Attributes:
         spec: the defence as it was given.
         batch_size: inputs that are answered together, for every defence.
+        sequence: batches over which its memory is kept, ``batch_size`` inputs in all; 0: emptied before each.
         for_check: measured at another eps than was asked for, because a check needs it; not judged.
         examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
@@ -40,6 +41,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     case: Case
     spec: str = ""
     batch_size: Count | None = None
+    sequence: Count = 0
     randomised: bool
     batch_dependent: bool
     has_base: bool = True
@@ -126,6 +128,7 @@ class Identity(Struct, frozen=True, kw_only=True):
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
+        memory: ``kept over B batches``; None where it is emptied before each.
     """
 
     data: str | None = None
@@ -135,6 +138,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     class_mix: str | None = None
     seed: int | None = None
     last_batch: str | None = None
+    memory: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):

@@ -154,6 +154,20 @@ def test_parts_of_the_ball_hold_no_more_than_all_of_it(checked, attack, part, fa
     assert failed or check.run_next == ("rays-800",)
 
 
+@pytest.mark.parametrize(("longer", "failed"), [(0.3, False), (0.29, True)])
+def test_a_search_of_parts_that_is_at_its_end_has_found_what_there_is(checked, longer, failed):
+    attacks = [("pgd-10", 0.5), ("growing-48", 0.3), ("growing-96", longer)]
+    check = checked(attacks)["falls with eps"]
+    assert (check.outcome == "failed") == failed
+    assert not failed or check.run_next == ("growing-192",)
+
+
+def test_where_nothing_has_gradients_nothing_that_needs_them_is_asked_for(checked):
+    checks = checked([("square-1000", 0.5), ("rays-800", 0.5)])
+    assert checks["randomness known"].outcome == checks["twice the draws"].outcome == "passed"
+    assert checked([("pgd-10", 0.5), ("rays-800", 0.5)])["randomness known"].outcome == "not run"
+
+
 def test_what_was_found_elsewhere_is_not_asked_for_at_another_eps(checked):
     check = checked([("pgd-10", 0.5), ("square-1000", 0.6), ("from:standard/pgd-10", 0.4)])["falls with eps"]
     assert (check.outcome, check.run_next) == ("not run", ("pgd-10",))
@@ -201,6 +215,10 @@ def test_twice_the_steps_find_no_more(checked, attacks, outcome, run_next):
         ([("pgd-20", 0.4), ("eot2-pgd-20", 0.3)], "failed", ("eot4-pgd-20",)),
         ([("eot10-pgd-20", 0.3), ("transfer-pgd-20", 0.1)], "not run", ("eot20-pgd-20",)),
         ([("pgd-20", 0.3)], "not run", ("eot2-pgd-20",)),
+        # What averages more finds as much, if it is no longer version of the strongest.
+        ([("pgd-100+momentum=1", 0.3), ("eot10-pgd-20", 0.303)], "passed", ()),
+        ([("pgd-100+momentum=1", 0.3), ("eot10-pgd-20", 0.31)], "not run", ("eot2-pgd-100+momentum=1",)),
+        ([("joint-33", 0.3), ("eot10-pgd-20", 0.5)], "passed", ()),
     ],
 )
 def test_twice_the_draws_find_no_more(checked, attacks, outcome, run_next):

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attacks.accelerator import module_of
 from attacks.naming import parse
+from robustbench_coded.defences.kept_memory import Session
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
     UnitRun,
@@ -204,9 +205,13 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     # Victims attacked through the base model need no batch for that.
     alone = sources is None and case.threat.one_victim and case.attack not in CONTROLS
     alone = alone and parse(case.attack).estimator == "transfer"
+    seen = case.attack not in CONTROLS and case.submission is None
+    seen = seen and cases.sees_queries(case.subject, parse(case.attack))
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
+        if seen:
+            run = run._replace(session=Session(context.defence(case.subject)))  # type: ignore[arg-type]
         for draw in known:
             if sources is not None:
                 adversarial = submitted_group(run, group, sources, x, y)

@@ -158,6 +158,12 @@ class EvalConfig:
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
     checks: bool = option(False, "Run the attacks that the checks need; always on with adaptive presets.")
+    memory: str = option(
+        "empty",
+        "empty: what a defence remembers is emptied before each batch. kept: it stays over a sequence.",
+        one_of("empty", "kept"),
+    )
+    sequence: int = option(8, "Batches in a sequence of --memory kept.", count(2, 10_000))
     peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(3.0, "Smallest gain over the base model that matters, in points.", number(0, 100))
@@ -183,6 +189,11 @@ class EvalConfig:
     def keeps_adversarials(self) -> bool:
         """Whether perturbed inputs are stored; a claim that is refuted needs them as evidence."""
         return self.save_adversarials or self.claim is not None
+
+    @property
+    def batches_kept(self) -> int:
+        """Batches over which memory is kept; 0 where it is emptied before each."""
+        return self.sequence if self.memory == "kept" else 0
 
     @property
     def conditions(self) -> Conditions:

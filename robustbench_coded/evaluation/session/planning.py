@@ -67,7 +67,7 @@ def planned_evaluation(
     if before is not None:
         sizes = before.sample_sizes
     else:
-        ladder = sample_sizes(examples, min(max(config.batch_sizes), examples))
+        ladder = sample_sizes(examples, min(max(config.batch_sizes) * (config.batches_kept or 1), examples))
         sizes = (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, whole=whole)
@@ -131,7 +131,8 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         table_first=whole,
         checks=config.checks,
         margin=config.margin / 100,
-        random_batches=config.mix is None,
+        # A sequence has its order, in which what was perturbed for it is submitted.
+        random_batches=config.mix is None and not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         relus=_relus(prepared) if config.checks and config.norm != "l0" else {},

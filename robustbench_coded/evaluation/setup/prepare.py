@@ -68,7 +68,8 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    return {name: value for name, value in known if name != "subset" and (name, value) != ("class_mix", None)}
+    unsaid = (("class_mix", None), ("memory", None))
+    return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
 def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
@@ -347,6 +348,7 @@ def prepare(
         class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
+        memory=f"kept over {config.batches_kept} batches" if config.batches_kept else None,
     )
     return PreparedEvaluation(
         config=config,

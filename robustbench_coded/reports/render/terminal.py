@@ -2,8 +2,9 @@
 points of a curve, a line each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -262,10 +263,13 @@ _CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
 def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterator[str]:
     """For each curve of at least two points its name, and a line a point.
 
+    Over eps, a last line says how much the attack leaves beside the lowest of all curves (``excess``).
+
     Args:
         over: ``eps``, ``steps``, ``draws``, or ``submissions``, which have a point for each of these.
     """
     curves: dict[str, dict[float, str]] = {}
+    levels: dict[tuple, dict[str, dict[float, float]]] = {}  # subject, threat and norm -> curve -> accuracy
     for result in run.results:
         if result.case.attack != ENSEMBLE and (
             result.case.attack in (*CONTROLS, *COMBINED) or formatting.is_submitted(result.case.attack)
@@ -282,10 +286,31 @@ def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterato
             if left is not None and family:
                 shown = eps if over == "eps" else f"{x:g}"
                 curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(left)}"
+                alike = levels.setdefault((case.subject, case.threat, case.perturbation.norm), {})
+                alike.setdefault(title, {})[x] = left.estimate
     for title, lines in curves.items():
         if len(lines) > 1:
             yield one_line(f"{title} over {over}:")
             yield from (lines[x] for x in sorted(lines))
+            if over == "eps":
+                others = next(alike for alike in levels.values() if title in alike)
+                above = 100 * excess(others[title], list(others.values()))
+                yield f"  {above:.1f} points above the lowest of all attacks, on average over eps"
+
+
+def excess(curve: Mapping[float, float], curves: Sequence[Mapping[float, float]]) -> float:
+    """The area between an attack's curve and the lowest of all, per unit of eps (arXiv 2404.19460).
+
+    Args:
+        curve: eps -> accuracy, two points or more, between which it is linear; one of ``curves``.
+
+    Returns:
+        A mean difference of accuracies over the curve's range of eps, 0 where no other attack leaves less.
+    """
+    at = sorted(curve)
+    over = [curve[eps] - min(other.get(eps, 1.0) for other in curves) for eps in at]
+    steps = zip(pairwise(at), pairwise(over), strict=True)
+    return sum((b - a) * (p + q) / 2 for (a, b), (p, q) in steps) / (at[-1] - at[0])
 
 
 def _place(case: Case, over: str) -> tuple[str, float]:
