@@ -64,7 +64,8 @@ def likely_batches(
     if case is None:
         return None
     lowest = next(known for known in bars if evidence.shares[case] <= ROOM * known)
-    needed = values_needed(evidence.shares[case], lowest, plan.tail) or MOST_RANDOM_BATCHES
+    tail = plan.tail(size_of(plan, evidence, comparison))
+    needed = values_needed(evidence.shares[case], lowest, tail) or MOST_RANDOM_BATCHES
     scored = _scored(evidence, case)
     count, size = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES), evidence.sizes[case]
     if comparison.one_victim:
