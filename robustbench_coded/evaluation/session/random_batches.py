@@ -100,7 +100,7 @@ def batches_that_hold(
     lowest, bar = min(shares.values()), _bars(plan, evidence, comparison).broken
     near = [case for case, share in shares.items() if share <= lowest + NEAR + SLACK]
     # As a gain, which may lie between -1 and 1.
-    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail / len(near))
+    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail(size) / len(near))
     if needed is None or needed > MOST_RANDOM_BATCHES:
         return []
     batches = []

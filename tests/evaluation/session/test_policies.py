@@ -202,7 +202,7 @@ def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_b
     evidence = simulate(plan_of(), share, lambda steps: {DEFENDED: OPEN, BASE: CHECKED})
     first = next(step for step in evidence.steps if step.policy == HOLDS)
     assert {part.case.attack for part in first.random} == {"pgd-10", "pgd-100"}
-    tail = plan_of().tail / 2
+    tail = plan_of().tail(256) / 2
     (count,) = {part.batches for part in first.random}
     assert count == max(2 * values_needed(0.1, 0.435, tail), 20)  # 80% against 13%, as a gain from -1 to 1
     # Not where checks hold it back, nor where what is left is below the bar.
