@@ -248,7 +248,12 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     adaptive = [result for result in usable if is_adaptive(name_of(result))]
     others = [result for result in usable if result not in adaptive]
     if not adaptive:
-        return not_run(name, "No attack with the defence's gradients ran.", presets.FOLLOWS_SHOWN)
+        # Where queries ran instead, there are no gradients to ask for.
+        queries = [result for result in others if not name_of(result).is_submitted]
+        wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
+        return not_run(
+            name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
+        )
     best = lowest(adaptive)
     if check := nothing_left(name, best):
         return check
@@ -260,8 +265,8 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     for rivals in ([*others, *signs], made_here):
         if rivals and not (check is not None and check.failed):
             rival = lowest(rivals)
-            more = [_from_transfer(estimator)]
-            if rival in signs or _is_search(rival):
+            more = [_from_transfer(estimator)] if ensemble.has_base else []
+            if rival in signs or _is_search(rival) or not ensemble.has_base:
                 more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
             fault = "an attack without the defence's gradients finds more"
             check = compared(name, best, rival, fault, *more)

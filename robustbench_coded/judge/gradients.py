@@ -2,7 +2,7 @@
 
 A gradient that is zero, jumps or says nothing about the answers does not make a defence robust, and does not
 make it weak: it silences attacks that follow it (arXiv 1902.06705, section 4.5). Self-tests of the gradient
-that failed, and gradients without a direction, count as answered where a decision-based attack ran in two
+that failed count as answered where a decision-based attack ran in two
 lengths, of which the longer finds at most half a point more, and one of these holds:
 
 * relaxed gradients: the same self-tests passed with the operators of the defence relaxed, and the strongest
@@ -21,8 +21,7 @@ there, and queries found as much here), or, if it stands around none, where two 
 Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
 """
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -38,57 +37,16 @@ from robustbench_coded.judge.checks import (
     checkpoints_ensemble,
     difference_of,
     differs_only_in,
-    guesses_draw,
     is_adaptive,
     is_black_box,
     lowest,
     name_of,
-    not_run,
-    passed,
     run_attacks,
     usable_by,
 )
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
 
-USEFUL_COSINE = 0.5  # between the gradient that an attack averages and that over all draws
-
 OF_THE_GRADIENT = frozenset(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS)
-
-
-def gradients_agree(
-    results: Sequence[CaseResult], ensemble: CaseResult, measured: Mapping[str, float]
-) -> Check:
-    """Some attack averages enough draws for a direction that helps in most of them.
-
-    Where the gradients in two draws have mean cosine c, the mean over M draws has cosine
-    sqrt(M c / (1 + (M - 1) c)) with that over all draws.
-
-    Args:
-        results: all results of the run.
-        ensemble: the `ensemble` result of the threat model.
-        measured: mean ``cosine`` and share of equal ``sign`` of the gradients in two draws at clean inputs.
-    """
-    name, cosine = CheckName.GRADIENTS_AGREE, measured.get("cosine", math.nan)
-    if not guesses_draw(ensemble):
-        return passed(name, "Nothing is random to the attacker: there is one gradient.")
-    if math.isnan(cosine) or cosine == 0:
-        return not_run(name, "Gradients have no direction: they are zero, or there are none.")
-    draws = max((name_of(result).draws for result in usable_by(results, ensemble)), default=1)
-    reached = math.sqrt(draws * cosine / (1 + (draws - 1) * cosine)) if cosine > 0 else 0.0
-    figures = {"cosine": cosine, "draws": float(draws), "cosine_of_mean": reached}
-    if "sign" in measured:
-        figures["sign"] = measured["sign"]
-    averaged = "one draw" if draws == 1 else f"the mean over {draws} draws"
-    finding = (
-        f"The gradients of two draws have cosine {cosine:.2f}; that of {averaged} has {reached:.2f} with the "
-        "mean over all draws."
-    )
-    if reached >= USEFUL_COSINE:
-        return passed(name, finding, **figures)
-    target = USEFUL_COSINE**2
-    enough = math.ceil(target * (1 - cosine) / (cosine * (1 - target))) if cosine > 0 else 2 * draws
-    step = run_attacks(presets.AVERAGED.format(max(enough, draws + 1)))
-    return Check(name, CheckOutcome.FAILED, finding, figures, (), step)
 
 
 def answered(
@@ -105,7 +63,7 @@ def answered(
         ensemble: the `ensemble` result of the threat model.
         stopped: attacks on this defence that a budget of images ended before their length.
     """
-    open_ones = [check for check in checks if _of_the_gradient(check)]
+    open_ones = [check for check in checks if check.name in OF_THE_GRADIENT and check.failed]
     if not open_ones:
         return tuple(checks)
     usable = [
@@ -138,13 +96,6 @@ def answered(
         return replace(check, finding=finding, next_step=step)
 
     return tuple(settled(check) if check in open_ones else check for check in checks)
-
-
-def _of_the_gradient(check: Check) -> bool:
-    """Whether a check is open because the gradient says nothing: it is wrong, or there is none."""
-    if check.name == CheckName.GRADIENTS_AGREE:
-        return check.outcome == CheckOutcome.NOT_RUN
-    return check.name in OF_THE_GRADIENT and check.failed
 
 
 def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:

@@ -53,9 +53,7 @@ def test_a_step_whose_attacks_are_all_named_is_left_out():
 
 
 def test_other_steps_stay_as_they_are_and_are_told_once():
-    others = tuple(
-        NextStep(do) for do in ("evaluate more examples (--limit)", "run the probe", "run it again")
-    )
+    others = tuple(NextStep(do) for do in ("evaluate more examples (--limit)", "look", "run it again"))
     assert merged_steps([*others, *others]) == others
     assert merged_steps([]) == ()
 
@@ -63,5 +61,5 @@ def test_other_steps_stay_as_they_are_and_are_told_once():
 def test_attacks_read_as_an_option_to_paste_and_other_steps_as_what_to_do():
     assert str(run_attacks("pgd-20", "square-1000", "pgd-20")) == "add --attacks pgd-20,square-1000"
     assert str(without("square-1000")) == "at that eps, add --attacks square-1000"
-    assert str(NextStep("run the probe")) == "run the probe"
+    assert str(NextStep("look")) == "look"
     assert run_attacks() is None

@@ -176,12 +176,6 @@ def test_where_queries_are_answered_by_chance_none_is_asked_for_beside_relaxed_g
     assert outcome(alone, DIFFERENCES, RELAXED_PASSED).outcome == CheckOutcome.FAILED
 
 
-def test_gradients_without_a_direction_are_answered_as_wrong_ones_are(outcome):
-    none = Check(CheckName.GRADIENTS_AGREE, CheckOutcome.NOT_RUN, "Zero.")
-    assert outcome(AGREE, none).outcome == CheckOutcome.PASSED
-    assert outcome({"pgd-20": 1.0}, none).outcome == CheckOutcome.NOT_RUN
-
-
 @pytest.mark.parametrize(("found", "settled"), [(0.48, CheckOutcome.PASSED), (0.4, CheckOutcome.FAILED)])
 def test_a_search_at_its_end_that_found_a_little_more_answers_that_it_did(outcome, found, settled):
     more = Check(CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.FAILED, "rays-800 found more.")
