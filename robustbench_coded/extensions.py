@@ -37,7 +37,7 @@ AGAIN = "install csrobust again (pip install -e . in a checkout)"
 
 
 @functools.cache
-def found(group: str) -> dict[str, "EntryPoint"]:
+def points_of(group: str) -> dict[str, "EntryPoint"]:
     """The entry points of ``csrobust.GROUP`` by name, in alphabetical order.
 
     Raises:
@@ -89,11 +89,11 @@ def load(group: str, name: str) -> Any:
     Raises:
         InputError: nothing is; the metadata of the installation are older than its files.
     """
-    if name not in found(group):
+    if name not in points_of(group):
         raise InputError(f"csrobust.{group} has no {name}; {AGAIN}")
-    return found(group)[name].load()
+    return points_of(group)[name].load()
 
 
 def all_of(group: str) -> dict[str, Any]:
     """Everything that is plugged into a group, by name."""
-    return {name: load(group, name) for name in found(group)}
+    return {name: load(group, name) for name in points_of(group)}

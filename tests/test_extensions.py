@@ -17,7 +17,7 @@ TABLES = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]
 
 def forget():
     """What was found, and the commands that it made."""
-    for kept in (extensions._of_checkout, extensions.found, extensions.load, main_module._command):
+    for kept in (extensions._of_checkout, extensions.points_of, extensions.load, main_module._command):
         kept.cache_clear()
 
 
@@ -48,7 +48,7 @@ def test_a_name_is_taken_once(plugged):
     with pytest.raises(
         InputError, match=r"^one:ZOO and two:ZOO are both called mine in csrobust\.defences; u"
     ):
-        extensions.found("defences")
+        extensions.points_of("defences")
 
 
 @pytest.mark.parametrize("words", [("shift", "--ckpt", "a.pt"), ("figure",), ("board", "--help")])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from attacks.adapters.user_modules import file_named, object_named, own_folders_first
 from robustbench_coded.errors import InputError, described, where_raised
-from robustbench_coded.extensions import found, load
+from robustbench_coded.extensions import load, points_of
 from robustbench_coded.models import detect, refusal, state_dict
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation
@@ -254,7 +254,7 @@ SAME_LOGITS = 1e-6
 
 def is_library(arch: str) -> bool:
     """Whether ``arch`` is ``LIBRARY:NAME`` for a library that is known here."""
-    return ":" in arch and arch.partition(":")[0] in found("libraries")
+    return ":" in arch and arch.partition(":")[0] in points_of("libraries")
 
 
 def load_library(

@@ -47,7 +47,7 @@ def rebuilt_bench(
         manifest: the content of run.json, checked.
         checkpoints: files to take instead of those that run.json names, by name.
         arch: the user's own architecture code; a run folder never says by itself which code to load.
-        data_dir: where data sets are looked for.
+        data_dir: where data sets are looked for; None: where the run looked.
         device: where to compute.
 
     Raises:
@@ -92,7 +92,7 @@ def rebuilt_bench(
     setup = worker_context.Setup(
         conditions=conditions,
         data=identity.data,
-        data_dir=data_dir,
+        data_dir=data_dir or _text(last.options.get("data_dir")),
         first=identity.subset is None,
         class_mix=identity.class_mix,
         examples=manifest.data.examples,
@@ -108,6 +108,10 @@ def rebuilt_bench(
             f"({context.data.sha256[:16]}, run {str(identity.data_sha256)[:16]})"
         )
     return context
+
+
+def _text(found: object) -> str | None:
+    return found if isinstance(found, str) else None
 
 
 def rebuilt_row(
@@ -206,7 +210,7 @@ def verify_run(
         checkpoints: files to take instead of those that the run names, by checkpoint name.
         defences: user defences, ``package.module:build``, that may be loaded.
         arch: architecture code that may be loaded.
-        data_dir: where data sets are looked for.
+        data_dir: where data sets are looked for; None: where the run looked.
         device: where to compute.
 
     Raises:
