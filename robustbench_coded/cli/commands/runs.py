@@ -8,7 +8,7 @@ import typer
 
 from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
 from robustbench_coded.errors import InputError
-from robustbench_coded.extensions import found, load
+from robustbench_coded.extensions import load, points_of
 from robustbench_coded.reports.text.escape import one_line
 
 
@@ -127,7 +127,7 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
 
 def _kind_of(run: Path) -> Any:
     """What an extension does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
-    return next((load("runs", name) for name in found("runs") if (run / f"{name}.json").is_file()), None)
+    return next((load("runs", name) for name in points_of("runs") if (run / f"{name}.json").is_file()), None)
 
 
 def _document(comparison: Any, name: str, *, paper: bool) -> str:
@@ -162,8 +162,8 @@ def export_command(
     """Write a run in the format of another tool."""
     from robustbench_coded.judge.run import load_run
 
-    if to not in found("exporters"):
-        raise InputError(f"--to {to!r} is not known; choose from {', '.join(found('exporters'))}")
+    if to not in points_of("exporters"):
+        raise InputError(f"--to {to!r} is not known; choose from {', '.join(points_of('exporters'))}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     if attacks is not None and to != "latex":

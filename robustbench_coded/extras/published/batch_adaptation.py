@@ -93,10 +93,12 @@ STEP = 1e-3
 class Tent(Deterministic):
     """Before each batch, scales and shifts of batch-norms take a step down the mean entropy of its answers.
 
-    The step is differentiable: an attacker who changes the batch sees how the parameters follow.
+    The step is differentiable: an attacker who changes the batch sees how the parameters follow. Where its
+    memory is kept, each step begins where the last one ended.
     """
 
     batch_dependent = True
+    remembers = True
 
     def __init__(self, model: nn.Module):
         self.base = model
@@ -120,6 +122,10 @@ class Tent(Deterministic):
                 f"{name}.{part}": value.detach().clone().requires_grad_()
                 for name, norm in norms_of(self.adapted).items()
                 for part, value in norm.named_parameters(recurse=False)
+            }
+            start |= {
+                name: value if follows and value.requires_grad else value.detach().clone().requires_grad_()
+                for name, value in self.fitted.items()
             }
             log_p = functional_call(self.adapted, start, (x,)).log_softmax(-1)
             entropy = -(log_p.exp() * log_p).sum(-1).mean()

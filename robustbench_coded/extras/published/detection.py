@@ -74,6 +74,7 @@ class StatefulDetection(Around, Deterministic):
     """Rejects an input that is closer to an earlier query than clean images are to each other."""
 
     batch_dependent = True
+    remembers = True
 
     def __init__(self, model: nn.Module, pool: Tensor):
         super().__init__(model)

@@ -17,13 +17,14 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from attacks.naming import parse
 from attacks.objective import co_batch
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
@@ -128,6 +129,7 @@ def rebuilt_row(
         batch_dependent=planned.batch_dependent,
         has_base=planned.has_base,
         images=1,
+        sequence=planned.sequence,
     )
     subject = replace(subject, images=target.images_of(context.defence(subject), subject.k))
     return PlannedCase(planned.case, subject)
@@ -268,6 +270,8 @@ def _verify_unit(
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
         _measure(context, row, group, clean, x, tally)
+        if sees_queries(row.subject, parse(row.attack)):
+            continue  # its answers followed queries that are not stored
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
         answers = [
@@ -372,6 +376,8 @@ def _block(title: str) -> Table:
 def _result(row: VerifiedRow) -> str:
     if row.problem:
         return row.problem
+    if not row.outcomes and not row.outside:
+        return "within eps; its answers followed queries, which are not stored"
     faults = []
     if row.outside:
         faults.append(f"{row.outside} inputs outside eps or box")
