@@ -31,8 +31,8 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
         draws: scoring draws; 1 where the answer is not random.
         query_budget: images per scored example at which the attack was stopped; None for no limit.
         stopped: whether that comes before the end that the attack's name says.
-        looks: how often its subject may be judged on what it left so far, and then stop; 0 where the number
-            of its examples was fixed beforehand.
+        looks: where a run may stop at several numbers of examples, by what the error of its verdict at this
+            one is divided; 0 where the number was fixed beforehand.
         units: ids of the units that attack it, or score it in its own batches: names of their files.
         random_batches: ids of the units that score its perturbed inputs in random batches.
         table: run for the table, on fewer examples than the verdict rests on: shown, and no part of it.
@@ -108,12 +108,14 @@ class Outlook(Struct, frozen=True, kw_only=True):
     """What a further command would do.
 
     Attributes:
-        purpose: ``all``, to run every row on every example, or ``settle``, to settle open verdicts.
+        purpose: ``all``, to run every row on every example; ``settle``, to settle open verdicts; or
+            ``left out``, to run what did not fit, which ``case`` names.
         option: what to add to the command.
         images: image gradients that it costs, about; seconds: how long these take.
     """
 
     purpose: str = ""
+    case: str = ""
     option: str = ""
     images: int = 0
     seconds: Number = 0.0

@@ -7,6 +7,7 @@ from enum import StrEnum
 CLEAN = "clean"
 RANDOM_SIGN = "random-sign"
 CONTROLS = (CLEAN, RANDOM_SIGN)
+LEFT_OUT = "left out"  # the purpose of a command that runs what did not fit
 
 STRONGEST = "strongest"
 ENSEMBLE = "ensemble"

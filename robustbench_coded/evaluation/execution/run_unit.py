@@ -45,8 +45,8 @@ from robustbench_coded.runs.pictures import Pictures, lowest
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 
-# Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
-IMAGES = IMAGES_PER_UNIT // 20
+# Units are a hundredth of those of attacks, so that several workers share a few hundred batches.
+IMAGES = IMAGES_PER_UNIT // 100
 GROUPS = 10  # that go through a network together: of large images these, and so the units, are smaller
 
 
@@ -77,8 +77,8 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
 
 
 def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
-    """The units that score a case in ``count`` random batches of the images that it was run on, or a few
-    more: units are whole. Of victims at most each image once.
+    """The units that score a case in ``count`` random batches of the images that it was run on; of victims at
+    most each image once.
     """
     victims = case.threat.one_victim
     base = maker.units(on_whole_batches(case) if victims else case)
@@ -92,7 +92,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
     each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []
     for start in range(1, count + 1, each):
-        numbers = range(start, min(start + each, images + 1) if victims else start + each)
+        numbers = range(start, min(start + each, count + 1))
         made.append(
             maker.identified(
                 replace(

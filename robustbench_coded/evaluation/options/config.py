@@ -118,7 +118,7 @@ class EvalConfig:
         ("batch",), "Inputs that the attacker controls: batch (default), victim, co-batch or collateral."
     )
     draws: int = option(10, "Fresh scoring draws of a randomised defence.", count(most=10_000))
-    selection_draws: int = option(10, "Draws on which the strongest attack is chosen.", count(most=10_000))
+    selection_draws: int = option(2, "Draws on which the strongest attack is chosen.", count(most=10_000))
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Seed of all random streams of the run.", count(0, 2**63 - 1))

@@ -80,7 +80,7 @@ def new_manifest(
 
     Args:
         sizes: the examples that a record runs on; all for records that are not named.
-        looks: how often verdicts may be asked for that rest on a record; 0 for records that are not named.
+        looks: by what the error of verdicts that rest on a record is divided; 0 for those that are not named.
         table: records on fewer examples than the verdict of their setting.
         random: units in random batches, by record.
     """

@@ -64,7 +64,8 @@ def likely_batches(
     if case is None:
         return None
     lowest = next(known for known in bars if evidence.shares[case] <= ROOM * known)
-    needed = values_needed(evidence.shares[case], lowest, plan.tail) or MOST_RANDOM_BATCHES
+    tail = plan.tail(size_of(plan, evidence, comparison))
+    needed = values_needed(evidence.shares[case], lowest, tail) or MOST_RANDOM_BATCHES
     scored = _scored(evidence, case)
     count, size = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES), evidence.sizes[case]
     if comparison.one_victim:
@@ -102,7 +103,7 @@ def batches_that_hold(
     lowest, bar = min(shares.values()), _bars(plan, evidence, comparison).broken
     near = [case for case, share in shares.items() if share <= lowest + NEAR + SLACK]
     # As a gain, which may lie between -1 and 1.
-    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail / len(near))
+    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail(size) / len(near))
     if needed is None:
         return []
     count = min(max(2 * needed, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)

@@ -26,14 +26,21 @@ def probed_subjects(
     specs: Sequence[str],
     *,
     refuse: bool,
+    glance: bool = False,
 ) -> tuple[list[ProbedSubject], list[ProbeRecord]]:
-    """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
+    """Every checkpoint behind every defence at every batch size, probed; and what the probes found.
+
+    Args:
+        glance: ask our own defences about gradients alone, on a few images: of a batch-dependent one the
+            network's own, which are as hidden.
+    """
     subjects: list[ProbedSubject] = []
     probes = []
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:
                 defence = context.build(spec, context.model(checkpoint.name), k)
+                brief = glance and not is_user_defence(spec)
                 sequence = config.batches_kept if remembers_queries(defence) else 0
                 if sequence:
                     defence, k = KeptMemory(defence, k), k * sequence  # type: ignore[arg-type]
@@ -49,14 +56,19 @@ def probed_subjects(
                 batch = probing.probe_batch(context.data, k, probing.FEWEST if few else probing.MOST)
                 batch = batch.to(context.device)
                 whole = x if is_user_defence(spec) else None
-                found = probing.probed(
-                    defence,
-                    batch,
-                    config.seed,
-                    highest=int(context.data.labels.max()),
-                    remembers=remembers,
-                    whole=whole,
-                )
+                if brief:
+                    found, x, y = probing.NOT_PROBED, x[: probing.LARGEST], y[: probing.LARGEST]
+                else:
+                    found = probing.probed(
+                        defence,
+                        batch,
+                        config.seed,
+                        highest=int(context.data.labels.max()),
+                        remembers=remembers,
+                        whole=whole,
+                    )
+                alone = brief and defence.batch_dependent
+                asked = context.build(STANDARD, context.model(checkpoint.name), k) if alone else defence
                 shown = spec
                 if spec.startswith(PREFIX):
                     shown += "@" + answers_digest(
@@ -68,14 +80,14 @@ def probed_subjects(
                 try:
                     with probe.blamed_on(defence, x):
                         without = found.figures["no_gradient"]
-                        hidden = probing.hidden_gradients(defence, x, y, config.seed, without=without)
+                        hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
                     began = time.perf_counter()
-                    figures = probing.gradient_figures(defence, x, y, config.seed)
+                    figures = probing.gradient_figures(asked, x, y, config.seed)
                 except InputError as error:
                     if found.contradictions:  # it is asked all the same, and they say why it fails
                         raise InputError(refusal) from error
                     raise
-                taken = (time.perf_counter() - began) / (2 if defence.randomised else 1)
+                taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
                 if not hidden.differentiable:  # a forward alone: a third of what is remembered
                     taken *= 3
                 subject = _subject(checkpoint.name, shown, k, defence, hidden, figures, sequence)

@@ -19,6 +19,7 @@ from robustbench_coded.reports.text.formatting import (
     TextTable,
     accuracy_text,
     counted,
+    duration,
     hiding_text,
     interval,
     is_peers,
@@ -31,7 +32,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
-from robustbench_coded.schema.words import ENSEMBLE
+from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
@@ -158,7 +159,12 @@ def failures_of(run: Run) -> list[str]:
     for (key, error), count in units.items():
         subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return sentences
+    return sentences + [
+        f"{one.case}: left out; it costs {one.images:,} images, about {duration(one.seconds)}; {one.option} "
+        "runs it"
+        for one in run.manifest.outlook
+        if one.purpose == LEFT_OUT
+    ]
 
 
 def commands_of(run: Run) -> list[str]:
