@@ -14,6 +14,9 @@ from torch import Tensor
 
 from attacks.accelerator import double, lacks
 
+# The order of a norm's dual, by its own; l0 has none, and gradients are measured in l2.
+DUAL = {inf: 1.0, 2.0: 2.0, 1.0: inf, 0.0: 2.0}
+
 
 def moved(x0: Tensor, u: Tensor) -> Tensor:
     """x0 + u inside the box, in the type of x0, rounded so that no value moves further than ``u`` says."""

@@ -280,11 +280,13 @@ CATALOGUE: dict[str, Algorithm] = {
         "random search",
         "score_based",
         "RandomSearch",
-        _steps,
+        lambda attack: _steps(attack) | {"apart": float(dict(attack.options).get("apart", 0))},
+        ("init", "apart"),
         family="search",
         loss="margin",
         norms=("linf", "l2", "l1", "l0"),
-        **_DRAWN,
+        draws=SEARCH_DRAWS,
+        cost=QUERY,
     ),
     "sparse-rs": Algorithm(
         "Sparse-RS, random pixels",
@@ -349,10 +351,8 @@ CATALOGUE: dict[str, Algorithm] = {
         norms=(*_CURVED, "l1", "l0"),
         **_NEAREST,
     ),
+    "fab": Algorithm("FAB, the nearest wrong answer", "boundary", "Fab", _steps, **_NEAREST),
     "pdpgd": Algorithm("PDPGD, the nearest wrong answer", "minimum_norm", "Pdpgd", _steps, **_NEAREST),
-    "ddn": Algorithm(
-        "DDN, the nearest wrong answer in l2", "minimum_norm", "Ddn", _steps, norms=_CURVED, **_NEAREST
-    ),
 }
 
 

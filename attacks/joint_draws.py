@@ -15,7 +15,7 @@ from torch import Tensor
 from attacks.apgd import likeliest_wrong
 from attacks.attack import AttackOnProblem, Problem, larger, wide
 from attacks.attack_name import AttackName
-from attacks.balls import norm_of
+from attacks.balls import DUAL, norm_of
 from attacks.catalogue import Cost
 from attacks.estimators import Estimate
 from attacks.losses import margin_loss, targeted_margin
@@ -26,7 +26,6 @@ TARGETS = 3  # classes of which each draw aims at the nearest: the likeliest may
 SIZES = (1.0, 0.5, 0.5, 0.25, 0.25, 0.125)
 FAR = 1e6  # a distance that no gradient tells from larger ones
 BEYOND = 0.1  # of eps: how far behind the boundary an answer is pushed, as far as gradients tell
-DUAL = {float("inf"): 1.0, 2.0: 2.0, 1.0: float("inf")}  # of a norm, by its order
 
 
 def queries(attack: AttackName, randomised: bool) -> Cost:

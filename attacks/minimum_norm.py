@@ -1,7 +1,7 @@
 """Minimum-norm attacks: each example's nearest wrong answer, whatever eps is.
 
-FMN (arXiv 2102.12827), DDN (arXiv 1811.09600) and PDPGD (arXiv 2106.01538). PDPGD has two players: one
-lowers w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
+FMN (arXiv 2102.12827) and PDPGD (arXiv 2106.01538). PDPGD has two players: one lowers
+w0 * norm + w1 * loss in the perturbation, the other raises it in the weights.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from attacks.attack import AttackOnProblem, Problem
-from attacks.balls import most, pixels_apart
-from attacks.losses import cross_entropy, margin_loss
+from attacks.balls import DUAL, most, pixels_apart
+from attacks.losses import margin_loss
 from attacks.perturbation_budget import Ball
 
 
@@ -34,7 +34,7 @@ class Nearest:
         self.movable = (ball.radius > 0).any(2, keepdim=True).to(ball.unit).expand(*x0.shape[:2], 1, 1, 1)
 
     @property
-    def found(self) -> Tensor:
+    def has_wrong_answer(self) -> Tensor:
         """``[G, K]``, whether there is a wrong answer yet."""
         return self.distance.isfinite()
 
@@ -57,7 +57,7 @@ class Nearest:
         wrong = logits.argmax(-1) != y
         distance = self.length(self.away(point))
         nearer = wrong & (distance < self.distance)
-        self.point = torch.where((nearer | ~self.found)[..., None, None, None], point, self.point)
+        self.point = torch.where((nearer | ~self.has_wrong_answer)[..., None, None, None], point, self.point)
         self.distance = torch.where(nearer, distance, self.distance)
         return wrong
 
@@ -72,9 +72,9 @@ def unit_length(u: Tensor) -> Tensor:
     return u / norm.clamp(min=torch.finfo(u.dtype).tiny)
 
 
-# The difference between the largest and the smallest logit, for margins and for the cross-entropy. That of a
-# network may be any: scaled by 0.001 or by 1,000, it has the same answers, and losses of another shape.
-MARGIN_SPREAD, ENTROPY_SPREAD = 4.0, 20.0
+# The difference between the largest and the smallest logit, for margins. That of a network may be any: scaled
+# by 0.001 or by 1,000, it has the same answers, and losses of another shape.
+MARGIN_SPREAD = 4.0
 
 
 def level(logits: Tensor, spread: float) -> Tensor:
@@ -82,11 +82,6 @@ def level(logits: Tensor, spread: float) -> Tensor:
     finite = logits.detach().float().nan_to_num(0, 0, 0)
     width = finite.amax(-1) - finite.amin(-1)
     return spread / width.clamp(min=torch.finfo(width.dtype).tiny)
-
-
-def level_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """``cross_entropy`` of logits of one spread."""
-    return cross_entropy(logits * level(logits, ENTROPY_SPREAD)[..., None], y)
 
 
 # Of the paper: the length of a step and the relative change of the radius, first and last (cosine annealing).
@@ -115,7 +110,6 @@ class Fmn(AttackOnProblem):
         adv = x if start is None else start
         pixels = ball.order == 0
         radius = torch.full_like(nearest.distance, 1 if pixels else inf)
-        dual = 1 if ball.order == inf else inf if ball.order == 1 else 2
         for step in range(self.steps):
             if estimator.exhausted:
                 break
@@ -124,14 +118,14 @@ class Fmn(AttackOnProblem):
             grad = answer.grad * ball.unit
             wrong = nearest.see(adv, answer.logits, y)
             change = annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
-            slope = torch.linalg.vector_norm(grad.flatten(2), ord=dual, dim=-1)
+            slope = torch.linalg.vector_norm(grad.flatten(2), ord=DUAL[ball.order], dim=-1)
             to_boundary = answer.loss.abs() / slope.clamp(min=torch.finfo(slope.dtype).tiny)
             u = nearest.away(adv)
             # A little further than the boundary of the linear model, on which an answer may still be right.
             beyond = (nearest.length(u) + to_boundary) * (1 + FMN_LAST_CHANGE)
             # Where the box cuts off a step, or the margin curves, the same would follow again and again.
             beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + to_boundary), beyond)
-            grown = torch.where(nearest.found, radius * (1 + change), beyond)
+            grown = torch.where(nearest.has_wrong_answer, radius * (1 + change), beyond)
             shrunk = radius * (1 - change)
             if pixels:  # at least one more or less
                 grown = torch.maximum(radius + 1, (radius * (1 + change)).floor())
@@ -162,45 +156,6 @@ def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
         u = u.clamp(-wide, wide)
     length = torch.linalg.vector_norm(u, ord=order, dim=(2, 3, 4), keepdim=True)
     return u / length.clamp(min=torch.finfo(u.dtype).tiny) * wide
-
-
-# Of the paper: the first norm, its relative change in each step, and the length of a step, first and last.
-DDN_FIRST_NORM, DDN_CHANGE = 1.0, 0.05
-DDN_STEP, DDN_LAST_STEP = 1.0, 0.01
-
-
-@dataclass(frozen=True)
-class Ddn(AttackOnProblem):
-    """Steps along the gradient of cross-entropy, scaled to a norm that shrinks while the answer is wrong.
-
-    It minimises the l2 norm; under linf it is what projection leaves of that.
-
-    Attributes:
-        steps: moves; as many gradients, and one value for the last point.
-    """
-
-    steps: int
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; from x, or from ``start``."""
-        x, y, estimator, budget, _, start = problem
-        ball = budget.around(x)
-        nearest = Nearest(x, ball)
-        adv = x if start is None else start
-        norm = torch.full_like(nearest.distance, DDN_FIRST_NORM)
-        for step in range(self.steps):
-            if estimator.exhausted:
-                break
-            answer = estimator.gradient(adv, y, level_entropy)
-            assert answer.grad is not None
-            wrong = nearest.see(adv, answer.logits, y)
-            norm = norm * torch.where(wrong, 1 - DDN_CHANGE, 1 + DDN_CHANGE)
-            size = annealed(DDN_STEP, DDN_LAST_STEP, step, self.steps)
-            u = nearest.away(adv) + size * unit_length(answer.grad * ball.unit)
-            adv = nearest.at(unit_length(u) * norm[..., None, None, None])
-        if not estimator.exhausted:
-            nearest.see(adv, estimator.value(adv, y, level_entropy).logits, y)
-        return nearest.result()
 
 
 # Of the paper's experiments: the length of a step, first and last; the ratio w0 / w1 to begin with, and its

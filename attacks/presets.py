@@ -36,7 +36,6 @@ SECOND_STAGE = (
     *COUPLED,
     *JOINT,
     "apgd-mt-20",
-    "greedy-20",
     "parts-60",
     "growing-48",
     "switch-20",
@@ -94,8 +93,6 @@ PRESETS: dict[str, tuple[str, ...]] = {
         *JOINT,
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
         "apgd-mt-20",
-        # Few values at a time: what notices that all of them moved.
-        "greedy-20",
         # Values that move one way, or in one place: what notices that they moved both ways, or everywhere.
         "parts-60",
         # Balls that grow from the clean input: what notices how far it was moved.
@@ -197,8 +194,8 @@ LISTED: dict[str, str] = {
     "rays-1000": "directions of signs, 1000 queries for labels alone (arXiv 2006.12792)",
     "hopskipjump-1000": "along the decision boundary, 1000 queries for labels alone (arXiv 1904.02144)",
     "fmn-100": "fast minimum norm: the nearest wrong answer in any norm (arXiv 2102.12827)",
+    "fab-100": "fast adaptive boundary: the nearest wrong answer in linf, l2 or l1 (arXiv 1907.02044)",
     "pdpgd-300": "primal-dual proximal steps: the nearest wrong answer in linf, l2 or l1 (arXiv 2106.01538)",
-    "ddn-100": "decoupled direction and norm: the nearest wrong answer in l2 (arXiv 1811.09600)",
     "spgd-u-100": "sparse PGD in l0, a mask and colours; colours of all pixels move (arXiv 2405.05075)",
     "spgd-p-100": "the same, colours of the chosen pixels move",
     "sigma-zero-100": "the fewest pixels that give a wrong answer (arXiv 2402.01879)",

@@ -45,7 +45,7 @@ def short(text: str) -> str:
     searches = dict.fromkeys(("square", "random", "rays", "sparse-rs"), 12)
     most = {"spsa": 64, "hopskipjump": 60, "crossover": 2, "aa": 20, "joint": 9, **searches}
     return re.sub(
-        rf"(pgd|pgd-u|pgd-p|zero|ce|dlr|mt|t|fmn|ddn|{'|'.join(most)})-(\d+)",
+        rf"(pgd|pgd-u|pgd-p|zero|ce|dlr|mt|t|fab|fmn|{'|'.join(most)})-(\d+)",
         lambda m: f"{m[1]}-{most.get(m[1], 4)}",
         text,
     )

@@ -33,7 +33,7 @@ def perturb(problem, attack, text, query_budget):
         ("eot2-apgd-mt-15", 4),
         ("pgd-15+restarts=3", 2),
         ("fmn-50", 2),
-        ("eot2-ddn-50", 4),
+        ("eot2-fab-50", 4),
         ("square-90", 10),
         ("random-90", 10),
         ("spsa-320", 2),

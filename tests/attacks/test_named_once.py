@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 NAMING = ("attacks/catalogue.py", "attacks/presets.py")
 # Words and names of other packages that mean something else there.
 ANOTHER_MEANING = {
-    "attacks/adapters/autoattack.py": {"apgd-ce", "apgd-dlr", "apgd-t", "square"},  # pyautoattack's own
+    # pyautoattack's own
+    "attacks/adapters/autoattack.py": {"apgd-ce", "apgd-dlr", "apgd-t", "fab", "square"},
     "robustbench_coded/extras/board/entry.py": {"random"},
     "robustbench_coded/evaluation/execution/attack_group.py": {"random"},
     "robustbench_coded/models/architectures/layers.py": {"square"},

@@ -3,17 +3,19 @@
 import pytest
 import torch
 
-from attacks.minimum_norm import Ddn, Fmn, Pdpgd
+from attacks.boundary import Fab
+from attacks.minimum_norm import Fmn, Pdpgd
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.sparse import SigmaZero
 
 pytestmark = pytest.mark.long
 
 ATTACKS = [
-    *((Fmn(300), "l2", 2), (Fmn(300), "linf", 1), (Ddn(150), "l2", 2)),
+    *((Fmn(300), "l2", 2), (Fmn(300), "linf", 1)),
     *((Pdpgd(300), "l2", 2), (Pdpgd(300), "linf", 1)),
+    *((Fab(30), "l2", 2), (Fab(30), "linf", 1)),
 ]
-ALL = pytest.mark.parametrize("attack", [Fmn(20), Ddn(20), Pdpgd(20)])
+ALL = pytest.mark.parametrize("attack", [Fmn(20), Pdpgd(20), Fab(20)])
 
 
 @pytest.fixture
@@ -62,7 +64,8 @@ def test_slots_that_are_held_stay(linear, attack):
     assert not torch.equal(x[:, 0], problem.x[:, 0])
 
 
-def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem):
+@pytest.mark.parametrize("attack", [Pdpgd(300), Fab(30)])
+def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem, attack):
     """A linear model's: the steepest value as far as the box has room, then the next, up to the boundary."""
     logits = problem.oracle.logits(problem.x, [None])
     gap = (logits[..., 0] - logits[..., 1]).abs()
@@ -75,8 +78,23 @@ def test_in_l1_the_nearest_wrong_answer_moves_the_steepest_values(problem):
     nearest = ((gap[..., None] - before).clamp_min(0) / slope).minimum(room).sum(-1)
     for factor, stands in ((1.05, False), (0.99, True)):
         budget = PerturbationBudget("l1", 1.0, eps_scale=factor * nearest)
-        _, label = answers(problem, Pdpgd(300), budget)
+        _, label = answers(problem, attack, budget)
         assert bool(((label == problem.y) == stands).all())
+
+
+def test_fab_aims_at_the_nearest_of_ten_classes_not_at_the_likeliest(linear):
+    problem = linear(batches=1, k=40, classes=10, shape=(1, 4, 6))
+    problem.x = 0.35 + 0.3 * problem.x  # the box cuts nothing off
+    problem.y = problem.oracle.logits(problem.x, [None]).argmax(-1)
+    logits, weights = problem.oracle.logits(problem.x, [None])[0], problem.oracle.weights
+    gap = logits.gather(1, problem.y[0, :, None]) - logits
+    distance = (gap / (weights[problem.y[0]][:, None] - weights).abs().sum(-1)).nan_to_num(9)
+    likeliest = gap.masked_fill(gap == 0, torch.inf).argmin(1)
+    assert bool((likeliest != distance.argmin(1)).any()) and distance.amin(1).max() < 0.35
+    budget = PerturbationBudget("linf", 1.0)
+    found, label = answers(problem, Fab(50), budget)
+    assert bool((label != problem.y).all())
+    assert bool((budget.distance(found, problem.x)[0] <= 1.01 * distance.amin(1)).all())
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1", "l0"])
@@ -88,16 +106,16 @@ def test_fmn_walks_on_until_it_finds_a_wrong_answer(linear, norm):
     found, label = answers(problem, Fmn(100), whole)
     assert bool((label != problem.y).all())
     if norm == "l2":
-        other, _ = answers(problem, Ddn(100), whole)
-        ours, ddns = ((x - problem.x).flatten(2).norm(dim=-1).mean() for x in (found, other))
-        assert ours <= 1.02 * ddns
+        other, _ = answers(problem, Fab(100), whole)
+        ours, fabs = ((x - problem.x).flatten(2).norm(dim=-1).mean() for x in (found, other))
+        assert ours <= 1.02 * fabs
 
 
 SCALED = [
+    *((Fab(60), norm) for norm in ("l2", "l1")),
     (Fmn(60), "l2"),
     (Fmn(60), "l1"),
     (Fmn(60), "l0"),
-    (Ddn(60), "l2"),
     (Pdpgd(60), "l2"),
     (Pdpgd(60), "l1"),
     (SigmaZero(60), "l0"),

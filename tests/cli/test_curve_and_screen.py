@@ -4,6 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from robustbench_coded.reports.render.terminal import excess
+
 SMALL = ("--data", "digits", "--limit", "32", "--batch-size", "16", "--threads", "1", "--quiet")
 
 
@@ -13,8 +17,17 @@ def test_a_curve_is_printed_with_intervals(csrobust):
     said = " ".join(answer.out.split())
     point = r"\d+\.\d \[\d+\.\d, \d+\.\d\]"
     title = "Standard inference on digits-erm, batch/unknown, fgsm over eps: "
-    assert re.search(f"{title}0: {point} 8/255: {point} 0.3: {point}", said), said
+    above = r"\d+\.\d points above the lowest of all attacks"
+    assert re.search(f"{title}0: {point} 8/255: {point} 0.3: {point} {above}", said), said
     assert max(map(len, answer.out.splitlines())) <= 80
+
+
+def test_the_area_above_the_best_of_all_is_that_of_trapezoids():
+    best = {0.0: 1.0, 0.1: 0.5, 0.3: 0.0}
+    assert excess(best, [best]) == 0
+    # 0.2 above at 0.1, between points on the best curve: (0.1 * 0.2 / 2 + 0.2 * 0.2 / 2) / 0.3.
+    worse = best | {0.1: 0.7}
+    assert excess(worse, [worse, best]) == pytest.approx(0.1)
 
 
 def test_repeated_submissions_are_printed_with_intervals(csrobust):

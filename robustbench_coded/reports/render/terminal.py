@@ -2,8 +2,9 @@
 points of a curve, a line each.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -183,9 +184,28 @@ class _Fitting:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        tall = _tall(self._table)
-        needed = console.measure(tall, options=options.update(max_width=10_000)).maximum
-        yield tall if needed <= options.max_width else _narrow(self._table)
+        table, count = self._table, len(self._table.columns)
+        # A sweep has a line for each batch size, as in the report, and as many attacks across as fit.
+        across = range(count, 0, -1) if "K" in table.heads else []
+        forms = [[table.of_columns(range(i, min(i + n, count))) for i in range(0, count, n)] for n in across]
+        for grids in [*([_by_size(part) for part in form] for form in forms), [_tall(table)]]:
+            needed = (console.measure(grid, options=options.update(max_width=10_000)) for grid in grids)
+            if max(measure.maximum for measure in needed) <= options.max_width:
+                yield from grids
+                return
+        yield _narrow(table)
+
+
+def _by_size(table: tables.Table) -> Grid:
+    """A line per batch size, a column per attack."""
+    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
+    for head in table.heads:
+        grid.add_column(head, justify="right")
+    for column in table.columns:
+        grid.add_column(Text("\n").join(_head(column).split(" ")), justify="right")
+    for row in table.rows:
+        grid.add_row(*row.labels, *(_cell(cell, examples=table.examples) for cell in row.cells))
+    return grid
 
 
 def _tall(table: tables.Table) -> Grid:
@@ -262,10 +282,13 @@ _CURVES = {"steps": (OF_LENGTH, TRANSFER_OF_LENGTH), "draws": (USUAL, AVERAGED)}
 def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterator[str]:
     """For each curve of at least two points its name, and a line a point.
 
+    Over eps, a last line says how much the attack leaves beside the lowest of all curves (``excess``).
+
     Args:
         over: ``eps``, ``steps``, ``draws``, or ``submissions``, which have a point for each of these.
     """
     curves: dict[str, dict[float, str]] = {}
+    levels: dict[tuple, dict[str, dict[float, float]]] = {}  # subject, threat and norm -> curve -> accuracy
     for result in run.results:
         if result.case.attack != ENSEMBLE and (
             result.case.attack in (*CONTROLS, *COMBINED) or formatting.is_submitted(result.case.attack)
@@ -282,10 +305,31 @@ def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterato
             if left is not None and family:
                 shown = eps if over == "eps" else f"{x:g}"
                 curves.setdefault(title, {})[x] = f"  {shown}: {formatting.with_interval(left)}"
+                alike = levels.setdefault((case.subject, case.threat, case.perturbation.norm), {})
+                alike.setdefault(title, {})[x] = left.estimate
     for title, lines in curves.items():
         if len(lines) > 1:
             yield one_line(f"{title} over {over}:")
             yield from (lines[x] for x in sorted(lines))
+            if over == "eps":
+                others = next(alike for alike in levels.values() if title in alike)
+                above = 100 * excess(others[title], list(others.values()))
+                yield f"  {above:.1f} points above the lowest of all attacks, on average over eps"
+
+
+def excess(curve: Mapping[float, float], curves: Sequence[Mapping[float, float]]) -> float:
+    """The area between an attack's curve and the lowest of all, per unit of eps (arXiv 2404.19460).
+
+    Args:
+        curve: eps -> accuracy, two points or more, between which it is linear; one of ``curves``.
+
+    Returns:
+        A mean difference of accuracies over the curve's range of eps, 0 where no other attack leaves less.
+    """
+    at = sorted(curve)
+    over = [curve[eps] - min(other.get(eps, 1.0) for other in curves) for eps in at]
+    steps = zip(pairwise(at), pairwise(over), strict=True)
+    return sum((b - a) * (p + q) / 2 for (a, b), (p, q) in steps) / (at[-1] - at[0])
 
 
 def _place(case: Case, over: str) -> tuple[str, float]:
