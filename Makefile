@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report rewrite board test check long soak oldest browser screenshots docs gpu format clean
+.PHONY: install eval report rewrite board test check long soak oldest browser screenshots docs gpu-check format clean
 
 install: $(INSTALLED)
 
@@ -111,15 +111,10 @@ docs: .venv-docs/.installed
 	.venv-docs/bin/pip install --quiet --constraint docs/site/constraints.txt $$($(PYTHON) -c '$(DOCS_EXTRA)')
 	touch $@
 
-# On a machine with a GPU: the tests that use all there are; Table 3 in float32, TF32 and bfloat16 beside torchattacks and
-# pyautoattack, with memory, in benchmarks/table3_gpu.md; the speed of attacks in benchmarks/speed-cuda.md. Elsewhere it
-# says what is missing. All of it on the imitation of a GPU, whose figures mean nothing:
-# PYTHONPATH=tests/accelerator/everywhere make gpu SPEED="--arch digits-cnn --steps 10 --rounds 1"
-gpu: $(INSTALLED)
-	@$(BIN)/python benchmarks/speed/gpu_missing.py
-	$(BIN)/python -m pytest tests/test_gpu.py
-	$(BIN)/python benchmarks/speed/table3_gpu.py
-	$(BIN)/python benchmarks/speed/speed.py --arch preact-resnet18 --device auto $(SPEED)
+# An accelerator beside the processor: verdicts, figures, images a second, memory; build/gpu-check/report.md. On the
+# imitation of one where there is none.
+gpu-check: $(INSTALLED)
+	PYTHONPATH=.:$$PYTHONPATH $(BIN)/python benchmarks/speed/gpu_check.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

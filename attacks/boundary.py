@@ -51,7 +51,7 @@ class Fab(AttackOnProblem):
             wrong = nearest.see(point, answer.logits, y)
             if step == steps // 2:  # the nearest class may be out of reach, on a plane that curves away
                 likeliest = torch.stack([y, *likeliest_wrong(answer.logits, y, 1)], -1)
-                pairs = torch.where(nearest.found[..., None], pairs, likeliest)
+                pairs = torch.where(nearest.has_wrong_answer[..., None], pairs, likeliest)
             grad, u = answer.grad * nearest.ball.unit, nearest.away(point)
             gap = (grad * u).flatten(2).sum(-1) - answer.loss.to(u)  # from the clean point up to the plane
             u = torch.where(wide(wrong), BACK, 1.0) * u

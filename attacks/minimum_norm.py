@@ -34,7 +34,7 @@ class Nearest:
         self.movable = (ball.radius > 0).any(2, keepdim=True).to(ball.unit).expand(*x0.shape[:2], 1, 1, 1)
 
     @property
-    def found(self) -> Tensor:
+    def has_wrong_answer(self) -> Tensor:
         """``[G, K]``, whether there is a wrong answer yet."""
         return self.distance.isfinite()
 
@@ -57,7 +57,7 @@ class Nearest:
         wrong = logits.argmax(-1) != y
         distance = self.length(self.away(point))
         nearer = wrong & (distance < self.distance)
-        self.point = torch.where((nearer | ~self.found)[..., None, None, None], point, self.point)
+        self.point = torch.where((nearer | ~self.has_wrong_answer)[..., None, None, None], point, self.point)
         self.distance = torch.where(nearer, distance, self.distance)
         return wrong
 
@@ -125,7 +125,7 @@ class Fmn(AttackOnProblem):
             beyond = (nearest.length(u) + to_boundary) * (1 + FMN_LAST_CHANGE)
             # Where the box cuts off a step, or the margin curves, the same would follow again and again.
             beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + to_boundary), beyond)
-            grown = torch.where(nearest.found, radius * (1 + change), beyond)
+            grown = torch.where(nearest.has_wrong_answer, radius * (1 + change), beyond)
             shrunk = radius * (1 - change)
             if pixels:  # at least one more or less
                 grown = torch.maximum(radius + 1, (radius * (1 + change)).floor())

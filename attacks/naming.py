@@ -247,8 +247,8 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
             raise ValueError(f"expected the number of a class, from 0, for target, got {text!r}")
         if option in ("restarts", "targets", "closest") and not re.fullmatch("[1-9][0-9]{0,3}", value):
             raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
-        if option == "momentum" and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):
-            raise ValueError(f"expected a momentum from 0 to 1, got {text!r}")
+        if option in ("momentum", "apart") and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):
+            raise ValueError(f"expected a number from 0 to 1 for {option}, got {text!r}")
         if option == "loss" and value not in LOSSES:
             raise ValueError(f"expected a loss out of {', '.join(LOSSES)}, got {text!r}")
         if option == "init" and parse(value).third_party is not None:

@@ -36,7 +36,6 @@ SECOND_STAGE = (
     *COUPLED,
     *JOINT,
     "apgd-mt-20",
-    "greedy-20",
     "parts-60",
     "growing-48",
     "switch-20",
@@ -94,8 +93,6 @@ PRESETS: dict[str, tuple[str, ...]] = {
         *JOINT,
         # The margin and other classes: what cross-entropy alone leaves on a robust network.
         "apgd-mt-20",
-        # Few values at a time: what notices that all of them moved.
-        "greedy-20",
         # Values that move one way, or in one place: what notices that they moved both ways, or everywhere.
         "parts-60",
         # Balls that grow from the clean input: what notices how far it was moved.

@@ -80,9 +80,13 @@ class RandomSearch(AttackOnProblem):
 
     Attributes:
         steps: queries; the estimator decides what each costs.
+        apart: the share of the best point's pixels that each query draws again, corners all; 0 for points of
+            their own. Queries so far apart stay below the threshold of a detector of near-duplicates, which
+            those of a finer search do not (arXiv 2303.06280).
     """
 
     steps: int
+    apart: float = 0
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` replaces the first point."""
@@ -92,6 +96,9 @@ class RandomSearch(AttackOnProblem):
 
         def point(query: int, best: Tensor) -> Tensor:
             nonlocal corner
+            if self.apart:
+                again = _each(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
+                return torch.where(again.to(x.device), ball.random_sign(generators), best)
             corner = not corner
             return ball.random_sign(generators) if corner else ball.uniform(generators)
 

@@ -13,12 +13,17 @@ csrobust.defences     a mapping: name -> an object with ``description`` and ``bu
                       ``brings(config)`` where it has data of its own
 csrobust.bounds       ``certify``: (context, subject, perturbation) -> certificates
 csrobust.exporters    (run, folder) -> files written
+csrobust.engines      (context, address, workers) -> a pool of workers, for ``--engine NAME``
+csrobust.processes    ``cmd``: (command, model) -> a defence that another process answers for
+csrobust.libraries    (name, classes, channels, checkpoint) -> pairs of ``LIBRARY:NAME`` and what builds its
+                      definition, for ``--arch LIBRARY:NAME``
 
-A name that two packages bring is refused. Entry points are read from the metadata of the installation: after
-a change of pyproject.toml csrobust has to be installed again, and a command that is missing says so.
+A name that two packages bring is refused. In a checkout those of csrobust are read from pyproject.toml, which
+also plugs in the test benches that are not in the wheel.
 """
 
 import functools
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +37,7 @@ AGAIN = "install csrobust again (pip install -e . in a checkout)"
 
 
 @functools.cache
-def found(group: str) -> dict[str, "EntryPoint"]:
+def points_of(group: str) -> dict[str, "EntryPoint"]:
     """The entry points of ``csrobust.GROUP`` by name, in alphabetical order.
 
     Raises:
@@ -40,32 +45,41 @@ def found(group: str) -> dict[str, "EntryPoint"]:
     """
     from importlib.metadata import entry_points  # 60 ms, which most commands do without
 
-    points: dict[str, EntryPoint] = {point.name: point for point in _of_checkout(f"csrobust.{group}")}
-    installed = [one for one in entry_points(group=f"csrobust.{group}") if one.name not in points]
-    for point in sorted(installed, key=lambda point: point.name):
+    own = _of_checkout().get(group, [])
+    others = [one for one in entry_points(group=f"csrobust.{group}") if not (own and _is_ours(one))]
+    points: dict[str, EntryPoint] = {}
+    for point in sorted([*own, *others], key=lambda point: point.name):
         if (first := points.setdefault(point.name, point)) != point:
             raise InputError(
                 f"{first.value} and {point.value} are both called {point.name} in csrobust.{group}; "
                 "uninstall one of their packages"
             )
-    return dict(sorted(points.items()))
+    return points
 
 
-# Test benches that stand in a checkout and are not in the wheel, by group: a name and where it is.
-TEST_BENCHES = {
-    "csrobust.defences": ("zoo", "zoo.registry:ZOO"),
-    "csrobust.commands": ("bench", "benchmarks.bench.command:bench_command"),
-}
+def _is_ours(point: "EntryPoint") -> bool:
+    return point.dist is not None and point.dist.name == "csrobust"
 
 
-def _of_checkout(group: str) -> "list[EntryPoint]":
+@functools.cache
+def _of_checkout() -> dict[str, "list[EntryPoint]"]:
+    """What pyproject.toml plugs in, by group, with the test benches that are not in the wheel."""
     from importlib.metadata import EntryPoint
 
-    if group not in TEST_BENCHES:
-        return []
-    name, place = TEST_BENCHES[group]
-    file = f"{place.partition(':')[0].replace('.', '/')}.py"
-    return [EntryPoint(name, place, group)] if (CHECKOUT / file).is_file() else []
+    file = CHECKOUT / "pyproject.toml"
+    if not file.is_file() or not (CHECKOUT / "zoo").is_dir():
+        return {}
+    text = tomllib.loads(file.read_text("utf-8"))
+    tables = text["project"]["entry-points"], text["tool"]["csrobust"]["test-benches"]
+    groups = dict.fromkeys(group.removeprefix("csrobust.") for table in tables for group in table)
+    return {
+        group: [
+            EntryPoint(name, value, f"csrobust.{group}")
+            for table in tables
+            for name, value in table.get(f"csrobust.{group}", {}).items()
+        ]
+        for group in groups
+    }
 
 
 @functools.cache
@@ -75,11 +89,11 @@ def load(group: str, name: str) -> Any:
     Raises:
         InputError: nothing is; the metadata of the installation are older than its files.
     """
-    if name not in found(group):
+    if name not in points_of(group):
         raise InputError(f"csrobust.{group} has no {name}; {AGAIN}")
-    return found(group)[name].load()
+    return points_of(group)[name].load()
 
 
 def all_of(group: str) -> dict[str, Any]:
     """Everything that is plugged into a group, by name."""
-    return {name: load(group, name) for name in found(group)}
+    return {name: load(group, name) for name in points_of(group)}

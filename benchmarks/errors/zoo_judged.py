@@ -140,6 +140,7 @@ def evaluate_entry(
     """Evaluates an entry with default settings, into the run folder ``out``.
 
     Args:
+        name: of an entry of the zoo.
         n: examples; the entry's own number unless given.
         attacks: names and presets.
         options: of `EvalConfig`, in place of its defaults.
@@ -148,8 +149,19 @@ def evaluate_entry(
         InputError: the entry is refused.
         IncompleteRun: attacks on it failed.
     """
-    entry = ZOO[name]
-    known = entry.load(n)
+    return evaluate_known(ZOO[name], ZOO[name].load(n), out, attacks=attacks, listener=listener, **options)
+
+
+def evaluate_known(
+    entry: ZooEntry,
+    known: Known,
+    out: Path,
+    *,
+    attacks: Sequence[str] = DEFAULT,
+    listener: Listener | None = None,
+    **options: Any,
+) -> EvaluatedEntry:
+    """The same for a defence that is in no zoo."""
     config = EvalConfig(checkpoints=(), out=out, **{**attack_options(attacks), **options})
     config, in_memory = entry.brings(config, known)
     path = evaluate(config, listener, in_memory)

@@ -2,7 +2,6 @@
 
     python benchmarks/speed/speed.py  writes benchmarks/speed/speed-cpu.md
     python benchmarks/speed/speed.py --steps 10  leaves the part on PGD-100 as it is
-    python benchmarks/speed/speed.py --arch preact-resnet18 --device auto     writes benchmarks/speed-cuda.md
 
 About ten minutes on two cores, a third of it for PGD-100. foolbox and the Adversarial Robustness Toolbox are
 measured where they are installed.

@@ -18,7 +18,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Data and batches": (
         "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
-        "batch_size", "last_batch",
+        "batch_size", "last_batch", "memory", "sequence",
     ),
     "Attacks": (
         "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",

@@ -1,26 +1,27 @@
-"""Live progress: what runs, how fast, how long it still takes, and the accuracy so far."""
+"""Live progress: one line for the whole, in images with the time left, and what each row found."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Live
 from rich.status import Status
 from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast
-from robustbench_coded.evaluation.session.listener import Listener, case_name
+from robustbench_coded.evaluation.session.listener import Listener, Progress, Ticker, case_name
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import counted, duration, perturbation_text, subject_text
+from robustbench_coded.reports.text.formatting import perturbation_text, subject_text
 from robustbench_coded.schema.manifest import Stop
 
-ANNOUNCED = 60.0  # seconds from which on a step is announced: what is over sooner shows itself
 BAR = 16  # cells
 
 
@@ -33,16 +34,15 @@ class ProgressListener(Listener):
         when_stopping: called when an interrupt has reached the run.
     """
 
-    def __init__(self, console: Console, *, quiet: bool = False):
+    def __init__(self, console: Console, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic):
         self._console = console
         self._quiet = quiet
         # Names of rows are shortened to whatever the line has left; figures are shown whole.
-        self._progress = Progress(
+        self._live = Live(
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(BAR),
-            TextColumn("{task.fields[rate]}", markup=False, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[progress]}", markup=False, table_column=Column(no_wrap=True)),
             TimeElapsedColumn(Column(no_wrap=True)),
-            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             expand=True,
@@ -54,7 +54,8 @@ class ProgressListener(Listener):
         self._task: TaskID | None = None
         self._status: Status | None = None
         self._left: dict[tuple[PlannedCase, bool], int] = {}
-        self._images = 0
+        self._progress = Progress(clock)
+        self._ticker = Ticker(lambda: self.note(f"  {self._progress}"))
         self._again = 0
         self._tally: dict[tuple[PlannedCase, bool], list[int]] = {}
 
@@ -66,7 +67,9 @@ class ProgressListener(Listener):
         # At a terminal for as long as it lasts. Elsewhere as a line, once nothing can be refused any more:
         # what is refused is refused in one line.
         self._end_status()
-        if self._console.is_terminal and not self._quiet:
+        if self._task is not None:
+            self._advance(0, description=one_line(text))
+        elif self._console.is_terminal and not self._quiet:
             self._status = self._console.status(escape(one_line(text)))
             self._status.start()
         elif self.path is not None:
@@ -103,23 +106,20 @@ class ProgressListener(Listener):
         for unit in plan.units:
             self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
         self._again = forecast.again
-        if forecast.seconds >= ANNOUNCED:
-            rows = counted(len({unit.case for unit in plan.units}), "row")
-            self.note(f"next {rows}, about {duration(forecast.seconds)} on this machine")
-            if forecast.again:
-                units = counted(forecast.again, "unit")
-                self.note(f"first the perturbed inputs of {units} are made again, to be submitted")
-        if forecast.units:
-            self._progress.start()
-            self._images += forecast.images
-            if self._task is None:
-                self._task = self._progress.add_task("starting", total=0, rate="")
-            self._progress.update(self._task, total=self._images)
+        self._progress.planned(forecast)
+        if self._quiet:
+            return
+        if not self._console.is_terminal:
+            self._ticker.start()
+            return
+        self._live.start()
+        if self._task is None:
+            self._task = self._live.add_task("starting", progress="")
+        self._advance(0)
 
     def inputs_made(self, unit: Unit, number: int) -> None:
         said = f"making inputs of {unit.case.attack} again, {number} of {self._again}"
-        if self._task is not None:
-            self._progress.update(self._task, advance=unit.images, description=one_line(said))
+        self._advance(unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         name, shown = case_name(unit.case), _shown(unit)
@@ -131,10 +131,7 @@ class ProgressListener(Listener):
             tally[0] += correct
             tally[1] += scored
             said = f"{tally[0]:,}/{tally[1]:,} right"
-        if self._task is not None:
-            self._progress.update(self._task, advance=unit.images, description=f"{name}  {said}")
-            speed = self._progress.tasks[self._task].speed
-            self._progress.update(self._task, rate=f"{speed:,.0f} images/s" if speed else "")
+        self._advance(unit.images, description=f"{name}  {said}")
         self._left[shown] -= 1
         if not self._left[shown]:
             self.note(f"  {said:>18}  {name}")
@@ -145,8 +142,16 @@ class ProgressListener(Listener):
     def close(self) -> None:
         """Takes the live display away."""
         self._end_status()
-        if not self._progress.disable:  # older versions of rich print an empty line all the same
-            self._progress.stop()
+        self._ticker.stop()
+        if not self._live.disable:  # older versions of rich print an empty line all the same
+            self._live.stop()
+
+    def _advance(self, images: int, **fields: str) -> None:
+        self._progress.done += images
+        if self._task is not None:
+            done, total = self._progress.done, self._progress.total
+            fields["progress"] = str(self._progress)
+            self._live.update(self._task, completed=done, total=total, **fields)  # type: ignore[arg-type]
 
     def _end_status(self) -> None:
         if self._status is not None:

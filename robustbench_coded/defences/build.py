@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from robustbench_coded.defences import inferences, piped, plugin, protocol, rci
+from robustbench_coded.defences import inferences, plugin, protocol, rci
 from robustbench_coded.defences.options import PIPED, DefenceSpec, installed, mixes_images, parse_defence
 from robustbench_coded.errors import InputError
+from robustbench_coded.extensions import load
 
 
 def build_defence(
@@ -38,7 +39,7 @@ def build_defence(
         case "mixup-inference":
             return inferences.MixupInference(model, _given(pool, spec), name=spec.label, **options)
         case "plugin" if (spec.target or "").startswith(PIPED):
-            return piped.load_piped(spec.target or "", model)
+            return load("processes", "cmd")(spec.target or "", model)
         case "plugin":
             return plugin.load_user_defence(spec.target or "", model)
         case kind if mixes_images(spec):

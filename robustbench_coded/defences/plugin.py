@@ -95,6 +95,11 @@ def _faults(built: Any) -> list[str]:
         faults.append(f"whose 'name' is {label[:40]!r}, which no table can show")
     if isinstance(reject := getattr(built, "abstain", None), bool) or not isinstance(reject, int | None):
         faults.append(f"whose 'abstain' is {type(reject).__name__}, not the index of a class or None")
+    remembers = getattr(built, "remembers", False)
+    if not isinstance(remembers, bool):
+        faults.append(f"whose 'remembers' is {type(remembers).__name__}, not bool")
+    elif remembers and getattr(built, "reset", None) is None:
+        faults.append("which remembers and has no reset()")
     for name, arguments in {**_METHODS, **_OPTIONAL}.items():
         method = getattr(built, name, None)
         if method is None:

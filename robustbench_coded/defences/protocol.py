@@ -20,7 +20,8 @@ class Defence(Protocol):
         base: the model underneath, for transfer attacks; None where there is none.
 
     Optional, looked for where they matter: ``logits_grouped(x, draws)``, ``images(k)``; ``reset()`` and
-    ``fit(x)``, called before every batch that is answered (``per_batch``); ``abstain``, the index of the
+    ``fit(x)``, called before every batch that is answered (``per_batch``); ``remembers``, whether the memory
+    that ``reset`` empties may also be kept over a sequence (``kept_memory``); ``abstain``, the index of the
     class by which it rejects an input (``reject_class``).
     """
 

@@ -10,8 +10,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.latex import PACKAGE, latex_table
+from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import inference_text, pixels
+from robustbench_coded.reports.write import figures_of
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.schema.case import WHOLE_BATCH
 
@@ -99,7 +101,8 @@ def parquet_tables(run: Run, out: Path) -> list[Path]:
 
 
 def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]:
-    """A table environment for each perturbation and sweep of batch sizes; it fits a column of two.
+    """A table environment for each perturbation and sweep of batch sizes, which fits a column of two; and the
+    figures of the report, as PDF.
 
     Args:
         attacks: the columns, as `latex_table` has them.
@@ -109,4 +112,4 @@ def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]
     """
     file = out / "tables.tex"
     write_text(file, "\n".join([PACKAGE, *(latex_table(table, attacks) for table in tables_of(run))]))
-    return [file]
+    return [file, *(figure.write_pdf(out) for figure in figures_of(run, opening_of(run)))]

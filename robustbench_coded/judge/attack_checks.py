@@ -48,6 +48,8 @@ from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 
 Number = Literal["steps", "draws"]
+CLOSE = 0.03  # attacks of two kinds that come so close to one another found the same
+CHOOSES_DRAWS = ("joint",)  # averages nothing: it holds many draws and attacks those that can fall together
 
 
 def converged(
@@ -71,7 +73,10 @@ def converged(
     draws = CheckName.TWICE_THE_DRAWS
     if not guesses_draw(ensemble):
         return [steps, passed(draws, "Nothing is random to the attacker: there are no draws to average.")]
-    return [steps, _doubled(draws, averaging, "draws", doubled_draws, stopped)]
+    if not any(is_adaptive(name_of(result)) for result in usable):
+        return [steps, passed(draws, "No attack had its gradients, to average.")]
+    enough = _enough_draws(draws, averaging)
+    return [steps, enough or _doubled(draws, averaging, "draws", doubled_draws, stopped)]
 
 
 def doubled_steps(result: CaseResult) -> str:
@@ -112,6 +117,30 @@ def _doubled(
             if check is not None:
                 return _unless_stopped(check, stopped)
     return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
+
+
+def _enough_draws(name: CheckName, averaging: Sequence[CaseResult]) -> Check | None:
+    """The check, passed where an attack that averages twice the draws of the strongest finds as much, or
+    where the strongest chooses draws by itself; None elsewhere.
+    """
+    if not averaging:
+        return None
+    best = lowest(averaging)
+    chosen = name_of(best).algorithm in CHOOSES_DRAWS
+    more = [
+        result
+        for result in averaging
+        if name_of(result).draws >= 2 * name_of(best).draws or name_of(result).algorithm in CHOOSES_DRAWS
+    ]
+    if chosen:
+        return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
+    if not more or accuracy_of(lowest(more)) - accuracy_of(best) > WORTH:
+        return None
+    other = lowest(more)
+    finding = (
+        f"{best.case.attack} leaves {accuracy_of(best):.1%} and {other.case.attack}, with more draws a step, "
+    )
+    return passed(name, f"{finding}{accuracy_of(other):.1%}.", best.case.attack, other.case.attack)
 
 
 def _pairs(
@@ -192,6 +221,8 @@ def randomness_known(results: Sequence[CaseResult], ensemble: CaseResult) -> Che
     setting, threat = ensemble.case.setting, ensemble.case.threat
     unknown = attacks_under(results, setting.under(threat.with_draw("unknown")))
     known = attacks_under(results, setting.under(threat.with_draw("known")))
+    if not any(is_adaptive(name_of(result)) for result in [*known, *unknown]):
+        return passed(name, "No attack had its gradients, with the draw known or unknown.")
     pairs = [
         (aware, blind)
         for aware in known
@@ -217,7 +248,12 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     adaptive = [result for result in usable if is_adaptive(name_of(result))]
     others = [result for result in usable if result not in adaptive]
     if not adaptive:
-        return not_run(name, "No attack with the defence's gradients ran.", presets.FOLLOWS_SHOWN)
+        # Where queries ran instead, there are no gradients to ask for.
+        queries = [result for result in others if not name_of(result).is_submitted]
+        wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
+        return not_run(
+            name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
+        )
     best = lowest(adaptive)
     if check := nothing_left(name, best):
         return check
@@ -229,8 +265,8 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     for rivals in ([*others, *signs], made_here):
         if rivals and not (check is not None and check.failed):
             rival = lowest(rivals)
-            more = [_from_transfer(estimator)]
-            if rival in signs or _is_search(rival):
+            more = [_from_transfer(estimator)] if ensemble.has_base else []
+            if rival in signs or _is_search(rival) or not ensemble.has_base:
                 more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
             fault = "an attack without the defence's gradients finds more"
             check = compared(name, best, rival, fault, *more)
@@ -256,7 +292,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     if parts and wholes:
         part, fault = lowest(parts), "an attack inside a part of the ball finds more than one in all of it"
         check = compared(name, lowest(wholes), part, fault, doubled_steps(part))
-        if check is not None and check.failed:
+        if check is not None and check.failed and not _at_its_end(part, parts):
             return check
     curves = [_curve(results, attack) for attack in usable]
     for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
@@ -329,6 +365,13 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."
     step = run_attacks(presets.RECOMBINED)
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+
+
+def _at_its_end(attack: CaseResult, attacks: Sequence[CaseResult]) -> bool:
+    """Whether it ran in two lengths, of which the longer finds no more: it has found what it can."""
+    return any(
+        accuracy_of(fewer) - accuracy_of(more) <= WORTH for fewer, more in _pairs(attack, attacks, "steps")
+    )
 
 
 def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:

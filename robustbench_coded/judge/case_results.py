@@ -43,6 +43,9 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN,
 
 Cells = dict[tuple[Case, str], Cell]
 
+# What attacks leave at most above the strongest that may be the strongest in random batches.
+NEAR = 0.03
+
 
 @dataclass(frozen=True)
 class CaseResult:
@@ -62,12 +65,16 @@ class CaseResult:
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all results of the subject
     shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all results of the subject
-    looks: int = 0  # how often it may be judged along the way, and then stop; 0: a number fixed beforehand
+    looks: int = (
+        0  # by what the error is divided where it may stop along the way; 0: a number fixed beforehand
+    )
     table: bool = False  # run on fewer examples than its verdict rests on: shown, and no part of an ensemble
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
     # alone.
     random_batches: tuple[RandomBatches, ...] = ()
     clean_random_batches: tuple[RandomBatches, ...] = ()  # the outcomes of ``clean`` in random batches
+    # Whether these are the inputs of every attack that comes within `NEAR` of the strongest.
+    all_near_in_random: bool = False
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
 
@@ -120,12 +127,20 @@ class CaseResult:
         give an ensemble its upper end: the lowest of its attacks', each of which errs at its share of the
         tail.
 
+        They give it a lower end where every attack that comes near the strongest was scored in them: he
+        plays one of these, and what all of them leave at least, he leaves. Inputs that are made together may
+        do more in the batch that they were made in than in random ones. So that end does not count where
+        random batches leave more than the disjoint ones, in which they are together, by more than `NEAR`.
+
         Args:
             ends: of each of ``random_batches``, by its tail.
         """
         played = [end(tail / len(ends)) for end in ends]
         own = self.case.attack != ENSEMBLE
-        low = min(played[0][0] if own else interval.low, interval.estimate)
+        least = min(end[0] for end in played)
+        in_random = min(float(scored.correct.mean()) for scored in self.random_batches)
+        holds = own or (self.all_near_in_random and in_random <= interval.estimate + NEAR)
+        low = min(least if holds else interval.low, interval.estimate)
         high = max(min(end[1] for end in played), interval.estimate)
         return Interval(interval.estimate, low, high, (interval.low, interval.high))
 
@@ -256,6 +271,12 @@ def _combined(
         ENSEMBLE: [key for key in everybody if key.attack != CLEAN],
         STRONGEST: [candidates[best].case],
     }
+    chosen = [candidate.selection.correct.mean() for candidate in candidates]
+    near = [
+        key
+        for key, left in zip(everybody, chosen)
+        if left <= chosen[best] + NEAR and key.attack not in CONTROLS
+    ]
     made = [
         CaseResult(
             case=model.case.of_attack(name),
@@ -272,6 +293,7 @@ def _combined(
             selection_draws=selection_draws,
             random_batches=_scored(playable.get(name, ()), again),
             clean_random_batches=_clean_again(model.case, again),
+            all_near_in_random=bool(near) and all(key in again for key in near),
         )
         for name, cell in combined.items()
     ]

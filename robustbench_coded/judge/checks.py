@@ -71,9 +71,9 @@ def is_adaptive(name: AttackName) -> bool:
 def informative(name: AttackName) -> bool:
     """Whether an attack's figure says what a network keeps: it follows gradients for ten steps or more.
 
-    An attack towards a single target does not either.
+    An attack towards a single target, or in a part of the ball, does not either.
     """
-    if is_black_box(name) or not name.traits.informative or name.target is not None:
+    if is_black_box(name) or not name.traits.informative or name.target is not None or name.traits.partial:
         return False
     return name.steps is None or name.steps >= FEWEST_STEPS
 

@@ -2,92 +2,51 @@
 
 A gradient that is zero, jumps or says nothing about the answers does not make a defence robust, and does not
 make it weak: it silences attacks that follow it (arXiv 1902.06705, section 4.5). Self-tests of the gradient
-that failed count as answered where a decision-based attack ran in two lengths, of which the longer finds at
-most half a point more, and one of these holds:
+that failed count as answered where a decision-based attack ran in two
+lengths, of which the longer finds at most half a point more, and one of these holds:
 
-* relaxed gradients: the same self-tests passed with the operators of the defence relaxed; the strongest
-  relaxed attack leaves at most 3 points more than the ensemble, which has what was made of its inputs, and
-  no attack of another kind leaves half a point less;
+* relaxed gradients: the same self-tests passed with the operators of the defence relaxed, and the strongest
+  relaxed attack leaves at most 3 points more than the ensemble. Where each query is answered by chance, a
+  decision-based attack is too dear for what it says, and none is asked for here;
 * labels and scores alone: the strongest attack without gradients leaves at most 3 points more than the
-  ensemble, and not half a point less than the strongest of the others. It may be as weak as the gradients
-  are otherwise, and then its silence is no evidence.
+  ensemble, and at most 3 less than the strongest of the others. It may be as weak as the gradients are
+  otherwise, and then its silence is no evidence.
 
-Where no attack had gradients of the defence, these attacks also stand in for *transfer or black-box*, if the
-network that it stands around keeps as much: gradients were followed there, and queries found as much here.
+A decision-based attack at its end that found up to 3 points more also answers *transfer or black-box*: that
+it found more is what its doubled length was asked about. Where no attack had gradients of the defence, these
+attacks stand in for that check if the network that it stands around keeps as much (gradients were followed
+there, and queries found as much here), or, if it stands around none, where two kinds of attacks
+(labels, scores, a surrogate) come within 3 points of one another.
 
 Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
 """
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from attacks import presets
 from attacks.attack_name import PREFIX, split_submitted
 from attacks.naming import parse
-from robustbench_coded.judge.attack_checks import doubled_steps
+from robustbench_coded.judge.attack_checks import CLOSE, doubled_steps
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
     Check,
-    NextStep,
     accuracy_of,
     checkpoints_ensemble,
     difference_of,
     differs_only_in,
-    guesses_draw,
     is_adaptive,
     is_black_box,
     lowest,
     name_of,
-    passed,
     run_attacks,
     usable_by,
 )
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_CHECK, CheckName, CheckOutcome
 
-USEFUL_COSINE = 0.5  # between the gradient that an attack averages and that over all draws
-REACHES = 0.03  # how far from the ensemble the strongest attack that answers may stay
-WITHOUT_GRADIENTS = "without the defence's gradients"
-
 OF_THE_GRADIENT = frozenset(f"{CheckName.SELF_TESTS}: {name}" for name in GRADIENT_SELF_TESTS)
-
-
-def gradients_agree(
-    results: Sequence[CaseResult], ensemble: CaseResult, measured: Mapping[str, float]
-) -> Check:
-    """Some attack averages enough draws for a direction that helps in most of them.
-
-    Where the gradients in two draws have mean cosine c, the mean over M draws has cosine
-    sqrt(M c / (1 + (M - 1) c)) with that over all draws.
-
-    Args:
-        results: all results of the run.
-        ensemble: the `ensemble` result of the threat model.
-        measured: mean ``cosine`` and share of equal ``sign`` of the gradients in two draws at clean inputs.
-    """
-    name, cosine = CheckName.GRADIENTS_AGREE, measured.get("cosine", math.nan)
-    if not guesses_draw(ensemble):
-        return passed(name, "Nothing is random to the attacker: there is one gradient.")
-    if math.isnan(cosine):
-        finding, probe = "Gradients were not measured.", NextStep("run the probe")
-        return Check(name, CheckOutcome.NOT_RUN, finding, next_step=probe)
-    draws = max((name_of(result).draws for result in usable_by(results, ensemble)), default=1)
-    reached = math.sqrt(draws * cosine / (1 + (draws - 1) * cosine)) if cosine > 0 else 0.0
-    figures = {"cosine": cosine, "draws": float(draws), "cosine_of_mean": reached}
-    if "sign" in measured:
-        figures["sign"] = measured["sign"]
-    averaged = "one draw" if draws == 1 else f"the mean over {draws} draws"
-    finding = (
-        f"The gradients of two draws have cosine {cosine:.2f}; that of {averaged} has {reached:.2f} with the "
-        "mean over all draws."
-    )
-    if reached >= USEFUL_COSINE:
-        return passed(name, finding, **figures)
-    target = USEFUL_COSINE**2
-    enough = math.ceil(target * (1 - cosine) / (cosine * (1 - target))) if cosine > 0 else 2 * draws
-    step = run_attacks(presets.AVERAGED.format(max(enough, draws + 1)))
-    return Check(name, CheckOutcome.FAILED, finding, figures, (), step)
 
 
 def answered(
@@ -117,10 +76,14 @@ def answered(
         answer = _by_relaxed(usable, ensemble)
     if not answer:
         answer, wanted = _by_labels(usable, ensemble)
-        if not wanted and (kept := _as_its_network(results, usable, ensemble)):
+        kept = _as_its_network(results, usable, ensemble) or _of_two_kinds(results, usable, ensemble)
+        if not wanted and kept:
             answer += f"; {kept}"
             blind = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.NOT_RUN
             open_ones += [check for check in checks if (check.name, check.outcome) == blind]
+    if not wanted and _gained_by_length(usable):
+        found_more = CheckName.TRANSFER_OR_BLACK_BOX, CheckOutcome.FAILED
+        open_ones += [check for check in checks if (check.name, check.outcome) == found_more]
 
     def settled(check: Check) -> Check:
         finding = f"{check.finding.rstrip('.')}; {answer}."
@@ -129,7 +92,7 @@ def answered(
         ran = {result.case.attack for result in usable}
         names = (*check.run_next, *wanted)
         possible = (name for name in names if ensemble.has_base or not parse(name).uses_base)
-        step = run_attacks(*(name for name in possible if name not in ran), how=WITHOUT_GRADIENTS)
+        step = run_attacks(*(name for name in possible if name not in ran))
         return replace(check, finding=finding, next_step=step)
 
     return tuple(settled(check) if check in open_ones else check for check in checks)
@@ -140,11 +103,10 @@ def _by_relaxed(usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
     relaxed = [result for result in usable if is_adaptive(name_of(result)) and name_of(result).relaxed]
     others = [result for result in usable if result not in relaxed and not _made_of_its_own(result, ensemble)]
     gained = _gained_by_length(others)
-    if not relaxed or gained is None:
+    if not relaxed or not others or (gained is None and not ensemble.randomised):
         return ""
     best, rival, left = lowest(relaxed), lowest(others), accuracy_of(ensemble)
-    beaten = difference_of(best, rival)
-    if beaten is None or max(gained[0], beaten.estimate) > WORTH or accuracy_of(best) - left > REACHES:
+    if (gained is not None and gained.more) or accuracy_of(best) - left > CLOSE:
         return ""
     return (
         f"answered by relaxed gradients: {best.case.attack} leaves {accuracy_of(best):.1%}, "
@@ -169,14 +131,14 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     if gained is None:
         said += ", but no attack by labels alone ran in two lengths"
         wanted += presets.BY_LABELS
-    elif gained[0] > WORTH:
-        said += f", but {gained[1].case.attack} finds more than at half its length"
-        wanted.append(doubled_steps(gained[1]))
+    elif gained.more:
+        said += f", but {gained.longest.case.attack} finds more than at half its length"
+        wanted.append(doubled_steps(gained.longest))
     beaten = difference_of(lowest(seeing), best) if seeing else None
-    if beaten is not None and beaten.estimate > WORTH:
-        said += ", but no attack with gradients found as much"
+    if beaten is not None and beaten.estimate > CLOSE:
+        said += ", but no attack with gradients comes close to it"
         wanted.append(doubled_steps(max(decisions, key=lambda result: name_of(result).steps or 0)))
-    if accuracy_of(best) - left > REACHES:
+    if accuracy_of(best) - left > CLOSE:
         said += ", but attacks without gradients are too weak here to answer for it"
         wanted += presets.BY_LABELS_STRONGER
     return (f"{'' if wanted else 'answered '}without gradients: {said}", tuple(dict.fromkeys(wanted)))
@@ -188,13 +150,38 @@ def _as_its_network(results: Sequence[CaseResult], usable: Sequence[CaseResult],
         return ""
     checkpoint = checkpoints_ensemble(results, ensemble)
     gained = None if checkpoint is None else difference_of(ensemble, checkpoint)
-    if gained is None or gained.high > REACHES:
+    if gained is None or gained.high > CLOSE:
         return ""
     return f"its checkpoint, whose gradients were followed, keeps {gained.second:.1%}: {gained}"
 
 
-def _gained_by_length(results: Sequence[CaseResult]) -> tuple[float, CaseResult] | None:
-    """What the longest decision-based attack finds beyond the same one of half its length, and its result."""
+def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], ensemble: CaseResult) -> str:
+    """That two kinds of attacks without gradients found as much, a clause; '' where others had gradients, or
+    a network that it stands around could be compared.
+    """
+    compared = checkpoints_ensemble(results, ensemble) is not None
+    if compared or any(is_adaptive(name_of(result)) for result in usable):
+        return ""
+    made_here = [result for result in usable if not name_of(result).is_submitted]
+    best: dict[str, CaseResult] = {}
+    for result in sorted(made_here, key=accuracy_of):
+        best.setdefault(name_of(result).family, result)
+    one, other, *_ = [*best.values(), None, None]
+    if one is None or other is None or accuracy_of(other) - accuracy_of(one) > CLOSE:
+        return ""
+    return f"{one.case.attack} leaves {accuracy_of(one):.1%} and {other.case.attack} {accuracy_of(other):.1%}"
+
+
+class _ByLength(NamedTuple):
+    """The longest decision-based attack, and whether it finds more than the same one of half its length:
+    for certain, where answers are random.
+    """
+
+    longest: CaseResult
+    more: bool
+
+
+def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
     decisions = [result for result in results if name_of(result).family == "decision"]
     pairs = [
         (fewer, more)
@@ -207,7 +194,10 @@ def _gained_by_length(results: Sequence[CaseResult]) -> tuple[float, CaseResult]
         return None
     longest = max(pairs, key=lambda pair: name_of(pair[1]).steps or 0)
     gained = difference_of(*longest)
-    return None if gained is None else (gained.estimate, longest[1])
+    if gained is None:
+        return None
+    certain = gained.low > 0 or not longest[1].randomised
+    return _ByLength(longest[1], gained.estimate > WORTH and certain)
 
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:

@@ -29,6 +29,7 @@ from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, Th
 from robustbench_coded.schema.manifest import RunManifest
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
+_ITS_BASE = "name the network that it stands around as its base model (base = model)"
 _RUN_NEXT = (*LAST_RESORT, TRANSFER)
 
 
@@ -75,9 +76,11 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             words.CheckOutcome.FAILED,
             test.finding,
             test.figures,
-            next_step=run_attacks(*_RUN_NEXT, how=gradients.WITHOUT_GRADIENTS)
+            next_step=run_attacks(*_RUN_NEXT)
             if test.name in words.GRADIENT_SELF_TESTS
-            else NextStep(_NO_ATTACK.format(repr(test.name))),
+            else NextStep(
+                _ITS_BASE if test.name == words.BASE_SELF_TEST else _NO_ATTACK.format(repr(test.name))
+            ),
         )
         for test in by_outcome["failed"]
         if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others
@@ -212,13 +215,9 @@ def _checks(
     """The checks of an ensemble, with those of the gradient that other attacks answer."""
     subject = result.case.subject
     stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
-    # Where an attack smooths what hides the gradient, its gradients are the ones to judge.
-    measured = (other.case for other in results if other.cell is not None)
-    relaxed = any(key.attack.startswith("relaxed-") and key.subject == subject for key in measured)
     checks = [
         *attack_checks.other_attacks(results, result, unbounded_eps),
         *attack_checks.converged(results, result, stopped),
-        gradients.gradients_agree(results, result, _gradients(manifest, subject, relaxed=relaxed)),
         *selftests.get(subject, ()),
     ]
     return gradients.answered(checks, results, result, stopped)
@@ -249,13 +248,3 @@ def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifes
     deviations = facts.normalisation.get("std") if facts is not None else None
     usable = [d for d in deviations if type(d) is float and d > 0] if isinstance(deviations, list) else []
     return reach / min(usable, default=1.0)
-
-
-def _gradients(manifest: RunManifest, subject: Subject, *, relaxed: bool = False) -> dict[str, float]:
-    """What the probe measured on the gradients of a subject, or on the relaxed ones; {} if it did not
-    run."""
-    for probe in manifest.probes:
-        if probe.subject == subject:
-            measured = probe.relaxed_gradients if relaxed else probe.gradients
-            return {k: float(v) for k, v in measured.items() if type(v) in (int, float)}
-    return {}

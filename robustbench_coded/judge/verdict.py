@@ -294,12 +294,12 @@ def _not_converged(v: Verdict) -> str:
 
 
 def _useless_gradient(v: Verdict) -> str:
-    """*Gradients agree* or a self-test of the gradient did not pass, and no attack by relaxed gradients or by
+    """A self-test of the gradient did not pass, and no attack by relaxed gradients or by
     labels comes close to the ensemble.
 
     A gradient that says nothing silences attacks. It makes nothing robust.
     """
-    return _objection(v, (CheckName.GRADIENTS_AGREE, *OF_THE_GRADIENT))
+    return _objection(v, OF_THE_GRADIENT)
 
 
 def _circumstances(v: Verdict) -> str:

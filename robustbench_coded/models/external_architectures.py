@@ -1,5 +1,5 @@
-"""Architectures from outside: functions of the user's own, and those of timm, torchvision, transformers
-and RobustBench, with a file's weights fitted into them.
+"""Architectures from outside: functions of the user's own, and those of libraries that are plugged in, with a
+file's weights fitted into them.
 """
 
 import inspect
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from attacks.adapters.user_modules import file_named, object_named, own_folders_first
 from robustbench_coded.errors import InputError, described, where_raised
-from robustbench_coded.models import detect, library_definitions, normalisation, refusal, state_dict
+from robustbench_coded.extensions import load, points_of
+from robustbench_coded.models import detect, refusal, state_dict
 from robustbench_coded.models.in_memory import answering_logits
+from robustbench_coded.models.normalisation import Normalisation
 
 
 def beside(spec: str) -> tuple[Path, ...]:
@@ -223,7 +225,28 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
     return function(classes) if required else function()
 
 
-LIBRARIES = ("timm", "torchvision", "robustbench", "hf")
+@dataclass(frozen=True)
+class Definition:
+    """A network without trained weights, as a library builds it.
+
+    Attributes:
+        network: on the CPU.
+        classes: number of classes.
+        channels: channels of the image.
+        image_size: height and width in pixels; None where it takes any.
+        from_pixels: whether it takes pixels in [0, 1], a normalisation of its own inside.
+        normalisation: what a configuration beside the weights states; None where there is none.
+        notes: what the library says about it, a sentence each.
+    """
+
+    network: nn.Module
+    classes: int
+    channels: int = 3
+    image_size: int | None = None
+    from_pixels: bool = False
+    normalisation: Normalisation | None = None
+    notes: tuple[str, ...] = ()
+
 
 # Two definitions of one name are the same function where they agree on one image so closely.
 SAME_LOGITS = 1e-6
@@ -231,12 +254,12 @@ SAME_LOGITS = 1e-6
 
 def is_library(arch: str) -> bool:
     """Whether ``arch`` is ``LIBRARY:NAME`` for a library that is known here."""
-    return arch.partition(":")[0] in LIBRARIES and ":" in arch
+    return ":" in arch and arch.partition(":")[0] in points_of("libraries")
 
 
 def load_library(
     arch: str, weights: state_dict.StateDict, checkpoint: Path, metadata: dict[str, Any]
-) -> tuple[detect.Recognised, nn.Module, bool, normalisation.Normalisation | None]:
+) -> tuple[detect.Recognised, nn.Module, bool, Normalisation | None]:
     """The library's network with the weights of the file.
 
     Args:
@@ -252,13 +275,15 @@ def load_library(
         Refused: the weights are not those of its network.
     """
     classes = metadata.get("classes") or classes_in(weights.tensors)
-    fits: list[tuple[library_definitions.Definition, Fit, str]] = []
+    fits: list[tuple[Definition, Fit, str]] = []
     refused: list[refusal.Refused | InputError] = []
     channels = detect.channels_of(refusal.shapes_in(weights.tensors)) or 3
-    for spec, definition in _definitions(arch, classes, channels, checkpoint, refused):
+    library, _, name = arch.partition(":")
+    for spec, build in load("libraries", library)(name, classes, channels, checkpoint):
         try:
+            definition = build()
             fits.append((definition, fit(spec, definition.network, weights), spec))
-        except refusal.Refused as error:
+        except (refusal.Refused, InputError) as error:
             refused.append(error)
     if not fits:
         raise refused[0]
@@ -270,46 +295,16 @@ def load_library(
                 f"--arch {arch}: {spec} and {other_spec} both fit and answer differently; name one"
             )
     notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
-    found = detect.Recognised(spec, definition.classes, definition.channels, definition.image_size, notes)
-    return found, network, definition.from_pixels or how.holds_normalisation, definition.normalisation
+    sizes = definition.classes, definition.channels, definition.image_size
+    return (
+        detect.Recognised(spec, *sizes, notes),
+        network,
+        definition.from_pixels or how.holds_normalisation,
+        definition.normalisation,
+    )
 
 
-def _definitions(
-    arch: str,
-    classes: int | None,
-    channels: int,
-    checkpoint: Path,
-    refused: list[refusal.Refused | InputError],
-) -> Iterator[tuple[str, library_definitions.Definition]]:
-    library, _, name = arch.partition(":")
-    if library == "hf":
-        from robustbench_coded.models.library_definitions import huggingface_definition
-
-        yield arch, huggingface_definition(name, checkpoint, classes, channels)
-        return
-    if not name:
-        raise InputError(f"--arch {arch}: expected {library}:NAME")
-    if library == "robustbench":
-        from robustbench_coded.models import robustbench_library
-
-        for path, constructor in robustbench_library.entries(name, classes):
-            try:
-                yield f"robustbench:{path}", robustbench_library.robustbench_definition(path, constructor)
-            except InputError as error:
-                refused.append(error)
-    elif classes is None:
-        raise refusal.Refused(f"--arch {arch}: the number of classes shows nowhere in its weights")
-    elif library == "timm":
-        from robustbench_coded.models.library_definitions import timm_definition
-
-        yield arch, timm_definition(name, classes, channels)
-    else:
-        from robustbench_coded.models.library_definitions import torchvision_definition
-
-        yield arch, torchvision_definition(name, classes, channels)
-
-
-def _same_logits(one: nn.Module, other: nn.Module, definition: library_definitions.Definition) -> bool:
+def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
     """Whether two networks of the same weights answer one image alike."""
     side = definition.image_size or 224
     image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))

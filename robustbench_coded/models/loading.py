@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from torch import nn
 
+from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise
+from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
 from robustbench_coded.models.external_architectures import (
     classes_answered,
     classes_in,
@@ -21,13 +22,12 @@ from robustbench_coded.models.external_architectures import (
     load_user_defence,
 )
 from robustbench_coded.models.external_architectures import load_library as load_from_library
-from robustbench_coded.models.library_definitions import timm_name
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
 from robustbench_coded.models.registry import INPUT, split_variant
-from robustbench_coded.models.robustbench_library import own_definitions
+from robustbench_coded.models.robustbench_names import own_definitions
 from robustbench_coded.models.state_dict import StateDict, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
@@ -94,10 +94,6 @@ class Checkpoint:
     layout: FileLayout
 
 
-# TensorFlow's networks for ImageNet answer one class more than there are, in front of them.
-WITH_BACKGROUND = 1001
-
-
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
     """Refuses data that the checkpoint was not made for.
 
@@ -112,10 +108,7 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     channels, height, width = image_shape
     mend = "choose the data it was trained on with --data"
     if checkpoint.classes == WITH_BACKGROUND and classes == WITH_BACKGROUND - 1:
-        raise InputError(
-            f"{checkpoint.path}: it answers 1001 classes, as TensorFlow's for ImageNet, whose output 0 is "
-            "the background: save its last layer without row 0 (weight[1:], bias[1:])"
-        )
+        raise InputError(f"{checkpoint.path}: it {BACKGROUND}")
     if classes != checkpoint.classes:
         raise InputError(
             f"{checkpoint.path}: it answers {checkpoint.classes} classes, {data} has {classes}; {mend}"

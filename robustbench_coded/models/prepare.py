@@ -62,14 +62,11 @@ def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
     setattr(network.get_submodule(parent), child, module)
 
 
-TF32_ALLOWED = True  # a benchmark switches it off to time plain float32
-
-
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Within it CUDA's convolutions and matrix products may, or may not, use TF32; a CPU does not care."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed and TF32_ALLOWED
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.extensions import found as extensions
+from robustbench_coded.extensions import points_of
 from robustbench_coded.runs import atomic, outcomes
 
 FORMAT_VERSION = 2
@@ -212,7 +212,7 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
     if not file.is_file():
         inside = path.is_file() and (path.parent / name).is_file()
         hint = f"; it is a file of the run {path.parent}" if inside else ""
-        for kind in extensions("runs"):
+        for kind in points_of("runs"):
             if (path / f"{kind}.json").is_file():
                 hint = f"; it is a run of csrobust {kind}, which csrobust report and compare read"
         why = f"it has no {name}" if path.exists() else "there is no such folder"

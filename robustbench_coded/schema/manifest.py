@@ -25,13 +25,14 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     Attributes:
         spec: the defence as it was given.
         batch_size: inputs that are answered together, for every defence.
+        sequence: batches over which its memory is kept, ``batch_size`` inputs in all; 0: emptied before each.
         for_check: measured at another eps than was asked for, because a check needs it; not judged.
         examples_planned: examples that are scored (victims, where each has a batch of its own).
         draws: scoring draws; 1 where the answer is not random.
         query_budget: images per scored example at which the attack was stopped; None for no limit.
         stopped: whether that comes before the end that the attack's name says.
-        looks: how often its subject may be judged on what it left so far, and then stop; 0 where the number
-            of its examples was fixed beforehand.
+        looks: where a run may stop at several numbers of examples, by what the error of its verdict at this
+            one is divided; 0 where the number was fixed beforehand.
         units: ids of the units that attack it, or score it in its own batches: names of their files.
         random_batches: ids of the units that score its perturbed inputs in random batches.
         table: run for the table, on fewer examples than the verdict rests on: shown, and no part of it.
@@ -40,6 +41,7 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
     case: Case
     spec: str = ""
     batch_size: Count | None = None
+    sequence: Count = 0
     randomised: bool
     batch_dependent: bool
     has_base: bool = True
@@ -106,12 +108,14 @@ class Outlook(Struct, frozen=True, kw_only=True):
     """What a further command would do.
 
     Attributes:
-        purpose: ``all``, to run every row on every example, or ``settle``, to settle open verdicts.
+        purpose: ``all``, to run every row on every example; ``settle``, to settle open verdicts; or
+            ``left out``, to run what did not fit, which ``case`` names.
         option: what to add to the command.
         images: image gradients that it costs, about; seconds: how long these take.
     """
 
     purpose: str = ""
+    case: str = ""
     option: str = ""
     images: int = 0
     seconds: Number = 0.0
@@ -124,6 +128,7 @@ class Identity(Struct, frozen=True, kw_only=True):
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
+        memory: ``kept over B batches``; None where it is emptied before each.
     """
 
     data: str | None = None
@@ -133,6 +138,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     class_mix: str | None = None
     seed: int | None = None
     last_batch: str | None = None
+    memory: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from enum import StrEnum
 CLEAN = "clean"
 RANDOM_SIGN = "random-sign"
 CONTROLS = (CLEAN, RANDOM_SIGN)
+LEFT_OUT = "left out"  # the purpose of a command that runs what did not fit
 
 STRONGEST = "strongest"
 ENSEMBLE = "ensemble"
@@ -26,7 +27,6 @@ class CheckName(StrEnum):
     ATTACKS_AGREE = "attacks agree"
     TWICE_THE_STEPS = "twice the steps"
     TWICE_THE_DRAWS = "twice the draws"
-    GRADIENTS_AGREE = "gradients agree"
     WHAT_BROKE_THE_BASE = "what broke the base"
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
@@ -45,6 +45,8 @@ GRADIENT_SELF_TESTS = frozenset(
         "planted perturbations",
     }
 )
+
+BASE_SELF_TEST = "base model"
 
 # The self-test that repeats them with the defence's operators relaxed, where one of them failed.
 RELAXED_SELF_TEST = "relaxed gradients"

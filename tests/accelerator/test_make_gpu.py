@@ -1,28 +1,20 @@
-"""What `make gpu` runs, on the device."""
-
-import importlib
+"""What `make gpu-check` runs, on the device."""
 
 import pytest
-import torch
 
 from benchmarks.bench.run import BenchOptions, bench
+from benchmarks.speed import gpu_check
 
 pytestmark = pytest.mark.long
 
 
-def test_table_3_runs_on_the_device(device, monkeypatch):
-    pytest.importorskip("torchattacks")
-    table3 = importlib.import_module("benchmarks.speed.table3_gpu")
-    found = {}
-    for where in ("cpu", device):
-        setting = table3.Setting("digits-erm", "digits", 16, 0.3, torch.device(where), ("fgsm",), batch=8)
-        found[where], _ = table3.measure(setting, ("TF32", "bfloat16"))
-    for on_cpu, on_device in zip(found["cpu"], found[device], strict=True):
-        rounding = (
-            0.1 if on_cpu.precision == "bfloat16" else 0
-        )  # which signs it changes depends on the groups
-        assert on_device.accuracy == pytest.approx(on_cpu.accuracy, abs=rounding, rel=0)
-        assert on_device.memory > 0
+def test_both_devices_give_the_same_verdicts(device, monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu_check, "FOLDER", tmp_path)
+    quick = {"attacks": ["fgsm", "transfer-pgd-3"], "limit": 64, "batch_sizes": 16, "draws": 2, "threads": 1}
+    rows = list(gpu_check.beside("digits-erm", "digits", device, **quick))
+    verdicts = [row for row in rows if row[1].startswith("verdict")]
+    assert len(verdicts) == 2 and all(on_cpu == there for *_, on_cpu, there in verdicts)
+    assert float(gpu_check.waits(device).rpartition(" ")[2]) < 4  # a network alone: who is fooled is asked
 
 
 def test_attacks_are_timed_in_each_precision_on_the_device(device):

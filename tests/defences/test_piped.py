@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.defences import piped
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.probing import probed
+from robustbench_coded.extras import piped
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 K, CLASSES = 8, 3

@@ -39,7 +39,7 @@ def judgement_of(case, *, checks=(), could_fall=True):
 def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
     like = case_of("rays-400", differentiable=differentiable, relaxable=relaxable, **ALONE)
     asked = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
-    found = _asked_for(asked, CheckName.GRADIENTS_AGREE, SimpleNamespace(unbounded_eps=1.0), like, [like])
+    found = _asked_for(asked, CheckName.TWICE_THE_STEPS, SimpleNamespace(unbounded_eps=1.0), like, [like])
     assert [row.attack for row in found] == expected
     # Where there are relaxed gradients alone, an attack follows those.
     found = _asked_for(("apgd-mt-20",), CheckName.ANOTHER_LOSS, SimpleNamespace(), like, [like])

@@ -6,12 +6,11 @@ import pytest
 from robustbench_coded.judge import checks as module
 from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import NextStep, compared, merged_steps, run_attacks
-from robustbench_coded.judge.gradients import WITHOUT_GRADIENTS
 from robustbench_coded.judge.paired import Difference
 
 
 def without(*attacks):
-    return run_attacks(*attacks, how=WITHOUT_GRADIENTS)
+    return run_attacks(*attacks, how="at that eps")
 
 
 @pytest.mark.parametrize(
@@ -54,16 +53,13 @@ def test_a_step_whose_attacks_are_all_named_is_left_out():
 
 
 def test_other_steps_stay_as_they_are_and_are_told_once():
-    others = tuple(
-        NextStep(do) for do in ("evaluate more examples (--limit)", "run the probe", "run it again")
-    )
+    others = tuple(NextStep(do) for do in ("evaluate more examples (--limit)", "look", "run it again"))
     assert merged_steps([*others, *others]) == others
     assert merged_steps([]) == ()
 
 
 def test_attacks_read_as_an_option_to_paste_and_other_steps_as_what_to_do():
     assert str(run_attacks("pgd-20", "square-1000", "pgd-20")) == "add --attacks pgd-20,square-1000"
-    assert str(run_attacks("pgd-20", how="at that eps")) == "at that eps, add --attacks pgd-20"
-    assert str(without("square-1000")) == "without the defence's gradients, add --attacks square-1000"
-    assert str(NextStep("run the probe")) == "run the probe"
+    assert str(without("square-1000")) == "at that eps, add --attacks square-1000"
+    assert str(NextStep("look")) == "look"
     assert run_attacks() is None

@@ -85,6 +85,32 @@ def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_oth
     assert ensemble.others[1] > 0.6 > ensemble.high  # two batches alone
 
 
+@pytest.mark.parametrize(
+    ("scored_too", "in_random", "holds"),
+    [
+        (["pgd-20", "pgd-100"], 0.75, True),
+        (["pgd-100"], 0.75, False),  # pgd-20 comes as near, and may be the worst in other batches
+        (["pgd-20", "pgd-100"], 1.0, False),  # made together, these inputs do more in their own batches
+    ],
+)
+def test_an_ensemble_s_lower_end_is_theirs_where_all_near_the_strongest_were_scored(
+    scored_too, in_random, holds
+):
+    attacks = ("pgd-20", "pgd-100")
+    kept = lambda image, draw: image % 4 > 0  # noqa: E731
+    parts = [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
+    parts += [outcomes(attack, kept, purpose) for attack in attacks for purpose in ("selection", "scoring")]
+    alone = case_results(pd.concat(parts), [planned(name) for name in ("clean", *attacks)])
+    again = kept if in_random == 0.75 else (lambda image, draw: image >= 0)
+    parts += [outcomes(attack, again, "random", draws=range(1, 201)) for attack in scored_too]
+    results = case_results(pd.concat(parts), [planned(name) for name in ("clean", *attacks)])
+    (before,) = (row.interval() for row in alone if row.case.attack == "ensemble")
+    (after,) = (row.interval() for row in results if row.case.attack == "ensemble")
+    least = -upper_end(-np.repeat([0.0, 1.0], [4, 12]), TAIL / 2, most=0.0)  # of 16 images
+    assert before.estimate == after.estimate == 0.75 and before.low > least
+    assert after.low == pytest.approx(least if holds else before.low)
+
+
 def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
     standard = {"defence": "standard", "k": None, "n": None}
     base = outcomes("pgd-20", lambda image, draw: image < 4, "scoring", draws=(0,)).assign(**standard)

@@ -146,10 +146,11 @@ def test_csv_holds_what_the_tables_show(make_run):
     comparison = compare([make_run("a", accuracies=SMALL), make_run("b", accuracies=SMALL, seed=1)])
     rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
     assert len(rows) == sum(cell is not None for t in comparison.tables for r in t.rows for cell in r.cells)
-    compared = [row for row in rows if row["difference"]]
-    assert {row["run"] for row in compared} == {"b"}
+    compared = [row for row in rows if row["difference.estimate"]]
+    assert {row["Run"] for row in compared} == {"b"}
     for row in compared:
-        assert float(row["difference_low"]) <= float(row["difference"]) <= float(row["difference_high"])
+        low, estimate, high = (float(row[f"difference.{name}"]) for name in ("low", "estimate", "high"))
+        assert low <= estimate <= high
 
 
 @pytest.mark.parametrize("name", ["latex", "csv", "md", "html"])

@@ -42,19 +42,6 @@ def test_everything_but_the_answer_and_what_qualifies_it_is_folded(make_run):
     assert "pgd-10: PGD, 10 steps" not in text and "pgd-10: PGD, 10 steps" in markdown_details(written)
 
 
-def test_rounded_images_stand_with_the_other_submitted_ones_and_are_one_attack_each(make_run):
-    rounded = {("from:rci:N=48/transfer-pgd-20+bits=8", "batch/unknown"): (None, 0.219)}
-    written = report(
-        make_run(accuracies=BROKEN_BASE | {("transfer-pgd-20", "batch/unknown"): (None, 0.0)} | rounded)
-    )
-    (section,) = [section for section in written.sections if section.id == "submitted"]
-    assert section.detail and "8 bits" in section.title
-    ((*_, attack, accuracy, strongest),) = section.blocks[0].rows
-    assert attack == "from:rci:N=48/transfer-pgd-20+bits=8"
-    assert accuracy.startswith("21.9 [") and strongest == "0.0"
-    assert "nsemble at 8 bits" not in markdown_report(written) + markdown_details(written)
-
-
 def test_what_was_not_tried_is_said(make_run):
     limits = " ".join(limits_of(load_run(make_run(accuracies=BROKEN_BASE))))
     for threat in ("known", "victim", "co-batch"):

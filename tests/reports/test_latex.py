@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -10,6 +11,9 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from robustbench_coded.cli.main import main
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.reports.render.latex import PACKAGE, latex_table
+from robustbench_coded.reports.run.tables import tables_of
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -26,9 +30,9 @@ FONT = FT2Font(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "cmr10.t
 SMALLER = 1.14  # the 7 point roman is that much wider than the 10 point roman at 7 points
 
 
-def exported(run, out, *options):
-    assert main(["export", str(run), "--to", "latex", "--out", str(out), *options]) == 0
-    return (out / "tables.tex").read_text()
+@cache
+def tables(run, attacks=()):
+    return "\n".join([PACKAGE, *(latex_table(table, attacks) for table in tables_of(load_run(run)))])
 
 
 def points(text):
@@ -54,8 +58,8 @@ def widths(text):
 
 
 @pytest.mark.parametrize("name", COMMITTED)
-def test_tables_are_no_wider_than_a_column(name, tmp_path):
-    found = list(widths(exported(REPORTS / name, tmp_path)))
+def test_tables_are_no_wider_than_a_column(name):
+    found = list(widths(tables(REPORTS / name)))
     assert found and max(found) <= COLUMN_WIDTH
     assert max(found) > 0.4 * COLUMN_WIDTH
 
@@ -64,7 +68,7 @@ def test_tables_are_no_wider_than_a_column(name, tmp_path):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 @pytest.mark.parametrize("name", [*COMMITTED, "hostile"])
 def test_tables_compile_and_nothing_is_overfull(name, tmp_path, hostile_run):
-    exported(hostile_run if name == "hostile" else REPORTS / name, tmp_path)
+    (tmp_path / "tables.tex").write_text(tables(hostile_run if name == "hostile" else REPORTS / name))
     (tmp_path / "page.tex").write_text(DOCUMENT)
     command = ["pdflatex", "-interaction=batchmode", "-halt-on-error", "page.tex"]
     assert subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=False).returncode == 0
@@ -72,8 +76,8 @@ def test_tables_compile_and_nothing_is_overfull(name, tmp_path, hostile_run):
     assert f"column {COLUMN_WIDTH}pt" in log and "Overfull" not in log
 
 
-def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests(tmp_path):
-    text = exported(REPORTS / "cifar10-adversarial", tmp_path, "--attacks", "clean,ensemble")
+def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests():
+    text = tables(REPORTS / "cifar10-adversarial", ("clean", "ensemble"))
     assert text.startswith(r"% Needs \usepackage{booktabs}.")
     assert r"\label{tab:accuracy-under-attack-linf-eps-8-255-pixel}" in text
     assert r"\caption{Accuracy under attack: linf, eps 8/255 (pixel). Percent of 640 test images in" in text
@@ -82,11 +86,23 @@ def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests(tmp_path):
 
 def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
     run = REPORTS / "cifar10-adversarial"
-    text = exported(run, tmp_path, "--attacks", "pgd-100, clean,ensemble batch/known")
+    chosen = ["--to", "latex", "--out", str(tmp_path), "--attacks"]
+    assert main(["export", str(run), *chosen, "pgd-100, clean,ensemble batch/known"]) == 0
+    text = (tmp_path / "tables.tex").read_text()
     heads = next(line for line in text.splitlines() if line.startswith("Checkpoint")).split(" & ")
     assert [r"pgd-{}100\\" in heads[1], heads[2], "batch/known" in heads[3]] == [True, "clean", True]
     capsys.readouterr()
-    assert main(["export", str(run), "--to", "latex", "--attacks", "pgd-7", "--out", str(tmp_path)]) == 2
+    assert main(["export", str(run), *chosen, "pgd-7"]) == 2
     assert "--attacks 'pgd-7' is no column of the table; it has clean" in capsys.readouterr().err
     assert main(["export", str(run), "--to", "parquet", "--attacks", "fgsm", "--out", str(tmp_path)]) == 2
     assert "--attacks chooses columns of --to latex" in capsys.readouterr().err
+
+
+def test_figures_come_as_pdf_with_fonts_that_conferences_take(invented_run, tmp_path):
+    assert main(["export", str(invented_run), "--to", "latex", "--out", str(tmp_path)]) == 0
+    found = sorted(tmp_path.glob("*.pdf"))
+    assert {"answer.pdf", "ladder.pdf", "cost.pdf"} <= {file.name for file in found}
+    for file in found:
+        data = file.read_bytes()
+        assert data.startswith(b"%PDF") and b"/FontFile2" in data
+        assert b"/Type3" not in data

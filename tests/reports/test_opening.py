@@ -95,8 +95,8 @@ def test_what_another_attacker_reaches_is_named():
     whole = judgement(VerdictName.NO_FAILURE_FOUND, 0.6)
     found = opened(whole, judgement(VerdictName.BROKEN, 0.02, threat=VICTIM))
     assert found.others == (
-        "An attacker who perturbs one input of a batch (victim/unknown): broken for RCI (K = 128, N = 190) "
-        "on erm (2.0% [0.0, 7.0]).",
+        "An attacker who perturbs one input of a batch within eps (victim/unknown): broken for RCI (K = "
+        "128, N = 190) on erm (2.0% [0.0, 7.0]).",
     )
     alike = opened(whole, judgement(VerdictName.NO_FAILURE_FOUND, 0.5, threat=VICTIM))
     assert alike.others == ("Other attackers (victim/unknown): the same verdicts.",)
@@ -142,7 +142,7 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     (row,) = [row for row in run.rows if (row.subject.defence, row.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
     assert answer.verdict == "Claim refuted" and answer.found.endswith("decided by transfer-pgd-20.")
-    assert f"pgd-10 alone leaves 50.0% [{100 * row.low:.1f}, {100 * row.high:.1f}]" in answer.found
+    assert f"; pgd-10, under which it was claimed, leaves 50.0% ({100 * row.low:.1f}% to " in answer.found
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():

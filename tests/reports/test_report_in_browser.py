@@ -5,6 +5,7 @@ Speaks the WebDriver protocol to chromedriver (Debian: chromium, chromium-driver
 
 import base64
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -80,6 +81,11 @@ class Browser:
     def screenshot(self):
         """What the window shows, as a PNG."""
         return base64.b64decode(self._ask("/screenshot"))
+
+    def printed(self):
+        """The page on paper, as a PDF."""
+        order = {"cmd": "Page.printToPDF", "params": {"preferCSSPageSize": True}}
+        return base64.b64decode(self._ask("/goog/cdp/execute", order)["data"])
 
     def close(self):
         self._ask("", method="DELETE")
@@ -187,6 +193,18 @@ def test_both_colour_schemes_keep_text_apart_from_its_background(browser):
     browser.colours("light")
     ink, back = browser.run(shown)
     assert ink < 100 < 700 < back
+
+
+def test_a_report_prints_in_six_pages_and_what_was_opened_is_printed(tmp_path):
+    copy = tmp_path / "cifar10-resnet20"  # 28 verdicts
+    shutil.copytree(MEASURED.parent / copy.name, copy)
+    assert main(["report", str(copy), "--quiet"]) == 0
+    with browsing(tmp_path / "profile") as opened:
+        opened.open(copy / "report.html")
+        pages = [len(re.findall(rb"/Type\s*/Page\b", opened.printed()))]
+        opened.run("document.querySelector('details.detail:last-of-type').open = true")
+        pages.append(len(re.findall(rb"/Type\s*/Page\b", opened.printed())))
+    assert 2 <= pages[0] <= 6 < pages[1]
 
 
 PAGES = (

@@ -8,7 +8,7 @@ import typer
 
 from robustbench_coded.cli.options import AsJson, RunFolder, RunFolders
 from robustbench_coded.errors import InputError
-from robustbench_coded.extensions import found, load
+from robustbench_coded.extensions import load, points_of
 from robustbench_coded.reports.text.escape import one_line
 
 
@@ -97,19 +97,19 @@ def compare_command(
     from robustbench_coded.reports.compare.comparison import compare
 
     comparison = compare(runs, baseline)
-    if out is not None:
+    written = [] if out is None else [(n, out / f"comparison.{ENDINGS[n]}") for n in chosen or ["md", "html"]]
+    for name, file in written:
         from robustbench_coded.runs.atomic import write_text
 
-        for name in chosen or ["md", "html"]:
-            write_text(out / f"comparison.{ENDINGS[name]}", _document(comparison, name, paper=paper))
+        write_text(file, _document(comparison, name, paper=paper))
     if as_json:
         print(json.dumps(comparison.as_data()))
-    elif out is not None:
-        print(one_line(f"comparison: {out}"))
-    elif chosen:
+    elif chosen and not written:
         print(_document(comparison, chosen[0], paper=paper), end="")
     else:
         _show(comparison, paper=paper)
+        for _, file in written:
+            print(one_line(f"comparison: {file}"))
     return 0
 
 
@@ -127,7 +127,7 @@ def _formats(text: str | None, out: Path | None) -> list[str]:
 
 def _kind_of(run: Path) -> Any:
     """What an extension does with a folder that it wrote: ``NAME.json`` lies there. None for any other."""
-    return next((load("runs", name) for name in found("runs") if (run / f"{name}.json").is_file()), None)
+    return next((load("runs", name) for name in points_of("runs") if (run / f"{name}.json").is_file()), None)
 
 
 def _document(comparison: Any, name: str, *, paper: bool) -> str:
@@ -150,7 +150,9 @@ def _beside_paper(comparison: Any) -> Any:
 
 def export_command(
     run: RunFolder,
-    to: Annotated[str, typer.Option("--to", help="robustbench (JSON), parquet, or latex.")],
+    to: Annotated[
+        str, typer.Option("--to", help="robustbench (JSON), parquet, or latex (tables, and figures as PDF).")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
     attacks: Annotated[
         str | None,
@@ -160,8 +162,8 @@ def export_command(
     """Write a run in the format of another tool."""
     from robustbench_coded.judge.run import load_run
 
-    if to not in found("exporters"):
-        raise InputError(f"--to {to!r} is not known; choose from {', '.join(found('exporters'))}")
+    if to not in points_of("exporters"):
+        raise InputError(f"--to {to!r} is not known; choose from {', '.join(points_of('exporters'))}")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
     if attacks is not None and to != "latex":

@@ -23,6 +23,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitRes
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import devices, worker_count
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
+from robustbench_coded.extensions import load
 from robustbench_coded.threads import torch_threads
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
@@ -293,10 +294,8 @@ def _pool(context: WorkerContext) -> tuple[WorkerPool, int]:
     """A pool without workers, and how many it should have."""
     processes = context.setup.processes
     workers = worker_count(processes.workers, context.device)
-    if processes.engine != "ray":
+    if processes.engine == "local":
         return ProcessPool(context.setup, devices(context.device)), workers
-    from robustbench_coded.evaluation.engine.ray_actors import RayActors
-
-    actors = RayActors(context, processes.address, workers)
+    actors = load("engines", processes.engine)(context, processes.address, workers)
     as_many_as_fit = processes.workers is None and processes.address is not None
     return actors, actors.room if as_many_as_fit else workers

@@ -19,6 +19,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from robustbench_coded.defences.inferences import Standard
+from robustbench_coded.defences.kept_memory import Session
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_user_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
@@ -112,6 +113,7 @@ class UnitRun(NamedTuple):
     context: WorkerContext
     unit: Unit
     tally: Tally
+    session: Session | None = None  # where the defence remembers the attack's queries
 
     @property
     def seed(self) -> int:
@@ -158,7 +160,7 @@ def answers_of(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`predictions` of the unit's defence for x [G, K, C, H, W], made from ``clean``, of labels y [G, K]."""
     return predictions(
-        run.context.defence(run.unit.case.subject),
+        run.session.scored() if run.session else run.context.defence(run.unit.case.subject),
         x,
         y,
         clean=None if run.unit.case.attack == CLEAN else clean,
@@ -229,6 +231,8 @@ def perturbed(
     budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
     name = parse(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
+    if run.session is not None:
+        defence = scored = run.session
     # Standard inference is attacked through itself only for others, who get the steps of all examples.
     standard = isinstance(defence, Standard)
     base = defence.model if isinstance(defence, Standard) else defence.base
@@ -249,7 +253,7 @@ def perturbed(
         generators=_generators(group, seed, known or 0),
         known=None if known is None else target.known_draws(known),
         weights=None if roles is None else roles.weights.to(x.device),
-        scored=None if group.victims else scored,
+        scored=None if group.victims or run.session else scored,
         query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
         early_stop=context.setup.conditions.early_stop and not (standard and name.uses_base),

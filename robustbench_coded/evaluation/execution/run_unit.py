@@ -20,6 +20,7 @@ from torch import Tensor
 
 from attacks.accelerator import module_of
 from attacks.naming import parse
+from robustbench_coded.defences.kept_memory import Session
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
     UnitRun,
@@ -44,8 +45,8 @@ from robustbench_coded.runs.pictures import Pictures, lowest
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CLEAN, CONTROLS
 
-# Units are a twentieth of those of attacks, so that several workers share a few hundred batches.
-IMAGES = IMAGES_PER_UNIT // 20
+# Units are a hundredth of those of attacks, so that several workers share a few hundred batches.
+IMAGES = IMAGES_PER_UNIT // 100
 GROUPS = 10  # that go through a network together: of large images these, and so the units, are smaller
 
 
@@ -76,8 +77,8 @@ def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, plann
 
 
 def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
-    """The units that score a case in ``count`` random batches of the images that it was run on, or a few
-    more: units are whole. Of victims at most each image once.
+    """The units that score a case in ``count`` random batches of the images that it was run on; of victims at
+    most each image once.
     """
     victims = case.threat.one_victim
     base = maker.units(on_whole_batches(case) if victims else case)
@@ -91,7 +92,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
     each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []
     for start in range(1, count + 1, each):
-        numbers = range(start, min(start + each, images + 1) if victims else start + each)
+        numbers = range(start, min(start + each, count + 1))
         made.append(
             maker.identified(
                 replace(
@@ -204,9 +205,13 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     # Victims attacked through the base model need no batch for that.
     alone = sources is None and case.threat.one_victim and case.attack not in CONTROLS
     alone = alone and parse(case.attack).estimator == "transfer"
+    seen = case.attack not in CONTROLS and case.submission is None
+    seen = seen and cases.sees_queries(case.subject, parse(case.attack))
     victims = {draw: attacked_alone(run, groups, draw) for draw in known} if alone else {}
     for place, group in enumerate(groups):
         x, y = context.group(list(group.batches))
+        if seen:
+            run = run._replace(session=Session(context.defence(case.subject)))  # type: ignore[arg-type]
         for draw in known:
             if sources is not None:
                 adversarial = submitted_group(run, group, sources, x, y)

@@ -85,7 +85,8 @@ def predictions(
                 )
         y_chosen = y.expand(len(chosen), -1, -1)
         if reject is not None and clean is not None:
-            alone = _answers(defence, clean, samples, None)
+            # Of a defence that has seen an attack: as it answers where there was none.
+            alone = _answers(getattr(defence, "emptied", defence), clean, samples, None)
             rejected = (alone.argmax(-1) == reject) | (~failed & (logits.argmax(-1) == reject))
             logits = torch.where(rejected.unsqueeze(-1), alone, logits)
             failed = _failed(logits)

@@ -15,13 +15,15 @@ from attacks.accelerator import layout, random_states_kept
 from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
+from robustbench_coded.defences.kept_memory import KeptMemory
+from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_user_defence
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pixel_model import PixelModel, multiplications
+from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
 from robustbench_coded.threads import few_threads, keep_memory
 
@@ -147,9 +149,10 @@ class WorkerContext:
             loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
             if loaded.sha256 != info.sha256:
                 raise RuntimeError(f"{info.path} has changed since the run began")
-            model = PixelModel(
-                loaded.network, info.mean, info.deviation, classes=info.classes, arch=info.network
-            )
+            outputs = self.data.outputs
+            chosen = outputs is not None and loaded.classes != info.classes
+            network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
+            model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
             # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
             self._models[checkpoint] = model.to(self.device).to(memory_format=layout(self.device))
         return self._models[checkpoint]
@@ -265,7 +268,7 @@ class WorkerContext:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
-            defence = self.build(subject.spec, self.model(subject.checkpoint), subject.k)
+            defence = self.build(subject.spec, self.model(subject.checkpoint), _batch_size(subject))
             defence = self._settled(defence, subject)
             self.keep(subject, defence)
         return self._defences[key]
@@ -287,6 +290,8 @@ class WorkerContext:
         """What the probe found out in the process that planned."""
         if isinstance(defence, sampling.SamplingModule):
             defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
+        if subject.sequence and isinstance(defence, PerBatch):
+            return KeptMemory(defence, _batch_size(subject))
         return defence
 
     def gradients(self, checkpoint: str) -> AttackCopy:
@@ -307,7 +312,9 @@ class WorkerContext:
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:
             model = self.gradients(subject.checkpoint).model
-            self._attack_defences[key] = self._settled(self.build(subject.spec, model, subject.k), subject)
+            self._attack_defences[key] = self._settled(
+                self.build(subject.spec, model, _batch_size(subject)), subject
+            )
         return self._attack_defences[key]
 
     def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
@@ -321,6 +328,11 @@ class WorkerContext:
         x, y = self.data.batch([member for batch in batches for member in batch.members])
         shape = (len(batches), batches[0].k)
         return x.view(*shape, *x.shape[1:]).to(self.device), y.view(shape).to(self.device)
+
+
+def _batch_size(subject: cases.ProbedSubject) -> int:
+    """Inputs that are answered together; of a sequence each batch."""
+    return subject.k // subject.sequence if subject.sequence else subject.k
 
 
 def own_threads(context: WorkerContext) -> AbstractContextManager[None]:

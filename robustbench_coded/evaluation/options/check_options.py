@@ -163,4 +163,5 @@ def check_options(config: EvalConfig) -> None:
                 f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
             )
     for spec in config.defences:
-        parse_defence(spec)
+        for k in config.batch_sizes:
+            parse_defence(spec).resolve_n(k)

@@ -118,7 +118,7 @@ class EvalConfig:
         ("batch",), "Inputs that the attacker controls: batch (default), victim, co-batch or collateral."
     )
     draws: int = option(10, "Fresh scoring draws of a randomised defence.", count(most=10_000))
-    selection_draws: int = option(10, "Draws on which the strongest attack is chosen.", count(most=10_000))
+    selection_draws: int = option(2, "Draws on which the strongest attack is chosen.", count(most=10_000))
     aware_attacks: int = option(AWARE_ATTACKS, rule=count(most=10_000))
     victims: int = option(VICTIMS, "Victims sampled for the victim and co-batch threat models.", count())
     seed: int = option(0, "Seed of all random streams of the run.", count(0, 2**63 - 1))
@@ -158,6 +158,12 @@ class EvalConfig:
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
     checks: bool = option(False, "Run the attacks that the checks need; always on with adaptive presets.")
+    memory: str = option(
+        "empty",
+        "empty: what a defence remembers is emptied before each batch. kept: it stays over a sequence.",
+        one_of("empty", "kept"),
+    )
+    sequence: int = option(8, "Batches in a sequence of --memory kept.", count(2, 10_000))
     peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(3.0, "Smallest gain over the base model that matters, in points.", number(0, 100))
@@ -183,6 +189,11 @@ class EvalConfig:
     def keeps_adversarials(self) -> bool:
         """Whether perturbed inputs are stored; a claim that is refuted needs them as evidence."""
         return self.save_adversarials or self.claim is not None
+
+    @property
+    def batches_kept(self) -> int:
+        """Batches over which memory is kept; 0 where it is emptied before each."""
+        return self.sequence if self.memory == "kept" else 0
 
     @property
     def conditions(self) -> Conditions:

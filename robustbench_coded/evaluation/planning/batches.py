@@ -68,18 +68,20 @@ class Batch:
         index: position within the partition; names the batch's random streams.
         members: example of each slot, length k.
         scored: how many of the leading slots are scored; the rest only fill the batch up.
+        together: inputs in a row that are malicious or benign together: in a sequence, those of a batch.
     """
 
     index: int
     members: tuple[int, ...]
     scored: int
+    together: int = 1
 
     @property
     def k(self) -> int:
         return len(self.members)
 
 
-def partition(examples: int, k: int, last_batch: str = "pad") -> list[Batch]:
+def partition(examples: int, k: int, last_batch: str = "pad", together: int = 1) -> list[Batch]:
     """Cuts examples 0 ... examples - 1, in their order, into batches of ``k``.
 
     Args:
@@ -99,7 +101,7 @@ def partition(examples: int, k: int, last_batch: str = "pad") -> list[Batch]:
             break
         if scored < k and last_batch == "pad":
             members += [i % examples for i in range(k - scored)]
-        batches.append(Batch(index, tuple(members), scored))
+        batches.append(Batch(index, tuple(members), scored, together))
     if not batches:
         raise ValueError(
             f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"
@@ -120,8 +122,9 @@ def choose_victims(batches: Sequence[Batch], count: int, seed: int) -> list[Vict
 
 def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
     """The slots of ``count`` malicious inputs, every slot equally likely; those of 2 are among those of 4."""
-    order = torch.randperm(batch.k, generator=stream(seed, batch.index, "victims"))
-    return sorted(order[:count].tolist())
+    parts = [range(batch.k)[start : start + batch.together] for start in range(0, batch.k, batch.together)]
+    order = torch.randperm(len(parts), generator=stream(seed, batch.index, "victims"))
+    return sorted([slot for part in order.tolist() for slot in parts[part]][:count])
 
 
 def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:

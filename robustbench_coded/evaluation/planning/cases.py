@@ -63,6 +63,8 @@ class ProbedSubject:
         spec: the defence's specification as text.
         k: size of the batches that the data are cut into.
         images: images through the network for one answered batch.
+        sequence: batches of ``k`` inputs in all, over which its memory is kept; 0 where it is emptied before
+            each batch.
         hides_gradient: whether operators inside leave most of the gradient out, or all of it.
         differentiable: whether torch has a gradient for it.
         relaxable: whether there is one with smooth operators.
@@ -75,6 +77,7 @@ class ProbedSubject:
     batch_dependent: bool
     has_base: bool
     images: int
+    sequence: int = 0
     hides_gradient: bool = False
     differentiable: bool = True
     relaxable: bool = True
@@ -163,6 +166,12 @@ class PlannedCase:
         return replace(self, case=self.case.of_attack(attack, step_size), submission=submission)
 
 
+def sees_queries(subject: ProbedSubject, name: AttackName) -> bool:
+    """Whether the defence remembers what the attack asks: not where a network stands for it."""
+    asks = name.estimator == "surrogate" or (name.asks_answers_alone and not name.uses_base)
+    return bool(subject.sequence) and asks and name.third_party is None
+
+
 def planned_case(
     subject: ProbedSubject,
     threat: ThreatModel,
@@ -243,6 +252,7 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], query_budget: int | None) ->
             "batch_dependent": subject.batch_dependent,
             "has_base": subject.has_base,
             "images": subject.images,
+            **({"sequence": subject.sequence} if subject.sequence else {}),
         },
         "submission": None if submission is None else submission.as_data(),
         "groups": unit.groups,

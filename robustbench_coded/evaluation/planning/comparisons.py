@@ -99,9 +99,13 @@ def first_look(sizes: Sequence[int]) -> int:
     return next((size for size in sizes if size >= FIRST_LOOK), sizes[-1])
 
 
-def looks(sizes: Sequence[int]) -> int:
-    """How often a verdict may be asked for along the way."""
-    return sum(size >= first_look(sizes) for size in sizes)
+def looks(sizes: Sequence[int], size: int) -> int:
+    """By what the error of an interval is divided where a verdict is asked for on ``size`` examples.
+
+    The first look, which settles most verdicts, has half of the error; the later ones share the rest.
+    """
+    later = sum(other > first_look(sizes) for other in sizes)
+    return 1 if not later else 2 if size <= first_look(sizes) else 2 * later
 
 
 def on_whole_batches(case: PlannedCase) -> PlannedCase:

@@ -25,8 +25,8 @@ from robustbench_coded.schema.words import CONTROLS, DOUBLING, STANDARD, CheckNa
 
 ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
-# left to the user. Twice the steps or the draws of that attack are within it.
-DEAREST = 2
+# left to the user. Twice the steps and the draws of that attack are within it.
+DEAREST = 4
 # Attacks by labels alone are the last resort where gradients fail, and never as cheap as those. They may cost
 # as much as everything planned on that defence together, or so many images an example where a defence answers
 # inputs one by one: enough for 1,600 queries of five draws each.

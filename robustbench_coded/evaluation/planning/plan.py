@@ -88,7 +88,8 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
     rule = conditions.last_batch
     if not subject.batch_dependent and rule == "pad":
         rule = "shrink"
-    return partition(examples, subject.k, rule)
+    together = subject.k // subject.sequence if subject.sequence else 1
+    return partition(examples, subject.k, rule, together)
 
 
 def cases_for(
@@ -184,6 +185,8 @@ def _no_sense(
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
     if threat.malicious is not None and name.uses_base:
         return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
+    if threat.inputs != "batch" and cases.sees_queries(subject, name):
+        return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     images = subject.images / (1 if threat.one_victim else subject.k)
     cost = images_per_query(
         name,
@@ -279,7 +282,7 @@ class UnitMaker:
         return [part for part in kept if part]
 
     def _batch_units(self, case: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
-        per_group = max(1, self.group_images // case.subject.images)
+        per_group = 1 if case.subject.sequence else max(1, self.group_images // case.subject.images)
         groups: list[list[int]] = []
         k = None
         for batch in batches:

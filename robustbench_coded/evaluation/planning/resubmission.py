@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from attacks import attack_name, naming
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Submission, Unit
+from robustbench_coded.evaluation.planning.cases import (
+    PlannedCase,
+    ProbedSubject,
+    Submission,
+    Unit,
+    sees_queries,
+)
 from robustbench_coded.evaluation.planning.plan import UnitMaker
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
 from robustbench_coded.schema.case import Case, Perturbation
@@ -67,6 +73,8 @@ def measured_attacks(
     for case, own in of_case.items():
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
+        if case.submission is None and sees_queries(case.subject, naming.parse(case.attack)):
+            continue  # its inputs follow its queries, which nobody else has asked
         share = share_left(case, own, metadata)
         if share is None:
             continue

@@ -18,8 +18,8 @@ from robustbench_coded.evaluation.selftests.scene import (
     not_applicable,
     runner_up,
 )
+from robustbench_coded.schema.words import BASE_SELF_TEST
 
-BASE = "base model"
 ALIKE = 0.5  # agreement with its base below which a defence does not answer like it
 FOLLOWS = (
     0.9  # share of the checkpoint's errors that a defence with no base must repeat to be that checkpoint
@@ -60,14 +60,14 @@ def base_agrees(scene: Scene, path: Walk, base: Network | None, checkpoint: Netw
     )
     if base is None:
         if int(fooled.sum()) < ENOUGH:
-            return not_applicable(BASE, f"The defence names no base model; {told}.", **figures)
+            return not_applicable(BASE_SELF_TEST, f"The defence names no base model; {told}.", **figures)
         follows = figures["checkpoint_errors"] >= FOLLOWS and figures["checkpoint"] >= FOLLOWS
         cosine = _along(scene, path, checkpoint)
         if cosine is not None:
             figures["gradients"] = cosine
             told += f"; its gradients have cosine {cosine:.2f} with the checkpoint's"
         hidden = follows and cosine is not None and cosine < OWN_SLOPE
-        return judged(BASE, not hidden, f"The defence names no base model; {told}.", **figures)
+        return judged(BASE_SELF_TEST, not hidden, f"The defence names no base model; {told}.", **figures)
     named = torch.stack([_predicted(scene, base, x) for x in inputs])
     figures["base"] = _share(own[:2] == named[:2])
     worse, better = (
@@ -78,7 +78,7 @@ def base_agrees(scene: Scene, path: Walk, base: Network | None, checkpoint: Netw
     finding = f"The defence answers like its base model at {figures['base']:.0%} of clean and noisy inputs"
     if worse or better:
         finding += f"; {told}"
-    return judged(BASE, figures["base"] >= ALIKE and not other, f"{finding}.", **figures)
+    return judged(BASE_SELF_TEST, figures["base"] >= ALIKE and not other, f"{finding}.", **figures)
 
 
 def _along(scene: Scene, path: Walk, network: Network) -> float | None:

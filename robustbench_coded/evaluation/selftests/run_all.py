@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from attacks.gradients import raise_machine_fault
 from attacks.relaxation import Relaxation
 from robustbench_coded.evaluation.selftests import gradients
-from robustbench_coded.evaluation.selftests.base_agrees import BASE, Network, base_agrees
+from robustbench_coded.evaluation.selftests.base_agrees import Network, base_agrees
 from robustbench_coded.evaluation.selftests.other_generators import (
     GENERATORS,
     ONE_INPUT,
@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.selftests.other_generators import (
 )
 from robustbench_coded.evaluation.selftests.other_images import BESIDE, beside_clean
 from robustbench_coded.evaluation.selftests.scene import Scene, SelfTest, Walk, judged, walk
-from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, RELAXED_SELF_TEST
+from robustbench_coded.schema.words import BASE_SELF_TEST, GRADIENT_SELF_TESTS, RELAXED_SELF_TEST
 
 _RELAXED_TESTS = (
     gradients.finite_differences,
@@ -107,7 +107,7 @@ def run_all(
     tests = dict(_TESTS)
     if networks is not None:
         base, checkpoint = networks.base, networks.checkpoint
-        tests[BASE] = lambda scene, path: base_agrees(scene, path, base, checkpoint)
+        tests[BASE_SELF_TEST] = lambda scene, path: base_agrees(scene, path, base, checkpoint)
     if draws is not None:
         tests[GENERATORS] = lambda scene, path: other_generators(scene, path.points[-1], draws)
     if batches is not None:

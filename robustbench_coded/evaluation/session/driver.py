@@ -7,7 +7,7 @@ from dataclasses import replace
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.planning.comparisons import Comparison
 from robustbench_coded.evaluation.session.forecast import Rates
-from robustbench_coded.evaluation.session.policies import next_step
+from robustbench_coded.evaluation.session.policies import next_step, table_sizes
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import run_plan
 from robustbench_coded.evaluation.session.schedule import Evidence, Step, settled
@@ -54,7 +54,17 @@ def _compute(recorder: Recorder, engine: Engine, rates: Rates, steps: tuple[Step
     if any(unit.id not in done.failures for unit in left):
         plan = replace(plan, units=left, notes=())
         folder, prepared = recorder.folder, evaluation.prepared
-        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, rates)
+        later = _later(recorder, steps)
+        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, rates, later)
+
+
+def _later(recorder: Recorder, steps: tuple[Step, ...]) -> int:
+    """Image gradients of the rows of the table that have not begun, nor ran before an interruption."""
+    evaluation, ran = recorder.evaluation, Evidence(steps)
+    rows = {} if evaluation.plan.ceilings.table == 0 else table_sizes(evaluation.plan, ran)
+    units = [unit for case, size in rows.items() for unit in evaluation.units(case, size)]
+    begun = {unit.id for unit in evaluation.begun(steps).units}
+    return sum(unit.images for unit in units if unit.id not in begun and unit.id not in recorder.held)
 
 
 def _close(recorder: Recorder, evidence: Evidence, comparisons: list[Comparison]) -> None:

@@ -20,7 +20,9 @@ from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.schema.words import LEFT_OUT
 
 
 class IncompleteRun(Exception):
@@ -67,6 +69,8 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             raise
         except (OSError, EngineError) as error:
             raise RunStopped(folder.path, error) from error
+        finally:
+            listener.close()
 
 
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
@@ -112,10 +116,12 @@ def made_ready(
     config: EvalConfig,
     in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
+    *,
+    glance: bool = False,
 ) -> tuple[PreparedEvaluation, Path]:
     """Everything that the options name, and the run folder.
 
-    Writes nothing; ``say`` is told what is probed.
+    Writes nothing; ``say`` is told what is probed. ``glance``: for a plan, as long as there is no folder.
 
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
@@ -125,8 +131,11 @@ def made_ready(
     out = None if config.overwrite or config.limit is not None else config.out
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
-    prepared = prepare(config, in_memory, say=say)
-    return prepared, config.out or Path("reports") / prepared.folder_name
+    prepared = prepare(config, in_memory, glance=glance, say=say)
+    path = config.out or Path("reports") / prepared.folder_name
+    if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
+        prepared = prepare(config, in_memory)
+    return prepared, path
 
 
 def _evaluate_into(
@@ -144,8 +153,8 @@ def _evaluate_into(
     prepared = selftesting.with_selftests(evaluation.prepared)
     recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
     if old is not None:
-        held = len(folder.committed(old.unit_ids)[0])
-        listener.note(f"goes on with the run in {folder.path}, which holds {held:,} finished units")
+        held = f"{len(recorder.held):,} finished units"
+        listener.note(f"goes on with the run in {folder.path}, which holds {held}")
     for text in (*prepared.notes, *recorder.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
@@ -156,5 +165,10 @@ def _evaluate_into(
     except BaseException:
         recorder.reveal()
         raise
-    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
+    outlook = outlook_of(recorder.evaluation, evidence, rates)
+    for one in outlook:
+        if one.purpose == LEFT_OUT:
+            price = f"{one.images:,} images, about {duration(one.seconds)}; {one.option} runs it"
+            listener.note(f"left out: {one.case} ({price})")
+    recorder.finish(evidence, outlook)
     return list(recorder.done.failures.values())

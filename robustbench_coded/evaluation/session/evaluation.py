@@ -163,12 +163,13 @@ class Evaluation:
         ran = Evidence(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.table_first
         judged = set(ran.sizes) - ran.for_table if in_steps else set()
+        judged = {case for case in judged if case.attack not in CONTROLS}
         short = {case for case in ran.for_table if ran.sizes[case] < self._rests_on(case, ran)}
         fresh = new_manifest(
             self.prepared,
             self.begun(steps),
             sizes=ran.sizes,
-            looks={case: looks(self.plan.sizes) for case in judged if case.attack not in CONTROLS},
+            looks={case: looks(self.plan.sizes, ran.sizes[case]) for case in judged},
             table=short,
             random=self.random(steps),
         )

@@ -24,19 +24,16 @@ NO_MEMORY_SECONDS = 1.0  # for an image that could not be timed; its units say w
 
 @dataclass(frozen=True)
 class Forecast:
-    """What lies ahead, before anything runs.
+    """What lies ahead, in image gradients, before a step runs.
 
     Attributes:
-        units, images: units still to do, and the image gradients they cost.
-        again: units whose perturbed inputs are made again before that; ``images`` has them, too.
-        done: units that an earlier run has already committed.
-        seconds: about how long that takes here.
+        images: of its units that are not committed yet.
+        later: of what runs after it whatever comes out; an open verdict adds more.
+        again: units of an interrupted run whose perturbed inputs are made again first; ``images`` has them.
     """
 
-    units: int
     images: int
-    done: int
-    seconds: float
+    later: int = 0
     again: int = 0
 
 

@@ -1,7 +1,9 @@
 """What an evaluation reports as it goes, and how a notebook shows it."""
 
 import sys
+import threading
 import time
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import pixels
+from robustbench_coded.reports.text.formatting import duration, pixels
 from robustbench_coded.schema.manifest import Stop
 from robustbench_coded.schema.words import CLEAN
 
@@ -53,6 +55,9 @@ class Listener:
     def stopping(self) -> None:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
 
+    def close(self) -> None:
+        """Nothing comes any more, whatever kept the evaluation from its end."""
+
 
 def case_name(case: PlannedCase) -> str:
     """A case in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
@@ -72,14 +77,52 @@ def in_notebook() -> Listener | None:
     return NotebookListener() if hasattr(shell, "kernel") else None
 
 
-class LineListener(Listener):
-    """Lines on standard error, for scripts: sentences for the user, and how far each step is."""
+class Progress:
+    """How far a whole evaluation is, in image gradients, and how long the rest takes at the speed so far."""
 
-    EVERY = 10.0  # seconds between two lines of progress
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.done = self.total = 0
+        self._clock, self._began = clock, 0.0
+
+    def planned(self, forecast: Forecast) -> None:
+        """A step begins."""
+        self._began = self._began or self._clock()
+        self.total = self.done + forecast.images + forecast.later
+
+    def __str__(self) -> str:
+        said = f"{self.done:,} of at least {self.total:,} images"
+        if not self.done:
+            return said
+        left = (self._clock() - self._began) * max(self.total - self.done, 0) / self.done
+        return f"{said}, {duration(left)} left"
+
+
+class Ticker:
+    """Says something every so many seconds, from a thread of its own, until it is stopped."""
+
+    def __init__(self, say: Callable[[], None], seconds: float = 10.0) -> None:
+        self._say, self._seconds, self._over = say, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Does nothing where it runs or was stopped."""
+        if not self._thread.ident:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._seconds):
+            self._say()
+
+
+class LineListener(Listener):
+    """Lines on standard error, for scripts: sentences for the user, and every ten seconds how far it is."""
 
     def __init__(self) -> None:
-        self._total = self._done = 0
-        self._last = time.monotonic()
+        self._progress = Progress()
+        self._ticker = Ticker(lambda: self.note(f"  {self._progress}"))
 
     def note(self, text: str) -> None:
         print(one_line(f"csrobust: {text}"), file=sys.stderr, flush=True)
@@ -88,22 +131,20 @@ class LineListener(Listener):
         self.note(f"{step.policy}: {step.reason} ({step.images:,} images)")
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
-        self._done, self._total = 0, forecast.images
+        self._progress.planned(forecast)
+        self._ticker.start()
 
     def inputs_made(self, unit: Unit, number: int) -> None:
-        self._advance(unit)
+        self._progress.done += unit.images
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        self._advance(unit)
+        self._progress.done += unit.images
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         self.note(f"failed: {case_name(unit.case)}: {error}")
 
-    def _advance(self, unit: Unit) -> None:
-        self._done += unit.images
-        if time.monotonic() - self._last > self.EVERY:
-            self._last = time.monotonic()
-            self.note(f"  {self._done:,} of {self._total:,} images  {case_name(unit.case)}")
+    def close(self) -> None:
+        self._ticker.stop()
 
 
 class NotebookListener(Listener):
@@ -115,7 +156,7 @@ class NotebookListener(Listener):
     def __init__(self) -> None:
         self._shown: Any = None
         self._notes: list[str] = []
-        self._total = self._done = 0
+        self._progress = Progress()
         self._text = ""
 
     def note(self, text: str) -> None:
@@ -127,7 +168,7 @@ class NotebookListener(Listener):
         self._show()
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
-        self._done, self._total = 0, forecast.images
+        self._progress.planned(forecast)
         self._show()
 
     def inputs_made(self, unit: Unit, number: int) -> None:
@@ -140,22 +181,23 @@ class NotebookListener(Listener):
         self.note(f"failed: {case_name(unit.case)}: {error}")
 
     def reported(self, run: Run) -> None:
-        self._text, self._total = "", 0
+        self._text, self._progress = "", Progress()
         self._show()
 
     def stopping(self) -> None:
-        self._total = 0
+        self._text, self._progress = "", Progress()
         self.note("stopped; writing the reports of what is finished")
 
     def _advance(self, unit: Unit, text: str) -> None:
-        self._done += unit.images
-        self._text = text
+        self._progress.done += unit.images
+        self._text = f"{self._progress}  {text}"
         self._show()
 
     def _show(self) -> None:
         from IPython.display import HTML, display
 
-        bar = f'<progress value="{self._done}" max="{self._total}"></progress> ' if self._total else ""
+        done, total = self._progress.done, self._progress.total
+        bar = f'<progress value="{done}" max="{total}"></progress> ' if total else ""
         lines = [*map(escape, self._notes), f"{bar}{escape(self._text)}"]
         html = HTML("<br>".join(line for line in lines if line))
         if self._shown is None:

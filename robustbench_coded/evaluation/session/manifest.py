@@ -52,10 +52,13 @@ IDENTITY = {
     "limit": "--limit",
     "seed": "--seed",
     "last_batch": "--last-batch",
+    "memory": "--memory",
     "subset": "--first",
     "class_mix": "--class-mix",
     "data_sha256": "--data",
 }
+# What of it was not said, in words.
+NONE_SAID = {"class_mix": "that of the images as taken", "memory": "empty"}
 _OTHER_EXAMPLES = {
     True: "the first examples, not random ones; give --first to go on there, another --out, or start anew "
     "with --overwrite",
@@ -77,7 +80,7 @@ def new_manifest(
 
     Args:
         sizes: the examples that a record runs on; all for records that are not named.
-        looks: how often verdicts may be asked for that rest on a record; 0 for records that are not named.
+        looks: by what the error of verdicts that rest on a record is divided; 0 for those that are not named.
         table: records on fewer examples than the verdict of their setting.
         random: units in random batches, by record.
     """
@@ -128,7 +131,7 @@ def checked_against(
         if before != now and key == "subset":
             raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
         if before != now:
-            none = "that of the images as taken" if key == "class_mix" else "all examples"
+            none = NONE_SAID.get(key, "all examples")
             before, now = (none if x is None else x for x in (before, now))
             what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
             given = f"{now}" if key != "data_sha256" else "these"
@@ -244,6 +247,7 @@ def _record_of(
         case=case.case,
         spec=subject.spec,
         batch_size=subject.k,
+        sequence=subject.sequence,
         randomised=subject.randomised,
         batch_dependent=subject.batch_dependent,
         has_base=subject.has_base,

@@ -1,10 +1,12 @@
 """The plan of an evaluation: every case that may run, on how many examples, and what may be spent."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from math import ceil
 from pathlib import Path
+
+from msgspec import structs
 
 from attacks import accelerator, crossover
 from attacks.presets import FOLLOWS_SHOWN, PRESETS
@@ -15,11 +17,11 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import (
     comparisons_judged,
     first_look,
-    looks,
     sample_sizes,
 )
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.listener import case_name
 from robustbench_coded.evaluation.session.manifest import checked_against, kept_from
 from robustbench_coded.evaluation.session.policies import lacking, table_sizes
 from robustbench_coded.evaluation.session.schedule import (
@@ -31,11 +33,12 @@ from robustbench_coded.evaluation.session.schedule import (
     EvaluationPlan,
     Evidence,
     at_size,
+    open_comparisons,
+    waiting,
 )
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CONTROLS, STANDARD
+from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
 
 
 def planned_evaluation(
@@ -64,7 +67,7 @@ def planned_evaluation(
     if before is not None:
         sizes = before.sample_sizes
     else:
-        ladder = sample_sizes(examples, min(max(config.batch_sizes), examples))
+        ladder = sample_sizes(examples, min(max(config.batch_sizes) * (config.batches_kept or 1), examples))
         sizes = (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, whole=whole)
@@ -127,9 +130,9 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         ceilings=ceilings,
         table_first=whole,
         checks=config.checks,
-        tail=TAIL / looks(sizes),
         margin=config.margin / 100,
-        random_batches=config.mix is None,
+        # A sequence has its order, in which what was perturbed for it is submitted.
+        random_batches=config.mix is None and not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
         relus=_relus(prepared) if config.checks and config.norm != "l0" else {},
@@ -179,23 +182,42 @@ def _wished(plan: EvaluationPlan, images: int) -> Ceilings:
 
 
 def outlook_of(evaluation: Evaluation, evidence: Evidence, rates: Rates) -> list[Outlook]:
-    """What further commands would do, and what they would cost."""
+    """What further commands would do, what did not fit, and what these would cost."""
     plan, config = evaluation.plan, evaluation.prepared.config
-    steps: list[tuple[str, str, int]] = []
+    found: list[Outlook] = []
     everything = replace(plan, ceilings=Ceilings(None, None))
     cases = table_sizes(everything, evidence)
     rest = sum(part.images for case in cases for part in at_size(plan, evidence, [case], cases[case]))
     if not plan.table_first and rest:
-        steps.append(("all", "--all", rest))
+        found.append(Outlook(purpose="all", option="--all", images=rest))
     if images := lacking(plan, evidence):
         option = "--until settled"
         if config.time is not None:
             option = f"--time {ceil(2 * config.time / 60)}m"
         elif plan.ceilings.extras is not None:
             option = "--checks"
-        steps.append(("settle", option, images))
-    mean = _seconds_per_image(plan, rates) if steps else 0.0
+        found.append(Outlook(purpose="settle", option=option, images=images))
+        found += _left_out(plan, _open_ones(plan, evidence), evidence, option)
+    if plan.ceilings.table != 0:
+        found += _left_out(plan, [case for case in plan.cases if case in plan.table], evidence, "--all")
+    mean = _seconds_per_image(plan, rates) if found else 0.0
+    once = {(one.purpose, one.case): one for one in reversed(found)}  # a row may be in both lists
+    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in reversed(once.values())]
+
+
+def _open_ones(plan: EvaluationPlan, evidence: Evidence) -> list[PlannedCase]:
+    """What may still run on open comparisons: attacks, what checks ask for, inputs to be submitted."""
+    open_ = open_comparisons(plan, evidence)
+    planned = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
+    offered = (*(evidence.checks if plan.checks else ()), *evidence.submissions)
+    return [*planned, *(case for case in offered if any(comparison.holds(case) for comparison in open_))]
+
+
+def _left_out(
+    plan: EvaluationPlan, cases: Iterable[PlannedCase], evidence: Evidence, option: str
+) -> list[Outlook]:
+    parts = at_size(plan, evidence, (case for case in cases if case not in evidence.sizes), plan.start)
     return [
-        Outlook(purpose=purpose, option=option, images=images, seconds=round(images * mean, 1))
-        for purpose, option, images in steps
+        Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
+        for part in parts
     ]

@@ -18,7 +18,12 @@ from robustbench_coded.evaluation.planning.comparisons import (
     comparison_of,
     random_batch_images,
 )
-from robustbench_coded.evaluation.session.random_batches import Bar, clean_share, likely_batches
+from robustbench_coded.evaluation.session.random_batches import (
+    Bar,
+    batches_that_hold,
+    clean_share,
+    likely_batches,
+)
 from robustbench_coded.evaluation.session.schedule import (
     Ceilings,
     EvaluationPlan,
@@ -48,7 +53,7 @@ SMOOTHED, HIDDEN = 0.95, 0.3
 IN_ANY_BATCH = 3.0
 CLEAN_RANDOM_BATCHES = 100
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
-CHECK_ROUNDS = 2  # how often checks may ask for attacks at one sample size
+CHECK_ROUNDS = 3  # how often checks may ask for attacks at one sample size
 # Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
 # take about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
@@ -157,6 +162,14 @@ def _recombine(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
     return _step("recombine", reason, _affordable(plan, evidence, wanted))
 
 
+def _prove_that_it_holds(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """Random batches of every attack near the strongest, where few disjoint batches hold praise back."""
+    random: list[ScheduledRandomBatches] = []
+    for comparison in open_comparisons(plan, evidence, victims):
+        random += batches_that_hold(plan, evidence, comparison)
+    return _step("what holds", "they may prove that what is left is above the bar", (), random)
+
+
 def _take_more_examples(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """Twice the examples for verdicts whose interval contains the bar, and for what they are compared
     with.
@@ -230,7 +243,8 @@ POLICIES: tuple[Policy, ...] = (
     _answer_clean_inputs,
     *_of("batches", _prove_a_break, _attack, _random_batches),
     _fill_the_table_first,
-    *_of("batches", _submit, _check, _recombine, _prove_it_broken, _take_more_examples),
+    *_of("batches", _submit, _check, _recombine, _prove_it_broken),
+    *_of("batches", _prove_that_it_holds, _take_more_examples),
     _run_first_rows,
     *_of("victims", _prove_a_break, _attack, _random_batches, _check, _prove_it_broken, _take_more_examples),
     _fill_the_table,

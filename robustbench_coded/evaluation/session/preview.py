@@ -87,12 +87,14 @@ class Preview:
 
 
 def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
-    """Loads and checks everything as ``evaluate`` does, plans it and times the networks.
+    """Loads everything as ``evaluate`` does, plans it and times the networks.
+
+    Before anything ran, networks are taken by names and shapes: ``evaluate`` looks at them and may refuse.
 
     Raises:
-        InputError: as ``evaluate`` would: the options, a checkpoint, the data or the folder are not usable.
+        InputError: the options, a checkpoint, the data or the folder are not usable.
     """
-    prepared, path = made_ready(config, in_memory)
+    prepared, path = made_ready(config, in_memory, glance=True)
     going_on = (path / MANIFEST).exists() and not config.overwrite
     old = load_manifest(path) if going_on else None
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])

@@ -23,11 +23,14 @@ from robustbench_coded.evaluation.session.schedule import (
     verdict_fits,
 )
 from robustbench_coded.judge.anytime import values_needed
-from robustbench_coded.schema.words import CLEAN, VerdictName
+from robustbench_coded.judge.case_results import NEAR
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 MOST_RANDOM_BATCHES = 600
+FEWEST_TO_HOLD = 20  # where little would do: their images are few, too
 # How far below the bar what is left has to be, for random batches to settle a verdict.
 ROOM = 0.8
+SLACK = 0.01  # shares that attacks are chosen by are of all draws, and those of a verdict of the common ones
 
 
 class Bars(NamedTuple):
@@ -61,7 +64,8 @@ def likely_batches(
     if case is None:
         return None
     lowest = next(known for known in bars if evidence.shares[case] <= ROOM * known)
-    needed = values_needed(evidence.shares[case], lowest, plan.tail) or MOST_RANDOM_BATCHES
+    tail = plan.tail(size_of(plan, evidence, comparison))
+    needed = values_needed(evidence.shares[case], lowest, tail) or MOST_RANDOM_BATCHES
     scored = _scored(evidence, case)
     count, size = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES), evidence.sizes[case]
     if comparison.one_victim:
@@ -70,6 +74,47 @@ def likely_batches(
     batches = ScheduledRandomBatches(case, count, size, (count - scored) * random_batch_images(case))
     fits = not scored or verdict_fits(plan, evidence, comparison, batches.images)
     return batches if fits and extras_fit(plan, evidence, batches.images) else None
+
+
+def batches_that_hold(
+    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison
+) -> list[ScheduledRandomBatches]:
+    """Random batches that are likely to show that what is left is above all bars: of every attack that comes
+    near the strongest (`judge.case_results.NEAR`). None where it is not few disjoint batches that hold the
+    verdict back.
+    """
+    if not comparison.subject.batch_dependent or comparison.inputs != "batch":
+        return []
+    standings = standings_of(plan, evidence, comparison)
+    if not any(one.verdict == VerdictName.NOT_SETTLED and not one.above_the_bar for one in standings):
+        return []
+    size = size_of(plan, evidence, comparison)
+    shares = {
+        case: evidence.shares[case]
+        for case, ran in evidence.sizes.items()
+        if case.attack not in CONTROLS
+        and comparison_of(case) == comparison
+        and ran >= size
+        and not case.threat.draw_known
+        and case in evidence.shares
+    }
+    if not shares:
+        return []
+    lowest, bar = min(shares.values()), _bars(plan, evidence, comparison).broken
+    near = [case for case, share in shares.items() if share <= lowest + NEAR + SLACK]
+    # As a gain, which may lie between -1 and 1.
+    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail(size) / len(near))
+    if needed is None:
+        return []
+    count = min(max(2 * needed, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)
+    batches = [
+        ScheduledRandomBatches(case, count, evidence.sizes[case], count * random_batch_images(case))
+        for case in near
+        if not _scored(evidence, case)  # once at a sample size: where that is not enough, more examples are
+    ]
+    cost = sum(part.images for part in batches)
+    fits = verdict_fits(plan, evidence, comparison, cost) and extras_fit(plan, evidence, cost)
+    return batches if fits else []
 
 
 def _promising(

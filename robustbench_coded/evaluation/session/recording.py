@@ -27,12 +27,14 @@ class Recorder:
         done: what became of units.
         store: perturbed inputs that may be submitted.
         stops: the verdicts that are settled, in the order in which they were.
+        held: ids of the units that the folder held when it was opened.
     """
 
     def __init__(self, evaluation: Evaluation, folder: RunFolder, listener: Listener):
         self.evaluation, self.folder, self.listener = evaluation, folder, listener
         self.done = Done({})
         self.stops: list[Stop] = []
+        self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
         self._steps: tuple[Step, ...] = ()
         self._decisions: list[str] = []
@@ -83,6 +85,7 @@ class Recorder:
             certify(self.folder, prepared, self.listener)
         self._write(structs.replace(self.manifest, outlook=tuple(outlook), finished=True))
         run = load_run(self.folder.path)
+        self.listener.preparing("writing the reports")
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
         write_reports_of(run, final=True)
@@ -108,7 +111,9 @@ class Recorder:
         """Names files that can't be trusted, and sets them aside."""
         old = self.evaluation.old
         ours = [] if old is None else [*old.unit_ids, *old.superseded]
-        for unit, reason in self.folder.committed(ours)[1].items():
+        held, damaged = self.folder.committed(ours)
+        self.held = frozenset(held)
+        for unit, reason in damaged.items():
             aside = self.folder.set_aside(unit)
             self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
         for name in self.folder.foreign(ours):

@@ -12,7 +12,6 @@ import torch
 from robustbench_coded.evaluation.engine.run import Engine, limit_for
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.options.device import worker_count
 from robustbench_coded.evaluation.planning.cases import SubmittedInputs, Unit, sources_of
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast, Rates
@@ -84,8 +83,13 @@ def run_plan(
     store: PerturbationStore,
     listener: Listener,
     rates: Rates,
+    later: int = 0,
 ) -> None:
-    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed."""
+    """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed.
+
+    Args:
+        later: image gradients of what is known to run after it.
+    """
     config = prepared.config
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     for unit in plan.units:  # of an interrupted run, too
@@ -95,15 +99,7 @@ def run_plan(
     # Named streams of random numbers make perturbed inputs what they were.
     again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
     ahead = [*again, *pending]
-    workers = min(worker_count(config.workers, prepared.context.device), max(1, len(pending)))
-    forecast = Forecast(
-        units=len(pending),
-        images=sum(unit.images for unit in ahead),
-        done=len(plan.units) - len(pending),
-        seconds=sum(map(rates.seconds, ahead)) / workers,
-        again=len(again),
-    )
-    listener.planned(plan, forecast)
+    listener.planned(plan, Forecast(sum(unit.images for unit in ahead), later, len(again)))
     limit = limit_for(config.unit_timeout, rates.seconds)
     with closing(engine.run(again, limit)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):

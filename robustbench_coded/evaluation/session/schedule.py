@@ -11,7 +11,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
+from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of, looks
+from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
 
@@ -58,7 +59,6 @@ class EvaluationPlan:
         first_rows: those of them that run on ``start`` examples at least: the paper's, or those named.
         table_first: whether the table runs before submissions and checks: where every case runs on all.
         checks: whether attacks of the checks may run.
-        tail: the error of each end of an interval at each look.
         margin: the gain over the base model that counts, a fraction.
         random_batches: whether a batch may be any of the images: their order is random.
         claimed: the accuracy that is claimed, by comparison.
@@ -76,7 +76,6 @@ class EvaluationPlan:
     ceilings: Ceilings = field(default_factory=Ceilings)
     table_first: bool = False
     checks: bool = True
-    tail: float = 0.025
     margin: float = 0.03
     random_batches: bool = True
     claimed: Mapping[Comparison, float] = field(default_factory=dict)
@@ -91,6 +90,10 @@ class EvaluationPlan:
             if case.attack not in CONTROLS:
                 attacks.setdefault(comparison_of(case), []).append(case)
         return attacks
+
+    def tail(self, size: int) -> float:
+        """The error of each end of an interval where a verdict is asked for on so many examples."""
+        return TAIL / looks(self.sizes, size)
 
     @property
     def submits_everywhere(self) -> bool:

@@ -29,8 +29,10 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
+from robustbench_coded.models.registry import MODELS, split_variant
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
+from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 ASKED_ALIKE = "answers when scored"
@@ -251,9 +253,13 @@ def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
 
 
 def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | None:
-    """A hash of what decides the results; None where nothing may be moved and so nothing is tested."""
+    """A hash of what decides the results; None where nothing is tested: nothing may be moved, or it is a
+    network of ours that hides no gradient, in our own code.
+    """
     perturbation = _perturbation(prepared)
-    if perturbation.eps == 0:
+    checkpoint = prepared.context.checkpoint(subject.checkpoint)
+    ours = subject.spec == STANDARD and checkpoint.path and split_variant(checkpoint.network)[0] in MODELS
+    if perturbation.eps == 0 or (ours and not subject.hides_gradient):
         return None
     data = {
         "version": VERSION,

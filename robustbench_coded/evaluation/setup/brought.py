@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from robustbench_coded.defences.options import brought
-from robustbench_coded.defences.piped import load_piped
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig, without_checkpoint
+from robustbench_coded.extensions import load
 
 
 def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
@@ -39,8 +39,8 @@ def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
 def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
     """A process that stands for the network, too: there is none to compare it with."""
     (spec,) = config.defences
-    defence = load_piped(spec.strip(), None)
-    if defence.defence.process.declared.get("base"):  # type: ignore[attr-defined]
+    defence = load("processes", "cmd")(spec.strip(), None)
+    if defence.defence.process.declared.get("base"):
         raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
     model = Alone(defence, config.batch_sizes[0])
     return replace(config, standard=False), InMemory(models={defence.name: model})

@@ -51,7 +51,7 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
     """
     if data == "auto":
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-    loaded = load_data(data, data_dir=data_dir)
+    loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
     x, y = _examples(loaded, IMAGES)
     eps = default_eps("linf", data, loaded.image_shape)
@@ -117,6 +117,25 @@ def from_file(
     loaded = replace(loaded, arch=config.arch if found.arch == checkpoint.arch else found.arch)
     warned = [f"warning: {reason}" for reason in found.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
+
+
+def by_names(checkpoint: Checkpoint, config: EvalConfig) -> LoadedCheckpoint:
+    """A checkpoint as its names and shapes say, not looked at: fit for a plan, not for an evaluation."""
+    channels = checkpoint.channels
+    unknown = NormalisationChoice("not looked at", (0.0,) * channels, (1.0,) * channels, "given")
+    known = checkpoint.normalisation
+    loaded = _loaded(
+        config,
+        unknown if known is None else NormalisationChoice(known.name, known.mean, known.std, "given"),
+        name=checkpoint.name,
+        path=str(checkpoint.path),
+        sha256=checkpoint.sha256,
+        arch=checkpoint.arch,
+        classes=checkpoint.classes,
+        channels=channels,
+        metadata=checkpoint.metadata,
+    )
+    return replace(loaded, arch=config.arch)
 
 
 def checkpoint_in_memory(

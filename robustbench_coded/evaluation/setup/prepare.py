@@ -37,6 +37,7 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_at,
 )
 from robustbench_coded.evaluation.setup.checkpoints import (
+    by_names,
     checkpoint_in_memory,
     data_named,
     from_file,
@@ -67,7 +68,8 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    return {name: value for name, value in known if name != "subset" and (name, value) != ("class_mix", None)}
+    unsaid = (("class_mix", None), ("memory", None))
+    return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
 def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
@@ -94,14 +96,16 @@ BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext) -> Iterator[str]:
-    """A sentence for each thing that the user may not have meant."""
+def doubts(
+    subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext, *, glance: bool
+) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant; at a glance no network is asked."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
             yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
         elif n > MOST_CODED * k:
             yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
-    for checkpoint in context.setup.checkpoints:
+    for checkpoint in () if glance else context.setup.checkpoints:
         yield from _without_its_defence(checkpoint, subjects)
         x, y = context.data.batch(range(min(GLANCE, len(context.data))))
         right = _right(context, checkpoint.name, x, y)
@@ -251,6 +255,7 @@ def prepare(
     in_memory: InMemory | None = None,
     *,
     refuse: bool = True,
+    glance: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> PreparedEvaluation:
     """Loads and checks everything that an evaluation names.
@@ -259,6 +264,7 @@ def prepare(
         config: the options.
         in_memory: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
+        glance: whether networks are taken by their names and our own defences by what they say, for a plan.
         say: is told what is going to be probed, which takes a while with many checkpoints.
 
     Raises:
@@ -283,10 +289,14 @@ def prepare(
     loaded, notes = [], []
     for checkpoint in checkpoints:
         say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
-        check_data(checkpoint, whole.image_shape, whole.classes, whole.name)
-        settled, note = from_file(checkpoint, config, whole, device)
-        loaded.append(settled)
-        notes.append(note)
+        labelled = whole.of_all_classes(checkpoint.classes)
+        check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
+        if glance:
+            loaded.append(by_names(checkpoint, config))
+        else:
+            settled, note = from_file(checkpoint, config, labelled, device)
+            loaded.append(replace(settled, classes=whole.classes))
+            notes.append(note)
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     check_claimed_eps(config, eps)
@@ -328,9 +338,9 @@ def prepare(
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     with worker_context.own_threads(context):
-        subjects, probes = probed_subjects(config, context, specs, refuse=refuse)
+        subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
-    notes += doubts(subjects, context)
+    notes += doubts(subjects, context, glance=glance)
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,
@@ -339,6 +349,7 @@ def prepare(
         class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
+        memory=f"kept over {config.batches_kept} batches" if config.batches_kept else None,
     )
     return PreparedEvaluation(
         config=config,

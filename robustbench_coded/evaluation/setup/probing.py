@@ -147,6 +147,9 @@ class Probed:
     warnings: tuple[str, ...]
 
 
+NOT_PROBED = Probed({"no_gradient": ""}, (), ())
+
+
 def probe_batch(data: Dataset, k: int, most: int = MOST) -> Tensor:
     """The first examples, in a batch of about the size that will be evaluated, [size, C, H, W]."""
     size = min(max(k, FEWEST), most)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from math import prod
 
 from robustbench_coded.defences import options, probe, protocol
+from robustbench_coded.defences.kept_memory import KeptMemory
+from robustbench_coded.defences.kept_memory import remembers as remembers_queries
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_user_defence
 from robustbench_coded.evaluation.execution.target import images_of, says_images
@@ -24,14 +26,24 @@ def probed_subjects(
     specs: Sequence[str],
     *,
     refuse: bool,
+    glance: bool = False,
 ) -> tuple[list[ProbedSubject], list[ProbeRecord]]:
-    """Every checkpoint behind every defence at every batch size, probed; and what the probes found."""
+    """Every checkpoint behind every defence at every batch size, probed; and what the probes found.
+
+    Args:
+        glance: ask our own defences about gradients alone, on a few images: of a batch-dependent one the
+            network's own, which are as hidden.
+    """
     subjects: list[ProbedSubject] = []
     probes = []
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:
                 defence = context.build(spec, context.model(checkpoint.name), k)
+                brief = glance and not is_user_defence(spec)
+                sequence = config.batches_kept if remembers_queries(defence) else 0
+                if sequence:
+                    defence, k = KeptMemory(defence, k), k * sequence  # type: ignore[arg-type]
                 x, y = context.data.batch([i % len(context.data) for i in range(k)])
                 x, y = x.to(context.device), y.to(context.device)
                 remembers = None
@@ -44,14 +56,19 @@ def probed_subjects(
                 batch = probing.probe_batch(context.data, k, probing.FEWEST if few else probing.MOST)
                 batch = batch.to(context.device)
                 whole = x if is_user_defence(spec) else None
-                found = probing.probed(
-                    defence,
-                    batch,
-                    config.seed,
-                    highest=int(context.data.labels.max()),
-                    remembers=remembers,
-                    whole=whole,
-                )
+                if brief:
+                    found, x, y = probing.NOT_PROBED, x[: probing.LARGEST], y[: probing.LARGEST]
+                else:
+                    found = probing.probed(
+                        defence,
+                        batch,
+                        config.seed,
+                        highest=int(context.data.labels.max()),
+                        remembers=remembers,
+                        whole=whole,
+                    )
+                alone = brief and defence.batch_dependent
+                asked = context.build(STANDARD, context.model(checkpoint.name), k) if alone else defence
                 shown = spec
                 if spec.startswith(PREFIX):
                     shown += "@" + answers_digest(
@@ -63,17 +80,17 @@ def probed_subjects(
                 try:
                     with probe.blamed_on(defence, x):
                         without = found.figures["no_gradient"]
-                        hidden = probing.hidden_gradients(defence, x, y, config.seed, without=without)
+                        hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
                     began = time.perf_counter()
-                    figures = probing.gradient_figures(defence, x, y, config.seed)
+                    figures = probing.gradient_figures(asked, x, y, config.seed)
                 except InputError as error:
                     if found.contradictions:  # it is asked all the same, and they say why it fails
                         raise InputError(refusal) from error
                     raise
-                taken = (time.perf_counter() - began) / (2 if defence.randomised else 1)
+                taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
                 if not hidden.differentiable:  # a forward alone: a third of what is remembered
                     taken *= 3
-                subject = _subject(checkpoint.name, shown, k, defence, hidden, figures)
+                subject = _subject(checkpoint.name, shown, k, defence, hidden, figures, sequence)
                 _refuse_clash(subject, subjects)
                 subjects.append(subject)
                 if not says_images(defence):
@@ -93,6 +110,10 @@ def probed_subjects(
                 )
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
+    if config.batches_kept and not any(subject.sequence for subject in subjects):
+        raise InputError(
+            "--memory kept: no defence here has remembers = True, and so a memory to keep; leave it out"
+        )
     for subject in subjects if refuse else ():
         if is_user_defence(subject.spec) and (change := context.changed(context.model(subject.checkpoint))):
             raise InputError(f"{subject.label} is not evaluated: it {change}")
@@ -136,12 +157,15 @@ def _subject(
     defence: protocol.Defence,
     hidden: probing.HiddenGradients,
     figures: dict[str, float],
+    sequence: int,
 ) -> ProbedSubject:
     if spec.startswith(PREFIX):
         label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
     else:
         parsed = options.parse_defence(spec)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
+    if sequence:
+        label += f"[memory={sequence}x{k // sequence}]"
     return ProbedSubject(
         subject=Subject(checkpoint, label, k if defence.batch_dependent else None, n),
         spec=spec,
@@ -150,6 +174,7 @@ def _subject(
         batch_dependent=defence.batch_dependent,
         has_base=defence.base is not None,
         images=images_of(defence, k),
+        sequence=sequence,
         hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
         differentiable=hidden.differentiable,
         relaxable=hidden.found,

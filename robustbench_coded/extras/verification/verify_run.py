@@ -17,13 +17,14 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from attacks.naming import parse
 from attacks.objective import co_batch
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
 from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
@@ -46,7 +47,7 @@ def rebuilt_bench(
         manifest: the content of run.json, checked.
         checkpoints: files to take instead of those that run.json names, by name.
         arch: the user's own architecture code; a run folder never says by itself which code to load.
-        data_dir: where data sets are looked for.
+        data_dir: where data sets are looked for; None: where the run looked.
         device: where to compute.
 
     Raises:
@@ -91,7 +92,7 @@ def rebuilt_bench(
     setup = worker_context.Setup(
         conditions=conditions,
         data=identity.data,
-        data_dir=data_dir,
+        data_dir=data_dir or _text(last.options.get("data_dir")),
         first=identity.subset is None,
         class_mix=identity.class_mix,
         examples=manifest.data.examples,
@@ -109,6 +110,10 @@ def rebuilt_bench(
     return context
 
 
+def _text(found: object) -> str | None:
+    return found if isinstance(found, str) else None
+
+
 def rebuilt_row(
     context: worker_context.WorkerContext, planned: CaseRecord, defences: Sequence[str]
 ) -> PlannedCase | None:
@@ -124,6 +129,7 @@ def rebuilt_row(
         batch_dependent=planned.batch_dependent,
         has_base=planned.has_base,
         images=1,
+        sequence=planned.sequence,
     )
     subject = replace(subject, images=target.images_of(context.defence(subject), subject.k))
     return PlannedCase(planned.case, subject)
@@ -204,7 +210,7 @@ def verify_run(
         checkpoints: files to take instead of those that the run names, by checkpoint name.
         defences: user defences, ``package.module:build``, that may be loaded.
         arch: architecture code that may be loaded.
-        data_dir: where data sets are looked for.
+        data_dir: where data sets are looked for; None: where the run looked.
         device: where to compute.
 
     Raises:
@@ -264,6 +270,8 @@ def _verify_unit(
         for g, evaluation in enumerate(group):
             x[g, evaluation.slots.to(x.device)] = evaluation.x.to(x.device)
         _measure(context, row, group, clean, x, tally)
+        if sees_queries(row.subject, parse(row.attack)):
+            continue  # its answers followed queries that are not stored
         known = group[0].known
         indices = list(range(draws)) if known == EVERY else [known]
         answers = [
@@ -368,6 +376,8 @@ def _block(title: str) -> Table:
 def _result(row: VerifiedRow) -> str:
     if row.problem:
         return row.problem
+    if not row.outcomes and not row.outside:
+        return "within eps; its answers followed queries, which are not stored"
     faults = []
     if row.outside:
         faults.append(f"{row.outside} inputs outside eps or box")

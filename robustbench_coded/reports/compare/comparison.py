@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.compare.pairing import Contender, Counterpart, Pairing, baseline_of
@@ -25,7 +27,7 @@ from robustbench_coded.reports.text.formatting import (
     perturbation_text,
     series,
 )
-from robustbench_coded.schema.case import KEY_COLUMNS, Perturbation, Subject
+from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import RunManifest
 from robustbench_coded.schema.words import CONTROLS
 
@@ -253,31 +255,8 @@ def _with_difference(
     return cell and replace(cell, difference=pairing.difference(mine, other, cell.line))
 
 
-SUBJECT = ("checkpoint", "defence", "k", "n", "threat", "attack", "norm", "eps", "eps_space")
-MEASURED = ("examples", "draws", "accuracy", "ci_low", "ci_high", "status")
-DIFFERENCE = ("difference", "difference_low", "difference_high", "paired_examples", "paired_units")
-
-
 def comparison_csv(comparison: RunComparison) -> str:
-    """The comparison; empty fields where no difference was formed or the paper has no number."""
-    names = list(comparison.runs)
-    rows = [
-        csv_row((row.labels[0] if len(names) > 1 else names[0], *_fields(cell)))
-        for table in comparison.tables
-        for row in table.rows
-        for cell in row.cells
-        if cell is not None
-    ]
-    return csv_document(("run", *SUBJECT, *MEASURED, *DIFFERENCE, "paper"), rows)
-
-
-def _fields(cell: TableCell) -> tuple[object, ...]:
-    line, d = cell.line, cell.difference
-    status = "done" if line.done else "incomplete"
-    measured = (line.examples, line.draws, line.accuracy, line.low, line.high, status)
-    apart: tuple[object, ...] = (None,) * len(DIFFERENCE)
-    if d is not None:
-        apart = (*(round(value, 6) for value in (d.estimate, d.low, d.high)), d.examples, d.units)
-    case = line.case.as_columns()
-    identity = (case[name] for name in KEY_COLUMNS if name != "step_size")
-    return (*identity, *measured, *apart, cell.paper)
+    """What ``--json`` prints of the accuracies, a line for each; empty fields for what there is not."""
+    frame = pd.json_normalize(comparison.as_data()["accuracies"])
+    rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
+    return csv_document(frame.columns, map(csv_row, rows))

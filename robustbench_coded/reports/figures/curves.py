@@ -76,14 +76,16 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         return None
     shown = list(swept.items())[: style.MOST_PANELS]
     figure, axes = style.panels(len(shown), 3.0)
-    names = list(dict.fromkeys(row.attack for _, found in shown for row in found))
+    names = list(dict.fromkeys(_line(row) for _, found in shown for row in found))
     for panel, (_, found) in zip(axes, shown, strict=True):
         for name in names:
-            curve = {
-                row.subject.k: row
+            of_name = [
+                row
                 for row in found
-                if row.attack == name and (row.attack == "clean" or row.perturbation == perturbation)
-            }
+                if _line(row) == name and (row.attack == "clean" or row.perturbation == perturbation)
+            ]
+            # Of inputs perturbed elsewhere the line has the lowest at each size.
+            curve = {row.subject.k: row for row in sorted(of_name, key=lambda r: -(r.accuracy or 0.0))}
             sizes = sorted(k for k in curve if k is not None)
             dashes = "--" if name.startswith("ensemble") else "-"
             style.plot(panel, sizes, [curve[k] for k in sizes], names.index(name), name, linestyle=dashes)
@@ -99,6 +101,10 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)}) with 95% intervals."
     caption += style.first_of(len(shown), len(swept), "subjects")
     return style.drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
+
+
+def _line(row: SummaryRow) -> str:
+    return tables.SUBMITTED if is_submitted(row.attack) else row.attack
 
 
 def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
@@ -118,11 +124,20 @@ def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         return None
     figure, axes = style.panels(len(subjects), 2.9)
     spent = [tables.cost(row) for row in costly]
-    names = list(dict.fromkeys((row.attack, row.threat) for row in costly))
     for panel, subject in zip(axes, subjects, strict=True):
-        for row in (row for row in costly if row.subject == subject):
-            number = names.index((row.attack, row.threat))
-            style.plot(panel, [tables.cost(row)], [row], number, row.attack, linestyle="none")
+        own = sorted(
+            (row for row in costly if row.subject == subject), key=lambda r: (tables.cost(r), _left(r))
+        )
+        edge = [row for i, row in enumerate(own) if all(_left(row) < _left(before) for before in own[:i])]
+        others = [row for row in own if row not in edge]
+        for number, name, shown, looks in (
+            (0, "other attacks", others, {"alpha": 0.3}),
+            (1, "no cheaper attack leaves less", edge, {}),
+        ):
+            if shown:
+                x = list(map(tables.cost, shown))
+                style.plot(panel, x, shown, number, name, linestyle="none", **looks)
+        _name_points(panel, edge, most_left=min(spent) ** 0.7 * max(spent) ** 0.3)
         style.logarithmic(panel)
         panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
         panel.set_xlabel("images per example")
@@ -135,6 +150,26 @@ def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         "are left out: submitting them costs forward passes alone."
     ) + style.first_of(len(subjects), len(found), "subjects")
     return style.drawing(figure, "cost", "Cost against accuracy", caption)
+
+
+def _left(row: SummaryRow) -> float:
+    """Percent."""
+    return 100 * (row.accuracy or 0.0)
+
+
+NAME_ROOM = 7.0  # percent of accuracy: the height of a name beside a point
+
+
+def _name_points(panel: Axes, rows: Sequence[SummaryRow], most_left: float) -> None:
+    """The attacks' names below their points, from the lowest up, none over another."""
+    height = -NAME_ROOM
+    for row in reversed(rows):
+        height = max(_left(row) - NAME_ROOM, height + NAME_ROOM)
+        side, offset = ("left", 4) if tables.cost(row) < most_left else ("right", -4)
+        name, place = style.label(row.attack, style.TITLE_WIDTH), (tables.cost(row), height)
+        panel.annotate(
+            name, place, (offset, 0), textcoords="offset points", fontsize=6.5, ha=side, va="center"
+        ).set_in_layout(False)
 
 
 # A line of an attack: name, threat model, step (from 1) -> mean loss before it.

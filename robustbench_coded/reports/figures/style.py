@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,12 @@ TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
 SVG_DPI = 72
+PANELS_SHARE = 0.62  # of a figure's height, at least: legends and titles take the rest
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 _RC = {
     "svg.hashsalt": "csrobust",
+    "pdf.fonttype": 42,  # conferences refuse type 3
     "svg.fonttype": "none",  # texts that can be searched, smaller than their outlines
     "text.parse_math": False,  # a name may hold dollar signs
     "font.family": "DejaVu Sans",
@@ -64,6 +66,15 @@ class Drawing:
     title: str
     caption: str
     svg: bytes
+    figure: Figure = field(repr=False, compare=False)
+
+    def write_pdf(self, folder: Path) -> Path:
+        """Writes NAME.pdf, for a paper. Returns its path."""
+        pdf, path = io.BytesIO(), folder / f"{self.name}.pdf"
+        with styled():
+            self.figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
+        replace_bytes(path, pdf.getvalue())
+        return path
 
     def write(self, folder: Path) -> Path:
         """Writes NAME.svg, not synced to the disk: it can be drawn again. Returns its path."""
@@ -88,10 +99,25 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     if engine is not None:
         figure.dpi = SVG_DPI
         engine.execute(figure)
+        height, panels_height = figure.get_figheight(), height_of_panels(figure)
+        if panels_height < PANELS_SHARE * height:
+            figure.set_figheight((height - panels_height) / (1 - PANELS_SHARE))
+            engine.execute(figure)
         figure.set_layout_engine(None)
         figure.dpi = resolution
-    figure.savefig(svg, format="svg", metadata=NO_METADATA)
-    return Drawing(name, title, caption, with_short_coordinates(svg.getvalue()))
+    figure.savefig(svg, format="svg", transparent=True, metadata=NO_METADATA)
+    text = with_short_coordinates(svg.getvalue()).replace(b"</style>", DARK + b"</style>", 1)
+    return Drawing(name, title, caption, text, figure)
+
+
+# Ink and colours for a page that is dark: white for black, hues as they are.
+DARK = b"@media (prefers-color-scheme: dark){svg{filter:invert(1) hue-rotate(180deg)}}"
+
+
+def height_of_panels(figure: Figure) -> float:
+    """Inches that the rows of panels take together."""
+    rows = {axes.get_position().y0: axes.get_position().height for axes in figure.axes if axes.get_visible()}
+    return figure.get_figheight() * sum(rows.values())
 
 
 _COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')

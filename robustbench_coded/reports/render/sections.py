@@ -208,10 +208,6 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
         if narrowed(table) != table:
             whole = _accuracies(table)
             yield replace(whole, title=f"All attacks. {table.title}", detail=True)
-    submitted = text_tables.submitted_text_table(run.rows)
-    yield _section(
-        "submitted", text_tables.SUBMITTED_TITLE, submitted, Legend(text_tables.SUBMITTED_LEGEND), detail=True
-    )
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
 
 

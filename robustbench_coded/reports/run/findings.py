@@ -19,19 +19,20 @@ from robustbench_coded.reports.text.formatting import (
     TextTable,
     accuracy_text,
     counted,
+    duration,
     hiding_text,
+    interval,
     is_peers,
     of_case,
     of_part,
     percent,
     perturbation_text,
-    share_text,
     subject_text,
     with_interval,
 )
 from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
-from robustbench_coded.schema.words import ENSEMBLE
+from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
@@ -99,28 +100,30 @@ def _found(
     return found
 
 
+# What attacks of other packages say of themselves, by what they counted.
+_OWN = {
+    "third_party_stopped": "{who} was stopped by its budget of images on {inputs:g} inputs before it had a "
+    "figure of its own ({where}); what it had shown the defence last leaves {left}.",
+    "third_party_inputs": "{who} itself reports {own}% ({where}); on fresh draws its inputs leave {left}.",
+}
+
+
 def findings_of(run: Run) -> list[str]:
     """What attacks of other packages say of themselves, beside what they leave on fresh draws."""
-    sentences = []
-    for row in run.results:
-        counts = run.counts_of(row.case) if row.cell is not None and is_peers(row.case.attack) else {}
-        measured = row.interval()
-        if counts.get("third_party_stopped") and measured is not None:
-            sentences.append(
-                f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} was stopped by its "
-                f"budget of images on {counts['third_party_stopped']:g} inputs before it had a figure of its "
-                f"own ({row.case.threat}, {perturbation_text(row.case.perturbation)}); what it had shown the "
-                f"defence last leaves {share_text(measured)}."
-            )
-        if not counts.get("third_party_inputs") or measured is None:
-            continue
-        own = counts.get("third_party_standing", 0.0) / counts["third_party_inputs"]
-        sentences.append(
-            f"{subject_text(row.case.subject, with_k=True)}: {row.case.attack} itself reports "
-            f"{percent(own)}% ({row.case.threat}, {perturbation_text(row.case.perturbation)}); on fresh "
-            f"draws its inputs leave {share_text(measured)}."
-        )
-    return sentences
+    told = []
+    for line in run.rows:
+        counts = run.counts_of(line.case) if line.accuracy is not None and is_peers(line.attack) else {}
+        for name, sentence in _OWN.items():
+            if counts.get(name):
+                said = sentence.format(
+                    who=f"{subject_text(line.subject, with_k=True)}: {line.attack}",
+                    where=f"{line.threat}, {perturbation_text(line.perturbation)}",
+                    inputs=counts[name],
+                    own=percent(counts.get("third_party_standing", 0.0) / counts[name]),
+                    left=f"{percent(line.accuracy)}% {interval(line.low, line.high)}",
+                )
+                told.append(said)
+    return told
 
 
 LEAVES = "numpy"  # as the probe calls it where an answer leaves torch through numpy
@@ -156,7 +159,12 @@ def failures_of(run: Run) -> list[str]:
     for (key, error), count in units.items():
         subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return sentences
+    return sentences + [
+        f"{one.case}: left out; it costs {one.images:,} images, about {duration(one.seconds)}; {one.option} "
+        "runs it"
+        for one in run.manifest.outlook
+        if one.purpose == LEFT_OUT
+    ]
 
 
 def commands_of(run: Run) -> list[str]:

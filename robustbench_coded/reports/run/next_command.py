@@ -127,7 +127,12 @@ def _folder(run: Run) -> str:
 
 
 def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
-    """The attacks that its checks ask for; None where a judgement is open for another reason."""
+    """What its rule or its checks ask for; None where more images or draws are all there is to add."""
+    if judgement.verdict.rule == "base model not attacked":
+        return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
+    if judgement.verdict.rule == "base model spared":
+        spared = judgement.verdict.unmatched_attacks.rpartition("--attacks ")[2]
+        return NextCommand("Attacks that its base model was spared", _command(run, ["--attacks", spared]))
     if judgement.verdict.rule == "interval contains the bar":
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
@@ -230,25 +228,22 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     found = _FOUND.format(
         left=left,
         bare=f", {bare} without the defence" if bare else "",
-        claim=_of_claim(run, group[0]),
+        claim=_of_claim(group[0]),
         decided=f"; decided by {decided}" if attacks else "",
     )
     return Answer(named, found)
 
 
-def _of_claim(run: Run, judgement: Judgement) -> str:
-    """Where the claim lies, and what its own attack leaves."""
-    claim, left = judgement.verdict.claim, judgement.verdict.claimed or judgement.verdict.accuracy
+def _of_claim(judgement: Judgement) -> str:
+    """Where the claim lies, and what refutes it."""
+    verdict = judgement.verdict
+    claim, left = verdict.claim, verdict.claimed or verdict.accuracy
     if claim is None or left is None:
         return ""
-    threats = (claim.threat, *(j.threat for j in run.judgements if j.subject == judgement.subject))
-    cases = [judgement.case.under(threat).of_attack(str(claim.attack)) for threat in threats]
-    rows = (row for case in cases for row in run.results if replace(row.case, step_size=None) == case)
-    own = next(filter(None, (row.of_majorities(claim.votes).interval() for row in rows)), None)
     voted = f"{_of_what(claim)}, of which {Span.of([left])} are right" if claim.votes > 1 else ""
-    alone = f"; {claim.attack} alone leaves {Span.of([own])}" if own else ""
     stands = ", which stands so far" if left.low >= claim.value else ", which the interval contains"
-    return f", claimed are {percent(claim.value)}%{voted}{stands if left.high >= claim.value else ''}{alone}"
+    why = f"; {verdict.refuted_by}" if verdict.refuted_by else ""
+    return f", claimed are {percent(claim.value)}%{voted}{stands if left.high >= claim.value else ''}{why}"
 
 
 def _of_what(claim: Claim) -> str:

@@ -22,7 +22,6 @@ from robustbench_coded.reports.text.formatting import (
     difference_text,
     inference_text,
     interval,
-    is_submitted,
     of_case,
     of_part,
     percent,
@@ -30,7 +29,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import SampleSizes, Stop
-from robustbench_coded.schema.words import STRONGEST, CheckOutcome
+from robustbench_coded.schema.words import CheckOutcome
 
 VERDICT_LEGEND = (
     "In percent, with 95% intervals, each by itself: of twenty intervals, one is expected to miss the truth. "
@@ -191,25 +190,3 @@ def stops_legend(sequential: SampleSizes | None) -> str:
         "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
         "changed the verdict."
     )
-
-
-SUBMITTED_TITLE = "Perturbed inputs of other subjects, shrunk ones, and those at 8 bits"
-SUBMITTED_LEGEND = (
-    "Inputs perturbed by an attack on another subject and submitted unchanged (from:SUBJECT/ATTACK), and "
-    "each subject's own perturbations scaled down. Strongest: accuracy under the strongest of all attacks. "
-    "If accuracy is lower here than under the attacks made against the defence, the defence misleads those "
-    "attacks. +bits=8: every pixel is rounded to a multiple of 1/255 within eps, as a file of pictures holds "
-    "it. If that raises the accuracy, the attack loses strength when images are stored."
-)
-
-
-def submitted_text_table(lines: Sequence[summary.SummaryRow]) -> TextTable:
-    """A row per subject and perturbed inputs."""
-    best = {(x.subject, x.perturbation, x.threat): x.accuracy for x in lines if x.attack == STRONGEST}
-    figures: Columns[summary.SummaryRow] = {
-        "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
-        "Strongest": lambda row: percent(best.get((row.subject, row.perturbation, row.threat))),
-    }
-    columns: Columns[summary.SummaryRow] = {"Perturbed inputs": lambda row: row.attack, **figures}
-    submitted = [row for row in lines if is_submitted(row.attack)]
-    return TextTable.of(submitted, {**SUBJECT, **PERTURBATION, **columns}, figures)

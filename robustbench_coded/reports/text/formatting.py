@@ -83,9 +83,9 @@ class TextTable:
 INFERENCE = {STANDARD: "Standard inference", "rci": "RCI", "coded": "Coded inference"}
 
 _INPUTS = {
-    "batch": "the attacker perturbs all K inputs of a batch, each within eps",
-    "victim": "the attacker perturbs one input of a batch within eps, the other K - 1 are clean",
-    "co-batch": "the attacker perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
+    "batch": "perturbs all K inputs of a batch, each within eps",
+    "victim": "perturbs one input of a batch within eps, the other K - 1 are clean",
+    "co-batch": "perturbs one input within eps and chooses the other K - 1 anywhere in [0, 1]",
 }
 _RANDOMNESS = {
     "unknown": "the defence draws its randomness after the attack",
@@ -124,7 +124,7 @@ def threat_text(threat: ThreatModel) -> str:
     """What a threat model means: who moves, and what is known of the draw."""
     knows = _RANDOMNESS[threat.randomness]
     if threat.malicious is None:
-        return f"{_INPUTS[threat.inputs]}; {knows}"
+        return f"the attacker {_INPUTS[threat.inputs]}; {knows}"
     moves = "anywhere in [0, 1]" if threat.free else "within eps"
     return (
         f"the attacker perturbs {counted(threat.malicious, 'input')} of a batch {moves} to harm the others, "
@@ -132,16 +132,9 @@ def threat_text(threat: ThreatModel) -> str:
     )
 
 
-_DOES = {
-    "batch": "perturbs all inputs of a batch",
-    "victim": "perturbs one input of a batch",
-    "co-batch": "perturbs one input of a batch and chooses the others",
-}
-
-
 def attacker_text(threat: ThreatModel) -> str:
     """What the attacker of a threat model does, in a few words."""
-    return f"{_DOES[threat.inputs]}{' and knows the draw' if threat.draw_known else ''}"
+    return f"{_INPUTS[threat.inputs].partition(',')[0]}{' and knows the draw' if threat.draw_known else ''}"
 
 
 def percent(accuracy: float | None) -> str:
@@ -162,11 +155,6 @@ def accuracy_text(accuracy: float | None, low: float | None, high: float | None)
 def with_interval(figure: Interval | None, missing: str = "") -> str:
     """``28.7 [25.1, 32.4]`` in percent; ``missing`` where there is none."""
     return missing if figure is None else accuracy_text(figure.estimate, figure.low, figure.high)
-
-
-def share_text(figure: Interval) -> str:
-    """``28.7% [25.1, 32.4]``, as sentences have it."""
-    return f"{percent(figure.estimate)}% {interval(figure.low, figure.high)}"
 
 
 def gain_text(estimate: float, low: float, high: float) -> str:

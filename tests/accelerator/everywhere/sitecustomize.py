@@ -1,7 +1,4 @@
-"""Gives every Python process the imitated devices, workers included.
-
-PYTHONPATH=tests/accelerator/everywhere make gpu
-"""
+"""Gives every Python process the imitated devices: for `make gpu-check` without an accelerator."""
 
 import sys
 from pathlib import Path

@@ -10,7 +10,7 @@ from robustbench_coded.data.image_folders import load_folder
 from robustbench_coded.data.named_sets import load_digits
 
 pytest.importorskip("ray")
-from robustbench_coded.evaluation.engine.ray_actors import sent
+from robustbench_coded.extras.ray_actors import sent
 
 
 @pytest.fixture

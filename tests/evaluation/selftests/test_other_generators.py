@@ -9,7 +9,13 @@ from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.sampling import SamplingModule, UsedSeed
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.planning.streams import stream
-from robustbench_coded.evaluation.selftests.other_generators import DRAWS, Draws, other_generators
+from robustbench_coded.evaluation.selftests.other_generators import (
+    DRAWS,
+    LEVEL,
+    Draws,
+    chance_of,
+    other_generators,
+)
 
 
 def result_of(world, defence):
@@ -96,3 +102,12 @@ def test_honest_randomness_passes(world, build):
 def test_a_deterministic_defence_draws_nothing(world):
     scene = world.scene(world.model)
     assert other_generators(scene, scene.x, None).outcome == "not applicable"
+
+
+def test_rounding_beside_one_draw_that_fell_otherwise_is_no_difference():
+    """Batches of two sizes differ by rounding; the one draw makes their values vary."""
+    alone = torch.tensor([9.4, -6.8, 3.0]).repeat(8, 1)
+    beside = alone + 6e-6
+    beside[2] = torch.tensor([-0.2, 9.4, 1.0])
+    assert chance_of(alone, beside) > LEVEL
+    assert chance_of(alone, alone + 5 + 0.1 * torch.eye(8)[:, :3]) < LEVEL

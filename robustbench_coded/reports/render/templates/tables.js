@@ -46,6 +46,3 @@ const reveal = () => {
 };
 addEventListener("hashchange", reveal);
 reveal();
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
-});

@@ -4,10 +4,9 @@ downloading anything.
 
 import inspect
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,32 +16,10 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.external_architectures import Definition
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation, named
-from robustbench_coded.models.refusal import Shapes
-
-
-@dataclass(frozen=True)
-class Definition:
-    """A network without trained weights, as a library builds it.
-
-    Attributes:
-        network: on the CPU.
-        classes: number of classes.
-        channels: channels of the image.
-        image_size: height and width in pixels; None where it takes any.
-        from_pixels: whether it takes pixels in [0, 1], a normalisation of its own inside.
-        normalisation: what a configuration beside the weights states; None where there is none.
-        notes: what the library says about it, a sentence each.
-    """
-
-    network: nn.Module
-    classes: int
-    channels: int = 3
-    image_size: int | None = None
-    from_pixels: bool = False
-    normalisation: Normalisation | None = None
-    notes: tuple[str, ...] = ()
+from robustbench_coded.models.refusal import Refused
 
 
 class WouldDownload(Exception):
@@ -83,36 +60,6 @@ def called(spec: str, build: Callable[[], Any]) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise InputError(f"--arch {spec}: expected a torch.nn.Module, got a {type(network).__name__}")
     return network.float().cpu()
-
-
-# By the channels after the stem and the number of blocks in the third stage.
-CONVNEXT = {(96, 9): "tiny", (96, 27): "small", (128, 27): "base", (192, 27): "large", (256, 27): "xlarge"}
-SWIN = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
-# By the number of relative positions in a window: its width and the size of the images.
-WINDOWS = {13 * 13: "window7_224", 23 * 23: "window12_384"}
-
-
-def timm_name(shapes: Shapes) -> str | None:
-    """timm's name; None for another family, or one whose strides or heads leave no trace in the shapes."""
-    stem = shapes.get("stem.0.weight", ())
-    if len(stem) == 4 and stem[2:] == (4, 4) and "stages.0.blocks.0.conv_dw.weight" in shapes:
-        size = CONVNEXT.get((stem[0], _blocks(shapes, "stages.2.blocks.")))
-        return f"convnext_{size}" if size else None
-    stem = shapes.get("patch_embed.proj.weight", ())
-    table = shapes.get("layers.0.blocks.0.attn.relative_position_bias_table", ())
-    if len(stem) == 4 and len(table) == 2:
-        size = SWIN.get((stem[0], _blocks(shapes, "layers.2.blocks.")))
-        window = WINDOWS.get(table[0])
-        return f"swin_{size}_patch4_{window}" if size and window else None
-    return None
-
-
-def _blocks(shapes: Shapes, prefix: str) -> int:
-    """How many numbers follow the prefix."""
-    numbers = (
-        re.match(r"\d{1,3}\.", name.removeprefix(prefix)) for name in shapes if name.startswith(prefix)
-    )
-    return len({number[0] for number in numbers if number})
 
 
 def timm_definition(name: str, classes: int, channels: int) -> Definition:
@@ -263,3 +210,33 @@ def _preprocessing(path: Path, channels: int) -> Normalisation | None:
 
 def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
     return isinstance(values, list | tuple) and bool(values) and all(type(v) in (int, float) for v in values)
+
+
+# As the core asks for them: (name, classes, channels, file of the weights) -> specifications with what builds
+# their definition.
+Builders = Iterator[tuple[str, Callable[[], Definition]]]
+
+
+def timm(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
+    """timm's network of that name."""
+    known = _known("timm", name, classes)
+    yield f"timm:{name}", lambda: timm_definition(name, known, channels)
+
+
+def torchvision(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
+    """torchvision's network of that name."""
+    known = _known("torchvision", name, classes)
+    yield f"torchvision:{name}", lambda: torchvision_definition(name, known, channels)
+
+
+def hf(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
+    """What a config.json describes, in the folder ``name`` or beside the weights."""
+    yield f"hf:{name}", lambda: huggingface_definition(name, checkpoint, classes, channels)
+
+
+def _known(library: str, name: str, classes: int | None) -> int:
+    if not name:
+        raise InputError(f"--arch {library}:: expected {library}:NAME")
+    if classes is None:
+        raise Refused(f"--arch {library}:{name}: the number of classes shows nowhere in its weights")
+    return classes

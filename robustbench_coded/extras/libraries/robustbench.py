@@ -1,17 +1,15 @@
-"""RobustBench's model zoo: the architectures and normalisations of its names, and its own definitions."""
+"""RobustBench's own definitions, out of its package (models/robustbench_names.py has those known here)."""
 
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
-from importlib import resources
+from functools import partial
 from io import StringIO
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -19,53 +17,17 @@ from unittest import mock
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models import library_definitions, normalisation
-
-CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
-
-
-@dataclass(frozen=True)
-class Named:
-    """A definition as an architecture and a normalisation.
-
-    Attributes:
-        path: ``DATASET/THREAT/NAME``.
-        arch: as ``--arch`` takes it.
-        normalisation: of pixels in [0, 1].
-    """
-
-    path: str
-    arch: str
-    normalisation: normalisation.Normalisation
-
-
-def own_definitions(name: str, classes: int | None) -> list[Named]:
-    """What ``name`` stands for among the definitions known here; alike ones once.
-
-    Args:
-        name: ``NAME`` or ``DATASET/THREAT/NAME``.
-        classes: number of classes of the weights; None where unknown.
-    """
-    found: dict[tuple[str, str], Named] = {}
-    for dataset, threats in _table().items():
-        for threat, members in threats.items():
-            short = name.rpartition("/")[2]
-            path = f"{dataset}/{threat}/{short}"
-            meant = name == path or (name == short and classes in (None, CLASSES[dataset]))
-            if short not in members or not meant:
-                continue
-            arch, text = members[short]
-            found.setdefault((arch, text), Named(path, arch, normalisation.parse_normalisation(text, 3)))
-    return list(found.values())
-
-
-@cache
-def _table() -> Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]]:
-    file = resources.files("robustbench_coded.models").joinpath("robustbench_names.toml")
-    return tomllib.loads(file.read_text("utf-8"))
-
+from robustbench_coded.extras.libraries.definitions import Builders, called
+from robustbench_coded.models.external_architectures import Definition
+from robustbench_coded.models.robustbench_names import CLASSES
 
 THREATS = ("Linf", "L2", "corruptions")
+
+
+def robustbench(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
+    """The definitions that a name stands for, the most usual first."""
+    for path, constructor in entries(name, classes):
+        yield f"robustbench:{path}", partial(robustbench_definition, path, constructor)
 
 
 def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]]]:
@@ -100,7 +62,7 @@ def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]
     return fitting or [(path, build) for path, (_, build) in found.items()]
 
 
-def robustbench_definition(path: str, constructor: Callable[[], Any]) -> library_definitions.Definition:
+def robustbench_definition(path: str, constructor: Callable[[], Any]) -> Definition:
     """The network of one of :func:`entries`, from pixels in [0, 1] to logits, without weights.
 
     Raises:
@@ -112,8 +74,8 @@ def robustbench_definition(path: str, constructor: Callable[[], Any]) -> library
         with _timm_without_weights(), redirect_stdout(StringIO()):
             return constructor()
 
-    network = library_definitions.called(f"robustbench:{path}", build)
-    return library_definitions.Definition(
+    network = called(f"robustbench:{path}", build)
+    return Definition(
         network,
         CLASSES[dataset],
         image_size=32 if dataset.startswith("cifar") else None,

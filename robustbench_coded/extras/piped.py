@@ -110,9 +110,9 @@ class Piped:
             if self.gradients and x.requires_grad and torch.is_grad_enabled():
                 answer: Tensor = _AskedForGradient.apply(x, self, draw)
                 return answer
-            return self.asked("logits", x.detach(), draw)
+            return self.ask("logits", x.detach(), draw)
 
-    def asked(self, what: str, x: Tensor, draw: int | None, v: Tensor | None = None) -> Tensor:
+    def ask(self, what: str, x: Tensor, draw: int | None, v: Tensor | None = None) -> Tensor:
         """``logits`` [k, classes] of x [k, C, H, W], or ``vjp`` like x given v [k, classes]."""
         size = self._most or len(x)
         if len(x) > size and (self.randomised or self.batch_dependent):
@@ -147,13 +147,13 @@ class _AskedForGradient(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, piped: Piped, draw: int | None) -> Tensor:
         ctx.save_for_backward(x)
         ctx.piped, ctx.draw = piped, draw
-        return piped.asked("logits", x, draw)
+        return piped.ask("logits", x, draw)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, v: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
-        return ctx.piped.asked("vjp", x, ctx.draw, v).to(x), None, None
+        return ctx.piped.ask("vjp", x, ctx.draw, v).to(x), None, None
 
 
 class Process:

@@ -1,0 +1,1 @@
+"""Networks as timm, torchvision, transformers and RobustBench define them."""

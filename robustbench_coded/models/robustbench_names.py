@@ -1,0 +1,52 @@
+"""Names of RobustBench's model zoo: the architectures and normalisations that they stand for."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from robustbench_coded.models import normalisation
+
+CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 1000}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A definition as an architecture and a normalisation.
+
+    Attributes:
+        path: ``DATASET/THREAT/NAME``.
+        arch: as ``--arch`` takes it.
+        normalisation: of pixels in [0, 1].
+    """
+
+    path: str
+    arch: str
+    normalisation: normalisation.Normalisation
+
+
+def own_definitions(name: str, classes: int | None) -> list[Named]:
+    """What ``name`` stands for among the definitions known here; alike ones once.
+
+    Args:
+        name: ``NAME`` or ``DATASET/THREAT/NAME``.
+        classes: number of classes of the weights; None where unknown.
+    """
+    found: dict[tuple[str, str], Named] = {}
+    for dataset, threats in _table().items():
+        for threat, members in threats.items():
+            short = name.rpartition("/")[2]
+            path = f"{dataset}/{threat}/{short}"
+            meant = name == path or (name == short and classes in (None, CLASSES[dataset]))
+            if short not in members or not meant:
+                continue
+            arch, text = members[short]
+            found.setdefault((arch, text), Named(path, arch, normalisation.parse_normalisation(text, 3)))
+    return list(found.values())
+
+
+@cache
+def _table() -> Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]]:
+    file = resources.files("robustbench_coded.models").joinpath("robustbench_names.toml")
+    return tomllib.loads(file.read_text("utf-8"))
