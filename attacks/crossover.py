@@ -4,7 +4,7 @@ PGD from many starts ends in as many local optima, in better ones if ReLUs have 
 width that differs between starts (``SmoothedReLU``). Exchanging windows between them, as genetic
 algorithms do without gradients (GenAttack, arXiv 1805.11090), and a short ascent afterwards lead further than
 new starts. Some adversarially trained networks have images on which gradient attacks fail although a
-mixed-integer solver finds an adversarial example (arXiv 2206.06737). This attack is for them.
+mixed-integer solver finds an adversarial example (Zhang and others, ICML 2022). This attack is for them.
 """
 
 from collections.abc import Callable

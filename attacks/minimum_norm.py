@@ -74,7 +74,7 @@ def unit_length(u: Tensor) -> Tensor:
 
 # The difference between the largest and the smallest logit, for margins. That of a network may be any: scaled
 # by 0.001 or by 1,000, it has the same answers, and losses of another shape.
-MARGIN_SPREAD = 4.0
+MARGIN_SPREAD = 8.0
 
 
 def level(logits: Tensor, spread: float) -> Tensor:

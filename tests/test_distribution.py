@@ -63,7 +63,7 @@ def test_the_metadata_say_who_what_and_under_which_licence(wheel):
         facts = Parser().parsestr(archive.read(entry).decode())
     assert (facts["Name"], facts["Version"]) == ("csrobust", __version__)
     assert (facts["Author"], facts["License-Expression"]) == ("The csrobust developers", "MIT")
-    assert {"peers", "ray", "train", "timm", "gpu"} <= set(facts.get_all("Provides-Extra"))
+    assert {"peers", "ray", "timm", "dev"} <= set(facts.get_all("Provides-Extra"))
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names(wheel))
 
 

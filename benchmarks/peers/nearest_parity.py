@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.perturbation_budget import Norm
+from attacks.attack_name import Norm
 from benchmarks.bench.table import pipes
 from benchmarks.peers.league_networks import CIFAR10, SHARED, Network, Sources
 from benchmarks.peers.sparse import Counted, pixels
@@ -203,7 +203,8 @@ Every attack has the passes of 50 or 200 steps of ours, 2 an image and step. In 
 one, whatever the attack itself counts. Other options are the defaults, but for the searches of C&W and EAD,
 whose defaults need thousands of steps. adv-lib's SuperDeepFool is left out: its passes cannot be limited.
 adv-lib {advlib}, foolbox {foolbox}. On ResNet-20 ({examples} images; 200 elsewhere) those attacks of other
-libraries run that come within a tenth of the best in the same norm on another network.
+libraries run that come within a tenth of the best in the same norm on another network; cells that are
+missing were not measured.
 
 """
 
@@ -340,6 +341,8 @@ def _standings(table: dict[tuple[str, Norm, int], list[Found]]) -> Iterator[tupl
         libraries = (OURS, "adv-lib", "foolbox")
         cells = (f"{_cell(best[each])} {best[each].name}" if each in best else "" for each in libraries)
         others = min((one.median for each, one in best.items() if each != OURS), default=inf)
+        if others == inf:
+            continue
         yield network, norm, str(steps), *cells, f"{best[OURS].median / others:.3f}"
 
 

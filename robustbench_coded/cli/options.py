@@ -340,7 +340,7 @@ EVAL: dict[str, Option] = {
         Annotated[
             Path | None,
             typer.Argument(
-                metavar="[RUN.TOML]",
+                metavar="RUN.TOML",
                 help="A file with options, such as a run.toml; the command line overrides it.",
                 is_eager=True,
                 callback=options_from_file,

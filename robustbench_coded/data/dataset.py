@@ -14,6 +14,13 @@ from torch import Tensor
 
 from robustbench_coded.errors import InputError
 
+# TensorFlow's networks for ImageNet answer one class more than there are, in front of them.
+WITH_BACKGROUND = 1001
+BACKGROUND = (
+    "answers 1001 classes, as TensorFlow's for ImageNet, whose output 0 is the background: save its last "
+    "layer without row 0 (weight[1:], bias[1:])"
+)
+
 _HASH_BYTES = 2**24  # read at a time where all images pass by once
 
 
@@ -38,6 +45,8 @@ class Dataset:
         classes: number of classes, at least 2.
         class_names: one name a class, or empty where there are no names.
         source: where the images came from, in words, for reports.
+        outputs: for data of some of a network's classes, the output that each class has; None where classes
+            and outputs are the same.
         numbers: ``[n]``, which image of the set that these were taken from each one is; None where they are
             not part of another set.
     """
@@ -49,6 +58,7 @@ class Dataset:
     classes: int
     class_names: tuple[str, ...]
     source: str
+    outputs: tuple[int, ...] | None = None
     numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -81,6 +91,26 @@ class Dataset:
     def subset(self, rows: np.ndarray) -> Dataset:
         """The images of these rows, in this order."""
         return replace(self, images=_Rows.of(self.images, rows), labels=self.labels[rows], numbers=rows)
+
+    def of_all_classes(self, classes: int) -> Dataset:
+        """The same images with labels as a network of ``classes`` outputs has them.
+
+        Where data and outputs are the same, or the network has been made for these data, it is this one.
+
+        Raises:
+            InputError: the network has too few outputs.
+        """
+        if self.outputs is None or classes == self.classes:
+            return self
+        if classes == WITH_BACKGROUND:
+            raise InputError(f"the network {BACKGROUND}")
+        if classes <= max(self.outputs):
+            raise InputError(
+                f"{self.name} compares {self.classes} outputs, up to number {max(self.outputs)}, and the "
+                f"network answers {classes} classes; choose the data it was trained on with --data"
+            )
+        labels = np.array(self.outputs, dtype=np.int64)[self.labels]
+        return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
 
     def require(self, classes: int, channels: int, image_size: int | None = None) -> None:
         """Checks that a network with these properties can be scored on these images.

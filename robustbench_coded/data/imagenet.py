@@ -1,7 +1,8 @@
-"""ImageNet's validation images: folders named by WordNet ids.
+"""ImageNet's validation images, and ImageNet-R: folders named by WordNet ids.
 
-The 1,000 classes are numbered as all trained networks do, also where some folders are missing. Images are
-decoded when a batch asks for them.
+``imagenet:DIR`` numbers the 1,000 classes as all trained networks do, also where some folders are missing.
+``imagenet-r:DIR`` (arXiv 2006.16241; Table 5 of arXiv 2510.00253) has 200 of the classes; of a network's
+1,000 logits those alone are compared. Images are decoded when a batch asks for them.
 """
 
 import hashlib
@@ -16,6 +17,12 @@ from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.image_folders import SUFFIXES, ImageFiles, Preprocessing, split_folder
 from robustbench_coded.errors import InputError
 
+NAMES = ("imagenet", "imagenet-r")
+_EXPECTED = {
+    "imagenet": "ImageNet's validation images",
+    "imagenet-r": "ImageNet-R, imagenet-r.tar unpacked",
+}
+_SUBSET_CLASSES = 200
 _SPLITS = {"test": ("val", "validation", "test"), "train": ("train",)}
 _OPTION = re.compile(r"\+(list|prep)=([^+]*)$")
 MAX_LIST_BYTES = 32 * 2**20
@@ -28,10 +35,11 @@ def wnids() -> tuple[str, ...]:
     return tuple(text.split())
 
 
-def load_imagenet(place: str, split: str) -> Dataset:
+def load_imagenet(name: str, place: str, split: str) -> Dataset:
     """Reads ``DIR/WNID/IMAGE``, or ``DIR/val/WNID/IMAGE``.
 
     Args:
+        name: one of :data:`NAMES`.
         place: the folder, and behind it perhaps ``+list=FILE``, whose lines ``WNID/IMAGE`` are the images in
             their order, and ``+prep=HOW``, a name as :meth:`Preprocessing.named` takes it; ``Res256Crop224``
             unless given.
@@ -40,24 +48,37 @@ def load_imagenet(place: str, split: str) -> Dataset:
         InputError: no such folder, folders of no class, an image that the list names and is not there.
     """
     folder, options = _options(place)
-    expected = "ImageNet's validation images, with folders named as n01440764"
+    expected = f"{_EXPECTED[name]}, with folders named as n01440764"
     root = split_folder(Path(folder), _SPLITS[split], expected)
     preprocessing = Preprocessing.named(options.get("prep", "Res256Crop224"))
     numbers = {wnid: number for number, wnid in enumerate(wnids())}
     present = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name in numbers)
     if not present:
-        raise InputError(f"{root}: no folder is named by a WordNet id of ImageNet's classes, as n01440764")
+        raise InputError(
+            f"{root}: no folder is named by a WordNet id of ImageNet's classes, as n01440764; expected "
+            f"{_EXPECTED[name]}"
+        )
+    outputs: tuple[int, ...] | None = None
+    if name != "imagenet":
+        if len(present) != _SUBSET_CLASSES:
+            raise InputError(
+                f"{root}: {name} has 200 classes, {len(present)} folders are of ImageNet's; "
+                f"expected {_EXPECTED[name]}"
+            )
+        outputs = tuple(numbers[wnid] for wnid in present)
     files = _listed(root, Path(options["list"])) if "list" in options else _all_files(root, present)
-    labels = np.array([numbers[file.parts[0]] for file in files], dtype=np.int64)
+    label_of = {wnid: place for place, wnid in enumerate(present)} if outputs else numbers
+    labels = np.array([label_of[file.parts[0]] for file in files], dtype=np.int64)
     listed = f", those of {Path(options['list']).name} in its order" if "list" in options else ", fixed order"
     return Dataset(
-        name=f"imagenet:{place}",
+        name=f"{name}:{place}",
         images=ImageFiles([root / file for file in files], preprocessing.size, preprocessing, coloured=True),
         scale=255.0,
         labels=labels,
-        classes=len(numbers),
-        class_names=wnids(),
-        source=f"imagenet folder {root.name}, {len(files)} images{listed}, {preprocessing}",
+        classes=len(outputs) if outputs else len(numbers),
+        class_names=tuple(present) if outputs else wnids(),
+        source=f"{name} folder {root.name}, {len(files)} images{listed}, {preprocessing}",
+        outputs=outputs,
     )
 
 

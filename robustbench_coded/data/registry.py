@@ -23,6 +23,7 @@ DATA = {
     "npz:FILE": "x uint8 or floats in [0, 1], [n, H, W, C], [n, C, H, W] or [n, H, W]; y integers [n]",
     "imagenet:DIR": "ImageNet's validation images in folders named by WordNet ids, 1,000 classes; +list=FILE "
     "takes the images it names (WNID/IMAGE a line), +prep=BicubicRes256Crop224 scales otherwise",
+    "imagenet-r:DIR": "ImageNet-R; of 1,000 logits those of its 200 classes are compared",
     "folder:DIR": "a folder of images per class, or DIR/train and DIR/test that hold such folders; "
     "folder:DIR@SIZE scales the images and crops SIZE x SIZE",
 }
@@ -33,7 +34,7 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
     Args:
         spec: ``digits``, ``cifar10``, ``cifar100``, ``mnist``, ``fashion-mnist``, ``npz:FILE``,
-            ``folder:DIR`` or ``folder:DIR@SIZE``, ``imagenet:DIR``; ``auto`` is resolved by
+            ``folder:DIR`` or ``folder:DIR@SIZE``, ``imagenet:DIR`` and its relatives; ``auto`` is resolved by
             :func:`data_for` before.
         data_dir: where named sets are looked for first.
         split: ``test`` or ``train``. A single file is the same set for both.
@@ -53,10 +54,10 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
         folder, size = _sized(place)
         return load_folder(Path(folder), split, size)
-    if kind == "imagenet" and place:
+    if kind in ("imagenet", "imagenet-r") and place:
         from robustbench_coded.data.imagenet import load_imagenet
 
-        return load_imagenet(place, split)
+        return load_imagenet(kind, place, split)
     if spec == "digits":
         from robustbench_coded.data.named_sets import load_digits
 

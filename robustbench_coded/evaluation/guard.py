@@ -1,6 +1,7 @@
 """What a public call leaves as it was: the caller's networks, random numbers and grad mode."""
 
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,5 +122,13 @@ def _warn_of_parts_in_training(network: nn.Module) -> None:
         warnings.warn(
             f"in training mode within a {type(network).__name__} in evaluation mode: {', '.join(parts[:3])}; "
             "call eval() unless this is the defence",
-            stacklevel=4,
+            stacklevel=_outside(),
         )
+
+
+def _outside() -> int:
+    """How many calls above whoever asks the caller's own code begins: where a warning points to."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("robustbench_coded."):
+        frame, level = frame.f_back, level + 1
+    return level

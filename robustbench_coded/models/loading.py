@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.archive import read_archive
@@ -93,10 +94,6 @@ class Checkpoint:
     layout: FileLayout
 
 
-# TensorFlow's networks for ImageNet answer one class more than there are, in front of them.
-WITH_BACKGROUND = 1001
-
-
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
     """Refuses data that the checkpoint was not made for.
 
@@ -111,10 +108,7 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     channels, height, width = image_shape
     mend = "choose the data it was trained on with --data"
     if checkpoint.classes == WITH_BACKGROUND and classes == WITH_BACKGROUND - 1:
-        raise InputError(
-            f"{checkpoint.path}: it answers 1001 classes, as TensorFlow's for ImageNet, whose output 0 is "
-            "the background: save its last layer without row 0 (weight[1:], bias[1:])"
-        )
+        raise InputError(f"{checkpoint.path}: it {BACKGROUND}")
     if classes != checkpoint.classes:
         raise InputError(
             f"{checkpoint.path}: it answers {checkpoint.classes} classes, {data} has {classes}; {mend}"

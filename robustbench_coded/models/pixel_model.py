@@ -71,6 +71,29 @@ class OtherInput(BlockNetwork):
         return [self._first, *blocks_of(self.network)[1:]]
 
 
+class SomeClasses(BlockNetwork):
+    """A network with all but some of its outputs left out.
+
+    Args:
+        network: images to logits (batch, classes).
+        outputs: the classes that are left, in the order of the new logits.
+    """
+
+    outputs: Tensor
+
+    def __init__(self, network: nn.Module, outputs: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("outputs", torch.tensor(list(outputs)), persistent=False)
+
+    def _last(self, x: Tensor) -> Tensor:
+        return blocks_of(self.network)[-1](x).index_select(1, self.outputs)
+
+    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
+        """Those of the network; the last one chooses."""
+        return [*blocks_of(self.network)[:-1], self._last]
+
+
 # Images that go through a network at once on a CPU: so many of CIFAR's stay in its cache from layer to layer.
 # With 256 at once each costs a sixth more, with 768 half as much again.
 CPU_IMAGES = 128

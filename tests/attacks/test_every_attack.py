@@ -129,3 +129,17 @@ def test_networks_and_inputs_may_have_half_precision(linear, text, dtype):
     x = perturbed(problem, short(text), budget)
     assert x.dtype == dtype and x.min() >= 0 and x.max() <= 1
     assert 0 < budget.distance(x, problem.x).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("text", OURS)
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_scale_of_logits_and_the_layout_of_inputs_may_be_any(linear, text, scale):
+    problem, budget = linear(k=4, classes=5), budget_of(text, "l2", 0.1)
+    problem.oracle.weights = scale * problem.oracle.weights
+    x = perturbed(problem, short(text), budget)
+    flat = scale > 1 and text.endswith("fgsm")  # one step on a cross-entropy that is exactly 0
+    assert 0 <= budget.distance(x, problem.x).max() <= 1 + 1e-6
+    assert flat or not torch.equal(x, problem.x)
+    problem.x = problem.x.transpose(-1, -3).contiguous().transpose(-1, -3)
+    assert not problem.x.is_contiguous()
+    torch.testing.assert_close(perturbed(problem, short(text), budget), x, rtol=0, atol=1e-6)

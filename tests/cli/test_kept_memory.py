@@ -94,7 +94,8 @@ def test_killed_in_a_sequence_resumed_and_in_workers_it_gives_the_same_bytes(csr
     margins = clean.pivot(index="example", columns="defence", values="margin")
     kept = margins["drifting[memory=3x8]"] / margins["standard"]
     slots = clean[clean.defence != "standard"].set_index("example").slot
-    assert kept[slots < 8].round(2).eq(0.95).all() and kept[slots >= 16].round(2).eq(0.85).all()
+    assert kept[slots < 8].median() == pytest.approx(0.9**0.5, abs=0.005)
+    assert kept[slots >= 16].median() == pytest.approx(0.9**1.5, abs=0.005)
     answer = csrobust(*command(tmp_path / "whole", sequence=4))
     assert answer.code == 2 and "--memory kept over 3 batches, not kept over 4 batches" in answer.err
 

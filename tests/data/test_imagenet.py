@@ -1,15 +1,17 @@
-"""Folders named by WordNet ids: numbering, lists, preprocessing."""
+"""Folders named by WordNet ids: numbering, lists, preprocessing, and data of some classes."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision.transforms import v2
 
 from robustbench_coded.data.image_folders import Preprocessing
 from robustbench_coded.data.imagenet import wnids
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.pixel_model import SomeClasses
 
 RNG = np.random.default_rng(0)
 
@@ -42,7 +44,7 @@ def test_classes_keep_their_numbers_where_folders_are_missing(tmp_path, below):
     for wnid in ("n02123045", "n15075141", "not-a-class"):
         write(tmp_path / below / wnid / "a.png")
     data = load_data(f"imagenet:{tmp_path}+prep=Crop32")
-    assert data.classes == 1000
+    assert data.classes == 1000 and data.outputs is None
     assert sorted(data.labels.tolist()) == [281, 999]
 
 
@@ -103,12 +105,44 @@ def test_unknown_preprocessings_are_refused(name):
         Preprocessing.named(name)
 
 
+def test_data_of_some_classes_compare_those_logits_alone(tmp_path):
+    chosen = wnids()[3::5]
+    for wnid in chosen:
+        write(tmp_path / wnid / "a.png", 8, 8)
+    data = load_data(f"imagenet-r:{tmp_path}+prep=Crop8")
+    assert (len(data), data.classes, data.class_names) == (200, 200, chosen)
+    assert data.outputs == tuple(range(3, 1000, 5))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 1000))
+    x, y = data.batch(range(20))
+    whole = network(x)
+    some = SomeClasses(network, data.outputs)(x)
+    assert torch.equal(some, whole[:, 3::5])
+    # Labels of the whole network are those of the same classes.
+    labelled = data.of_all_classes(1000)
+    _, all_labels = labelled.batch(range(20))
+    assert torch.equal(some.gather(1, y[:, None]), whole.gather(1, all_labels[:, None]))
+    assert labelled.classes == 1000
+    assert data.of_all_classes(200) is data
+    with pytest.raises(InputError, match="up to number 998, and the network answers 10 classes"):
+        data.of_all_classes(10)
+    with pytest.raises(InputError, match="output 0 is the background: save its last layer without row 0"):
+        data.of_all_classes(1001)
+
+
+def test_another_number_of_classes_is_no_imagenet_r(tmp_path):
+    write(tmp_path / "n02123045/a.png")
+    with pytest.raises(InputError, match="imagenet-r has 200 classes, 1 folders are of ImageNet's"):
+        load_data(f"imagenet-r:{tmp_path}")
+
+
 def test_folders_that_are_no_imagenet_are_refused(tmp_path):
     with pytest.raises(InputError, match="no such folder; expected ImageNet's validation images"):
         load_data(f"imagenet:{tmp_path / 'absent'}")
     write(tmp_path / "dog/a.png")
     with pytest.raises(InputError, match="no folder is named by a WordNet id"):
         load_data(f"imagenet:{tmp_path}")
+    with pytest.raises(InputError, match=r"expected ImageNet-R, imagenet-r\.tar unpacked"):
+        load_data(f"imagenet-r:{tmp_path}")
     (tmp_path / "n02123045").mkdir()
     with pytest.raises(InputError, match="its folders hold no images"):
         load_data(f"imagenet:{tmp_path}")

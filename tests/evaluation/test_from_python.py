@@ -71,6 +71,18 @@ def test_the_run_is_that_of_the_folder_and_its_summary_a_frame(run):
     assert (run.path / "report.html").is_file()
 
 
+def test_a_run_evaluates_the_same_things_again_with_other_options(run, tmp_path):
+    again = run.again(limit=4, attacks="fgsm", out=tmp_path / "again")
+    assert again.path == tmp_path / "again" and again.manifest.data.examples == 4
+    assert set(again.summary.defence) == {"standard", "rci", "jitter"}
+    assert "pgd-2" not in set(again.summary.attack) and "pgd-2" in set(run.summary.attack)
+    more = again.again(
+        attacks="pgd-2"
+    )  # into the folder of the run that it is asked of, and seeded as that one
+    assert more.path == again.path and {"fgsm", "pgd-2"} <= set(more.summary.attack)
+    assert more.manifest.identity.seed == run.manifest.identity.seed
+
+
 def test_the_examples_that_fell_furthest_have_pictures(run):
     page = (run.path / "report.html").read_text()
     assert page.count('class="pixels"') >= 4

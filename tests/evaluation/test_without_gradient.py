@@ -171,6 +171,42 @@ def test_one_that_cannot_be_differentiated_at_some_inputs_is_attacked_there_with
     assert torch.equal(found.x, attacked(AtBright(), bright, "relaxed-pgd-3").x)
 
 
+class Mirrored(torch.autograd.Function):
+    """A stage that is far from the identity, with the identity as its backward pass."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.flip(-1)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def passed_through(x):
+    return linear(x + (x.flip(-1) - x).detach())
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [(passed_through, "detach"), (lambda x: linear(Mirrored.apply(x)), "autograd function Mirrored")],
+    ids=["detach", "function"],
+)
+def test_a_backward_pass_that_is_the_identity_is_named_and_relaxed_attacks_undo_it(model, named):
+    defence = as_defence(model, None, name="mirrored", said="")
+    hidden = hidden_gradients(defence, X[:K], Y[:K], 0)
+    assert named in [met["operator"] for met in hidden.operators]
+    x, y = X[:K], model(X[:K]).argmax(1)
+    inputs = AttackInputs(
+        target_of(model, x), None, x[None], y[None], PerturbationBudget("linf", 0.05), [stream(0, 0, "start")]
+    )
+    left = {
+        name: (model(perturb(parse(name), inputs).x[0]).argmax(1) == y).float().mean()
+        for name in ("pgd-10", "relaxed-pgd-10")
+    }
+    assert left["relaxed-pgd-10"] < left["pgd-10"]
+
+
 class Optimising(nn.Module):
     """Adds the gradient of a loss of its own, which needs the leaf that detach has made.
 

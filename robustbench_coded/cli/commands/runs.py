@@ -97,19 +97,19 @@ def compare_command(
     from robustbench_coded.reports.compare.comparison import compare
 
     comparison = compare(runs, baseline)
-    if out is not None:
+    written = [] if out is None else [(n, out / f"comparison.{ENDINGS[n]}") for n in chosen or ["md", "html"]]
+    for name, file in written:
         from robustbench_coded.runs.atomic import write_text
 
-        for name in chosen or ["md", "html"]:
-            write_text(out / f"comparison.{ENDINGS[name]}", _document(comparison, name, paper=paper))
+        write_text(file, _document(comparison, name, paper=paper))
     if as_json:
         print(json.dumps(comparison.as_data()))
-    elif out is not None:
-        print(one_line(f"comparison: {out}"))
-    elif chosen:
+    elif chosen and not written:
         print(_document(comparison, chosen[0], paper=paper), end="")
     else:
         _show(comparison, paper=paper)
+        for _, file in written:
+            print(one_line(f"comparison: {file}"))
     return 0
 
 

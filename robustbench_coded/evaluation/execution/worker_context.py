@@ -23,7 +23,7 @@ from robustbench_coded.evaluation.options.conditions import Conditions, WorkerPr
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.pixel_model import PixelModel, multiplications
+from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
 from robustbench_coded.threads import few_threads, keep_memory
 
@@ -149,9 +149,10 @@ class WorkerContext:
             loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
             if loaded.sha256 != info.sha256:
                 raise RuntimeError(f"{info.path} has changed since the run began")
-            model = PixelModel(
-                loaded.network, info.mean, info.deviation, classes=info.classes, arch=info.network
-            )
+            outputs = self.data.outputs
+            chosen = outputs is not None and loaded.classes != info.classes
+            network = SomeClasses(loaded.network, outputs) if outputs and chosen else loaded.network
+            model = PixelModel(network, info.mean, info.deviation, classes=info.classes, arch=info.network)
             # The layout that convolutions run in: the numbers are the same, nothing is rearranged each time.
             self._models[checkpoint] = model.to(self.device).to(memory_format=layout(self.device))
         return self._models[checkpoint]

@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.session.schedule import (
 )
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.judge.case_results import NEAR
-from robustbench_coded.schema.words import CLEAN, VerdictName
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 MOST_RANDOM_BATCHES = 600
 FEWEST_TO_HOLD = 20  # where little would do: their images are few, too
@@ -88,12 +88,15 @@ def batches_that_hold(
     standings = standings_of(plan, evidence, comparison)
     if not any(one.verdict == VerdictName.NOT_SETTLED and not one.above_the_bar for one in standings):
         return []
-    submitted = (case for case in evidence.sizes if case.submission and comparison_of(case) == comparison)
     size = size_of(plan, evidence, comparison)
     shares = {
         case: evidence.shares[case]
-        for case in (*plan.attacks.get(comparison, ()), *submitted)
-        if case in evidence.shares and not case.threat.draw_known and evidence.sizes.get(case, 0) >= size
+        for case, ran in evidence.sizes.items()
+        if case.attack not in CONTROLS
+        and comparison_of(case) == comparison
+        and ran >= size
+        and not case.threat.draw_known
+        and case in evidence.shares
     }
     if not shares:
         return []
@@ -101,15 +104,14 @@ def batches_that_hold(
     near = [case for case, share in shares.items() if share <= lowest + NEAR + SLACK]
     # As a gain, which may lie between -1 and 1.
     needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail(size) / len(near))
-    if needed is None or needed > MOST_RANDOM_BATCHES:
+    if needed is None:
         return []
-    batches = []
-    for case in near:
-        scored = _scored(evidence, case)
-        count = min(max(2 * needed, 2 * scored, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)
-        if count > scored:
-            price = (count - scored) * random_batch_images(case)
-            batches.append(ScheduledRandomBatches(case, count, evidence.sizes[case], price))
+    count = min(max(2 * needed, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)
+    batches = [
+        ScheduledRandomBatches(case, count, evidence.sizes[case], count * random_batch_images(case))
+        for case in near
+        if not _scored(evidence, case)  # once at a sample size: where that is not enough, more examples are
+    ]
     cost = sum(part.images for part in batches)
     fits = verdict_fits(plan, evidence, comparison, cost) and extras_fit(plan, evidence, cost)
     return batches if fits else []

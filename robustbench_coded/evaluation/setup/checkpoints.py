@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import EpsSpace, Norm, PerturbationBudget
+from attacks.attack_name import Norm
+from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
@@ -51,7 +52,7 @@ def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Re
     """
     if data == "auto":
         data = data_for(checkpoint.metadata, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
-    loaded = load_data(data, data_dir=data_dir)
+    loaded = load_data(data, data_dir=data_dir).of_all_classes(checkpoint.classes)
     check_data(checkpoint, loaded.image_shape, loaded.classes, loaded.name)
     x, y = _examples(loaded, IMAGES)
     eps = default_eps("linf", data, loaded.image_shape)

@@ -289,12 +289,13 @@ def prepare(
     loaded, notes = [], []
     for checkpoint in checkpoints:
         say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
-        check_data(checkpoint, whole.image_shape, whole.classes, whole.name)
+        labelled = whole.of_all_classes(checkpoint.classes)
+        check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
         if glance:
             loaded.append(by_names(checkpoint, config))
         else:
-            settled, note = from_file(checkpoint, config, whole, device)
-            loaded.append(settled)
+            settled, note = from_file(checkpoint, config, labelled, device)
+            loaded.append(replace(settled, classes=whole.classes))
             notes.append(note)
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)

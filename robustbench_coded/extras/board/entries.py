@@ -35,7 +35,7 @@ _INFERENCES = {
 def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
     """The published defence that a subject is: by the name of its defence, or of its training or network."""
     if subject.defence.startswith(PREFIX):
-        return PUBLISHED.get(subject.defence.removeprefix(PREFIX))
+        return PUBLISHED.get(subject.defence.removeprefix(PREFIX).partition("[")[0])
     if subject.defence != STANDARD:
         return _INFERENCES.get(subject.defence.partition("[")[0])
     if checkpoint is None:
@@ -121,7 +121,17 @@ def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
 
 
 # Options that a command to repeat needs, where they were not left at their defaults.
-_REPEATED = ("limit", "draws", "selection_draws", "victims", "seed", "norm", "eps_space")
+_REPEATED = (
+    "limit",
+    "draws",
+    "selection_draws",
+    "victims",
+    "seed",
+    "norm",
+    "eps_space",
+    "memory",
+    "sequence",
+)
 
 
 def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
@@ -189,6 +199,10 @@ def _entry(
     told = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if told.get("reported") is None and verdict.claim is not None:
         told["reported"] = verdict.claim.value
+    if sequence := planned.sequence:
+        each = (planned.batch_size or 0) // sequence
+        told["name"] += ", memory kept"
+        told["footnote"] += f"; over sequences of {sequence} batches of {each}"
     # A break by others outweighs that these attacks found no failure.
     verdict = decide(replace(verdict, breaks=tuple(found.source for found in told["breaks"])))
     return BoardEntry(
@@ -295,7 +309,7 @@ def _command(run: Run, planned: CaseRecord, eps: float) -> str:
         words += ["--defence", planned.spec]
     words += ["--eps", f"{eps:g}"] if f"{eps:g}" == str(eps) else ["--eps", str(eps)]
     if planned.batch_size is not None:
-        words += ["--batch-size", str(planned.batch_size)]
+        words += ["--batch-size", str(planned.batch_size // (planned.sequence or 1))]
     for name in _REPEATED:
         value = options.get(name)
         if value is not None and value != getattr(EvalConfig, name):

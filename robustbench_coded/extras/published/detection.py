@@ -64,7 +64,7 @@ STATEFUL_DETECTION = PaperRecord(
     year=2019,
     coupling="queries of a batch are compared with those before them",
     claim="black-box attacks are detected by their queries; none about attackers who know the weights",
-    setting="distances of pixels to the nearest query; the memory is emptied before every batch",
+    setting="distances of pixels to the nearest query",
     breaks=(("2303.06280", "attacks that adapt their steps and queries evade it"),),
 )
 CLOSE_PAIRS = 0.001  # of pairs of clean images are closer than the threshold

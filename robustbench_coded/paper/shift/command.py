@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DATA = (
     "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
-    "cifar10.2:DIR. May be repeated."
+    "cifar10.2:DIR, imagenet-r:DIR. May be repeated."
 )
 OWN = {
     "data": option(list[str], "--data", help=_DATA, default=["auto"]),

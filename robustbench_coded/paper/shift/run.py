@@ -49,7 +49,7 @@ class ShiftConfig:
         evaluation: checkpoints, inferences, batches, draws, seed and machine; its ``data`` and ``attacks``
             are not used.
         data: data sets as text. One that ``csrobust eval`` knows is corrupted here; ``cifar10c:DIR``,
-            ``cifar10.1:DIR`` and ``cifar10.2:DIR`` are evaluated as they are.
+            ``cifar10.1:DIR``, ``cifar10.2:DIR`` and ``imagenet-r:DIR`` are evaluated as they are.
         corruptions: names; empty for all that the images can have.
         severities: from 1 to 5.
         baseline: the checkpoint whose standard inference errors are divided by; None for the first.
@@ -142,7 +142,11 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, 
         classes=classes,
         class_names=like.class_names,
         source=f"{len(sets)} sets one behind the other",
+        outputs=like.outputs,
     )
+
+
+AS_IT_IS = "imagenet-r"
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,8 @@ def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen
         like, found = _loaded(config, spec, listener)
         classes = max(classes, like.classes)
         sets += found
+    if like is not None and like.outputs is not None and len(config.data) > 1:
+        raise InputError(f"{like.name} compares some of a network's outputs; evaluate it alone")
     keys = Counter((one.collection, one.name, one.severity) for one in sets)
     if twice := next((collection for (collection, *_), count in keys.items() if count > 1), None):
         raise InputError(f"--data: {twice} is given twice")
@@ -210,6 +216,8 @@ def _loaded(config: ShiftConfig, spec: str, listener: Listener | None) -> tuple[
     whole = load_data(name, data_dir=options.data_dir)
     part = evaluated(whole, options.limit, first=options.first, seed=options.seed)
     numbers = np.arange(len(part)) if part.numbers is None else part.numbers
+    if name.partition(":")[0] == AS_IT_IS:
+        return whole, [ShiftSet("ImageNet-R", "test", 0, part.images, np.arange(len(part)), part.labels)]
     channels = whole.image_shape[0]
     known = corruptions.corruptions_for(channels)
     if missing := [one for one in config.corruptions if one not in known]:

@@ -120,11 +120,11 @@ def _of_defence(name: str, contenders: Sequence[Contender]) -> Counterpart:
 
 
 class Pairing:
-    """Forms paired differences between rows of runs, and keeps why it could not."""
+    """Forms paired differences between cases of runs, and keeps why it could not."""
 
     def __init__(self, runs: dict[str, Run]):
-        self._rows: dict[tuple[str, Case], CaseResult] = {
-            (name, row.case): row for name, run in runs.items() for row in run.results
+        self._results: dict[tuple[str, Case], CaseResult] = {
+            (name, result.case): result for name, run in runs.items() for result in run.results
         }
         self._runs = runs
         self._same_data: dict[tuple[str, str], str] = {}
@@ -132,8 +132,8 @@ class Pairing:
 
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
         """The accuracy of ``row`` less that of the same attack on ``other``."""
-        first = self._row(mine, row, row.threat)
-        second = self._row(other, row, row.threat) or self._of_a_fixed_answer(other, row)
+        first = self._result(mine, row, row.threat)
+        second = self._result(other, row, row.threat) or self._of_a_fixed_answer(other, row)
         if first is None or second is None or first.cell is None or second.cell is None:
             return None
         why = self._other_data(mine.run, other.run)
@@ -153,15 +153,15 @@ class Pairing:
         subject = subject_text(mine.subject, with_k=True)
         self.reasons[f"{subject} in {mine.run} has no counterpart in the baseline, {baseline}."] = None
 
-    def _row(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
-        """The row of the same attack and perturbation; a step size that differs is another attack."""
+    def _result(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
+        """The result of the same attack and perturbation; a step size that differs is another attack."""
         key = Case(contender.subject, threat, row.perturbation, row.attack, row.step_size)
-        return self._rows.get((contender.run, key))
+        return self._results.get((contender.run, key))
 
     def _of_a_fixed_answer(self, contender: Contender, line: SummaryRow) -> CaseResult | None:
         """A deterministic defence that answers inputs one by one is the same under every threat model."""
-        row = self._row(contender, line, WHOLE_BATCH)
-        return row if row is not None and not row.randomised and not row.batch_dependent else None
+        found = self._result(contender, line, WHOLE_BATCH)
+        return found if found is not None and not found.randomised and not found.batch_dependent else None
 
     def _other_data(self, one: str, other: str) -> str:
         """Why examples of two runs are not the same ones; '' where they are."""

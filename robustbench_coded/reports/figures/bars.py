@@ -112,22 +112,24 @@ def _share(row: CertifiedRow, part: str) -> float:
 DASHES = ("-", "--", ":")
 
 
-def draw_correct_draws(rows: Sequence[CaseResult]) -> style.Drawing | None:
+def draw_correct_draws(results: Sequence[CaseResult]) -> style.Drawing | None:
     """A panel per randomised subject, a line for clean inputs, the paper's attacks and the strongest one."""
     subjects: dict[Subject, list[CaseResult]] = {}
-    for row in rows:
-        if row.randomised and row.cell is not None and row.case.threat == WHOLE_BATCH:
-            subjects.setdefault(row.case.subject, []).append(row)
+    for result in results:
+        if result.randomised and result.cell is not None and result.case.threat == WHOLE_BATCH:
+            subjects.setdefault(result.case.subject, []).append(result)
     several = [found for found in subjects.values() if any(r.cell and len(r.cell.draw) > 1 for r in found)]
     shown = several[: style.MOST_PANELS]
     if not shown:
         return None
     figure, axes = style.panels(len(shown))
     for panel, found in zip(axes, shown, strict=True):
-        for i, (name, row) in enumerate(_three(found)):
-            assert row.cell is not None  # rows without outcomes are left out above
-            draws = len(row.cell.draw)
-            share = np.bincount(row.cell.correct.sum(axis=1), minlength=draws + 1) / len(row.cell.example)
+        for i, (name, result) in enumerate(_three(found)):
+            assert result.cell is not None  # results without outcomes are left out above
+            draws = len(result.cell.draw)
+            share = np.bincount(result.cell.correct.sum(axis=1), minlength=draws + 1) / len(
+                result.cell.example
+            )
             panel.plot(
                 range(draws + 1),
                 100 * share,
@@ -148,17 +150,21 @@ def draw_correct_draws(rows: Sequence[CaseResult]) -> style.Drawing | None:
     return style.drawing(figure, "correct-draws", "Correct draws per example", caption)
 
 
-def _three(rows: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:
+def _three(results: Sequence[CaseResult]) -> list[tuple[str, CaseResult]]:
     """Clean inputs, the lowest of the paper's attacks and the strongest attack, as far as they ran."""
-    chosen = [("clean", row) for row in rows if row.case.attack == "clean"][:1]
-    papers = [row for row in rows if row.case.attack not in CONTROLS and papers_attack(row.case.attack)]
+    chosen = [("clean", result) for result in results if result.case.attack == "clean"][:1]
+    papers = [
+        result
+        for result in results
+        if result.case.attack not in CONTROLS and papers_attack(result.case.attack)
+    ]
     if papers:
         chosen.append(("lowest of FGSM and PGD", min(papers, key=_accuracy)))
-    strongest = [row for row in rows if row.case.attack == "strongest"]
+    strongest = [result for result in results if result.case.attack == "strongest"]
     if strongest:
         chosen.append(("strongest attack", min(strongest, key=_accuracy)))
     return chosen
 
 
-def _accuracy(row: CaseResult) -> float:
-    return 1.0 if row.cell is None else float(row.cell.correct.mean())
+def _accuracy(result: CaseResult) -> float:
+    return 1.0 if result.cell is None else float(result.cell.correct.mean())

@@ -184,9 +184,28 @@ class _Fitting:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        tall = _tall(self._table)
-        needed = console.measure(tall, options=options.update(max_width=10_000)).maximum
-        yield tall if needed <= options.max_width else _narrow(self._table)
+        table, count = self._table, len(self._table.columns)
+        # A sweep has a line for each batch size, as in the report, and as many attacks across as fit.
+        across = range(count, 0, -1) if "K" in table.heads else []
+        forms = [[table.of_columns(range(i, min(i + n, count))) for i in range(0, count, n)] for n in across]
+        for grids in [*([_by_size(part) for part in form] for form in forms), [_tall(table)]]:
+            needed = (console.measure(grid, options=options.update(max_width=10_000)) for grid in grids)
+            if max(measure.maximum for measure in needed) <= options.max_width:
+                yield from grids
+                return
+        yield _narrow(table)
+
+
+def _by_size(table: tables.Table) -> Grid:
+    """A line per batch size, a column per attack."""
+    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
+    for head in table.heads:
+        grid.add_column(head, justify="right")
+    for column in table.columns:
+        grid.add_column(Text("\n").join(_head(column).split(" ")), justify="right")
+    for row in table.rows:
+        grid.add_row(*row.labels, *(_cell(cell, examples=table.examples) for cell in row.cells))
+    return grid
 
 
 def _tall(table: tables.Table) -> Grid:

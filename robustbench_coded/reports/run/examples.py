@@ -88,19 +88,19 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
     """
-    rows = [row for row in run.results if row.case.attack == STRONGEST and row.case.threat == WHOLE_BATCH]
-    rows = [row for row in rows if row.cell is not None and row.clean is not None]
-    rows = [row for row in rows if row.case.perturbation == _largest_perturbation(run)]
-    defended = [row for row in rows if row.case.subject.defence != STANDARD] or rows
+    strongest = [r for r in run.results if r.case.attack == STRONGEST and r.case.threat == WHOLE_BATCH]
+    strongest = [r for r in strongest if r.case.perturbation == _largest_perturbation(run)]
+    usable = [r for r in strongest if r.cell is not None and r.clean is not None]
+    defended = [r for r in usable if r.case.subject.defence != STANDARD] or usable
     found: list[WorstExample] = []
-    for i, row in enumerate(defended):
+    for i, result in enumerate(defended):
         share = (count - len(found)) // (len(defended) - i)
-        found += _of_row(run, row, share)
+        found += _of_result(run, result, share)
     return found
 
 
 def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
-    """The scoring outcomes of one row."""
+    """The scoring outcomes of one case."""
     mask = (outcomes["purpose"] == "scoring").to_numpy(dtype=bool)
     for name, value in key.as_columns().items():
         column = outcomes[name]
@@ -110,16 +110,16 @@ def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
 
 
 def _largest_perturbation(run: Run) -> Perturbation | None:
-    perturbations = [row.case.perturbation for row in run.results if row.case.attack == STRONGEST]
+    perturbations = [result.case.perturbation for result in run.results if result.case.attack == STRONGEST]
     asked = run.manifest.judged_perturbations
     usable = [perturbation for perturbation in perturbations if perturbation in asked]
     return max(usable, key=lambda perturbation: (usable.count(perturbation), perturbation.eps), default=None)
 
 
-def _of_row(run: Run, row: CaseResult, count: int) -> list[WorstExample]:
-    attacked, clean = row.cell, row.clean
+def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
+    attacked, clean = result.cell, result.clean
     assert attacked is not None and clean is not None  # as `worst_examples` takes them
-    source = row.sources[0]
+    source = result.sources[0]
     outcomes = outcomes_of(run.outcomes, source)
     place = outcomes.drop_duplicates("example").set_index("example")[["batch", "slot"]]
     margin = outcomes.groupby("example")["margin"].mean().reindex(attacked.example).to_numpy()
@@ -170,9 +170,9 @@ def answer_text(answered: dict[int, int]) -> str:
     return ", ".join([f"{first} {unit}", *others])
 
 
-def answers(cell: Cell, row: int) -> dict[int, int]:
+def answers(cell: Cell, example: int) -> dict[int, int]:
     """Class -> draws, the most frequent first, of one example of a cell."""
-    counted = Counter(cell.prediction[row].tolist())
+    counted = Counter(cell.prediction[example].tolist())
     return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -188,10 +188,10 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
     outcomes = run.outcomes
     outcomes = outcomes[outcomes["example"] == example]
     scored = [
-        (row, place[0])
-        for row in run.results
-        if row.cell is not None and row.case.attack not in COMBINED
-        and len(place := (row.cell.example == example).nonzero()[0])
+        (result, place[0])
+        for result in run.results
+        if result.cell is not None and result.case.attack not in COMBINED
+        and len(place := (result.cell.example == example).nonzero()[0])
     ]  # fmt: skip
     if not scored:
         raise InputError(f"--example {example}: {run.path} has no outcomes for it; {_known(run, example)}")
@@ -209,7 +209,7 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
 
 def _known(run: Run, example: int) -> str:
     """Which examples a run has: all where they follow one another, else those around the one asked for."""
-    known = sorted({int(i) for row in run.results if row.cell is not None for i in row.cell.example})
+    known = sorted({int(i) for result in run.results if result.cell is not None for i in result.cell.example})
     if not known:
         return "its examples are none yet"
     if known[-1] - known[0] + 1 == len(known):

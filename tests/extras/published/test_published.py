@@ -11,9 +11,11 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.published import (
     activations,
+    against_queries,
     batch_adaptation,
     input_transformations,
     purification,
+    self_ensemble,
 )
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED
 
@@ -251,3 +253,26 @@ def test_layers_are_changed_for_one_answer_alone(model):
     with pytest.raises(RuntimeError):
         activations.ChangedLayers(model, fail, skip_first=False)(x, 0)
     assert torch.equal(model(x), before)
+
+
+def test_a_median_and_the_variance_around_it_normalise_a_batch(model):
+    median = PUBLISHED["median-batch-norm"].build(model)
+    norm = batch_adaptation.norms_of(median.adapted)["network.1"]
+    a = torch.tensor([0.0, 1.0, 5.0]).view(3, 1, 1, 1).repeat(1, 4, 1, 1)
+    variance = (1 + 0 + 16) / 3  # around the median
+    torch.testing.assert_close(norm(a)[:, 0, 0, 0], torch.tensor([-1.0, 0.0, 4.0]) / (variance + 1e-5) ** 0.5)
+
+
+def test_crossmax_lets_no_member_and_no_class_run_away():
+    answers = torch.tensor([[[0.0, 3.0, 1.0], [2.0, 0.0, 1.0], [100.0, 0.0, 0.0]]])
+    # Less each member's largest: [-3, 0, -2], [0, -2, -1], [0, -100, -100]; then each class's: 0, 0, -1.
+    torch.testing.assert_close(self_ensemble.cross_max(answers), torch.tensor([[0.0, -2.0, -1.0]]))
+
+
+def test_noise_against_queries_has_the_stated_size():
+    generator, a = torch.Generator().manual_seed(0), 3 * torch.randn(4, 2000)
+    noise = against_queries.noisy(a, generator) - a
+    assert noise.std() == pytest.approx(3 * against_queries.ON_FEATURES, rel=0.05)
+    defence = against_queries.RandomNoiseDefence(nn.Identity())
+    x = torch.rand(1, 1, 64, 64)
+    assert (defence.logits(x, 1) - x).std() == pytest.approx(against_queries.ON_INPUT, rel=0.05)

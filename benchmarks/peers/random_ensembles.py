@@ -1,0 +1,116 @@
+"""Published random ensembles on digits, attacked by ARC, by gradients averaged over draws and by ``joint``.
+
+    python benchmarks/peers/random_ensembles.py   writes random_ensembles.md
+
+Small members, trained as BAT (arXiv 2002.11565) and BARRE (2302.01375) train theirs: BAT's second member is
+trained on images perturbed against the first, which is adversarially trained; BARRE's members in turn on
+images perturbed against all members so far. Members are drawn with equal probability for each input. What is
+left is the mean over members of the perturbed images' accuracy: no draw is left to chance.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from robustbench_coded import attack
+from robustbench_coded.data.named_sets import load_digits
+from zoo.ensembles import WeightedMember
+
+EPS, EPOCHS, STEPS = 0.1, 8, 7
+ATTACKS = ("pgd-20", "eot10-pgd-20", "eot10-pgd-100", "eot10-apgd-mt-20", "joint-33")
+LIMIT = 256
+
+
+def member() -> nn.Sequential:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def pgd(members: list[nn.Module], x: Tensor, y: Tensor) -> Tensor:
+    """Images perturbed on the mean loss of the members."""
+    at = x + EPS * (2 * torch.rand_like(x) - 1)
+    for _ in range(STEPS):
+        at = at.detach().clamp(0, 1).requires_grad_()
+        loss = torch.stack([functional.cross_entropy(model(at), y) for model in members]).mean()
+        (grad,) = torch.autograd.grad(loss, at)
+        at = torch.min(torch.max(at + EPS / 4 * grad.sign(), x - EPS), x + EPS)
+    return at.detach().clamp(0, 1)
+
+
+def arc(members: list[nn.Module], x: Tensor, y: Tensor, steps: int = 20) -> Tensor:
+    """ARC in linf: one member after the other moves each image towards its nearest class, and keeps the move
+    where no fewer members are fooled (arXiv 2206.06737, section 4).
+    """
+    best, fooled, rows = x.clone(), wrong(members, x, y).sum(0), torch.arange(len(y))
+    for _ in range(steps):
+        for model in members:
+            at = best.clone().requires_grad_()
+            margins = model(at)[rows, y][:, None] - model(at)
+            slopes = torch.stack([torch.autograd.grad(m.sum(), at, retain_graph=True)[0] for m in margins.T])
+            distance = margins.T / slopes.flatten(2).abs().sum(2).clamp(min=1e-12)
+            distance[y, rows] = torch.inf
+            nearest = distance.argmin(0)
+            size = (distance[nearest, rows].detach().clamp(min=0) + EPS / 10).view(-1, 1, 1, 1)
+            moved = best - size * slopes[nearest, rows].sign()
+            moved = torch.min(torch.max(moved, x - EPS), x + EPS).clamp(0, 1)
+            now = wrong(members, moved, y).sum(0)
+            best = torch.where((now >= fooled).view(-1, 1, 1, 1), moved, best)
+            fooled = torch.maximum(fooled, now)
+    return best
+
+
+@torch.no_grad()
+def wrong(members: list[nn.Module], x: Tensor, y: Tensor) -> Tensor:
+    """[members, n]"""
+    return torch.stack([model(x).argmax(1) != y for model in members])
+
+
+def trained(model: nn.Module, x: Tensor, y: Tensor, perturb) -> nn.Module:  # type: ignore[no-untyped-def]
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.002)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x)).split(64):
+            at = perturb(x[rows], y[rows])
+            optimiser.zero_grad()
+            functional.cross_entropy(model(at), y[rows]).backward()
+            optimiser.step()
+    return model.eval()
+
+
+def ensembles() -> dict[str, list[nn.Module]]:
+    torch.manual_seed(0)
+    data = load_digits("train")
+    x, y = data.batch(range(len(data)))
+    first = member()
+    trained(first, x, y, lambda x, y: pgd([first], x, y))
+    bat = [first, trained(member(), x, y, lambda x, y: pgd([first], x, y))]
+    barre: list[nn.Module] = []
+    for _ in range(4):
+        barre.append(member())
+        barre[-1].load_state_dict(first.state_dict())
+        trained(barre[-1], x, y, lambda x, y: arc(barre, x, y, steps=2))
+    return {"BAT, 2 members": bat, "BARRE, 4 members": barre}
+
+
+def main() -> None:
+    data, lines = load_digits("test"), []
+    x, y = data.batch(range(LIMIT))
+    table: dict[str, list[str]] = {name: [] for name in ("none", "ARC, 20 steps", *ATTACKS)}
+    for name, members in ensembles().items():
+        share = torch.full((len(members),), 1 / len(members))
+        defence = WeightedMember("random-ensemble", members, share)
+        left = lambda x: f"{1 - wrong(members, x, y).double().mean().item():.1%}"  # noqa: E731, B023
+        table["none"].append(left(x))
+        table["ARC, 20 steps"].append(left(arc(members, x, y)))
+        for tried in ATTACKS:
+            table[tried].append(left(attack(defence, x, y, tried, EPS, seed=0)))
+        lines.append(name)
+    head = ["| attack | " + " | ".join(lines) + " |", "| --- |" + " --- |" * len(lines)]
+    rows = [f"| {name} | {' | '.join(cells)} |" for name, cells in table.items()]
+    text = f"# Published random ensembles on digits\n\n{(__doc__ or '').split('md', 1)[1].strip()}\n\n"
+    text += f"linf {EPS}, {LIMIT} test images; right answers left.\n\n" + "\n".join([*head, *rows]) + "\n"
+    (Path(__file__).parent / "random_ensembles.md").write_text(text)
+
+
+if __name__ == "__main__":
+    main()
