@@ -78,9 +78,9 @@ class Session:
         self.name, self.randomised, self.base = kept.name, kept.randomised, kept.base
         self.abstain, self.images, self.sample = kept.abstain, kept.images, kept.sample
         self._answered: dict[bytes, Tensor] = {}
-        self._state = self._copy(kept.defence)
         with kept.user_code:
-            self._state.reset()
+            kept.defence.reset()  # type: ignore[attr-defined]  # what it kept may hang on a graph, which has no copy
+        self._state = self._copy(kept.defence)
 
     def _copy(self, state: Any) -> Any:
         """With its memory and around the same network."""

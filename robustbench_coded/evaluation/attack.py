@@ -6,13 +6,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from attacks.attack_name import AttackName
+from attacks.attack_name import AttackName, Norm
 from attacks.catalogue import refuse_norm
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient, raise_machine_fault
 from attacks.losses import margin_loss
 from attacks.naming import parse, with_options
-from attacks.perturbation_budget import Norm, PerturbationBudget
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED
 from attacks.relaxation import Relaxation
 from robustbench_coded.data.arrays import check_range, labels, pixels

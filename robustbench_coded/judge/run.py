@@ -270,7 +270,7 @@ class Run:
         return "".join(shown) + f"<ul>{notes}</ul>" * bool(notes)
 
     @cached_property
-    def _read(self) -> tuple[pd.DataFrame, dict[str, dict], dict[str, dict]]:
+    def _read(self) -> tuple[pd.DataFrame, dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
         outcomes, metadata, timings = folder.read_run(self.path, self.manifest.unit_ids)
         if outcomes.empty:
             outcomes = pd.DataFrame(columns=[*KEY_COLUMNS, "purpose", "example", "batch", "label", "draw"])

@@ -70,7 +70,7 @@ def test_images_are_counted_with_draws_coded_and_filling_inputs(run):
 def test_outcomes_are_complete_and_belong_to_their_batches(run):
     frame = outcomes(run)
     rci = frame[(frame.defence == "rci") & (frame.attack == "pgd-3")]
-    assert len(rci) == 40 * (4 + 10)
+    assert len(rci) == 40 * (4 + 2)
     assert set(rci.purpose) == {"scoring", "selection"}
     assert (rci.example == rci.batch * 16 + rci.slot).all()
     aware = frame[frame.attack == "aware-pgd-2"]

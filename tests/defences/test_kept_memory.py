@@ -119,6 +119,10 @@ def test_published_defences_that_remember():
     rise = kept.logits(moved, None)[8:].square().sum() - kept.logits(x, None)[8:].square().sum()
     assert float(rise) == pytest.approx(1e-3 * float(slope[:4].norm()), rel=1e-2)
     assert isinstance(tent.defence, Tent)
+    session = Session(kept)  # after a gradient, whose graph hangs on what is kept
+    first = session.logits(x[:4], None)
+    torch.testing.assert_close(first, kept.logits(x[:4], None))
+    assert not torch.equal(session.logits(x[:4], None), first)
 
 
 def test_a_search_that_stays_apart_is_seen_less_than_a_fine_one():

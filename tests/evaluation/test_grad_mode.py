@@ -121,6 +121,17 @@ def test_a_call_leaves_everything_of_its_caller_bit_for_bit(problem, call, mode,
     assert torch.equal(x, before_x) and x.grad is None
 
 
+def test_a_warning_points_at_the_line_of_the_caller(problem):
+    _, x, y = problem
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(64, 4)).eval()
+    model[1].train()
+    with pytest.warns(UserWarning, match="in training mode within") as caught:
+        attack(model, x, y, "fgsm", 0.1)
+    assert {warning.filename for warning in caught if "in training mode" in str(warning.message)} == {
+        __file__
+    }
+
+
 class Changing(nn.Module):
     """A network that changes itself and the process whenever it is asked."""
 

@@ -1,6 +1,7 @@
 """The first screen of a report: its sentences, its figures, and the command that comes next."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import RULES, Verdict
-from robustbench_coded.reports.run.next_command import NextCommand, attack_images
+from robustbench_coded.reports.run.next_command import NextCommand, attack_images, next_command
 from robustbench_coded.reports.run.opening import (
     NO_VERDICT,
     Answer,
@@ -206,6 +207,17 @@ def outlook(make_run, name, **changes):
     manifest = json.loads((path / "run.json").read_text()) | changes
     (path / "run.json").write_text(json.dumps(manifest))
     return load_run(path), path
+
+
+def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
+    data = json.loads((make_run("l") / "run.json").read_text())["data"]
+    settle, everything = SETTLE | {"option": "--until settled"}, {"available": data["examples"]}
+    for limited, purpose in ((data, "256 images"), (data | everything, "A longer run")):
+        run, _ = outlook(make_run, "l", outlook=[ALL, settle], data=limited)
+        (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
+        case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
+        assert next_command(run, [victims]).purpose == "A longer run"  # on few of the images
+        assert next_command(run, [replace(victims, case=case, examples=128)]).purpose == purpose
 
 
 SETTLE = {"purpose": "settle", "option": "--time 12m", "seconds": 240.0}

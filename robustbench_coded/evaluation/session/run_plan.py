@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -70,7 +71,7 @@ NO_INPUTS = "the perturbed inputs that it submits could not be made again"
 class Done:
     """What became of units so far, by id: the metadata of those that are committed, and the failures."""
 
-    metadata: dict[str, dict]
+    metadata: dict[str, dict[str, Any]]
     failures: dict[str, UnitFailure] = field(default_factory=dict)
 
 

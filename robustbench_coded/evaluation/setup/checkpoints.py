@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.perturbation_budget import EpsSpace, Norm, PerturbationBudget
+from attacks.attack_name import Norm
+from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError

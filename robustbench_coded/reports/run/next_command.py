@@ -20,6 +20,7 @@ from robustbench_coded.schema.words import VerdictName
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
 RUN_FILE = "run.toml"
+CONTAINS_BAR = "interval contains the bar"
 
 
 class NextCommand(NamedTuple):
@@ -62,11 +63,15 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
     outlook = {found.purpose: found for found in manifest.outlook}
-    if unsettled and "settle" in outlook:
+    if unsettled and "settle" in outlook and not _needs_images(run, unsettled):
         return _looked_out("A longer run", run, outlook["settle"])
     everything = None
     if "all" in outlook:
-        everything = _looked_out(f"All {manifest.data.available or 0:,} images", run, outlook["all"])
+        everything = _looked_out(
+            f"All attacks on {manifest.data.examples or 0:,} images", run, outlook["all"]
+        )
+    if unsettled and _needs_images(run, unsettled):
+        return _more(run)
     if unsettled:
         steps = [_attacks(run, judgement) or everything or _more(run) for judgement in unsettled]
         return min(steps, key=lambda step: step.images)
@@ -75,6 +80,18 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if _stands(run) and manifest.last.command and not (run.path / "power.json").is_file():
         return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
     return NextCommand("Nothing that is left to run")
+
+
+def _needs_images(run: Run, unsettled: Sequence[Judgement]) -> bool:
+    """Whether a limit on images is what holds the open verdicts: their intervals contain the bar on all that
+    it allows.
+    """
+    data = run.manifest.data
+    limited = (data.examples or 0) < (data.available or 0)
+    whole = [judgement for judgement in unsettled if judgement.case.threat.whole_batch]
+    return limited and {(judgement.verdict.rule, judgement.examples) for judgement in whole} == {
+        (CONTAINS_BAR, data.examples)
+    }
 
 
 def _stands(run: Run) -> bool:
@@ -133,7 +150,7 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     if judgement.verdict.rule == "base model spared":
         spared = judgement.verdict.unmatched_attacks.rpartition("--attacks ")[2]
         return NextCommand("Attacks that its base model was spared", _command(run, ["--attacks", spared]))
-    if judgement.verdict.rule == "interval contains the bar":
+    if judgement.verdict.rule == CONTAINS_BAR:
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:
