@@ -173,7 +173,8 @@ def _page(
 ) -> str:
     lines = ["# Our attacks under other libraries' test suites\n"]
     lines.append(
-        "`benchmarks/peers/suites.py` runs their assertions on our attacks, at their numbers of steps. Suites of theirs that are\nmissing here were not run to the end.\n"
+        "`benchmarks/peers/suites.py` runs their assertions on our attacks, at their numbers of steps. "
+        "Suites of theirs that are\nmissing here were not run to the end.\n"
     )
     lines.append(
         "| suite | passed | another convention | not ours | failed |\n| --- | ---: | ---: | ---: | ---: |"
