@@ -44,6 +44,9 @@ STARTED = "theirs is handed a wrong answer to begin with; in 20 steps from the c
 PGD_IN_L1 = "theirs refuses PGD in l1 by NotImplementedError; ours has it"
 SPARSE = "their sparse steps move one value, or a share that is stated; ours chooses the share itself"
 CLEVERHANS = (
+    ("CarliniWagnerL2::test_high_confidence", "ours stops at the boundary; it has no confidence beyond"),
+    ("SPSA::test_adv_example_success_rate_l1", PGD_IN_L1.replace("PGD", "SPSA")),
+    ("SPSA::test_targeted_adv_example_success_rate_l1", PGD_IN_L1.replace("PGD", "SPSA")),
     *(
         (f"ProjectedGradientMethod::test_{test}", PGD_IN_L1)
         for test in (
