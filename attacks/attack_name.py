@@ -48,6 +48,7 @@ class Traits:
         kind: attacks of one kind tend to find the same.
         plain: one gradient a step from a random start. Losses by step are kept, and others are measured by
             its lengths.
+        chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
         partial: it goes less far than eps, or not everywhere.
         informative: whether its figure says what a network keeps. One step or a search for jumps does not.
     """
@@ -56,6 +57,7 @@ class Traits:
     loss: LossName | None = None
     kind: str = "ascent"
     plain: bool = False
+    chooses_draws: bool = False
     partial: bool = False
     informative: bool = True
 

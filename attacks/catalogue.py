@@ -233,6 +233,7 @@ CATALOGUE: dict[str, Algorithm] = {
         _steps,
         cost=_late("joint_draws.queries"),
         loss="margin",
+        chooses_draws=True,
         stops_early=False,
         fewest_steps=9,
     ),

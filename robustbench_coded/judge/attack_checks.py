@@ -49,7 +49,6 @@ from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckO
 
 Number = Literal["steps", "draws"]
 CLOSE = 0.03  # attacks of two kinds that come so close to one another found the same
-CHOOSES_DRAWS = ("joint",)  # averages nothing: it holds many draws and attacks those that can fall together
 
 
 def converged(
@@ -126,13 +125,12 @@ def _enough_draws(name: CheckName, averaging: Sequence[CaseResult]) -> Check | N
     if not averaging:
         return None
     best = lowest(averaging)
-    chosen = name_of(best).algorithm in CHOOSES_DRAWS
     more = [
         result
         for result in averaging
-        if name_of(result).draws >= 2 * name_of(best).draws or name_of(result).algorithm in CHOOSES_DRAWS
+        if name_of(result).draws >= 2 * name_of(best).draws or name_of(result).traits.chooses_draws
     ]
-    if chosen:
+    if name_of(best).traits.chooses_draws:
         return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
     if not more or accuracy_of(lowest(more)) - accuracy_of(best) > WORTH:
         return None

@@ -48,7 +48,7 @@ class Fact(NamedTuple):
 # How examples were taken from a data set, and which images the intervals are about.
 _CHOICES = {
     "all": ("all {taken} examples", "images drawn in the same way as these {taken}."),
-    "random": (
+    "drawn": (
         "a random {taken} of {all} examples, stratified by class",
         "all {all} examples of {name}, of which these are a random part, and to images like those.",
     ),
@@ -61,7 +61,7 @@ _CHOICES = {
 
 def _choice(manifest: RunManifest) -> list[str]:
     data = manifest.data
-    subset = "random" if manifest.identity.subset is not None else "first"
+    subset = "drawn" if manifest.identity.subset is not None else "first"
     found = _CHOICES["all" if data.examples == data.available else subset]
     return [text.format(taken=data.examples, all=data.available, name=data.name) for text in found]
 
