@@ -66,7 +66,7 @@ def wrong(members: list[nn.Module], x: Tensor, y: Tensor) -> Tensor:
     return torch.stack([model(x).argmax(1) != y for model in members])
 
 
-def trained(model: nn.Module, x: Tensor, y: Tensor, perturb) -> nn.Module:  # type: ignore[no-untyped-def]
+def trained(model: nn.Module, x: Tensor, y: Tensor, perturb) -> nn.Module:
     optimiser = torch.optim.Adam(model.parameters(), lr=0.002)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(x)).split(64):
