@@ -10,7 +10,13 @@ from attacks.gradients import raise_machine_fault
 from attacks.relaxation import Relaxation
 
 ROOT = Path(__file__).parents[1]
-ASKED = ("attacks", "robustbench_coded/defences", "robustbench_coded/evaluation")
+ASKED = (
+    "attacks",
+    "robustbench_coded/defences",
+    "robustbench_coded/evaluation",
+    "robustbench_coded/extras/piped.py",
+    "robustbench_coded/extras/ray_actors.py",
+)
 ANY = {"Exception", "BaseException"}
 LETS_THROUGH = {"raise_machine_fault", "is_machine_fault", "is_out_of_memory", "makes_process_unusable"}
 
@@ -19,7 +25,7 @@ REPORTED = {
     ("attacks/adapters/user_modules.py", "object_named"): "a user's file that fails: the message says why",
     ("attacks/adapters/plugin.py", "load"): "a user's attack that fails when it is built: as above",
     ("robustbench_coded/defences/plugin.py", "load_user_defence"): "a user's defence: as above",
-    ("robustbench_coded/defences/piped.py", "_receive"): "bytes of another process that are no array",
+    ("robustbench_coded/extras/piped.py", "_receive"): "bytes of another process that are no array",
     ("robustbench_coded/defences/probe.py", "answers"): "the same: it is a function of the next one",
     ("robustbench_coded/defences/probe.py", "_smaller_batches"): "advice: whether fewer inputs are answered",
     ("robustbench_coded/evaluation/engine/worker.py", "_fewer"): "what the unit itself raised is reported",
@@ -30,7 +36,7 @@ REPORTED = {
 def catching():
     """(file, function, whether it lets faults through) of every handler of any exception."""
     for folder in ASKED:
-        for path in sorted((ROOT / folder).rglob("*.py")):
+        for path in sorted((ROOT / folder).rglob("*.py")) or [ROOT / folder]:
             tree = ast.parse(path.read_text())
             for function in ast.walk(tree):
                 if isinstance(function, ast.FunctionDef):

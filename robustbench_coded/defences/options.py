@@ -131,8 +131,10 @@ def resolve_n(n: str | int, k: int) -> int:
     """Coded inputs for a batch of ``k``: ``190`` is itself, ``1.5K`` is 1.5 k rounded half up.
 
     Raises:
-        InputError: not a count or a multiple of K, below 4 or above 65536.
+        InputError: not a count or a multiple of K, below 4 or above 65536; a batch of fewer than 4.
     """
+    if k < FEWEST:
+        raise InputError(f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small")
     try:
         return coded_size(n, k)
     except ValueError as error:
