@@ -69,7 +69,7 @@ def report(measured: Sequence[Measured]) -> str:
         f"{len(main)} defences of the zoo (`csrobust list defences`) with default settings, "
         f"{sum(one.broken for one in main)} broken and {sum(not one.broken for one in main)} good. What a "
         "defence leaves to the best attack is known from its code or in closed form, exactly or within "
-        "bounds: the docstrings in `robustbench_coded/zoo` derive it. `csrobust eval --defence NAME` makes "
+        "bounds: the docstrings in `zoo/` derive it. `csrobust eval --defence NAME` makes "
         "the whole report of one.",
         "## What was said of them",
         _matrix(measured),
