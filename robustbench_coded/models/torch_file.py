@@ -31,6 +31,7 @@ DTYPES = {f"torch {kind}Storage": getattr(torch, kind.lower()) for kind in NAMED
 DTYPES |= {"torch CharStorage": torch.int8, "torch ByteStorage": torch.uint8}
 # How dense weights are rebuilt: of a storage, offset, size and stride, or of a tensor. torch has others.
 REBUILT = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
+PARAMETER = "torch.nn.parameter Parameter"  # called, before torch 0.4
 FILLING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 HARMFUL = ("os ", "posix ", "nt ", "sys ")  # only a planted call names these
@@ -142,7 +143,9 @@ def _unpickled(stream: io.BytesIO, stored: Storages) -> Any:
                 memo[argument] = stack[-1]
             case "BINGET" | "LONG_BINGET":
                 stack.append(memo[argument])
-            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT" | "BINUNICODE":
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                stack.append(argument)
+            case "BINUNICODE" | "BINSTRING" | "SHORT_BINSTRING":  # the last two of Python 2
                 stack.append(argument)
             case "EMPTY_LIST" | "EMPTY_DICT":
                 stack.append([] if does == "EMPTY_LIST" else {})
@@ -181,7 +184,7 @@ def _called(function: _StandIn, arguments: tuple[Any, ...]) -> Any:
     module, _, name = function.made_of.partition(" ")
     if module == "torch._utils" and name not in REBUILT:
         raise Refused(f"it holds weights of another kind ({name[:60]}); dense float ones are read")
-    if module == "torch._utils" and "parameter" in name:
+    if (module == "torch._utils" and "parameter" in name) or function.made_of == PARAMETER:
         return arguments[0]
     if module == "torch._utils":
         storage, offset, size, stride = arguments[:4]
@@ -189,7 +192,10 @@ def _called(function: _StandIn, arguments: tuple[Any, ...]) -> Any:
     if module.endswith(".multiarray") and name == "scalar":  # NumPy's numbers, as accuracies are
         kind, text = (stand_in.made_of[0] for stand_in in arguments)
         return np.frombuffer(text[:32].encode("latin1"), kind)[0].item()
-    return _StandIn(arguments)
+    stand_in = _StandIn(arguments)
+    if function.made_of == "collections OrderedDict" and arguments:  # of Python 2, with its items
+        stand_in.update((key, value) for key, value in arguments[0] if isinstance(key, str))
+    return stand_in
 
 
 def _storage(storages: dict[str, Tensor], stored: Storages, what: str, kind: Any, *identity: Any) -> Tensor:

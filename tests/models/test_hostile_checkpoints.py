@@ -23,6 +23,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive
 from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.torch_file import read_torch
 from robustbench_coded.user_code import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}
@@ -444,6 +445,16 @@ def test_planted_code_is_not_executed(tmp_path, write):
     with pytest.raises(InputError, match=r"not loaded|never loaded|not a torch checkpoint"):
         load_checkpoint(tmp_path / "model.pth")
     assert not planted.exists()
+
+
+def test_a_file_of_python_2_is_read():
+    """Its texts are bytes, and an OrderedDict is called with its items, a Parameter with its tensor."""
+    called = Call(collections.OrderedDict, [["w", Call(nn.Parameter, tensor((2, 2), (2, 1)))]])
+    stream = io.BytesIO()
+    Pickler(stream, 2).dump({"weights": called})
+    pickled = stream.getvalue().replace(b"X\x07\0\0\0weights", b"U\x07weights")
+    contents = read_torch(torch_zip(None, pickled=pickled))
+    assert torch.equal(contents["weights"]["w"], torch.zeros(2, 2))
 
 
 def test_places_that_hold_no_file_are_refused(tmp_path):
