@@ -8,6 +8,7 @@ import pytest
 import ray
 
 from robustbench_coded.evaluation.engine import run as engine
+from robustbench_coded.evaluation.engine import worker_pool
 from robustbench_coded.evaluation.engine.worker_pool import ProcessPool
 from robustbench_coded.evaluation.session.listener import Listener
 from tests.accelerator.conftest import ROOT, evaluated
@@ -49,14 +50,12 @@ def given_to(monkeypatch):
     found = []
 
     class Pool(ProcessPool):
-        def __init__(self, setup, devices):
-            super().__init__(setup, devices, imitation.work)
-
         def assign(self, worker, job):
             found.append(self._workers[worker].device)
             super().assign(worker, job)
 
     monkeypatch.setattr(engine, "ProcessPool", Pool)
+    monkeypatch.setattr(worker_pool, "work", imitation.work)
     return found
 
 
