@@ -13,9 +13,6 @@ from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import evaluate
 
-# Before anything starts torch's autograd, which counts its devices once.
-imitation.register()
-
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "checkpoints" / "digits-erm.safetensors"
 
