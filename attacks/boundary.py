@@ -7,10 +7,9 @@ from torch import Tensor
 
 from attacks.apgd import likeliest_wrong
 from attacks.attack import AttackOnProblem, Problem, wide
-from attacks.balls import DUAL
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss, targeted_margin
-from attacks.minimum_norm import Nearest, annealed
+from attacks.minimum_norm import Nearest, annealed, to_boundary
 
 # Of the paper: the largest share of the step from the clean point, and what is left of a wrong answer's move.
 CLEAN_SHARE, BACK = 0.1, 0.9
@@ -84,10 +83,7 @@ def _nearest_class(
         found = estimator.gradient(x, pairs, targeted_margin) if asked else found
         assert found.grad is not None
         asked += 1
-        slope = torch.linalg.vector_norm(
-            (found.grad * nearest.ball.unit).flatten(2), ord=DUAL[nearest.ball.order], dim=-1
-        )
-        distance = found.loss.abs() / slope.clamp(min=torch.finfo(slope.dtype).tiny)
+        distance = to_boundary(found.loss, found.grad * nearest.ball.unit, nearest.ball.order)
         best = torch.where((distance < closest)[..., None], pairs, best)
         closest = torch.minimum(distance.to(closest), closest)
     return best, asked

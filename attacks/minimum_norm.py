@@ -84,6 +84,18 @@ def level(logits: Tensor, spread: float) -> Tensor:
     return spread / width.clamp(min=torch.finfo(width.dtype).tiny)
 
 
+def to_boundary(loss: Tensor, grad: Tensor, order: float) -> Tensor:
+    """How far the boundary is for a linear model of the network, ``[G, K]`` in units of the ball.
+
+    Args:
+        loss: ``[G, K]``, 0 on the boundary.
+        grad: its gradient in the ball's units, ``[G, K, C, H, W]``.
+        order: of the norm in which it is measured.
+    """
+    slope = torch.linalg.vector_norm(grad.flatten(2), ord=DUAL[order], dim=-1)
+    return loss.abs() / slope.clamp(min=torch.finfo(slope.dtype).tiny)
+
+
 # Of the paper: the length of a step and the relative change of the radius, first and last (cosine annealing).
 FMN_STEP, FMN_LAST_STEP = 1.0, 0.01
 FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
@@ -118,13 +130,12 @@ class Fmn(AttackOnProblem):
             grad = answer.grad * ball.unit
             wrong = nearest.see(adv, answer.logits, y)
             change = annealed(FMN_CHANGE, FMN_LAST_CHANGE, step, self.steps)
-            slope = torch.linalg.vector_norm(grad.flatten(2), ord=DUAL[ball.order], dim=-1)
-            to_boundary = answer.loss.abs() / slope.clamp(min=torch.finfo(slope.dtype).tiny)
+            ahead = to_boundary(answer.loss, grad, ball.order)
             u = nearest.away(adv)
             # A little further than the boundary of the linear model, on which an answer may still be right.
-            beyond = (nearest.length(u) + to_boundary) * (1 + FMN_LAST_CHANGE)
+            beyond = (nearest.length(u) + ahead) * (1 + FMN_LAST_CHANGE)
             # Where the box cuts off a step, or the margin curves, the same would follow again and again.
-            beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + to_boundary), beyond)
+            beyond = torch.where(radius.isfinite(), torch.maximum(beyond, radius + ahead), beyond)
             grown = torch.where(nearest.has_wrong_answer, radius * (1 + change), beyond)
             shrunk = radius * (1 - change)
             if pixels:  # at least one more or less

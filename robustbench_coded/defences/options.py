@@ -127,14 +127,19 @@ def _installed(name: str, family: list[str]) -> DefenceSpec:
     return parse_defence(meant) if meant else DefenceSpec(name)
 
 
+def refuse_small_batch(k: int) -> None:
+    """Raises InputError where coded inference has no N for batches of ``k``."""
+    if k < FEWEST:
+        raise InputError(f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small")
+
+
 def resolve_n(n: str | int, k: int) -> int:
     """Coded inputs for a batch of ``k``: ``190`` is itself, ``1.5K`` is 1.5 k rounded half up.
 
     Raises:
         InputError: not a count or a multiple of K, below 4 or above 65536; a batch of fewer than 4.
     """
-    if k < FEWEST:
-        raise InputError(f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small")
+    refuse_small_batch(k)
     try:
         return coded_size(n, k)
     except ValueError as error:

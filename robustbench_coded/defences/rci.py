@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.coding.sizes import FEWEST, coded_size
+from robustbench_coded.defences.options import refuse_small_batch
 from robustbench_coded.defences.protocol import Draw
 from robustbench_coded.errors import InputError
 
@@ -58,14 +59,11 @@ class CodedPath:
         self.n_given = n
         self._codec_options = codec
         self._codecs: dict[int, Codec] = {}
+        refuse_small_batch(k)
         try:
             self.n = coded_size(n, k)
             self.codec_for(k)
         except ValueError as error:
-            if k < FEWEST:
-                raise InputError(
-                    f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small"
-                ) from error
             raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
         self.runs = [LayerRun(True, model)] if blocks is None else _runs(model, set(blocks))
 

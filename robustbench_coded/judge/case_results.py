@@ -65,9 +65,8 @@ class CaseResult:
     selection_draws: int = 0
     correlation: Correlation = UNMEASURED  # of two outcomes of a batch, by all results of the subject
     shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all results of the subject
-    looks: int = (
-        0  # by what the error is divided where it may stop along the way; 0: a number fixed beforehand
-    )
+    # By what the error is divided where it may stop along the way; 0: a number fixed beforehand.
+    looks: int = 0
     table: bool = False  # run on fewer examples than its verdict rests on: shown, and no part of an ensemble
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
     # alone.

@@ -23,6 +23,7 @@ from robustbench_coded.schema.words import CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
+CONTAINS_BAR = "interval contains the bar"  # the rule's name
 CONDEMNED = frozenset({VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE})
 
 
@@ -343,7 +344,7 @@ RULES = (
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
     Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared, "its base model met weaker attacks"),
-    Rule("interval contains the bar", VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
+    Rule(CONTAINS_BAR, VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
     # Above the bars: praised, unless an objection stands.
     Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),
     Rule("not converged", VerdictName.NOT_SETTLED, _not_converged, "longer attacks may find more"),

@@ -91,7 +91,7 @@ SHRINKS = 0.7  # the share of the noise that a step leaves
 
 
 class ScorePurification(Around, Seeded):
-    """Denoises in ``STEPS`` steps; gradients through them are exact, and each step keeps its image alone."""
+    """Denoises in ``SCORE_STEPS`` steps, through which gradients are exact (`recompute`)."""
 
     def __init__(self, model: nn.Module, pool: Tensor):
         super().__init__(model)

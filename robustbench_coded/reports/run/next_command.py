@@ -12,6 +12,7 @@ from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
+from robustbench_coded.judge.verdict import CONTAINS_BAR
 from robustbench_coded.reports.run.tables import cost
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.schema.case import Subject
@@ -20,7 +21,6 @@ from robustbench_coded.schema.words import VerdictName
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
 RUN_FILE = "run.toml"
-CONTAINS_BAR = "interval contains the bar"
 
 
 class NextCommand(NamedTuple):
@@ -63,15 +63,15 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
     outlook = {found.purpose: found for found in manifest.outlook}
-    if unsettled and "settle" in outlook and not _needs_images(run, unsettled):
+    if unsettled and _needs_images(run, unsettled):
+        return _more(run)
+    if unsettled and "settle" in outlook:
         return _looked_out("A longer run", run, outlook["settle"])
     everything = None
     if "all" in outlook:
         everything = _looked_out(
             f"All attacks on {manifest.data.examples or 0:,} images", run, outlook["all"]
         )
-    if unsettled and _needs_images(run, unsettled):
-        return _more(run)
     if unsettled:
         steps = [_attacks(run, judgement) or everything or _more(run) for judgement in unsettled]
         return min(steps, key=lambda step: step.images)
