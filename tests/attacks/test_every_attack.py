@@ -83,7 +83,7 @@ def test_stays_in_ball_and_box_repeats_by_seed_and_leaves_everything_else_alone(
         x = perturbed(problem, text, budget)
         assert x.shape == clean.shape and x.dtype == clean.dtype and not x.requires_grad
         assert x.min() >= 0 and x.max() <= 1
-        assert 0 < budget.distance(x, clean).max() <= 1 + 1e-9
+        assert 0 < budget.around(clean).distance(x).max() <= 1 + 1e-9
         if k < 100:
             assert torch.equal(perturbed(problem, text, budget), x)
             assert torch.equal(perturbed(problem, text, budget_of(text, norm, 0.0)), clean)
@@ -128,7 +128,7 @@ def test_networks_and_inputs_may_have_half_precision(linear, text, dtype):
     budget = budget_of(text, "l2", 0.3)
     x = perturbed(problem, short(text), budget)
     assert x.dtype == dtype and x.min() >= 0 and x.max() <= 1
-    assert 0 < budget.distance(x, problem.x).max() <= 1 + 1e-6
+    assert 0 < budget.around(problem.x).distance(x).max() <= 1 + 1e-6
 
 
 @pytest.mark.parametrize("text", OURS)
@@ -138,7 +138,7 @@ def test_the_scale_of_logits_and_the_layout_of_inputs_may_be_any(linear, text, s
     problem.oracle.weights = scale * problem.oracle.weights
     x = perturbed(problem, short(text), budget)
     flat = scale > 1 and text.endswith("fgsm")  # one step on a cross-entropy that is exactly 0
-    assert 0 <= budget.distance(x, problem.x).max() <= 1 + 1e-6
+    assert 0 <= budget.around(problem.x).distance(x).max() <= 1 + 1e-6
     assert flat or not torch.equal(x, problem.x)
     problem.x = problem.x.transpose(-1, -3).contiguous().transpose(-1, -3)
     assert not problem.x.is_contiguous()

@@ -29,7 +29,7 @@ class Along:
         self.asked.append((x, y))
         w = self.problem.oracle.weights
         slope = torch.where((y == 0)[..., None], w[1] - w[0], w[0] - w[1]).sign().view_as(x)
-        return budget.project(x + self.sign * budget.eps * slope, x)
+        return budget.around(x).project_(x + self.sign * budget.eps * slope)
 
 
 class Stays:

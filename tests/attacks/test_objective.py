@@ -58,7 +58,7 @@ def test_a_victim_moves_alone_and_co_batch_adds_to_its_loss(linear, norm):
     assert torch.equal(moved, torch.nn.functional.one_hot(slots, 4).bool())
     attacked = perturb(problem, co_batch(slots, 4), steps=60, norm=norm)
     assert attacked.min() >= 0 and attacked.max() <= 1
-    assert PerturbationBudget(norm, 0.1).distance(attacked, problem.x)[rows, slots].max() <= 1 + 1e-6
+    assert PerturbationBudget(norm, 0.1).around(problem.x).distance(attacked)[rows, slots].max() <= 1 + 1e-6
 
     def victims_loss(x):
         return margin_loss(problem.oracle.logits(x, problem.oracle.draws(0)), problem.y)[rows, slots]
@@ -85,7 +85,7 @@ def test_collateral_damage_moves_the_malicious_and_counts_the_others(linear):
     anywhere = perturb(problem, collateral(malicious, free=True), steps=60)
     for x in (within, anywhere):
         assert torch.equal(x[~malicious], problem.x[~malicious])
-    assert PerturbationBudget("linf", 0.1).distance(within, problem.x).max() <= 1 + 1e-9
+    assert PerturbationBudget("linf", 0.1).around(problem.x).distance(within).max() <= 1 + 1e-9
     assert (untouched_loss(within) > untouched_loss(problem.x)).all()
     assert (untouched_loss(anywhere) > untouched_loss(within)).all()
 

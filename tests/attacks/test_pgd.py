@@ -82,7 +82,7 @@ def network():
 def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(network, momentum):
     model, x, y = network
     budget, steps = PerturbationBudget("linf", 0.08), 8
-    start = budget.uniform(x, [torch.Generator().manual_seed(0)])
+    start = budget.around(x).uniform([torch.Generator().manual_seed(0)])
     estimator = Transfer(model)
     dropped = Pgd(steps, 0.01, early_stop=True, momentum=momentum).perturb(
         x, y, estimator, budget, [], start=start
@@ -183,7 +183,7 @@ def test_gmsa_attacks_one_more_draw_each_round(linear):
         )
         collected = [sorted({index for _, index in forward}) for forward in problem.oracle.asked]
         assert collected == [[0]] * 4 + [[0, 1]] * 4 + [[0, 1, 2]] * 4
-        assert budget.distance(x, problem.x).max() <= 1 + 1e-9
+        assert budget.around(problem.x).distance(x).max() <= 1 + 1e-9
     # Each round goes on from the last one's result.
     x0 = 0.4 + 0.2 * problem.x
     estimator = CollectedDraws(problem.oracle, combine="avg")

@@ -18,7 +18,7 @@ def result_of(world, defence):
         with torch.no_grad():
             return defence.logits(x, draws_of(defence, len(x), 0, [0], "scoring", index)[0])
 
-    return one_input(scene, scene.budget.random_sign(scene.x, scene.generators), Batches(K, answers))
+    return one_input(scene, scene.budget.around(scene.x).random_sign(scene.generators), Batches(K, answers))
 
 
 class BySize:

@@ -26,7 +26,7 @@ def result_of(world, defence):
         return list(map(UsedSeed, draws)) if isinstance(defence, SamplingModule) else draws
 
     draws = Draws(lambda index: draws_of(defence, 32, 0, [0], "scoring", index), used, "here")
-    return other_generators(scene, scene.budget.random_sign(scene.x, scene.generators), draws)
+    return other_generators(scene, scene.budget.around(scene.x).random_sign(scene.generators), draws)
 
 
 class TwoNoises:
