@@ -1,7 +1,7 @@
 """Builds the attack that a name describes, and the estimator that the attack queries."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import Tensor
 
@@ -10,16 +10,11 @@ from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.composite import Gmsa
 from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
-from attacks.estimators.averaging import AveragingEstimator
+from attacks.estimators.averaging import AveragingEstimator, Shared
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
 from attacks.surrogate import Surrogate, Taught
-
-
-class _Shared(TypedDict):
-    max_images: int
-    objective: Objective
 
 
 def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
@@ -74,7 +69,7 @@ def estimator_for(
         raise ValueError(f"expected a base model for {name.text}, got None")
     if name.estimator == "aware" and known is None:
         raise ValueError(f"expected the scored draws for {name.text}, got None")
-    shared: _Shared = {"max_images": max_images, "objective": Objective(weights)}
+    shared: Shared = {"max_images": max_images, "objective": Objective(weights)}
     estimator = _estimator(name, oracle, base, known, shared)
     estimator.query_budget = query_budget
     estimator.relaxation = Relaxation() if name.relaxed else None
@@ -86,7 +81,7 @@ def _estimator(
     oracle: Oracle,
     base: Callable[[Tensor], Tensor] | None,
     known: Sequence[Any] | None,
-    shared: _Shared,
+    shared: Shared,
 ) -> AveragingEstimator:
     match name.estimator:
         case "transfer":

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -84,6 +84,13 @@ NOWHERE = 0.1
 PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
+
+
+class Shared(TypedDict, total=False):
+    """What every estimator takes beside what it is about; ``AveragingEstimator`` explains it."""
+
+    max_images: int
+    objective: Objective
 
 
 class _Answer(NamedTuple):

@@ -5,14 +5,13 @@ attack has collected (arXiv 2110.14735).
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from attacks.estimators.averaging import AveragingEstimator, DrawSet, Estimate
+from attacks.estimators.averaging import AveragingEstimator, DrawSet, Estimate, Shared
 from attacks.losses import Loss
-from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
@@ -22,13 +21,10 @@ class FreshDraws(AveragingEstimator):
     Args:
         oracle: the target; if it is not randomised, one answer replaces ``draws``.
         draws: how many a query averages over: 1 is plain PGD on a randomised model, M is EOT-M.
-        max_images, objective: as in ``AveragingEstimator``.
     """
 
-    def __init__(
-        self, oracle: Oracle, *, draws: int = 1, max_images: int = 512, objective: Objective | None = None
-    ):
-        super().__init__(oracle, max_images=max_images, objective=objective)
+    def __init__(self, oracle: Oracle, *, draws: int = 1, **shared: Unpack[Shared]):
+        super().__init__(oracle, **shared)
         if draws < 1:
             raise ValueError(f"expected draws >= 1, got {draws}")
         self.draws = draws if oracle.randomised else 1
@@ -58,10 +54,8 @@ class FixedDraw(AveragingEstimator):
 class KnownDraw(AveragingEstimator):
     """Every query uses the given draws, one for each of the G batches."""
 
-    def __init__(
-        self, oracle: Oracle, draws: DrawSet, *, max_images: int = 512, objective: Objective | None = None
-    ):
-        super().__init__(oracle, max_images=max_images, objective=objective)
+    def __init__(self, oracle: Oracle, draws: DrawSet, **shared: Unpack[Shared]):
+        super().__init__(oracle, **shared)
         self._draws = draws
 
     def draw_sets(self) -> Sequence[DrawSet]:
@@ -77,20 +71,12 @@ class CollectedDraws(AveragingEstimator):
     Args:
         oracle: the target.
         combine: "avg" maximises the mean of an example's losses over the set, "min" the smallest of them.
-        max_images: images that one forward may hold. If the set does not fit, "min" runs twice: first for the
-            values, to find the draw with the smallest loss of each example.
-        objective: as in ``AveragingEstimator``.
+            If the set does not fit into one forward, "min" runs twice: first for the values, to find the draw
+            with the smallest loss of each example.
     """
 
-    def __init__(
-        self,
-        oracle: Oracle,
-        *,
-        combine: Combine,
-        max_images: int = 512,
-        objective: Objective | None = None,
-    ):
-        super().__init__(oracle, max_images=max_images, objective=objective)
+    def __init__(self, oracle: Oracle, *, combine: Combine, **shared: Unpack[Shared]):
+        super().__init__(oracle, **shared)
         if combine not in ("avg", "min"):
             raise ValueError(f"expected combine avg or min, got {combine}")
         self.combine = combine
