@@ -8,8 +8,7 @@ from torch import Tensor
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
-from attacks.composite import Gmsa
-from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import AveragingEstimator, Shared
 from attacks.objective import Objective
 from attacks.oracle import Oracle
@@ -34,9 +33,7 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     algorithm = CATALOGUE[name.algorithm]
     blind = name.estimator in ("transfer", "surrogate")
     attack = algorithm.build(name, early_stop=early_stop and not blind)
-    if name.estimator == "surrogate":
-        return Surrogate(attack)
-    return Gmsa(attack, name.rounds) if name.estimator in ("gmsaavg", "gmsamin") else attack
+    return Surrogate(attack) if name.estimator == "surrogate" else attack
 
 
 def estimator_for(
@@ -103,9 +100,5 @@ def _estimator(
             return KnownDraw(oracle, known, **shared)
         case "fixed":
             return FixedDraw(oracle, **shared)
-        case "gmsaavg":
-            return CollectedDraws(oracle, combine="avg", **shared)
-        case "gmsamin":
-            return CollectedDraws(oracle, combine="min", **shared)
         case "fresh":
             return FreshDraws(oracle, draws=name.draws, **shared)

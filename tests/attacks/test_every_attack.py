@@ -20,7 +20,6 @@ OURS = dict.fromkeys(
         *(name for name in LISTED if parse(name).third_party is None),
         *(name for names in PRESETS.values() for name in names),
         "apgd-ce-10+restarts=2",
-        "gmsa2min-apgd-dlr-10",
         "transfer-square-100",
         "fixed-spsa-100",
         "aware-fgsm",
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("barely_taught")
 
 NEAREST = [name for name, algorithm in CATALOGUE.items() if algorithm.family == "nearest"]
 # These begin at the clean input and draw no directions; switch draws a few of many that it compares.
-FROM_X = re.compile("(aware-)?(fgsm|joint)|greedy|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
+FROM_X = re.compile("(aware-)?(fgsm|joint)|parts|growing|switch|transfer-sigma|" + "|".join(NEAREST))
 # Norm, K, classes, shape of an image, what ties the batch together.
 TARGETS = [
     ("l2", 4, 2, (1, 6, 3), {"noise": 0.3, "mixing": 0.5}),

@@ -8,7 +8,7 @@ from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.subset_ascent import STAGES, Growing
-from tests.attacks.test_greedy import EPS, right_after
+from tests.attacks.test_parts import EPS, right_after
 
 
 def beyond(share):

@@ -26,7 +26,6 @@ def perturb(problem, attack, text, query_budget):
     [
         ("pgd-50", 2),
         ("eot4-pgd-50", 8),
-        ("gmsa3avg-pgd-20", 6),
         ("apgd-ce-50", 2),
         ("apgd-ce-50+restarts=2", 2),
         ("apgd-t-50", 2),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attacks.estimators import CollectedDraws, FreshDraws
+from attacks.estimators import FreshDraws
 from attacks.losses import cross_entropy, margin_loss
 from attacks.objective import Objective, co_batch, collateral, copies, one_victim
 from attacks.perturbation_budget import PerturbationBudget
@@ -18,29 +18,6 @@ def test_weights_choose_whose_loss_counts(linear):
     torch.testing.assert_close(found.loss, losses.detach()[:, None].expand(2, 4))
     torch.testing.assert_close(found.grad, torch.autograd.grad(losses.sum(), x)[0])
     assert (found.grad[0, 1] != 0).any()  # co-batched inputs move the victim's loss
-
-
-def test_the_smallest_victims_loss_of_many_draws_counts(linear):
-    problem = linear(batches=1, k=4, classes=4, mixing=2.0, noise=1.0)
-    weights = one_victim(torch.tensor([1]), 4).weights
-    found = []
-    for max_images in (1, 100):
-        estimator = CollectedDraws(
-            problem.oracle, combine="min", max_images=max_images, objective=Objective(weights)
-        )
-        for _ in range(3):
-            estimator.collect()
-        found.append(estimator.gradient(problem.x, problem.y, margin_loss))
-    losses, grads = [], []
-    for index in range(3):
-        x = problem.x.clone().requires_grad_()
-        loss = margin_loss(problem.oracle.logits(x, problem.oracle.draws(index)), problem.y)[0, 1]
-        losses.append(loss.item())
-        grads.append(torch.autograd.grad(loss, x)[0])
-    smallest = min(range(3), key=losses.__getitem__)
-    for answer in found:
-        torch.testing.assert_close(answer.loss, torch.full((1, 4), losses[smallest], dtype=torch.float64))
-        torch.testing.assert_close(answer.grad, grads[smallest])
 
 
 def perturb(problem, roles, steps=20, norm="linf", eps=0.1):

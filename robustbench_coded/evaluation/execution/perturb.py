@@ -141,7 +141,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     counts["backwards"] += estimator.backwards
     if estimator.relaxation is not None:
         counts[f"relaxed_{estimator.relaxation.level}"] += s.y.numel()
-    comparable = name.traits.plain and name.rounds == 1 and not early_stop and s.weights is None
+    comparable = name.traits.plain and not early_stop and s.weights is None
     return AttackResult(adversarial, counts, estimator.trace if comparable else ())
 
 

@@ -246,8 +246,6 @@ _KINDS = {
     "fresh": "other gradients",
     "eot": "averaged draws",
     "fixed": "one surrogate draw",
-    "gmsaavg": "averaged draws",
-    "gmsamin": "averaged draws",
     "relaxed": "relaxed gradients",
     "bpda": "base gradients",
     "surrogate": "queries alone",
