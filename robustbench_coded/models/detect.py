@@ -151,7 +151,7 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes) -> str:
     nearest = min(differences, key=lambda difference: difference.share)
     if nearest.share < FAR:
         return f"; nearest is {nearest}"
-    first = ", ".join(f"{name[:80]} {list(shape)}" for name, shape in list(shapes.items())[:3])
+    first = ", ".join(f"{name[:80]} {str(list(shape))[:60]}" for name, shape in list(shapes.items())[:3])
     return f"; none is near: it begins with {first}"
 
 
