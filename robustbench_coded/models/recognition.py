@@ -30,8 +30,8 @@ IMAGES = 2048  # that are looked at, at most
 LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, IMAGES), 30e9
 CONFIRMING_IMAGES, CONFIRMING_MULTIPLICATIONS = (0, 512), 20e9
 
-# Scores of batch-norms (docs/recognition.md has those of right and wrong networks). What is usual is not told
-# from another variant that is less than so many times better; what is stated is contradicted by more.
+# Scores of batch-norms (docs/your-checkpoint.md has those of right and wrong networks). What is usual is not
+# told from another variant that is less than so many times better; what is stated is contradicted by more.
 TIE, CONTRADICTED = 1.5, 3.0
 # Farther than this from what they remember, batch-norms recognise nothing; and so far, as a median over the
 # layers, they are not those of this network on these images.

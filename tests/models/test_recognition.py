@@ -89,7 +89,7 @@ def test_without_labels_batch_norms_alone_decide(silu, test_images):
 @pytest.mark.parametrize(
     ("arch", "normalize", "message"),
     [
-        ("digits-cnn[activation=relu]", "mnist", "contradict digits-cnn[activation=relu] with normalisation mnist"),
+        ("digits-cnn[activation=relu]", "mnist", "contradict digits-cnn[activation=relu] with normalisation"),
         ("digits-cnn", "mnist", "contradict digits-cnn with normalisation mnist, which is stated"),
         (None, "none", "without normalisation, which is stated"),
         (
