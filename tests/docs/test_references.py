@@ -58,3 +58,9 @@ def test_every_file_that_is_named_is_in_the_tree(page, tracked):
     named = {name for name in NAMED.findall(page.read_text()) if not name.startswith(WRITTEN)}
     there = {str(parent) for file in tracked for parent in (Path(file), *Path(file).parents)}
     assert not {name for name in named if not {name, f"robustbench_coded/{name}"} & there}
+
+
+def test_every_page_that_code_or_a_table_names_is_there(tracked):
+    command = ["git", "grep", "-hoE", r"docs/[a-z-]+\.md", "--", "*.py", "*.md", "*.toml", "Makefile"]
+    named = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert len(named) > 50 and not set(named) - tracked
