@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from robustbench_coded import InputError, attack, evaluate
-from robustbench_coded.evaluation.session.from_python import in_python
+from robustbench_coded.errors import in_python
 from tests.evaluation.conftest import SMALL
 
 K, EPS = 16, 0.1
