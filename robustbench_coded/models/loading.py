@@ -10,7 +10,6 @@ from torch import nn
 
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
@@ -121,8 +120,6 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     if checkpoint.image_size is not None:
         expected = [checkpoint.image_size, checkpoint.image_size]
     if expected != [height, width]:
-        other = of_size(checkpoint.arch, height) if height == width else None
-        mend += f", or try --arch {other}" if other else ""
         raise InputError(
             f"{checkpoint.path}: it was made for {expected[0]}x{expected[1]} images, "
             f"{data} has {height}x{width}; {mend}"
