@@ -189,7 +189,9 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
     network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
-    give_places(network, weights.tensors)
+    if biased := give_places(network, weights.tensors):
+        note = f"{biased} of its convolutions have a bias beside a batch-norm"
+        recognised = replace(recognised, notes=(*recognised.notes, note))
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     if form := split_variant(recognised.arch)[1].get(INPUT):
