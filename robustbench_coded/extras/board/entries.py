@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.extras.board.submit import Source, SubmittedEntry
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PublishedDefence
@@ -20,11 +19,11 @@ from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.judge.verdict import decide
-from robustbench_coded.reports.text import escape, formatting
+from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
-from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts
+from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 
 _INFERENCES = {
@@ -118,20 +117,6 @@ def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
         run.manifest.identity.data, weights, subject.defence, subject.k, subject.n,
         row.case.perturbation.norm, row.case.perturbation.eps, row.case.perturbation.eps_space,
     )  # fmt: skip
-
-
-# Options that a command to repeat needs, where they were not left at their defaults.
-_REPEATED = (
-    "limit",
-    "draws",
-    "selection_draws",
-    "victims",
-    "seed",
-    "norm",
-    "eps_space",
-    "memory",
-    "sequence",
-)
 
 
 def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
@@ -236,7 +221,6 @@ def _entry(
         run=run.name,
         run_sha256=digest,
         stored=(run.path / "adversarials").is_dir(),
-        command=_command(run, planned, judgement.perturbation.eps),
     )
 
 
@@ -294,26 +278,3 @@ def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
 
 def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | None:
     return None if found is None else Figure(found.estimate, found.low, found.high)
-
-
-def _command(run: Run, planned: CaseRecord, eps: float) -> str:
-    """Evaluates this defence again, by the options of the run's last evaluation."""
-    options, facts = run.manifest.last.options, run.manifest.checkpoint(planned.case.subject.checkpoint)
-    path = planned.case.subject.checkpoint if facts is None or facts.path is None else facts.path
-    words = ["csrobust", "eval", "--ckpt", f"{planned.case.subject.checkpoint}={path}"]
-    words += ["--data", str(run.manifest.identity.data)]
-    kind, _, rest = planned.spec.partition(":")
-    if kind in ("rci", "coded"):
-        words += [f"--{kind}", rest]
-    elif planned.spec and planned.spec != "standard":
-        words += ["--defence", planned.spec]
-    words += ["--eps", f"{eps:g}"] if f"{eps:g}" == str(eps) else ["--eps", str(eps)]
-    if planned.batch_size is not None:
-        words += ["--batch-size", str(planned.batch_size // (planned.sequence or 1))]
-    for name in _REPEATED:
-        value = options.get(name)
-        if value is not None and value != getattr(EvalConfig, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    if options.get("first") is True:
-        words.append("--first")
-    return escape.shell(words)

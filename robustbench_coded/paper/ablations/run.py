@@ -3,7 +3,7 @@ them: an ablation goes on from two CSV files, and its tables are made from these
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -146,9 +146,6 @@ class Bench:
         return adversarial
 
 
-Listeners = Callable[[str], Sequence[listener.TrainingListener]]
-
-
 def run_id(config: TrainConfig) -> str:
     """The name of one run in the records."""
     return config.fingerprint()[:12]
@@ -171,13 +168,13 @@ class Laboratory:
     Args:
         folder: goes on with what it holds.
         settings: of all studies.
-        listeners: makes the listeners of one training from its title.
+        quiet: whether trainings show nothing.
     Raises:
         InputError: the folder's files are not of an ablation.
     """
 
-    def __init__(self, folder: Path, settings: AblationSettings, listeners: Listeners = lambda title: ()):
-        self.folder, self.settings, self._listeners = folder, settings, listeners
+    def __init__(self, folder: Path, settings: AblationSettings, *, quiet: bool = True):
+        self.folder, self.settings, self._quiet = folder, settings, quiet
         self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
         self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
         self._device = device_named(settings.base.device)
@@ -218,7 +215,7 @@ class Laboratory:
             return path, score
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            result = loop.train(config, path, listeners=self._listeners(title))
+            result = loop.train(config, path, bar=listener.ProgressBar(title, quiet=self._quiet))
         except loop.Diverged:
             return path, None
         if not recorded:

@@ -263,21 +263,6 @@ def every_set(rows: Sequence[Row]) -> TextTable:
     return TextTable.of(dict.fromkeys(map(_about, chosen)), columns, severities)
 
 
-def statistics_table(sets: Sequence[SetFacts]) -> TextTable:
-    """Mean and deviation of the pixels and PSNR, a line a corruption, severities side by side."""
-    of: dict[tuple[str, str], list[SetFacts]] = {}
-    for one in sets:
-        of.setdefault((one.collection, one.name), []).append(one)
-    columns: Columns[list[SetFacts]] = {
-        "Images": lambda found: found[0].collection,
-        "Set": lambda found: found[0].name,
-        "Mean": lambda found: " / ".join(f"{one.mean:.1f}" for one in found),
-        "Deviation": lambda found: " / ".join(f"{one.deviation:.1f}" for one in found),
-        "PSNR, dB": lambda found: " / ".join("–" if x.psnr is None else f"{x.psnr:.1f}" for x in found),
-    }
-    return TextTable.of(of.values(), columns)
-
-
 def sizes_text(run: ShiftRun) -> str:
     """How many examples the sets of a run have: ``1,000 or 2,000``."""
     return " or ".join(f"{size:,}" for size in sorted({one.examples for one in run.facts.sets}))
