@@ -40,15 +40,18 @@ class Reading:
     whole: bool = False
 
 
-def readings(weights: StateDict) -> Iterator[Reading]:
-    """The state dict with further parts taken off its names, or other names; likelier readings first."""
+def readings(weights: StateDict, stated: str | None = None) -> Iterator[Reading]:
+    """The state dict with further parts taken off its names, or other names; likelier readings first.
+
+    ``stated``: the architecture that the user says it is.
+    """
     found = [Reading(weights, "", complete=True), *_unwrapped(weights)]
     yield from found[1:]
     for reading in found:
         for synonyms in SYNONYMS:
             if (renamed := _renamed(reading.weights, synonyms)) is not None:
                 yield replace(reading, weights=renamed, whole=False)
-    if (names := numbered(shapes_in(weights.tensors))) is not None:
+    if (names := numbered(shapes_in(weights.tensors), stated)) is not None:
         tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
         note = "its layers are read as a stack in the order of the file"
         yield Reading(replace(weights, tensors=tensors, notes=(*weights.notes, note)), "", complete=True)

@@ -12,7 +12,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 ARXIV = re.compile(r"(?:arXiv:? ?|arxiv\.org/abs/)(\d{4}\.\d{4,5})", re.IGNORECASE)
 INVENTED = {"0000.00000", "1111.11111"}  # in the example of an entry of the board
-FOLDERS = (
+FOLDERS = [
     "attacks",
     "benchmarks",
     "board-entries",
@@ -22,14 +22,10 @@ FOLDERS = (
     "reports",
     "tests",
     "zoo",
-)
+]
+FOLDERS += [folder.name for folder in (ROOT / "robustbench_coded").iterdir() if folder.is_dir()]
 NAMED = re.compile(rf"`((?:robustbench_coded|{'|'.join(FOLDERS)})/[\w./-]+\w)/?`")
-WRITTEN = (
-    "reports/mine",
-    "reports/first",
-    "benchmarks/table3_gpu.md",
-    "benchmarks/speed-cuda.md",
-)  # by a reader
+WRITTEN = ("reports/mine", "reports/first", "runs/", "data/cifar")  # by a reader
 
 
 @pytest.fixture(scope="module")

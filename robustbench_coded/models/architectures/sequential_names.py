@@ -72,11 +72,11 @@ def published_stacks() -> Mapping[str, Mapping[str, str]]:
     return tomllib.loads(file.read_text("utf-8"))
 
 
-def numbered(shapes: refusal.Shapes) -> dict[str, str] | None:
+def numbered(shapes: refusal.Shapes, stated: str | None = None) -> dict[str, str] | None:
     """The names of a stack for the weights of named layers; None where they tell no stack.
 
-    They do where a published definition has these layers, or all are linear: then an activation stands
-    between any two. What stands between other layers is not guessed.
+    They do where the user states one, where a published definition has these layers, or where all are
+    linear: then an activation stands between any two. What stands between other layers is not guessed.
     """
     scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in shapes))
     layers = [scope.rpartition(".")[2] for scope in scopes]
@@ -84,10 +84,14 @@ def numbered(shapes: refusal.Shapes) -> dict[str, str] | None:
     kept = all(name.endswith(("weight", "bias")) for name in shapes)
     if kept and all(len(shapes.get(f"{scope}.weight".strip("."), ())) == 2 for scope in scopes):
         tried.append("")
+    if stated is not None and tokens_of(name := stated.partition("[")[0]):
+        tried = [name]
     for stack in tried:
         tokens = stack.split("-")[2:] or ["f", *["l", "a"] * len(scopes)]
-        numbers = (str(number) for number, token in enumerate(tokens) if token[0] in "cl")
-        number_of = dict(zip(scopes, numbers, strict=False))
+        numbers = [str(number) for number, token in enumerate(tokens) if token[0] in "clb"][: len(scopes)]
+        if len(numbers) < len(scopes):
+            continue
+        number_of = dict(zip(scopes, numbers, strict=True))
         names = {name: f"{number_of[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}" for name in shapes}
         found = sequential_name({names[name]: shape for name, shape in shapes.items()})
         if found is not None and stack in ("", found):
