@@ -128,7 +128,7 @@ class LineListener(Listener):
         print(one_line(f"csrobust: {text}"), file=sys.stderr, flush=True)
 
     def begun(self, step: Step) -> None:
-        self.note(f"{step.policy}: {step.reason} ({step.images:,} images)")
+        self.note(str(step))
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
         self._progress.planned(forecast)

@@ -14,7 +14,7 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.extras.board.submit import Source, SubmittedEntry
-from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PublishedDefence
+from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run, load_run
@@ -26,12 +26,10 @@ from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 
-_INFERENCES = {
-    parse_defence(found.record.spec).kind: found for found in PUBLISHED.values() if found.record.spec
-}
+_INFERENCES = {parse_defence(found.spec).kind: found for found in PUBLISHED.values() if found.spec}
 
 
-def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
+def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperRecord | None:
     """The published defence that a subject is: by the name of its defence, or of its training or network."""
     if subject.defence.startswith(PREFIX):
         return PUBLISHED.get(subject.defence.removeprefix(PREFIX).partition("[")[0])
@@ -43,8 +41,7 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> Publis
     recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
     arch = checkpoint.arch or ""
     for found in PUBLISHED.values():
-        record = found.record
-        if (record.recipe and record.recipe == recipe) or (record.arch and arch.startswith(record.arch)):
+        if (found.recipe and found.recipe == recipe) or (found.arch and arch.startswith(found.arch)):
             return found
     return None
 
@@ -167,7 +164,7 @@ def entry_id(run: Run, subject: Subject) -> str:
 def _entry(
     run: Run,
     judgement: Judgement,
-    known: PublishedDefence | None,
+    known: PaperRecord | None,
     source: Source,
     digest: str,
     accounts: Accounts,
@@ -235,7 +232,7 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
     return f"{said} from {start})" if start else f"{said})"
 
 
-def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
+def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
     """What is said of a defence and not measured: by its submitter, else by its record.
 
     Args:
@@ -248,18 +245,17 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trai
         said |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
     else:
         assert known is not None
-        record = known.record
-        on_arxiv = record.arxiv[:1].isdigit()
-        breaks, lowered = record.breaks, record.lowered
+        on_arxiv = known.arxiv[:1].isdigit()
+        breaks, lowered = known.breaks, known.lowered
         said = {
             "name": known.label,
-            "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
-            "venue": record.venue,
-            "year": record.year,
-            "randomness": record.random,
-            "coupling": record.coupling,
-            "claim": record.claim,
-            "footnote": "; ".join(filter(None, (record.setting, trained or record.untrained))),
+            "link": f"https://arxiv.org/abs/{known.arxiv}" if on_arxiv else None,
+            "venue": known.venue,
+            "year": known.year,
+            "randomness": known.random,
+            "coupling": known.coupling,
+            "claim": known.claim,
+            "footnote": "; ".join(filter(None, (known.setting, trained or known.untrained))),
         }
     found = {"breaks": breaks, "lowered": lowered}
     return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}

@@ -84,13 +84,11 @@ class Affine:
         forward: (*values) what the network computes, in float64.
         spread: (*radii) its weights' absolute values on non-negative radii, no constant: |A| r.
         transpose: (a) coefficients [m, *out] of its output as those of each of its inputs, [m, *in].
-        diagonal: whether each number of the output depends on one of the input alone.
     """
 
     forward: Callable[..., Tensor]
     spread: Callable[..., Tensor]
     transpose: Callable[[Tensor], tuple[Tensor, ...]]
-    diagonal: bool = False
 
 
 def convolution(
@@ -125,18 +123,15 @@ def scale(factor: Tensor, shift: Tensor) -> Affine:
         lambda x: x * factor + shift,
         lambda radius: radius * factor.abs(),
         lambda a: (a * factor,),
-        diagonal=True,
     )
 
 
 def difference() -> Affine:
     """x - y, of equal shapes."""
-    return Affine(operator.sub, operator.add, lambda a: (a, -a), diagonal=True)
+    return Affine(operator.sub, operator.add, lambda a: (a, -a))
 
 
-def gathering(
-    function: Callable[..., Tensor], in_shapes: tuple[torch.Size, ...], *, diagonal: bool = False
-) -> Affine:
+def gathering(function: Callable[..., Tensor], in_shapes: tuple[torch.Size, ...]) -> Affine:
     """Sums, means and rearrangements: linear, without weights, no coefficient negative.
 
     Args:
@@ -148,4 +143,4 @@ def gathering(
             at = [a.new_zeros(len(a), *shape).requires_grad_() for shape in in_shapes]
             return torch.autograd.grad(function(*at), at, a)
 
-    return Affine(function, function, transpose, diagonal)
+    return Affine(function, function, transpose)

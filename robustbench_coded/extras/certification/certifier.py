@@ -26,7 +26,7 @@ from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning import cases, streams
-from robustbench_coded.extras.certification import bounds, network
+from robustbench_coded.extras.certification import bounds
 from robustbench_coded.extras.certification.graph import Graph, NotCertifiable, graph_of
 from robustbench_coded.extras.published.smoothing import RandomisedSmoothing
 from robustbench_coded.models.prepare import tf32
@@ -115,7 +115,7 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
 
 
 def _method(graph: Graph) -> str:
-    return "linear bounds" if network.follows_all(graph) else "interval bounds, margins by linear bounds"
+    return "linear bounds" if bounds.follows_all(graph) else "interval bounds, margins by linear bounds"
 
 
 @dataclass
@@ -136,7 +136,7 @@ class StandardCertifier:
         self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
         around = region.moved(self._noise(draw, region.centre)) if self.sigma else region
-        return (network.least_margins(self.graph, around, y).amin(1) > 0).double()
+        return (bounds.least_margins(self.graph, around, y).amin(1) > 0).double()
 
     def _noise(self, draw: Draw, x: Tensor) -> Tensor:
         return self.sigma * standard_normal(draw, x.shape).to(x.device).double()

@@ -95,7 +95,7 @@ def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Affi
 
 def _reshaped(shape: torch.Size, in_shapes: Shapes) -> affine.Affine:
     """Values [n, *any] as [n, *shape]."""
-    return affine.gathering(lambda x: x.reshape(len(x), *shape), in_shapes, diagonal=True)
+    return affine.gathering(lambda x: x.reshape(len(x), *shape), in_shapes)
 
 
 def _called(

@@ -9,7 +9,7 @@ from robustbench_coded.extras.published.activations import ChangedLayers
 from robustbench_coded.extras.published.registry import PaperRecord
 
 RANDOM_NOISE_DEFENCE = PaperRecord(
-    description="Random noise defence: Gaussian noise on every query",
+    about="Random noise defence: Gaussian noise on every query",
     title="Random Noise Defense Against Query-Based Black-Box Attacks",
     arxiv="2104.11470",
     section="3",
@@ -32,7 +32,7 @@ class RandomNoiseDefence(Around, Seeded):
 
 
 RANDOM_FEATURE_NOISE = PaperRecord(
-    description="Random feature noise: Gaussian noise on hidden features",
+    about="Random feature noise: Gaussian noise on hidden features",
     title="Understanding the Robustness of Randomized Feature Defense Against Query-Based Adversarial "
     "Attacks",
     arxiv="2310.00567",

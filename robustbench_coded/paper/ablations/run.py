@@ -70,27 +70,16 @@ class Bench:
 
     Args:
         model: pixels to logits.
-        data: test images; the first ``limit`` of them, in batches of ``k``, the last one filled up.
-        eps: radius of the attacks, linf in pixel units.
-        draws: scoring draws of randomised inference.
+        data: test images, of which the first ``limit`` of the settings are asked in batches of ``k``.
     """
 
     def __init__(
-        self,
-        model: pixel_model.PixelModel,
-        data: Dataset,
-        *,
-        k: int,
-        limit: int,
-        eps: float,
-        draws: int,
-        device: torch.device,
+        self, model: pixel_model.PixelModel, data: Dataset, settings: AblationSettings, device: torch.device
     ):
         self.model = model.to(device)
-        self._batches = batches.partition(min(limit, len(data)), k)
-        self._data, self._k, self._draws, self._device = data, k, draws, device
-        self._budget = perturbation_budget.PerturbationBudget("linf", eps)
-        self._transferred: dict[tuple[str, int], Tensor] = {}
+        self._batches = batches.partition(min(settings.limit, len(data)), settings.k)
+        self._data, self._k, self._draws, self._device = data, settings.k, settings.draws, device
+        self._budget = perturbation_budget.PerturbationBudget("linf", settings.radius)
 
     def defence(self, inference: Inference) -> protocol.Defence:
         """The defence that an inference is."""
@@ -134,16 +123,10 @@ class Bench:
         self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
     ) -> Tensor:
         name, indices = naming.parse(attack), [batch.index for batch in group]
-        # A transferred perturbation knows nothing of the defence: it is made once for all of them.
-        if (name.text, indices[0]) in self._transferred:
-            return self._transferred[name.text, indices[0]]
         target = Target(defence, self._k, SEED, indices)
         estimator = registry.estimator_for(name, target, base=self.model, max_images=_IMAGES)
         generators = [streams.stream(SEED, index, "start") for index in indices]
-        adversarial = registry.attack_for(name).perturb(x, y, estimator, self._budget, generators)
-        if name.estimator == "transfer":
-            self._transferred[name.text, indices[0]] = adversarial
-        return adversarial
+        return registry.attack_for(name).perturb(x, y, estimator, self._budget, generators)
 
 
 def run_id(config: TrainConfig) -> str:
@@ -250,16 +233,7 @@ class Laboratory:
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
         model = checkpoints.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
-        settings = self.settings
-        bench = Bench(
-            model,
-            data,
-            k=settings.k,
-            limit=settings.limit,
-            eps=settings.radius,
-            draws=settings.draws,
-            device=self._device,
-        )
+        bench = Bench(model, data, self.settings, self._device)
         rows = []
         for inference, row in asked:
             if row.attack == "clean" and inference.n is None:

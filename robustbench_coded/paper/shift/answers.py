@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,6 @@ class ShiftRun:
     Attributes:
         answers: of every subject whose units are all there.
         missing: names of those with units that failed or have not run.
-        labels: of each set [examples].
     """
 
     path: Path
@@ -142,7 +141,6 @@ class ShiftRun:
     manifest: RunManifest
     answers: tuple[Answers, ...]
     missing: tuple[Subject, ...]
-    labels: dict[SetFacts, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -168,9 +166,8 @@ def load_shift(path: Path) -> ShiftRun:
     frame, _, _ = read_run(path, manifest.unit_ids)
     found = {} if frame.empty else outcomes.cells(frame)
     answers, missing = [], []
-    labels: dict[SetFacts, NDArray[np.int64]] = {}
     for case in manifest.cases:
-        right = _right(case, facts, found, labels)
+        right = _right(case, facts, found)
         if right is None:
             missing.append(case.case.subject)
         else:
@@ -178,13 +175,11 @@ def load_shift(path: Path) -> ShiftRun:
             answers.append(Answers(case.case.subject, right, clustered, facts.k))
     if not manifest.cases:
         raise InputError(f"{path}/{SHIFT} plans nothing; start the run anew with --overwrite")
-    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing), labels)
+    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing))
 
 
-def _right(
-    case: CaseRecord, facts: ShiftFacts, found: dict, labels: dict[SetFacts, NDArray[np.int64]]
-) -> dict[SetFacts, NDArray[np.bool_]] | None:
-    """Both kinds of draws side by side, and the labels added; None where answers are missing."""
+def _right(case: CaseRecord, facts: ShiftFacts, found: dict) -> dict[SetFacts, NDArray[np.bool_]] | None:
+    """Both kinds of draws side by side; None where answers are missing."""
     parts = [
         found[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in found
     ]
@@ -199,6 +194,5 @@ def _right(
             if rows[-1] >= len(cell.example) or (cell.example[rows] != wanted).any():
                 return None
             pieces.append(cell.correct[rows])
-            labels[one] = cell.label[rows]
         right[one] = np.concatenate(pieces, axis=1)
     return right

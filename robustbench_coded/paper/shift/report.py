@@ -15,7 +15,6 @@ from robustbench_coded.reports.render.sections import (
     Bullets,
     Commands,
     Figures,
-    Folded,
     Legend,
     Section,
 )
@@ -169,8 +168,7 @@ def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
     if command:
         measured.append(Commands((shell(list(command)),)))
     sections.append(Section("measured", "How this was measured", tuple(measured)))
-    every = Folded("Accuracy by corruption and severity, percent", tables.every_set(rows))
-    return [*sections, Section("every-set", "Every set", (every,), detail=True)]
+    return sections
 
 
 def _methodology(run: ShiftRun) -> list[str]:

@@ -7,9 +7,9 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -52,19 +52,13 @@ class Records(Generic[Row]):
                 header, *lines = csv.reader(file)
             if header != list(self._hints):
                 raise ValueError(f"expected the columns {', '.join(self._hints)}")
-            types = self._hints.values()
-            return [kind(*(_value(text, of) for text, of in zip(line, types, strict=True))) for line in lines]
-        except (OSError, ValueError, csv.Error) as error:
+            # An empty field is None.
+            return [msgspec.convert([text or None for text in line], kind, strict=False) for line in lines]
+        except (OSError, ValueError, csv.Error, msgspec.ValidationError) as error:
             raise InputError(
                 f"{self.path}: not written by this command ({error}); give another --out, or remove it to "
                 "start again"
             ) from error
-
-
-def _value(text: str, of: Any) -> Any:
-    """A field in the type of its annotation."""
-    kinds = get_args(of) or (of,)
-    return None if not text and NoneType in kinds else kinds[0](text)
 
 
 def save_state(path: Path, fingerprint: str, state: Mapping[str, Any]) -> None:

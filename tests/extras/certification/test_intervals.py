@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from robustbench_coded.extras.certification import network
+from robustbench_coded.extras.certification import bounds
 from robustbench_coded.extras.certification.affine import Bend
 from robustbench_coded.extras.certification.bounds import (
     BEYOND,
@@ -88,8 +88,8 @@ def test_what_is_certified_takes_rounding_off(monkeypatch):
     x = images(4, 1, 8, 8)
     y = model(x).argmax(1)
     graph, region = graph_of(model, x), Region.around(x, "linf", 0.01)
-    found = network.least_margins(graph, region, y)
-    monkeypatch.setattr(network, "off_by_rounding", lambda logits: torch.full_like(logits[:, :1], 20.0))
-    off = network.least_margins(graph, region, y)
+    found = bounds.least_margins(graph, region, y)
+    monkeypatch.setattr(bounds, "off_by_rounding", lambda logits: torch.full_like(logits[:, :1], 20.0))
+    off = bounds.least_margins(graph, region, y)
     finite = found.isfinite()
     assert (off[finite] <= found[finite] - 19).all()
