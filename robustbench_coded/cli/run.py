@@ -22,7 +22,7 @@ from robustbench_coded.cli.process import (
     stoppable,
 )
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.shipped import all_present
+from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def evaluated(
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
-    all_present(config.checkpoints)
+    for _, path in config.checkpoints:
+        present(path)  # before torch is imported
     if not silent and sys.stderr.isatty():  # before torch is imported, which takes seconds
         print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
