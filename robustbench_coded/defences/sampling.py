@@ -121,7 +121,7 @@ def _seed(one: Held, seed: int, taken: int) -> None:
             one.random()
 
 
-def _access(one: Held) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+def _access(one: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     """How its state is read, and set."""
     if isinstance(one, np.random.Generator):
         bits = one.bit_generator

@@ -13,6 +13,7 @@ from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
+from robustbench_coded.log import LOG, show_log
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import duration, pixels
 from robustbench_coded.schema.manifest import Stop
@@ -118,14 +119,15 @@ class Ticker:
 
 
 class LineListener(Listener):
-    """Lines on standard error, for scripts: sentences for the user, and every ten seconds how far it is."""
+    """Lines of the log, for scripts: sentences for the user, and every ten seconds how far it is."""
 
     def __init__(self) -> None:
+        show_log()
         self._progress = Progress()
         self._ticker = Ticker(lambda: self.note(f"  {self._progress}"))
 
     def note(self, text: str) -> None:
-        print(one_line(f"csrobust: {text}"), file=sys.stderr, flush=True)
+        LOG.info("%s", one_line(text))
 
     def begun(self, step: Step) -> None:
         self.note(str(step))
