@@ -55,7 +55,7 @@ def test_there_are_enough_and_records_say_where_they_come_from():
         assert found.section and found.claim and found.setting and 2017 <= found.year <= 2026, name
         assert found.arxiv in found.description and found.description.endswith(")."), name
         assert found.label != found.description and len(found.label) < 40, name
-        assert sum((found.builds, bool(found.spec), found.is_training)) == 1, name
+        assert not (found.spec and found.is_training), name
 
 
 def test_answers_have_a_shape_and_follow_the_draw_alone(defence):
@@ -120,11 +120,6 @@ def test_what_jpeg_quantises_stays_as_it_is_the_second_time():
     torch.testing.assert_close(input_transformations.compressed(once), once, atol=2e-3, rtol=0)
     odd = images(2)[..., :5, :7]
     assert input_transformations.compressed(odd).shape == odd.shape
-
-
-def test_a_thermometer_counts_thresholds():
-    x = torch.tensor([[0.0, 0.5, 1.0]])
-    assert input_transformations.codes(x).sum(0).tolist() == [[0.0, 7.0, 15.0]]
 
 
 def test_winners_are_the_largest_of_each_example():
