@@ -232,20 +232,23 @@ def test_squeezing_rejects_as_many_unseen_images_as_it_should(model):
 
 def test_layers_are_changed_for_one_answer_alone(model):
     seen = []
-    changed = activations.ChangedLayers(
-        model, lambda a, generator, layer: seen.append((layer, tuple(a.shape))) or 0 * a, skip_first=True
-    )
+
+    class Zeroed(activations.ChangedLayers):
+        def change(self, a, generator, layer):
+            seen.append((layer, tuple(a.shape)))
+            return 0 * a
+
+    class Failing(activations.ChangedLayers):
+        def change(self, a, generator, layer):
+            raise RuntimeError
+
     x = images()
     before = model(x)
-    assert torch.allclose(changed(x, 0), model[-1].bias.expand(K, -1))
+    assert torch.allclose(Zeroed(model).logits(x, 0), model[-1].bias.expand(K, -1))
     assert seen == [(1, (K, 144))]
     assert torch.equal(model(x), before)
-
-    def fail(a, generator, layer):
-        raise RuntimeError
-
     with pytest.raises(RuntimeError):
-        activations.ChangedLayers(model, fail, skip_first=False)(x, 0)
+        Failing(model).logits(x, 0)
     assert torch.equal(model(x), before)
 
 
