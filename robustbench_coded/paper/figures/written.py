@@ -16,26 +16,26 @@ Numbers = Mapping[str, Sequence[object]]  # column -> values, all of one length
 class PaperFigure:
     """Attributes:
     drawing: what is seen.
-    tables: name of a CSV file without ending -> its columns.
+    numbers: the columns of its CSV file.
     summary: the same in few figures.
     paper: what the paper says there.
     """
 
     drawing: Drawing
-    tables: Mapping[str, Numbers]
-    summary: formatting.TextTable | None = None
-    paper: str = ""
+    numbers: Numbers
+    summary: formatting.TextTable
+    paper: str
 
 
 def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
-    """Writes NAME.svg, the tables, and NAME.md where there is a summary; returns the paths."""
-    picture = figure.drawing.write(folder)
-    tables = {f"{name}.csv": _csv(numbers) for name, numbers in figure.tables.items()}
-    if figure.summary is not None:
-        tables[f"{figure.drawing.name}.md"] = _page(figure.drawing, figure.summary, figure.paper)
-    for name, text in tables.items():
-        write_text(folder / name, text)
-    return [picture, *(folder / name for name in tables)]
+    """Writes NAME.svg, NAME.csv and NAME.md; returns the paths."""
+    paths = [
+        figure.drawing.write(folder),
+        *(folder / f"{figure.drawing.name}.{end}" for end in ("csv", "md")),
+    ]
+    write_text(paths[1], _csv(figure.numbers))
+    write_text(paths[2], _page(figure.drawing, figure.summary, figure.paper))
+    return paths
 
 
 def _page(drawn: Drawing, summary: formatting.TextTable, paper: str) -> str:

@@ -5,7 +5,7 @@ one goes on, and means over seeds with intervals.
 import csv
 import io
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -115,8 +115,3 @@ def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL)
         return SeedSpread(mean, None, None, seeds)
     reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds))
     return SeedSpread(mean, mean - reach, mean + reach, seeds)
-
-
-def paired(one: Mapping[int, T], other: Mapping[int, T], apart: Callable[[T, T], float]) -> list[float]:
-    """``apart`` of what both have, seed by seed, in the order of the seeds."""
-    return [apart(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]
