@@ -170,21 +170,14 @@ def rows_beside(
 
 def rows_csv(rows: Sequence[Row]) -> str:
     """shift.csv: accuracies, differences and intervals as fractions."""
-    return csv_document(CSV_COLUMNS, map(csv_fields, rows))
+    lines = ([_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in rows))
+    return csv_document(CSV_COLUMNS, lines)
 
 
-def csv_fields(row: Row) -> list[object]:
-    """One row in `CSV_COLUMNS`."""
-    value, low, high, paper = map(_number, (*row.estimate, row.paper))
-    checkpoint, (defence, k, n) = row.subject.checkpoint, row.subject.inference
-    return [
-        csv_text(checkpoint), csv_text(defence), k, n, csv_text(row.collection), row.over, row.severity,
-        row.figure, value, low, high, row.examples, row.sets, row.draws, paper,
-    ]  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+def _cell(value: object) -> object:
+    return (
+        csv_text(value) if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else value
+    )
 
 
 class Mean(NamedTuple):
