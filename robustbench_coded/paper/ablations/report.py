@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.paper.ablations.run import Laboratory
 from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import papers_set, printed
 from robustbench_coded.paper.training.recipes import CodedRecipe
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
@@ -113,10 +114,7 @@ def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laborator
 
 def table_csv(study: Study, results: Sequence[StudyResult]) -> str:
     """One line a figure; accuracies are fractions."""
-    rows = [
-        [f"{v:.6g}" if isinstance(v, float) else escape.csv_text(v) if isinstance(v, str) else v for v in row]
-        for row in (r.as_columns().values() for r in results)
-    ]
+    rows = [[*map(csv_cell, r.as_columns().values())] for r in results]
     return escape.csv_document((study.head.replace(" ", "_"), "inference", *_FIGURES), rows)
 
 

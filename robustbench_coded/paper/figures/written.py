@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.markdown import markdown_text_table
 from robustbench_coded.reports.text import escape, formatting
@@ -33,7 +34,8 @@ def write_figure(figure: PaperFigure, folder: Path) -> list[Path]:
         figure.drawing.write(folder),
         *(folder / f"{figure.drawing.name}.{end}" for end in ("csv", "md")),
     ]
-    write_text(paths[1], _csv(figure.numbers))
+    rows = ([csv_cell(value, 8) for value in row] for row in zip(*figure.numbers.values(), strict=True))
+    write_text(paths[1], escape.csv_document(figure.numbers, rows))
     write_text(paths[2], _page(figure.drawing, figure.summary, figure.paper))
     return paths
 
@@ -47,17 +49,3 @@ def _page(drawn: Drawing, summary: formatting.TextTable, paper: str) -> str:
         f"**Paper.** {escape.markdown(paper)}",
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _csv(numbers: Numbers) -> str:
-    return escape.csv_document(
-        numbers, ([_cell(value) for value in row] for row in zip(*numbers.values(), strict=True))
-    )
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return escape.csv_text(value)
-    return f"{value:.8g}" if isinstance(value, float) else str(value)

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.paper.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
 from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import printed, trainings
-from robustbench_coded.reports.text.escape import csv_document, csv_text
+from robustbench_coded.reports.text.escape import csv_document
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
@@ -170,14 +171,8 @@ def rows_beside(
 
 def rows_csv(rows: Sequence[Row]) -> str:
     """shift.csv: accuracies, differences and intervals as fractions."""
-    lines = ([_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in rows))
+    lines = ([csv_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in rows))
     return csv_document(CSV_COLUMNS, lines)
-
-
-def _cell(value: object) -> object:
-    return (
-        csv_text(value) if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else value
-    )
 
 
 class Mean(NamedTuple):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.escape import csv_document
+from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 TAIL = 0.025
@@ -91,6 +91,13 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
             f"{path}: an unfinished run with other options; finish it with those, or remove it to start again"
         )
     return state
+
+
+def csv_cell(value: object, digits: int = 6) -> object:
+    """A field of a CSV file: floats with so many digits, no text begins a formula."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    return csv_text(value) if isinstance(value, str) else value
 
 
 class SeedSpread(NamedTuple):
