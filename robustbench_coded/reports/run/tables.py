@@ -20,6 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     THREATS,
     TextTable,
     difference_text,
+    incomplete_text,
     inference_text,
     interval,
     is_submitted,
@@ -129,7 +130,7 @@ class TableCell:
         if line.low is not None:
             found.append((interval(line.low, line.high), False))
         if not line.done:
-            found.append((f"{line.examples:,} of {line.examples_planned:,}", False))
+            found.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
             found.append((f"n = {line.examples:,}", False))
         if self.difference is not None:
