@@ -11,8 +11,9 @@ from robustbench_coded.evaluation.session.policies import next_step, table_sizes
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import run_plan
 from robustbench_coded.evaluation.session.schedule import Evidence, Step, settled
+from robustbench_coded.evaluation.session.selftesting import run_selftests
 from robustbench_coded.evaluation.session.stops import stop_of
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.schema.words import CONTROLS, VerdictName
 
 
 def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
@@ -31,6 +32,8 @@ def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
         recorder.listener.begun(step)
         recorder.write(steps)
         _compute(recorder, engine, rates, steps)
+        if any(part.case.attack not in CONTROLS for part in step.cases):  # nothing is judged before
+            run_selftests(recorder.folder, recorder.evaluation.prepared, recorder.listener)
         evidence = recorder.evidence(steps)
         _close(recorder, evidence, [c for c in settled(plan, evidence) if c not in closed])
         closed.update(settled(plan, evidence))

@@ -160,7 +160,6 @@ def _evaluate_into(
     folder.write_run_file(run_file)
     rates = Rates(prepared)
     try:
-        selftesting.run_selftests(folder, prepared, listener)
         evidence = run_steps(recorder, engine, rates)
     except BaseException:
         recorder.reveal()

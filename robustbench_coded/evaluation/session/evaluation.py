@@ -197,22 +197,23 @@ class Evaluation:
             metadata: of its committed units, by id.
         """
         ran = Evidence(tuple(steps))
-        if not steps:
-            return ran
-        run = Run(path, self.manifest(steps))
-        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
         shares = {
             case: share
             for case, size in ran.sizes.items()
             if (share := share_left(case, self.units(case, size), metadata)) is not None
         }
+        ran = replace(ran, shares=shares)
+        if all(case.attack in CONTROLS for case in ran.sizes):
+            return ran  # nothing is judged before an attack
+        run = Run(path, self.manifest(steps))
+        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
         standings = {
             setting: self._standing(comparison, judgement, judgements)
             for comparison, settings in self.plan.judged.items()
             for setting in settings
             if (judgement := judgements.get(setting)) is not None
         }
-        ran = replace(ran, shares=shares, standings=standings)
+        ran = replace(ran, standings=standings)
         open_ = open_comparisons(self.plan, ran)
         offered_to = list(self.plan.judged) if self.plan.submits_everywhere else open_
         ran = replace(ran, submissions=tuple(self._submissions(ran, offered_to, metadata)))
