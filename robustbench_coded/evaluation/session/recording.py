@@ -85,9 +85,12 @@ class Recorder:
             certify(self.folder, prepared, self.listener)
         self._write(structs.replace(self.manifest, outlook=tuple(outlook), finished=True))
         run = load_run(self.folder.path)
-        self.listener.preparing("writing the reports")
+        from robustbench_coded.reports.run.findings import left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
+        for text in left_out(run):
+            self.listener.note(text)
+        self.listener.preparing("writing the reports")
         write_reports_of(run, final=True)
         self.listener.reported(run)
 
