@@ -157,10 +157,6 @@ def _evaluate_into(
         listener.note(text)
     folder.write_run_file(run_file)
     rates = Rates(prepared)
-    try:
-        evidence = run_steps(recorder, engine, rates)
-    except BaseException:
-        recorder.reveal()
-        raise
+    evidence = run_steps(recorder, engine, rates)
     recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
     return list(recorder.done.failures.values())
