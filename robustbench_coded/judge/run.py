@@ -14,7 +14,7 @@ import pandas as pd
 from msgspec import to_builtins
 
 from attacks.naming import parse
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.intervals import Interval
@@ -254,7 +254,8 @@ class Run:
             for judgement in self.judgements
             for text in (str(judgement), f"  {judgement.verdict.reason}")
         ]
-        return "\n".join([*(lines or ["no verdict yet"]), f"report: {self.path / 'report.html'}"])
+        text = "\n".join(lines or ["no verdict yet"])
+        return f"{in_python(text) if self.again else text}\nreport: {self.path / 'report.html'}"
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""

@@ -2,10 +2,9 @@
 norms fused into convolutions included.
 """
 
-from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from threading import Lock
-from typing import Any
+from collections import Counter
+from collections.abc import Container, Mapping
+from contextlib import suppress
 
 import torch
 from torch import fx, nn
@@ -108,61 +107,34 @@ def notes_on(network: nn.Module, given: Mapping[str, object]) -> list[str]:
         if isinstance(module, nn.BatchNorm2d) and f"{name}.running_mean" not in given:
             folded.append(name)
     if folded:
-        before = _convolutions_before(network, modules)
+        before = convolutions_before(network)
         if alone := [name for name in folded if before.get(name) not in biased]:
             raise Refused(f"{alone[0]} is missing, and no convolution before it can have taken it in")
         return [f"{len(folded)} of its batch-norms are folded into its convolutions, as it is run"]
     return [f"{len(biased)} of its convolutions have a bias beside a batch-norm"] if biased else []
 
 
-def _convolutions_before(network: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, str]:
-    """By batch-norm the convolution whose output it alone takes, as far as there is one."""
+def convolutions_before(network: nn.Module) -> dict[str, str]:
+    """By batch-norm the convolution whose output it alone takes, as far as there is one.
+
+    Raises:
+        Exception: tracing failed, in the many ways that a network from outside can make it fail.
+    """
+    modules = dict(network.named_modules())
+    nodes = [node for node in fx.Tracer().trace(network).nodes if node.op == "call_module"]
+    calls = Counter(node.target for node in nodes)
     found = {}
-    for node in fx.Tracer().trace(network).nodes:
+    for node in nodes:
         before = node.args[0] if node.args else None
         if (
-            node.op == "call_module"
-            and isinstance(modules.get(str(node.target)), nn.BatchNorm2d)
+            isinstance(modules.get(str(node.target)), nn.BatchNorm2d)
             and isinstance(before, fx.Node)
-            and before.op == "call_module"
             and isinstance(modules.get(str(before.target)), nn.Conv2d)
-            and len(before.users) == 1
+            # What a pre-activation network adds to its stem's output is not normalised.
+            and len(before.users) == calls[before.target] == calls[node.target] == 1
         ):
             found[str(node.target)] = str(before.target)
     return found
-
-
-INITIALISED: tuple[Any, ...] = (nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
-_ONE_AT_A_TIME = Lock()
-
-
-@contextmanager
-def _nothing_to_initialise() -> Iterator[None]:
-    """Inside, layers on the meta device are not initialised, which takes half the time of making them.
-
-    Layers elsewhere, as another thread may make them meanwhile, are.
-    """
-
-    def only_with_values(reset: Callable[[Any], None]) -> Callable[[Any], None]:
-        def reset_parameters(module: nn.Module) -> None:
-            if not any(tensor.is_meta for tensor in module.parameters(recurse=False)):
-                reset(module)
-
-        return reset_parameters
-
-    with _ONE_AT_A_TIME:
-        own = {kind: vars(kind).get("reset_parameters") for kind in INITIALISED}
-        inherited = {kind: kind.reset_parameters for kind in INITIALISED}
-        try:
-            for kind, reset in inherited.items():
-                setattr(kind, "reset_parameters", only_with_values(reset))  # noqa: B010
-            yield
-        finally:
-            for kind, reset in own.items():
-                if reset is None:
-                    delattr(kind, "reset_parameters")
-                else:
-                    setattr(kind, "reset_parameters", reset)  # noqa: B010
 
 
 def construct(
@@ -196,7 +168,7 @@ def construct(
     if dropout:
         parameters["dropout"] = dropout
     constructor = inside(architecture.constructor)
-    with torch.device("meta"), _nothing_to_initialise():
+    with torch.device("meta"):
         try:
             return constructor(classes=classes, in_channels=in_channels, **parameters)
         except ValueError as error:

@@ -1,18 +1,16 @@
 """Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib import resources
+from functools import lru_cache
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
-from robustbench_coded.models.architectures.sequential_names import ends_of, sequential_name
+from robustbench_coded.models.architectures.sequential_names import ends_of, published_stacks, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct, notes_on, with_biases
 from robustbench_coded.models.refusal import Refused, Shapes, WeightDifference, compare, shapes_in
@@ -153,7 +151,7 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes) -> str:
     nearest = min(differences, key=lambda difference: difference.share)
     if nearest.share < FAR:
         return f"; nearest is {nearest}"
-    first = ", ".join(f"{name[:80]} {list(shape)}" for name, shape in list(shapes.items())[:3])
+    first = ", ".join(f"{name[:80]} {str(list(shape))[:60]}" for name, shape in list(shapes.items())[:3])
     return f"; none is near: it begins with {first}"
 
 
@@ -184,12 +182,6 @@ def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[st
     return notes
 
 
-@cache
-def _published_stacks() -> Mapping[str, Mapping[str, str]]:
-    file = resources.files("robustbench_coded.models").joinpath("published_stacks.toml")
-    return tomllib.loads(file.read_text("utf-8"))
-
-
 TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
 
 
@@ -213,7 +205,7 @@ def published_definition(arch: str, names: Iterable[str]) -> str | None:
         return "names and shapes"
     if "-a-" not in name and list(registry.find(name)[0].variants) == ["activation"]:
         return "names and shapes"  # a linear network has no activation
-    known = _published_stacks().get(name, {})
+    known = published_stacks().get(name, {})
     layers = [one.rpartition(".")[2] for one in dict.fromkeys(name.rpartition(".")[0] for name in names)]
     return known["definition"] if known and known.get("layers", "").split() in ([], layers) else None
 

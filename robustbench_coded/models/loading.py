@@ -256,7 +256,7 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         return recognise(shapes_in(weights.tensors), arch), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
-        for reading in readings(weights):
+        for reading in readings(weights, arch):
             try:
                 fitting.append((reading, recognise(shapes_in(reading.weights.tensors), arch)))
             except Refused as error:

@@ -1,19 +1,19 @@
 """Copies of networks prepared for attacks: batch-norms folded, fewer bits where they are enough, TF32."""
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeGuard, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks import accelerator, gradients
+from robustbench_coded.models.build import convolutions_before
 from robustbench_coded.models.pixel_model import PixelModel, blocks_of
 
 
@@ -29,32 +29,18 @@ def fold_batch_norms(network: nn.Module) -> int:
     Raises:
         Exception: tracing failed, in the many ways that a network from outside can make it fail.
     """
-    modules = dict(network.named_modules())
-    if not any(isinstance(module, nn.BatchNorm2d) for module in modules.values()):
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return 0
-    graph = fx.Tracer().trace(network)
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
-    folded = 0
-    for node in graph.nodes:
-        before = node.args[0] if node.args else None
-        if not (_calls(node, nn.BatchNorm2d, modules) and _calls(before, nn.Conv2d, modules)):
-            continue
-        conv, bn = modules[str(before.target)], modules[str(node.target)]
-        # What a pre-activation network adds to its stem's output is not normalised.
-        used_elsewhere = len(before.users) > 1 or calls[before.target] > 1 or calls[node.target] > 1
-        if used_elsewhere or bn.running_var is None:
-            continue
-        _replace(network, str(before.target), fuse_conv_bn_eval(conv, bn))
-        _replace(network, str(node.target), nn.Identity())
-        folded += 1
-    return folded
-
-
-def _calls(node: object, kind: type[nn.Module], modules: dict[str, nn.Module]) -> TypeGuard[fx.Node]:
-    """Whether the node calls one of torch's own modules of a kind; subclasses of them are traced inside."""
-    return (
-        isinstance(node, fx.Node) and node.op == "call_module" and isinstance(modules[str(node.target)], kind)
-    )
+    pairs = [
+        (conv, bn)
+        for bn, conv in convolutions_before(network).items()
+        if network.get_submodule(bn).running_var is not None
+    ]
+    for conv, bn in pairs:
+        fused = fuse_conv_bn_eval(network.get_submodule(conv), network.get_submodule(bn))
+        _replace(network, conv, fused)
+        _replace(network, bn, nn.Identity())
+    return len(pairs)
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:

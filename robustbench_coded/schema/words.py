@@ -21,7 +21,6 @@ class CheckName(StrEnum):
     """The checks of a threat model, in the order in which reports list them."""
 
     ANOTHER_LOSS = "another loss"
-    RANDOMNESS_KNOWN = "randomness known"
     TRANSFER_OR_BLACK_BOX = "transfer or black-box"
     FALLS_WITH_EPS = "falls with eps"
     ATTACKS_AGREE = "attacks agree"

@@ -51,26 +51,6 @@ def test_convolutions_start_with_the_variance_of_he_et_al():
     assert torch.equal(network.bn1.weight, torch.ones(64))
 
 
-def test_layers_elsewhere_are_initialised_as_ever(monkeypatch):
-    """Also those that another thread makes while a network without weights is made."""
-    made = {}
-
-    class Meanwhile(nn.Module):
-        def __init__(self, classes, in_channels, depth):
-            super().__init__()
-            self.linear = nn.Linear(in_channels, classes)
-            made["meta"] = self.linear
-            torch.manual_seed(0)
-            made["cpu"] = nn.Linear(3, 2, device="cpu")
-
-    before = [kind.reset_parameters for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)]
-    monkeypatch.setattr("robustbench_coded.models.build.inside", lambda _: Meanwhile)
-    construct("resnet20", 10, 3)
-    torch.manual_seed(0)
-    assert torch.equal(made["cpu"].weight, nn.Linear(3, 2).weight) and made["meta"].weight.is_meta
-    assert before == [kind.reset_parameters for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)]
-
-
 @pytest.mark.parametrize("arch", ["vit-4-16-2-2", "torchvision-resnet18"])
 def test_dropout_is_refused_where_it_has_no_place(arch):
     with pytest.raises(InputError, match="dropout has no place in this architecture"):

@@ -1,6 +1,5 @@
 """``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
@@ -15,7 +14,7 @@ from torch import nn
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
-from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.config import (
@@ -95,23 +94,6 @@ def evaluate(
         raise InputError(*in_python(str(error)).split("\n")) from error.__cause__
     kept = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(kept | changed)))
-
-
-# Options of the command line that `evaluate` calls otherwise.
-_NAMES = {"ckpt": "models", "batch_size": "batch_sizes", "defence": "defences", "rci": "defences"}
-_SWITCHES = ("overwrite", "all", "first", "guess", "certify", "checks", "save_adversarials", "peer_raw")
-
-
-def in_python(message: str) -> str:
-    """A message of the command line for who called from Python: ``--overwrite`` is ``overwrite=True``."""
-
-    def argument(flag: re.Match[str]) -> str:
-        name = flag["name"].replace("-", "_")
-        if flag["no"]:
-            return f"{name}=False"
-        return f"{name}=True" if name in _SWITCHES else _NAMES.get(name, name)
-
-    return re.sub(r"(?<![\w-])--(?P<no>no-)?(?P<name>[a-z][a-z-]*[a-z])", argument, message)
 
 
 def _evaluate(

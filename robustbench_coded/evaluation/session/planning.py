@@ -81,8 +81,6 @@ def planned_evaluation(
         sequential = SampleSizes(
             until=config.until or "",
             sample_sizes=sizes,
-            verdict_images=plan.ceilings.verdict,
-            table_images=plan.ceilings.table,
             seconds_per_image=rate,
         )
     return Evaluation(prepared, plan, tuple(notes), old, sequential)

@@ -123,7 +123,7 @@ class ProgressListener(Listener):
 
     def begun(self, step: Step) -> None:
         self._end_status()
-        self.note(f"{step.policy}: {step.reason} ({step.images:,} images)")
+        self.note(str(step))
 
     def planned(self, plan: Plan, forecast: Forecast) -> None:
         self._end_status()

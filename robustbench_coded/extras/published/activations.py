@@ -51,7 +51,7 @@ class ChangedLayers:
 
 
 K_WINNERS_TAKE_ALL = PaperRecord(
-    description="k-winners-take-all: only the largest activations of a layer survive",
+    about="k-winners-take-all: only the largest activations of a layer survive",
     title="Enhancing Adversarial Defense by k-Winners-Take-All",
     arxiv="1905.10510",
     section="2",
@@ -85,7 +85,7 @@ def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0)
 
 
 STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
-    description="Stochastic activation pruning: activations survive by chance, large ones more often",
+    about="Stochastic activation pruning: activations survive by chance, large ones more often",
     title="Stochastic Activation Pruning for Robust Adversarial Defense",
     arxiv="1803.01442",
     section="3",
@@ -127,7 +127,7 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
 
 
 RANDOM_PROJECTION_FILTERS = PaperRecord(
-    description="Random projection filters: a part of the first layer's filters is drawn anew",
+    about="Random projection filters: a part of the first layer's filters is drawn anew",
     authors="Dong and Xu",
     title="Adversarial Robustness via Random Projection Filters",
     arxiv="CVPR 2023",

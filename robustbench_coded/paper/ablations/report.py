@@ -33,15 +33,6 @@ def papers_figure(study: Study, point: StudyPoint, settings: AblationSettings, f
     return value if value is None or figure == "loss" else round(value / 100, 6)
 
 
-def papers_row(study: Study) -> dict[str, float]:
-    """The accuracies of a study's table on CIFAR-10 in percent, by setting; empty where it has no table."""
-    if study.table is None:
-        return {}
-    table = paper_tables()[study.table.lower().replace(" ", "")]
-    figures = table["cifar10"] if study.name == "recipe" else table["accuracy"]
-    return {name: value for name, value in figures.items() if name != "network"}
-
-
 def papers_network(study: Study, settings: AblationSettings) -> str:
     """The architecture that the paper's numbers of this study are for."""
     if study.name == "recipe" and (data := papers_set(settings.base.data)):
@@ -153,17 +144,9 @@ def section(study: Study, results: Sequence[StudyResult], settings: AblationSett
         "",
         f"![{study.title}](figures/{study.name}.svg)",
     ]
-    papers = papers_row(study)
-    if papers and any(r.paper is not None for r in results):
+    if any(r.paper is not None for r in results):
         network, epochs = papers_network(study, settings), paper_tables()["epochs"]
         lines += ["", f"The paper's numbers are of {network} after {epochs} epochs."]
-    elif papers:
-        listed = "; ".join(f"{name.replace('_', ' with ')}: {value:g}" for name, value in papers.items())
-        lines += [
-            "",
-            f"The paper has no such setting. Its {study.table} (test accuracy in percent, CIFAR-10, "
-            f"{paper_tables()['network']}): {listed}.",
-        ]
     return "\n".join(lines) + "\n"
 
 

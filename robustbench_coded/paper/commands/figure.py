@@ -101,7 +101,6 @@ def loss_command(
     from robustbench_coded.paper.ablations.run import Laboratory, run_id
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
     from robustbench_coded.paper.figures.training import loss
-    from robustbench_coded.paper.training.listener import ProgressBar
 
     base = base_config(
         arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
@@ -109,7 +108,7 @@ def loss_command(
     )  # fmt: skip
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
-    laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])
+    laboratory = Laboratory(out, settings, quiet=False)
     made(out)
     configs = [config for point in points for config in laboratory.seeded(point)]
     for number, config in enumerate(configs, 1):

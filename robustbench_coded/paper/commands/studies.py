@@ -61,7 +61,6 @@ def ablate_command(
     from robustbench_coded.paper.ablations.report import sheet_of, write_studies
     from robustbench_coded.paper.ablations.run import Laboratory
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config, study_named
-    from robustbench_coded.paper.training.listener import ProgressBar
 
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
@@ -77,7 +76,7 @@ def ablate_command(
     listed = [part.strip() for part in values.split(",")] if values is not None else []
     planned = [(study, study.points(settings, listed)) for study in chosen]
     folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
-    laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
+    laboratory = Laboratory(folder, settings, quiet=False)
     options.made(folder)
     laboratory.study(planned)
     results = write_studies(laboratory, planned)

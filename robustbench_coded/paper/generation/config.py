@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from robustbench_coded.errors import InputError
@@ -65,10 +65,6 @@ class GanConfig:
     def name(self) -> str:
         """Of its folder: ``plain-seed0``."""
         return f"{self.variant.lower().replace(' ', '-').replace('=', '')}-seed{self.seed}"
-
-    def seeded(self, seed: int) -> "GanConfig":
-        """The same with another seed."""
-        return replace(self, seed=seed)
 
     def fingerprint(self) -> str:
         """Hash of all that decides its course but the number of iterations: a longer run goes on."""

@@ -245,39 +245,6 @@ def crossed(corner: str, cells: Mapping[tuple[str, str], str]) -> TextTable:
     return TextTable((corner, *across), lines, frozenset(across))
 
 
-def every_set(rows: Sequence[Row]) -> TextTable:
-    """Every set by itself: severities across."""
-    chosen = [r for r in rows if r.figure == "accuracy" and r.severity]
-    cells = {(*_about(r), r.severity): percent(r.estimate.value) for r in chosen}
-    severities: Columns[tuple[Subject, str, str]] = {
-        f"severity {s}": lambda about, s=s: cells.get((*about, s), "")  # type: ignore[misc]
-        for s in sorted({r.severity for r in chosen if r.severity})
-    }
-    columns: Columns[tuple[Subject, str, str]] = {
-        "Images": lambda about: about[1],
-        "Corruption": lambda about: about[2],
-        "Checkpoint": lambda about: about[0].checkpoint,
-        "Inference": lambda about: inference_text(about[0]),
-        **severities,
-    }
-    return TextTable.of(dict.fromkeys(map(_about, chosen)), columns, severities)
-
-
-def statistics_table(sets: Sequence[SetFacts]) -> TextTable:
-    """Mean and deviation of the pixels and PSNR, a line a corruption, severities side by side."""
-    of: dict[tuple[str, str], list[SetFacts]] = {}
-    for one in sets:
-        of.setdefault((one.collection, one.name), []).append(one)
-    columns: Columns[list[SetFacts]] = {
-        "Images": lambda found: found[0].collection,
-        "Set": lambda found: found[0].name,
-        "Mean": lambda found: " / ".join(f"{one.mean:.1f}" for one in found),
-        "Deviation": lambda found: " / ".join(f"{one.deviation:.1f}" for one in found),
-        "PSNR, dB": lambda found: " / ".join("–" if x.psnr is None else f"{x.psnr:.1f}" for x in found),
-    }
-    return TextTable.of(of.values(), columns)
-
-
 def sizes_text(run: ShiftRun) -> str:
     """How many examples the sets of a run have: ``1,000 or 2,000``."""
     return " or ".join(f"{size:,}" for size in sorted({one.examples for one in run.facts.sets}))

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, get_args
 
 import numpy as np
@@ -66,17 +65,6 @@ def epoch_batches(
     generator = stream(seed, "augmentation", epoch)
     augment = AUGMENTATIONS[augmentation]
 
-    def prepare(step: int) -> tuple[Tensor, Tensor]:
-        rows = order[step * batch_size : (step + 1) * batch_size]
-        x, y = data.batch(rows)
-        return augment(x, generator), y
-
-    # One worker alone, so the augmentation's stream is read in the order of the steps.
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        steps = steps_per_epoch(len(data), batch_size)
-        coming = worker.submit(prepare, 0)
-        for step in range(steps):
-            ready = coming.result()
-            if step + 1 < steps:
-                coming = worker.submit(prepare, step + 1)
-            yield ready
+    for step in range(steps_per_epoch(len(data), batch_size)):
+        x, y = data.batch(order[step * batch_size : (step + 1) * batch_size])
+        yield augment(x, generator), y

@@ -288,7 +288,6 @@ def test_a_wish_for_time_is_turned_into_images_once(tmp_path):
     run = load_run(session.evaluate(config, None, in_memory))
     told = run.manifest.sequential
     assert told.seconds_per_image > 0
-    assert told.table_images == pytest.approx(30.0 / told.seconds_per_image, rel=1e-3)
     again = load_run(session.evaluate(config, None, in_memory))  # whatever the machine does now
     assert again.manifest.sequential == told
 

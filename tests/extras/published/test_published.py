@@ -20,7 +20,7 @@ from robustbench_coded.extras.published import (
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED
 
 K, CLASSES = 6, 10
-BUILT = sorted(name for name, found in PUBLISHED.items() if not found.record.is_training)
+BUILT = sorted(name for name, found in PUBLISHED.items() if not found.is_training)
 # Rounding, thresholds and hard choices leave no slope; the others claim a gradient.
 WITHOUT_SLOPE = {"bit-depth", "jpeg", "thermometer"}
 
@@ -51,12 +51,11 @@ def draw_of(defence, seed=1):
 def test_there_are_enough_and_records_say_where_they_come_from():
     assert len(PUBLISHED) >= 20
     for name, found in PUBLISHED.items():
-        record = found.record
-        assert re.fullmatch(r"\d{4}\.\d{5}|[A-Z]+ \d{4}", record.arxiv), name
-        assert record.section and record.claim and record.setting and 2017 <= record.year <= 2026, name
-        assert record.arxiv in found.description and found.description.endswith(")."), name
+        assert re.fullmatch(r"\d{4}\.\d{5}|[A-Z]+ \d{4}", found.arxiv), name
+        assert found.section and found.claim and found.setting and 2017 <= found.year <= 2026, name
+        assert found.arxiv in found.description and found.description.endswith(")."), name
         assert found.label != found.description and len(found.label) < 40, name
-        assert sum((found.builds, bool(record.spec), record.is_training)) == 1, name
+        assert sum((found.builds, bool(found.spec), found.is_training)) == 1, name
 
 
 def test_answers_have_a_shape_and_follow_the_draw_alone(defence):
@@ -73,8 +72,8 @@ def test_answers_have_a_shape_and_follow_the_draw_alone(defence):
 
 def test_records_say_what_the_probe_would_find(defence):
     found = next(PUBLISHED[name] for name in BUILT if parse_defence(PREFIX + name).label == defence.name)
-    assert bool(found.record.random) == defence.randomised
-    assert bool(found.record.coupling) == defence.batch_dependent
+    assert bool(found.random) == defence.randomised
+    assert bool(found.coupling) == defence.batch_dependent
     x = images()
     others = torch.cat([1 - x[1:2], x[-1:], 1 - x[3:], x[-1:]])  # a copy of the last input, and others
     apart = [

@@ -51,8 +51,6 @@ def test_boundaries_are_measured_and_drawn(tmp_path, monkeypatch):
     assert table["recipe"] == ["erm", "coded"]
     assert all(0.5 < float(a) <= 1 for a in table["accuracy"])
     assert all(float(low) <= float(mean) for low, mean in zip(table["margin_smallest"], table["margin_mean"]))
-    grid = columns(tmp_path / "spiral-grid.csv")
-    assert set(grid) == {"x", "y", "erm", "coded"} and len(grid["x"]) == 61**2
     assert b"</svg>" in figure.drawing.svg
     page = (tmp_path / "spiral.md").read_text()
     accuracy, length, margin = (

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from robustbench_coded.coding.codec import CodedSmoothing
@@ -18,12 +17,12 @@ from robustbench_coded.paper.generation.train import (
     LATENT,
     Critic,
     Generator,
-    add_row,
     critic_loss,
     generator_loss,
     train,
 )
 from robustbench_coded.paper.studies.over_seeds import Records
+from robustbench_coded.paper.training.listener import ProgressBar
 
 pytestmark = pytest.mark.long
 
@@ -106,7 +105,7 @@ def trained(folder, iterations, **more):
     def measure(images):
         return float(images.mean()), float(images.std())
 
-    return train(config, data, measure, folder, device=torch.device("cpu"))
+    return train(config, data, measure, folder, device=torch.device("cpu"), bar=ProgressBar("", quiet=True))
 
 
 def figures(points):
@@ -118,28 +117,10 @@ def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path):
     trained(tmp_path / "parts", 2)
     assert figures(trained(tmp_path / "parts", 4)) == figures(whole)
     assert Records(tmp_path / "parts" / "history.csv", GeneratorPoint).rows[-1].iteration == 4
-    picture = (tmp_path / "whole" / "samples.png").read_bytes()
-    assert (tmp_path / "parts" / "samples.png").read_bytes() == picture
+    shown = (tmp_path / "whole" / "samples.npy").read_bytes()
+    assert (tmp_path / "parts" / "samples.npy").read_bytes() == shown
     other = trained(tmp_path / "other", 4, seed=1)
     assert figures(other) != figures(whole)
-
-
-def test_a_picture_has_a_row_of_images_for_each_measurement(tmp_path):
-    trained(tmp_path, 4)
-    pixels = np.asarray(Image.open(tmp_path / "samples.png"))
-    last = np.load(tmp_path / "samples.npy")[:16, 0]
-    assert pixels.shape == (2 * 8, 16 * 8, 3)
-    np.testing.assert_array_equal(pixels[8:, :, 0], np.concatenate(list(last), axis=1))
-
-
-def test_the_picture_keeps_colours_and_replaces_a_row_without_a_measurement(tmp_path):
-    first, second = torch.rand(16, 3, 4, 4), torch.rand(16, 3, 4, 4)
-    add_row(tmp_path / "a.png", first, 0)
-    add_row(tmp_path / "a.png", first, 1)
-    add_row(tmp_path / "a.png", second, 1)
-    pixels = np.asarray(Image.open(tmp_path / "a.png"))
-    assert pixels.shape == (8, 64, 3)
-    np.testing.assert_array_equal(pixels[4:, :4], (255 * second[0]).round().byte().permute(1, 2, 0))
 
 
 def test_plain_and_coded_begin_alike_and_part(tmp_path):

@@ -14,7 +14,7 @@ EXAMPLES, K = 200, 20
 
 
 def sets(*named):
-    return [SetFacts("c", name, severity, 0, EXAMPLES, "", 0, 0, None) for name, severity in named]
+    return [SetFacts("c", name, severity, 0, EXAMPLES, "") for name, severity in named]
 
 
 def subject(chosen, shares, seed, *, clustered=False, draws=1, k=K):

@@ -110,7 +110,7 @@ def test_a_killed_training_goes_on_with_the_draws_it_would_have_had(npz, tmp_pat
     run = config(npz, defence="noise:sigma=0.2")
     whole = train(run, tmp_path / "whole.safetensors").checkpoint
     with pytest.raises(KeyboardInterrupt):
-        train(run, tmp_path / "killed.safetensors", listeners=[Interruption(at=(1, 2))])
+        train(run, tmp_path / "killed.safetensors", bar=Interruption(at=(1, 2)))
     assert train(run, tmp_path / "killed.safetensors").checkpoint.read_bytes() == whole.read_bytes()
 
 
