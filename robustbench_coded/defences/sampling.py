@@ -6,6 +6,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,15 +85,26 @@ def seeded(generators: list[Held], seed: int) -> Iterator[Callable[[], bool]]:
     Args:
         seed: from 0 to 2**32 - 1.
     """
-    before = [_state(one) for one in generators]
+    accesses = [_access(one) for one in generators]
+    before = [read() for read, _ in accesses]
+
+    def plain() -> bytes:  # states hold arrays, which do not compare as a whole
+        return pickle.dumps([read() for read, _ in accesses])
+
     try:
         for i, one in enumerate(generators):
+<<<<<<< HEAD
             _seed(one, (seed + 1 + i) % 2**32)
         start = [_plain(one) for one in generators]
         yield lambda: start != [_plain(one) for one in generators]
+=======
+            _seed(one, (seed + 1 + i) % 2**32, taken)
+        start = plain()
+        yield lambda: start != plain()
+>>>>>>> main
     finally:
-        for one, state in zip(generators, before, strict=True):
-            _restore(one, state)
+        for (_, put), state in zip(accesses, before, strict=True):
+            put(state)
 
 
 def _seed(one: Held, seed: int) -> None:
@@ -104,28 +116,14 @@ def _seed(one: Held, seed: int) -> None:
         one.seed(seed)
 
 
-def _state(one: Held) -> Any:
-    if isinstance(one, torch.Generator):
-        return one.get_state()
+def _access(one: Held) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """How its state is read, and set."""
     if isinstance(one, np.random.Generator):
-        return one.bit_generator.state
-    return one.get_state() if isinstance(one, np.random.RandomState) else one.getstate()
-
-
-def _restore(one: Held, state: Any) -> None:
-    if isinstance(one, torch.Generator):
-        one.set_state(state)
-    elif isinstance(one, np.random.Generator):
-        one.bit_generator.state = state
-    elif isinstance(one, np.random.RandomState):
-        one.set_state(state)
-    else:
-        one.setstate(state)
-
-
-def _plain(one: Held) -> bytes:
-    """The state as bytes: states hold arrays, which do not compare as a whole."""
-    return pickle.dumps(_state(one))
+        bits = one.bit_generator
+        return (lambda: bits.state), partial(setattr, bits, "state")
+    if isinstance(one, random.Random):
+        return one.getstate, one.setstate
+    return one.get_state, one.set_state
 
 
 def samples(model: nn.Module, x: Tensor) -> bool:

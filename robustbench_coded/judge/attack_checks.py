@@ -47,7 +47,6 @@ from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 
 Number = Literal["steps", "draws"]
-CLOSE = 0.03  # attacks of two kinds that come so close to one another found the same
 
 
 def converged(
@@ -184,7 +183,7 @@ def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     found = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
     if found:
         best, left = lowest(found).case.attack, accuracy_of(lowest(found))
-        return passed(name, f"{best} leaves {left:.1%}.", best, accuracy=left)
+        return passed(name, f"{best} leaves {left:.1%}.", best)
     finding = (
         f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
         "find what cross-entropy misses."
@@ -238,7 +237,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
     if left <= max(floor, WORTH):
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
-        return passed(name, finding, ensemble.strongest_attack, floor=floor, accuracy=left)
+        return passed(name, finding, ensemble.strongest_attack)
     usable = usable_by(results, ensemble)
     parts = [result for result in usable if name_of(result).traits.partial]
     curves = [_curve(results, attack) for attack in usable]
@@ -268,15 +267,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
         f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
         f"floor is {floor:.1%}"
     )
-    check = passed(
-        name,
-        f"{finding}.",
-        end.case.attack,
-        floor=floor,
-        accuracy=left,
-        unbounded=interval.estimate,
-        unbounded_low=interval.low,
-    )
+    check = passed(name, f"{finding}.", end.case.attack)
     if interval.low <= floor:
         return check
     step = run_attacks(presets.TRANSFER, *presets.SEARCHES, how="at that eps")
@@ -306,7 +297,7 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     best = lowest(own)
     left, together = accuracy_of(best), accuracy_of(ensemble)
     finding = f"{best.case.attack} leaves {left:.1%}, all attacks together {together:.1%}"
-    check = passed(name, f"{finding}.", best.case.attack, accuracy=left, together=together)
+    check = passed(name, f"{finding}.", best.case.attack)
     if left - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."

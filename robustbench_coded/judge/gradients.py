@@ -28,8 +28,8 @@ from typing import NamedTuple
 from attacks import presets
 from attacks.attack_name import PREFIX, split_submitted
 from attacks.naming import parse
-from robustbench_coded.judge.attack_checks import CLOSE, doubled_steps
-from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.attack_checks import doubled_steps
+from robustbench_coded.judge.case_results import CLOSE, CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
     Check,

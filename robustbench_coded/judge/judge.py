@@ -68,9 +68,8 @@ def what_broke_the_base(
                 f"Over the {gain.second:.1%} of the base model under {said}, the gain is {gain}: a larger "
                 "one rests on attacks to which the base model alone fell."
             )
-            figures = {"gain": gain.estimate, "low": gain.low, "high": gain.high}
             step = checks.run_attacks(*lacking) or checks.NextStep("attack the defence in more ways")
-            return checks.Check(name, CheckOutcome.FAILED, finding, figures, tuple(lacking), step)
+            return checks.Check(name, CheckOutcome.FAILED, finding, tuple(lacking), step)
     return checks.passed(name, "The gain holds over the attacks that both met, together and each alone.")
 
 

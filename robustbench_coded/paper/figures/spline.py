@@ -48,7 +48,7 @@ def errors(f: Function, batches: Sequence[Tensor], n: int) -> list[float]:
     for x in batches:
         with torch.no_grad():
             exact = f(x)
-            estimate = codec.CodedSmoothing(len(x), n)(x, f)
+            estimate = codec.Codec(len(x), n).smoothed(x[None], f)[0]
         found.append(float((estimate - exact).square().mean() / exact.square().mean()))
     return found
 

@@ -18,10 +18,15 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import (
     THREATS,
+    TextTable,
+    difference_text,
     inference_text,
+    interval,
     is_submitted,
     papers_attack,
+    percent,
     perturbation_text,
+    settled,
 )
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
@@ -115,6 +120,24 @@ class TableCell:
     paper: float | None = None
     difference: Difference | None = None
 
+    def texts(self, examples: int) -> list[tuple[str, bool]]:
+        """What stands in the cell, piece by piece, and whether it is bold: the accuracy, its interval, its
+        number of examples where it is not ``examples``, the difference, and the paper's accuracy.
+        """
+        line = self.line
+        found = [(percent(line.accuracy), self.strongest)]
+        if line.low is not None:
+            found.append((interval(line.low, line.high), False))
+        if not line.done:
+            found.append((f"{line.examples:,} of {line.examples_planned:,}", False))
+        elif line.examples != examples:
+            found.append((f"n = {line.examples:,}", False))
+        if self.difference is not None:
+            found.append((difference_text(self.difference), settled(self.difference)))
+        if self.paper is not None:
+            found.append((f"paper {percent(self.paper)}", False))
+        return found
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -150,6 +173,22 @@ class Table:
         """The table with some of its columns, in the order given."""
         rows = tuple(replace(row, cells=tuple(row.cells[place] for place in places)) for row in self.rows)
         return replace(self, columns=tuple(self.columns[place] for place in places), rows=rows)
+
+    def by_attack(self) -> TextTable:
+        """A row per attack, a column per subject; a star stands behind what is bold elsewhere."""
+        heads = [
+            " ".join(f"{head} = {label}" if label.isdecimal() else label for head, label in named)
+            for named in (zip(self.heads, row.labels, strict=True) for row in self.rows)
+        ]
+        rows = []
+        for i, column in enumerate(self.columns):
+            name = column.attack if column.attack in words.CONTROLS else f"{column.attack} {column.threat}"
+            cells = [row.cells[i] for row in self.rows]
+            pieces = [[] if cell is None else cell.texts(self.examples) for cell in cells]
+            rows.append(
+                (name, *(" ".join(f"{text}*" if bold else text for text, bold in of) for of in pieces))
+            )
+        return TextTable(("Attack", *heads), tuple(rows), frozenset(heads))
 
     def parts(self) -> list["Table"]:
         """The table cut into tables that are no wider than a page, each with the labels of the rows."""
