@@ -93,15 +93,9 @@ def seeded(generators: list[Held], seed: int) -> Iterator[Callable[[], bool]]:
 
     try:
         for i, one in enumerate(generators):
-<<<<<<< HEAD
             _seed(one, (seed + 1 + i) % 2**32)
-        start = [_plain(one) for one in generators]
-        yield lambda: start != [_plain(one) for one in generators]
-=======
-            _seed(one, (seed + 1 + i) % 2**32, taken)
         start = plain()
         yield lambda: start != plain()
->>>>>>> main
     finally:
         for (_, put), state in zip(accesses, before, strict=True):
             put(state)
