@@ -93,8 +93,7 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     """
     draw = defence.sample(generator, len(x))
     near = [_near(x, size) for size in NEAR]
-    fresh, much_later = _answered_by_a_copy(defence, near[1], draw), _near(x, NEAR[-1], seed=1)
-    fresh_later = _answered_by_a_copy(defence, much_later, draw)
+    fresh = _answered_by_a_copy(defence, near[1], draw)
     sentinel = Sentinel.ask(defence, x, draw)
     if change := sentinel.change():
         unset = _unset(defence, draw) if math.isfinite(sentinel.answer_moved()) else ""
@@ -102,9 +101,7 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     for duplicate in near:
         answer = _answer(defence, duplicate, draw)
         if duplicate is near[1] and fresh is not None and not _moved(fresh, answer) <= ROUNDING:
-            return [
-                _memory("to an input after it was asked about one that is nearly the same", fresh, answer)
-            ]
+            return [_memory(fresh, answer)]
     if change := sentinel.change():
         return [f"has a memory: after near-duplicates of a batch {change}"]
     few = 4 if defence.batch_dependent else 2
@@ -117,10 +114,6 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
             _slope(defence, other, other_draw)
     if change := sentinel.change():
         return [f"has a memory: after {CALLS} other questions {change}"]
-    # A memory that is full by now may no longer tell what it stores from what is nearly the same.
-    now = _answer(defence, much_later, draw)
-    if fresh_later is not None and not _moved(fresh_later, now) <= ROUNDING:
-        return [_memory(f"to an input near one of {CALLS} questions before", fresh_later, now)]
     return _modes(defence, sentinel)
 
 
@@ -131,7 +124,8 @@ def _unset(defence: Defence, draw: Draw) -> str:
     return f"; {_OR_RANDOM}{_OF_A_MODULE if isinstance(defence, SamplingModule) else _OF_AN_OBJECT}"
 
 
-def _memory(where: str, fresh: Tensor, answer: Tensor) -> str:
+def _memory(fresh: Tensor, answer: Tensor) -> str:
+    where = "to an input after it was asked about one that is nearly the same"
     if not answer.numel():
         return f"has a memory: it gives no answer {where}, and a fresh copy does"
     moved = _moved(fresh, answer)
@@ -208,8 +202,8 @@ def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | Non
     return answer if answer.numel() else None
 
 
-def _near(x: Tensor, size: float, seed: int = 0) -> Tensor:
-    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+def _near(x: Tensor, size: float) -> Tensor:
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     return (x + size * (2 * noise - 1)).clamp(0, 1)
 
 

@@ -2,7 +2,6 @@
 warnings, a base that does not answer.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -207,8 +206,9 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
         with torch.enable_grad():
             answer = defence.base(leaf.view_as(leaf))
             asked = "perturbed "
-            for moved in _moved(x):
-                defence.base(moved)
+            sign = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x).sub(0.5).sign()
+            for moved in (x + 0.03 * sign, 1 - x):  # as attacks make them: off the data's levels, and far
+                defence.base(moved.clamp(0, 1))
         shape = tuple(answer.shape)
     except (Exception, SystemExit) as error:  # user code can fail in any way
         raise_machine_fault(error)
@@ -218,11 +218,3 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
         lost = "names a base model whose answers have no gradient, which attacks take; let base be None"
         return [] if answer.requires_grad else [lost]
     return [f"names a base model that answers {len(x)} inputs with shape {shape}, not {(len(x), classes)}"]
-
-
-def _moved(x: Tensor) -> Iterator[Tensor]:
-    """Inputs as attacks make them: moved a little, off the levels of the data, and far."""
-    sign = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x).sub(0.5).sign()
-    for size in (0.001, 0.03, 0.3):
-        yield (x + size * sign).clamp(0, 1)
-    yield 1 - x

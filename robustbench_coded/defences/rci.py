@@ -94,8 +94,7 @@ class CodedPath:
         codec = self.codec_for(k)
         for run in self.runs:
             if run.coded:
-                coded = codec.encode_grouped(x, perm)
-                x = codec.decode_grouped(run.f(coded.flatten(0, 1)).unflatten(0, coded.shape[:2]), perm)
+                x = codec.smoothed(x, run.f, perm)
             else:
                 x = run.f(x.flatten(0, 1)).unflatten(0, (groups, k))
         return x

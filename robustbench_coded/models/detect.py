@@ -12,7 +12,7 @@ from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_res
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
 from robustbench_coded.models.architectures.sequential_names import ends_of, published_stacks, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
-from robustbench_coded.models.build import construct, notes_on, with_biases
+from robustbench_coded.models.build import construct, with_biases
 from robustbench_coded.models.refusal import Refused, Shapes, WeightDifference, compare, shapes_in
 from robustbench_coded.models.state_dict import IN_PARTS
 
@@ -80,7 +80,7 @@ def channels_of(shapes: Shapes) -> int | None:
 
 
 def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
-    """Finds the architecture whose weights have exactly these names and shapes, or but for ``fused``.
+    """Finds the architecture whose weights have exactly these names and shapes, or biases besides.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
@@ -95,8 +95,8 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     if classes is not None and classes < 2:
         raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
     candidates = [arch] if arch is not None else _candidates(shapes)
-    differences, refused = [], []
-    for candidate, fused in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
+    differences = []
+    for candidate, biased in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
         try:
             architecture = registry.find(candidate)[0]
             image_size = image_size_for(shapes) if architecture.takes_image_size else None
@@ -105,25 +105,17 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             if arch is not None:
                 raise Refused(str(error)) from None
             continue
-        if fused:
+        if biased:
             expected = with_biases(shapes, expected)
         difference = compare(candidate, shapes, expected)
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):
                 raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
             notes = _notes(candidate, arch, difference)
-            if fused:
-                try:
-                    notes += notes_on(construct(candidate, classes, channels, image_size), shapes)
-                except Refused as error:
-                    refused.append(error)
-                    continue
             return Recognised(
                 candidate, classes, channels, image_size or architecture.image_size, tuple(notes)
             )
         differences.append(difference)
-    if refused:
-        raise refused[0]
     if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
         raise Refused(
             f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "

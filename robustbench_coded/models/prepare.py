@@ -1,6 +1,7 @@
 """Copies of networks prepared for attacks: batch-norms folded, fewer bits where they are enough, TF32."""
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,12 +9,11 @@ from functools import partial
 from typing import Literal, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks import accelerator, gradients
-from robustbench_coded.models.build import convolutions_before
 from robustbench_coded.models.pixel_model import PixelModel, blocks_of
 
 
@@ -31,16 +31,23 @@ def fold_batch_norms(network: nn.Module) -> int:
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return 0
-    pairs = [
-        (conv, bn)
-        for bn, conv in convolutions_before(network).items()
-        if network.get_submodule(bn).running_var is not None
-    ]
-    for conv, bn in pairs:
-        fused = fuse_conv_bn_eval(network.get_submodule(conv), network.get_submodule(bn))
-        _replace(network, conv, fused)
-        _replace(network, bn, nn.Identity())
-    return len(pairs)
+    modules = dict(network.named_modules())
+    nodes = [node for node in fx.Tracer().trace(network).nodes if node.op == "call_module"]
+    calls = Counter(node.target for node in nodes)
+    folded = 0
+    for node in nodes:
+        before = node.args[0] if node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module":
+            continue
+        bn, conv = modules[str(node.target)], modules[str(before.target)]
+        # What a pre-activation network adds to its stem's output is not normalised.
+        alone = len(before.users) == calls[before.target] == calls[node.target] == 1
+        both = isinstance(bn, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d)
+        if both and alone and bn.running_var is not None:
+            _replace(network, str(before.target), fuse_conv_bn_eval(conv, bn))
+            _replace(network, str(node.target), nn.Identity())
+            folded += 1
+    return folded
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:

@@ -10,7 +10,6 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build, construct
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.prepare import fold_batch_norms
 from robustbench_coded.models.registry import MODELS
 
 
@@ -88,35 +87,12 @@ def test_a_convolution_keeps_its_bias(arch, tmp_path):
     assert "convolutions have a bias beside a batch-norm" in " ".join(loaded.notes)
 
 
-@pytest.mark.parametrize("arch", ["resnet20", "resnet18", "wrn-10-1"])
-def test_folded_batch_norms_are_run_as_they_are(arch, tmp_path):
-    network = trained(arch)
-    expected = network(X)
-    folded = fold_batch_norms(network)
-    loaded = load_checkpoint(saved(network, tmp_path))
-    assert loaded.arch == arch
-    assert torch.equal(loaded.network(X), network(X))
-    assert torch.allclose(loaded.network(X), expected, atol=1e-4)
-    assert f"{folded} of its batch-norms are folded" in " ".join(loaded.notes)
-
-
-def test_a_batch_norm_that_no_convolution_took_in_is_missed(tmp_path):
-    network = trained("wrn-10-1")
-    fold_batch_norms(network)
-    weights = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("bn1.")}
-    path = tmp_path / "network.pt"
-    torch.save(weights, path)
-    with pytest.raises(InputError, match=r"bn1.weight is missing"):
-        load_checkpoint(path)
-
-
-def test_a_bias_does_not_stand_for_a_batch_norm_behind_a_shortcut(tmp_path):
-    # The stem feeds the shortcut, too: it cannot have taken in the first batch-norm.
+def test_a_bias_does_not_stand_for_a_batch_norm(tmp_path):
     network = trained("preact-resnet18-bn")
     network.conv1.bias = nn.Parameter(torch.ones(64))
     weights = network.state_dict()
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("layer1.0.bn1.")}
     path = tmp_path / "network.pt"
     torch.save(weights, path)
-    with pytest.raises(InputError, match=r"layer1.0.bn1 is missing, and no convolution before it"):
+    with pytest.raises(InputError, match=r"layer1.0.bn1.weight is missing"):
         load_checkpoint(path)

@@ -10,7 +10,7 @@ from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import layouts, sequential_name
 from robustbench_coded.models.build import build, construct
-from robustbench_coded.models.loading import check_data, load_checkpoint
+from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.registry import find
@@ -187,11 +187,3 @@ def test_pooling_and_layout_are_tried_together(tmp_path):
     first = found.question.asked[0]
     assert first.candidate.arch.endswith("[pooling=mean]")
     assert first.accuracy == 1
-
-
-def test_images_of_another_size_name_the_stack_that_takes_them(tmp_path):
-    torch.save(pooled_stack(nn.MaxPool2d).state_dict(), tmp_path / "a.pt")
-    found = load_checkpoint(tmp_path / "a.pt")
-    with pytest.raises(InputError, match=r"was made for 28x28 images.* or try --arch sequential-32-c4k3-a-m"):
-        check_data(found, (1, 32, 32), 10, "these")
-    assert load_checkpoint(tmp_path / "a.pt", arch=found.arch.replace("28", "32", 1)).image_size == 32

@@ -254,13 +254,6 @@ def _side_after(
     return size
 
 
-def of_size(name: str, size: int) -> str | None:
-    """The same stack for images of another size; None where its layers do not fit them."""
-    parsed = tokens_of(name)
-    other = re.sub(r"-\d+-", f"-{size}-", name, count=1)
-    return other if parsed is not None and layouts(other) else None
-
-
 def resolve(name: str, family: registry.Architecture) -> registry.Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)

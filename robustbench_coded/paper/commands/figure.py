@@ -125,7 +125,7 @@ def _models(
     """The checkpoints as models, and batches of ``k`` test images that all of them take."""
     from robustbench_coded.data.registry import data_for, load_data
     from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-    from robustbench_coded.models.loading import load_checkpoint
+    from robustbench_coded.models.loading import check_data, load_checkpoint
 
     loaded = [load_checkpoint(path, name=name) for name, path in named_paths(ckpt, "--ckpt")]
     first = loaded[0]
@@ -136,7 +136,7 @@ def _models(
         raise InputError(f"{data} has {len(images)} images; a batch takes {k}")
     models = {}
     for checkpoint in loaded:
-        images.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        check_data(checkpoint, images.image_shape, images.classes, images.name)
         x, y = images.batch(range(min(512, len(images))))
         models[checkpoint.name] = with_normalisation(checkpoint, x, y)
     starts = range(0, min(batches, len(images) // k) * k, k)

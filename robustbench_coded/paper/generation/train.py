@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustbench_coded.coding.codec import CodedSmoothing
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig, GeneratorPoint
@@ -106,13 +106,13 @@ def critic_loss(
 
 
 def generator_loss(
-    generator: nn.Module, critic: nn.Module, z: Tensor, coded: CodedSmoothing | None, mu: float
+    generator: nn.Module, critic: nn.Module, z: Tensor, coded: Codec | None, mu: float
 ) -> Tensor:
     """The generator's loss at latents ``z`` [K, latent]; without a codec mu means nothing."""
     main = -critic(generator(z)).mean()
     if coded is None:
         return main
-    return (1 - mu) * main - mu * critic(coded(z, generator)).mean()
+    return (1 - mu) * main - mu * critic(coded.smoothed(z[None], generator)[0]).mean()
 
 
 STATE, POINTS, SAMPLES = "gan.state.pt", "history.csv", "samples.npy"
@@ -146,7 +146,7 @@ class Training:
             torch.optim.Adam(m.parameters(), **options) for m in (self.generator, self.critic)
         ]
         k = config.batch_size
-        self._coded = None if config.n is None else CodedSmoothing(k, config.n)
+        self._coded = None if config.n is None else Codec(k, config.n)
         self.iteration = 0
         self.gap = 0.0
         self.seconds = {"critic": 0.0, "generator": 0.0}  # of processor time

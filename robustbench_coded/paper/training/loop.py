@@ -101,7 +101,9 @@ class _Run:
         self.config, self.out, self.device = config, out, device
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        self.test.require(data.classes, data.image_shape[0])
+        test = self.test
+        if int(test.labels.max()) >= data.classes or test.image_shape[0] != data.image_shape[0]:
+            raise InputError(f"{test.name}: its classes or channels are not those of {data.name}")
         self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
         if len(self.data) < 4:
             raise InputError(f"{config.data}: {len(self.data)} training images; at least 4 are needed")

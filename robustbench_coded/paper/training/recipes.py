@@ -15,7 +15,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from robustbench_coded.coding.codec import CodedSmoothing
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.paper.training.stages import TrainingStages
 
@@ -252,7 +252,7 @@ class CodedRecipe:
         # The paths part at the first target block; what lies before it is computed once.
         shared = stages.run(x, 0, runs[0][0])
         main = cross_entropy(stages.run(shared, runs[0][0], stages.count), y)
-        codec = CodedSmoothing(
+        codec = Codec(
             len(x), self.n_at(moment.epoch, moment.epochs, len(x)), nodes=self.nodes, order=self.order
         )
         coded = cross_entropy(coded_path(stages, shared, runs, codec), y)
@@ -270,9 +270,7 @@ def target_runs(blocks: tuple[int, ...], count: int) -> list[tuple[int, int]]:
     return runs
 
 
-def coded_path(
-    stages: TrainingStages, z: Tensor, runs: list[tuple[int, int]], codec: CodedSmoothing
-) -> Tensor:
+def coded_path(stages: TrainingStages, z: Tensor, runs: list[tuple[int, int]], codec: Codec) -> Tensor:
     """Logits ``[k, classes]`` by way of coded activations through each target run.
 
     Args:
@@ -283,7 +281,7 @@ def coded_path(
     """
     ends = [start for start, _ in runs[1:]] + [stages.count]
     for (start, stop), end in zip(runs, ends):
-        z = codec(z, partial(stages.run, start=start, stop=stop))
+        z = codec.smoothed(z[None], partial(stages.run, start=start, stop=stop))[0]
         z = stages.run(z, stop, end)
     return z
 

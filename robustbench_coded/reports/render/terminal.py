@@ -47,7 +47,10 @@ def answer(run: Run) -> Group:
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    parts: list[Any] = [_Accuracies(table) for table in tables.tables_of(run)]
+    found = tables.tables_of(run)
+    parts: list[Any] = [_Accuracies(table) for table in found]
+    if any(None in row.cells for table in found for row in table.rows):
+        parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
     return Group(*parts, *map(_sentence, _verdicts(run)), *certified)

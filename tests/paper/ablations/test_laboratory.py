@@ -127,16 +127,16 @@ def test_rci_is_scored_on_the_streams_of_an_evaluation():
     model = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
     asked = AblationSettings(base_config("digits-cnn", "digits"), limit=300, draws=2, eps=0.1)
     bench = Bench(model, data, asked, torch.device("cpu"))
-    from robustbench_coded.coding.codec import CodedSmoothing
+    from robustbench_coded.coding.codec import Codec
 
     right = 0
-    smoothing = CodedSmoothing(128, 128)
+    codec = Codec(128, 128)
     for batch, rows in enumerate(([*range(128)], [*range(128, 256)], [*range(256, 300), *range(84)])):
         x, y = data.batch(rows)
         scored = 128 if batch < 2 else 44
         for draw in range(2):
             perm = torch.randperm(128, generator=stream(0, batch, "scoring", draw))
-            hits = smoothing(x, model, perm).argmax(1) == y
+            hits = codec.smoothed(x[None], model, perm[None])[0].argmax(1) == y
             right += int(hits[:scored].sum())
     assert bench.accuracy(RCI_K) == right / 600
     x, y = data.batch(range(300))

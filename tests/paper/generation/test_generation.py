@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded.coding.codec import CodedSmoothing
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig, GeneratorPoint
@@ -56,9 +56,9 @@ def test_a_linear_generator_has_the_same_loss_on_both_paths_up_to_the_codecs_err
     critic, z = LinearCritic([1.0, -2.0, 0.5, 1.0]), torch.randn(16, 3)
     plain = generator_loss(generator, critic, z, None, 0.5)
     assert float(plain.detach()) == pytest.approx(-float(critic(generator(z)).mean().detach()))
-    coder = CodedSmoothing(16, 24)
+    coder = Codec(16, 24)
     coded = generator_loss(generator, critic, z, coder, 1.0)
-    estimate = coder.codec.decode(coder.codec.encode(z))  # linear maps and the codec commute
+    estimate = coder.decode(coder.encode(z[None]))[0]  # linear maps and the codec commute
     there = critic(generator(estimate)).mean().detach()
     assert float(coded.detach()) == pytest.approx(-float(there), abs=1e-4)
     half = generator_loss(generator, critic, z, coder, 0.5)
