@@ -23,7 +23,7 @@ from robustbench_coded.evaluation.planning.cases import planned_case
 from robustbench_coded.evaluation.session import evaluate, forecast
 from robustbench_coded.evaluation.session.evaluation import plan_of
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.manifest import checked_against, kept_from, new_manifest
+from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
@@ -331,16 +331,15 @@ def _into(
     fresh = new_manifest(prepared, plan)
     if old is not None:
         checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
-    planned = {case.case for case in cases}
-    kept = kept_from(old, {subject.subject for subject in prepared.subjects}, planned)
-    manifest = kept.extended_by(fresh)
+    before = set() if old is None else set(folder.committed(old.unit_ids)[0])
+    manifest = with_earlier(fresh, old, before)
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context) as engine:
         run_plan(engine, folder, prepared, plan, done, store, listener, forecast.Rates(prepared))
     store.remove()
-    manifest = structs.replace(kept.revealed(manifest, done.metadata), finished=True)
+    manifest = structs.replace(manifest, finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))
     report.write_shift_report(folder.path)
     return list(done.failures.values())
