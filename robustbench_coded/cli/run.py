@@ -26,7 +26,7 @@ from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
-    from robustbench_coded.cli.progress import ProgressListener
+    from robustbench_coded.evaluation.session.progress import ProgressListener
     from robustbench_coded.judge.run import Run
 
 
@@ -47,13 +47,12 @@ def run_evaluation(
         junit: a file for the verdicts as test cases.
     """
     verdicts = gate.NEGATIVE if fail_on is None else gate.verdicts_named(fail_on)
-    with importing():
-        from robustbench_coded.evaluation.session.evaluate import evaluate
-
     run: Run | None = None
 
     def keep_run(listener: ProgressListener) -> Path:
         nonlocal run
+        from robustbench_coded.evaluation.session.evaluate import evaluate
+
         try:
             return evaluate(config, listener)
         finally:
@@ -94,12 +93,12 @@ def evaluated(
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
     for _, path in config.checkpoints:
-        present(path)  # before torch is imported
-    if not silent and sys.stderr.isatty():  # before torch is imported, which takes seconds
+        present(path)
+    if not silent:  # before torch is imported, which takes seconds
         print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
-        from robustbench_coded.cli.progress import ProgressListener
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
+        from robustbench_coded.evaluation.session.progress import ProgressListener
         from robustbench_coded.judge.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)

@@ -18,7 +18,7 @@ attacks stand in for that check if the network that it stands around keeps as mu
 there, and queries found as much here), or, if it stands around none, where two kinds of attacks
 (labels, scores, a surrogate) come within 3 points of one another.
 
-Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
+Self-tests of anything else (answers when scored) stand as they are.
 """
 
 from collections.abc import Collection, Sequence

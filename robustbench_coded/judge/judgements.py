@@ -29,7 +29,6 @@ from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, Th
 from robustbench_coded.schema.manifest import RunManifest
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
-_ITS_BASE = "name the network that it stands around as its base model (base = model)"
 _RUN_NEXT = (*LAST_RESORT, TRANSFER)
 
 
@@ -76,9 +75,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             test.finding,
             next_step=run_attacks(*_RUN_NEXT)
             if test.name in words.GRADIENT_SELF_TESTS
-            else NextStep(
-                _ITS_BASE if test.name == words.BASE_SELF_TEST else _NO_ATTACK.format(repr(test.name))
-            ),
+            else NextStep(_NO_ATTACK.format(repr(test.name))),
         )
         for test in by_outcome["failed"]
         if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others

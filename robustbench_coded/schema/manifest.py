@@ -284,7 +284,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         cases: every planned case, in the order in which tables show them.
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
-        waiting: cases of earlier invocations that the last one, which has not finished, may come to again.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
         outlook: what further commands would do, and what they would cost.
@@ -298,7 +297,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False
-    waiting: tuple[CaseRecord, ...] = ()
     superseded: tuple[str, ...] = ()
     sequential: SampleSizes | None = None
     outlook: tuple[Outlook, ...] = ()

@@ -104,8 +104,9 @@ def _called(
     """A node's function with everything but its dependent inputs filled in."""
 
     def function(*values: Tensor) -> Tensor:
-        known = {**given, **dict(zip(dependent, values, strict=True))}
-        args, kwargs = (fx.map_arg(part, known.__getitem__) for part in (node.args, node.kwargs))
+        known: dict[fx.Node, Any] = {**given, **dict(zip(dependent, values, strict=True))}
+        args: Any = fx.map_arg(node.args, lambda n: known[n])
+        kwargs: Any = fx.map_arg(node.kwargs, lambda n: known[n])
         if node.op == "call_method":
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         assert callable(node.target)

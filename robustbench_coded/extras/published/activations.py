@@ -22,26 +22,27 @@ class ChangedLayers:
 
     The network itself is left as it is: the changes last for one answer. So it can be trained through them.
 
-    Args:
-        model: pixels -> logits.
+    Attributes:
         change: gets a layer's input [k, ...], the generator of the answer and the layer's number from 0 on.
         skip_first: whether the first layer gets the image as it is.
     """
 
-    def __init__(self, model: nn.Module, change: Change, *, skip_first: bool):
-        self.network = model
-        self.change = change
-        layers = [part for part in model.modules() if isinstance(part, LAYERS)]
-        self.layers = list(enumerate(layers))[int(skip_first) :]
+    change: Change
+    skip_first = True
 
-    def __call__(self, x: Tensor, seed: int) -> Tensor:
-        """[k, C, H, W] -> [k, classes]; the same seed gives the same answer."""
-        generator = torch.Generator().manual_seed(seed)
+    def __init__(self, model: nn.Module):
+        self.base = model
+        layers = [part for part in model.modules() if isinstance(part, LAYERS)]
+        self.layers = list(enumerate(layers))[int(self.skip_first) :]
+
+    def logits(self, x: Tensor, draw: int | None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]; the same draw gives the same answer."""
+        generator = torch.Generator().manual_seed(draw or 0)
         with ExitStack() as changes:
             for number, layer in self.layers:
                 hook = partial(self._changed, generator, number)
                 changes.enter_context(layer.register_forward_pre_hook(hook))
-            return self.network(x)
+            return self.base(x)
 
     def _changed(
         self, generator: torch.Generator, number: int, layer: nn.Module, inputs: tuple[Tensor, ...]
@@ -64,24 +65,18 @@ K_WINNERS_TAKE_ALL = PaperRecord(
 WINNERS = 0.2
 
 
-class KWinnersTakeAll(Deterministic):
-    """Keeps the largest fifth of each layer's inputs, for every example by itself."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.sparse = ChangedLayers(model, winners, skip_first=True)
-
-    def logits(self, x: Tensor, draw: None) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.sparse(x, 0)
-
-
 def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0) -> Tensor:
     """Activations [k, ...] with all but the largest ``SHARE`` of each example set to 0."""
     flat = a.flatten(1)
     kept = max(1, round(WINNERS * flat.shape[1]))
     least = flat.topk(kept, dim=1).values[:, -1:]
     return (flat * (flat >= least)).view_as(a)
+
+
+class KWinnersTakeAll(ChangedLayers, Deterministic):
+    """Keeps the largest fifth of each layer's inputs, for every example by itself."""
+
+    change = staticmethod(winners)
 
 
 STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
@@ -98,21 +93,6 @@ STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
 SAMPLES = 1.0  # drawn in each layer, as a share of its activations
 
 
-class StochasticActivationPruning(Seeded):
-    """An activation a_i is drawn with probability p_i = |a_i| / sum |a|; those never drawn become 0.
-
-    The others are divided by the probability to be drawn at all, 1 - (1 - p_i)^r for r samples.
-    """
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.pruned = ChangedLayers(model, prune, skip_first=True)
-
-    def logits(self, x: Tensor, draw: int) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.pruned(x, draw)
-
-
 def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
     """Activations [k, ...] with those that were not drawn set to 0, the others scaled up."""
     flat = a.flatten(1)
@@ -124,6 +104,15 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
         kept = torch.zeros_like(flat).scatter_(1, drawn, 1.0) * (flat != 0)
     survives = -torch.expm1(samples * torch.log1p(-p.clamp(max=1 - 1e-6)))
     return (flat * kept / survives.clamp(min=1e-6)).view_as(a)
+
+
+class StochasticActivationPruning(ChangedLayers, Seeded):
+    """An activation a_i is drawn with probability p_i = |a_i| / sum |a|; those never drawn become 0.
+
+    The others are divided by the probability to be drawn at all, 1 - (1 - p_i)^r for r samples.
+    """
+
+    change = staticmethod(prune)
 
 
 RANDOM_PROJECTION_FILTERS = PaperRecord(

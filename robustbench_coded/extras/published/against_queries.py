@@ -1,7 +1,7 @@
 """Published defences against attackers who only ask: noise on the input, or on features."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_coded.defences.inferences import standard_normal
 from robustbench_coded.defences.protocol import Around, Seeded
@@ -46,19 +46,13 @@ RANDOM_FEATURE_NOISE = PaperRecord(
 ON_FEATURES = 0.1
 
 
-class RandomFeatureNoise(Seeded):
-    """The network with noise before every layer but the first."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.noisy = ChangedLayers(model, noisy, skip_first=True)
-
-    def logits(self, x: Tensor, draw: int) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.noisy(x, draw)
-
-
 def noisy(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
     """Activations [k, ...] of which each input's have noise in proportion to their own deviation."""
     deviation = a.detach().flatten(1).std(1).view(-1, *[1] * (a.ndim - 1))
     return a + ON_FEATURES * deviation * torch.randn(a.shape, generator=generator).to(a)
+
+
+class RandomFeatureNoise(ChangedLayers, Seeded):
+    """The network with noise before every layer but the first."""
+
+    change = staticmethod(noisy)

@@ -42,7 +42,6 @@ class PaperRecord:
     Attributes:
         name: as typed after ``published:``.
         file: where it is defined.
-        builds: whether a defence is built there; others are inferences, trainings or networks.
         pooled: whether it needs images that are not evaluated.
     """
 
@@ -64,7 +63,6 @@ class PaperRecord:
     untrained: str = ""
     name: str = ""
     file: str = ""
-    builds: bool = False
     pooled: bool = False
 
     @property
@@ -136,8 +134,7 @@ def _read(path: Path) -> list[PaperRecord]:
             pooled = kind is not None and any(
                 isinstance(n, ast.arg) and n.arg == "pool" for n in ast.walk(kind)
             )
-            read = {"name": name, "file": path.stem, "builds": kind is not None, "pooled": pooled}
-            found.append(PaperRecord(**values, **read))
+            found.append(PaperRecord(**values, name=name, file=path.stem, pooled=pooled))
     return found
 
 

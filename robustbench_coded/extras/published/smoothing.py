@@ -63,12 +63,15 @@ FIRST, INNER = 0.2, 0.1  # deviations of the noise
 PASSES = 10
 
 
-class RandomSelfEnsemble(Seeded):
+def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
+    return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
+
+
+class RandomSelfEnsemble(ChangedLayers, Seeded):
     """Logits are logarithms of the mean probabilities of ``PASSES`` noisy passes."""
 
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.noisy = ChangedLayers(model, _noise, skip_first=False)
+    change = staticmethod(_noise)
+    skip_first = False
 
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
@@ -77,12 +80,8 @@ class RandomSelfEnsemble(Seeded):
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         copies = x.expand(PASSES, *x.shape).flatten(0, 1)
-        answers = self.noisy(copies, draw).log_softmax(-1).unflatten(0, (PASSES, len(x)))
+        answers = super().logits(copies, draw).log_softmax(-1).unflatten(0, (PASSES, len(x)))
         return answers.logsumexp(0) - torch.tensor(PASSES).log().item()
-
-
-def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
-    return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
 
 
 PARAMETRIC_NOISE = PaperRecord(

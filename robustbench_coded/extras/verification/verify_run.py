@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.reports.render.terminal import PlainTable
-from robustbench_coded.reports.text.formatting import Columns, TextTable
+from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
@@ -348,9 +348,9 @@ def verification_table(rows: Sequence[VerifiedRow]) -> Group:
     figures: Columns[VerifiedRow] = {
         "inputs": lambda row: row.inputs,
         "of eps": lambda row: f"{row.furthest:.4f}",
-        "recorded": lambda row: _percent(row.recorded),
-        "now": lambda row: _percent(row.accuracy),
-        "8-bit": lambda row: _percent(row.accuracy_8bit),
+        "recorded": lambda row: percent(row.recorded),
+        "now": lambda row: percent(row.accuracy),
+        "8-bit": lambda row: percent(row.accuracy_8bit),
     }
     columns: Columns[VerifiedRow] = {"": _block, "attack": lambda row: row.attack, **figures}
     table = TextTable.of(rows, {**columns, "result": _result}, figures)
@@ -373,7 +373,3 @@ def _result(row: VerifiedRow) -> str:
     if row.differing:
         faults.append(f"{row.differing} of {row.outcomes} answers differ")
     return "; ".join(faults) or "holds"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"

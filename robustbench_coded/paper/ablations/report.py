@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.paper.ablations.run import Laboratory
 from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import papers_set, printed
 from robustbench_coded.paper.training.recipes import CodedRecipe
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
@@ -50,6 +51,9 @@ def _table(study: Study, settings: AblationSettings) -> dict[str, Any]:
     return table if data == "cifar10" and settings.k == paper_tables()["k"] else {}
 
 
+_FIGURES = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """One figure of one point.
@@ -73,6 +77,11 @@ class StudyResult:
     seeds: int
     diverged: int
     paper: float | None
+
+    def as_columns(self) -> dict[str, object]:
+        """What a table file and ``--json`` have of it."""
+        names = {"point": self.point.name, "inference": self.inference.name}
+        return {**names, **{name: getattr(self, name) for name in _FIGURES}}
 
 
 def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laboratory) -> list[StudyResult]:
@@ -103,18 +112,10 @@ def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laborator
     return results
 
 
-_COLUMNS = ("inference", "attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
-
-
 def table_csv(study: Study, results: Sequence[StudyResult]) -> str:
     """One line a figure; accuracies are fractions."""
-    rows = []
-    for r in results:
-        figures = (None if value is None else f"{value:.6g}" for value in (r.mean, r.deviation))
-        paper = None if r.paper is None else f"{r.paper:.6g}"
-        names = (escape.csv_text(r.point.name), r.inference.name, r.attack, r.figure)
-        rows.append((*names, *figures, r.seeds, r.diverged, paper))
-    return escape.csv_document((study.head.replace(" ", "_"), *_COLUMNS), rows)
+    rows = [[*map(csv_cell, r.as_columns().values())] for r in results]
+    return escape.csv_document((study.head.replace(" ", "_"), "inference", *_FIGURES), rows)
 
 
 def sheet_of(study: Study, results: Sequence[StudyResult]) -> formatting.TextTable:

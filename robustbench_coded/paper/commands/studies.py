@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,9 +14,6 @@ from robustbench_coded.cli import help, options, process
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import radius
 from robustbench_coded.reports.text.escape import one_line
-
-if TYPE_CHECKING:
-    from robustbench_coded.paper.ablations.report import StudyResult
 
 
 @help.examples(
@@ -81,7 +78,7 @@ def ablate_command(
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:
-        print(json.dumps({name: [_as_data(r) for r in found] for name, found in results.items()}))
+        print(json.dumps({name: [r.as_columns() for r in found] for name, found in results.items()}))
         return 0
     from rich.console import Console
 
@@ -97,12 +94,6 @@ def ablate_command(
 def _plain(data: str) -> str:
     """The data's name as a part of a folder's: ``npz:a/cifar10.npz`` is cifar10."""
     return Path(data.partition(":")[2] or data).stem
-
-
-def _as_data(result: "StudyResult") -> dict[str, Any]:
-    figures = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
-    names = {"point": result.point.name, "inference": result.inference.name}
-    return {**names, **{name: getattr(result, name) for name in figures}}
 
 
 AGAIN = "the same command goes on"

@@ -121,4 +121,4 @@ def lemma1(
         drawn = drawing(figure, "lemma1", "Error of coded smoothing over N", caption)
     heads = ("Function", "Power of N", f"Error at N = {K}", f"Error at N = {SIZES[-1]:,}")
     summary = TextTable(heads, tuple(lines), frozenset(heads[1:]))
-    return PaperFigure(drawn, {"lemma1": numbers}, summary, PAPER)
+    return PaperFigure(drawn, numbers, summary, PAPER)

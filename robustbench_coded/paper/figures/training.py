@@ -130,7 +130,7 @@ def spiral(*, seeds: int = 3, epochs: int = 300, seed: int = 0) -> PaperFigure:
         drawn = drawing(figure, "spiral", "Decision boundaries on two spirals", caption)
     names = ("recipe", "seed", "accuracy", "boundary_length", "margin_mean", "margin_smallest")
     numbers: Numbers = {name: [getattr(f, name) for f in fits] for name in names}
-    return PaperFigure(drawn, {"spiral": numbers}, spiral_summary(fits), SPIRAL_PAPER)
+    return PaperFigure(drawn, numbers, spiral_summary(fits), SPIRAL_PAPER)
 
 
 def spiral_summary(fits: Sequence[TrainingFit]) -> TextTable:
@@ -192,8 +192,8 @@ def loss(history: Sequence[EpochRecord], *, where: str) -> PaperFigure:
         caption = f"Validation loss of {where}; mean and sample deviation over {seeds} seeds."
         drawn = drawing(figure, "loss", "Validation loss during training", caption)
     columns = ("recipe", "seed", "epoch", "loss", "validation_loss", "validation_accuracy")
-    tables = {"loss": {name: [getattr(row, name) for row in history] for name in columns}}
-    return PaperFigure(drawn, tables, loss_summary(history), LOSS_PAPER)
+    numbers = {name: [getattr(row, name) for row in history] for name in columns}
+    return PaperFigure(drawn, numbers, loss_summary(history), LOSS_PAPER)
 
 
 def loss_summary(history: Sequence[EpochRecord]) -> TextTable:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import PAPERS_ITERATIONS, PLAIN, GeneratorPoint
 from robustbench_coded.paper.generation.train import POINTS, SAMPLES, SHOWN
-from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, paired, spread
+from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, spread
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
@@ -99,7 +99,8 @@ def beside_plain(
     apart: Callable[[float, float], float] = operator.sub,
 ) -> SeedSpread | None:
     """A variant's figure less plain's, seed by seed, or its ratio to it; None without common seeds."""
-    found = paired(ends[variant], ends.get(PLAIN, {}), lambda one, plain: apart(of(one), of(plain)))
+    coded, plain = ends[variant], ends.get(PLAIN, {})
+    found = [apart(of(coded[seed]), of(plain[seed])) for seed in sorted(coded.keys() & plain.keys())]
     return spread(found) if variant != PLAIN and found else None
 
 

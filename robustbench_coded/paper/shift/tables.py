@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.paper.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
 from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import printed, trainings
-from robustbench_coded.reports.text.escape import csv_document, csv_text
+from robustbench_coded.reports.text.escape import csv_document
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
@@ -170,21 +171,8 @@ def rows_beside(
 
 def rows_csv(rows: Sequence[Row]) -> str:
     """shift.csv: accuracies, differences and intervals as fractions."""
-    return csv_document(CSV_COLUMNS, map(csv_fields, rows))
-
-
-def csv_fields(row: Row) -> list[object]:
-    """One row in `CSV_COLUMNS`."""
-    value, low, high, paper = map(_number, (*row.estimate, row.paper))
-    checkpoint, (defence, k, n) = row.subject.checkpoint, row.subject.inference
-    return [
-        csv_text(checkpoint), csv_text(defence), k, n, csv_text(row.collection), row.over, row.severity,
-        row.figure, value, low, high, row.examples, row.sets, row.draws, paper,
-    ]  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    lines = ([csv_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in rows))
+    return csv_document(CSV_COLUMNS, lines)
 
 
 class Mean(NamedTuple):

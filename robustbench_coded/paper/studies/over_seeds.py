@@ -5,7 +5,7 @@ one goes on, and means over seeds with intervals.
 import csv
 import io
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.escape import csv_document
+from robustbench_coded.reports.text.escape import csv_document, csv_text
 from robustbench_coded.runs.atomic import write_bytes, write_text
 
 TAIL = 0.025
@@ -93,6 +93,13 @@ def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
     return state
 
 
+def csv_cell(value: object, digits: int = 6) -> object:
+    """A field of a CSV file: floats with so many digits, no text begins a formula."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    return csv_text(value) if isinstance(value, str) else value
+
+
 class SeedSpread(NamedTuple):
     """A mean over seeds and Student's interval; None of it from a single seed."""
 
@@ -115,8 +122,3 @@ def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL)
         return SeedSpread(mean, None, None, seeds)
     reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds))
     return SeedSpread(mean, mean - reach, mean + reach, seeds)
-
-
-def paired(one: Mapping[int, T], other: Mapping[int, T], apart: Callable[[T, T], float]) -> list[float]:
-    """``apart`` of what both have, seed by seed, in the order of the seeds."""
-    return [apart(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]

@@ -16,6 +16,10 @@ ACCURACY_LEGEND = (
     "In percent on fresh draws of the defence, each with its own 95% interval. Bold: the strongest single "
     "attack of its threat model, if it is one of that threat model's own."
 )
+EMPTY_LEGEND = (
+    "Empty: the attack needs what is not there (randomness, a base model, other inputs in the batch), or was "
+    "left out, which is then said."
+)
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
     "'How this was measured'."
@@ -181,6 +185,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
 
 def _accuracies(table: Table) -> Section:
     legend = f"On {table.examples:,} images, where no other number (n) is given. {ACCURACY_LEGEND}"
+    legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""
     return _section("accuracies", table.title, table, Legend(legend))
 

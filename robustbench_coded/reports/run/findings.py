@@ -136,7 +136,12 @@ def failures_of(run: Run) -> list[str]:
     for (key, error), count in units.items():
         subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return sentences + [
+    return sentences + left_out(run)
+
+
+def left_out(run: Run) -> list[str]:
+    """What did not fit, a sentence per row: its price and the option that runs it."""
+    return [
         f"{one.case}: left out; it costs {one.images:,} images, about {duration(one.seconds)}; {one.option} "
         "runs it"
         for one in run.manifest.outlook

@@ -327,6 +327,13 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def incomplete_text(examples: int, planned: int) -> str:
+    """What an incomplete row lacks."""
+    if not examples:
+        return "not run yet"
+    return f"{examples:,} of {planned:,}" if examples < planned else "attacks missing"
+
+
 def series(texts: Sequence[str]) -> str:
     """``a, b and c``."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else "none"

@@ -73,17 +73,6 @@ def test_what_every_example_shares_is_not_known_exactly():
     assert difference(always, never, FOG[:2]) == pytest.approx((1, 1 - 2 * unseen, 1))
 
 
-@pytest.mark.parametrize("count", [3, 5, 7])
-@pytest.mark.parametrize("examples", [1, 7, 100, 1000])
-def test_sums_that_round_are_no_spread(count, examples):
-    chosen = sets(*(("fog", severity) for severity in range(count)))
-    right = {one: np.full((examples, 1), place < count // 2) for place, one in enumerate(chosen)}
-    found = accuracy(Answers(subject(FOG, (1, 1, 1), 0).subject, right, False, K), chosen)
-    unseen = clopper_pearson(0, examples, 0.025)[1]
-    share = (count // 2) / count
-    assert found == pytest.approx((share, share * (1 - unseen), share + unseen * (1 - share)))
-
-
 def test_more_answers_that_differ_never_narrow_an_interval():
     answers = subject(FOG, (0.9, 0.5, 0.2), 0)
     widths = []

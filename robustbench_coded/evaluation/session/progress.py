@@ -1,28 +1,51 @@
-"""Live progress: one line for the whole, in images with the time left, and what each row found."""
+"""Progress on standard error: how far the whole is, in images with the time left, and what each row found.
 
+At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds.
+"""
+
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.status import Status
 from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast
-from robustbench_coded.evaluation.session.listener import Listener, Progress, Ticker, case_name
+from robustbench_coded.evaluation.session.listener import Listener, case_name
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import perturbation_text, subject_text
+from robustbench_coded.reports.text.formatting import duration, perturbation_text, subject_text
 from robustbench_coded.schema.manifest import Stop
 
 BAR = 16  # cells
+
+
+class Ticker:
+    """Says something every so many seconds, from a thread of its own, until it is stopped."""
+
+    def __init__(self, say: Callable[[], None], seconds: float = 10.0) -> None:
+        self._say, self._seconds, self._over = say, seconds, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Does nothing where it runs or was stopped."""
+        if not self._thread.ident:
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._seconds):
+            self._say()
 
 
 class ProgressListener(Listener):
@@ -38,7 +61,7 @@ class ProgressListener(Listener):
         self._console = console
         self._quiet = quiet
         # Names of rows are shortened to whatever the line has left; figures are shown whole.
-        self._live = Live(
+        self._live = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(BAR),
             TextColumn("{task.fields[progress]}", markup=False, table_column=Column(no_wrap=True)),
@@ -54,8 +77,9 @@ class ProgressListener(Listener):
         self._task: TaskID | None = None
         self._status: Status | None = None
         self._left: dict[tuple[PlannedCase, bool], int] = {}
-        self._progress = Progress(clock)
-        self._ticker = Ticker(lambda: self.note(f"  {self._progress}"))
+        self._done = self._total = 0  # image gradients
+        self._clock, self._began = clock, 0.0
+        self._ticker = Ticker(lambda: self.note(f"  {self._how_far()}"))
         self._again = 0
         self._tally: dict[tuple[PlannedCase, bool], list[int]] = {}
 
@@ -106,7 +130,8 @@ class ProgressListener(Listener):
         for unit in plan.units:
             self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
         self._again = forecast.again
-        self._progress.planned(forecast)
+        self._began = self._began or self._clock()
+        self._total = self._done + forecast.images + forecast.later
         if self._quiet:
             return
         if not self._console.is_terminal:
@@ -147,11 +172,17 @@ class ProgressListener(Listener):
             self._live.stop()
 
     def _advance(self, images: int, **fields: str) -> None:
-        self._progress.done += images
+        self._done += images
         if self._task is not None:
-            done, total = self._progress.done, self._progress.total
-            fields["progress"] = str(self._progress)
-            self._live.update(self._task, completed=done, total=total, **fields)  # type: ignore[arg-type]
+            fields["progress"] = self._how_far()
+            self._live.update(self._task, completed=self._done, total=self._total, **fields)  # type: ignore[arg-type]
+
+    def _how_far(self) -> str:
+        said = f"{self._done:,} of at least {self._total:,} images"
+        if not self._done:
+            return said
+        left = (self._clock() - self._began) * max(self._total - self._done, 0) / self._done
+        return f"{said}, {duration(left)} left"
 
     def _end_status(self) -> None:
         if self._status is not None:

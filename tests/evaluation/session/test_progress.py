@@ -9,11 +9,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from robustbench_coded.cli.progress import ProgressListener
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast
-from robustbench_coded.evaluation.session.listener import Ticker
+from robustbench_coded.evaluation.session.progress import ProgressListener, Ticker
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import Stop
 
