@@ -1,7 +1,9 @@
-"""Progress and warnings below the command line: the logger ``csrobust``, and the handler that shows it."""
+"""What is said to the user beside the answer: the logger ``csrobust``, and the command line's handler."""
 
 import logging
 import sys
+
+from robustbench_coded.reports.text.escape import one_line
 
 LOG = logging.getLogger("csrobust")
 
@@ -10,11 +12,11 @@ class _OnStandardError(logging.Handler):
     """A line each, on what standard error is at the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"csrobust: {record.getMessage()}", file=sys.stderr, flush=True)
+        print(one_line(f"csrobust: {record.getMessage()}"), file=sys.stderr, flush=True)
 
 
 def show_log() -> None:
-    """Shows progress and warnings, unless the program that runs this has given the logger a handler."""
+    """Shows it, unless the program that runs this has given the logger a handler."""
     if not LOG.handlers:
         LOG.addHandler(_OnStandardError())
         LOG.setLevel(logging.INFO)

@@ -8,9 +8,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 CORE = (
-    "attacks", "errors", "log", "installation", "extensions", "threads", "user_code", "version",
+    "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
     "schema", "coding", "runs", "data", "models", "defences", "judge",
-    "reports.text", "reports.run", "reports.compare", "reports.figures", "reports.render", "reports.write",
+    "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
+    "reports.write",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
     "evaluation.execution", "evaluation.engine", "evaluation.setup", "evaluation.attack",
     "evaluation.session", "assertion", "api", "cli",
