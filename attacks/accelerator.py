@@ -38,14 +38,11 @@ def set_random_states(states: list[Tensor]) -> None:
         getattr(module, "set_rng_state_all", lambda given: module.set_rng_state(*given))(states)
 
 
-def seed_accelerators(seed: int, *, taken: int = 0) -> None:
-    """Starts their generators at ``seed`` and takes ``taken`` numbers from the current one."""
+def seed_accelerators(seed: int) -> None:
+    """Starts their generators at ``seed``."""
     module = _in_use()
-    if module is None:
-        return
-    getattr(module, "manual_seed_all", module.manual_seed)(seed)
-    if taken:
-        torch.rand(taken, device=torch.accelerator.current_accelerator())
+    if module is not None:
+        getattr(module, "manual_seed_all", module.manual_seed)(seed)
 
 
 @contextmanager

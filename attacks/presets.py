@@ -46,7 +46,6 @@ SECOND_STAGE = (
 
 # What checks ask for.
 ANOTHER_LOSS = "apgd-mt-20"
-KNOWN_AND_NOT = ("pgd-10", "aware-pgd-10")
 SEARCHES = (*LAST_RESORT, "random-1000")
 ROUNDABOUT = ("bpda-pgd-20", "spsa-2000")  # where gradients of the defence find less than what has none
 # Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
@@ -127,7 +126,7 @@ PRESETS["full"] = tuple(
             USUAL,
             *THROUGH_CHECKPOINT,
             *OF_SAMPLING,
-            *KNOWN_AND_NOT,
+            "aware-pgd-10",
             *(FROM_TRANSFER.format(estimator) for estimator in ("eot10", "aware")),
             "transfer-apgd-ce-100",
             "transfer-apgd-t-100",

@@ -97,7 +97,7 @@ def make_checkpoints(
         for source in recipes:
             config = read_recipe(source, device="cpu", data_dir=data_dir)
             file = out / f"{source.stem}.safetensors"
-            record(source, config, train(config, file, listeners=[ProgressBar(file.stem)]))
+            record(source, config, train(config, file, bar=ProgressBar(file.stem)))
 
 
 def _main() -> int:

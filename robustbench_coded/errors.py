@@ -1,5 +1,8 @@
-"""The one exception that means 'the user's input is wrong', and what a mistyped name may have meant."""
+"""The one exception that means 'the user's input is wrong', what a mistyped name may have meant,
+and messages in Python's words.
+"""
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterable, Sequence
@@ -44,3 +47,20 @@ def where_raised(error: BaseException | None) -> str:
 def described(error: BaseException) -> str:
     """What user code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
     return f"{type(error).__name__}: {error}{where_raised(error)}"
+
+
+# Options of the command line that `evaluate` calls otherwise.
+_NAMES = {"ckpt": "models", "batch_size": "batch_sizes", "defence": "defences", "rci": "defences"}
+_SWITCHES = ("overwrite", "all", "first", "guess", "certify", "checks", "save_adversarials", "peer_raw")
+
+
+def in_python(message: str) -> str:
+    """A message of the command line for who called from Python: ``--overwrite`` is ``overwrite=True``."""
+
+    def argument(flag: re.Match[str]) -> str:
+        name = flag["name"].replace("-", "_")
+        if flag["no"]:
+            return f"{name}=False"
+        return f"{name}=True" if name in _SWITCHES else _NAMES.get(name, name)
+
+    return re.sub(r"(?<![\w-])--(?P<no>no-)?(?P<name>[a-z][a-z-]*[a-z])", argument, message)

@@ -38,8 +38,8 @@ CIFAR_QUICK = (
     ("resnet20[activation=leaky-relu-0.1,new_channels=before]", "imagenet"),
 )
 # Without batch-norms, on MNIST and on digits: the stack, its parts that are not as usual, the normalisation.
-LENET = "sequential-28-c6k5-a-p-i-i-c16k5-a-p-f256-i-i-l64-a-l"
-PADDED = "sequential-28-c8k5-a-p-i-i-c16k5-a-p-f784-i-i-l64-a-l"
+LENET = "sequential-28-c6k5-a-m-c16k5-a-m-f256-l64-a-l"
+PADDED = "sequential-28-c8k5-a-m-c16k5-a-m-f784-l64-a-l"
 STRIDED = "sequential-28-c8k4-a-c16k4-a-f784-l50-a-l"
 FLAT = "sequential-28-f784-l100-a-l"
 SMALL = "sequential-8-c16k3-a-c32k3-a-f512-l64-a-l"

@@ -38,7 +38,6 @@ from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import OtherInput
-from robustbench_coded.models.registry import changes
 from robustbench_coded.models.robustbench_names import own_definitions
 
 TABLE = Path(__file__).with_suffix(".md")
@@ -228,7 +227,9 @@ def _variants(checkpoint: Checkpoint) -> Iterator[tuple[str, nn.Module]]:
     if ":" in checkpoint.arch or sum(p.numel() for p in checkpoint.network.parameters()) > LARGE:
         return
     yield f"{checkpoint.arch}[input=per-image]", OtherInput(checkpoint.network, "per-image")
-    for _, variant in changes(checkpoint.arch, registry.find(checkpoint.arch)[0].variants):
+    parts = registry.find(checkpoint.arch)[0].variants
+    for part, form in ((part, form) for part, forms in parts.items() for form in forms):
+        variant = registry.changed(checkpoint.arch, part, form)
         network = construct(variant, checkpoint.classes, checkpoint.channels, checkpoint.image_size)
         network.load_state_dict(checkpoint.network.state_dict(), assign=True)
         yield variant, network.eval()

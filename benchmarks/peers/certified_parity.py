@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.extras.certification import bounds as linear_bounds
-from robustbench_coded.extras.certification.affine import Matrix
+from robustbench_coded.extras.certification.affine import Affine
 from robustbench_coded.extras.certification.bounds import Region, intervals
 from robustbench_coded.extras.certification.graph import Graph, graph_of
 from robustbench_coded.models.loading import load_checkpoint
@@ -67,7 +67,7 @@ def ours(graph: Graph, region: Region, y: Tensor, method: str) -> Tensor:
         return region.least(bound.a) + bound.constant
     low, high = intervals(graph, region)[last - 1]
     op = graph.steps[last - 1].op
-    assert isinstance(op, Matrix)  # the last layer
+    assert isinstance(op, Affine)  # the last layer
     (a,) = op.transpose(leads.flatten(0, 1))
     a, constant = a.unflatten(0, leads.shape[:2]), op.forward(torch.zeros_like(low[:1]))
     middle, radius = (high + low) / 2, (high - low) / 2

@@ -112,7 +112,7 @@ class Around:
 def trained(folder: Path) -> list[PixelModel]:
     """The nine networks; the last one is the attacker's."""
     config = read_recipe(RECIPE, device="cpu", validation=0.2)
-    runs = train_seeds(config, folder / "digits.safetensors", NETWORKS + 1).runs
+    runs = train_seeds(config, folder / "digits.safetensors", NETWORKS + 1)
     x, y = load_data("digits").batch(range(1))
     return [with_normalisation(load_checkpoint(run.checkpoint), x, y) for run in runs]
 

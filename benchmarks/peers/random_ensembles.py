@@ -5,16 +5,19 @@
 Small members, trained as BAT (arXiv 2002.11565) and BARRE (2302.01375) train theirs: BAT's second member is
 trained on images perturbed against the first, which is adversarially trained; BARRE's members in turn on
 images perturbed against all members so far. Members are drawn with equal probability for each input. What is
-left is the mean over members of the perturbed images' accuracy: no draw is left to chance.
+left is the mean over members of the perturbed images' accuracy: no draw is left to chance. Below, what the
+default settings say, with the first member as base model.
 """
 
+import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from robustbench_coded import attack
+from robustbench_coded import attack, evaluate
+from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.named_sets import load_digits
 from zoo.ensembles import WeightedMember
 
@@ -92,23 +95,37 @@ def ensembles() -> dict[str, list[nn.Module]]:
     return {"BAT, 2 members": bat, "BARRE, 4 members": barre}
 
 
+def default_verdicts(defence: WeightedMember, data: Dataset) -> list[str]:
+    """What `evaluate` with default settings says, a line per verdict; the first member is the base model."""
+    base, named = defence.members[0], {defence.name: defence}
+    with tempfile.TemporaryDirectory() as folder:
+        run = evaluate(base, data, defences=named, eps=EPS, limit=LIMIT, out=Path(folder) / "run")
+        return [f"- {judgement}; {judgement.attack} decides" for judgement in run.judgements]
+
+
 def main() -> None:
     data, lines = load_digits("test"), []
     x, y = data.batch(range(LIMIT))
+    said: list[str] = []
     table: dict[str, list[str]] = {name: [] for name in ("none", "ARC, 20 steps", *ATTACKS)}
     for name, members in ensembles().items():
         share = torch.full((len(members),), 1 / len(members))
-        defence = WeightedMember("random-ensemble", members, share)
+        defence = WeightedMember(name.split(",")[0].lower(), members, share)
         left = lambda x: f"{1 - wrong(members, x, y).double().mean().item():.1%}"  # noqa: E731, B023
         table["none"].append(left(x))
         table["ARC, 20 steps"].append(left(arc(members, x, y)))
         for tried in ATTACKS:
             table[tried].append(left(attack(defence, x, y, tried, EPS, seed=0)))
         lines.append(name)
+        said += default_verdicts(defence, data)
     head = ["| attack | " + " | ".join(lines) + " |", "| --- |" + " --- |" * len(lines)]
     rows = [f"| {name} | {' | '.join(cells)} |" for name, cells in table.items()]
     text = f"# Published random ensembles on digits\n\n{(__doc__ or '').split('md', 1)[1].strip()}\n\n"
-    text += f"linf {EPS}, {LIMIT} test images; right answers left.\n\n" + "\n".join([*head, *rows]) + "\n"
+    text += (
+        f"linf {EPS}, {LIMIT} test images; right answers left.\n\n"
+        + "\n".join([*head, *rows, "", *said])
+        + "\n"
+    )
     (Path(__file__).parent / "random_ensembles.md").write_text(text)
 
 

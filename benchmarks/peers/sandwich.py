@@ -24,9 +24,8 @@ from torch import Tensor
 from benchmarks.errors.coverage import write
 from benchmarks.peers.sandwich_networks import BENCHMARKS, OUTSIDE, Instance, instances, network
 from robustbench_coded import attack
-from robustbench_coded.extras.certification.bounds import Region
+from robustbench_coded.extras.certification.bounds import Region, least_margins
 from robustbench_coded.extras.certification.graph import Graph, graph_of
-from robustbench_coded.extras.certification.network import least_margins
 from robustbench_coded.models.pixel_model import PixelModel
 
 PAGE = Path(__file__).with_suffix(".md")

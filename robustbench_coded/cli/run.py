@@ -22,11 +22,12 @@ from robustbench_coded.cli.process import (
     stoppable,
 )
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.shipped import all_present
+from robustbench_coded.log import LOG
+from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
-    from robustbench_coded.cli.progress import ProgressListener
+    from robustbench_coded.evaluation.session.progress import ProgressListener
     from robustbench_coded.judge.run import Run
 
 
@@ -47,13 +48,12 @@ def run_evaluation(
         junit: a file for the verdicts as test cases.
     """
     verdicts = gate.NEGATIVE if fail_on is None else gate.verdicts_named(fail_on)
-    with importing():
-        from robustbench_coded.evaluation.session.evaluate import evaluate
-
     run: Run | None = None
 
     def keep_run(listener: ProgressListener) -> Path:
         nonlocal run
+        from robustbench_coded.evaluation.session.evaluate import evaluate
+
         try:
             return evaluate(config, listener)
         finally:
@@ -77,7 +77,7 @@ def run_evaluation(
         gate.write_junit(junit, run.judgements, verdicts)
     failing = gate.failing(run.judgements, verdicts) if fail_on is not None else []
     for line in failing:
-        print(one_line(f"csrobust: --fail-on: {line}"), file=sys.stderr)
+        LOG.warning(f"--fail-on: {line}")
     return FAILED_VERDICT if failing and code == DONE else code
 
 
@@ -93,12 +93,13 @@ def evaluated(
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
-    all_present(config.checkpoints)
-    if not silent and sys.stderr.isatty():  # before torch is imported, which takes seconds
+    for _, path in config.checkpoints:
+        present(path)
+    if not silent:  # before torch is imported, which takes seconds
         print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
-        from robustbench_coded.cli.progress import ProgressListener
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
+        from robustbench_coded.evaluation.session.progress import ProgressListener
         from robustbench_coded.judge.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)
@@ -117,10 +118,10 @@ def evaluated(
             listener.when_stopping = heard
             return evaluate(listener), 0
     except IncompleteRun as incomplete:
-        print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)
+        LOG.warning(f"{incomplete}; the same command tries them again")
         return incomplete.path, FAILED
     except CertificateContradicted as contradicted:
-        print(one_line(f"csrobust: {contradicted}"), file=sys.stderr)
+        LOG.warning(f"{contradicted}")
         return None, FAILED
     except RunStopped as stopped:
         said = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
@@ -144,4 +145,4 @@ def _what_will_run(config: EvalConfig) -> str:
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:
     command = shell([part for part in config.command if part != "--overwrite"])
     done = "before anything was computed" if path is None else f"{path} holds what is finished"
-    print(one_line(f"csrobust: stopped, {done}; resume with: {command}"), file=sys.stderr)
+    LOG.warning(f"stopped, {done}; resume with: {command}")

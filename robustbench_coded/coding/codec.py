@@ -5,18 +5,16 @@ spline through (alpha_i, x_i) read at beta, the decoder the one through (beta_j,
 Both are linear in the batch, so each is one small matrix: E ``[N, K]`` and D ``[K, N]``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from numbers import Integral
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_coded.coding import sizes, spline
-
-Indices = Sequence[int] | Tensor
 
 
 @dataclass(frozen=True)
@@ -26,9 +24,6 @@ class Codec:
     ``perm`` shuffles a batch as randomised coded inference does (section 5): slot s holds input ``perm[s]``,
     and decoding returns each estimate to the place of its input. The matrices are shuffled, never the inputs:
     E_p = E[:, argsort(perm)] and D_p = D[argsort(perm)]. Permutations are int64, best on the CPU.
-
-    ``surviving`` are distinct indices, from 0, of the coded outputs that arrived (appendix A); the decoder is
-    fitted to them alone, and ``values`` holds them in that order.
 
     Tensors may have any floating-point dtype and any trailing shape; results have the same dtype and device,
     under autocast too. Everything is differentiable.
@@ -77,41 +72,35 @@ class Codec:
         self,
         perm: Tensor | None = None,
         *,
-        surviving: Indices | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> Tensor:
-        """D ``[k, n]`` (cached: never write to it), or D_p ``[G, k, n]`` for permutations ``[G, k]``.
-
-        With ``surviving`` there are as many columns as survivors.
-        """
-        survivors = None if surviving is None else tuple(int(j) for j in surviving)
-        matrix = _decoder(self, survivors, dtype, torch.device(device))
+        """D ``[k, n]`` (cached: never write to it), or D_p ``[G, k, n]`` for permutations ``[G, k]``."""
+        matrix = _decoder(self, dtype, torch.device(device))
         return matrix if perm is None else matrix[self._slots(perm).to(device)]
 
     def encode(self, x: Tensor, perm: Tensor | None = None) -> Tensor:
-        """Inputs ``[k, *shape]`` -> coded inputs ``[n, *shape]``; ``perm`` is ``[k]``."""
-        return self.encode_grouped(x[None], _alone(perm))[0]
-
-    def encode_grouped(self, x: Tensor, perm: Tensor | None = None) -> Tensor:
-        """G batches ``[G, k, *shape]`` -> ``[G, n, *shape]``; ``perm`` is ``[G, k]``."""
+        """G batches ``[G, k, *shape]`` -> coded inputs ``[G, n, *shape]``; ``perm`` is ``[G, k]``."""
         return _combine(self.encoder(perm, dtype=x.dtype, device=x.device), x)
 
-    def decode(
-        self, values: Tensor, perm: Tensor | None = None, *, surviving: Indices | None = None
-    ) -> Tensor:
-        """Coded outputs ``[n, *shape]`` -> estimates ``[k, *shape]``; ``perm`` is ``[k]``."""
-        return self.decode_grouped(values[None], _alone(perm), surviving=surviving)[0]
+    def decode(self, values: Tensor, perm: Tensor | None = None) -> Tensor:
+        """Coded outputs ``[G, n, *shape]`` -> estimates ``[G, k, *shape]``; ``perm`` is ``[G, k]``."""
+        return _combine(self.decoder(perm, dtype=values.dtype, device=values.device), values)
 
-    def decode_grouped(
-        self, values: Tensor, perm: Tensor | None = None, *, surviving: Indices | None = None
-    ) -> Tensor:
-        """G batches ``[G, n, *shape]`` -> ``[G, k, *shape]``; ``perm`` is ``[G, k]``.
+    def smoothed(self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None = None) -> Tensor:
+        """Algorithm 1: estimates f at the inputs of G batches, ``[G, k, *in]`` -> ``[G, k, *out]``.
 
-        All batches have the same ``surviving`` outputs.
+        Args:
+            x: the batches, floating point.
+            f: takes coded inputs ``[G n, *in]`` to ``[G n, *out]``, each row by itself; called once. It may
+                be a whole network or a block inside one.
+            perm: ``[G, k]`` int64, the shuffles of randomised coded inference; None leaves the order.
         """
-        decoder = self.decoder(perm, surviving=surviving, dtype=values.dtype, device=values.device)
-        return _combine(decoder, values)
+        coded = self.encode(x, perm)
+        values = f(coded.flatten(0, 1))
+        if values.shape[:1] != (len(x) * self.n,):
+            raise ValueError(f"expected f to return {len(x) * self.n} rows, got {tuple(values.shape)}")
+        return self.decode(values.unflatten(0, coded.shape[:2]), perm)
 
     def _slots(self, perm: Tensor) -> Tensor:
         """The slot each input is in, ``[G, k]``: the inverse permutations."""
@@ -122,58 +111,6 @@ class Codec:
         if wrong.any():
             raise ValueError(f"expected a perm of 0..{self.k - 1}, got {perm[wrong][0].tolist()}")
         return slots
-
-
-class CodedSmoothing(nn.Module):
-    """Algorithm 1 of arXiv:2510.00253: evaluates f on mixtures of the batch and decodes what it gave.
-
-    It has neither parameters nor buffers. f may be a whole network or a block inside one: any shapes behind
-    the batch axis will do, and f may change them.
-
-    Args:
-        k, n, nodes, order, smoothing_encoder, smoothing_decoder: as in ``Codec``.
-    """
-
-    def __init__(
-        self,
-        k: int,
-        n: int,
-        nodes: str = "chebyshev",
-        order: int = 3,
-        smoothing_encoder: float = 0.0,
-        smoothing_decoder: float = 0.0,
-    ):
-        super().__init__()
-        self.codec = Codec(k, n, nodes, order, smoothing_encoder, smoothing_decoder)
-
-    def forward(self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None = None) -> Tensor:
-        """Estimates f at the inputs ``x`` ``[k, *in]`` -> ``[k, *out]``.
-
-        Args:
-            x: the batch, floating point.
-            f: takes coded inputs ``[n, *in]`` to ``[n, *out]``, each row by itself.
-            perm: ``[k]`` int64, the shuffle of randomised coded inference; None leaves the order as it is.
-        """
-        return self.forward_grouped(x[None], f, _alone(perm))[0]
-
-    def forward_grouped(self, x: Tensor, f: Callable[[Tensor], Tensor], perm: Tensor | None = None) -> Tensor:
-        """Like ``forward`` for G batches: ``x`` ``[G, k, *in]`` -> ``[G, k, *out]``, ``perm`` ``[G, k]``.
-
-        f is called once, with the coded inputs of all batches: ``[G n, *in]`` -> ``[G n, *out]``.
-        """
-        coded = self.codec.encode_grouped(x, perm)
-        values = f(coded.flatten(0, 1))
-        if values.shape[:1] != (len(x) * self.codec.n,):
-            raise ValueError(f"expected f to return {len(x) * self.codec.n} rows, got {tuple(values.shape)}")
-        return self.codec.decode_grouped(values.unflatten(0, coded.shape[:2]), perm)
-
-    def extra_repr(self) -> str:
-        return str(self.codec)
-
-
-def _alone(perm: Tensor | None) -> Tensor | None:
-    """The permutation of one batch as that of a group of one."""
-    return None if perm is None else perm[None]
 
 
 def _combine(matrix: Tensor, rows: Tensor) -> Tensor:
@@ -188,8 +125,7 @@ def _combine(matrix: Tensor, rows: Tensor) -> Tensor:
     return mixed.reshape(groups, matrix.shape[-2], *shape)
 
 
-# The matrices depend on nothing but these arguments. They are rebuilt in about a millisecond, so the bound on
-# the caches is there for the memory of many sets of survivors, not for speed.
+# The matrices depend on nothing but these arguments.
 @lru_cache(maxsize=128)
 def _encoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
     alpha, beta = _points(codec)
@@ -198,14 +134,8 @@ def _encoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=128)
-def _decoder(
-    codec: Codec, survivors: tuple[int, ...] | None, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _decoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
     alpha, beta = _points(codec)
-    if survivors is not None:
-        if len(set(survivors)) < len(survivors) or not set(survivors) <= set(range(codec.n)):
-            raise ValueError(f"expected distinct surviving indices below {codec.n}, got {list(survivors)}")
-        beta = beta[list(survivors)]
     exact = spline.spline_matrix(beta, alpha, order=codec.order, smoothing=codec.smoothing_decoder)
     return _shared_tensor(exact, dtype, device)
 

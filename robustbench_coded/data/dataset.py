@@ -112,33 +112,6 @@ class Dataset:
         labels = np.array(self.outputs, dtype=np.int64)[self.labels]
         return replace(self, labels=labels, classes=classes, class_names=(), outputs=None)
 
-    def require(self, classes: int, channels: int, image_size: int | None = None) -> None:
-        """Checks that a network with these properties can be scored on these images.
-
-        Args:
-            classes: number of the network's outputs.
-            channels: number of the network's input channels.
-            image_size: side of the only square images the network takes; None if it takes any.
-        Raises:
-            InputError: a label without an output, other channels, another size.
-        """
-        highest = int(self.labels.max())
-        if highest >= classes:
-            raise InputError(
-                f"{self.name}: label {highest} is out of range for a model of {classes} classes "
-                f"(0 to {classes - 1}); give the data the model was made for with --data"
-            )
-        found, height, width = self.image_shape
-        if found != channels:
-            raise InputError(
-                f"{self.name}: images have {found} channels, the model takes {channels}; give other --data"
-            )
-        if image_size is not None and (height, width) != (image_size, image_size):
-            raise InputError(
-                f"{self.name}: images are {height} x {width}, the model takes {image_size} x {image_size}; "
-                f"resize them or give other --data"
-            )
-
     @cached_property
     def sha256(self) -> str:
         """Digest of shape, scale, pixels and labels: equal for equal data wherever they came from."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     scaled = f", scaled and cropped to {size} x {size}" if size else ""
     return Dataset(
         name=f"folder:{root}@{size}" if size else f"folder:{root}",
-        images=ImageFiles(paths, size, partial(_scaled_and_cropped, size=size) if size else None),
+        images=ImageFiles(paths, Preprocessing(size, round(size * 8 / 7)) if size else None),
         scale=255.0,
         labels=labels,
         classes=len(class_names),
@@ -103,23 +102,22 @@ class ImageFiles:
 
     Args:
         paths: of the files, at least one.
-        size: height and width that ``prepared`` makes of each; None where all have the size of the first.
-        prepared: what happens to a decoded image; None for nothing.
+        prepared: what happens to a decoded image; None for nothing, where all have the size of the first.
         coloured: whether grey images get three channels, too; else where one of the first is coloured.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
-        size: int | None = None,
-        prepared: Callable[[Image.Image], Image.Image] | None = None,
+        prepared: Preprocessing | None = None,
         *,
         coloured: bool = False,
     ):
         self._paths = list(paths)
         self._prepared = prepared
         with _open(paths[0]) as first:
-            self._size = (size, size) if size else first.size  # (width, height), as Pillow has it
+            # (width, height), as Pillow has it.
+            self._size = (prepared.size, prepared.size) if prepared else first.size
         looked_at = self._paths[:_COLOUR_SAMPLE]
         self._grey = not coloured and all(_mode(path) in _GREY_MODES for path in looked_at)
 
@@ -155,14 +153,6 @@ class ImageFiles:
         if self._prepared:
             pixels = self._prepared(pixels)
         return np.asarray(pixels).reshape(height, width, -1)
-
-
-def _scaled_and_cropped(image: Image.Image, size: int) -> Image.Image:
-    factor = round(size * 8 / 7) / min(image.size)
-    width, height = (max(size, round(side * factor)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    scaled = image.resize((width, height), Image.Resampling.BILINEAR)
-    return scaled.crop((left, top, left + size, top + size))
 
 
 def _mode(path: Path) -> str:

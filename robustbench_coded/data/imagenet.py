@@ -72,7 +72,7 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
     listed = f", those of {Path(options['list']).name} in its order" if "list" in options else ", fixed order"
     return Dataset(
         name=f"{name}:{place}",
-        images=ImageFiles([root / file for file in files], preprocessing.size, preprocessing, coloured=True),
+        images=ImageFiles([root / file for file in files], preprocessing, coloured=True),
         scale=255.0,
         labels=labels,
         classes=len(outputs) if outputs else len(numbers),

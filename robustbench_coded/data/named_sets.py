@@ -180,10 +180,9 @@ def _from_torchvision(name: str, split: str, place: Path) -> Dataset:
     )
 
 
-# What the first four bytes say: unsigned bytes in so many dimensions.
-MAGIC = {3: b"\x00\x00\x08\x03", 1: b"\x00\x00\x08\x01"}
-SIDE = 28
 MAX_IMAGES = 200_000
+# Of each kind of file: how it begins, the bytes of its header, and those of one image or label.
+FORMATS = {"images": (b"\x00\x00\x08\x03", 16, 28 * 28), "labels": (b"\x00\x00\x08\x01", 8, 1)}
 
 _FASHION = (
     "T-shirt/top",
@@ -251,12 +250,7 @@ def _files(folder: Path, split: str) -> tuple[Path, Path] | None:
 
 
 def _read(name: str, split: str, image_file: Path, label_file: Path) -> Dataset:
-    variant = MNIST[name]
-    images, labels = _array(image_file, 3), _array(label_file, 1)
-    if images.shape[1:] != (SIDE, SIDE):
-        raise InputError(
-            f"{image_file}: expected images of 28 x 28, got {images.shape[1]} x {images.shape[2]}"
-        )
+    images, labels = _bytes(image_file, "images").reshape(-1, 28, 28, 1), _bytes(label_file, "labels")
     if len(images) != len(labels) or not len(images):
         raise InputError(
             f"{label_file}: {len(labels)} labels for the {len(images)} images of {image_file.name}"
@@ -265,32 +259,27 @@ def _read(name: str, split: str, image_file: Path, label_file: Path) -> Dataset:
         raise InputError(f"{label_file}: label {labels.max()} is out of range; labels are 0 to 9")
     return Dataset(
         name=name,
-        images=images[..., None],
+        images=images,
         scale=255.0,
         labels=labels.astype(np.int64),
         classes=10,
-        class_names=variant.class_names,
-        source=f"{variant.title} {split} images, the published files",
+        class_names=MNIST[name].class_names,
+        source=f"{MNIST[name].title} {split} images, the published files",
     )
 
 
-def _array(file: Path, dimensions: int) -> np.ndarray:
-    limit = MAX_IMAGES * (SIDE * SIDE if dimensions == 3 else 1) + 16
+def _bytes(file: Path, kind: str) -> np.ndarray:
+    """All that follows the header, [n]; what is not whole images or labels is refused."""
+    begins, header, size = FORMATS[kind]
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            data = stream.read(limit + 1)
+            data = stream.read(header + MAX_IMAGES * size)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{file}: cannot be read ({error}); put the published file there") from None
-    header = 4 + 4 * dimensions
-    shape = tuple(int.from_bytes(data[at : at + 4], "big") for at in range(4, header, 4))
-    if data[:4] != MAGIC[dimensions] or len(data) < header:
-        raise InputError(f"{file}: not an idx file of {dimensions} dimensions; put the published file there")
-    size = 1
-    for side in shape:
-        size *= side
-    if len(data) != header + size:
-        raise InputError(f"{file}: its header promises {size} bytes, it holds {len(data) - header}; damaged")
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    count = int.from_bytes(data[4:8], "big")
+    if not data.startswith(begins) or len(data) != header + count * size:
+        raise InputError(f"{file}: damaged, or not the published {kind}; put the published file there")
+    return np.frombuffer(data, np.uint8, offset=header)
 
 
 TRAIN_SIZE = 1157  # the other 640 are five test batches of 128

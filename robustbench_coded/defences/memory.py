@@ -69,17 +69,15 @@ class Sentinel:
 
 
 def _changed(first: Tensor, now: Tensor) -> str | None:
-    """What became of an answer; None where it is the same. An empty one could not be had."""
-    if first.numel() and not now.numel():
-        return "can no longer be had"
-    if now.numel() and not first.numel():
-        return "could not be had at first"
-    if first.shape != now.shape:
-        return f"has shape {list(now.shape)} instead of {list(first.shape)}"
+    """What became of an answer; None where it is the same."""
     moved = _moved(first, now)
-    if moved <= ROUNDING:
-        return None
-    return f"has changed by {moved:.1%}" if math.isfinite(moved) else "has become NaN or infinite"
+    return None if moved <= ROUNDING else f"has changed {_by(moved)}"
+
+
+def _by(moved: float) -> str:
+    if math.isfinite(moved):
+        return f"by {moved:.1%}"
+    return "to one that is NaN, infinite or of another shape, or can't be had"
 
 
 def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[str]:
@@ -93,8 +91,7 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     """
     draw = defence.sample(generator, len(x))
     near = [_near(x, size) for size in NEAR]
-    fresh, much_later = _answered_by_a_copy(defence, near[1], draw), _near(x, NEAR[-1], seed=1)
-    fresh_later = _answered_by_a_copy(defence, much_later, draw)
+    fresh = _answered_by_a_copy(defence, near[1], draw)
     sentinel = Sentinel.ask(defence, x, draw)
     if change := sentinel.change():
         unset = _unset(defence, draw) if math.isfinite(sentinel.answer_moved()) else ""
@@ -102,9 +99,7 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
     for duplicate in near:
         answer = _answer(defence, duplicate, draw)
         if duplicate is near[1] and fresh is not None and not _moved(fresh, answer) <= ROUNDING:
-            return [
-                _memory("to an input after it was asked about one that is nearly the same", fresh, answer)
-            ]
+            return [_memory(fresh, answer)]
     if change := sentinel.change():
         return [f"has a memory: after near-duplicates of a batch {change}"]
     few = 4 if defence.batch_dependent else 2
@@ -117,10 +112,6 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
             _slope(defence, other, other_draw)
     if change := sentinel.change():
         return [f"has a memory: after {CALLS} other questions {change}"]
-    # A memory that is full by now may no longer tell what it stores from what is nearly the same.
-    now = _answer(defence, much_later, draw)
-    if fresh_later is not None and not _moved(fresh_later, now) <= ROUNDING:
-        return [_memory(f"to an input near one of {CALLS} questions before", fresh_later, now)]
     return _modes(defence, sentinel)
 
 
@@ -131,16 +122,9 @@ def _unset(defence: Defence, draw: Draw) -> str:
     return f"; {_OR_RANDOM}{_OF_A_MODULE if isinstance(defence, SamplingModule) else _OF_AN_OBJECT}"
 
 
-def _memory(where: str, fresh: Tensor, answer: Tensor) -> str:
-    if not answer.numel():
-        return f"has a memory: it gives no answer {where}, and a fresh copy does"
-    moved = _moved(fresh, answer)
-    by = (
-        f"by {moved:.1%} of the largest logit"
-        if math.isfinite(moved)
-        else "NaN or infinite or of another shape"
-    )
-    return f"has a memory: its answer {where} is another, {by}"
+def _memory(fresh: Tensor, answer: Tensor) -> str:
+    where = "to an input after it was asked about one that is nearly the same"
+    return f"has a memory: its answer {where} is another, changed {_by(_moved(fresh, answer))}"
 
 
 def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
@@ -148,9 +132,8 @@ def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
         moved = sentinel.answer_moved() if names else 0.0
     if moved <= ROUNDING:
         return []
-    by = f", by {moved:.1%} of the largest logit" if math.isfinite(moved) else ", or not at all"
     return [
-        f"answers otherwise once its parts are in evaluation mode{by} "
+        f"answers otherwise once its parts are in evaluation mode, changed {_by(moved)} "
         f"(in training mode: {', '.join(names[:3])}); call eval() where it is built"
     ]
 
@@ -208,8 +191,8 @@ def _answered_by_a_copy(defence: Defence, x: Tensor, draw: Draw) -> Tensor | Non
     return answer if answer.numel() else None
 
 
-def _near(x: Tensor, size: float, seed: int = 0) -> Tensor:
-    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)).to(x)
+def _near(x: Tensor, size: float) -> Tensor:
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
     return (x + size * (2 * noise - 1)).clamp(0, 1)
 
 

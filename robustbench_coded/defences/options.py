@@ -1,13 +1,14 @@
 """Defences as the command line names them, ``rci:N=1.5K,average=4``, ``noise:sigma=0.1``. Needs no torch."""
 
 import difflib
-import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from robustbench_coded.coding.sizes import FEWEST, MOST, coded_size
 from robustbench_coded.errors import InputError
@@ -15,7 +16,6 @@ from robustbench_coded.extensions import all_of
 
 CODED = ("coded", "rci")  # the defences that take N
 PIPED = "cmd:"  # of a defence in a process of its own; its command follows
-_COUNT = re.compile(r"\d{1,9}")
 _LARGE_K = 1024  # multiples of K may be up to 64 K
 _PLUGIN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -148,10 +148,26 @@ def resolve_n(n: str | int, k: int) -> int:
 
 @dataclass(frozen=True)
 class _Option:
-    """How the text of one option is read, and the value that it has unless given."""
+    """What one option may be, a type of numbers or the texts to choose from, and its value unless given."""
 
-    read: Callable[[str, str], Any]
+    kind: Any
     default: Any
+
+    def read(self, text: str, option: str) -> Any:
+        """The value that ``text`` stands for; of texts to choose from in the type of the default."""
+        try:
+            if self.kind is tuple:
+                return tuple(
+                    sorted({msgspec.convert(part, _Block, strict=False) for part in text.split("+")})
+                )
+            if isinstance(self.kind, tuple):
+                return type(self.default)(self.kind[self.kind.index(text)])
+            return msgspec.convert(float(Fraction(text)) if "/" in text else text, self.kind, strict=False)
+        except msgspec.ValidationError as error:
+            raise InputError(f"{option}={text}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+        except (ValueError, ZeroDivisionError) as error:
+            choice = f"; choose from {', '.join(self.kind)}" if isinstance(self.kind, tuple) else ""
+            raise InputError(f"{option}={text} is not known{choice}") from error
 
 
 def _known(kind: str, rest: str) -> DefenceSpec:
@@ -212,73 +228,26 @@ def _example(kind: str) -> str:
     return f"--{kind} N=190" if kind in CODED else _EXAMPLES.get(kind, kind)
 
 
-def _count(least: int, most: int) -> Callable[[str, str], int]:
-    def read(text: str, option: str) -> int:
-        if not _COUNT.fullmatch(text) or not least <= int(text) <= most:
-            raise InputError(f"{option}={text} is not a whole number from {least} to {most}")
-        return int(text)
-
-    return read
-
-
-def _number(least: float, most: float = math.inf, *, open_below: bool) -> Callable[[str, str], float]:
-    """A finite number from ``least`` (above it where ``open_below``) to ``most``."""
-    lower = f"above {least:g}" if open_below else f"of at least {least:g}"
-    upper = "" if most == math.inf else f" and at most {most:g}"
-
-    def read(text: str, option: str) -> float:
-        try:
-            value = float(Fraction(text)) if "/" in text else float(text)
-        except (ValueError, ZeroDivisionError) as error:
-            raise InputError(f"{option}={text} is not a number; give one {lower}{upper}") from error
-        if not math.isfinite(value) or not least <= value <= most or (open_below and value == least):
-            raise InputError(f"{option}={text} is out of range; give a number {lower}{upper}")
-        return value
-
-    return read
-
-
-def _one_of(*choices: str) -> Callable[[str, str], str]:
-    def read(text: str, option: str) -> str:
-        if text not in choices:
-            raise InputError(f"{option}={text} is not known; choose from {', '.join(choices)}")
-        return text
-
-    return read
-
-
-def _odd_order(text: str, option: str) -> int:
-    if text not in ("1", "3", "5"):
-        raise InputError(f"{option}={text} is not a spline order; choose 1, 3 or 5")
-    return int(text)
-
-
-def _block_set(text: str, option: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split("+")]
-    if not all(re.fullmatch(r"\d{1,4}", part) for part in parts):
-        raise InputError(
-            f"{option}={text} is not a set of blocks; write their numbers from 0 on, blocks=0+1+2"
-        )
-    return tuple(sorted({int(part) for part in parts}))
-
-
 _REQUIRED = object()
+_Block = Annotated[int, Meta(ge=0, le=9999)]
+_Smoothing = Annotated[float, Meta(ge=0, le=1e9)]
+_Share = Annotated[float, Meta(gt=0, le=1)]
 _CODEC = {
-    "blocks": _Option(_block_set, None),
-    "nodes": _Option(_one_of("chebyshev", "uniform"), "chebyshev"),
-    "order": _Option(_odd_order, 3),
-    "smoothing_encoder": _Option(_number(0, open_below=False), 0.0),
-    "smoothing_decoder": _Option(_number(0, open_below=False), 0.0),
+    "blocks": _Option(tuple, None),  # numbers of blocks, 0+1+2
+    "nodes": _Option(("chebyshev", "uniform"), "chebyshev"),
+    "order": _Option(("1", "3", "5"), 3),
+    "smoothing_encoder": _Option(_Smoothing, 0.0),
+    "smoothing_decoder": _Option(_Smoothing, 0.0),
 }
 _OPTIONS: dict[str, dict[str, _Option]] = {
     "standard": {},
     "coded": _CODEC,
-    "rci": {"average": _Option(_count(1, 10_000), 1), **_CODEC},
-    "noise": {"sigma": _Option(_number(0, open_below=True), _REQUIRED)},
-    "resize-pad": {"scale": _Option(_number(0, 1, open_below=True), 0.8)},
+    "rci": {"average": _Option(Annotated[int, Meta(ge=1, le=10_000)], 1), **_CODEC},
+    "noise": {"sigma": _Option(Annotated[float, Meta(gt=0, le=1e9)], _REQUIRED)},
+    "resize-pad": {"scale": _Option(_Share, 0.8)},
     "mixup-inference": {
-        "share": _Option(_number(0, 1, open_below=True), 0.5),
-        "samples": _Option(_count(1, 1000), 15),
+        "share": _Option(_Share, 0.5),
+        "samples": _Option(Annotated[int, Meta(ge=1, le=1000)], 15),
     },
 }
 _EXAMPLES = {

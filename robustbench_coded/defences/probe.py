@@ -1,8 +1,8 @@
 """What a defence does, whatever it says of itself, found by a few forwards of one batch."""
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,25 +13,35 @@ from robustbench_coded.defences.memory import modules_of, own_cross_entropy
 from robustbench_coded.defences.per_batch import changed_by
 from robustbench_coded.defences.probe_findings import DRAWS, ProbeResult
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped, misshapen
-from robustbench_coded.defences.sampling import seeded_globally
+from robustbench_coded.defences.sampling import SamplingModule, seeded_globally
 from robustbench_coded.errors import InputError, described
 
 _MODE_LAYERS = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
-def probe(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResult:
+SMALL = (1, 2, 3, 5)  # batches of so many inputs: one that is sent alone meets the same defence
+GROUPED = (2, 9)  # batches that are answered in a group: an answer may depend on how many they are
+
+
+def probe(
+    defence: Defence, x: Tensor, generator: torch.Generator, whole: Tensor | None = None
+) -> ProbeResult:
     """Measures what a defence does with one batch, in about twenty forwards of it.
+
+    Settles what a plain module leaves open about itself.
 
     Args:
         defence: any defence; what it declares is not used but to know which comparisons mean something.
         x: float32 images [k, C, H, W] in [0, 1]; 8 to 16 are enough, and half of them must be enough, too.
         generator: CPU generator of the draws.
+        whole: for user code, a batch of the size that will be evaluated, which begins as ``x`` does: slots
+            and sizes that ``x`` lacks may answer otherwise.
     Raises:
         InputError: the defence raises an exception when it is asked, or answers with something else than
             floating-point numbers.
     """
     with blamed_on(defence, x):
-        return _measured(defence, x, generator)
+        return _measured(defence, x, generator, whole)
 
 
 @contextmanager
@@ -66,7 +76,7 @@ def _smaller_batches(defence: Defence, x: Tensor) -> str:
     return "" if fits is None else f"; it answers {fits} inputs at once: try --batch-size {fits}"
 
 
-def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeResult:
+def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Tensor | None) -> ProbeResult:
     draws = [defence.sample(generator, len(x)) for _ in range(DRAWS)]
     with torch.no_grad():
         first: Any = defence.logits(x, draws[0])
@@ -81,11 +91,15 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
         if misshapen(defence, len(x), shape):
             return ProbeResult(len(x), 0.0, shape, 0.0)
         answers = [first, *(defence.logits(x, draw).clone() for draw in draws[1:])]
-        unanswered = unanswered_share(answers)
+        asked = answers
+        if whole is not None:
+            drawn = (defence.sample(generator, len(whole)) for _ in range(DRAWS))
+            asked = [defence.logits(whole, draw).clone() for draw in drawn]
+        unanswered = 1 - torch.stack([one.isfinite().all(-1) for one in asked]).double().mean().item()
         if unanswered == 1:
             return ProbeResult(len(x), 0.0, shape, unanswered)
         co_batched, co_batched_by = _worst_co_batched(defence, x, draws[0], first)
-        other_size, other_size_error = _half_a_batch(defence, x, generator, first)
+        groups = GROUPED[:1] if whole is None else GROUPED
         measured: dict[str, Any] = {
             "same_draw": changed_by(first, defence.logits(x, draws[0])),
             "other_draws": max(changed_by(first, other) for other in answers[1:]),
@@ -93,16 +107,16 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator) -> ProbeR
             "co_batched": co_batched,
             "co_batched_by": co_batched_by,
             "all_co_batched": _all_co_batched(defence, x, draws[0], first),
-            "other_size": other_size,
-            "other_size_error": other_size_error,
-            "other_slot": other_slot(defence, x, draws[0], first),
-            "grouped": grouped_otherwise(defence, x, draws),
-            "double": _in_double(defence, x, draws[0], first),
+            "grouped": _grouped_otherwise(defence, x, draws, groups),
             "training_layers": tuple(_training_layers(defence)),
         }
     measured |= _gradients(defence, x, draws[0])
     scale = first.nan_to_num(0.0, 0.0, 0.0).abs().max().item()
-    return ProbeResult(len(x), scale, shape, unanswered, **measured)
+    result = ProbeResult(len(x), scale, shape, unanswered, **measured)
+    if isinstance(defence, SamplingModule):
+        defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
+    with torch.no_grad():
+        return replace(result, **_in_other_batches(defence, x, generator, whole))
 
 
 def _changes(x: Tensor) -> Iterator[tuple[str, int, Tensor]]:
@@ -137,27 +151,39 @@ def _all_co_batched(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> f
     return worst
 
 
-def _half_a_batch(
-    defence: Defence, x: Tensor, generator: torch.Generator, first: Tensor
-) -> tuple[float | None, str | None]:
-    half = x[: len(x) // 2]
+def _in_other_batches(
+    defence: Defence, x: Tensor, generator: torch.Generator, whole: Tensor | None
+) -> dict[str, Any]:
+    """What other sizes and slots of batches change: up to twice the size of ``whole``, half of ``x`` without.
+
+    Every input moves on by a slot, and keeps its neighbours.
+    """
+    half, wrong = x[: len(x) // 2], None
     try:
         answers = defence.logits(half, defence.sample(generator, len(half)))
+        if answers.ndim != 2 or len(answers) != len(half):
+            wrong = f"logits of shape {tuple(answers.shape)}"
     except Exception as error:
         raise_machine_fault(error)
-        return None, f"{type(error).__name__}: {error}"
-    if answers.shape != (len(half), first.shape[1]):
-        return None, f"logits of shape {tuple(answers.shape)}"
+        wrong = f"{type(error).__name__}: {error}"
     if defence.randomised or defence.batch_dependent:
-        return None, None
-    return changed_by(first[: len(half)], answers), None
-
-
-def other_slot(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:
-    """How far logits move when every input of ``x`` moves on by a slot, and keeps its neighbours."""
-    if defence.randomised:
-        return None
-    return changed_by(first, defence.logits(x.roll(1, 0), draw).roll(-1, 0))
+        return {"other_size_error": wrong}
+    usual = x if whole is None else whole
+    draw = defence.sample(generator, len(usual))
+    first = defence.logits(usual, draw).clone()  # it may answer with one buffer
+    sizes, slots = [0.0], [changed_by(first, defence.logits(usual.roll(1, 0), draw).roll(-1, 0))]
+    others = [half]
+    if whole is not None:
+        own = defence.logits(x, draw).clone()
+        slots.append(changed_by(own, defence.logits(x.roll(1, 0), draw).roll(-1, 0)))
+        others += [x, torch.cat([whole, whole]), *(x[:size] for size in SMALL)]
+    for batch in others:
+        both = min(len(batch), len(usual))
+        try:
+            sizes.append(changed_by(first[:both], defence.logits(batch, draw)[:both]))
+        except Exception as error:  # it may take no other size, and says so where it is asked for one
+            raise_machine_fault(error)
+    return {"other_size_error": wrong, "other_size": max(sizes), "other_slot": max(slots)}
 
 
 def _global_state(defence: Defence, x: Tensor, generator: torch.Generator) -> float:
@@ -170,15 +196,16 @@ def _global_state(defence: Defence, x: Tensor, generator: torch.Generator) -> fl
     return changed_by(*answers)
 
 
-def grouped_otherwise(defence: Defence, x: Tensor, draws: Sequence[Draw], groups: int = 2) -> float | None:
-    """How far logits of that many batches move when they are answered in a group; None where none can be."""
+def _grouped_otherwise(
+    defence: Defence, x: Tensor, draws: Sequence[Draw], sizes: Sequence[int]
+) -> float | None:
+    """How far logits of so many batches move when they are answered in a group; None where none can be."""
     if getattr(defence, "logits_grouped", None) is None:
         return None
-    batches = torch.stack([(1 - x if i % 2 else x).roll(i // 2, 0) for i in range(groups)])
-    asked = [draws[i % len(draws)] for i in range(groups)]
-    together = logits_grouped(defence, batches, asked)
+    batches = torch.stack([(1 - x if i % 2 else x).roll(i // 2, 0) for i in range(max(sizes))])
+    asked = [draws[i % len(draws)] for i in range(max(sizes))]
     apart = torch.stack([defence.logits(batch, draw) for batch, draw in zip(batches, asked)])
-    return changed_by(apart, together)
+    return max(changed_by(apart[:n], logits_grouped(defence, batches[:n], asked[:n])) for n in sizes)
 
 
 def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
@@ -208,26 +235,9 @@ def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
     }
 
 
-def unanswered_share(answers: Sequence[Tensor]) -> float:
-    """Share of inputs whose logits are not all finite; ``answers`` [k, classes] each."""
-    return 1 - torch.stack([answer.isfinite().all(-1) for answer in answers]).cpu().double().mean().item()
-
-
 def _share(true: Tensor) -> float:
     """Share of inputs at which all pixels are true."""
     return true.flatten(1).all(1).cpu().double().mean().item()
-
-
-def _in_double(defence: Defence, x: Tensor, draw: Draw, first: Tensor) -> float | None:
-    try:
-        precise = copy.deepcopy(defence)
-        for part in modules_of(precise):
-            part.double()
-        answers = precise.logits(x.double(), draw)
-    except Exception as error:  # nothing says that a defence can be copied or cast
-        raise_machine_fault(error)
-        return None
-    return changed_by(first, answers) if answers.dtype == torch.float64 else None
 
 
 def _training_layers(defence: Defence) -> Iterator[str]:

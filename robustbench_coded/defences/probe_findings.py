@@ -2,7 +2,6 @@
 warnings, a base that does not answer.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -50,7 +49,6 @@ class ProbeResult:
         zero_gradients: share of inputs at which cross-entropy has gradient zero in every pixel.
         zero_margin_gradients: the same for the gap between the two largest logits.
         nan_gradients: share of inputs with NaN or infinite gradients.
-        double: change between float32 and float64; None where the defence cannot be cast.
         training_layers: batch normalisation and dropout left in training mode, by name.
     """
 
@@ -73,7 +71,6 @@ class ProbeResult:
     zero_gradients: float = 0.0
     zero_margin_gradients: float = 0.0
     nan_gradients: float = 0.0
-    double: float | None = None
     training_layers: tuple[str, ...] = field(default=())
 
     @property
@@ -95,9 +92,6 @@ class ProbeResult:
 
 
 _TAKEN = "answers inputs one by one as far as others in the batch go, but"
-# A random defence whose numbers are drawn in the type of its inputs draws others in float64. A change of more
-# than this part of what another draw changes says nothing about rounding.
-AS_OTHER_DRAWS = 0.01
 _DECLARE = "; let batch_dependent be True"
 _OR_DRAW = (
     ", or let an input use the same random numbers whatever the others are (torch.poisson and torch.binomial "
@@ -170,8 +164,6 @@ def warnings(defence: Defence, result: ProbeResult) -> list[str]:
         found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs{reason}")
     if result.nan_gradients:
         found.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
-    if _depends_on_rounding(defence, result):
-        found.append(f"float64 changes logits by {result.double:.2g}: answers depend on rounding errors")
     if result.training_layers:
         names = ", ".join(result.training_layers[:3])
         more = f" and {len(result.training_layers) - 3} more" if len(result.training_layers) > 3 else ""
@@ -197,16 +189,6 @@ def _dependence(result: ProbeResult) -> str:
     return f"answers have {result.cross_gradient:.2g} of their gradient in co-batched inputs"
 
 
-def _depends_on_rounding(defence: Defence, result: ProbeResult) -> bool:
-    """Whether float64 changes the answers, and not merely because it draws other random numbers."""
-    if result.double is None or not result.moved(result.double, ROUNDING_ACROSS_SIZES):
-        return False
-    if result.randomised:
-        return result.double < AS_OTHER_DRAWS * result.other_draws
-    # A module that seeds a generator itself draws the same numbers each time, but others in float64.
-    return not getattr(defence, "has_sampled", False)
-
-
 def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
     """What is wrong with a defence's base model, if anything: one clause at most, to follow "it".
 
@@ -224,8 +206,9 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
         with torch.enable_grad():
             answer = defence.base(leaf.view_as(leaf))
             asked = "perturbed "
-            for moved in _moved(x):
-                defence.base(moved)
+            sign = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x).sub(0.5).sign()
+            for moved in (x + 0.03 * sign, 1 - x):  # as attacks make them: off the data's levels, and far
+                defence.base(moved.clamp(0, 1))
         shape = tuple(answer.shape)
     except (Exception, SystemExit) as error:  # user code can fail in any way
         raise_machine_fault(error)
@@ -235,11 +218,3 @@ def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
         lost = "names a base model whose answers have no gradient, which attacks take; let base be None"
         return [] if answer.requires_grad else [lost]
     return [f"names a base model that answers {len(x)} inputs with shape {shape}, not {(len(x), classes)}"]
-
-
-def _moved(x: Tensor) -> Iterator[Tensor]:
-    """Inputs as attacks make them: moved a little, off the levels of the data, and far."""
-    sign = torch.rand(x.shape, generator=torch.Generator().manual_seed(0)).to(x).sub(0.5).sign()
-    for size in (0.001, 0.03, 0.3):
-        yield (x + size * sign).clamp(0, 1)
-    yield 1 - x

@@ -6,6 +6,7 @@ import pickle
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from robustbench_coded.user_code import UserCode
 
 
 @contextmanager
-def seeded_globally(seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]]:
+def seeded_globally(seed: int) -> Iterator[Callable[[], bool]]:
     """Within it torch's, numpy's and Python's generators start at ``seed``; afterwards they are as before.
 
     For code that is not ours and samples from them. Those of accelerators in use are included.
@@ -26,16 +27,13 @@ def seeded_globally(seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]
 
     Args:
         seed: from 0 to 2**32 - 1.
-        taken: how many numbers are taken from each of them first.
     """
     before = _states()
     try:
         torch.default_generator.manual_seed(seed)
-        seed_accelerators(seed, taken=taken)
+        seed_accelerators(seed)
         np.random.seed(seed)
         random.seed(seed)
-        if taken:
-            torch.rand(taken), np.random.rand(taken), [random.random() for _ in range(taken)]
         start = _states()
         yield lambda: not _equal(start, _states())
     finally:
@@ -79,64 +77,47 @@ def held_generators(module: nn.Module) -> list[Held]:
 
 
 @contextmanager
-def seeded(generators: list[Held], seed: int, *, taken: int = 0) -> Iterator[Callable[[], bool]]:
+def seeded(generators: list[Held], seed: int) -> Iterator[Callable[[], bool]]:
     """Within it the i-th generator starts at ``seed`` + 1 + i; afterwards they are as before.
 
     Yields a function that tells whether any number has been drawn since.
 
     Args:
         seed: from 0 to 2**32 - 1.
-        taken: how many numbers are taken from each of them first.
     """
-    before = [_state(one) for one in generators]
+    accesses = [_access(one) for one in generators]
+    before = [read() for read, _ in accesses]
+
+    def plain() -> bytes:  # states hold arrays, which do not compare as a whole
+        return pickle.dumps([read() for read, _ in accesses])
+
     try:
         for i, one in enumerate(generators):
-            _seed(one, (seed + 1 + i) % 2**32, taken)
-        start = [_plain(one) for one in generators]
-        yield lambda: start != [_plain(one) for one in generators]
+            _seed(one, (seed + 1 + i) % 2**32)
+        start = plain()
+        yield lambda: start != plain()
     finally:
-        for one, state in zip(generators, before, strict=True):
-            _restore(one, state)
+        for (_, put), state in zip(accesses, before, strict=True):
+            put(state)
 
 
-def _seed(one: Held, seed: int, taken: int) -> None:
+def _seed(one: Held, seed: int) -> None:
     if isinstance(one, torch.Generator):
         one.manual_seed(seed)
-        torch.rand(taken, generator=one, device=one.device)
     elif isinstance(one, np.random.Generator):
         one.bit_generator.state = type(one.bit_generator)(seed).state
-        one.random(taken)
-    elif isinstance(one, np.random.RandomState):
-        one.seed(seed)
-        one.rand(taken)
     else:
         one.seed(seed)
-        for _ in range(taken):
-            one.random()
 
 
-def _state(one: Held) -> Any:
-    if isinstance(one, torch.Generator):
-        return one.get_state()
+def _access(one: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """How its state is read, and set."""
     if isinstance(one, np.random.Generator):
-        return one.bit_generator.state
-    return one.get_state() if isinstance(one, np.random.RandomState) else one.getstate()
-
-
-def _restore(one: Held, state: Any) -> None:
-    if isinstance(one, torch.Generator):
-        one.set_state(state)
-    elif isinstance(one, np.random.Generator):
-        one.bit_generator.state = state
-    elif isinstance(one, np.random.RandomState):
-        one.set_state(state)
-    else:
-        one.setstate(state)
-
-
-def _plain(one: Held) -> bytes:
-    """The state as bytes: states hold arrays, which do not compare as a whole."""
-    return pickle.dumps(_state(one))
+        bits = one.bit_generator
+        return (lambda: bits.state), partial(setattr, bits, "state")
+    if isinstance(one, random.Random):
+        return one.getstate, one.setstate
+    return one.get_state, one.set_state
 
 
 def samples(model: nn.Module, x: Tensor) -> bool:
@@ -147,12 +128,6 @@ def samples(model: nn.Module, x: Tensor) -> bool:
     with torch.no_grad(), seeded_globally(0) as has_sampled:
         model(x)
         return has_sampled()
-
-
-class UsedSeed(int):
-    """A draw for which ``TAKEN`` numbers were taken from the global generators before."""
-
-    TAKEN = 1000
 
 
 def _same_network(part: nn.Module, model: nn.Module | None) -> bool:
@@ -214,11 +189,8 @@ class SamplingModule:
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
-        taken = UsedSeed.TAKEN if isinstance(draw, UsedSeed) else 0
         seed, own = draw or 0, held_generators(self.module)
-
-        sets_all, sets_own = seeded_globally(seed, taken=taken), seeded(own, seed, taken=taken)
-        with self.user_code, sets_all as sampled, sets_own as own_sampled:
+        with self.user_code, seeded_globally(seed) as sampled, seeded(own, seed) as own_sampled:
             begin_batch(self.module, own_input(x))
             answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name))
             self.has_sampled = self.has_sampled or sampled() or own_sampled()

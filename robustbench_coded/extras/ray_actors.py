@@ -26,8 +26,6 @@ from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerC
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.models.pixel_model import PixelModel
 
-SPARE_STORE_BYTES = 256 << 20  # room for results on their way
-
 
 class RayActors:
     """Actors with one worker's threads and, where the run is on CUDA, one GPU each.
@@ -50,7 +48,7 @@ class RayActors:
         self._gpus = 0 if context.device.type == "cpu" else 1
         self._connected_before = ray.is_initialized()
         if not self._connected_before:
-            _connect(address, workers * context.setup.threads, context)
+            _connect(address, workers * context.setup.threads)
         here = address is None and not self._connected_before
         self._actor: Any = ray.remote(
             num_cpus=context.setup.threads, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
@@ -146,15 +144,11 @@ class _Actor:
         return attempt(self._bench, unit)
 
 
-def _connect(address: str | None, cpus: int, context: WorkerContext) -> None:
+def _connect(address: str | None, cpus: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
-        options |= {
-            "num_cpus": cpus,
-            "include_dashboard": False,
-            "object_store_memory": _size(context) + SPARE_STORE_BYTES,
-        }
+        options |= {"num_cpus": cpus, "include_dashboard": False}
     with _sigterm_handler_kept():
         try:
             ray.init(address=address or "local", **options)
@@ -192,17 +186,6 @@ def _on_cpu(context: WorkerContext) -> dict[str, PixelModel]:
     return (
         models if context.device.type == "cpu" else {n: copy.deepcopy(m).to("cpu") for n, m in models.items()}
     )
-
-
-def _size(context: WorkerContext) -> int:
-    """Approximate size of data and models in bytes, on one machine."""
-    parameters = sum(
-        tensor.numel() * tensor.element_size()
-        for checkpoint in context.setup.checkpoints
-        for tensor in context.model(checkpoint.name).state_dict().values()
-    )
-    pixels = 0 if _in_files(context.data) else int(np.prod(context.data.images.shape)) * 4
-    return parameters + pixels
 
 
 def _in_files(data: Dataset) -> bool:

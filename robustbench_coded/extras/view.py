@@ -4,10 +4,8 @@ import csv
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -144,8 +142,6 @@ def shown_first(attacks: dict[str, ViewFigure]) -> list[str]:
     return sorted(attacks, key=lambda name: (name != CLEAN, name == ENSEMBLE))
 
 
-LARGEST = 1_000_000  # bytes
-TOO_MANY = "There are too many accuracies for one page: attacks other than the strongest are left out."
 FILTERS = ("Run", "Data", "Checkpoint", "Inference", "Threat", "Verdict")
 STYLE = """
 a { color: var(--mark); }
@@ -168,14 +164,6 @@ def view_page(folder: Path, out: Path) -> str:
         InputError: the folder holds no run.
     """
     entries, unread = entries_below(folder)
-    text = _page(folder, out, entries, unread, _measured(entries, keep=None))
-    if len(text.encode()) > LARGEST:
-        unread = [*unread, TOO_MANY]
-        text = _page(folder, out, entries, unread, _measured(entries, keep=(CLEAN, ENSEMBLE)))
-    return text
-
-
-def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[str], measured: Markup) -> str:
     chosen = [{name: _choice(folder, entry, name) for name in FILTERS} for entry in entries]
     attacks = {name for entry in entries for name in entry.attacks} - {CLEAN, ENSEMBLE, STRONGEST}
     return page(
@@ -190,9 +178,8 @@ def _page(folder: Path, out: Path, entries: Sequence[Entry], unread: Sequence[st
             **{name: sorted({row[name] for row in chosen}) for name in FILTERS},
             "Attack": sorted(map(escape.one_line, attacks)),
         },
-        measured=measured,
+        measured=_measured(entries),
         report=lambda entry: _link(entry, out),
-        examples=lambda entry: _link(entry, out, "worst"),
         perturbation=lambda entry: formatting.short_perturbation_text(entry.perturbation),
         between=lambda figure: formatting.interval(figure.low, figure.high),
         signed=lambda figure: f"{100 * figure.estimate:+.1f}",
@@ -214,18 +201,17 @@ def _choice(folder: Path, entry: Entry, name: str) -> str:
     return escape.one_line(shown[name])
 
 
-def _measured(entries: Sequence[Entry], keep: Sequence[str] | None) -> Markup:
+def _measured(entries: Sequence[Entry]) -> Markup:
     """The accuracies as compact JSON: the names of attacks, and for each entry [name, accuracy, low, high]
     in tenths of a percent. ``<`` is escaped, so that no name ends the element that holds it.
     """
     names: dict[str, int] = {}
     rows = []
     for entry in entries:
-        shown = [x for x in shown_first(entry.attacks) if keep is None or x in (*keep, entry.strongest)]
         rows.append(
             [
                 [names.setdefault(escape.one_line(x), len(names)), *_tenths(entry.attacks[x])]
-                for x in shown
+                for x in shown_first(entry.attacks)
                 if x != STRONGEST
             ]
         )
@@ -238,15 +224,9 @@ def _tenths(figure: ViewFigure) -> list[int | None]:
     return [None if value is None else round(1000 * value) for value in ends]
 
 
-def _link(entry: Entry, out: Path, section: str = "") -> str:
-    """The relative address of the run's report, '' where there is none or it lacks the section."""
+def _link(entry: Entry, out: Path) -> str:
+    """The relative address of the run's report, '' where there is none."""
     file = entry.run / "report.html"
-    if not file.is_file() or (section and section not in _sections(file)):
+    if not file.is_file():
         return ""
-    relative = os.path.relpath(file.resolve(), out.resolve().parent)
-    return quote(Path(relative).as_posix()) + (f"#{section}" if section else "")
-
-
-@cache
-def _sections(file: Path) -> frozenset[str]:
-    return frozenset(re.findall(r'<section id="([a-z-]+)">', file.read_text(errors="replace")))
+    return quote(Path(os.path.relpath(file.resolve(), out.resolve().parent)).as_posix())

@@ -10,12 +10,13 @@ ResNet-20 of ours, targeted Auto-PGD leaves 28.9%. More steps do not show that. 
 has neither fault (arXiv 1608.04644, section V; arXiv 2003.01690, section 4).
 
 An attack was at its end where the strongest one with twice as many steps, or twice as many draws averaged,
-finds no more. Where it ran with no other number, the next one decides that did and leaves at most half a
-point more: of attacks that have come to their end some other one is the strongest by chance each time.
+finds no more. Where it ran with no other number, two attacks decide that come within half a point of it, of
+which one has twice as many as the other: of attacks that have come to their end some other one is the
+strongest by chance each time.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
@@ -27,7 +28,6 @@ from robustbench_coded.judge.checks import (
     Check,
     NextStep,
     accuracy_of,
-    attacks_under,
     compared,
     differs_only_in,
     guesses_draw,
@@ -42,13 +42,11 @@ from robustbench_coded.judge.checks import (
     run_attacks,
     usable_by,
 )
-from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.outcomes import exchanged_accuracy
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN, CheckName, CheckOutcome
 
 Number = Literal["steps", "draws"]
-CLOSE = 0.03  # attacks of two kinds that come so close to one another found the same
 
 
 def converged(
@@ -68,14 +66,13 @@ def converged(
         if name_of(result).steps is not None and result.case.attack != presets.RECOMBINED  # ends by itself
     ]
     averaging = [result for result in usable if _averages(name_of(result))]
-    steps = _doubled(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
+    steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
     draws = CheckName.TWICE_THE_DRAWS
     if not guesses_draw(ensemble):
         return [steps, passed(draws, "Nothing is random to the attacker: there are no draws to average.")]
     if not any(is_adaptive(name_of(result)) for result in usable):
         return [steps, passed(draws, "No attack had its gradients, to average.")]
-    enough = _enough_draws(draws, averaging)
-    return [steps, enough or _doubled(draws, averaging, "draws", doubled_draws, stopped)]
+    return [steps, _at_its_end(draws, averaging, "draws", doubled_draws, stopped)]
 
 
 def doubled_steps(result: CaseResult) -> str:
@@ -95,62 +92,46 @@ def doubled_draws(result: CaseResult) -> str:
     return f"{'relaxed-' if name.relaxed else ''}eot{2 * name.draws}-{plain}"
 
 
-def _doubled(
+def _at_its_end(
     name: CheckName,
     attacks: Sequence[CaseResult],
     number: Number,
     doubled: Callable[[CaseResult], str],
     stopped: Collection[str],
 ) -> Check:
-    """Compares the strongest of ``attacks`` with its like of twice, else of half, its steps or draws."""
+    """Compares the strongest attack with itself at twice its steps or draws, else at half of them; where it
+    ran with no such number, two attacks of its kind that come within half a point of it.
+    """
     if not attacks:
         wanted = presets.USUAL if number == "steps" else presets.FOLLOWS_SHOWN
         return not_run(name, f"No attack has {number} to double.", wanted)
     best = lowest(attacks)
     if check := nothing_left(name, best):
         return check
-    as_strong = (result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH)
-    for attack in sorted(as_strong, key=accuracy_of):
-        for fewer, more in _pairs(attack, attacks, number):
+    if number == "draws" and name_of(best).traits.chooses_draws:
+        return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
+
+    def count(result: CaseResult) -> int:
+        found: int = getattr(name_of(result), number)
+        return found
+
+    for other in sorted(attacks, key=count, reverse=True):
+        fewer, more = sorted((best, other), key=count)
+        if count(more) == 2 * count(fewer) and differs_only_in(name_of(more), name_of(fewer), number):
             check = compared(name, fewer, more, f"more {number} find more", doubled(more))
             if check is not None:
                 return _unless_stopped(check, stopped)
-    return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
-
-
-def _enough_draws(name: CheckName, averaging: Sequence[CaseResult]) -> Check | None:
-    """The check, passed where an attack that averages twice the draws of the strongest finds as much, or
-    where the strongest chooses draws by itself; None elsewhere.
-    """
-    if not averaging:
-        return None
-    best = lowest(averaging)
-    more = [
+    as_strong = [
         result
-        for result in averaging
-        if name_of(result).draws >= 2 * name_of(best).draws or name_of(result).traits.chooses_draws
+        for result in attacks
+        if accuracy_of(result) - accuracy_of(best) <= WORTH and name_of(result).family == name_of(best).family
     ]
-    if name_of(best).traits.chooses_draws:
-        return passed(name, f"{best.case.attack}, the strongest, looks for the draws that fall together.")
-    if not more or accuracy_of(lowest(more)) - accuracy_of(best) > WORTH:
-        return None
-    other = lowest(more)
-    finding = (
-        f"{best.case.attack} leaves {accuracy_of(best):.1%} and {other.case.attack}, with more draws a step, "
-    )
-    return passed(name, f"{finding}{accuracy_of(other):.1%}.", best.case.attack, other.case.attack)
-
-
-def _pairs(
-    attack: CaseResult, attacks: Sequence[CaseResult], number: Number
-) -> Iterator[tuple[CaseResult, CaseResult]]:
-    """The attack and its like of twice its steps or draws, then of half of them; the longer one is second."""
-    count = getattr(name_of(attack), number)
-    for factor in (2, 0.5):
-        for other in attacks:
-            alike = differs_only_in(name_of(other), name_of(attack), number)
-            if alike and getattr(name_of(other), number) == factor * count:
-                yield (attack, other) if factor == 2 else (other, attack)
+    fewer, more = min(as_strong, key=count), max(as_strong, key=count)
+    if count(more) < 2 * count(fewer):
+        return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
+    said = [f"{result.case.attack} leaves {accuracy_of(result):.1%}" for result in (fewer, more)]
+    finding = f"{said[0]}, and {said[1]} with more {number}."
+    return _unless_stopped(passed(name, finding, fewer.case.attack, more.case.attack), stopped)
 
 
 def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
@@ -177,7 +158,6 @@ def other_attacks(
         unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
     """
     return [
-        randomness_known(results, ensemble),
         transfer_or_black_box(results, ensemble),
         falls_with_eps(results, ensemble, unbounded_eps),
         attacks_agree(results, ensemble),
@@ -203,38 +183,12 @@ def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     found = [result for result in (relaxed if hidden else adaptive) if on_another_loss(name_of(result))]
     if found:
         best, left = lowest(found).case.attack, accuracy_of(lowest(found))
-        return passed(name, f"{best} leaves {left:.1%}.", best, accuracy=left)
+        return passed(name, f"{best} leaves {left:.1%}.", best)
     finding = (
         f"No attack on a margin or on targets ran with its {'relaxed ' if hidden else ''}gradients, and they "
         "find what cross-entropy misses."
     )
     return not_run(name, finding, f"{'relaxed-' if hidden else ''}{presets.ANOTHER_LOSS}")
-
-
-def randomness_known(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
-    """The same algorithm and steps with the draw known leaves no more than with it unknown."""
-    name = CheckName.RANDOMNESS_KNOWN
-    if not ensemble.randomised:
-        return passed(name, "The defence is deterministic: there is no draw to know.")
-    setting, threat = ensemble.case.setting, ensemble.case.threat
-    unknown = attacks_under(results, setting.under(threat.with_draw("unknown")))
-    known = attacks_under(results, setting.under(threat.with_draw("known")))
-    if not any(is_adaptive(name_of(result)) for result in [*known, *unknown]):
-        return passed(name, "No attack had its gradients, with the draw known or unknown.")
-    pairs = [
-        (aware, blind)
-        for aware in known
-        for blind in unknown
-        if name_of(blind).estimator in ("fresh", "fixed")
-        and differs_only_in(name_of(aware), name_of(blind), "estimator", "draws")
-    ]
-    fault, more = "the optimiser fails where it knows most", _from_transfer("aware")
-    # The worst of several pairs is picked: each is asked at its share of the error, as Holm does at first.
-    checks = [compared(name, *pair, fault, more, tail=TAIL / len(pairs)) for pair in pairs]
-    measured = [check for check in checks if check is not None]
-    if not measured:
-        return not_run(name, "No attack ran both with its draw known and unknown.", *presets.KNOWN_AND_NOT)
-    return max(measured, key=lambda check: check.figures["low"])
 
 
 def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
@@ -275,7 +229,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
 
 def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float) -> Check:
     """Accuracy falls with eps and reaches, where any image can be reached, what uninformative inputs would
-    leave. Parts of the ball hold no more than the ball.
+    leave.
     """
     name = CheckName.FALLS_WITH_EPS
     if ensemble.clean is None:
@@ -283,15 +237,9 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
     if left <= max(floor, WORTH):
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
-        return passed(name, finding, ensemble.strongest_attack, floor=floor, accuracy=left)
+        return passed(name, finding, ensemble.strongest_attack)
     usable = usable_by(results, ensemble)
     parts = [result for result in usable if name_of(result).traits.partial]
-    wholes = [result for result in usable if is_adaptive(name_of(result)) and result not in parts]
-    if parts and wholes:
-        part, fault = lowest(parts), "an attack inside a part of the ball finds more than one in all of it"
-        check = compared(name, lowest(wholes), part, fault, doubled_steps(part))
-        if check is not None and check.failed and not _at_its_end(part, parts):
-            return check
     curves = [_curve(results, attack) for attack in usable]
     for smaller, larger in (pair for curve in curves for pair in pairwise(curve)):
         fault = f"more at eps {larger.case.perturbation.eps:.4g} than at {smaller.case.perturbation.eps:.4g}"
@@ -319,15 +267,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
         f"{end.case.attack} leaves {interval.estimate:.1%} at eps {end.case.perturbation.eps:g}; the "
         f"floor is {floor:.1%}"
     )
-    check = passed(
-        name,
-        f"{finding}.",
-        end.case.attack,
-        floor=floor,
-        accuracy=left,
-        unbounded=interval.estimate,
-        unbounded_low=interval.low,
-    )
+    check = passed(name, f"{finding}.", end.case.attack)
     if interval.low <= floor:
         return check
     step = run_attacks(presets.TRANSFER, *presets.SEARCHES, how="at that eps")
@@ -357,19 +297,12 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     best = lowest(own)
     left, together = accuracy_of(best), accuracy_of(ensemble)
     finding = f"{best.case.attack} leaves {left:.1%}, all attacks together {together:.1%}"
-    check = passed(name, f"{finding}.", best.case.attack, accuracy=left, together=together)
+    check = passed(name, f"{finding}.", best.case.attack)
     if left - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."
     step = run_attacks(presets.RECOMBINED)
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
-
-
-def _at_its_end(attack: CaseResult, attacks: Sequence[CaseResult]) -> bool:
-    """Whether it ran in two lengths, of which the longer finds no more: it has found what it can."""
-    return any(
-        accuracy_of(fewer) - accuracy_of(more) <= WORTH for fewer, more in _pairs(attack, attacks, "steps")
-    )
 
 
 def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:

@@ -43,8 +43,7 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN,
 
 Cells = dict[tuple[Case, str], Cell]
 
-# What attacks leave at most above the strongest that may be the strongest in random batches.
-NEAR = 0.03
+CLOSE = 0.03  # attacks that come so close to one another found the same
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class CaseResult:
     # alone.
     random_batches: tuple[RandomBatches, ...] = ()
     clean_random_batches: tuple[RandomBatches, ...] = ()  # the outcomes of ``clean`` in random batches
-    # Whether these are the inputs of every attack that comes within `NEAR` of the strongest.
+    # Whether these are the inputs of every attack that comes within `CLOSE` of the strongest.
     all_near_in_random: bool = False
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
@@ -129,7 +128,7 @@ class CaseResult:
         They give it a lower end where every attack that comes near the strongest was scored in them: he
         plays one of these, and what all of them leave at least, he leaves. Inputs that are made together may
         do more in the batch that they were made in than in random ones. So that end does not count where
-        random batches leave more than the disjoint ones, in which they are together, by more than `NEAR`.
+        random batches leave more than the disjoint ones, in which they are together, by more than `CLOSE`.
 
         Args:
             ends: of each of ``random_batches``, by its tail.
@@ -138,7 +137,7 @@ class CaseResult:
         own = self.case.attack != ENSEMBLE
         least = min(end[0] for end in played)
         in_random = min(float(scored.correct.mean()) for scored in self.random_batches)
-        holds = own or (self.all_near_in_random and in_random <= interval.estimate + NEAR)
+        holds = own or (self.all_near_in_random and in_random <= interval.estimate + CLOSE)
         low = min(least if holds else interval.low, interval.estimate)
         high = max(min(end[1] for end in played), interval.estimate)
         return Interval(interval.estimate, low, high, (interval.low, interval.high))
@@ -274,7 +273,7 @@ def _combined(
     near = [
         key
         for key, left in zip(everybody, chosen)
-        if left <= chosen[best] + NEAR and key.attack not in CONTROLS
+        if left <= chosen[best] + CLOSE and key.attack not in CONTROLS
     ]
     made = [
         CaseResult(

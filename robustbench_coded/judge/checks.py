@@ -3,8 +3,8 @@
 Names of attacks say which of them can be compared; a comparison of two says when a check fails.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -155,7 +155,6 @@ class Check:
     Attributes:
         name: a `CheckName`, or that of one self-test.
         finding: one sentence.
-        figures: accuracies and differences as fractions, shares and cosines, by name.
         attacks: the attacks compared.
         next_step: what to do next; None where the check is passed.
     """
@@ -163,7 +162,6 @@ class Check:
     name: str
     outcome: CheckOutcome
     finding: str
-    figures: Mapping[str, float] = field(default_factory=dict)
     attacks: tuple[str, ...] = ()
     next_step: NextStep | None = None
 
@@ -214,9 +212,9 @@ def in_norm(checks: Iterable[Check], norm: str) -> tuple[Check, ...]:
     return tuple(replace(check, next_step=step(check.next_step)) for check in checks)
 
 
-def passed(name: str, finding: str, *attacks: str, **figures: float) -> Check:
+def passed(name: str, finding: str, *attacks: str) -> Check:
     """A check that is passed."""
-    return Check(name, CheckOutcome.PASSED, finding, figures, attacks)
+    return Check(name, CheckOutcome.PASSED, finding, attacks)
 
 
 def not_run(name: str, finding: str, *run_next: str) -> Check:
@@ -229,7 +227,7 @@ def nothing_left(name: CheckName, best: CaseResult) -> Check | None:
     left, attack = accuracy_of(best), best.case.attack
     if left > WORTH:
         return None
-    return passed(name, f"{attack} leaves {left:.1%}: nothing is left to find.", attack, accuracy=left)
+    return passed(name, f"{attack} leaves {left:.1%}: nothing is left to find.", attack)
 
 
 def compared(
@@ -238,7 +236,6 @@ def compared(
     smaller: CaseResult,
     fault: str,
     *run_next: str,
-    tail: float = TAIL,
 ) -> Check | None:
     """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does, by half a point.
 
@@ -249,27 +246,23 @@ def compared(
     Args:
         fault: what it means if so, as a clause.
         run_next: attacks to run if it fails.
-        tail: with which probability each end of the interval may err.
 
     Returns:
         None where the two results have nothing in common.
     """
     try:
         one, other = (replace(result, batch_dependent=False) for result in (larger, smaller))
-        difference = paired_difference(one, other, tail)
+        difference = paired_difference(one, other)
     except NotPaired:
         return None
-    first, second, estimate = difference.first, difference.second, difference.estimate
-    low, high = difference.low, difference.high
     attacks = (larger.case.attack, smaller.case.attack)
-    finding = f"{attacks[0]} leaves {first:.1%} and {attacks[1]} {second:.1%}: {difference}"
-    found = passed(
-        name, f"{finding}.", *attacks, first=first, second=second, difference=estimate, low=low, high=high
-    )
-    if low > 0 and estimate >= WORTH:
+    left = f"{attacks[0]} leaves {difference.first:.1%} and {attacks[1]} {difference.second:.1%}"
+    finding = f"{left}: {difference}"
+    found = passed(name, f"{finding}.", *attacks)
+    if difference.low > 0 and difference.estimate >= WORTH:
         step, finding = run_attacks(*run_next), f"{finding}: {fault}."
         return replace(found, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
-    if high > TELLS:
+    if difference.high > TELLS:
         finding = f"{finding}: too few batches or examples to tell."
         step = NextStep(MORE_EXAMPLES)
         return replace(found, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)

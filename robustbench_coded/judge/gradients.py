@@ -18,7 +18,7 @@ attacks stand in for that check if the network that it stands around keeps as mu
 there, and queries found as much here), or, if it stands around none, where two kinds of attacks
 (labels, scores, a surrogate) come within 3 points of one another.
 
-Self-tests of anything else (the base model, answers beside clean inputs) stand as they are.
+Self-tests of anything else (answers when scored) stand as they are.
 """
 
 from collections.abc import Collection, Sequence
@@ -28,8 +28,8 @@ from typing import NamedTuple
 from attacks import presets
 from attacks.attack_name import PREFIX, split_submitted
 from attacks.naming import parse
-from robustbench_coded.judge.attack_checks import CLOSE, doubled_steps
-from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.attack_checks import doubled_steps
+from robustbench_coded.judge.case_results import CLOSE, CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
     Check,

@@ -5,8 +5,7 @@ is the difference of two upper bounds, and an attack that ran on one side only l
 attacks ran on the base model only, the gain is overstated; if on the defence only, understated. Attacks with
 missing outcomes do not count.
 
-* A gain is believed when what broke the base model ran on the defence, too: adaptively and by transfer.
-  Attacks whose loss would leave the base model within half a point of what all of them leave broke nothing.
+* A gain is believed where it holds over what the base model keeps under the attacks that both met.
 * It has to hold against each informative attack (gradients of the base model, ten steps or more) alone.
   Where the defence gains nothing over what one of them leaves the base model, more attacks on the base model
   must not turn that into ``no failure found``.
@@ -16,13 +15,13 @@ missing outcomes do not count.
   asked where half a point is left of the base model, or less.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from attacks import presets
-from attacks.attack_name import PREFIX, SEVERAL, AttackName, split_submitted
+from attacks.attack_name import PREFIX, SEVERAL, SUBMITTED, AttackName, split_submitted
 from attacks.naming import parse, suited
 from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
@@ -38,51 +37,40 @@ from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, Ve
 def what_broke_the_base(
     results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
 ) -> checks.Check:
-    """Whether the defence met what broke its base model, and gains over each informative attack.
+    """Whether the defence gains as much over what its base model keeps under the attacks that both met, and
+    over each informative one alone.
 
     Args:
         results: all results of the run.
         ensemble, base: their `ensemble` results.
         margin: the gain that counts, a fraction.
     """
-    name = CheckName.WHAT_BROKE_THE_BASE
-    on_base = _attacks_on(results, base)
-    if not on_base:
-        return checks.not_run(
-            name, "No attack made on the base model has all of its outcomes.", presets.ANOTHER_LOSS
-        )
-    on_defence = [checks.name_of(result) for result in checks.usable_by(results, ensemble) if result.complete]
-    transferred = _transferred(results, ensemble)
-    forms = {
-        result.case.attack: _missing(checks.name_of(result), on_defence, transferred) for result in on_base
-    }
-    gain = checks.difference_of(ensemble, base)
-    spare = 0.0 if gain is None else gain.low - margin
-    lacking = _lacking(base, on_base, forms, max(min(checks.WORTH, spare), 0.0))
-    left = _left(base, on_base)
-    if lacking:
-        without = _left(base, [result for result in on_base if not forms[result.case.attack]])
-        finding = (
-            f"{' and '.join(lacking)} took the base model from {without:.1%} to {left:.1%}, and did not run "
-            "on the defence both adaptively and by transfer."
-        )
-        step = checks.run_attacks(*(form for attack in lacking for form in forms[attack]))
-        figures = {"base": left, "base_without": without}
-        return checks.Check(name, CheckOutcome.NOT_RUN, finding, figures, tuple(lacking), step)
-    for result in on_base:
-        over = checks.difference_of(ensemble, result) if checks.informative(checks.name_of(result)) else None
-        if over is not None and over.high < margin:
+    name, on_base = CheckName.WHAT_BROKE_THE_BASE, _attacks_on(results, base)
+    ran = [checks.name_of(result) for result in checks.usable_by(results, ensemble) if result.complete]
+    on_defence = [found for found in ran if found.estimator not in ("transfer", SUBMITTED)]
+    lacking = [
+        result.case.attack
+        for result in on_base
+        if not any(_at_least(met, checks.name_of(result)) for met in on_defence)
+    ]
+    met = [result for result in on_base if result.case.attack not in lacking]
+    if not met:
+        wanted = lacking or [presets.ANOTHER_LOSS]
+        return checks.not_run(name, "No attack on the base model ran on the defence, too.", *wanted)
+    together = _under_all(base, met)
+    for kept in (together, *on_base):
+        if kept is not together and not checks.informative(checks.name_of(kept)):
+            continue
+        gain = checks.difference_of(ensemble, kept)
+        if gain is not None and (gain.low <= margin if kept is together else gain.high < margin):
+            said = "the attacks that both met" if kept is together else kept.case.attack
             finding = (
-                f"Over the {checks.accuracy_of(result):.1%} that {result.case.attack} leaves of the base "
-                "model, the "
-                f"gain is {over}: a larger one rests on attacks to which the base model alone fell."
+                f"Over the {gain.second:.1%} of the base model under {said}, the gain is {gain}: a larger "
+                "one rests on attacks to which the base model alone fell."
             )
-            figures = {"base": left, "gain": over.estimate, "low": over.low, "high": over.high}
-            attacks = (ensemble.strongest_attack, result.case.attack)
-            step = checks.NextStep("attack the defence in more ways")
-            return checks.Check(name, CheckOutcome.FAILED, finding, figures, attacks, step)
-    finding = f"What left the base model {left:.1%} ran on the defence adaptively and by transfer."
-    return checks.passed(name, finding, *(result.case.attack for result in on_base), base=left)
+            step = checks.run_attacks(*lacking) or checks.NextStep("attack the defence in more ways")
+            return checks.Check(name, CheckOutcome.FAILED, finding, tuple(lacking), step)
+    return checks.passed(name, "The gain holds over the attacks that both met, together and each alone.")
 
 
 def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
@@ -111,56 +99,10 @@ def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base:
     return f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
 
 
-def _lacking(
-    base: CaseResult, on_base: Sequence[CaseResult], forms: Mapping[str, Sequence[str]], worth: float
-) -> list[str]:
-    """The fewest attacks that the defence did not meet in all forms and that took the base model down.
-
-    Args:
-        forms: what is missing of each attack.
-        worth: what attacks that are left out may take from the base model.
-    """
-    met = [result for result in on_base if not forms[result.case.attack]]
-    unmet = [result for result in on_base if forms[result.case.attack]]
-    left, lacking = _left(base, on_base), []
-    while unmet and _left(base, met) - left > worth:
-        worst = min(range(len(unmet)), key=lambda index: _left(base, [*met, unmet[index]]))
-        met.append(unmet.pop(worst))
-        lacking.append(met[-1].case.attack)
-    return lacking
-
-
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
     found = checks.usable_by(results, base)
     return [result for result in found if not result.case.attack.startswith(PREFIX) and result.complete]
-
-
-def _transferred(results: Sequence[CaseResult], ensemble: CaseResult) -> set[str]:
-    """The base model's attacks whose perturbed inputs were submitted to the defence as they are."""
-    settings = (ensemble.case.setting, ensemble.case.under(ensemble.case.threat.with_draw("unknown")))
-    submitted = (
-        split_submitted(result.case.attack)
-        for result in results
-        if result.complete and result.case.setting in settings and result.case.attack.startswith(PREFIX)
-    )
-    return {attack for subject, attack, changes in submitted if subject == STANDARD and not changes}
-
-
-def _missing(name: AttackName, on_defence: Sequence[AttackName], transferred: set[str]) -> list[str]:
-    """The forms of a base model's attack that did not run on the defence, by name."""
-    like = [found for found in on_defence if _at_least(found, name)]
-    missing = []
-    if not any(
-        checks.is_adaptive(found) or (checks.is_black_box(found) and found.estimator != "transfer")
-        for found in like
-    ):
-        missing.append(name.text)
-    by_transfer = any(found.estimator == "transfer" for found in like) or transferred & {name.text, SEVERAL}
-    if not by_transfer and name.third_party is None and name.estimator == "fresh":
-        plain = name.text.removeprefix("relaxed-").removeprefix(f"eot{name.draws}-")
-        missing.append(f"transfer-{plain}")
-    return missing
 
 
 def _at_least(found: AttackName, wanted: AttackName) -> bool:
@@ -170,15 +112,16 @@ def _at_least(found: AttackName, wanted: AttackName) -> bool:
     return wanted.steps is None or (found.steps or 0) * found.draws >= wanted.steps
 
 
-def _left(base: CaseResult, attacks: Sequence[CaseResult]) -> float:
-    """Accuracy of the base model under the worst of these attacks for each example, and on clean inputs."""
+def _under_all(base: CaseResult, attacks: Sequence[CaseResult]) -> CaseResult:
+    """The base model under the worst of these attacks for each example, and on clean inputs."""
     assert base.cell is not None
-    example = base.cell.example
-    stands = np.ones(len(example), dtype=bool)
+    prediction = base.cell.prediction.copy()
+    stands = np.ones(len(prediction), dtype=bool)
     for cell in [*(result.cell for result in attacks), base.clean]:
         if cell is not None:
-            stands &= cell.at_examples(example).correct.all(axis=1)
-    return float(stands.mean())
+            stands &= cell.at_examples(base.cell.example).correct.all(axis=1)
+    prediction[stands] = base.cell.label[stands, None]
+    return replace(base, cell=replace(base.cell, prediction=prediction))
 
 
 MARGIN = 0.03  # a gain that is certainly smaller is none

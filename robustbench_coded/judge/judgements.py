@@ -29,7 +29,6 @@ from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, Th
 from robustbench_coded.schema.manifest import RunManifest
 
 _NO_ATTACK = "no attack answers {}: look for its cause in the defence"
-_ITS_BASE = "name the network that it stands around as its base model (base = model)"
 _RUN_NEXT = (*LAST_RESORT, TRANSFER)
 
 
@@ -39,7 +38,6 @@ class SelfTestResult(Struct, frozen=True):
     name: str
     outcome: Literal["passed", "failed", "not applicable"]
     finding: str
-    figures: dict[str, float]
 
 
 def selftest_results(path: Path, manifest: RunManifest) -> dict[Subject, tuple[SelfTestResult, ...]]:
@@ -75,12 +73,9 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
             f"{words.CheckName.SELF_TESTS}: {test.name}",
             words.CheckOutcome.FAILED,
             test.finding,
-            test.figures,
             next_step=run_attacks(*_RUN_NEXT)
             if test.name in words.GRADIENT_SELF_TESTS
-            else NextStep(
-                _ITS_BASE if test.name == words.BASE_SELF_TEST else _NO_ATTACK.format(repr(test.name))
-            ),
+            else NextStep(_NO_ATTACK.format(repr(test.name))),
         )
         for test in by_outcome["failed"]
         if test.name != words.RELAXED_SELF_TEST  # it says what may answer for the others
@@ -89,7 +84,7 @@ def selftest_checks(tests: Sequence[SelfTestResult]) -> tuple[Check, ...]:
         relaxed = (test for test in by_outcome["passed"] if test.name == words.RELAXED_SELF_TEST)
         return (
             *failed,
-            *(Check(words.RELAXED_CHECK, words.CheckOutcome.PASSED, t.finding, t.figures) for t in relaxed),
+            *(Check(words.RELAXED_CHECK, words.CheckOutcome.PASSED, t.finding) for t in relaxed),
         )
     passed, other = by_outcome["passed"], by_outcome["not applicable"]
     finding = f"{len(passed)} passed ({', '.join(test.name for test in passed)})"

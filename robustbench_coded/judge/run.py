@@ -3,7 +3,7 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -14,13 +14,12 @@ import pandas as pd
 from msgspec import to_builtins
 
 from attacks.naming import parse
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import (
     Judgement,
-    SelfTestResult,
     judgements_of,
     selftest_checks,
     selftest_results,
@@ -28,7 +27,7 @@ from robustbench_coded.judge.judgements import (
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
-from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim, Subject
+from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
 from robustbench_coded.schema.words import CONTROLS
 
@@ -195,15 +194,6 @@ class Run:
         return tuple(certified_rows(certificates.read_certificates(self.path), self.results))
 
     @cached_property
-    def selftests(self) -> Mapping[Subject, tuple[SelfTestResult, ...]]:
-        """What the self-tests of each subject found; nothing for subjects without, or that can't be read."""
-        return {subject: tests for subject, tests in self._selftests.items() if tests}
-
-    @cached_property
-    def _selftests(self) -> dict[Subject, tuple[SelfTestResult, ...]]:
-        return selftest_results(self.path, self.manifest)
-
-    @cached_property
     def verdicts(self) -> pd.DataFrame:
         """verdicts.csv: a line for each subject, threat model and perturbation; accuracies are fractions."""
         return verdict_frame(self.judgements)
@@ -211,7 +201,8 @@ class Run:
     @cached_property
     def judgements(self) -> tuple[Judgement, ...]:
         """Verdict and checks per subject, threat model and perturbation."""
-        checks = {subject: selftest_checks(tests) for subject, tests in self._selftests.items()}
+        selftests = selftest_results(self.path, self.manifest)
+        checks = {subject: selftest_checks(tests) for subject, tests in selftests.items()}
         return tuple(judgements_of(self.results, self.manifest, checks))
 
     def counts_of(self, key: Case) -> dict[str, float]:
@@ -220,9 +211,7 @@ class Run:
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():
                 if type(count) in (int, float):
-                    # Of all that is counted, a loss alone may be negative.
-                    negative = name.startswith("loss_") and count < 0
-                    found[name] = found.get(name, 0.0) + (-_amount(-count) if negative else _amount(count))
+                    found[name] = found.get(name, 0.0) + _amount(count)
         return found
 
     def units_of(self, key: Case) -> list[str]:
@@ -254,7 +243,8 @@ class Run:
             for judgement in self.judgements
             for text in (str(judgement), f"  {judgement.verdict.reason}")
         ]
-        return "\n".join([*(lines or ["no verdict yet"]), f"report: {self.path / 'report.html'}"])
+        text = "\n".join(lines or ["no verdict yet"])
+        return f"{in_python(text) if self.again else text}\nreport: {self.path / 'report.html'}"
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
@@ -329,7 +319,7 @@ def _judgement_data(judgement: Judgement) -> dict[str, Any]:
         "gain": _data(judgement.verdict.gain),
         "clean": _data(judgement.verdict.clean),
         "clean_loss": _data(judgement.verdict.clean_loss),
-        "checks": [{**asdict(check), "figures": dict(check.figures)} for check in judgement.checks],
+        "checks": [asdict(check) for check in judgement.checks],
     }
 
 

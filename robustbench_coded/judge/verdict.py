@@ -24,7 +24,6 @@ from robustbench_coded.schema.words import CheckName, VerdictName
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
 CONTAINS_BAR = "interval contains the bar"  # the rule's name
-CONDEMNED = frozenset({VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE})
 
 
 @dataclass(frozen=True)
@@ -270,14 +269,13 @@ def _contains_bar(v: Verdict) -> str:
 
 
 def _another_attack(v: Verdict) -> str:
-    """One of these did not pass: *another loss*, *randomness known*, *transfer or black-box*, *falls with
-    eps*, *attacks agree*, *what broke the base*.
+    """One of these did not pass: *another loss*, *transfer or black-box*, *falls with eps*, *attacks agree*,
+    *what broke the base*.
 
     Where gradients mislead an attack, one that knows less or goes less far finds more.
     """
     concerned = (
         CheckName.ANOTHER_LOSS,
-        CheckName.RANDOMNESS_KNOWN,
         CheckName.TRANSFER_OR_BLACK_BOX,
         CheckName.FALLS_WITH_EPS,
         CheckName.ATTACKS_AGREE,

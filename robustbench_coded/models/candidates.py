@@ -31,10 +31,6 @@ PGD_STEPS = 10
 LINES, FORMS = 5, 3  # lines of a question; forms that are compared behind every normalisation
 FAR = 0.2  # a candidate so much less accurate than the best one is not shown
 
-# Parts that decide which pixels a layer sees are tried together: one after the other, a wrong layout would
-# make up for a wrong pooling.
-IN_SPACE = ("layout", "pooling")
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -240,25 +236,15 @@ def _compared(
     assembly: Assembly, usual: Candidate, parts: Sequence[str], normalisations: Sequence[Normalisation]
 ) -> list[Labelled]:
     """The best few forms behind every normalisation, each on the same images."""
-    in_space = [part for part in parts if part in IN_SPACE]
-    others = [part for part in parts if part not in IN_SPACE]
     best = [usual]
-    for varied in (in_space, others, in_space, others) if parts else ():  # a wrong layout hides an activation
-        behind = normalisations if varied is others else [best[0].normalisation]
-        archs = _crossed(assembly, best[0].arch, varied)
-        best = _screened(assembly, [*best, *(Candidate(arch, one) for arch in archs for one in behind)])
+    for part in [*parts, *parts]:  # a wrong form of one hides another
+        forms = assembly.variants.forms(best[0].arch, part)
+        tried = (Candidate(form, one) for form in forms for one in normalisations)
+        best = _screened(assembly, [*best, *tried])
     archs = list(dict.fromkeys([*list(dict.fromkeys(one.arch for one in best))[:FORMS], usual.arch]))
     left = [Candidate(arch, one) for arch in archs for one in normalisations]
     count = assembly.affordable(COMPARED_IMAGES, COMPARED_MULTIPLICATIONS, len(left))
     return [assembly.labelled(one, count) for one in left]
-
-
-def _crossed(assembly: Assembly, arch: str, parts: Sequence[str]) -> list[str]:
-    """``arch`` with every combination of the forms of these parts."""
-    archs = [arch]
-    for part in parts:
-        archs = [form for one in archs for form in assembly.variants.forms(one, part)]
-    return archs
 
 
 def _screened(assembly: Assembly, tried: Sequence[Candidate]) -> list[Candidate]:

@@ -1,20 +1,18 @@
 """Which architecture a state dict belongs to, from the names and shapes of its weights alone."""
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib import resources
+from functools import lru_cache
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import registry
 from robustbench_coded.models.architectures import wide_resnet
 from robustbench_coded.models.architectures.deepmind_resnet import dm_preact_resnet_name, dm_wide_resnet_name
 from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_name
-from robustbench_coded.models.architectures.sequential_names import ends_of, sequential_name
+from robustbench_coded.models.architectures.sequential_names import ends_of, published_stacks, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
-from robustbench_coded.models.build import construct, notes_on, with_biases
+from robustbench_coded.models.build import construct, with_biases
 from robustbench_coded.models.refusal import Refused, Shapes, WeightDifference, compare, shapes_in
 from robustbench_coded.models.state_dict import IN_PARTS
 
@@ -82,7 +80,7 @@ def channels_of(shapes: Shapes) -> int | None:
 
 
 def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
-    """Finds the architecture whose weights have exactly these names and shapes, or but for ``fused``.
+    """Finds the architecture whose weights have exactly these names and shapes, or biases besides.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
@@ -97,8 +95,8 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
     if classes is not None and classes < 2:
         raise Refused(f"its last layer answers {classes} class; networks of at least 2 classes are evaluated")
     candidates = [arch] if arch is not None else _candidates(shapes)
-    differences, refused = [], []
-    for candidate, fused in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
+    differences = []
+    for candidate, biased in [*((one, False) for one in candidates), *((one, True) for one in candidates)]:
         try:
             architecture = registry.find(candidate)[0]
             image_size = image_size_for(shapes) if architecture.takes_image_size else None
@@ -107,25 +105,17 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             if arch is not None:
                 raise Refused(str(error)) from None
             continue
-        if fused:
+        if biased:
             expected = with_biases(shapes, expected)
         difference = compare(candidate, shapes, expected)
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):
                 raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
             notes = _notes(candidate, arch, difference)
-            if fused:
-                try:
-                    notes += notes_on(construct(candidate, classes, channels, image_size), shapes)
-                except Refused as error:
-                    refused.append(error)
-                    continue
             return Recognised(
                 candidate, classes, channels, image_size or architecture.image_size, tuple(notes)
             )
         differences.append(difference)
-    if refused:
-        raise refused[0]
     if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
         raise Refused(
             f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "
@@ -153,7 +143,7 @@ def _nearest(differences: list[WeightDifference], shapes: Shapes) -> str:
     nearest = min(differences, key=lambda difference: difference.share)
     if nearest.share < FAR:
         return f"; nearest is {nearest}"
-    first = ", ".join(f"{name[:80]} {list(shape)}" for name, shape in list(shapes.items())[:3])
+    first = ", ".join(f"{name[:80]} {str(list(shape))[:60]}" for name, shape in list(shapes.items())[:3])
     return f"; none is near: it begins with {first}"
 
 
@@ -184,12 +174,6 @@ def _notes(name: str, arch: str | None, difference: WeightDifference) -> list[st
     return notes
 
 
-@cache
-def _published_stacks() -> Mapping[str, Mapping[str, str]]:
-    file = resources.files("robustbench_coded.models").joinpath("published_stacks.toml")
-    return tomllib.loads(file.read_text("utf-8"))
-
-
 TIMM_SIZES = {("192", "12"), ("384", "12"), ("768", "12"), ("1024", "24")}  # width and depth
 
 
@@ -213,7 +197,7 @@ def published_definition(arch: str, names: Iterable[str]) -> str | None:
         return "names and shapes"
     if "-a-" not in name and list(registry.find(name)[0].variants) == ["activation"]:
         return "names and shapes"  # a linear network has no activation
-    known = _published_stacks().get(name, {})
+    known = published_stacks().get(name, {})
     layers = [one.rpartition(".")[2] for one in dict.fromkeys(name.rpartition(".")[0] for name in names)]
     return known["definition"] if known and known.get("layers", "").split() in ([], layers) else None
 

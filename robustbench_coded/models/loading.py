@@ -10,7 +10,6 @@ from torch import nn
 
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.architectures.sequential_names import of_size
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
@@ -121,8 +120,6 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
     if checkpoint.image_size is not None:
         expected = [checkpoint.image_size, checkpoint.image_size]
     if expected != [height, width]:
-        other = of_size(checkpoint.arch, height) if height == width else None
-        mend += f", or try --arch {other}" if other else ""
         raise InputError(
             f"{checkpoint.path}: it was made for {expected[0]}x{expected[1]} images, "
             f"{data} has {height}x{width}; {mend}"
@@ -192,7 +189,9 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     if quantised:
         raise Refused(f"weight {quantised[0]} is an integer, perhaps quantised; float weights are read")
     network = construct(recognised.arch, recognised.classes, recognised.channels, recognised.image_size)
-    give_places(network, weights.tensors)
+    if biased := give_places(network, weights.tensors):
+        note = f"{biased} of its convolutions have a bias beside a batch-norm"
+        recognised = replace(recognised, notes=(*recognised.notes, note))
     # strict=False for counters of batches alone: recognise() has compared all other names.
     network.load_state_dict(weights.tensors, strict=False, assign=True)
     if form := split_variant(recognised.arch)[1].get(INPUT):
@@ -256,7 +255,7 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         return recognise(shapes_in(weights.tensors), arch), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
-        for reading in readings(weights):
+        for reading in readings(weights, arch):
             try:
                 fitting.append((reading, recognise(shapes_in(reading.weights.tensors), arch)))
             except Refused as error:

@@ -35,45 +35,15 @@ class Normalisation:
 
     @property
     def described(self) -> str:
-        """As a sentence about a network ends: ``with ImageNet's normalisation``."""
-        return DESCRIBED.get(self.name, f"with normalisation {self}")
+        """As a sentence about a network ends: ``with normalisation imagenet``."""
+        if self.name == "none":
+            return "without normalisation"
+        return f"with normalisation {self if self.name == 'custom' else self.name}"
 
 
+# Where a normalisation comes from: the user, the file, what batch-norms remember, or ``--guess``.
 Source = Literal["given", "stored", "recognised", "guessed"]
 
-
-@dataclass(frozen=True)
-class NormalisationChoice:
-    """The normalisation a checkpoint is evaluated with, and where it comes from.
-
-    Attributes:
-        name: as in :class:`Normalisation`.
-        mean: one number a channel.
-        std: one positive number a channel.
-        source: ``given`` by the user, ``stored`` in the file, ``recognised`` by what batch-norms remember, or
-            ``guessed`` because ``--guess`` was said.
-    """
-
-    name: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    source: Source
-
-
-# By name; ``custom`` is described by its numbers.
-DESCRIBED = {
-    "none": "without normalisation",
-    "mnist": "with MNIST's normalisation",
-    "fashion-mnist": "with Fashion-MNIST's normalisation",
-    "half": "with pixels from -1 to 1",
-    "bytes": "with pixels from 0 to 255",
-    "cifar10": "with CIFAR-10's normalisation",
-    "cifar10-2023": "with CIFAR-10's normalisation (deviations 0.2023, ...)",
-    "imagenet": "with ImageNet's normalisation",
-    "cifar100": "with CIFAR-100's normalisation",
-    "tiny-imagenet": "with Tiny ImageNet's normalisation",
-    "svhn": "with SVHN's normalisation",
-}
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 

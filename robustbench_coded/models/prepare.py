@@ -2,11 +2,10 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Literal, NamedTuple, TypeGuard, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks import accelerator, gradients
-from robustbench_coded.models.pixel_model import PixelModel, blocks_of
+from robustbench_coded.models.pixel_model import PixelModel
 
 
 def fold_batch_norms(network: nn.Module) -> int:
@@ -29,32 +28,25 @@ def fold_batch_norms(network: nn.Module) -> int:
     Raises:
         Exception: tracing failed, in the many ways that a network from outside can make it fail.
     """
-    modules = dict(network.named_modules())
-    if not any(isinstance(module, nn.BatchNorm2d) for module in modules.values()):
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return 0
-    graph = fx.Tracer().trace(network)
-    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    modules = dict(network.named_modules())
+    nodes = [node for node in fx.Tracer().trace(network).nodes if node.op == "call_module"]
+    calls = Counter(node.target for node in nodes)
     folded = 0
-    for node in graph.nodes:
+    for node in nodes:
         before = node.args[0] if node.args else None
-        if not (_calls(node, nn.BatchNorm2d, modules) and _calls(before, nn.Conv2d, modules)):
+        if not isinstance(before, fx.Node) or before.op != "call_module":
             continue
-        conv, bn = modules[str(before.target)], modules[str(node.target)]
+        bn, conv = modules[str(node.target)], modules[str(before.target)]
         # What a pre-activation network adds to its stem's output is not normalised.
-        used_elsewhere = len(before.users) > 1 or calls[before.target] > 1 or calls[node.target] > 1
-        if used_elsewhere or bn.running_var is None:
-            continue
-        _replace(network, str(before.target), fuse_conv_bn_eval(conv, bn))
-        _replace(network, str(node.target), nn.Identity())
-        folded += 1
+        alone = len(before.users) == calls[before.target] == calls[node.target] == 1
+        both = isinstance(bn, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d)
+        if both and alone and bn.running_var is not None:
+            _replace(network, str(before.target), fuse_conv_bn_eval(conv, bn))
+            _replace(network, str(node.target), nn.Identity())
+            folded += 1
     return folded
-
-
-def _calls(node: object, kind: type[nn.Module], modules: dict[str, nn.Module]) -> TypeGuard[fx.Node]:
-    """Whether the node calls one of torch's own modules of a kind; subclasses of them are traced inside."""
-    return (
-        isinstance(node, fx.Node) and node.op == "call_module" and isinstance(modules[str(node.target)], kind)
-    )
 
 
 def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
@@ -123,44 +115,10 @@ class PreparedInfo:
 
 
 class AttackCopy(NamedTuple):
-    """The Model that attacks differentiate: a ``PreparedModel``, or the original."""
+    """The Model that attacks differentiate: a prepared one, or the original."""
 
     model: PixelModel
     info: PreparedInfo
-
-
-class PreparedModel(PixelModel):
-    """A Model whose network computes in ``dtype``; pixels, logits and what is between blocks are float32.
-
-    Gradients are float32, too, where they enter and leave the network.
-
-    Args:
-        model: the original, whose normalisation it has.
-        network: its network, prepared; in ``dtype``.
-        dtype: of the network's weights.
-    """
-
-    def __init__(self, model: PixelModel, network: nn.Module, dtype: torch.dtype) -> None:
-        flat = (model.mean.flatten().tolist(), model.std.flatten().tolist())
-        super().__init__(network, *flat, classes=model.classes, arch=model.arch)
-        self.to(model.mean.device)
-        self.dtype = dtype
-
-    def _in_dtype(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return part(x.to(self.dtype)).float()
-
-    def _first(self, x: Tensor) -> Tensor:
-        return self._in_dtype(blocks_of(self.network)[0], self._normalised(x))
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
-
-    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        """As of the original; each block takes and returns float32."""
-        return [self._first, *(partial(self._in_dtype, block) for block in blocks_of(self.network)[1:])]
-
-    def _at_once(self, x: Tensor) -> Tensor:
-        return self._in_dtype(self.network, self._normalised(x))
 
 
 @dataclass(frozen=True)
@@ -201,7 +159,10 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
     for candidate in _candidates(precision, images.device):
         try:
             network, folded = _rebuilt(model.network, candidate.dtype, images.device)
-            prepared = PreparedModel(model, network, candidate.dtype)
+            mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
+            prepared = PixelModel(
+                network, mean, std, classes=model.classes, arch=model.arch, dtype=candidate.dtype
+            ).to(model.mean.device)
             answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
         except Exception as error:  # a network from outside can refuse any of this, in any way
             declined.append(f"{candidate.precision}: it failed ({' '.join(str(error).split())[:200]})")

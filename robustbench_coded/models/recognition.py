@@ -21,7 +21,7 @@ from robustbench_coded.models.candidates import Assembly, Candidate, Labelled, Q
 from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
-from robustbench_coded.models.normalisation import NormalisationChoice, Source, normalisations_of
+from robustbench_coded.models.normalisation import Source, normalisations_of
 from robustbench_coded.threads import few_threads
 
 IMAGES = 2048  # that are looked at, at most
@@ -30,8 +30,8 @@ IMAGES = 2048  # that are looked at, at most
 LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, IMAGES), 30e9
 CONFIRMING_IMAGES, CONFIRMING_MULTIPLICATIONS = (0, 512), 20e9
 
-# Scores of batch-norms (docs/recognition.md has those of right and wrong networks). What is usual is not told
-# from another variant that is less than so many times better; what is stated is contradicted by more.
+# Scores of batch-norms (docs/your-checkpoint.md has those of right and wrong networks). What is usual is not
+# told from another variant that is less than so many times better; what is stated is contradicted by more.
 TIE, CONTRADICTED = 1.5, 3.0
 # Farther than this from what they remember, batch-norms recognise nothing; and so far, as a median over the
 # layers, they are not those of this network on these images.
@@ -82,11 +82,6 @@ class Recognition:
     def guessed(self) -> bool:
         """Whether it is the first answer to a question, and nobody knows whether it is right."""
         return self.by[0] == "--guess" and not self.refusal
-
-    @property
-    def choice(self) -> NormalisationChoice:
-        taken = self.candidate.normalisation
-        return NormalisationChoice(taken.name, taken.mean, taken.std, self.by[1])
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""

@@ -19,32 +19,9 @@ MAX_HEADER_BYTES = 2 * 2**20
 # Files inside a torch archive, or tensors in a header.
 MAX_TENSORS = 20_000
 
-# Sides of one tensor; no weight here has more than 4.
-MAX_SIDES = 8
-
 
 class Refused(Exception):
     """What is wrong with a file, without the file's name: one clause that ends in how to mend it."""
-
-
-def check_shape(name: str, shape: object, available: int) -> int:
-    """The number of elements of ``shape``; refuses one that is impossible or more than ``available``."""
-    if (
-        not isinstance(shape, list | tuple)
-        or len(shape) > MAX_SIDES
-        or not all(type(side) is int and side >= 0 for side in shape)
-    ):
-        raise Refused(f"{name} has the impossible shape {str(shape)[:80]}")
-    elements = 1
-    for side in shape:
-        elements *= side
-    # A zero among the sides must not hide an absurd one.
-    if max(elements, 0, *shape) > available:
-        raise Refused(
-            f"{name} claims the shape {str(list(shape))[:80]}, more than the file holds: "
-            "truncated or damaged; copy or download it again"
-        )
-    return elements
 
 
 HOW_TO_MEND = "where you trust it, load it in its own program and torch.save(model.state_dict(), FILE)"

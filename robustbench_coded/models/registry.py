@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -50,18 +50,6 @@ def unchanged(arch: str, part: str) -> str:
     """``arch`` with one part as usual."""
     name, parts = split_variant(arch)
     return join_variant(name, {other: form for other, form in parts.items() if other != part})
-
-
-def changes(arch: str, variants: Mapping[str, tuple[str | int, ...]]) -> Iterator[tuple[str, str]]:
-    """(part, variant of ``arch`` that differs from it in that part alone), for every part it leaves open.
-
-    Parts that are named in brackets were chosen, and are not varied.
-    """
-    _, named = split_variant(arch)
-    for part, forms in variants.items():
-        if part not in named:
-            for form in forms:
-                yield part, changed(arch, part, form)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""Weights under other names: one network out of a wrapper with several, and plain stacks of layers under
-any names.
-"""
+"""Weights under other names: one network out of a wrapper with several, and plain stacks of named layers."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -8,69 +6,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.architectures.sequential_names import numbered
+from robustbench_coded.models.refusal import Refused, shapes_in
 from robustbench_coded.models.state_dict import NESTS, StateDict, another, stripped
-
-# Modules that are left out in the numbers, by what stands before and after: see ``sequential_names.BETWEEN``.
-UNKNOWN = {("", "c"): 0, ("", "l"): 1, ("c", "c"): 4, ("c", "l"): 5, ("l", "l"): 1}
-NUMBERED = {("c", "c"): 3, ("l", "l"): 2}  # at most so many, where the names are numbers that tell
-
-KINDS = {4: "c", 2: "l"}  # by the dimensions of the weight
-
-
-def as_stack(weights: StateDict) -> StateDict | None:
-    """The weights under the numbers of a stack; None where they are no layers in a row."""
-    scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in weights.tensors))
-    if any(part.isdecimal() for scope in scopes for part in scope.split(".")[:-1]):
-        return None  # blocks, which mostly have shortcuts around them
-    tensors: dict[str, Tensor] = {}
-    kinds = ""
-    before, width, number, last = "", None, 0, ""
-    for scope in scopes:
-        own = {
-            name.rpartition(".")[2]: tensor
-            for name, tensor in weights.tensors.items()
-            if name.rpartition(".")[0] == scope
-        }
-        shape = tuple(own["weight"].shape) if "weight" in own else ()
-        if "running_mean" in own:
-            if not before or shape != (width,):
-                return None
-            kind = "b"
-            number += _between(last, scope, 2, 0)
-        elif len(shape) in KINDS and own.keys() <= {"weight", "bias"}:
-            kind = KINDS[len(shape)]
-            follows = width is None or shape[1] == width
-            flattened = before == "c" and kind == "l" and width is not None and shape[1] % width == 0
-            if not (follows or flattened) or (before == "l" and kind == "c"):
-                return None
-            most = NUMBERED.get((before, kind), -1)
-            number += _between(last, scope, most, UNKNOWN[before, kind])
-            before, width = kind, shape[0]
-        else:
-            return None
-        kinds += kind
-        tensors |= {f"{number}.{part}": tensor for part, tensor in own.items()}
-        number, last = number + 1, scope
-    # Where only some convolutions have a batch-norm, it is rather another network with some missing.
-    if before != "l" or kinds.count("cb") not in (0, kinds.count("c")):
-        return None
-    note = "its layers are read as a stack in the order of the file, with an activation between any two"
-    return replace(weights, tensors=tensors, notes=(*weights.notes, note))
-
-
-def _between(last: str, scope: str, most: int, otherwise: int) -> int:
-    """Modules without weights between two layers, at most so many; ``otherwise`` where no numbers tell.
-
-    None between them says nothing: it may be a ``ModuleList``, with activations between its layers.
-    """
-    (parent, _, first), (other, _, second) = last.rpartition("."), scope.rpartition(".")
-    if parent == other and first.isdecimal() and second.isdecimal():
-        between = int(second) - int(first) - 1
-        if 0 < between <= most:
-            return between
-    return otherwise
-
 
 # A network has more weights than this under one name, and a file few such names.
 MIN_WEIGHTS = 4
@@ -102,16 +40,21 @@ class Reading:
     whole: bool = False
 
 
-def readings(weights: StateDict) -> Iterator[Reading]:
-    """The state dict with further parts taken off its names, or other names; likelier readings first."""
+def readings(weights: StateDict, stated: str | None = None) -> Iterator[Reading]:
+    """The state dict with further parts taken off its names, or other names; likelier readings first.
+
+    ``stated``: the architecture that the user says it is.
+    """
     found = [Reading(weights, "", complete=True), *_unwrapped(weights)]
     yield from found[1:]
     for reading in found:
         for synonyms in SYNONYMS:
             if (renamed := _renamed(reading.weights, synonyms)) is not None:
                 yield replace(reading, weights=renamed, whole=False)
-    if (stacked := as_stack(weights)) is not None:
-        yield Reading(stacked, "", complete=True)
+    if (names := numbered(shapes_in(weights.tensors), stated)) is not None:
+        tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
+        note = "its layers are read as a stack in the order of the file"
+        yield Reading(replace(weights, tensors=tensors, notes=(*weights.notes, note)), "", complete=True)
 
 
 def _renamed(weights: StateDict, synonyms: dict[str, str]) -> StateDict | None:

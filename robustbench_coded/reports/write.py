@@ -99,9 +99,5 @@ def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
             curves.draw_ladder(rows),
             curves.draw_batch_sizes(rows),
             curves.draw_eps(rows),
-            bars.draw_correct_draws(run.results),
-            curves.draw_losses(run),
-            curves.draw_cost(rows),
-            bars.draw_certified(run.certified),
         ]
     return [figure for figure in drawn if figure is not None]

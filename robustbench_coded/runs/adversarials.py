@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from robustbench_coded.runs.atomic import replace_bytes
@@ -93,18 +93,12 @@ def read_adversarials(path: Path) -> list[PerturbedBatch]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise DamagedAdversarials(f"{path.name} is larger than an adversarials file can be")
-        tensors = load_file(path)
-    except (OSError, SafetensorError, ValueError) as error:
+        return _decoded(path.read_bytes(), path.name)
+    except OSError as error:
         raise DamagedAdversarials(f"{path.name} can't be read ({type(error).__name__})") from error
-    return _evaluations(tensors, path.name)
 
 
-def decoded(content: bytes, name: str) -> list[PerturbedBatch]:
-    """The evaluations in the content of a file, called ``name`` where it is damaged.
-
-    Raises:
-        DamagedAdversarials: it is truncated or altered.
-    """
+def _decoded(content: bytes, name: str) -> list[PerturbedBatch]:
     try:
         return _evaluations(load(content), name)
     except (SafetensorError, ValueError) as error:
@@ -160,7 +154,7 @@ class PerturbationStore:
         content = self._whole(unit)
         try:
             if content:
-                return decoded(content, unit)
+                return _decoded(content, unit)
             return read_adversarials(self._kept / f"{unit}.safetensors")
         except DamagedAdversarials:
             return None

@@ -90,16 +90,12 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
         verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
-        verdict_images, table_images: image gradients for each open verdict, and for the table beyond the rows
-            that are always paid; None for no limit, or where they are the defaults.
-        seconds_per_image: by which a wish for time was turned into these; None without a wish.
+        seconds_per_image: by which a wish for time was turned into images; None without a wish.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
     verdicts_sharing: Count = 1
-    verdict_images: int | None = None
-    table_images: int | None = None
     seconds_per_image: Number | None = None
     stops: tuple[Stop, ...] = ()
 
@@ -177,7 +173,6 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     """What the probe of one subject measured before it was attacked.
 
     Attributes:
-        relaxed_gradients: like ``gradients``, with the operators that hide the gradient smoothed.
         hidden_by: those operators: ``operator``, ``calls``, ``cut`` (a share) and ``scale`` of each.
         selftests: the id of its self-tests, the name of their file; None where none were made.
     """
@@ -185,7 +180,6 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     subject: Subject
     figures: dict[str, Any] = {}
     gradients: dict[str, Any] = {}
-    relaxed_gradients: dict[str, Any] = {}
     hidden_by: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
@@ -290,7 +284,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         cases: every planned case, in the order in which tables show them.
         notes: sentences for the reader of the report.
         finished: whether the last invocation came to its end.
-        waiting: cases of earlier invocations that the last one, which has not finished, may come to again.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
         outlook: what further commands would do, and what they would cost.
@@ -304,7 +297,6 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     invocations: tuple[Invocation, ...]
     finished: bool = False
-    waiting: tuple[CaseRecord, ...] = ()
     superseded: tuple[str, ...] = ()
     sequential: SampleSizes | None = None
     outlook: tuple[Outlook, ...] = ()

@@ -21,7 +21,6 @@ class CheckName(StrEnum):
     """The checks of a threat model, in the order in which reports list them."""
 
     ANOTHER_LOSS = "another loss"
-    RANDOMNESS_KNOWN = "randomness known"
     TRANSFER_OR_BLACK_BOX = "transfer or black-box"
     FALLS_WITH_EPS = "falls with eps"
     ATTACKS_AGREE = "attacks agree"
@@ -42,11 +41,9 @@ GRADIENT_SELF_TESTS = frozenset(
         "steps uphill",
         "gradients agree along the path",
         "gaps between logits",
-        "planted perturbations",
+        "planted perturbations",  # in runs under reports/ alone
     }
 )
-
-BASE_SELF_TEST = "base model"
 
 # The self-test that repeats them with the defence's operators relaxed, where one of them failed.
 RELAXED_SELF_TEST = "relaxed gradients"

@@ -9,8 +9,7 @@ from attacks.perturbation_budget import PerturbationBudget
 from attacks.perturbation_transforms import rounded
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded import attack, evaluate
-from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.session.from_python import in_python
+from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.extras.verification.verify_run import verify_run
 
 PIXELS = 3

@@ -9,9 +9,6 @@ import torch
 
 from robustbench_coded.evaluation.session import certifying
 from robustbench_coded.extras.certification.certifier import Smoothing, StandardCertifier
-from robustbench_coded.reports import write
-from robustbench_coded.reports.figures import bars, curves
-from robustbench_coded.reports.write import figures_of  # before conftest.py takes it away
 
 pytestmark = pytest.mark.long
 
@@ -32,13 +29,7 @@ def run(tmp_path_factory, digits_erm):
     arguments = (*SMALL, "--ckpt", f"net={robust}", *DEFENDED)
     assert main([*arguments, "--out", str(plain)]) == 0
     shutil.copytree(plain, out)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "figures_of", figures_of)
-        for other in ("draw_ladder", "draw_losses", "draw_cost"):
-            patch.setattr(curves, other, lambda *given: None)
-        for other in ("draw_answer", "draw_correct_draws"):
-            patch.setattr(bars, other, lambda *given: None)
-        assert main([*arguments, "--certify", "--out", str(out)]) == 0  # it goes on with the same run
+    assert main([*arguments, "--certify", "--out", str(out)]) == 0  # it goes on with the same run
     return out
 
 
@@ -67,10 +58,8 @@ def test_no_statistic_takes_it_for_an_attack(run):
     assert "Certified" not in (plain / "report.md").read_text()
 
 
-def test_the_report_has_a_table_and_bars(run):
-    report = (run / "report.md").read_text()
-    assert "figures/certified.svg" in report and (run / "figures" / "certified.svg").exists()
-    assert "not certified: resize-pad" in report
+def test_the_report_has_a_table(run):
+    assert "not certified: resize-pad" in (run / "report.md").read_text()
 
 
 def test_the_terminal_has_the_bounds(run, csrobust):

@@ -1,4 +1,4 @@
-"""docs/mistakes.md shows what newcomers' mistakes print, to the letter, and no mistake changes a file."""
+"""docs/pitfalls.md shows what newcomers' mistakes print, to the letter, and no mistake changes a file."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 
-PAGE = Path(__file__).parents[2] / "docs" / "mistakes.md"
+PAGE = Path(__file__).parents[2] / "docs" / "pitfalls.md"
 SHOWN = re.findall(
     r"^```console\n\$ csrobust ([^\n]+)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
 )

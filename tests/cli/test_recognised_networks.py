@@ -23,16 +23,14 @@ def test_what_is_stated_is_evaluated_with_a_warning_that_the_report_repeats(caps
     assert main(["eval", *WRONG, *CHEAP[:-1], "--out", str(run)]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert (
-        "taken as digits-cnn with MNIST's normalisation (architecture by its metadata, normalisation given)"
+        "taken as digits-cnn with normalisation mnist (architecture by its metadata, normalisation given)"
         in said
     )
-    assert (
-        "warning: its batch-norms contradict digits-cnn with MNIST's normalisation, which is stated" in said
-    )
+    assert "warning: its batch-norms contradict digits-cnn with normalisation mnist, which is stated" in said
     assert "try --arch 'digits-cnn' --normalize 0.3056/0.3756" in said
     report = (run / "report.md").read_text()
     assert "- digits-erm is evaluated as digits-cnn, and may be another network: " in report
-    assert "contradict digits-cnn with MNIST's normalisation" in report
+    assert "contradict digits-cnn with normalisation mnist" in report
     (facts,) = json.loads((run / "run.json").read_text())["checkpoints"]
     assert facts["normalisation"]["name"] == "mnist"
     assert facts["recognition"]["contradictions"]
@@ -86,8 +84,8 @@ def test_inspect_with_data_says_what_the_network_is_and_what_speaks_against_it(c
     assert facts["normalisation"]["mean"] == [0.3056]
     assert main(["inspect", *WRONG[1:], "--data", "auto"]) == 0
     said = capsys.readouterr().out
-    assert "taken as digits-cnn with MNIST's normalisation (architecture by its metadata" in said
-    assert "warning: its batch-norms contradict digits-cnn with MNIST's" in said
+    assert "taken as digits-cnn with normalisation mnist (architecture by its metadata" in said
+    assert "warning: its batch-norms contradict digits-cnn with normalisation mnist" in said
 
 
 def test_inspect_says_what_eval_would_refuse(capsys, tmp_path):

@@ -1,20 +1,17 @@
 """Stored perturbed inputs, scored again from the files alone; and those that another tool made."""
 
-import io
 import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.verification.verify_file import read_given
-from robustbench_coded.extras.verification.verify_run import VerifiedRow, verification_table
 
 pytestmark = pytest.mark.long
 
@@ -112,15 +109,6 @@ def test_a_truncated_file_is_named(csrobust, run):
 def test_a_checkpoint_that_the_run_does_not_have(csrobust, run, digits_erm):
     answer = csrobust("verify", run, "--ckpt", f"other={digits_erm}")
     assert answer.code == 2 and "NAME=PATH for digits-erm" in answer.err
-
-
-def test_names_stay_whole_at_80_columns():
-    attack = "from:rci:N=1.5K/pgd-100+loss=margin+momentum=1+shrunk=0.75"
-    row = VerifiedRow("digits-erm", "rci", 16, 24, "batch/unknown", attack, 0.3)
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(verification_table([row]))
-    shown = [line.split("│")[1].strip() for line in console.export_text().splitlines() if "│" in line]
-    assert "".join(shown) == attack
 
 
 def test_a_run_without_stored_inputs(csrobust, digits_erm, tmp_path):

@@ -2,8 +2,22 @@ import numpy as np
 import pytest
 import torch
 
-from robustbench_coded.coding.codec import Codec, CodedSmoothing
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.coding.spline import chebyshev_first, chebyshev_second, spline_matrix
+
+
+def encode(codec, x, perm=None):
+    """Of one batch."""
+    return codec.encode(x[None], None if perm is None else perm[None])[0]
+
+
+def decode(codec, values, perm=None):
+    return codec.decode(values[None], None if perm is None else perm[None])[0]
+
+
+def smoothed(codec, x, f, perm):
+    return codec.smoothed(x[None], f, perm[None])[0]
+
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 
@@ -29,28 +43,28 @@ def test_distance_of_the_codec_from_the_identity(k, n, norm):
 def test_encoding_reads_the_spline_through_the_batch_at_the_coded_points():
     x = normal(8, 3)
     coded = spline_matrix(chebyshev_first(8), chebyshev_second(12)) @ x.numpy()
-    torch.testing.assert_close(Codec(8, 12).encode(x), torch.from_numpy(coded), **EXACT)
+    torch.testing.assert_close(encode(Codec(8, 12), x), torch.from_numpy(coded), **EXACT)
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (3, 6, 4), (2, 1, 3, 2)], ids=str)
 def test_any_trailing_shape_and_groups(shape):
     codec, perm = Codec(8, 12), shuffles(3, 8)
     x, values = normal(3, 8, *shape), normal(3, 12, *shape)
-    coded, decoded = codec.encode_grouped(x, perm), codec.decode_grouped(values, perm)
+    coded, decoded = codec.encode(x, perm), codec.decode(values, perm)
     assert coded.shape == (3, 12, *shape) and decoded.shape == (3, 8, *shape)
     for g in range(3):
-        torch.testing.assert_close(coded[g], codec.encode(x[g], perm[g]), **EXACT)
-        torch.testing.assert_close(decoded[g], codec.decode(values[g], perm[g]), **EXACT)
-        torch.testing.assert_close(codec.encode_grouped(x)[g], codec.encode(x[g]), **EXACT)
-        torch.testing.assert_close(codec.decode_grouped(values)[g], codec.decode(values[g]), **EXACT)
+        torch.testing.assert_close(coded[g], encode(codec, x[g], perm[g]), **EXACT)
+        torch.testing.assert_close(decoded[g], decode(codec, values[g], perm[g]), **EXACT)
+        torch.testing.assert_close(codec.encode(x)[g], encode(codec, x[g]), **EXACT)
+        torch.testing.assert_close(codec.decode(values)[g], decode(codec, values[g]), **EXACT)
 
 
 def test_folded_permutations_shuffle_the_batch_and_put_it_back():
     codec, x, values, perm = Codec(8, 12), normal(8, 3), normal(12, 3), shuffles(1, 8)[0]
-    torch.testing.assert_close(codec.encode(x, perm), codec.encode(x[perm]), **EXACT)
+    torch.testing.assert_close(encode(codec, x, perm), encode(codec, x[perm]), **EXACT)
     back = torch.empty(8, 3, dtype=torch.float64)
-    back[perm] = codec.decode(values)
-    torch.testing.assert_close(codec.decode(values, perm), back, **EXACT)
+    back[perm] = decode(codec, values)
+    torch.testing.assert_close(decode(codec, values, perm), back, **EXACT)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +73,7 @@ def test_folded_permutations_shuffle_the_batch_and_put_it_back():
 @pytest.mark.parametrize(("k", "n"), [(4, 4), (8, 12), (128, 190)])
 def test_identical_inputs_are_answered_as_alone(k, n, options):
     x = normal(1, 5).expand(k, 5)
-    estimate = CodedSmoothing(k, n, **options)(x, lambda coded: coded.sin() * coded.exp(), shuffles(1, k)[0])
+    estimate = smoothed(Codec(k, n, **options), x, lambda coded: coded.sin() * coded.exp(), shuffles(1, k)[0])
     torch.testing.assert_close(estimate, x.sin() * x.exp(), rtol=0, atol=1e-9)
 
 
@@ -67,14 +81,14 @@ def test_linear_function_sees_the_product_of_the_matrices():
     codec, perm, x, weight = Codec(8, 12), shuffles(1, 8), normal(8, 6), normal(6, 3, seed=1)
     p = torch.eye(8, dtype=torch.float64)[perm[0]]
     d, e = codec.decoder(dtype=torch.float64), codec.encoder(dtype=torch.float64)
-    estimate = CodedSmoothing(8, 12)(x, lambda coded: coded @ weight, perm[0])
+    estimate = smoothed(Codec(8, 12), x, lambda coded: coded @ weight, perm[0])
     torch.testing.assert_close(estimate, p.T @ d @ e @ p @ x @ weight, **EXACT)
 
 
 def test_uniform_points_with_as_many_coded_inputs_change_nothing():
     x = normal(9, 4)
-    torch.testing.assert_close(Codec(9, 9, nodes="uniform").encode(x), x, **EXACT)
-    assert not torch.allclose(Codec(9, 9).encode(x), x)
+    torch.testing.assert_close(encode(Codec(9, 9, nodes="uniform"), x), x, **EXACT)
+    assert not torch.allclose(encode(Codec(9, 9), x), x)
 
 
 def test_order_reaches_both_sides_and_smoothing_its_own():
@@ -82,8 +96,8 @@ def test_order_reaches_both_sides_and_smoothing_its_own():
     codec = Codec(8, 12, order=5, smoothing_encoder=0.3, smoothing_decoder=0.01)
     encoder = spline_matrix(alpha, beta, order=5, smoothing=0.3)
     decoder = spline_matrix(beta, alpha, order=5, smoothing=0.01)
-    torch.testing.assert_close(codec.encode(x[:8]), torch.from_numpy(encoder) @ x[:8], **EXACT)
-    torch.testing.assert_close(codec.decode(x), torch.from_numpy(decoder) @ x, **EXACT)
+    torch.testing.assert_close(encode(codec, x[:8]), torch.from_numpy(encoder) @ x[:8], **EXACT)
+    torch.testing.assert_close(decode(codec, x), torch.from_numpy(decoder) @ x, **EXACT)
 
 
 def test_function_is_called_once_for_all_groups_and_may_change_the_shape():
@@ -93,62 +107,43 @@ def test_function_is_called_once_for_all_groups_and_may_change_the_shape():
         seen.append(coded.shape)
         return torch.nn.functional.conv2d(coded, kernel, stride=2).relu()
 
-    module, x, perm = CodedSmoothing(8, 12), normal(4, 8, 3, 9, 7), shuffles(4, 8)
-    estimate = module.forward_grouped(x, block, perm)
+    codec, x, perm = Codec(8, 12), normal(4, 8, 3, 9, 7), shuffles(4, 8)
+    estimate = codec.smoothed(x, block, perm)
     assert seen == [(48, 3, 9, 7)] and estimate.shape == (4, 8, 5, 4, 3)
-    torch.testing.assert_close(estimate[2], module(x[2], block, perm[2]), **EXACT)
-    assert list(module.parameters()) == [] and module.state_dict() == {}
-
-
-def test_decoding_from_survivors_is_the_spline_through_them():
-    codec, values, perm = Codec(8, 12), normal(12, 3), shuffles(1, 8)[0]
-    survivors = [0, 7, 3, 11, 4, 9]
-    refitted = spline_matrix(chebyshev_second(12)[survivors], chebyshev_first(8)) @ values[survivors].numpy()
-    decoded = codec.decode(values[survivors], surviving=survivors)
-    torch.testing.assert_close(decoded, torch.from_numpy(refitted), **EXACT)
-
-    ascending = torch.tensor(sorted(survivors))
-    torch.testing.assert_close(codec.decode(values[ascending], surviving=ascending), decoded, **EXACT)
-    torch.testing.assert_close(codec.decode(values, surviving=range(12)), codec.decode(values), **EXACT)
-    back = torch.empty_like(decoded)
-    back[perm] = decoded
-    shuffled = codec.decode_grouped(values[survivors][None], perm[None], surviving=survivors)
-    torch.testing.assert_close(shuffled[0], back, **EXACT)
+    torch.testing.assert_close(estimate[2], smoothed(codec, x[2], block, perm[2]), **EXACT)
 
 
 @pytest.mark.parametrize("order", [1, 3, 5])
 def test_gradient_equals_finite_differences(order):
-    module, perm, weight = CodedSmoothing(5, 8, order=order), shuffles(2, 5), normal(3, 2, seed=1)
+    codec, perm, weight = Codec(5, 8, order=order), shuffles(2, 5), normal(3, 2, seed=1)
     x = normal(2, 5, 3).requires_grad_()
-    assert torch.autograd.gradcheck(
-        lambda x: module.forward_grouped(x, lambda z: (z @ weight).tanh(), perm), x
-    )
+    assert torch.autograd.gradcheck(lambda x: codec.smoothed(x, lambda z: (z @ weight).tanh(), perm), x)
 
 
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)]
 )
 def test_tensors_keep_their_dtype(dtype, tolerance):
-    module, x, perm = CodedSmoothing(16, 24), normal(16, 40), shuffles(1, 16)[0]
-    estimate = module(x.to(dtype), lambda coded: coded.square(), perm)
+    codec, x, perm = Codec(16, 24), normal(16, 40), shuffles(1, 16)[0]
+    estimate = smoothed(codec, x.to(dtype), lambda coded: coded.square(), perm)
     assert estimate.dtype == dtype
-    exact = module(x, lambda coded: coded.square(), perm)
+    exact = smoothed(codec, x, lambda coded: coded.square(), perm)
     torch.testing.assert_close(estimate.double(), exact, rtol=0, atol=tolerance * exact.abs().max().item())
 
 
 def test_autocast_does_not_reach_the_codec():
     codec, x = Codec(16, 24), normal(16, 40).float()
     with torch.autocast("cpu", torch.bfloat16):
-        coded = codec.encode(x)
-    assert coded.dtype == torch.float32 and coded.equal(codec.encode(x))
+        coded = encode(codec, x)
+    assert coded.dtype == torch.float32 and coded.equal(encode(codec, x))
 
 
 def test_matrices_first_made_under_inference_mode_serve_a_backward_pass():
     with torch.inference_mode():
         codec = Codec(11, 13)
-        codec.encode(normal(11, 2))
+        encode(codec, normal(11, 2))
     x = normal(11, 2).requires_grad_()
-    codec.decode(codec.encode(x)).square().sum().backward()
+    decode(codec, encode(codec, x)).square().sum().backward()
     assert x.grad is not None
 
 
@@ -164,7 +159,7 @@ def test_matrices_first_made_under_inference_mode_serve_a_backward_pass():
 )
 def test_wrong_settings_are_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
-        CodedSmoothing(**{"k": 8, "n": 12, **arguments})
+        Codec(**{"k": 8, "n": 12, **arguments})
 
 
 @pytest.mark.parametrize(
@@ -176,14 +171,14 @@ def test_wrong_settings_are_refused_at_once(arguments, message):
 )
 def test_batches_of_another_size_are_refused(shape, message):
     with pytest.raises(ValueError, match=message):
-        Codec(8, 12).encode(normal(*shape))
+        encode(Codec(8, 12), normal(*shape))
     with pytest.raises(ValueError, match=r"expected batches of shape \(12, ...\), got \(8, 3\)"):
-        Codec(8, 12).decode(normal(8, 3))
+        decode(Codec(8, 12), normal(8, 3))
 
 
 def test_integers_are_refused():
     with pytest.raises(ValueError, match=r"expected floating-point tensors, got torch.uint8"):
-        Codec(8, 12).encode(torch.zeros(8, 3, dtype=torch.uint8))
+        encode(Codec(8, 12), torch.zeros(8, 3, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize(
@@ -197,27 +192,11 @@ def test_integers_are_refused():
     ],
 )
 def test_wrong_permutations_are_refused(perm, message):
-    for refuses, rows in ((Codec(8, 12).encode_grouped, 8), (Codec(8, 12).decode_grouped, 12)):
+    for refuses, rows in ((Codec(8, 12).encode, 8), (Codec(8, 12).decode, 12)):
         with pytest.raises(ValueError, match=message):
             refuses(normal(2, rows, 3), perm)
 
 
-@pytest.mark.parametrize(
-    ("surviving", "message"),
-    [
-        ([], r"expected 2 or more distinct knots, got 0"),
-        ([5, 1, 5], r"expected distinct surviving indices below 12, got \[5, 1, 5\]"),
-        ([5, 1, 12], r"expected distinct surviving indices below 12, got \[5, 1, 12\]"),
-        ([5, 1, -1], r"expected distinct surviving indices below 12, got \[5, 1, -1\]"),
-    ],
-)
-def test_impossible_survivors_are_refused(surviving, message):
-    with pytest.raises(ValueError, match=message):
-        Codec(8, 12).decode(normal(len(surviving), 3), surviving=surviving)
-    with pytest.raises(ValueError, match=r"expected batches of shape \(3, ...\), got \(12,\)"):
-        Codec(8, 12).decode(normal(12), surviving=[5, 1, 2])
-
-
 def test_function_that_loses_rows_is_refused():
     with pytest.raises(ValueError, match=r"expected f to return 12 rows, got \(11, 3\)"):
-        CodedSmoothing(8, 12)(normal(8, 3), lambda coded: coded[1:])
+        Codec(8, 12).smoothed(normal(1, 8, 3), lambda coded: coded[1:])

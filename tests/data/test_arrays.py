@@ -3,7 +3,6 @@
 import io
 import itertools
 import pickle
-import random
 import zipfile
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from robustbench_coded.data import arrays
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
@@ -178,7 +176,7 @@ def test_colour_grey_and_float_images_are_read(tmp_path):
         ({"x": BYTES[:, :, :, :2], "y": LABELS}, r"uint8 \[2, 4, 4, 2\]"),
         ({"x": BYTES[:0], "y": LABELS[:0]}, r"uint8 \[0, 4, 4, 3\]"),
         ({"x": BYTES, "y": np.array([2**40, 0])}, "label 1099511627776 of image 0"),
-        ({"x": np.array([LABELS, None], dtype=object), "y": LABELS}, "Python objects"),
+        ({"x": np.array([LABELS, None], dtype=object), "y": LABELS}, "Object arrays cannot be loaded"),
     ],
 )
 def test_wrong_arrays_are_refused_in_one_line(tmp_path, arrays, message):
@@ -214,7 +212,7 @@ def test_a_header_that_promises_more_than_is_stored_is_refused_before_memory_is_
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue() + bytes(100))
         archive.writestr("y.npy", labels.getvalue())
-    with pytest.raises(InputError, match=r"x\.npy has another size than its header says"):
+    with pytest.raises(InputError, match=r"not a readable \.npz"):
         load_data(f"npz:{tmp_path}/huge.npz")
 
 
@@ -223,67 +221,6 @@ def test_arrays_larger_than_memory_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sysconf", lambda name: 10)
     with pytest.raises(InputError, match="do not fit into memory"):
         load_data(f"npz:{tmp_path}/big.npz")
-
-
-class Asked(Dataset):
-    """Images by number, counted; whether they are augmented by torch's generator, or by Python's."""
-
-    def __init__(self, length=20, draws=lambda: 0.0):
-        self.length, self.draws, self.asked = length, draws, []
-
-    def __len__(self):
-        return self.length
-
-    def __getitem__(self, number):
-        self.asked.append(number)
-        if number >= self.length:
-            raise IndexError
-        return np.full((2, 2, 1), number / 100 + self.draws(), np.float32), number % 3
-
-
-def by_torch():
-    return 0.1 * torch.rand(1).item()
-
-
-def held(data):
-    return isinstance(dataset_in_memory(data).images, np.ndarray)
-
-
-def test_a_large_data_set_is_read_when_images_are_asked_for(monkeypatch):
-    small, large = Asked(), Asked(draws=by_torch)
-    assert held(small)
-    monkeypatch.setattr(arrays, "LARGE", 20 * 4 * 4)
-    state = torch.get_rng_state()
-    found = dataset_in_memory(large)
-    assert not held(large) and held(Asked(19))  # smaller
-    assert held(Asked(draws=lambda: 0.1 * random.random()))  # other images each time
-    assert held(list(zip(torch.ones(9, 1, 9, 9), range(9))))  # in memory already
-    large.asked.clear()
-    x, y = found.batch([7, 3])
-    assert large.asked == [7, 3] and y.tolist() == [1, 0]
-    assert x[0].unique().numel() == 1 and 0.07 <= x[0, 0, 0, 0] <= 0.17 and x.shape == (2, 1, 2, 2)
-    assert x[0, 0, 0, 0] - 0.07 != x[1, 0, 0, 0] - 0.03  # augmented by its number
-    assert torch.equal(found.batch([3, 7])[0], x.flip(0)) and torch.equal(torch.get_rng_state(), state)
-    again = pickle.loads(pickle.dumps(found.images))  # as workers get it
-    assert np.array_equal(again[np.array([7])], found.images[np.array([7])])
-
-
-@pytest.mark.parametrize("targets", [[n % 3 for n in range(20)], torch.arange(20) % 3, [5] * 20, [0]])
-def test_labels_come_from_a_column_of_their_own_where_it_holds_what_the_images_come_with(
-    targets, monkeypatch
-):
-    monkeypatch.setattr(arrays, "LARGE", 1)
-    data = Asked()
-    data.targets = targets
-    assert dataset_in_memory(data).labels.tolist() == [n % 3 for n in range(20)]
-
-
-def test_an_image_that_does_not_fit_in_is_named_when_it_is_read(monkeypatch):
-    monkeypatch.setattr(arrays, "LARGE", 1)
-    data = Asked()
-    data.draws = lambda: float(data.asked[-1] == 11)
-    with pytest.raises(InputError, match=r"in memory: image 11: expected pixels in \[0, 1\], got \[1.11"):
-        dataset_in_memory(data).batch(range(20))
 
 
 def test_a_stream_that_does_not_fit_into_memory_is_refused(monkeypatch):

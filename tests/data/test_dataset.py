@@ -58,16 +58,6 @@ def test_digest_depends_on_pixels_and_labels_and_nothing_else():
     assert Dataset("toy", data.images, 255.0, labels, 3, (), "").sha256 != data.sha256
 
 
-@pytest.mark.parametrize(
-    ("classes", "channels", "size", "message"),
-    [(2, 3, None, "label 2 is out of range"), (3, 1, None, "3 channels"), (3, 3, 4, "4 x 5")],
-)
-def test_data_that_a_model_cannot_take_are_refused(classes, channels, size, message):
-    toy().require(3, 3)
-    with pytest.raises(InputError, match=message):
-        toy().require(classes, channels, size)
-
-
 class Recorded:
     """Images of a size that are made when they are asked for."""
 

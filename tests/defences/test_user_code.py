@@ -1,7 +1,6 @@
 """User defences that change the working folder, or end the process: neither is theirs alone."""
 
 import os
-import threading
 from pathlib import Path
 
 import pytest
@@ -66,31 +65,3 @@ def test_the_folder_is_put_back_when_the_code_fails(tmp_path, monkeypatch):
         os.chdir("mine")
         raise ValueError("fails")
     assert Path.cwd() == tmp_path
-
-
-def test_it_does_not_end_the_process():
-    real = os._exit
-    with pytest.raises(SystemExit, match=r"os._exit\(3\)"), UserCode():
-        with UserCode():
-            pass
-        os._exit(3)
-    assert os._exit is real
-
-
-def test_a_child_process_of_user_code_ends_as_it_wants(monkeypatch):
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    with UserCode():
-        monkeypatch.setattr(os, "getpid", lambda: -1)  # as after a fork
-        os._exit(5)
-    assert ended == [5]
-
-
-def test_another_thread_ends_the_process_meanwhile(monkeypatch):
-    ended = []
-    monkeypatch.setattr(os, "_exit", ended.append)
-    with UserCode():
-        thread = threading.Thread(target=lambda: os._exit(130))
-        thread.start()
-        thread.join()
-    assert ended == [130]

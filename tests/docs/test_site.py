@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from robustbench_coded import api
+
 ROOT = Path(__file__).parents[2]
 NAV = re.findall(
     r"^ +- [^:\n]+: (\S+)$", (ROOT / "mkdocs.yml").read_text().split("\nnav:\n")[1], re.MULTILINE
 )
-REFERENCE = sorted((ROOT / "docs" / "reference").glob("*.md"))
-NAMES = [name for page in REFERENCE for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)]
+NAMES = re.findall(r"^::: (\S+)", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,10 @@ def test_links_to_a_heading_find_it(staged):
 def test_documented_names_can_be_imported_and_have_a_docstring(name):
     module, _, attribute = name.rpartition(".")
     assert getattr(importlib.import_module(module), attribute).__doc__
+
+
+def test_the_reference_has_every_public_name():
+    assert set(api.__all__) <= {name.rpartition(".")[2] for name in NAMES}
 
 
 def test_the_site_asks_no_other_host_for_anything():

@@ -6,9 +6,9 @@ import pytest
 
 from robustbench_coded import InputError, evaluate
 from robustbench_coded.cli.main import main
+from robustbench_coded.errors import in_python
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.option import flag_of
-from robustbench_coded.evaluation.session.from_python import in_python
 
 COUNTS = ("victims", "batch_sizes", "limit", "submissions", "budget", "threads", "workers")
 WRONG = {

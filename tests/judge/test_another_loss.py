@@ -49,7 +49,7 @@ def test_cross_entropy_and_searches_alone_praise_nobody(evaluation, subject, att
 def test_a_margin_or_targets_close_the_question(evaluation, attack):
     found, checks = judged(evaluation, WEAK | {attack: 0.35})
     assert found.name == "no failure found"
-    assert (checks[0].outcome, checks[0].figures["accuracy"]) == ("passed", 0.35)
+    assert (checks[0].outcome, "leaves 35.0%" in checks[0].finding) == ("passed", True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from attacks.naming import parse
 from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judge import judge
@@ -43,20 +42,17 @@ def comparison(checks):
     return next((check for check in checks if check.name == "what broke the base"), None)
 
 
-def test_what_broke_the_base_is_asked_for_adaptively_and_by_transfer(evaluation):
-    base = {"pgd-20": 0.3, "apgd-t-100": 0.1}
-    found, checks = judged(evaluation, base, {"pgd-20": 0.6, "transfer-pgd-20": 0.6})
+def test_a_gain_over_what_the_base_model_alone_met_is_asked_of_the_defence(evaluation):
+    base, defence = {"fgsm": 0.55, "apgd-t-100": 0.1}, {"fgsm": 0.56, "apgd-mt-20": 0.56}
+    found, checks = judged(evaluation, base, defence)
     check = comparison(checks)
-    assert (found.name, check.outcome) == ("not settled", "not run")
-    assert check.run_next == ("apgd-t-100", "transfer-apgd-t-100")
-    assert [parse(name).text for name in check.run_next] == list(check.run_next)
-    assert "apgd-t-100 took the base model from 30.0% to 10.0%" in check.finding
-    half = {"pgd-20": 0.6, "transfer-pgd-20": 0.6, "apgd-t-100": 0.6}
-    assert comparison(judged(evaluation, base, half)[1]).run_next == ("transfer-apgd-t-100",)
-    for transferred in ("transfer-apgd-t-100", "from:standard/apgd-t-100", "from:standard/ensemble"):
-        assert judged(evaluation, base, {**half, transferred: 0.6})[0].name == "no failure found"
-    for other in ("from:standard@mixup/apgd-t-100", "from:standard/apgd-t-100+shrunk=0.5"):
-        assert judged(evaluation, base, {**half, other: 0.6})[0].name == "not settled"
+    assert (found.name, check.outcome, check.run_next) == ("not settled", "failed", ("apgd-t-100",))
+    assert "55.0% of the base model under the attacks that both met" in check.finding
+    assert judged(evaluation, base, {**defence, "apgd-t-100": 0.56})[0].name == "no failure found"
+    for other in ("transfer-apgd-t-100", "from:standard/apgd-t-100"):
+        assert judged(evaluation, base, {**defence, other: 0.6})[0].name == "not settled"
+    # What both met leaves room enough for a gain.
+    assert judged(evaluation, base, {"fgsm": 0.6, "apgd-mt-20": 0.6})[0].name == "no failure found"
 
 
 def test_a_defence_that_names_no_base_model_stands_beside_its_checkpoint(evaluation):
@@ -66,27 +62,10 @@ def test_a_defence_that_names_no_base_model_stands_beside_its_checkpoint(evaluat
     assert judged(evaluation, {"pgd-20": 0.6}, {"pgd-20": 0.6})[0].beside is None
 
 
-@pytest.mark.parametrize(
-    ("defence", "closed"),
-    [
-        ({"eot10-pgd-20": 0.6, "transfer-pgd-200": 0.6}, True),  # as many gradients as pgd-100
-        ({"eot10-pgd-5": 0.6, "transfer-pgd-200": 0.6}, False),
-        ({"pgd-100": 0.6, "transfer-pgd-20": 0.6}, False),
-    ],
-)
-def test_fewer_steps_than_the_base_model_met_do_not_count(evaluation, defence, closed):
-    found, _ = judged(evaluation, {"pgd-100": 0.1}, {**defence, "apgd-mt-20": 0.6})
+@pytest.mark.parametrize(("attack", "closed"), [("eot10-pgd-20", True), ("eot10-pgd-5", False)])
+def test_fewer_gradients_than_the_base_model_met_do_not_count(evaluation, attack, closed):
+    found, _ = judged(evaluation, {"pgd-100": 0.1}, {attack: 0.6, "apgd-mt-20": 0.6})
     assert (found.name == "no failure found") == closed
-
-
-def test_attacks_worth_less_than_half_a_point_are_not_asked_for_where_the_gain_has_room(evaluation):
-    base, defence = {"pgd-20": 0.304, "square-1000": 0.3}, {"transfer-pgd-20": 0.9, "apgd-mt-20": 0.6}
-    assert judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].name == "no failure found"
-    # A gain that only these four thousandths lift above the margin hangs on them.
-    gain = judged(evaluation, base, {"pgd-20": 0.6, **defence})[0].gain
-    found, checks = judged(evaluation, base, {"pgd-20": 0.6, **defence}, margin=gain.low - 0.001)
-    assert found.name == "not settled"
-    assert comparison(checks).run_next == ("square-1000", "transfer-square-1000")
 
 
 def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_base_model(evaluation):
@@ -95,7 +74,7 @@ def test_a_loss_under_one_attack_does_not_turn_into_praise_by_another_on_the_bas
     assert before.name == "worse than its base"
     after, checks = judged(evaluation, {"pgd-20": 0.45, "apgd-t-100": 0.1}, defence)
     assert (after.name, comparison(checks).outcome) == ("not settled", "failed")
-    assert "45.0% that pgd-20 leaves of the base model" in comparison(checks).finding
+    assert "45.0% of the base model under pgd-20" in comparison(checks).finding
 
 
 def test_a_base_model_that_met_too_little_condemns_nobody(evaluation):
@@ -153,11 +132,9 @@ def test_nothing_is_asked_where_it_could_not_change_the_word(evaluation):
 
 def test_what_ran_for_the_table_alone_was_not_met(evaluation):
     # On fewer examples, and no part of the ensemble: what it would leave of the defence is not in the gain.
-    base = {"pgd-20": 0.4, "apgd-mt-20": 0.1}
-    defence = {"pgd-20": 0.6, "apgd-mt-20": 0.6, "transfer-apgd-mt-20": 0.6}
+    base, defence = {"fgsm": 0.6, "apgd-mt-20": 0.1}, {"fgsm": 0.6, "apgd-mt-20": 0.6, "apgd-t-20": 0.6}
     assert judged(evaluation, base, defence)[0].name == "no failure found"
-    for attack in ("transfer-apgd-mt-20", "apgd-mt-20"):
-        assert judged(evaluation, base, defence, table=(attack,))[0].name == "not settled"
+    assert judged(evaluation, base, defence, table=("apgd-mt-20",))[0].name == "not settled"
 
 
 def test_random_signs_that_ran_for_the_table_alone_do_not_shorten_the_ensemble(evaluation):

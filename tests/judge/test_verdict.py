@@ -13,13 +13,14 @@ from robustbench_coded.judge import verdict as module
 from robustbench_coded.judge.checks import Check, NextStep, run_attacks
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.verdict import CONDEMNED, RULES, Verdict, decide, is_final
+from robustbench_coded.judge.verdict import RULES, Verdict, decide, is_final
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictName
 
 PAGE = Path(__file__).parents[2] / "docs" / "verdicts.md"
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
 PRAISE, OPEN = VerdictName.NO_FAILURE_FOUND, VerdictName.NOT_SETTLED
+CONDEMNED = (VerdictName.BROKEN, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE)
 
 
 def accuracy(low, high):

@@ -10,7 +10,6 @@ from torch import nn
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.build import build, construct
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.prepare import fold_batch_norms
 from robustbench_coded.models.registry import MODELS
 
 
@@ -51,26 +50,6 @@ def test_convolutions_start_with_the_variance_of_he_et_al():
     assert torch.equal(network.bn1.weight, torch.ones(64))
 
 
-def test_layers_elsewhere_are_initialised_as_ever(monkeypatch):
-    """Also those that another thread makes while a network without weights is made."""
-    made = {}
-
-    class Meanwhile(nn.Module):
-        def __init__(self, classes, in_channels, depth):
-            super().__init__()
-            self.linear = nn.Linear(in_channels, classes)
-            made["meta"] = self.linear
-            torch.manual_seed(0)
-            made["cpu"] = nn.Linear(3, 2, device="cpu")
-
-    before = [kind.reset_parameters for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)]
-    monkeypatch.setattr("robustbench_coded.models.build.inside", lambda _: Meanwhile)
-    construct("resnet20", 10, 3)
-    torch.manual_seed(0)
-    assert torch.equal(made["cpu"].weight, nn.Linear(3, 2).weight) and made["meta"].weight.is_meta
-    assert before == [kind.reset_parameters for kind in (nn.Linear, nn.Conv2d, nn.BatchNorm2d)]
-
-
 @pytest.mark.parametrize("arch", ["vit-4-16-2-2", "torchvision-resnet18"])
 def test_dropout_is_refused_where_it_has_no_place(arch):
     with pytest.raises(InputError, match="dropout has no place in this architecture"):
@@ -108,35 +87,12 @@ def test_a_convolution_keeps_its_bias(arch, tmp_path):
     assert "convolutions have a bias beside a batch-norm" in " ".join(loaded.notes)
 
 
-@pytest.mark.parametrize("arch", ["resnet20", "resnet18", "wrn-10-1"])
-def test_folded_batch_norms_are_run_as_they_are(arch, tmp_path):
-    network = trained(arch)
-    expected = network(X)
-    folded = fold_batch_norms(network)
-    loaded = load_checkpoint(saved(network, tmp_path))
-    assert loaded.arch == arch
-    assert torch.equal(loaded.network(X), network(X))
-    assert torch.allclose(loaded.network(X), expected, atol=1e-4)
-    assert f"{folded} of its batch-norms are folded" in " ".join(loaded.notes)
-
-
-def test_a_batch_norm_that_no_convolution_took_in_is_missed(tmp_path):
-    network = trained("wrn-10-1")
-    fold_batch_norms(network)
-    weights = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("bn1.")}
-    path = tmp_path / "network.pt"
-    torch.save(weights, path)
-    with pytest.raises(InputError, match=r"bn1.weight is missing"):
-        load_checkpoint(path)
-
-
-def test_a_bias_does_not_stand_for_a_batch_norm_behind_a_shortcut(tmp_path):
-    # The stem feeds the shortcut, too: it cannot have taken in the first batch-norm.
+def test_a_bias_does_not_stand_for_a_batch_norm(tmp_path):
     network = trained("preact-resnet18-bn")
     network.conv1.bias = nn.Parameter(torch.ones(64))
     weights = network.state_dict()
     weights = {name: tensor for name, tensor in weights.items() if not name.startswith("layer1.0.bn1.")}
     path = tmp_path / "network.pt"
     torch.save(weights, path)
-    with pytest.raises(InputError, match=r"layer1.0.bn1 is missing, and no convolution before it"):
+    with pytest.raises(InputError, match=r"layer1.0.bn1.weight is missing"):
         load_checkpoint(path)

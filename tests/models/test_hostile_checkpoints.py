@@ -96,7 +96,7 @@ def entry(shape=(2, 2), place=(0, 16)):
 
 
 def with_metadata(**metadata):
-    return saved({"state_dict": WEIGHTS, "csrobust": metadata})
+    return safetensors.torch.save(WEIGHTS, {"csrobust": json.dumps(metadata)})
 
 
 def npz():
@@ -143,14 +143,14 @@ def copies(function, text):
 def cycle():
     value = []
     value.append(value)
-    return with_metadata(recipe=value)
+    return saved({"state_dict": WEIGHTS, "recipe": value})
 
 
 def shared_lists():
     value = []
     for _ in range(40):
         value = [value, value]
-    return with_metadata(recipe=value)
+    return saved({"state_dict": WEIGHTS, "recipe": value})
 
 
 def tables_of_tables():
@@ -254,13 +254,13 @@ HOSTILE = {
         legacy({"w": torch.zeros(4)}).replace(b"K\x04\x85", b"J\xff\xff\xff\x7f\x85", 1),
         "damaged",
     ),
-    "shape of zero and absurd sides": (torch_zip({"w": tensor((0, 10**15), (1, 1))}), "claims the shape"),
+    "shape of zero and absurd sides": (torch_zip({"w": tensor((0, 10**15), (1, 1))}), "larger than the file"),
     "negative side": (torch_zip({"w": tensor((-4,), (1,))}), "damaged"),
-    "hundred sides": (torch_zip({"w": tensor((1,) * 100, (1,) * 100)}), "impossible shape"),
+    "hundred sides": (torch_zip({"w": tensor((1,) * 100, (1,) * 100)}), "none is near"),
     "stride past the end": (torch_zip({"w": tensor((2,), (4,))}), "damaged"),
     "offset past the end": (torch_zip({"w": tensor((2,), (1,), offset=3)}), "damaged"),
     "negative stride": (torch_zip({"w": tensor((2,), (-1,))}), "damaged"),
-    "one value repeated": (torch_zip({"w": tensor((10**9,), (0,))}), "claims the shape"),
+    "one value repeated": (torch_zip({"w": tensor((10**9,), (0,))}), "larger than the file"),
     "storage beyond its record": (
         torch_zip({"w": tensor((4,), (1,), numel=10**11)}),
         "data/0 claims 400000000000 bytes, the archive holds 16$",
@@ -370,7 +370,7 @@ HOSTILE = {
         "has 3 channels",
     ),
     # metadata
-    "metadata no table": (saved({"state_dict": WEIGHTS, "csrobust": [1]}), "csrobust is not a table"),
+    "metadata no table": (safetensors.torch.save(WEIGHTS, {"csrobust": "[1]"}), "xpected `object`"),
     "metadata not JSON": (safetensors.torch.save(WEIGHTS, {"csrobust": "{"}), "csrobust is not JSON"),
     "metadata of nested lists": (
         safetensors.torch.save(WEIGHTS, {"csrobust": "[" * 10**5}),
@@ -389,12 +389,11 @@ HOSTILE = {
         saved({**WEIGHTS, **{str(index): nn.Sequential(*[nn.ReLU()] * 300) for index in range(100)}}),
         "its modules lie in one another without end",
     ),
-    "metadata with a cycle": (cycle(), "holds the same values without end"),
-    "metadata of shared lists": (shared_lists(), "holds the same values without end"),
-    "metadata with a tensor": (with_metadata(seed=torch.zeros(1)), "csrobust holds a Tensor"),
-    "metadata with an impossible class count": (with_metadata(classes=1), "classes is no count"),
-    "metadata with an impossible image": (with_metadata(image_shape=[1, 8]), "image_shape is not"),
-    "metadata with an impossible arch": (with_metadata(arch=7), "arch is no name"),
+    "a cycle": (cycle(), "holds the same values without end"),
+    "shared lists": (shared_lists(), "holds the same values without end"),
+    "metadata with an impossible class count": (with_metadata(classes=1), "xpected `int` >= 2.*classes"),
+    "metadata with an impossible image": (with_metadata(image_shape=[1, 8]), "length 3.*image_shape"),
+    "metadata with an impossible arch": (with_metadata(arch=7), "xpected `str.*arch"),
     "metadata with NaN deviations": (
         with_metadata(normalisation={"mean": [0.0], "std": [float("nan")]}),
         "normalisation",

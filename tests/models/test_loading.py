@@ -122,11 +122,6 @@ def test_weights_without_counters_of_batches_are_complete(tmp_path, weights, net
         lambda w: prefixed("module.", {**buffers("0.mean", "0.std"), **prefixed("1.", w)}),
         lambda w: {**buffers("mu", "sigma"), **w},
         lambda w: {**{name: 255 * tensor for name, tensor in buffers().items()}, **w},
-        lambda w: {"state_dict": w, "csrobust": {"normalisation": "imagenet"}},
-        lambda w: {
-            "state_dict": {**buffers(), **w},
-            "csrobust": {"normalisation": {"mean": IMAGENET.mean, "std": list(IMAGENET.std)}},
-        },
     ],
 )
 def test_a_stored_normalisation_is_found_and_used(tmp_path, weights, network, wrap):
@@ -199,13 +194,12 @@ def test_metadata_that_name_another_architecture_are_not_believed(tmp_path, netw
         ({"image_shape": [1, 8, 8]}, "its metadata say 1 channels, its weights have 3"),
     ],
 )
-def test_metadata_of_other_classes_or_channels_are_named(tmp_path, weights, claim, note):
-    torch.save({"state_dict": weights, "csrobust": claim}, tmp_path / "a.pt")
-    assert note in load_checkpoint(tmp_path / "a.pt").notes
-    torch.save(
-        {"state_dict": weights, "csrobust": {"classes": 10, "image_shape": [3, 8, 8]}}, tmp_path / "b.pt"
-    )
-    assert not any("its metadata say" in text for text in load_checkpoint(tmp_path / "b.pt").notes)
+def test_metadata_of_other_classes_or_channels_are_named(tmp_path, network, claim, note):
+    save_checkpoint(tmp_path / "a.safetensors", network, claim)
+    assert note in load_checkpoint(tmp_path / "a.safetensors").notes
+    save_checkpoint(tmp_path / "b.safetensors", network, {"classes": 10, "image_shape": [3, 8, 8]})
+    notes = load_checkpoint(tmp_path / "b.safetensors").notes
+    assert not any("its metadata say" in text for text in notes)
 
 
 def test_a_weight_that_is_another_one_too_comes_back_from_safetensors(tmp_path):
@@ -326,11 +320,12 @@ def test_a_wrong_architecture_is_refused_with_what_differs(tmp_path, weights, ar
 
 
 def test_two_stored_normalisations_that_differ_need_the_users_word(tmp_path, weights):
-    stored = {"state_dict": {**buffers(), **weights}, "csrobust": {"normalisation": "cifar10"}}
-    torch.save(stored, tmp_path / "a.pt")
+    path = tmp_path / "a.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in {**buffers(), **weights}.items()}
+    safetensors.torch.save_file(tensors, path, {"csrobust": '{"normalisation": "cifar10"}'})
     with pytest.raises(InputError, match=r"it stores two normalisations, .* pass --normalize"):
-        load_checkpoint(tmp_path / "a.pt")
-    assert load_checkpoint(tmp_path / "a.pt", normalize="imagenet").normalisation == IMAGENET
+        load_checkpoint(path)
+    assert load_checkpoint(path, normalize="imagenet").normalisation == IMAGENET
 
 
 PLUGIN = """

@@ -70,6 +70,6 @@ def test_impossible_numbers_are_refused(mean, std):
 
 
 def test_a_normalisation_is_described_as_a_sentence_ends():
-    assert KNOWN[3]["imagenet"].described == "with ImageNet's normalisation"
+    assert KNOWN[3]["imagenet"].described == "with normalisation imagenet"
     assert Normalisation("custom", (0.5,), (0.25,)).described == "with normalisation 0.5/0.25"
     assert all(one.described for known in KNOWN.values() for one in known.values())

@@ -82,7 +82,7 @@ def test_a_guess_takes_the_first_line_and_says_so(robust_perceptron, test_images
 def test_what_the_user_states_is_not_asked_about(robust_perceptron, test_images, normalize):
     stated = load_checkpoint(robust_perceptron, arch=STACK, normalize=normalize)
     found = recognise_network(stated, *test_images)
-    assert (found.arch, found.choice.name, found.refusal) == (STACK, normalize, "")
+    assert (found.arch, found.candidate.normalisation.name, found.refusal) == (STACK, normalize, "")
     assert found.by == ("--arch", "given")
 
 
@@ -102,7 +102,7 @@ def test_labels_contradict_what_is_stated_with_a_warning(tmp_path, test_images):
     stated = load_checkpoint(path, arch=STACK, normalize="half")
     found = recognise_network(stated, *test_images)
     assert found.refusal == "" and found.arch == STACK
-    said = f"labelled images contradict {STACK} with pixels from -1 to 1: {STACK}[activation="
+    said = f"labelled images contradict {STACK} with normalisation half: {STACK}[activation="
     assert said in found.warnings[0]
     right = load_checkpoint(path, arch=f"{STACK}[activation=tanh]", normalize="half")
     assert recognise_network(right, *test_images).warnings == ()

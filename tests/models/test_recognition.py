@@ -59,7 +59,7 @@ def silu(tmp_path_factory):
 
 def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_images):
     found = recognise_network(load_checkpoint(silu), *test_images)
-    assert (found.arch, found.choice.name) == ("digits-cnn[activation=silu]", "mnist")
+    assert (found.arch, found.candidate.normalisation.name) == ("digits-cnn[activation=silu]", "mnist")
     assert found.by == ("batch-norms", "recognised") and not found.guessed
     assert (found.warnings, found.refusal) == ((), "")
     assert found.labelled.accuracy > 0.9
@@ -70,7 +70,7 @@ def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_ima
     right = load_checkpoint(silu, arch=found.arch).network
     assert torch.equal(model(x), right((x - known.mean[0]) / known.std[0]))
     assert found.sentence.startswith(
-        "taken as digits-cnn[activation=silu] with MNIST's normalisation (architecture by batch-norms, "
+        "taken as digits-cnn[activation=silu] with normalisation mnist (architecture by batch-norms, "
         "normalisation recognised): 3 batch-norms are 0.000"
     )
     assert json.loads(json.dumps(found.as_data()))["sentence"] == found.sentence
@@ -78,22 +78,30 @@ def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_ima
 
 def test_without_labels_batch_norms_alone_decide(silu, test_images):
     found = recognise_network(load_checkpoint(silu), test_images[0], None)
-    assert (found.arch, found.choice.name, found.refusal) == ("digits-cnn[activation=silu]", "mnist", "")
+    assert (found.arch, found.candidate.normalisation.name, found.refusal) == (
+        "digits-cnn[activation=silu]",
+        "mnist",
+        "",
+    )
     assert found.labelled is None
 
 
 @pytest.mark.parametrize(
     ("arch", "normalize", "message"),
     [
-        ("digits-cnn[activation=relu]", "mnist", "contradict digits-cnn[activation=relu] with MNIST's"),
-        ("digits-cnn", "mnist", "contradict digits-cnn with MNIST's normalisation, which is stated"),
+        ("digits-cnn[activation=relu]", "mnist", "contradict digits-cnn[activation=relu] with normalisation"),
+        ("digits-cnn", "mnist", "contradict digits-cnn with normalisation mnist, which is stated"),
         (None, "none", "without normalisation, which is stated"),
-        ("digits-cnn[activation=relu]", "half", "contradict digits-cnn[activation=relu] with pixels from -1"),
+        (
+            "digits-cnn[activation=relu]",
+            "half",
+            "contradict digits-cnn[activation=relu] with normalisation half",
+        ),
     ],
 )
 def test_what_is_stated_wrongly_is_evaluated_with_a_warning(silu, test_images, arch, normalize, message):
     found = recognise_network(load_checkpoint(silu, arch=arch, normalize=normalize), *test_images)
-    assert (found.choice.name, found.choice.source, found.refusal) == (normalize, "given", "")
+    assert (found.candidate.normalisation.name, found.by[1], found.refusal) == (normalize, "given", "")
     assert arch in (None, found.arch)
     assert message in found.warnings[0]
     assert "try --arch 'digits-cnn[activation=silu]' --normalize mnist" in found.warnings[0]
@@ -109,14 +117,14 @@ def test_the_users_own_code_is_evaluated_as_it_is(silu, test_images, tmp_path, m
     monkeypatch.chdir(tmp_path)
     stated = load_checkpoint(silu, arch="own_code:wrong", normalize="mnist")
     wrong = recognise_network(stated, *test_images)
-    assert (wrong.arch, wrong.choice.name) == ("own_code:wrong", "mnist")
+    assert (wrong.arch, wrong.candidate.normalisation.name) == ("own_code:wrong", "mnist")
     assert "do not fit these images" in wrong.warnings[0]
     assert "first at bn2" in wrong.warnings[0]
     assert wrong.refusal == ""
     guessed = recognise_network(load_checkpoint(silu, arch="own_code:wrong"), *test_images)
     assert "do not fit these images" in guessed.refusal
     right = recognise_network(load_checkpoint(silu, arch="own_code:right"), *test_images)
-    assert (right.warnings, right.refusal, right.choice.name) == ((), "", "mnist")
+    assert (right.warnings, right.refusal, right.candidate.normalisation.name) == ((), "", "mnist")
 
 
 def test_a_network_that_answers_by_chance_is_refused_whatever_is_stated(silu, test_images):
@@ -170,7 +178,7 @@ def test_a_normalisation_of_batch_norms_is_kept_where_labels_prefer_another(tmp_
         network.linear.bias.copy_(fitted[-1])
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), *digits("test"))
-    assert (found.choice.name, found.choice.source) == ("half", "recognised")
+    assert (found.candidate.normalisation.name, found.by[1]) == ("half", "recognised")
 
 
 def test_per_image_normalisation_is_found(tmp_path, test_images, remembering):
@@ -181,7 +189,7 @@ def test_per_image_normalisation_is_found(tmp_path, test_images, remembering):
     own = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn[input=per-image]").network
     torch.save(remembering(own, x).network.state_dict(), tmp_path / "b.pt")
     found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
-    assert (found.arch, found.choice.name) == ("digits-cnn[input=per-image]", "none")
+    assert (found.arch, found.candidate.normalisation.name) == ("digits-cnn[input=per-image]", "none")
 
 
 @pytest.mark.parametrize(
@@ -205,7 +213,7 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
     if known:
-        assert (found.arch, found.choice.name, found.warnings, found.refusal) == (
+        assert (found.arch, found.candidate.normalisation.name, found.warnings, found.refusal) == (
             "digits-cnn",
             "bytes",
             (),

@@ -110,7 +110,7 @@ def test_other_seeds_batches_and_weights_are_told(make_run, subject):
     (b / "run.json").write_text(json.dumps(manifest))
     told = " ".join(compare([a, b]).incompatibilities)
     assert "the draws: seeds: 0 in a, 3 in b" in told
-    assert "K = 32 in a, 64 in b" in told
+    assert "the batches: K: [32] in a, [64] in b" in told
     assert "erm is not the same file in a and b" in told
 
 
@@ -121,7 +121,6 @@ def test_budgets_are_never_mixed(make_run):
     assert [table.perturbation.eps_space for table in comparison.tables] == ["pixel", "normalized"]
     attacked = [key for key in differences(comparison) if key[1] != "clean"]
     assert attacked == []
-    assert sum("eps and its space are never mixed" in text for text in comparison.incompatibilities) == 2
 
 
 def test_a_subject_without_counterpart_is_named(make_run, subject):

@@ -37,7 +37,7 @@ def test_everything_but_the_answer_and_what_qualifies_it_is_folded(make_run):
     shown = [section.id for section in written.sections if not section.detail]
     assert shown == ["verdicts", "accuracies", "failures", "limits", "again"]
     folded = {section.id for section in written.sections if section.detail}
-    assert folded >= {"terms", "why", "measured", "attacks", "open-checks", "cost"}
+    assert folded >= {"terms", "why", "measured", "checks", "cost"}
     text = markdown_report(written)
     assert "pgd-10: PGD, 10 steps" not in text and "pgd-10: PGD, 10 steps" in markdown_details(written)
 

@@ -11,7 +11,7 @@ from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.judge.verdict import RULES, Verdict
-from robustbench_coded.reports.run.next_command import NextCommand, attack_images, next_command
+from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.opening import (
     NO_VERDICT,
     Answer,
@@ -239,12 +239,7 @@ def test_without_an_outlook_an_open_verdict_asks_for_more_images(make_run):
     found = opening_of(run).next
     assert any(j.verdict.name == "not settled" for j in run.judgements)
     assert found.command.endswith("--rci N=48 --limit 256 --out reports/c-256")
-    spent = {row.case: row for row in run.rows if row.measured and row.forwards}
-    images = sum((row.forwards + row.backwards) * row.examples for row in spent.values())
-    assert found.seconds is None and found.images == pytest.approx(2 * images)
-    # A report is the same wherever it was computed; a terminal has the minutes of this machine.
-    assert str(found) == "What would change it? 256 images:"
-    assert found.timed(run).seconds == pytest.approx(2 * 2.0 * len(spent))  # each attack took 2 s
+    assert found.seconds is None and str(found) == "What would change it? 256 images:"
 
 
 def test_an_unfinished_run_is_finished_first(make_run):
@@ -278,13 +273,3 @@ def test_a_command_too_long_for_the_first_screen_is_named(make_run):
     }
     run, _ = outlook(make_run, "e", outlook=[SETTLE], invocations=[invocation])
     assert opening_of(run).next.command == "the same command with --time 12m"
-
-
-def test_an_attack_that_did_not_run_is_expected_to_cost_what_its_steps_cost(make_run):
-    run = load_run(make_run(accuracies=BROKEN_BASE))
-    subject = next(row.subject for row in run.rows if row.subject.defence == "rci")
-    ran = next(row for row in run.rows if (row.subject, row.attack) == (subject, "pgd-10"))
-    images = (ran.forwards + ran.backwards) * ran.examples
-    assert attack_images(run, subject, "pgd-10") == pytest.approx(images)
-    assert attack_images(run, subject, "eot2-pgd-20") == pytest.approx(4 * images)
-    assert attack_images(run, subject, "no attack") == 0

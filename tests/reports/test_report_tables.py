@@ -128,7 +128,7 @@ def test_the_papers_number_stands_only_beside_its_setting(make_run, subject):
 
 def test_the_attacks_that_a_check_asks_for_are_an_option_to_paste(make_run):
     run = load_run(make_run())
-    table = check_text_table(run.judgements, passed=False)
+    table = check_text_table(run.judgements)
     told = [row[-1] for row in table.rows if row[-1]]
     assert any("--attacks " in step for step in told)
     assert not any(" and " in step.partition("--attacks ")[2] for step in told)
@@ -187,7 +187,7 @@ def test_a_row_that_is_measured_in_part_says_how_far(make_run):
     fgsm["examples_planned"] = 10_000
     (path / "run.json").write_text(json.dumps(manifest))
     text = markdown_table(tables_of(load_run(path))[0])
-    assert "incomplete: 128 of 10,000" in text
+    assert "128 of 10,000" in text
     nothing = make_run("nothing", missing=[("fgsm", "standard")])
     text = markdown_table(tables_of(load_run(nothing))[0])
     assert "not run yet" in text and "0 of" not in text

@@ -46,16 +46,10 @@ def test_no_line_is_wider_than_the_terminal_and_no_accuracy_is_lost(make_run, wi
         assert line.attack in text.replace("\n", "")
 
 
-def test_the_strongest_is_bold(make_run):
-    path = make_run(
-        accuracies={("clean", "batch/unknown"): (0.9, 0.9), ("pgd-10", "batch/unknown"): (0.25, None)}
-    )
-    text = printed(path, 250, color=True, TERM="xterm-256color")
-    summary = load_run(path).summary
-    summary = summary[summary.defence == "standard"].set_index("attack")
-    strong, clean = (f"{100 * summary.accuracy[attack]:.1f}" for attack in ("pgd-10", "clean"))
-    assert re.search(rf"\x1b\[1m *{strong}\x1b\[0m", text)
-    assert not re.search(rf"\x1b\[1m *{clean}", text)
+def test_the_strongest_has_a_star(make_run):
+    accuracies = {("clean", "batch/unknown"): (0.9, 0.9), ("pgd-10", "batch/unknown"): (0.25, None)}
+    text = printed(make_run(accuracies=accuracies), 250)
+    assert re.search(r"pgd-10 batch/unknown +│ +25.0\* \[", text) and "90.0*" not in text
 
 
 def test_no_color_leaves_no_colour(make_run):
@@ -65,7 +59,7 @@ def test_no_color_leaves_no_colour(make_run):
 
 def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
-    assert "0/128" in text
+    assert "not run yet" in text
     assert "1 unit without outcomes" in text
     assert "an earlier command" not in text
 
@@ -89,21 +83,13 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     text = " ".join(shown(result(run), 80).split())
     assert text.startswith("Does RCI protect erm against changes up to 8/255 per pixel? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
-    assert "What would change it? 256 images (about " in first and "batch/unknown" not in first
+    assert "What would change it? 256 images: " in first and "batch/unknown" not in first
     assert "batch/unknown" in rest
     for judgement in run.judgements:
         settled = judgement.verdict.name != "not settled"
         told = " ".join(judgement.verdict.reason.split()) in text
         assert settled or told
     assert any(judgement.verdict.name == "not settled" for judgement in run.judgements)
-
-
-def test_the_largest_drops_fit_80_columns_with_no_word_cut(make_run):
-    text = shown(run_table(load_run(make_run())), 80)
-    assert re.search(
-        r"│ example │ label │ right, clean │ right, attacked │ answers *│ margin", text.replace("┃", "│")
-    )
-    assert max(map(len, text.splitlines())) <= 80
 
 
 def views(path):
@@ -143,9 +129,9 @@ def test_several_budgets_are_told_apart(make_run, tmp_path):
     rows = [(*row[:budget], "l2, eps 1 (pixel)", *row[budget + 1 :]) for row in text_table.rows[-1:]]
     both = type(text_table)(text_table.heads, (*text_table.rows, *rows), text_table.numbers)
     text = shown(example_table("example 3", both), 160)
-    assert "budget" in text
+    assert "Budget" in text
     assert "l2, eps 1 (pixel)" in text
-    assert "budget" not in shown(example_table("example 3", text_table), 160)
+    assert "Budget" not in shown(example_table("example 3", text_table), 160)
 
 
 @pytest.mark.parametrize("width", [66, 80, 85, 86, 100, 140])

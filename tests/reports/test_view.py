@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.extras import view
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.write import write_reports
 
@@ -100,15 +99,6 @@ def test_a_run_that_cannot_be_read_is_named(runs):
     said = text[text.index("<h2>Not shown</h2>") :]
     assert "plain: its tables can&#39;t be read" in said
     assert "other/run.json can&#39;t be read" in said
-
-
-def test_a_page_that_would_be_too_large_keeps_the_strongest_attacks(runs, monkeypatch):
-    monkeypatch.setattr(view, "LARGEST", 1000)
-    assert main(["view", str(runs)]) == 0
-    text, _, cells, known = read(runs / "view.html")
-    assert view.TOO_MANY in text
-    for row, figures in zip(cells, known["rows"], strict=True):
-        assert {known["names"][name] for name, *_ in figures} <= {"clean", "ensemble", " ".join(row[7])}
 
 
 def test_what_cannot_be_written_is_refused(runs, tmp_path, capsys):

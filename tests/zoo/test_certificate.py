@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from robustbench_coded.data.named_sets import load_digits
-from robustbench_coded.extras.certification.bounds import Region
+from robustbench_coded.extras.certification.bounds import Region, least_margins
 from robustbench_coded.extras.certification.graph import graph_of
-from robustbench_coded.extras.certification.network import least_margins
 from zoo import trained
 from zoo.trained import digits_network, standing_after_descent
 

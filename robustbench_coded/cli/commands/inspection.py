@@ -226,8 +226,6 @@ def _findings(figures: dict[str, Any], gradients: dict[str, float]) -> Iterator[
         "co-batched",
         _moved(figures["co_batched"], f"one co-batched input {by}" if by else "co-batched inputs"),
     )
-    if figures["double"] is not None:
-        yield "float64", _moved(figures["double"], "computing in float64")
     agreement = ""
     if "cosine" in gradients:
         agreement = f"; of two draws: cosine {gradients['cosine']:.2f}, equal signs {gradients['sign']:.0%}"

@@ -232,24 +232,6 @@ class WorkerContext:
             )
         return data.batch(left[:POOL_IMAGES])[0].to(self.device)
 
-    def elsewhere(self, count: int) -> tuple[Tensor, Tensor] | None:
-        """``count`` images [n, C, H, W] and labels [n] that are not evaluated; None where fewer are left.
-
-        Of training where these need no download: a defence may have stored all images of the evaluated file.
-        """
-        given, name, folder = self.setup.in_memory.data, self.setup.data, self.setup.data_dir
-        if given is None and name == "digits":
-            data = load_data(name, data_dir=folder, split="train")
-            left = np.arange(len(data))
-        else:
-            data = given or load_data(name, data_dir=folder)
-            left = np.setdiff1d(np.arange(len(data)), self.numbers)
-        if len(left) < count:
-            return None
-        # Spread over the set, which may lie in the order of its classes.
-        x, y = data.batch(left[np.linspace(0, len(left) - 1, count).astype(np.int64)])
-        return x.to(self.device), y.to(self.device)
-
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.data_dir

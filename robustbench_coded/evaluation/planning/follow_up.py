@@ -81,8 +81,6 @@ def follow_up(
             for case in _asked_for(check.run_next, check.name, judgement, like, cases):
                 if case.case in known or case.case in wanted:
                     continue
-                if parse(case.attack).family == "decision" and _asked_in_vain(judgement, cases):
-                    continue
                 if case.attack == RECOMBINED and not _worth_recombining(judgement, defended):
                     continue
                 if check.name in DOUBLING and stopped(maker.conditions, case):
@@ -106,26 +104,6 @@ def _worth_recombining(judgement: Judgement, defended: bool) -> bool:
     """Whether nothing else is open: it is the dearest attack. A base model serves as a comparison alone."""
     open_checks = [check for check in judgement.checks if check.outcome != CheckOutcome.PASSED]
     return len(open_checks) == 1 and not (defended and judgement.case.subject.defence == STANDARD)
-
-
-def _asked_in_vain(judgement: Judgement, cases: Sequence[PlannedCase]) -> bool:
-    """Whether labels alone were asked once, and a self-test that no attack answers forbids praise.
-
-    Longer ones could only answer for the gradient: three entries of the zoo that answer as their network and
-    show a decoy's slope paid a quarter of their images for that.
-    """
-    hopeless = any(
-        check.name.startswith(CheckName.SELF_TESTS)
-        and check.outcome == CheckOutcome.FAILED
-        and not check.run_next
-        for check in judgement.checks
-    )
-    setting = judgement.case.setting
-    return hopeless and any(
-        case.case.setting == setting and case.submission is None and parse(case.attack).family == "decision"
-        for case in cases
-        if case.attack not in CONTROLS
-    )
 
 
 def _misled(check: Check, judgement: Judgement) -> bool:

@@ -1,5 +1,5 @@
 """What the attacks so far left, and which of their perturbed inputs are submitted to which subject:
-the rule of docs/later-attacks.md, 'Resubmission'.
+the rule of docs/your-attack.md, 'Resubmission'.
 
 Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
 edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can

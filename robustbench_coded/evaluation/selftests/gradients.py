@@ -1,17 +1,10 @@
 """Self-tests of gradients: do they exist along an attack's path and agree between draws (indicators 1
-and 2 of arXiv 2106.09947), do they lead uphill, do logits say how near an answer is to changing, do
-derivatives belong to the answers, and are answers the same with and without recording?
+and 2 of arXiv 2106.09947), do they lead uphill, do logits say how near an answer is to changing, and do
+derivatives belong to the answers?
 
 Finite differences are central, of the margin, in float32 on the very object that is attacked: a copy in
 float64 would be another object. The draw is held fixed. Two directions: uphill, and random signs, which also
 see the slope of inputs that the gradient leaves out.
-
-The last test asks whether a perturbation is found that is known to be there, after the binarisation test of
-arXiv 2206.13991. Each input gets a binary classifier of its own on top of the defence: a linear readout of
-its logits (features are out of reach behind a user defence) that says 0 at the clean input and at points
-around it, and 1 at one random corner of the ball. An attack with the defence's gradients that does not find
-what is there is too weak. The draw is held fixed, so that what was planted stays where it is; where answers
-depend on the batch, all of its inputs move together, and the corners of all of them are planted in one batch.
 """
 
 import math
@@ -32,48 +25,7 @@ from robustbench_coded.evaluation.selftests.scene import (
     runner_up,
 )
 
-MODES = "answers with and without gradients"
-MODES_ROUNDING = 1e-3  # of the largest logit: other kernels may serve other modes
-
-
-def gradient_modes(scene: Scene, path: Walk) -> SelfTest:
-    """Asks about a clean batch and the walk's last iterate in four modes under one draw.
-
-    A mode that the defence refuses with an exception counts as another answer, but for inference mode.
-    """
-    worst, mode = 0.0, ""
-    for x in (scene.x, path.points[-1]):
-        plain = scene.answers(x, path.draws)
-        scale = float(plain.abs().max()) or 1.0
-        for name, ask in _MODES.items():
-            moved = float((ask(scene, x, path.draws) - plain).abs().max()) / scale
-            if not moved <= worst:
-                worst, mode = moved, name
-    finding = f"Logits move by at most {worst:.1e} of the largest one" + (f", {mode}." if mode else ".")
-    return judged(MODES, worst <= MODES_ROUNDING, finding, moved=worst)
-
-
-def _recorded(scene: Scene, x: Tensor, draws: Sequence[Any]) -> Tensor:
-    return scene.differentiable(x, draws)[1].detach().clone()
-
-
-def _recording_elsewhere(scene: Scene, x: Tensor, draws: Sequence[Any]) -> Tensor:
-    with torch.enable_grad():
-        return scene.oracle.logits(x.detach().clone(), draws).detach().clone()
-
-
-def _after_a_gradient(scene: Scene, x: Tensor, draws: Sequence[Any]) -> Tensor:
-    leaf, logits = scene.differentiable(x, draws)
-    scene.gradient(logits, leaf)
-    return scene.answers(x, draws)
-
-
-_MODES: dict[str, Callable[[Scene, Tensor, Sequence[Any]], Tensor]] = {
-    "when the input's gradient is recorded": _recorded,
-    "when gradients are recorded, but not the input's": _recording_elsewhere,
-    "after a gradient was asked for": _after_a_gradient,
-}
-
+GradientTest = Callable[[Scene, Walk], SelfTest]
 
 EXIST = "gradients along the path"
 WITHOUT = 0.1  # share of inputs without a usable gradient above which an attack with gradients says little
@@ -305,71 +257,3 @@ def _smooth(slopes: Sequence[_Slope], small: _Compared) -> float:
             straight.append(moving & ((twice - 2 * once).abs() <= STRAIGHT * twice.abs()))
     mismatches = small.mismatch & small.usable
     return float((torch.cat(straight) & mismatches).sum()) / max(1, int(mismatches.sum()))
-
-
-PLANTED = "planted perturbations"
-INNER = 5  # points that must answer 0 beside the clean input; fewer where there are few classes
-PLANTED_STEPS = 6
-PLANTED_STEP = 0.5  # of eps
-FOUND = 0.75  # share of planted perturbations that must be found
-EASY = 0.5  # share that random corners may find before the test says nothing
-RESOLVED = 1e-4  # of the largest logit: what the planted corner must move by
-
-
-def planted(scene: Scene, path: Walk) -> SelfTest:
-    """Plants, attacks, and compares with random corners."""
-    ball, draws, eps = scene.budget.around(scene.x), path.draws, scene.budget.eps
-    clean = scene.answers(scene.x, draws)
-    inner = min(INNER, clean.shape[-1] - 2)
-    if inner < 1:
-        return not_applicable(PLANTED, "Two classes leave no room for a planted direction.")
-    corner = ball.random_sign(scene.generators)
-    planted_at = scene.answers(corner, draws)
-    others = [clean] + [scene.answers(ball.random_sign(scene.generators), draws) for _ in range(inner)]
-    readout, there = _separate(planted_at, others)
-    apart = float(there.cpu().double().mean())
-    if apart < 0.5:
-        return not_applicable(
-            PLANTED,
-            f"Logits tell a random corner from others at {apart:.0%} of the inputs only.",
-        )
-
-    def value(logits: Tensor) -> Tensor:
-        """[G, K]: 0 at the planted corner, -1 at the other points; above -1/2 counts as found."""
-        return ((logits - planted_at) * readout).sum(-1)
-
-    control = _share_of(value(scene.answers(ball.random_sign(scene.generators), draws)) > -0.5, there)
-    at = scene.x.clone()
-    found = torch.zeros_like(there)
-    for _ in range(PLANTED_STEPS):
-        leaf, logits = scene.differentiable(at, draws)
-        reached = value(logits)
-        found |= reached.detach() > -0.5
-        grad = scene.gradient(torch.where(there, reached, 0), leaf)
-        at = ball.step_(at.clone(), torch.nan_to_num(grad), PLANTED_STEP * eps)
-    found |= value(scene.answers(at, draws)) > -0.5
-    share = _share_of(found, there)
-    finding = (
-        f"A {PLANTED_STEPS}-step attack finds {share:.1%} of {int(there.sum())} planted perturbations; "
-        f"random corners find {control:.1%}."
-    )
-    figures = {"found": share, "random": control}
-    if share >= FOUND and control > EASY:
-        return not_applicable(PLANTED, finding, **figures)
-    return judged(PLANTED, share >= FOUND, finding, **figures)
-
-
-def _separate(planted_at: Tensor, others: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The shortest readout [G, K, classes] with 1 between the planted point and each other one, and where
-    there is one, bool [G, K]."""
-    differences = torch.stack([planted_at - other for other in others], dim=-2).cpu().double()
-    ones = torch.ones(differences.shape[:-1], dtype=torch.double)
-    readout = (torch.linalg.pinv(differences, rcond=1e-4) @ ones.unsqueeze(-1)).squeeze(-1)
-    reached = (differences @ readout.unsqueeze(-1)).squeeze(-1)
-    scale = float(planted_at.abs().max())
-    there = (reached > 0.9).all(-1) & (differences.abs().amax((-1, -2)) > RESOLVED * scale)
-    return readout.to(planted_at), there.to(planted_at.device)
-
-
-def _share_of(found: Tensor, there: Tensor) -> float:
-    return float((found & there).sum()) / max(1, int(there.sum()))

@@ -20,9 +20,7 @@ from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, RunFolder
-from robustbench_coded.schema.words import LEFT_OUT
 
 
 class IncompleteRun(Exception):
@@ -159,16 +157,6 @@ def _evaluate_into(
         listener.note(text)
     folder.write_run_file(run_file)
     rates = Rates(prepared)
-    try:
-        selftesting.run_selftests(folder, prepared, listener)
-        evidence = run_steps(recorder, engine, rates)
-    except BaseException:
-        recorder.reveal()
-        raise
-    outlook = outlook_of(recorder.evaluation, evidence, rates)
-    for one in outlook:
-        if one.purpose == LEFT_OUT:
-            price = f"{one.images:,} images, about {duration(one.seconds)}; {one.option} runs it"
-            listener.note(f"left out: {one.case} ({price})")
-    recorder.finish(evidence, outlook)
+    evidence = run_steps(recorder, engine, rates)
+    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
     return list(recorder.done.failures.values())

@@ -18,7 +18,7 @@ from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
 from robustbench_coded.evaluation.planning.follow_up import follow_up
 from robustbench_coded.evaluation.planning.plan import Plan, cases_for
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions, share_left
-from robustbench_coded.evaluation.session.manifest import EarlierCases, new_manifest
+from robustbench_coded.evaluation.session.manifest import new_manifest
 from robustbench_coded.evaluation.session.schedule import (
     EvaluationPlan,
     Evidence,
@@ -114,14 +114,13 @@ def make_plan(prepared: PreparedEvaluation) -> Plan:
 class Evaluation:
     """What does not change while an evaluation runs.
 
-    Cases that an earlier evaluation left in the folder, and that this one may plan, are hidden until it
-    begins them again: what it does follows from the options and from the outcomes of its own steps, so that
-    an interrupted evaluation goes on as if nothing had happened.
+    What it does follows from the options and from the outcomes of its own steps, whatever earlier evaluations
+    left in the folder, so that an interrupted one goes on as if nothing had happened.
 
     Attributes:
         plan: what may run.
         notes: sentences on cases that will not run.
-        old: the manifest that the folder held before; kept: what of it stays.
+        old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
 
@@ -129,7 +128,6 @@ class Evaluation:
     plan: EvaluationPlan
     notes: tuple[str, ...]
     old: RunManifest | None
-    kept: EarlierCases
     sequential: SampleSizes | None
     _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
 
@@ -155,7 +153,7 @@ class Evaluation:
     def manifest(
         self, steps: Sequence[Step], stops: Sequence[Stop] = (), remarks: Sequence[str] = ()
     ) -> RunManifest:
-        """run.json with what has begun.
+        """What has begun, without what earlier evaluations left.
 
         Args:
             stops: the verdicts that are settled. remarks: sentences for the reader of the report.
@@ -173,10 +171,9 @@ class Evaluation:
             table=short,
             random=self.random(steps),
         )
-        before = () if self.old is None else self.old.notes
         sequential = self.sequential and structs.replace(self.sequential, stops=tuple(stops))
-        notes = tuple(dict.fromkeys([*fresh.notes, *remarks, *before]))
-        return self.kept.extended_by(structs.replace(fresh, notes=notes, sequential=sequential))
+        notes = tuple(dict.fromkeys([*fresh.notes, *remarks]))
+        return structs.replace(fresh, notes=notes, sequential=sequential)
 
     def _rests_on(self, case: PlannedCase, ran: Evidence) -> int:
         """The examples that the verdict of a case's comparison rests on; 0 where it has none."""
@@ -197,22 +194,23 @@ class Evaluation:
             metadata: of its committed units, by id.
         """
         ran = Evidence(tuple(steps))
-        if not steps:
-            return ran
-        run = Run(path, self.manifest(steps))
-        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
         shares = {
             case: share
             for case, size in ran.sizes.items()
             if (share := share_left(case, self.units(case, size), metadata)) is not None
         }
+        ran = replace(ran, shares=shares)
+        if all(case.attack in CONTROLS for case in ran.sizes):
+            return ran  # nothing is judged before an attack
+        run = Run(path, self.manifest(steps))
+        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
         standings = {
             setting: self._standing(comparison, judgement, judgements)
             for comparison, settings in self.plan.judged.items()
             for setting in settings
             if (judgement := judgements.get(setting)) is not None
         }
-        ran = replace(ran, shares=shares, standings=standings)
+        ran = replace(ran, standings=standings)
         open_ = open_comparisons(self.plan, ran)
         offered_to = list(self.plan.judged) if self.plan.submits_everywhere else open_
         ran = replace(ran, submissions=tuple(self._submissions(ran, offered_to, metadata)))

@@ -1,19 +1,20 @@
 """``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import nn
 
 from attacks.adapters.plugin import keep
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.options import brought
-from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.config import (
@@ -23,7 +24,8 @@ from robustbench_coded.evaluation.options.config import (
 )
 from robustbench_coded.evaluation.options.option import named_norm, radii
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
-from robustbench_coded.evaluation.session.listener import LineListener, Listener, in_notebook
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.progress import ProgressListener
 from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
@@ -73,8 +75,7 @@ def evaluate(
         attacks: names and presets, comma-separated or one by one, and functions
             ``(model, x, y, eps=...)`` that return perturbed inputs; none for the default of the norm.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
-        listener: is told what happens. None shows a bar in a notebook, and lines on standard error elsewhere;
-            ``Listener()`` shows nothing.
+        listener: is told what happens. None shows progress on standard error; ``Listener()`` shows nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_sizes=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
@@ -93,23 +94,6 @@ def evaluate(
         raise InputError(*in_python(str(error)).split("\n")) from error.__cause__
     kept = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(kept | changed)))
-
-
-# Options of the command line that `evaluate` calls otherwise.
-_NAMES = {"ckpt": "models", "batch_size": "batch_sizes", "defence": "defences", "rci": "defences"}
-_SWITCHES = ("overwrite", "all", "first", "guess", "certify", "checks", "save_adversarials", "peer_raw")
-
-
-def in_python(message: str) -> str:
-    """A message of the command line for who called from Python: ``--overwrite`` is ``overwrite=True``."""
-
-    def argument(flag: re.Match[str]) -> str:
-        name = flag["name"].replace("-", "_")
-        if flag["no"]:
-            return f"{name}=False"
-        return f"{name}=True" if name in _SWITCHES else _NAMES.get(name, name)
-
-    return re.sub(r"(?<![\w-])--(?P<no>no-)?(?P<name>[a-z][a-z-]*[a-z])", argument, message)
 
 
 def _evaluate(
@@ -157,8 +141,9 @@ def _evaluate(
             raise InputError(f"{named[0]} is of the zoo, with its own model and data; evaluate it alone")
         config, process = with_zoo(config)
         in_memory = replace(in_memory, models=process.models)
-    listener = listener or in_notebook() or LineListener()
-    return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
+    listener = listener or ProgressListener(Console(stderr=True))
+    with closing(listener):
+        return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:

@@ -6,7 +6,6 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +19,6 @@ from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoi
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import (
     CaseRecord,
     CheckpointFacts,
@@ -148,88 +146,39 @@ def checked_against(
             )
 
 
-def kept_from(
-    old: RunManifest | None, subjects: Collection[Subject], planned: Collection[Case]
-) -> "EarlierCases":
-    """What an earlier evaluation left in the folder.
+def with_earlier(new: RunManifest, old: RunManifest | None, committed: Collection[str]) -> RunManifest:
+    """An evaluation's manifest with the cases that earlier ones left in its folder and that have outcomes.
+
+    A case of both has the examples of the earlier evaluation where that finished more of them.
 
     Args:
-        subjects: of this evaluation. planned: the records that it may begin.
+        old: the manifest that the folder held; None for none.
+        committed: units of ``old`` whose outcomes are in the folder.
     """
     if old is None:
-        return EarlierCases(None, {}, frozenset())
-    asked = {name for command in old.invocations for name in command.attacks}
-
-    def may_come_again(record: CaseRecord) -> bool:
-        """Its own records, and what checks and submissions led to: those no command needs to name."""
-        return record.case in planned or (
-            record.case.subject in subjects
-            and (record.for_check or record.case.attack not in asked)
-            and record.case.attack not in CONTROLS
-        )
-
-    records = {record.case: record for record in (*old.cases, *old.waiting)}
-    return EarlierCases(
-        old, records, frozenset(key for key, record in records.items() if not may_come_again(record))
+        return new
+    own = {record.case: record for record in new.cases}
+    least = {record.case.setting: record.examples_planned for record in new.cases if record.looks}
+    others = {}
+    for record in old.cases:
+        now = own.get(record.case)
+        if now is None and any(unit in committed for unit in record.all_units):
+            short = record.examples_planned < least.get(record.case.setting, 0)
+            others[record.case] = replace(record, table=record.table or short)
+        elif now is not None and set(now.units) < set(record.units) <= set(committed):
+            examples = record.examples_planned
+            own[record.case] = replace(now, units=record.units, examples_planned=examples, table=False)
+    subjects = {case.subject for case in others}
+    probes = {probe.subject: probe for probe in old.probes if probe.subject in subjects}
+    return replace(
+        new,
+        cases=(*others.values(), *own.values()),
+        checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
+        probes=tuple((probes | {probe.subject: probe for probe in new.probes}).values()),
+        notes=tuple(dict.fromkeys([*new.notes, *old.notes])),
+        invocations=(*old.invocations, *new.invocations),
+        sequential=new.sequential or old.sequential,
     )
-
-
-@dataclass
-class EarlierCases:
-    """Records of earlier evaluations in a folder; those without any outcome leave unless they come again.
-
-    Attributes:
-        waiting: all of them. Those that this evaluation may begin again count for nothing until it does, so
-            that it decides as if it had never been interrupted.
-        visible: the others, of other subjects, or attacks that were named and that it does not plan.
-    """
-
-    old: RunManifest | None
-    waiting: dict[Case, CaseRecord]
-    visible: frozenset[Case]
-
-    def extended_by(self, new: RunManifest) -> RunManifest:
-        """The manifest of both."""
-        old = self.old
-        if old is None:
-            return new
-        records = {key: record for key, record in self.waiting.items() if key in self.visible}
-        records |= {record.case: record for record in new.cases}
-        return replace(
-            new,
-            cases=tuple(records.values()),
-            waiting=tuple(record for key, record in self.waiting.items() if key not in records),
-            checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
-            probes=tuple(({probe.subject: probe for probe in (*old.probes, *new.probes)}).values()),
-            invocations=(*old.invocations, *new.invocations),
-            sequential=new.sequential or old.sequential,
-        )
-
-    def revealed(self, manifest: RunManifest, committed: Collection[str]) -> RunManifest:
-        """The manifest with the records that did not come again, or came on fewer examples than before.
-
-        Args:
-            committed: units of ``waiting`` whose outcomes are in the folder.
-        """
-        records = {record.case: record for record in manifest.cases}
-        least = {record.case.setting: record.examples_planned for record in manifest.cases if record.looks}
-        empty = set()
-        for key, record in self.waiting.items():
-            now, whole = records.get(key), all(unit in committed for unit in record.units)
-            if not any(unit in committed for unit in record.all_units):
-                if now is record and key in self.visible:
-                    del records[key]
-                    empty.add(record.case.subject)
-            elif now is None:
-                short = record.examples_planned < least.get(key.setting, 0)
-                records[key] = replace(record, table=record.table or short)
-            elif whole and set(now.units) < set(record.units):
-                records[key] = replace(
-                    now, units=record.units, examples_planned=record.examples_planned, table=False
-                )
-        empty -= {record.case.subject for record in records.values()}
-        probes = tuple(probe for probe in manifest.probes if probe.subject not in empty)
-        return replace(manifest, cases=tuple(records.values()), probes=probes, waiting=())
 
 
 def _record_of(

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.evaluation.session.listener import case_name
-from robustbench_coded.evaluation.session.manifest import checked_against, kept_from
+from robustbench_coded.evaluation.session.manifest import checked_against
 from robustbench_coded.evaluation.session.policies import lacking, table_sizes
 from robustbench_coded.evaluation.session.schedule import (
     EXTRAS_SHARE,
@@ -81,13 +81,9 @@ def planned_evaluation(
         sequential = SampleSizes(
             until=config.until or "",
             sample_sizes=sizes,
-            verdict_images=plan.ceilings.verdict,
-            table_images=plan.ceilings.table,
             seconds_per_image=rate,
         )
-    subjects = {subject.subject for subject in prepared.subjects}
-    kept = kept_from(old, subjects, {case.case for case in cases})
-    return Evaluation(prepared, plan, tuple(notes), old, kept, sequential)
+    return Evaluation(prepared, plan, tuple(notes), old, sequential)
 
 
 def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: bool) -> EvaluationPlan:

@@ -223,8 +223,7 @@ def _fill_the_table_first(plan: EvaluationPlan, evidence: Evidence) -> Step | No
 def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
     random: list[ScheduledRandomBatches] = []
-    asked = plan.ceilings.table != 0 and plan.random_batches
-    for case, size in evidence.sizes.items() if asked else ():
+    for case, size in evidence.sizes.items() if plan.random_batches else ():
         many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
         if case.attack == CLEAN and not many and case not in evidence.random:
             price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
@@ -299,7 +298,7 @@ def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
     """
     free = replace(plan, ceilings=Ceilings(None, 0, None))
     evidence, images = replace(evidence, steps=tuple(s for s in evidence.steps if not s.for_table)), 0
-    while (step := next_step(free, evidence)) is not None:
+    while (step := next_step(free, evidence)) is not None and not step.for_table:
         images += step.images
         if step.policy == MORE_EXAMPLES:
             break

@@ -23,7 +23,7 @@ from robustbench_coded.evaluation.session.schedule import (
     verdict_fits,
 )
 from robustbench_coded.judge.anytime import values_needed
-from robustbench_coded.judge.case_results import NEAR
+from robustbench_coded.judge.case_results import CLOSE
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 MOST_RANDOM_BATCHES = 600
@@ -80,7 +80,7 @@ def batches_that_hold(
     plan: EvaluationPlan, evidence: Evidence, comparison: Comparison
 ) -> list[ScheduledRandomBatches]:
     """Random batches that are likely to show that what is left is above all bars: of every attack that comes
-    near the strongest (`judge.case_results.NEAR`). None where it is not few disjoint batches that hold the
+    near the strongest (`judge.case_results.CLOSE`). None where it is not few disjoint batches that hold the
     verdict back.
     """
     if not comparison.subject.batch_dependent or comparison.inputs != "batch":
@@ -101,7 +101,7 @@ def batches_that_hold(
     if not shares:
         return []
     lowest, bar = min(shares.values()), _bars(plan, evidence, comparison).broken
-    near = [case for case, share in shares.items() if share <= lowest + NEAR + SLACK]
+    near = [case for case, share in shares.items() if share <= lowest + CLOSE + SLACK]
     # As a gain, which may lie between -1 and 1.
     needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail(size) / len(near))
     if needed is None:

@@ -3,20 +3,23 @@ read, and what is left over in the end is removed.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from msgspec import structs
+import msgspec
+from msgspec import Struct, structs
 
-from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.policies import next_step
-from robustbench_coded.evaluation.session.replay import decision_line
 from robustbench_coded.evaluation.session.run_plan import Done
-from robustbench_coded.evaluation.session.schedule import Evidence, Step
+from robustbench_coded.evaluation.session.schedule import Evidence, Standing, Step
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest, Stop, manifest_data
 
 
@@ -36,15 +39,14 @@ class Recorder:
         self.stops: list[Stop] = []
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
-        self._steps: tuple[Step, ...] = ()
         self._decisions: list[str] = []
         self._last: Evidence | None = None
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
-        # What runs first needs no outcomes: self-tests may take long, or be stopped, before it does.
+        self._set_aside_damaged()
+        # What runs first needs no outcomes.
         first = next_step(evaluation.plan, Evidence())
         self.write(() if first is None else (first,))
-        self._set_aside_damaged()
         self.store = PerturbationStore(folder.path)
 
     def evidence(self, steps: Sequence[Step]) -> Evidence:
@@ -58,17 +60,9 @@ class Recorder:
         self.folder.write_steps("".join(self._decisions))
 
     def write(self, steps: tuple[Step, ...]) -> None:
-        """Writes run.json with what has begun."""
-        self._steps = steps
-        manifest = self.evaluation.manifest(steps, self.stops, tuple(self._remarks))
-        self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
-
-    def reveal(self) -> None:
-        """Writes run.json with the cases of earlier evaluations that have not come again, too."""
-        self.write(self._steps)
-        kept = self.evaluation.kept
-        ids = [unit for case in kept.waiting.values() for unit in case.all_units]
-        manifest = kept.revealed(self.manifest, set(self.folder.committed(ids)[0]))
+        """Writes run.json with what has begun, and with what earlier evaluations left."""
+        own = self.evaluation.manifest(steps, self.stops, tuple(self._remarks))
+        manifest = with_earlier(own, self.evaluation.old, self.held)
         self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
 
     def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
@@ -77,7 +71,7 @@ class Recorder:
         prepared, plan = self.evaluation.prepared, self.evaluation.begun(evidence.steps)
         remarks = [*evidence.remarks, *remarks_on(plan, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
-        self.reveal()
+        self.write(evidence.steps)
         if not self.done.failures:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
@@ -85,9 +79,12 @@ class Recorder:
             certify(self.folder, prepared, self.listener)
         self._write(structs.replace(self.manifest, outlook=tuple(outlook), finished=True))
         run = load_run(self.folder.path)
-        self.listener.preparing("writing the reports")
+        from robustbench_coded.reports.run.findings import left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
+        for text in left_out(run):
+            self.listener.note(text)
+        self.listener.preparing("writing the reports")
         write_reports_of(run, final=True)
         self.listener.reported(run)
 
@@ -118,3 +115,57 @@ class Recorder:
             self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
         for name in self.folder.foreign(ours):
             self.listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
+
+
+class Decision(Struct, frozen=True, omit_defaults=True):
+    """A line of steps.jsonl.
+
+    Attributes:
+        shares, standings: those that are new or have changed.
+        submissions, checks: all of them; None where they are those of the line before.
+    """
+
+    step: Step | None
+    shares: tuple[tuple[PlannedCase, float], ...] = ()
+    standings: tuple[tuple[Case, Standing], ...] = ()
+    submissions: tuple[PlannedCase, ...] | None = None
+    checks: tuple[PlannedCase, ...] | None = None
+
+
+def decision_line(evidence: Evidence, step: Step | None, before: Evidence | None) -> str:
+    """A decision as a line of JSON.
+
+    Args:
+        before: the evidence of the line before.
+    """
+    old = before or Evidence()
+    shares = ((_bare(c), share) for c, share in evidence.shares.items() if old.shares.get(c) != share)
+    changed = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
+    cases = () if step is None else (replace(part, case=_bare(part.case)) for part in step.cases)
+    random = () if step is None else (replace(part, case=_bare(part.case)) for part in step.random)
+    decision = Decision(
+        step=None if step is None else replace(step, cases=tuple(cases), random=tuple(random)),
+        shares=tuple(shares),
+        standings=tuple(changed),
+        submissions=_changed(evidence.submissions, old.submissions),
+        checks=_changed(evidence.checks, old.checks),
+    )
+    return msgspec.json.encode(decision).decode() + "\n"
+
+
+def _changed(
+    cases: tuple[PlannedCase, ...], before: tuple[PlannedCase, ...]
+) -> tuple[PlannedCase, ...] | None:
+    return None if cases == before else tuple(map(_bare, cases))
+
+
+def _bare(case: PlannedCase) -> PlannedCase:
+    """A case without the batches of what is submitted, of which nothing is decided."""
+    submission = case.submission
+    if submission is None:
+        return case
+    sources = tuple(
+        (replace(source[0], groups=(), victims=(), images=0, id="", attacked=(), keep=False),)
+        for source in submission.sources
+    )
+    return replace(case, submission=replace(submission, sources=sources))

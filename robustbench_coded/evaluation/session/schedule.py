@@ -158,6 +158,12 @@ class Step:
     for_table: bool = False
     reached: tuple[tuple[Comparison, int], ...] = ()
 
+    def __str__(self) -> str:
+        """``pgd-20: expected to take away most for its cost, where a verdict is open (640 images)``."""
+        attacks = list(dict.fromkeys(part.case.attack for part in self.parts))
+        more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
+        return f"{', '.join(attacks[:3]) or self.policy}{more}: {self.reason} ({self.images:,} images)"
+
     @property
     def images(self) -> int:
         """Image gradients, about."""

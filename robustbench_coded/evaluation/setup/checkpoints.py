@@ -19,7 +19,7 @@ from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoi
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.models.candidates import Assembly
 from robustbench_coded.models.loading import Checkpoint, check_data
-from robustbench_coded.models.normalisation import NormalisationChoice
+from robustbench_coded.models.normalisation import Normalisation, Source
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import IMAGES, Recognition, recognise_network
 from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
@@ -103,7 +103,8 @@ def from_file(
     sentence = "; ".join([found.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
     loaded = _loaded(
         config,
-        found.choice,
+        found.candidate.normalisation,
+        found.by[1],
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
@@ -123,11 +124,11 @@ def from_file(
 def by_names(checkpoint: Checkpoint, config: EvalConfig) -> LoadedCheckpoint:
     """A checkpoint as its names and shapes say, not looked at: fit for a plan, not for an evaluation."""
     channels = checkpoint.channels
-    unknown = NormalisationChoice("not looked at", (0.0,) * channels, (1.0,) * channels, "given")
-    known = checkpoint.normalisation
+    unknown = Normalisation("not looked at", (0.0,) * channels, (1.0,) * channels)
     loaded = _loaded(
         config,
-        unknown if known is None else NormalisationChoice(known.name, known.mean, known.std, "given"),
+        checkpoint.normalisation or unknown,
+        "given",
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
@@ -150,10 +151,10 @@ def checkpoint_in_memory(
         )
     model = in_memory.model(name, data)
     mean, deviation = tuple(model.mean.flatten().tolist()), tuple(model.std.flatten().tolist())
-    choice = NormalisationChoice("inside the model", mean, deviation, "given")
     return _loaded(
         config,
-        choice,
+        Normalisation("inside the model", mean, deviation),
+        "given",
         name=name,
         path=None,
         sha256=weights_digest(model),
@@ -164,7 +165,9 @@ def checkpoint_in_memory(
     )
 
 
-def _loaded(config: EvalConfig, choice: NormalisationChoice, **facts: Any) -> LoadedCheckpoint:
+def _loaded(
+    config: EvalConfig, normalisation: Normalisation, source: Source, **facts: Any
+) -> LoadedCheckpoint:
     """A checkpoint, and what the report says about it."""
     return LoadedCheckpoint(
         name=facts["name"],
@@ -173,10 +176,10 @@ def _loaded(config: EvalConfig, choice: NormalisationChoice, **facts: Any) -> Lo
         arch=None,
         network=facts["arch"],
         classes=facts["classes"],
-        mean=tuple(choice.mean),
-        deviation=tuple(choice.std),
+        mean=normalisation.mean,
+        deviation=normalisation.std,
         attack_precision=config.attack_precision,
-        facts={**facts, "normalisation": asdict(choice)},
+        facts={**facts, "normalisation": {**asdict(normalisation), "source": source}},
     )
 
 

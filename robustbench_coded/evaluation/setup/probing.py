@@ -3,7 +3,7 @@ says; its operators are relaxed once, to see whether they hide its gradient.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -12,14 +12,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks import gradients, oracle
-from attacks.relaxation import Met, Relaxation
+from attacks.relaxation import Relaxation
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.defences import probe_findings
 from robustbench_coded.defences.memory import memory_of
-from robustbench_coded.defences.per_batch import changed_by, stated_protocol
-from robustbench_coded.defences.probe import blamed_on, grouped_otherwise, other_slot, probe, unanswered_share
+from robustbench_coded.defences.per_batch import stated_protocol
+from robustbench_coded.defences.probe import blamed_on, probe
 from robustbench_coded.defences.protocol import Defence, Draw, too_few_classes
-from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.models.pixel_model import images_at_once
@@ -39,13 +38,11 @@ class HiddenGradients:
         operators: those that most of the gradient vanishes in, as plain data: operator, calls, cut, scale.
         without: why torch's own gradient does not exist, a clause; empty where it does.
         found: whether there is a gradient with the operators relaxed.
-        figures: how usable that one is: ``zero_share``; ``cosine`` and ``sign`` between two draws.
     """
 
     operators: tuple[dict[str, Any], ...] = ()
     without: str = ""
     found: bool = True
-    figures: dict[str, float] = field(default_factory=dict)
 
     @property
     def differentiable(self) -> bool:
@@ -75,17 +72,10 @@ def hidden_gradients(
         without: why torch's own gradient does not exist, where it does not.
     """
     x, y = _batch(defence, x), _batch(defence, y)
-    draws = [defence.sample(stream(seed, -1, "probe", i), len(x)) for i in (1, 2)]
+    draw = defence.sample(stream(seed, -1, "probe", 1), len(x))
     relaxation = Relaxation(measuring=True)
-    grads = [_gradient(defence, x, y, draws[0], relaxation)]
-    hiding: list[Met] = relaxation.record.hiding()
-    if defence.randomised and (hiding or without):
-        quiet = Relaxation()
-        quiet.level = relaxation.level
-        grads.append(_gradient(defence, x, y, draws[1], quiet))
-    figures = _usable(grads)
-    operators = tuple(met.plain() for met in hiding)
-    return HiddenGradients(operators, without, figures["zero_share"] < 1, figures)
+    found = bool(_gradient(defence, x, y, draw, relaxation).any())
+    return HiddenGradients(tuple(met.plain() for met in relaxation.record.hiding()), without, found)
 
 
 def _usable(grads: Sequence[Tensor]) -> dict[str, float]:
@@ -124,8 +114,6 @@ def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Re
 # A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.
 PROBE_SECONDS = 1800.0
 FEWEST, MOST = 8, 16  # inputs of the probed batch: enough to see a dependence, and half of them still a batch
-GROUPED = 9  # batches that are answered in a group: an answer may depend on how many they are
-SMALL = (1, 2, 3, 5)  # batches of so many inputs: one that is sent alone meets the same defence
 REMEMBERED = 32  # inputs of the batch on which a memory is looked for
 
 
@@ -206,15 +194,7 @@ def probed(
             if remembers is not None:
                 with blamed_on(defence, remembers):
                     state = memory_of(defence, remembers, stream(seed, -1, "probe", 3))
-            result = probe(defence, x, stream(seed, -1, "probe"))
-            if whole is not None and result.scale:
-                result = replace(result, unanswered=_unanswered(defence, whole, seed))
-            if isinstance(defence, SamplingModule):
-                defence.settle(randomised=result.randomised, batch_dependent=result.batch_dependent)
-            if whole is not None and result.grouped is not None:
-                result = replace(result, grouped=max(result.grouped, _many_grouped(defence, x, seed)))
-            if whole is not None and not defence.randomised and not defence.batch_dependent:
-                result = _asked_in_other_batches(defence, x, whole, seed, result)
+            result = probe(defence, x, stream(seed, -1, "probe"), whole)
     except TimeLimitExceeded:
         raise InputError(
             f"{defence.name} hangs: its probe, some twenty forwards of a batch of shape {tuple(x.shape)}, "
@@ -235,44 +215,3 @@ def probed(
     return Probed(
         asdict(result), found, (*probe_findings.warnings(defence, result), *stated_protocol(defence))
     )
-
-
-def _many_grouped(defence: Defence, x: Tensor, seed: int) -> float:
-    with blamed_on(defence, x), torch.no_grad():
-        draws = [defence.sample(stream(seed, -1, "probe", 5 + i), len(x)) for i in range(2)]
-        return grouped_otherwise(defence, x, draws, GROUPED) or 0.0
-
-
-def _unanswered(defence: Defence, x: Tensor, seed: int) -> float:
-    with blamed_on(defence, x), torch.no_grad():
-        draws = [
-            defence.sample(stream(seed, -1, "probe", 10 + i), len(x)) for i in range(probe_findings.DRAWS)
-        ]
-        return unanswered_share([defence.logits(x, draw).clone() for draw in draws])
-
-
-def _asked_in_other_batches(
-    defence: Defence, x: Tensor, whole: Tensor, seed: int, result: probe_findings.ProbeResult
-) -> probe_findings.ProbeResult:
-    """The result with what other slots and sizes of batches change, up to twice the size that is evaluated.
-
-    Args:
-        x: the first images of ``whole``, or more of the same.
-    """
-    if result.shape[0] != result.k:
-        return result
-    with blamed_on(defence, whole), torch.no_grad():
-        draw = defence.sample(stream(seed, -1, "probe", 4), len(whole))
-        answers = defence.logits(whole, draw).clone()  # it may answer with one buffer
-        slots = [
-            other_slot(defence, batch, draw, defence.logits(batch, draw).clone()) for batch in (x, whole)
-        ]
-        sizes = [result.other_size or 0.0]
-        few = [x[:size] for size in SMALL]
-        for batch in (x, x[: len(x) // 2], torch.cat([whole, whole]), *few):
-            both = min(len(batch), len(whole))
-            try:
-                sizes.append(changed_by(answers[:both], defence.logits(batch, draw)[:both]))
-            except Exception as error:  # it may take no other size, and says so where it is asked for one
-                gradients.raise_machine_fault(error)
-    return replace(result, other_slot=max(slot or 0.0 for slot in slots), other_size=max(sizes))

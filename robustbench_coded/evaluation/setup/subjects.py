@@ -102,7 +102,6 @@ def probed_subjects(
                         subject=subject.subject,
                         figures=found.figures,
                         gradients=figures,
-                        relaxed_gradients=hidden.figures,
                         hidden_by=hidden.operators,
                         warnings=(*found.warnings, *hidden.sentences),
                         contradictions=found.contradictions,

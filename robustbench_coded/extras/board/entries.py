@@ -12,27 +12,24 @@ from typing import Any, NamedTuple
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Figure
 from robustbench_coded.extras.board.submit import Source, SubmittedEntry
-from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PublishedDefence
+from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.judge.verdict import decide
-from robustbench_coded.reports.text import escape, formatting
+from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
-from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts
+from robustbench_coded.schema.manifest import CheckpointFacts
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, STANDARD
 
-_INFERENCES = {
-    parse_defence(found.record.spec).kind: found for found in PUBLISHED.values() if found.record.spec
-}
+_INFERENCES = {parse_defence(found.spec).kind: found for found in PUBLISHED.values() if found.spec}
 
 
-def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PublishedDefence | None:
+def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperRecord | None:
     """The published defence that a subject is: by the name of its defence, or of its training or network."""
     if subject.defence.startswith(PREFIX):
         return PUBLISHED.get(subject.defence.removeprefix(PREFIX).partition("[")[0])
@@ -44,8 +41,7 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> Publis
     recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
     arch = checkpoint.arch or ""
     for found in PUBLISHED.values():
-        record = found.record
-        if (record.recipe and record.recipe == recipe) or (record.arch and arch.startswith(record.arch)):
+        if (found.recipe and found.recipe == recipe) or (found.arch and arch.startswith(found.arch)):
             return found
     return None
 
@@ -120,20 +116,6 @@ def _place(run: Run, row: summary.SummaryRow) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-# Options that a command to repeat needs, where they were not left at their defaults.
-_REPEATED = (
-    "limit",
-    "draws",
-    "selection_draws",
-    "victims",
-    "seed",
-    "norm",
-    "eps_space",
-    "memory",
-    "sequence",
-)
-
-
 def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]:
     """The entries of all sources, and the runs they came from in the same order as ``sources``.
 
@@ -182,7 +164,7 @@ def entry_id(run: Run, subject: Subject) -> str:
 def _entry(
     run: Run,
     judgement: Judgement,
-    known: PublishedDefence | None,
+    known: PaperRecord | None,
     source: Source,
     digest: str,
     accounts: Accounts,
@@ -236,7 +218,6 @@ def _entry(
         run=run.name,
         run_sha256=digest,
         stored=(run.path / "adversarials").is_dir(),
-        command=_command(run, planned, judgement.perturbation.eps),
     )
 
 
@@ -251,7 +232,7 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
     return f"{said} from {start})" if start else f"{said})"
 
 
-def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
+def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
     """What is said of a defence and not measured: by its submitter, else by its record.
 
     Args:
@@ -264,18 +245,17 @@ def _told(known: PublishedDefence | None, submitted: SubmittedEntry | None, trai
         said |= {"footnote": submitted.setting, "additional_data": submitted.additional_data}
     else:
         assert known is not None
-        record = known.record
-        on_arxiv = record.arxiv[:1].isdigit()
-        breaks, lowered = record.breaks, record.lowered
+        on_arxiv = known.arxiv[:1].isdigit()
+        breaks, lowered = known.breaks, known.lowered
         said = {
             "name": known.label,
-            "link": f"https://arxiv.org/abs/{record.arxiv}" if on_arxiv else None,
-            "venue": record.venue,
-            "year": record.year,
-            "randomness": record.random,
-            "coupling": record.coupling,
-            "claim": record.claim,
-            "footnote": "; ".join(filter(None, (record.setting, trained or record.untrained))),
+            "link": f"https://arxiv.org/abs/{known.arxiv}" if on_arxiv else None,
+            "venue": known.venue,
+            "year": known.year,
+            "randomness": known.random,
+            "coupling": known.coupling,
+            "claim": known.claim,
+            "footnote": "; ".join(filter(None, (known.setting, trained or known.untrained))),
         }
     found = {"breaks": breaks, "lowered": lowered}
     return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}
@@ -294,26 +274,3 @@ def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
 
 def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | None:
     return None if found is None else Figure(found.estimate, found.low, found.high)
-
-
-def _command(run: Run, planned: CaseRecord, eps: float) -> str:
-    """Evaluates this defence again, by the options of the run's last evaluation."""
-    options, facts = run.manifest.last.options, run.manifest.checkpoint(planned.case.subject.checkpoint)
-    path = planned.case.subject.checkpoint if facts is None or facts.path is None else facts.path
-    words = ["csrobust", "eval", "--ckpt", f"{planned.case.subject.checkpoint}={path}"]
-    words += ["--data", str(run.manifest.identity.data)]
-    kind, _, rest = planned.spec.partition(":")
-    if kind in ("rci", "coded"):
-        words += [f"--{kind}", rest]
-    elif planned.spec and planned.spec != "standard":
-        words += ["--defence", planned.spec]
-    words += ["--eps", f"{eps:g}"] if f"{eps:g}" == str(eps) else ["--eps", str(eps)]
-    if planned.batch_size is not None:
-        words += ["--batch-size", str(planned.batch_size // (planned.sequence or 1))]
-    for name in _REPEATED:
-        value = options.get(name)
-        if value is not None and value != getattr(EvalConfig, name):
-            words += [f"--{name.replace('_', '-')}", str(value)]
-    if options.get("first") is True:
-        words.append("--first")
-    return escape.shell(words)

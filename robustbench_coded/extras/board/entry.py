@@ -56,7 +56,6 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         lowered: those that found less than is claimed, and a gain all the same.
         run, run_sha256: the folder's name, and the hash of its run.json.
         stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
-        command: evaluates this defence again.
     """
 
     id: str
@@ -106,7 +105,6 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     run: str
     run_sha256: str
     stored: bool = False
-    command: str = ""
 
     @property
     def kind(self) -> str:

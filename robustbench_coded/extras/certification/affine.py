@@ -1,17 +1,16 @@
 """Affine maps of a network's steps, forwards and backwards, and the lines that bends are held between."""
 
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 # What is not affine in a network: functions with a bend, and functions that only rise.
-#
-# interval(low, high)   least and largest value over inputs from low to high lines(low, high, ..)  for each
-# input a line below and a line above the function, as (slope, offset) each
-
 
 Interval = tuple[Tensor, Tensor]
 
@@ -77,146 +76,71 @@ class Rising:
         return self.forward(low), self.forward(high)
 
 
-# Affine operations of a network: forwards, with absolute weights, and backwards.
-#
-# Every operation maps values [n, *shape], image by image:
-#
-#     forward(*values)      what the network computes, in float64
-#     spread(*radii)        its weights' absolute values on non-negative radii, no constant: |A| r
-#     transpose(a)          coefficients [m, *out] of its output as those of each of its inputs, [m, *in]
-#     fan_in                numbers that one number of the output is a sum of, for rounding
-#     diagonal              whether each number of the output depends on one of the input alone
+@dataclass(frozen=True)
+class Affine:
+    """An affine map of values [n, *shape], image by image.
+
+    Attributes:
+        forward: (*values) what the network computes, in float64.
+        spread: (*radii) its weights' absolute values on non-negative radii, no constant: |A| r.
+        transpose: (a) coefficients [m, *out] of its output as those of each of its inputs, [m, *in].
+    """
+
+    forward: Callable[..., Tensor]
+    spread: Callable[..., Tensor]
+    transpose: Callable[[Tensor], tuple[Tensor, ...]]
 
 
-class Convolution:
+def convolution(
+    weight: Tensor, bias: Tensor | None, options: tuple[Any, ...], in_shape: torch.Size
+) -> Affine:
     """A 2d convolution with zero padding.
 
     Args:
         weight: [C_out, C_in / groups, h, w].
+        options: stride, padding, dilation, groups.
         in_shape: [C_in, H, W] of what it is applied to.
     """
-
-    diagonal = False
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, int],
-        padding: tuple[int, int],
-        dilation: tuple[int, int],
-        groups: int,
-        in_shape: torch.Size,
-    ):
-        self.weight, self.bias = weight, bias
-        self.rest = (stride, padding, dilation, groups)
-        self.in_shape = in_shape
-        self.fan_in = weight[0].numel() + 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.conv2d(x, self.weight, self.bias, *self.rest)
-
-    def spread(self, radius: Tensor) -> Tensor:
-        return functional.conv2d(radius, self.weight.abs(), None, *self.rest)
-
-    def transpose(self, a: Tensor) -> tuple[Tensor]:
-        stride, padding, dilation, groups = self.rest
-        # Rows and columns at the far edge that no window reaches.
-        unseen = [
-            self.in_shape[1 + i]
-            - (
-                (a.shape[-2 + i] - 1) * stride[i]
-                - 2 * padding[i]
-                + dilation[i] * (self.weight.shape[2 + i] - 1)
-                + 1
-            )
-            for i in (0, 1)
-        ]
-        return (functional.conv_transpose2d(a, self.weight, None, stride, padding, unseen, groups, dilation),)
+    return Affine(
+        lambda x: functional.conv2d(x, weight, bias, *options),
+        lambda radius: functional.conv2d(radius, weight.abs(), None, *options),
+        lambda a: (conv2d_input((len(a), *in_shape), weight, a, *options),),
+    )
 
 
-class Matrix:
+def matrix(weight: Tensor, bias: Tensor | None) -> Affine:
     """A linear layer, weight [out, in], on the last axis; a weight [in] takes that axis away."""
-
-    diagonal = False
-
-    def __init__(self, weight: Tensor, bias: Tensor | None):
-        self.weight, self.bias = weight, bias
-        self.fan_in = weight.shape[-1] + 1
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
-
-    def spread(self, radius: Tensor) -> Tensor:
-        return functional.linear(radius, self.weight.abs())
-
-    def transpose(self, a: Tensor) -> tuple[Tensor]:
-        return (a @ self.weight if self.weight.ndim == 2 else a.unsqueeze(-1) * self.weight,)
+    return Affine(
+        lambda x: functional.linear(x, weight, bias),
+        lambda radius: functional.linear(radius, weight.abs()),
+        lambda a: (a @ weight if weight.ndim == 2 else a.unsqueeze(-1) * weight,),
+    )
 
 
-class Scale:
-    """x * scale + shift, number by number; both broadcast to the shape of x.
-
-    ``fan_in`` covers the subtraction, the root and the division that a batch-norm makes of it.
-    """
-
-    diagonal = True
-    fan_in = 6
-
-    def __init__(self, scale: Tensor, shift: Tensor):
-        self.scale, self.shift = scale, shift
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale + self.shift
-
-    def spread(self, radius: Tensor) -> Tensor:
-        return radius * self.scale.abs()
-
-    def transpose(self, a: Tensor) -> tuple[Tensor]:
-        return (a * self.scale,)
+def scale(factor: Tensor, shift: Tensor) -> Affine:
+    """x * factor + shift, number by number; both broadcast to the shape of x."""
+    return Affine(
+        lambda x: x * factor + shift,
+        lambda radius: radius * factor.abs(),
+        lambda a: (a * factor,),
+    )
 
 
-class AffineDifference:
+def difference() -> Affine:
     """x - y, of equal shapes."""
-
-    diagonal = True
-    fan_in = 2
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return x - y
-
-    def spread(self, x: Tensor, y: Tensor) -> Tensor:
-        return x + y
-
-    def transpose(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        return a, -a
+    return Affine(operator.sub, operator.add, lambda a: (a, -a))
 
 
-class Gathering:
+def gathering(function: Callable[..., Tensor], in_shapes: tuple[torch.Size, ...]) -> Affine:
     """Sums, means and rearrangements: linear, without weights, no coefficient negative.
 
     Args:
         function: of values [n, *shape] for each of ``in_shapes``.
-        terms: numbers that one of the output is a sum of.
     """
 
-    diagonal = False
-
-    def __init__(self, function: Callable[..., Tensor], in_shapes: tuple[torch.Size, ...], terms: int):
-        self.function, self.in_shapes = function, in_shapes
-        self.fan_in = terms
-        self.diagonal = terms == 1
-
-    def forward(self, *values: Tensor) -> Tensor:
-        return self.function(*values)
-
-    def spread(self, *radii: Tensor) -> Tensor:
-        return self.function(*radii)
-
-    def transpose(self, a: Tensor) -> tuple[Tensor, ...]:
+    def transpose(a: Tensor) -> tuple[Tensor, ...]:
         with torch.enable_grad():
-            at = [a.new_zeros(len(a), *shape).requires_grad_() for shape in self.in_shapes]
-            return torch.autograd.grad(self.function(*at), at, a)
+            at = [a.new_zeros(len(a), *shape).requires_grad_() for shape in in_shapes]
+            return torch.autograd.grad(function(*at), at, a)
 
-
-Affine = Convolution | Matrix | Scale | AffineDifference | Gathering
+    return Affine(function, function, transpose)

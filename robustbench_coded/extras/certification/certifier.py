@@ -7,7 +7,6 @@ Every certifier has
     chance              whether they are probabilities of a right answer in a fresh draw; else of one draw
     right(...)          float64 [K] for a batch: 1 where an input is right in this draw whatever is done
                         within its region, else 0; or a lower bound on how probable a right answer is
-    answers(x, draw)    logits [K, classes] as it has them, to compare with the defence's; None for none
 
 Defences are recognised by their very class: what a subclass changes is not known here.
 """
@@ -27,7 +26,7 @@ from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.evaluation.execution.target import draws_of
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning import cases, streams
-from robustbench_coded.extras.certification import bounds, network
+from robustbench_coded.extras.certification import bounds
 from robustbench_coded.extras.certification.graph import Graph, NotCertifiable, graph_of
 from robustbench_coded.extras.published.smoothing import RandomisedSmoothing
 from robustbench_coded.models.prepare import tf32
@@ -90,7 +89,6 @@ ALONE: set[type] = {Standard}
 SMOOTHED: set[type] = {RandomisedSmoothing}
 
 SEPARATE = ("batch", "victim", "co-batch")  # whose inputs may be the attacker's, where each is answered alone
-TOLERANCE = 1e-3  # of the largest logit: a defence against what its certifier takes it for
 
 
 def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
@@ -116,22 +114,8 @@ def certifiers_of(defence: Defence, images: Tensor) -> list["Certifier"]:
     raise NotCertifiable(f"{defence.name} is none of the defences that have bounds here")
 
 
-def check_answers(certifier: "Certifier", defence: Defence, x: Tensor, draw: Draw) -> None:
-    """Raises NotCertifiable where a defence answers a batch otherwise than its certifier takes it to."""
-    expected = certifier.answers(x, draw)
-    if expected is None:
-        return
-    with torch.no_grad():
-        found = defence.logits(x.clone(), draw).double()
-    difference = float((found - expected).abs().max())
-    if not difference <= TOLERANCE * float(expected.abs().max()) + 1e-6:
-        raise NotCertifiable(
-            f"{defence.name} answers otherwise than what it is made of, by up to {difference:.2g}"
-        )
-
-
 def _method(graph: Graph) -> str:
-    return "linear bounds" if network.follows_all(graph) else "interval bounds, margins by linear bounds"
+    return "linear bounds" if bounds.follows_all(graph) else "interval bounds, margins by linear bounds"
 
 
 @dataclass
@@ -152,10 +136,7 @@ class StandardCertifier:
         self, region: bounds.Region, y: Tensor, draw: Draw, generator: torch.Generator, examples: int
     ) -> Tensor:
         around = region.moved(self._noise(draw, region.centre)) if self.sigma else region
-        return (network.least_margins(self.graph, around, y).amin(1) > 0).double()
-
-    def answers(self, x: Tensor, draw: Draw) -> Tensor:
-        return self.graph.logits(x.double() + self._noise(draw, x) if self.sigma else x.double())
+        return (bounds.least_margins(self.graph, around, y).amin(1) > 0).double()
 
     def _noise(self, draw: Draw, x: Tensor) -> Tensor:
         return self.sigma * standard_normal(draw, x.shape).to(x.device).double()
@@ -180,9 +161,6 @@ class Smoothing:
         counted = count_right(self.model, x, y, self.sigma, SAMPLES, generator)
         p = moved(probability(counted, SAMPLES, ALPHA / examples), region.reach(), self.sigma)
         return majority(p, self.votes)
-
-    def answers(self, x: Tensor, draw: Draw) -> None:
-        return None
 
 
 Certifier = StandardCertifier | Smoothing
@@ -232,7 +210,6 @@ def _certificate(
         found = []
         for index in draws:
             (draw,) = draws_of(defence, batch.k, conditions.seed, [batch.index], "scoring", index)
-            check_answers(certifier, defence, x, draw)
             own = streams.stream(conditions.seed, batch.index, "certificate", index)
             found.append(certifier.right(region, y, draw, own, examples)[: batch.scored])
         right += torch.stack(found, dim=1).tolist()

@@ -2,9 +2,9 @@
 
 import copy
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import torch
@@ -51,10 +51,9 @@ def step_of(
     if name in _ARITHMETIC:
         return _arithmetic(name, node, dependent, given, made)
     if name in _RESHAPING:
-        return affine.Gathering(_Reshape(made.shape[1:]), shapes, 1)
+        return _reshaped(made.shape[1:], shapes)
     if name in _GATHERING and _gathers_soundly(name, node):
-        terms = max(1, prod(shapes[0]) // max(1, prod(made.shape[1:])))
-        return affine.Gathering(_called(node, dependent, given), shapes, terms + 1)
+        return affine.gathering(_called(node, dependent, given), shapes)
     raise NotCertifiable(f"its network has {name}, which has no bounds here")
 
 
@@ -67,26 +66,22 @@ def _of_module(module: nn.Module, shapes: Shapes, made: torch.Size) -> Op | None
         case nn.LeakyReLU() if module.negative_slope <= 1:
             return affine.Bend(module.negative_slope)
         case nn.Conv2d() if module.padding_mode == "zeros" and isinstance(module.padding, tuple):
-            return affine.Convolution(
-                module.weight, module.bias, module.stride, module.padding, module.dilation,  # type: ignore[arg-type]
-                module.groups, shapes[0],
-            )  # fmt: skip
+            options = (module.stride, module.padding, module.dilation, module.groups)
+            return affine.convolution(module.weight, module.bias, options, shapes[0])
         case nn.Linear():
-            return affine.Matrix(module.weight, module.bias)
+            return affine.matrix(module.weight, module.bias)
         case nn.BatchNorm1d() | nn.BatchNorm2d() if module.running_var is not None:
             return _batch_norm(module, len(shapes[0]))
         case nn.MaxPool2d() | nn.AdaptiveMaxPool2d() | nn.Sigmoid() | nn.Tanh() | nn.ReLU6() | nn.Hardtanh():
             return affine.Rising(module)
         case nn.Flatten() | nn.Unflatten():
-            return affine.Gathering(_Reshape(made), shapes, 1)
-        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d():
-            return affine.Gathering(module, shapes, prod(shapes[0]) // max(1, made[0]) + 1)
-        case nn.ZeroPad2d():
-            return affine.Gathering(module, shapes, 1)
+            return _reshaped(made, shapes)
+        case nn.AvgPool2d() | nn.AdaptiveAvgPool2d() | nn.ZeroPad2d():
+            return affine.gathering(module, shapes)
     raise NotCertifiable(f"its network has {type(module).__name__}, which has no bounds here")
 
 
-def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Scale:
+def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Affine:
     assert norm.running_mean is not None and norm.running_var is not None
     scale = 1 / (norm.running_var + norm.eps).sqrt()
     if norm.weight is not None:
@@ -95,38 +90,29 @@ def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Scal
     if norm.bias is not None:
         shift = shift + norm.bias
     shape = (-1,) + (1,) * (dims - 1)
-    return affine.Scale(scale.view(shape), shift.view(shape))
+    return affine.scale(scale.view(shape), shift.view(shape))
 
 
-class _Reshape:
+def _reshaped(shape: torch.Size, in_shapes: Shapes) -> affine.Affine:
     """Values [n, *any] as [n, *shape]."""
-
-    def __init__(self, shape: torch.Size):
-        self.shape = shape
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.reshape(len(x), *self.shape)
+    return affine.gathering(lambda x: x.reshape(len(x), *shape), in_shapes)
 
 
-class _called:
+def _called(
+    node: fx.Node, dependent: list[fx.Node], given: Mapping[fx.Node, object]
+) -> Callable[..., Tensor]:
     """A node's function with everything but its dependent inputs filled in."""
 
-    def __init__(self, node: fx.Node, dependent: list[fx.Node], given: Mapping[fx.Node, object]):
-        self.node, self.places = node, {n: i for i, n in enumerate(dependent)}
-        self.given = given
-        assert node.op in ("call_function", "call_method")
+    def function(*values: Tensor) -> Tensor:
+        known: dict[fx.Node, Any] = {**given, **dict(zip(dependent, values, strict=True))}
+        args: Any = fx.map_arg(node.args, lambda n: known[n])
+        kwargs: Any = fx.map_arg(node.kwargs, lambda n: known[n])
+        if node.op == "call_method":
+            return getattr(args[0], str(node.target))(*args[1:], **kwargs)
+        assert callable(node.target)
+        return node.target(*args, **kwargs)
 
-    def __call__(self, *values: Tensor) -> Tensor:
-        def filled(n: fx.Node) -> Any:
-            return values[self.places[n]] if n in self.places else self.given[n]
-
-        args = fx.map_arg(self.node.args, filled)
-        kwargs = fx.map_arg(self.node.kwargs, filled)
-        if self.node.op == "call_method":
-            return getattr(args[0], str(self.node.target))(*args[1:], **kwargs)
-        function = self.node.target
-        assert callable(function)
-        return function(*args, **kwargs)
+    return function
 
 
 def _name(node: fx.Node) -> str:
@@ -149,18 +135,16 @@ def _arithmetic(
     if node.kwargs:
         raise NotCertifiable(f"its network has {name} with options, which has no bounds here")
     if name in ("neg", "negative"):
-        return affine.Scale(-made.new_ones(()), made.new_zeros(()))
+        return affine.scale(-made.new_ones(()), made.new_zeros(()))
     left, right = node.args[:2]
     if len(node.all_input_nodes) == 2 and len(dependent) == 2:
         both = [given[n] for n in dependent]
         equal = all(isinstance(v, Tensor) and v.shape == made.shape for v in both)
         if name == "add" and equal:
-            return affine.Gathering(operator.add, (made.shape[1:],) * 2, 2)
+            return affine.gathering(operator.add, (made.shape[1:],) * 2)
         if name == "sub" and equal:
             return (
-                affine.AffineDifference()
-                if dependent == [left, right]
-                else _refuse("a difference of this order")
+                affine.difference() if dependent == [left, right] else _refuse("a difference of this order")
             )
         _refuse(f"{name} of two values that depend on the image")
     if left is right:
@@ -169,11 +153,11 @@ def _arithmetic(
     other = right if first else left
     constant = given[other] if isinstance(other, fx.Node) else other
     c = torch.as_tensor(constant, dtype=made.dtype, device=made.device)
-    shape = _shape_of(given[dependent[0]])
+    shape = _shape(given[dependent[0]])
     if name in ("matmul", "linear"):
         if not first or c.ndim not in (1, 2):
             _refuse("a product of matrices of this order")
-        return affine.Matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
+        return affine.matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
     # A constant must not tell the images of a batch apart, nor make them larger.
     if c.ndim == len(made.shape) and c.ndim and len(c) != 1:
         _refuse(f"{name} with a constant for each image of a batch")
@@ -183,25 +167,20 @@ def _arithmetic(
     one, zero = torch.ones_like(c), torch.zeros_like(c)
     match name, first:
         case "add", _:
-            return affine.Scale(one, c)
+            return affine.scale(one, c)
         case "sub", True:
-            return affine.Scale(one, -c)
+            return affine.scale(one, -c)
         case "sub", False:
-            return affine.Scale(-one, c)
+            return affine.scale(-one, c)
         case "mul", _:
-            return affine.Scale(c, zero)
+            return affine.scale(c, zero)
         case "div", True:
-            return affine.Scale(1 / c, zero)
+            return affine.scale(1 / c, zero)
     return _refuse(f"{name} of a constant by a value that depends on the image")
 
 
 def _refuse(what: str) -> Any:
     raise NotCertifiable(f"its network has {what}, which has no bounds here")
-
-
-def _shape_of(value: object) -> torch.Size:
-    assert isinstance(value, Tensor)
-    return value.shape[1:]
 
 
 def _gathers_soundly(name: str, node: fx.Node) -> bool:
@@ -251,7 +230,7 @@ AGREEMENT = 1e-4  # of the largest logit: the network in float32 against its ste
 class GraphStep:
     """One operation on earlier values; value 0 is the images, value i + 1 what step i makes."""
 
-    op: affine.Affine | affine.Bend | affine.Rising
+    op: Op
     inputs: tuple[int, ...]
     shape: torch.Size  # of what it makes, without the images' axis
 
@@ -300,38 +279,40 @@ def graph_of(model: nn.Module, images: Tensor) -> Graph:
     Raises:
         NotCertifiable: the network can't be traced, or has an operation without bounds.
     """
-    try:
+    with _refused("its network can't be copied"):
         network = copy.deepcopy(model.network if isinstance(model, PixelModel) else model).double().eval()
-    except Exception as error:  # a network from outside can refuse in any way
-        reason = " ".join(str(error).split())[:120]
-        raise NotCertifiable(f"its network can't be copied ({type(error).__name__}: {reason})") from error
     x = images[:2].double()
     steps: list[GraphStep] = []
     first: Tensor = x
     if isinstance(model, PixelModel):
         mean, std = model.mean.double().squeeze(0), model.std.double().squeeze(0)
-        scale = affine.Scale(1 / std, -mean / std)
+        scale = affine.scale(1 / std, -mean / std)
         steps.append(GraphStep(scale, (0,), x.shape[1:]))
         first = scale.forward(x)
-    try:
+    with _refused("its network can't be traced"):
         traced = fx.GraphModule(network, fx.Tracer().trace(network))
-    except Exception as error:  # a network from outside can refuse in any way
-        reason = " ".join(str(error).split())[:120]
-        raise NotCertifiable(f"its network can't be traced ({type(error).__name__}: {reason})") from error
     graph = Graph((*steps, *_steps(traced, first, len(steps))), x.shape[1:])
     _check(graph, model, images)
     return graph
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """A network from outside can fail in any way: NotCertifiable, whatever it raises inside."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:120]
+        raise NotCertifiable(f"{what} ({type(error).__name__}: {reason})") from error
 
 
 def _check(graph: Graph, model: nn.Module, images: Tensor) -> None:
     """Raises NotCertifiable where the steps answer otherwise than the network, or mix images."""
     # Others than those it was read with: what the trace took for a constant would be right on those.
     x = torch.rand(3, *images.shape[1:], generator=torch.Generator().manual_seed(0)).to(images)
-    try:
+    with _refused("its trace holds for no other images"):
         expected, found = model(x).double(), graph.logits(x.double())
         alone = graph.logits(x[1:2].double())
-    except Exception as error:
-        raise NotCertifiable(f"its trace holds for no other images ({type(error).__name__})") from error
     if found.ndim != 2 or found.shape != expected.shape:
         raise NotCertifiable(f"its trace answers {list(found.shape)}, not {list(expected.shape)}")
     difference = torch.maximum((found - expected).abs().max(), (found[1:2] - alone).abs().max())
@@ -356,11 +337,8 @@ class _Reader(fx.Interpreter):
 def _steps(traced: fx.GraphModule, x: Tensor, made: int) -> Sequence[GraphStep]:
     """The steps of a traced network whose input is value ``made``."""
     reader = _Reader(traced)
-    try:
+    with _refused("its trace can't be run"):
         reader.run(x)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:120]
-        raise NotCertifiable(f"its trace can't be run ({type(error).__name__}: {reason})") from error
     numbers: dict[fx.Node, int] = {}  # of the nodes that depend on the images
     sizes: set[fx.Node] = set()  # what depends on their shape alone
     steps: list[GraphStep] = []

@@ -119,9 +119,6 @@ def torchvision_definition(name: str, classes: int, channels: int) -> Definition
     return Definition(network, classes, image_size=size if isinstance(size, int) else None)
 
 
-MAX_CONFIG_BYTES = 2**20
-
-
 def huggingface_definition(place: str, checkpoint: Path, classes: int | None, channels: int) -> Definition:
     """The network that a ``config.json`` describes, without weights.
 
@@ -156,8 +153,6 @@ def huggingface_definition(place: str, checkpoint: Path, classes: int | None, ch
 
 def _read(spec: str, path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError("larger than a configuration")
         config = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("not a JSON object")

@@ -1,7 +1,6 @@
 """RobustBench's own definitions, out of its package (models/robustbench_names.py has those known here)."""
 
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -50,13 +49,8 @@ def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]
                     found[path] = CLASSES[dataset], constructor
     if not found:
         near = get_close_matches(name.rpartition("/")[2], names, n=3) or sorted(names)[:3]
-        copied = (
-            ""
-            if _is_package()
-            else "; the robustbench here is another package's copy: pip install robustbench"
-        )
         raise InputError(
-            f"--arch robustbench:{name}: its zoo has no such definition; closest: {', '.join(near)}{copied}"
+            f"--arch robustbench:{name}: its zoo has no such definition; closest: {', '.join(near)}"
         )
     fitting = [(path, build) for path, (answers, build) in found.items() if answers == classes]
     return fitting or [(path, build) for path, (_, build) in found.items()]
@@ -99,15 +93,6 @@ def zoo() -> Mapping[str, Mapping[str, Mapping[str, Callable[[], Any]]]]:
                 else:
                     into[name] = entry["model"]
     return constructors
-
-
-def _is_package() -> bool:
-    """Whether what imports as robustbench is its own distribution: torchattacks brings an old copy of it."""
-    try:
-        importlib.metadata.version("robustbench")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 class _Registered:

@@ -22,26 +22,27 @@ class ChangedLayers:
 
     The network itself is left as it is: the changes last for one answer. So it can be trained through them.
 
-    Args:
-        model: pixels -> logits.
+    Attributes:
         change: gets a layer's input [k, ...], the generator of the answer and the layer's number from 0 on.
         skip_first: whether the first layer gets the image as it is.
     """
 
-    def __init__(self, model: nn.Module, change: Change, *, skip_first: bool):
-        self.network = model
-        self.change = change
-        layers = [part for part in model.modules() if isinstance(part, LAYERS)]
-        self.layers = list(enumerate(layers))[int(skip_first) :]
+    change: Change
+    skip_first = True
 
-    def __call__(self, x: Tensor, seed: int) -> Tensor:
-        """[k, C, H, W] -> [k, classes]; the same seed gives the same answer."""
-        generator = torch.Generator().manual_seed(seed)
+    def __init__(self, model: nn.Module):
+        self.base = model
+        layers = [part for part in model.modules() if isinstance(part, LAYERS)]
+        self.layers = list(enumerate(layers))[int(self.skip_first) :]
+
+    def logits(self, x: Tensor, draw: int | None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]; the same draw gives the same answer."""
+        generator = torch.Generator().manual_seed(draw or 0)
         with ExitStack() as changes:
             for number, layer in self.layers:
                 hook = partial(self._changed, generator, number)
                 changes.enter_context(layer.register_forward_pre_hook(hook))
-            return self.network(x)
+            return self.base(x)
 
     def _changed(
         self, generator: torch.Generator, number: int, layer: nn.Module, inputs: tuple[Tensor, ...]
@@ -51,7 +52,7 @@ class ChangedLayers:
 
 
 K_WINNERS_TAKE_ALL = PaperRecord(
-    description="k-winners-take-all: only the largest activations of a layer survive",
+    about="k-winners-take-all: only the largest activations of a layer survive",
     title="Enhancing Adversarial Defense by k-Winners-Take-All",
     arxiv="1905.10510",
     section="2",
@@ -64,18 +65,6 @@ K_WINNERS_TAKE_ALL = PaperRecord(
 WINNERS = 0.2
 
 
-class KWinnersTakeAll(Deterministic):
-    """Keeps the largest fifth of each layer's inputs, for every example by itself."""
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.sparse = ChangedLayers(model, winners, skip_first=True)
-
-    def logits(self, x: Tensor, draw: None) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.sparse(x, 0)
-
-
 def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0) -> Tensor:
     """Activations [k, ...] with all but the largest ``SHARE`` of each example set to 0."""
     flat = a.flatten(1)
@@ -84,8 +73,14 @@ def winners(a: Tensor, generator: torch.Generator | None = None, layer: int = 0)
     return (flat * (flat >= least)).view_as(a)
 
 
+class KWinnersTakeAll(ChangedLayers, Deterministic):
+    """Keeps the largest fifth of each layer's inputs, for every example by itself."""
+
+    change = staticmethod(winners)
+
+
 STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
-    description="Stochastic activation pruning: activations survive by chance, large ones more often",
+    about="Stochastic activation pruning: activations survive by chance, large ones more often",
     title="Stochastic Activation Pruning for Robust Adversarial Defense",
     arxiv="1803.01442",
     section="3",
@@ -96,21 +91,6 @@ STOCHASTIC_ACTIVATION_PRUNING = PaperRecord(
     breaks=(("1802.00420", "0% on CIFAR-10 at linf 0.031, with gradients averaged over draws"),),
 )
 SAMPLES = 1.0  # drawn in each layer, as a share of its activations
-
-
-class StochasticActivationPruning(Seeded):
-    """An activation a_i is drawn with probability p_i = |a_i| / sum |a|; those never drawn become 0.
-
-    The others are divided by the probability to be drawn at all, 1 - (1 - p_i)^r for r samples.
-    """
-
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.pruned = ChangedLayers(model, prune, skip_first=True)
-
-    def logits(self, x: Tensor, draw: int) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes]."""
-        return self.pruned(x, draw)
 
 
 def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
@@ -126,8 +106,17 @@ def prune(a: Tensor, generator: torch.Generator, layer: int = 0) -> Tensor:
     return (flat * kept / survives.clamp(min=1e-6)).view_as(a)
 
 
+class StochasticActivationPruning(ChangedLayers, Seeded):
+    """An activation a_i is drawn with probability p_i = |a_i| / sum |a|; those never drawn become 0.
+
+    The others are divided by the probability to be drawn at all, 1 - (1 - p_i)^r for r samples.
+    """
+
+    change = staticmethod(prune)
+
+
 RANDOM_PROJECTION_FILTERS = PaperRecord(
-    description="Random projection filters: a part of the first layer's filters is drawn anew",
+    about="Random projection filters: a part of the first layer's filters is drawn anew",
     authors="Dong and Xu",
     title="Adversarial Robustness via Random Projection Filters",
     arxiv="CVPR 2023",

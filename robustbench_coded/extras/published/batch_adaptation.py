@@ -51,7 +51,7 @@ def with_batch_statistics(model: nn.Module) -> WholeBatch:
 
 
 BATCH_NORM_ADAPTATION = PaperRecord(
-    description="Prediction-time batch normalisation: statistics of the batch that is answered",
+    about="Prediction-time batch normalisation: statistics of the batch that is answered",
     title="Evaluating Prediction-Time Batch Normalization for Robustness under Covariate Shift",
     arxiv="2006.10963",
     section="2",
@@ -78,7 +78,7 @@ class BatchNormAdaptation(Deterministic):
 
 
 MEDIAN_BATCH_NORM = PaperRecord(
-    description="Median batch normalisation: medians of the batch that is answered, in place of its means",
+    about="Median batch normalisation: medians of the batch that is answered, in place of its means",
     title="MedBN: Robust Test-Time Adaptation against Malicious Test Samples",
     arxiv="2403.19326",
     section="4",
@@ -117,7 +117,7 @@ def _by_medians(norm: _BatchNorm, x: Tensor) -> Tensor:
 
 
 TENT = PaperRecord(
-    description="TENT: batch-norms are fitted to the unlabelled batch by minimising entropy",
+    about="TENT: batch-norms are fitted to the unlabelled batch by minimising entropy",
     title="Tent: Fully Test-Time Adaptation by Entropy Minimization",
     arxiv="2006.10726",
     section="3",

@@ -5,7 +5,7 @@ alone. Needs no torch.
 from robustbench_coded.extras.published.registry import PaperRecord
 
 RCI = PaperRecord(
-    description="Randomised coded inference: a batch is encoded in random order, answered and decoded",
+    about="Randomised coded inference: a batch is encoded in random order, answered and decoded",
     title="Coded smoothing and randomised coded inference",
     arxiv="2510.00253",
     section="5",
@@ -19,7 +19,7 @@ RCI = PaperRecord(
 
 
 MIXUP_INFERENCE = PaperRecord(
-    description="Mixup inference: answers are means over mixtures with images of other classes",
+    about="Mixup inference: answers are means over mixtures with images of other classes",
     title="Mixup Inference: Better Exploiting Mixup to Defend Adversarial Attacks",
     arxiv="1909.11515",
     section="3",
@@ -33,7 +33,7 @@ MIXUP_INFERENCE = PaperRecord(
 
 
 RESIZE_PAD = PaperRecord(
-    description="Random resizing and padding: every input at another size and place",
+    about="Random resizing and padding: every input at another size and place",
     title="Mitigating Adversarial Effects Through Randomization",
     arxiv="1711.01991",
     section="3",
@@ -47,7 +47,7 @@ RESIZE_PAD = PaperRecord(
 
 
 ADVERSARIAL_TRAINING = PaperRecord(
-    description="Adversarial training: on perturbations that PGD finds, the positive control",
+    about="Adversarial training: on perturbations that PGD finds, the positive control",
     title="Towards Deep Learning Models Resistant to Adversarial Attacks",
     arxiv="1706.06083",
     section="2 and 3",
@@ -59,7 +59,7 @@ ADVERSARIAL_TRAINING = PaperRecord(
 
 
 STOCHASTIC_LWTA = PaperRecord(
-    description="Stochastic local winner-takes-all: neighbouring channels compete, a winner is drawn",
+    about="Stochastic local winner-takes-all: neighbouring channels compete, a winner is drawn",
     title="Stochastic Local Winner-Takes-All Networks Enable Profound Adversarial Robustness",
     arxiv="2112.02671",
     section="3",

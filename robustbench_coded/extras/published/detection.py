@@ -9,7 +9,7 @@ from robustbench_coded.extras.published.input_transformations import rounded
 from robustbench_coded.extras.published.registry import PaperRecord
 
 FEATURE_SQUEEZING = PaperRecord(
-    description="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
+    about="Feature squeezing: rejects inputs whose answer changes when they are squeezed",
     title="Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks",
     arxiv="1704.01155",
     section="4 and 5",
@@ -57,7 +57,7 @@ def median(x: Tensor) -> Tensor:
 
 
 STATEFUL_DETECTION = PaperRecord(
-    description="Stateful detection: rejects queries that lie close to earlier ones",
+    about="Stateful detection: rejects queries that lie close to earlier ones",
     title="Stateful Detection of Black-Box Adversarial Attacks",
     arxiv="1907.05587",
     section="4",

@@ -12,7 +12,7 @@ from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
 from robustbench_coded.extras.published.registry import PaperRecord
 
 BIT_DEPTH = PaperRecord(
-    description="Bit-depth reduction: pixels rounded to three bits",
+    about="Bit-depth reduction: pixels rounded to three bits",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
     section="4",
@@ -40,7 +40,7 @@ def rounded(x: Tensor, bits: int) -> Tensor:
 
 
 THERMOMETER = PaperRecord(
-    description="Thermometer encoding: pixels as unary codes of a few levels",
+    about="Thermometer encoding: pixels as unary codes of a few levels",
     authors="Buckman and others",
     title="Thermometer Encoding: One Hot Way To Resist Adversarial Examples",
     arxiv="ICLR 2018",
@@ -69,7 +69,7 @@ def codes(x: Tensor) -> Tensor:
 
 
 JPEG = PaperRecord(
-    description="JPEG compression: quantised cosine coefficients of 8 x 8 blocks",
+    about="JPEG compression: quantised cosine coefficients of 8 x 8 blocks",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
     section="4",
@@ -122,7 +122,7 @@ def _cosines() -> Tensor:
 
 
 TOTAL_VARIATION = PaperRecord(
-    description="Total variation minimisation: random pixels are dropped, the image is smoothed",
+    about="Total variation minimisation: random pixels are dropped, the image is smoothed",
     title="Countering Adversarial Images using Input Transformations",
     arxiv="1711.00117",
     section="4",
@@ -183,7 +183,7 @@ def _padded(between: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 
 PIXEL_DEFLECTION = PaperRecord(
-    description="Pixel deflection: random pixels are replaced by neighbours",
+    about="Pixel deflection: random pixels are replaced by neighbours",
     title="Deflecting Adversarial Attacks with Pixel Deflection",
     arxiv="1801.08926",
     section="4",
@@ -218,7 +218,7 @@ def _sources(k: int, height: int, width: int, generator: torch.Generator) -> Ten
 
 
 RANDOM_TRANSFORMS = PaperRecord(
-    description="Barrage of random transforms: several in random order and strength",
+    about="Barrage of random transforms: several in random order and strength",
     authors="Raff and others",
     title="Barrage of Random Transforms for Adversarially Robust Defense",
     arxiv="CVPR 2019",

@@ -74,7 +74,7 @@ def _learnt(images: Tensor) -> Denoiser:
 
 
 SCORE_PURIFICATION = PaperRecord(
-    description="Score-based purification: noise is added, and steps along a learnt score remove it",
+    about="Score-based purification: noise is added, and steps along a learnt score remove it",
     title="Adversarial Purification with Score-based Generative Models",
     arxiv="2106.06041",
     section="3",
@@ -112,7 +112,7 @@ class ScorePurification(Around, Seeded):
 
 
 DIFFUSION_PURIFICATION = PaperRecord(
-    description="Diffusion purification: noise is added, and removed by a diffusion model",
+    about="Diffusion purification: noise is added, and removed by a diffusion model",
     title="Diffusion Models for Adversarial Purification",
     arxiv="2205.07460",
     section="3",
@@ -166,7 +166,7 @@ class DiffusionPurification(Around, Seeded):
 
 
 ANTI_ADVERSARY = PaperRecord(
-    description="The anti-adversary layer: inputs move to where the network is surer of its answer",
+    about="The anti-adversary layer: inputs move to where the network is surer of its answer",
     title="Combating Adversaries with Anti-Adversaries",
     arxiv="2103.14347",
     section="3",

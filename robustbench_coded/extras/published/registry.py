@@ -13,13 +13,15 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 
+PREFIX = "published:"
+
 
 @dataclass(frozen=True)
 class PaperRecord:
     """A published defence. Every value is a literal, so that it can be read without running the file.
 
     Attributes:
-        description: one line without its end, the paper; what stands before its colon is the name in tables.
+        about: its description without its end, the paper; what stands before its colon is the name in tables.
         title: the paper's title.
         arxiv: its arXiv id; where it has none, the venue, and ``authors`` who they are.
         section: where the defence is defined.
@@ -34,9 +36,16 @@ class PaperRecord:
         spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
         recipe: the training recipe that it is, where it is a way of training.
         arch: how the name of its architecture begins, where it is a network of its own.
+
+    What follows is read off the file and not written in it:
+
+    Attributes:
+        name: as typed after ``published:``.
+        file: where it is defined.
+        pooled: whether it needs images that are not evaluated.
     """
 
-    description: str
+    about: str
     title: str
     arxiv: str
     section: str
@@ -52,6 +61,9 @@ class PaperRecord:
     recipe: str = ""
     arch: str = ""
     untrained: str = ""
+    name: str = ""
+    file: str = ""
+    pooled: bool = False
 
     @property
     def venue(self) -> str:
@@ -63,32 +75,10 @@ class PaperRecord:
         """Whether it is a property of the checkpoint, so that nothing can be built around another one."""
         return bool(self.recipe or self.arch)
 
-
-PREFIX = "published:"
-
-
-@dataclass(frozen=True)
-class PublishedDefence:
-    """One record of this folder.
-
-    Attributes:
-        name: as typed after ``published:``.
-        file: where it is defined.
-        builds: whether a defence is built there; others are inferences, trainings or networks.
-        pooled: whether it needs images that are not evaluated.
-    """
-
-    name: str
-    file: str
-    record: PaperRecord
-    builds: bool
-    pooled: bool
-
     @property
     def description(self) -> str:
-        record = self.record
-        paper = f"{record.authors}, {record.venue}" if record.authors else record.venue
-        return f"{record.description} ({paper})."
+        paper = f"{self.authors}, {self.venue}" if self.authors else self.venue
+        return f"{self.about} ({paper})."
 
     @property
     def label(self) -> str:
@@ -105,12 +95,12 @@ class PublishedDefence:
         Raises:
             InputError: it is a way of training.
         """
-        if self.record.is_training:
+        if self.is_training:
             raise InputError(
                 f"{PREFIX}{self.name} is a property of the checkpoint; name one that has it with --ckpt, "
                 "without --defence"
             )
-        return self.record.spec
+        return self.spec
 
     def build(self, model: Any, pool: Any = None) -> Any:
         """The defence around a model, told of every batch."""
@@ -130,7 +120,7 @@ def _class_of(name: str) -> str:
     return "".join(word.capitalize() for word in name.split("-"))
 
 
-def _read(path: Path) -> list[PublishedDefence]:
+def _read(path: Path) -> list[PaperRecord]:
     """The defences of a file: its assignments ``NAME = PaperRecord(...)``."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
@@ -144,15 +134,15 @@ def _read(path: Path) -> list[PublishedDefence]:
             pooled = kind is not None and any(
                 isinstance(n, ast.arg) and n.arg == "pool" for n in ast.walk(kind)
             )
-            found.append(PublishedDefence(name, path.stem, PaperRecord(**values), kind is not None, pooled))
+            found.append(PaperRecord(**values, name=name, file=path.stem, pooled=pooled))
     return found
 
 
-def _all() -> dict[str, PublishedDefence]:
+def _all() -> dict[str, PaperRecord]:
     found = [defence for path in Path(__file__).parent.glob("*.py") for defence in _read(path)]
     return {defence.name: defence for defence in sorted(found, key=lambda defence: defence.name)}
 
 
-PUBLISHED: dict[str, PublishedDefence] = _all()
+PUBLISHED: dict[str, PaperRecord] = _all()
 # As the command line names them.
 DEFENCES = {PREFIX + name: defence for name, defence in PUBLISHED.items()}

@@ -8,7 +8,7 @@ from robustbench_coded.defences.protocol import Around, Seeded
 from robustbench_coded.extras.published.registry import PaperRecord
 
 ENSEMBLE_EVERYTHING = PaperRecord(
-    description="Ensemble everything everywhere: noisy resolutions, and a head on each layer",
+    about="Ensemble everything everywhere: noisy resolutions, and a head on each layer",
     title="Ensemble everything everywhere: Multi-scale aggregation for adversarial robustness",
     arxiv="2408.05446",
     section="3",

@@ -15,7 +15,7 @@ from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 
 RANDOMISED_SMOOTHING = PaperRecord(
-    description="Randomised smoothing: a majority vote over noisy copies, with a certificate in l2",
+    about="Randomised smoothing: a majority vote over noisy copies, with a certificate in l2",
     title="Certified Adversarial Robustness via Randomized Smoothing",
     arxiv="1902.02918",
     section="3",
@@ -49,7 +49,7 @@ class RandomisedSmoothing(Around, Seeded):
 
 
 RANDOM_SELF_ENSEMBLE = PaperRecord(
-    description="Random self-ensemble: noise before every layer, probabilities averaged over passes",
+    about="Random self-ensemble: noise before every layer, probabilities averaged over passes",
     title="Towards Robust Neural Networks via Random Self-ensemble",
     arxiv="1712.00673",
     section="3",
@@ -63,12 +63,15 @@ FIRST, INNER = 0.2, 0.1  # deviations of the noise
 PASSES = 10
 
 
-class RandomSelfEnsemble(Seeded):
+def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
+    return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
+
+
+class RandomSelfEnsemble(ChangedLayers, Seeded):
     """Logits are logarithms of the mean probabilities of ``PASSES`` noisy passes."""
 
-    def __init__(self, model: nn.Module):
-        self.base = model
-        self.noisy = ChangedLayers(model, _noise, skip_first=False)
+    change = staticmethod(_noise)
+    skip_first = False
 
     def images(self, k: int) -> int:
         """Images through the network for a batch of ``k``."""
@@ -77,16 +80,12 @@ class RandomSelfEnsemble(Seeded):
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         copies = x.expand(PASSES, *x.shape).flatten(0, 1)
-        answers = self.noisy(copies, draw).log_softmax(-1).unflatten(0, (PASSES, len(x)))
+        answers = super().logits(copies, draw).log_softmax(-1).unflatten(0, (PASSES, len(x)))
         return answers.logsumexp(0) - torch.tensor(PASSES).log().item()
 
 
-def _noise(a: Tensor, generator: torch.Generator, layer: int) -> Tensor:
-    return a + (INNER if layer else FIRST) * torch.randn(a.shape, generator=generator).to(a)
-
-
 PARAMETRIC_NOISE = PaperRecord(
-    description="Parametric noise injection: noise on the weights of every layer",
+    about="Parametric noise injection: noise on the weights of every layer",
     title="Parametric Noise Injection: Trainable Randomness to Improve Deep Neural Network Robustness",
     arxiv="1811.09310",
     section="3",
@@ -115,7 +114,7 @@ class ParametricNoise(Around, Seeded):
 
 
 ADAPTIVE_SMOOTHING = PaperRecord(
-    description="Adaptive smoothing: mixes the probabilities of an accurate and a robust network",
+    about="Adaptive smoothing: mixes the probabilities of an accurate and a robust network",
     title="Improving the Accuracy-Robustness Trade-Off of Classifiers via Adaptive Smoothing",
     arxiv="2301.12554",
     section="4",

@@ -13,8 +13,6 @@ import pandas as pd
 import torch
 from msgspec import to_builtins
 from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 from torch import Tensor
 
 from attacks.naming import parse
@@ -26,7 +24,8 @@ from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.reports.render.terminal import PlainTable
+from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
 from robustbench_coded.schema.manifest import CaseRecord, CheckpointFacts, RunManifest
@@ -346,31 +345,21 @@ def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> I
 def verification_table(rows: Sequence[VerifiedRow]) -> Group:
     """A block per subject, threat model and eps, a line per attack: accuracies recorded, now and after 8-bit
     rounding; the largest distance as a fraction of eps; what is off."""
-    blocks: dict[str, Table] = {}
-    for row in rows:
-        sizes = "".join(
-            f" {name}={value}" for name, value in (("K", row.k), ("N", row.n)) if value is not None
-        )
-        title = f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | eps {row.eps:.4g}"
-        blocks.setdefault(title, _block(title)).add_row(
-            Text(one_line(row.attack)),
-            str(row.inputs),
-            f"{row.furthest:.4f}",
-            _percent(row.recorded),
-            _percent(row.accuracy),
-            _percent(row.accuracy_8bit),
-            Text(one_line(_result(row))),
-        )
-    return Group(*blocks.values())
+    figures: Columns[VerifiedRow] = {
+        "inputs": lambda row: row.inputs,
+        "of eps": lambda row: f"{row.furthest:.4f}",
+        "recorded": lambda row: percent(row.recorded),
+        "now": lambda row: percent(row.accuracy),
+        "8-bit": lambda row: percent(row.accuracy_8bit),
+    }
+    columns: Columns[VerifiedRow] = {"": _block, "attack": lambda row: row.attack, **figures}
+    table = TextTable.of(rows, {**columns, "result": _result}, figures)
+    return Group(*(PlainTable(title, block) for (title,), block in table.split(1)))
 
 
-def _block(title: str) -> Table:
-    table = Table(title=Text(one_line(title)), title_justify="left")
-    table.add_column("attack", overflow="fold")  # names stay whole at any width
-    for head in ("inputs", "of eps", "recorded", "now", "8-bit"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("result", overflow="fold")
-    return table
+def _block(row: VerifiedRow) -> str:
+    sizes = "".join(f" {name}={size}" for name, size in (("K", row.k), ("N", row.n)) if size is not None)
+    return f"{row.checkpoint} | {row.defence}{sizes} | {row.threat} | eps {row.eps:.4g}"
 
 
 def _result(row: VerifiedRow) -> str:
@@ -384,7 +373,3 @@ def _result(row: VerifiedRow) -> str:
     if row.differing:
         faults.append(f"{row.differing} of {row.outcomes} answers differ")
     return "; ".join(faults) or "holds"
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}"

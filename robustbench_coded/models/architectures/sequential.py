@@ -51,14 +51,12 @@ class Sequential(BlockNetwork):
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
         layout = layout or next(iter(possible), "")
-        places = iter([sequential_names.LAYOUT.fullmatch(place) for place in layout.split("/")])
-        width, flat, mark = in_channels, False, ""
+        places = iter(place.split(".") for place in layout.split("/"))
+        width, flat = in_channels, False
         for number, token in enumerate(tokens):
             module: nn.Module
             if token["planes"]:
-                place = next(places)
-                assert place is not None  # it is one of the possible ones
-                stride, padding, mark = int(place["stride"]), int(place["padding"]), place["pooled"]
+                stride, padding = map(int, next(places))
                 planes, kernel, bias = int(token["planes"]), int(token["kernel"]), not token["bare"]
                 module = nn.Conv2d(width, planes, kernel, stride=stride, padding=padding, bias=bias)
                 width = planes
@@ -74,10 +72,10 @@ class Sequential(BlockNetwork):
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
             elif token[0] == "a":
                 module = Activate(layers.activation_named(activation))
-            elif token[0] == "m" or (token[0] == "p" and mark == "m"):
+            elif token[0] == "m":
                 module = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
             else:
-                module = nn.AdaptiveAvgPool2d(1) if token[0] == "p" and mark == "g" else nn.Identity()
+                module = nn.Identity()
             self.add_module(str(number), module)  # children act in this order
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:

@@ -3,15 +3,16 @@
 Certified training and much code for MNIST build them as ``nn.Sequential``. The numbers say how many modules
 without weights stand between two layers: one is an activation, two before a linear layer an activation and
 the flattening, and so on. Strides and paddings leave no trace but the number of inputs of the first linear
-layer; where several give that number, the usual ones come first and the others are variants. Where names
-do not tell the modules in between either (``unwrapping.as_stack``), pooling is inferred with them. Imports no
+layer; where several give that number, the usual ones come first and the others are variants. Imports no
 torch.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import resources
 from itertools import islice, product
 from math import isqrt
 
@@ -23,31 +24,18 @@ UNUSUAL_SIZES = {1: {8: 1, 32: 6}, 3: {64: 1, 224: 2, 28: 6}}
 MAX_LAYERS = 40
 MAX_LAYOUTS = 12
 MAX_TRIED = 200_000
-# Beyond so many convolutions, equal kernels have equal strides and paddings where pooling is inferred, too.
-MANY_CONVOLUTIONS = 3
-
-# Stride and padding of a convolution, and what ``layouts`` writes behind them.
-LAYOUT = re.compile(r"(?P<stride>\d+)\.(?P<padding>\d+)(?P<pooled>[mg]?)", re.ASCII)
 
 POOLINGS = ("max", "mean")  # the usual one comes first
 
 # What stands between two layers with weights: convolution (c) or linear (l), by the number of modules.
 BETWEEN = {
-    ("c", "c"): ("", "a", "am", "ami", "apii"),
-    ("c", "l"): (None, "f", "af", "amf", "amfi", "apfii"),
+    ("c", "c"): ("", "a", "am", "ami"),
+    ("c", "l"): (None, "f", "af", "amf", "amfi"),
     ("l", "l"): ("", "a", "ai"),
-}
-# The same where a batch-norm stands behind the activation, by whether pooling stood before it, too.
-BEHIND = {
-    ("c", "c", "a"): ("", "m", "mi"),
-    ("c", "l", "a"): (None, "f", "mf", "mfi"),
-    ("l", "l", "a"): ("", "i"),
-    ("c", "c", "am"): ("", "i"),
-    ("c", "l", "am"): (None, "f", "fi"),
 }
 TOKEN = re.compile(
     r"c(?P<planes>\d{1,4})k(?P<kernel>\d{1,2})(?P<bare>n?)|(?P<linear>l)(?P<width>\d{0,6})(?P<bare_linear>n?)"
-    r"|f(?P<values>\d{1,7})|[abmip]",
+    r"|f(?P<values>\d{1,7})|[abmi]",
     re.ASCII,
 )
 
@@ -57,25 +45,58 @@ def sequential_name(shapes: refusal.Shapes) -> str | None:
 
     The tokens are ``c16k4`` (convolution to 16 channels, kernel 4), ``l100`` (linear, the last one ``l``;
     ``n`` behind either means without biases), ``b`` (batch-norm), ``a`` (activation), ``m`` (2x2 pooling),
-    ``f1568`` (flattening to so many values), ``p`` (pooling or nothing, as the layout has it) and ``i``
-    (nothing in eval mode, as dropout).
+    ``f1568`` (flattening to so many values) and ``i`` (nothing in eval mode, as dropout).
     """
     layers = _layers(shapes)
     if layers is None:
         return None
-    tokens, reached, before, since = [], 0, "", ""
+    tokens, reached, before = [], 0, ""
     for number, kind, shape in layers:
-        fillers = _fillers(before, kind, number - reached, since)
+        fillers = _fillers(before, kind, number - reached)
         if fillers is None:
             return None
         tokens += [f"f{shape[1]}" if filler == "f" else filler for filler in fillers]
         bare = "" if f"{number}.bias" in shapes else "n"
         width = shape[0] if number != layers[-1][0] else ""  # the number of classes is no part of a name
         tokens.append({"c": f"c{shape[0]}k{shape[-1]}{bare}", "l": f"l{width}{bare}", "b": "b"}[kind])
-        reached, since = number + 1, fillers if kind == "b" else ""
+        reached = number + 1
         before = kind if kind != "b" else before
     _, size = _input(layers, tokens)
     return f"sequential-{size}-{'-'.join(tokens)}" if size else None
+
+
+@cache
+def published_stacks() -> Mapping[str, Mapping[str, str]]:
+    """By name the stacks of published definitions: ``definition``, and ``layers``, their names, if any."""
+    file = resources.files("robustbench_coded.models").joinpath("published_stacks.toml")
+    return tomllib.loads(file.read_text("utf-8"))
+
+
+def numbered(shapes: refusal.Shapes, stated: str | None = None) -> dict[str, str] | None:
+    """The names of a stack for the weights of named layers; None where they tell no stack.
+
+    They do where the user states one, where a published definition has these layers, or where all are
+    linear: then an activation stands between any two. What stands between other layers is not guessed.
+    """
+    scopes = list(dict.fromkeys(name.rpartition(".")[0] for name in shapes))
+    layers = [scope.rpartition(".")[2] for scope in scopes]
+    tried = [name for name, known in published_stacks().items() if known.get("layers", "").split() == layers]
+    kept = all(name.endswith(("weight", "bias")) for name in shapes)
+    if kept and all(len(shapes.get(f"{scope}.weight".strip("."), ())) == 2 for scope in scopes):
+        tried.append("")
+    if stated is not None and tokens_of(name := stated.partition("[")[0]):
+        tried = [name]
+    for stack in tried:
+        tokens = stack.split("-")[2:] or ["f", *["l", "a"] * len(scopes)]
+        numbers = [str(number) for number, token in enumerate(tokens) if token[0] in "clb"][: len(scopes)]
+        if len(numbers) < len(scopes):
+            continue
+        number_of = dict(zip(scopes, numbers, strict=True))
+        names = {name: f"{number_of[name.rpartition('.')[0]]}.{name.rpartition('.')[2]}" for name in shapes}
+        found = sequential_name({names[name]: shape for name, shape in shapes.items()})
+        if found is not None and stack in ("", found):
+            return names
+    return None
 
 
 def tokens_of(name: str) -> tuple[int, list[re.Match[str]]] | None:
@@ -108,9 +129,8 @@ def layouts(name: str) -> tuple[str, ...]:
     Args:
         name: of this family.
     Returns:
-        ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; ``m`` behind one that
-        a 2x2 pooling follows that the name does not tell, ``g`` behind the last one where it is a mean over
-        all pixels; empty where nothing leads there, or without convolutions.
+        ``STRIDE.PADDING`` of each convolution, joined by ``/``, the usual layout first; empty where nothing
+        leads there, or without convolutions.
     """
     return tuple(layout for _, layout in _ranked(name))
 
@@ -130,8 +150,6 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
     side = isqrt(inputs // planes)
     if side * side * planes != inputs:
         return ()
-    if any(token[0] == "p" for token in tokens):
-        return _with_pooling(size, tokens, side)
     choices = [_usual(int(token["kernel"])) for token in convolutions]
     ranked = [
         (_unusual(combination, choices, convolutions), combination)
@@ -139,62 +157,7 @@ def _ranked(name: str) -> tuple[tuple[int, str], ...]:
         if _side_after(size, tokens, combination) == side
     ]
     ranked.sort(key=lambda entry: entry[0])
-    unmarked = [""] * len(convolutions)
-    return tuple((rank, _written(combination, unmarked)) for rank, combination in ranked[:MAX_LAYOUTS])
-
-
-def _written(combination: Sequence[tuple[int, int]], marks: Sequence[str]) -> str:
-    return "/".join(f"{s}.{p}{mark}" for (s, p), mark in zip(combination, marks, strict=True))
-
-
-def _with_pooling(size: int, tokens: Sequence[re.Match[str]], side: int) -> tuple[tuple[int, str], ...]:
-    """``_ranked`` where pooling is to be inferred, too."""
-    convolutions = [token for token in tokens if token["planes"]]
-    poolable = _perhaps_pooled(tokens)
-    kernels = [int(token["kernel"]) for token in convolutions]
-    few = len(convolutions) <= MANY_CONVOLUTIONS
-    groups = list(range(len(kernels))) if few else [sorted(set(kernels)).index(kernel) for kernel in kernels]
-    kernel_of = dict(zip(groups, kernels, strict=True))
-    usual = [_usual_beside_pooling(kernel_of[group]) for group in sorted(kernel_of)]
-    ranked = []
-    for chosen in product(*usual):
-        combination = [chosen[group] for group in groups]
-        rank = sum(choice.index(pair) for choice, pair in zip(usual, chosen, strict=True))
-        forms = set(zip(kernels, combination, strict=True))
-        rank += 4 * (len(forms) - len(set(kernels)))
-        for marks in product(*(("m", "") if perhaps else ("",) for perhaps in poolable)):
-            reached = _side_after(size, tokens, combination, marks)
-            if reached == side:
-                ranked.append((rank + _unusual_pooling(marks, poolable), combination, marks))
-            elif side == 1 and reached is not None and reached > 1 and not marks[-1]:
-                over_all = (*marks[:-1], "g")
-                ranked.append((rank + _unusual_pooling(marks, poolable), combination, over_all))
-    ranked.sort(key=lambda entry: entry[0])
-    return tuple((rank, _written(combination, marks)) for rank, combination, marks in ranked[:MAX_LAYOUTS])
-
-
-def _usual_beside_pooling(kernel: int) -> list[tuple[int, int]]:
-    """(stride, padding) of a convolution where pooling makes images smaller, the usual ones first."""
-    half = (kernel - 1) // 2
-    return list(dict.fromkeys([(1, 0), (1, half), (2, half), (2, 0)]))
-
-
-def _perhaps_pooled(tokens: Sequence[re.Match[str]]) -> list[bool]:
-    """Of every convolution whether pooling may follow it before the next one."""
-    poolable: list[bool] = []
-    for token in tokens:
-        if token["planes"]:
-            poolable.append(False)
-        elif token[0] == "p":
-            poolable[-1] = True
-    return poolable
-
-
-def _unusual_pooling(marks: Sequence[str], poolable: Sequence[bool]) -> int:
-    """Usual are pooling behind every convolution, every second one, and the last one."""
-    asked = [mark for mark, perhaps in zip(marks, poolable, strict=True) if perhaps]
-    patterns = [["m"] * len(asked), ["", "m"] * (len(asked) // 2), [""] * (len(asked) - 1) + ["m"]]
-    return 0 if asked in patterns else 2
+    return tuple((rank, "/".join(f"{s}.{p}" for s, p in layout)) for rank, layout in ranked[:MAX_LAYOUTS])
 
 
 def _layers(shapes: refusal.Shapes) -> list[tuple[int, str, tuple[int, ...]]] | None:
@@ -224,15 +187,13 @@ def _layers(shapes: refusal.Shapes) -> list[tuple[int, str, tuple[int, ...]]] | 
     return layers if layers[-1][1] == "l" and layers[0][1] != "b" else None
 
 
-def _fillers(before: str, kind: str, gap: int, since: str) -> str | None:
-    """What ``gap`` modules without weights are; ``since``: those before a batch-norm that they follow."""
+def _fillers(before: str, kind: str, gap: int) -> str | None:
+    """What ``gap`` modules without weights are; a batch-norm stands right behind its layer."""
     if not before:
         # Images are flattened before a first linear layer; before a convolution nothing stands.
         return {("l", 1): "f", ("c", 0): ""}.get((kind, gap))
-    if kind == "b":
-        return {0: "", 1: "a", 2: "am" if before == "c" else None}.get(gap) if not since else None
-    known = BEHIND.get((before, kind, since)) if since else BETWEEN.get((before, kind))
-    return known[gap] if known is not None and gap < len(known) else None
+    known = BETWEEN.get((before, kind), ("",))
+    return known[gap] if gap < len(known) else None
 
 
 def _input(layers: Sequence[tuple[int, str, tuple[int, ...]]], tokens: Sequence[str]) -> tuple[int, int]:
@@ -277,21 +238,14 @@ def _side_after(
     size: int,
     tokens: Sequence[re.Match[str]],
     combination: Sequence[tuple[int, int]],
-    marks: Sequence[str] = (),
 ) -> int | None:
-    """Height and width before the flattening; None where a layer has nothing left to see.
-
-    Args:
-        marks: ``m`` for each convolution that a pooling follows which the name does not tell.
-    """
+    """Height and width before the flattening; None where a layer has nothing left to see."""
     pairs: Iterator[tuple[int, int]] = iter(combination)
-    pooling, mark = iter(marks), ""
     for token in tokens:
         if token["planes"]:
             stride, padding = next(pairs)
-            mark = next(pooling, "")
             size = (size + 2 * padding - int(token["kernel"])) // stride + 1
-        elif token[0] == "m" or (token[0] == "p" and mark == "m"):
+        elif token[0] == "m":
             size //= 2
         elif token["values"]:
             break
@@ -300,20 +254,13 @@ def _side_after(
     return size
 
 
-def of_size(name: str, size: int) -> str | None:
-    """The same stack for images of another size; None where its layers do not fit them."""
-    parsed = tokens_of(name)
-    other = re.sub(r"-\d+-", f"-{size}-", name, count=1)
-    return other if parsed is not None and layouts(other) else None
-
-
 def resolve(name: str, family: registry.Architecture) -> registry.Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)
     if parsed is None:
         return None
     possible = layouts(name)
-    pools = any(token[0] == "m" for token in parsed[1]) or any("m" in layout for layout in possible)
+    pools = any(token[0] == "m" for token in parsed[1])
     variants = {
         **({"layout": possible[1:]} if len(possible) > 1 else {}),
         **({"pooling": POOLINGS[1:]} if pools else {}),

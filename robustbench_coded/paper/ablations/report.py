@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.paper.ablations.run import Laboratory
 from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, Inference, Study, StudyPoint
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import papers_set, printed
 from robustbench_coded.paper.training.recipes import CodedRecipe
 from robustbench_coded.reports.figures.style import COLOURS, MARKERS, WIDTH, Drawing, drawing, label, styled
@@ -33,15 +34,6 @@ def papers_figure(study: Study, point: StudyPoint, settings: AblationSettings, f
     return value if value is None or figure == "loss" else round(value / 100, 6)
 
 
-def papers_row(study: Study) -> dict[str, float]:
-    """The accuracies of a study's table on CIFAR-10 in percent, by setting; empty where it has no table."""
-    if study.table is None:
-        return {}
-    table = paper_tables()[study.table.lower().replace(" ", "")]
-    figures = table["cifar10"] if study.name == "recipe" else table["accuracy"]
-    return {name: value for name, value in figures.items() if name != "network"}
-
-
 def papers_network(study: Study, settings: AblationSettings) -> str:
     """The architecture that the paper's numbers of this study are for."""
     if study.name == "recipe" and (data := papers_set(settings.base.data)):
@@ -57,6 +49,9 @@ def _table(study: Study, settings: AblationSettings) -> dict[str, Any]:
     if study.name == "recipe":
         return {"accuracy": table[data]}
     return table if data == "cifar10" and settings.k == paper_tables()["k"] else {}
+
+
+_FIGURES = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
 
 
 @dataclass(frozen=True)
@@ -82,6 +77,11 @@ class StudyResult:
     seeds: int
     diverged: int
     paper: float | None
+
+    def as_columns(self) -> dict[str, object]:
+        """What a table file and ``--json`` have of it."""
+        names = {"point": self.point.name, "inference": self.inference.name}
+        return {**names, **{name: getattr(self, name) for name in _FIGURES}}
 
 
 def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laboratory) -> list[StudyResult]:
@@ -112,18 +112,10 @@ def results_of(study: Study, points: Sequence[StudyPoint], laboratory: Laborator
     return results
 
 
-_COLUMNS = ("inference", "attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
-
-
 def table_csv(study: Study, results: Sequence[StudyResult]) -> str:
     """One line a figure; accuracies are fractions."""
-    rows = []
-    for r in results:
-        figures = (None if value is None else f"{value:.6g}" for value in (r.mean, r.deviation))
-        paper = None if r.paper is None else f"{r.paper:.6g}"
-        names = (escape.csv_text(r.point.name), r.inference.name, r.attack, r.figure)
-        rows.append((*names, *figures, r.seeds, r.diverged, paper))
-    return escape.csv_document((study.head.replace(" ", "_"), *_COLUMNS), rows)
+    rows = [[*map(csv_cell, r.as_columns().values())] for r in results]
+    return escape.csv_document((study.head.replace(" ", "_"), "inference", *_FIGURES), rows)
 
 
 def sheet_of(study: Study, results: Sequence[StudyResult]) -> formatting.TextTable:
@@ -153,17 +145,9 @@ def section(study: Study, results: Sequence[StudyResult], settings: AblationSett
         "",
         f"![{study.title}](figures/{study.name}.svg)",
     ]
-    papers = papers_row(study)
-    if papers and any(r.paper is not None for r in results):
+    if any(r.paper is not None for r in results):
         network, epochs = papers_network(study, settings), paper_tables()["epochs"]
         lines += ["", f"The paper's numbers are of {network} after {epochs} epochs."]
-    elif papers:
-        listed = "; ".join(f"{name.replace('_', ' with ')}: {value:g}" for name, value in papers.items())
-        lines += [
-            "",
-            f"The paper has no such setting. Its {study.table} (test accuracy in percent, CIFAR-10, "
-            f"{paper_tables()['network']}): {listed}.",
-        ]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,7 @@ them: an ablation goes on from two CSV files, and its tables are made from these
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -70,27 +70,16 @@ class Bench:
 
     Args:
         model: pixels to logits.
-        data: test images; the first ``limit`` of them, in batches of ``k``, the last one filled up.
-        eps: radius of the attacks, linf in pixel units.
-        draws: scoring draws of randomised inference.
+        data: test images, of which the first ``limit`` of the settings are asked in batches of ``k``.
     """
 
     def __init__(
-        self,
-        model: pixel_model.PixelModel,
-        data: Dataset,
-        *,
-        k: int,
-        limit: int,
-        eps: float,
-        draws: int,
-        device: torch.device,
+        self, model: pixel_model.PixelModel, data: Dataset, settings: AblationSettings, device: torch.device
     ):
         self.model = model.to(device)
-        self._batches = batches.partition(min(limit, len(data)), k)
-        self._data, self._k, self._draws, self._device = data, k, draws, device
-        self._budget = perturbation_budget.PerturbationBudget("linf", eps)
-        self._transferred: dict[tuple[str, int], Tensor] = {}
+        self._batches = batches.partition(min(settings.limit, len(data)), settings.k)
+        self._data, self._k, self._draws, self._device = data, settings.k, settings.draws, device
+        self._budget = perturbation_budget.PerturbationBudget("linf", settings.radius)
 
     def defence(self, inference: Inference) -> protocol.Defence:
         """The defence that an inference is."""
@@ -134,19 +123,10 @@ class Bench:
         self, defence: protocol.Defence, attack: str, x: Tensor, y: Tensor, group: Sequence[batches.Batch]
     ) -> Tensor:
         name, indices = naming.parse(attack), [batch.index for batch in group]
-        # A transferred perturbation knows nothing of the defence: it is made once for all of them.
-        if (name.text, indices[0]) in self._transferred:
-            return self._transferred[name.text, indices[0]]
         target = Target(defence, self._k, SEED, indices)
         estimator = registry.estimator_for(name, target, base=self.model, max_images=_IMAGES)
         generators = [streams.stream(SEED, index, "start") for index in indices]
-        adversarial = registry.attack_for(name).perturb(x, y, estimator, self._budget, generators)
-        if name.estimator == "transfer":
-            self._transferred[name.text, indices[0]] = adversarial
-        return adversarial
-
-
-Listeners = Callable[[str], Sequence[listener.TrainingListener]]
+        return registry.attack_for(name).perturb(x, y, estimator, self._budget, generators)
 
 
 def run_id(config: TrainConfig) -> str:
@@ -171,13 +151,13 @@ class Laboratory:
     Args:
         folder: goes on with what it holds.
         settings: of all studies.
-        listeners: makes the listeners of one training from its title.
+        quiet: whether trainings show nothing.
     Raises:
         InputError: the folder's files are not of an ablation.
     """
 
-    def __init__(self, folder: Path, settings: AblationSettings, listeners: Listeners = lambda title: ()):
-        self.folder, self.settings, self._listeners = folder, settings, listeners
+    def __init__(self, folder: Path, settings: AblationSettings, *, quiet: bool = True):
+        self.folder, self.settings, self._quiet = folder, settings, quiet
         self.measurements: Records[Measurement] = Records(folder / "measurements.csv", Measurement)
         self.history: Records[EpochRecord] = Records(folder / "history.csv", EpochRecord)
         self._device = device_named(settings.base.device)
@@ -218,7 +198,7 @@ class Laboratory:
             return path, score
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            result = loop.train(config, path, listeners=self._listeners(title))
+            result = loop.train(config, path, bar=listener.ProgressBar(title, quiet=self._quiet))
         except loop.Diverged:
             return path, None
         if not recorded:
@@ -253,16 +233,7 @@ class Laboratory:
             return
         data = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
         model = checkpoints.with_normalisation(loading.load_checkpoint(path), *data.batch(range(1)))
-        settings = self.settings
-        bench = Bench(
-            model,
-            data,
-            k=settings.k,
-            limit=settings.limit,
-            eps=settings.radius,
-            draws=settings.draws,
-            device=self._device,
-        )
+        bench = Bench(model, data, self.settings, self._device)
         rows = []
         for inference, row in asked:
             if row.attack == "clean" and inference.n is None:

@@ -101,7 +101,6 @@ def loss_command(
     from robustbench_coded.paper.ablations.run import Laboratory, run_id
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config
     from robustbench_coded.paper.figures.training import loss
-    from robustbench_coded.paper.training.listener import ProgressBar
 
     base = base_config(
         arch, data, epochs=epochs, schedule=schedule, precision=precision, device=device, data_dir=data_dir,
@@ -109,7 +108,7 @@ def loss_command(
     )  # fmt: skip
     settings = AblationSettings(base, seeds=seeds)
     points = STUDIES["recipe"].points(settings, [part.strip() for part in recipes.split(",")])
-    laboratory = Laboratory(out, settings, lambda title: [ProgressBar(title)])
+    laboratory = Laboratory(out, settings, quiet=False)
     made(out)
     configs = [config for point in points for config in laboratory.seeded(point)]
     for number, config in enumerate(configs, 1):
@@ -126,7 +125,7 @@ def _models(
     """The checkpoints as models, and batches of ``k`` test images that all of them take."""
     from robustbench_coded.data.registry import data_for, load_data
     from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-    from robustbench_coded.models.loading import load_checkpoint
+    from robustbench_coded.models.loading import check_data, load_checkpoint
 
     loaded = [load_checkpoint(path, name=name) for name, path in named_paths(ckpt, "--ckpt")]
     first = loaded[0]
@@ -137,7 +136,7 @@ def _models(
         raise InputError(f"{data} has {len(images)} images; a batch takes {k}")
     models = {}
     for checkpoint in loaded:
-        images.require(checkpoint.classes, checkpoint.channels, checkpoint.image_size)
+        check_data(checkpoint, images.image_shape, images.classes, images.name)
         x, y = images.batch(range(min(512, len(images))))
         models[checkpoint.name] = with_normalisation(checkpoint, x, y)
     starts = range(0, min(batches, len(images) // k) * k, k)

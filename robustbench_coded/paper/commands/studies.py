@@ -3,20 +3,16 @@
 """
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from robustbench_coded.cli import help, options, process
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import radius
-from robustbench_coded.reports.text.escape import one_line
-
-if TYPE_CHECKING:
-    from robustbench_coded.paper.ablations.report import StudyResult
+from robustbench_coded.log import LOG
 
 
 @help.examples(
@@ -61,7 +57,6 @@ def ablate_command(
     from robustbench_coded.paper.ablations.report import sheet_of, write_studies
     from robustbench_coded.paper.ablations.run import Laboratory
     from robustbench_coded.paper.ablations.studies import STUDIES, AblationSettings, base_config, study_named
-    from robustbench_coded.paper.training.listener import ProgressBar
 
     chosen = list(STUDIES.values()) if studies == ["all"] else [study_named(name) for name in studies]
     if values is not None and len(chosen) > 1:
@@ -77,12 +72,12 @@ def ablate_command(
     listed = [part.strip() for part in values.split(",")] if values is not None else []
     planned = [(study, study.points(settings, listed)) for study in chosen]
     folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
-    laboratory = Laboratory(folder, settings, lambda title: [ProgressBar(title)])
+    laboratory = Laboratory(folder, settings, quiet=False)
     options.made(folder)
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:
-        print(json.dumps({name: [_as_data(r) for r in found] for name, found in results.items()}))
+        print(json.dumps({name: [r.as_columns() for r in found] for name, found in results.items()}))
         return 0
     from rich.console import Console
 
@@ -98,12 +93,6 @@ def ablate_command(
 def _plain(data: str) -> str:
     """The data's name as a part of a folder's: ``npz:a/cifar10.npz`` is cifar10."""
     return Path(data.partition(":")[2] or data).stem
-
-
-def _as_data(result: "StudyResult") -> dict[str, Any]:
-    figures = ("attack", "figure", "mean", "deviation", "seeds", "diverged", "paper")
-    names = {"point": result.point.name, "inference": result.inference.name}
-    return {**names, **{name: getattr(result, name) for name in figures}}
 
 
 AGAIN = "the same command goes on"
@@ -154,7 +143,7 @@ def gan_command(
         with options.made_for(out):
             study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
     except KeyboardInterrupt:
-        print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
+        LOG.warning(f"stopped; {out} holds what was measured; {AGAIN}")
         return process.INTERRUPTED
     ends = last_points(write_gan_report(out))
     if as_json:

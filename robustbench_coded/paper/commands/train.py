@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Annotated, Any
 
 import typer
@@ -81,8 +82,8 @@ def train_command(
         "validation": validation, "precision": precision, "device": device, "seed": seed,
         "start": start, "defence": defence,
     }  # fmt: skip
-    from robustbench_coded.paper.training.listener import ProgressBar, TrainingListener
-    from robustbench_coded.paper.training.loop import Repetitions, SeededRun, train, train_seeds
+    from robustbench_coded.paper.training.listener import ProgressBar
+    from robustbench_coded.paper.training.loop import SeededRun, train, train_seeds
     from robustbench_coded.paper.training.save import score_if_done
 
     if seeds < 1:
@@ -95,26 +96,25 @@ def train_command(
 
     made(out.parent)
 
-    def listeners(path: Path) -> list[TrainingListener]:
-        return [ProgressBar(path.stem)]
-
     with foreign_output():
         if seeds == 1:
-            score = score_if_done(out, config) or train(config, out, listeners=listeners(out)).test
-            done = Repetitions((SeededRun(out, config.seed, score),))
+            score = score_if_done(out, config) or train(config, out, bar=ProgressBar(out.stem)).test
+            done = [SeededRun(out, config.seed, score)]
         else:
-            done = train_seeds(config, out, seeds, listeners=listeners)
+            done = train_seeds(config, out, seeds, quiet=False)
+    accuracies = [run.test.accuracy for run in done]
+    mean, deviation = fmean(accuracies), stdev(accuracies) if seeds > 1 else None
     if as_json:
         runs = [
             {"checkpoint": str(run.checkpoint), "seed": run.seed, "accuracy": run.test.accuracy}
-            for run in done.runs
+            for run in done
         ]
-        print(json.dumps({"runs": runs, "mean": done.mean, "deviation": done.deviation}))
+        print(json.dumps({"runs": runs, "mean": mean, "deviation": deviation}))
         return 0
-    for run in done.runs:
+    for run in done:
         print(f"{run.checkpoint}: {100 * run.test.accuracy:.2f}% of the test images{_behind(run, config)}")
-    if done.deviation is not None:
-        print(f"mean {100 * done.mean:.2f}%, deviation {100 * done.deviation:.2f} over {seeds} seeds")
+    if deviation is not None:
+        print(f"mean {100 * mean:.2f}%, deviation {100 * deviation:.2f} over {seeds} seeds")
     return 0
 
 

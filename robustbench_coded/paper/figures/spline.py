@@ -48,7 +48,7 @@ def errors(f: Function, batches: Sequence[Tensor], n: int) -> list[float]:
     for x in batches:
         with torch.no_grad():
             exact = f(x)
-            estimate = codec.CodedSmoothing(len(x), n)(x, f)
+            estimate = codec.Codec(len(x), n).smoothed(x[None], f)[0]
         found.append(float((estimate - exact).square().mean() / exact.square().mean()))
     return found
 
@@ -121,4 +121,4 @@ def lemma1(
         drawn = drawing(figure, "lemma1", "Error of coded smoothing over N", caption)
     heads = ("Function", "Power of N", f"Error at N = {K}", f"Error at N = {SIZES[-1]:,}")
     summary = TextTable(heads, tuple(lines), frozenset(heads[1:]))
-    return PaperFigure(drawn, {"lemma1": numbers}, summary, PAPER)
+    return PaperFigure(drawn, numbers, summary, PAPER)

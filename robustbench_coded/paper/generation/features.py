@@ -1,6 +1,5 @@
 """Frechet distance and inception score by a classifier of our own."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,14 +95,7 @@ class Classifier:
         return torch.cat([piece.flatten(1).cpu() for piece in self._entered]), probabilities
 
 
-def answers(
-    network: Classifier, images: Tensor, seen: Callable[[int], None] = lambda count: None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features and probabilities of all images; ``seen`` is told after each forward how many it had."""
-    features, found = [], []
-    for chunk in images.split(AT_ONCE):
-        one, other = network(chunk)
-        features.append(one)
-        found.append(other)
-        seen(len(chunk))
-    return torch.cat(features).numpy(), torch.cat(found).numpy()
+def answers(network: Classifier, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Features and probabilities of all images."""
+    features, probabilities = zip(*map(network, images.split(AT_ONCE)))
+    return torch.cat(features).numpy(), torch.cat(probabilities).numpy()

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import PAPERS_ITERATIONS, PLAIN, GeneratorPoint
-from robustbench_coded.paper.generation.train import POINTS, SAMPLES
-from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, paired, spread
+from robustbench_coded.paper.generation.train import POINTS, SAMPLES, SHOWN
+from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, spread
 from robustbench_coded.reports import write
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
@@ -99,7 +99,8 @@ def beside_plain(
     apart: Callable[[float, float], float] = operator.sub,
 ) -> SeedSpread | None:
     """A variant's figure less plain's, seed by seed, or its ratio to it; None without common seeds."""
-    found = paired(ends[variant], ends.get(PLAIN, {}), lambda one, plain: apart(of(one), of(plain)))
+    coded, plain = ends[variant], ends.get(PLAIN, {})
+    found = [apart(of(coded[seed]), of(plain[seed])) for seed in sorted(coded.keys() & plain.keys())]
     return spread(found) if variant != PLAIN and found else None
 
 
@@ -164,16 +165,15 @@ def _samples(folder: Path, ends: dict[str, dict[int, GeneratorPoint]]) -> Drawin
         name = f"{variant.lower().replace(' ', '-').replace('=', '')}-seed{min(of_seed)}"
         file = folder / name / SAMPLES
         if file.is_file():
-            grids.append((variant, np.load(file, allow_pickle=False)))
+            grids.append((variant, np.load(file, allow_pickle=False)[:SHOWN]))
     if not grids:
         return None
     with styled():
-        figure = Figure(figsize=(WIDTH, 1.5 * len(grids)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.8 * len(grids)), layout="constrained")
         for axes, (variant, images) in zip(np.atleast_1d(figure.subplots(len(grids), 1)), grids):
-            rows = 2 if len(images) >= 2 else 1
-            tiles = images[: len(images) // rows * rows].reshape(rows, -1, *images.shape[1:])
-            picture = tiles.transpose(0, 3, 1, 4, 2).reshape(rows * images.shape[2], -1, images.shape[1])
-            axes.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            row = np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)
+            # "none": the SVG has these pixels, and not as many as a screen.
+            axes.imshow(row.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="none")
             axes.set_title(variant)
             axes.axis("off")
         return drawing(figure, "samples", "Samples", "The first seed's, from the same latents, not chosen.")

@@ -5,23 +5,21 @@ losses, training.
 import copy
 import hashlib
 import io
-import pickle
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from robustbench_coded.coding.codec import CodedSmoothing
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import GanConfig, GeneratorPoint
-from robustbench_coded.paper.studies.over_seeds import Records
+from robustbench_coded.paper.studies.over_seeds import Records, load_state, save_state
+from robustbench_coded.paper.training.listener import ProgressBar
 from robustbench_coded.runs.atomic import write_bytes
 
 # Generators and critics: small ones for 8 x 8 images, DCGAN's sizes (arXiv 1511.06434) from 32 x 32 up.
@@ -108,42 +106,17 @@ def critic_loss(
 
 
 def generator_loss(
-    generator: nn.Module, critic: nn.Module, z: Tensor, coded: CodedSmoothing | None, mu: float
+    generator: nn.Module, critic: nn.Module, z: Tensor, coded: Codec | None, mu: float
 ) -> Tensor:
     """The generator's loss at latents ``z`` [K, latent]; without a codec mu means nothing."""
     main = -critic(generator(z)).mean()
     if coded is None:
         return main
-    return (1 - mu) * main - mu * critic(coded(z, generator)).mean()
-
-
-COURSE = "samples.png"
-COLUMNS = 16
-
-
-def add_row(path: Path, images: Tensor, row: int) -> None:
-    """Adds the first 16 images as a row of the picture at ``path``.
-
-    A training that was stopped may find a row more than it has measurements. It is replaced.
-
-    Args:
-        images: [count, C, S, S] in [0, 1], C 1 or 3, of the same latents at every measurement.
-        row: measurements before this one.
-    """
-    tiles = (255 * images[:COLUMNS]).round().byte().numpy()
-    channels, side = tiles.shape[1:3]
-    new = tiles.transpose(2, 0, 3, 1).reshape(side, -1, channels).repeat(3 // channels, axis=2)
-    try:
-        with Image.open(path) as picture:
-            before = np.asarray(picture.convert("RGB"))[: row * side]
-    except OSError:  # none yet, or damaged
-        before = new[:0]
-    rows = np.concatenate([before, new]) if before.shape[1] == new.shape[1] else new
-    _store(path, lambda file: Image.fromarray(rows).save(file, "png"))
+    return (1 - mu) * main - mu * critic(coded.smoothed(z[None], generator)[0]).mean()
 
 
 STATE, POINTS, SAMPLES = "gan.state.pt", "history.csv", "samples.npy"
-SHOWN = 32  # images that a report shows
+SHOWN = 16  # images that a report shows
 Measure = Callable[[Tensor], tuple[float, float]]  # images -> Frechet distance, inception score
 
 
@@ -173,7 +146,7 @@ class Training:
             torch.optim.Adam(m.parameters(), **options) for m in (self.generator, self.critic)
         ]
         k = config.batch_size
-        self._coded = None if config.n is None else CodedSmoothing(k, config.n)
+        self._coded = None if config.n is None else Codec(k, config.n)
         self.iteration = 0
         self.gap = 0.0
         self.seconds = {"critic": 0.0, "generator": 0.0}  # of processor time
@@ -259,28 +232,28 @@ def train(
     folder: Path,
     *,
     device: torch.device,
-    said: Callable[[int, GeneratorPoint | None], None] = lambda iteration, point: None,
+    bar: ProgressBar,
 ) -> list[GeneratorPoint]:
     """Trains to ``config.iterations`` and returns all measurements.
 
     Args:
         measure: of generated images; asked every ``config.every`` iterations and at the end.
-        folder: holds history.csv, the state, the images shown last, and samples.png with those of every
-            measurement.
-        said: is told every iteration, with the measurement where there is one.
+        folder: holds history.csv, the state and the images shown last.
+        bar: is told of every iteration and measurement.
 
     Raises:
         InputError: the folder holds another training, or its state is damaged.
     """
     training = Training(config, data, device)
     records = Records(folder / POINTS, GeneratorPoint)
-    state = _load(folder / STATE, config)
+    state = load_state(folder / STATE, config.fingerprint())
     if state is not None:
         training.restore(state)
     records.rows = [point for point in records.rows if point.iteration <= training.iteration]
+    bar.start(config.iterations, 1, training.iteration)
     while training.iteration < config.iterations:
         training.step()
-        point = None
+        bar.step(training.iteration - 1, 0)
         if training.iteration % config.every == 0 or training.iteration == config.iterations:
             images = training.sample(config.samples)
             distance, score = measure(images)
@@ -289,34 +262,14 @@ def train(
                 config.variant, config.n, config.seed, training.iteration, distance, score, training.gap,
                 seconds["generator"] / training.iteration, seconds["critic"] / training.iteration,
             )  # fmt: skip
-            add_row(folder / COURSE, images, len(records.rows))
-            shown = (255 * images[:SHOWN]).round().to(torch.uint8).numpy()
-            _store(folder / SAMPLES, partial(np.save, arr=shown, allow_pickle=False))
-            state = {"fingerprint": config.fingerprint(), **training.state()}
-            _store(folder / STATE, partial(torch.save, state))
+            shown = io.BytesIO()
+            np.save(shown, (255 * images[:SHOWN]).round().byte().numpy(), allow_pickle=False)
+            write_bytes(folder / SAMPLES, shown.getvalue())
+            save_state(folder / STATE, config.fingerprint(), training.state())
             records.add([point])
-        said(training.iteration, point)
+            bar.done(training.iteration, f"FD {distance:.3f}, IS {score:.3f}")
+    bar.stop()
     return records.rows
-
-
-def _store(path: Path, save: Callable[[io.BytesIO], object]) -> None:
-    """Writes what ``save`` writes, whole or not at all."""
-    buffer = io.BytesIO()
-    save(buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def _load(path: Path, config: GanConfig) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        fingerprint = state["fingerprint"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path}: damaged state of a training; remove its folder to start again") from error
-    if fingerprint != config.fingerprint():
-        raise InputError(f"{path}: a training with other options; give another --out, or remove its folder")
-    return state
 
 
 def _number(seed: int, purpose: str, index: int) -> int:

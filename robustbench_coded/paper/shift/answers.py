@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge import correlation, outcomes
-from robustbench_coded.paper.shift.sets import CLEAN, ShiftSet
+from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import (
@@ -24,7 +24,7 @@ from robustbench_coded.schema.manifest import (
     manifest_from,
 )
 
-_CHUNK = 50  # images read at a time: few enough for a processor's cache
+_CHUNK = 1000  # images read at a time
 
 
 class SetFacts(msgspec.Struct, frozen=True):
@@ -34,9 +34,6 @@ class SetFacts(msgspec.Struct, frozen=True):
         start: where its block begins in the run's data.
         examples: images that are scored.
         sha256: of their pixels.
-        mean, deviation: of all their values, from 0 to 255.
-        psnr: peak signal-to-noise ratio against the clean images in dB; None where these are not there, or
-            are the set itself.
     """
 
     collection: str
@@ -45,9 +42,6 @@ class SetFacts(msgspec.Struct, frozen=True):
     start: int
     examples: int
     sha256: str
-    mean: float
-    deviation: float
-    psnr: float | None
 
 
 class ShiftFacts(msgspec.Struct, frozen=True):
@@ -68,37 +62,14 @@ def block_starts(sizes: Sequence[int], k: int) -> np.ndarray:
 
 def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
     """Reads every image once."""
-    starts = block_starts([len(one) for one in sets], k)
-    clean = {one.collection: one for one in sets if one.name == CLEAN}
     found = []
-    for one, start in zip(sets, starts):
-        beside = clean.get(one.collection) if one.severity else None
-        found.append(_facts(one, int(start), beside))
+    for one, start in zip(sets, block_starts([len(one) for one in sets], k)):
+        digest = hashlib.sha256()
+        for rows in np.array_split(one.rows, -(-len(one) // _CHUNK)):
+            digest.update(np.ascontiguousarray(one.images[rows]).tobytes())
+        about = (one.collection, one.name, one.severity, int(start), len(one))
+        found.append(SetFacts(*about, digest.hexdigest()))
     return tuple(found)
-
-
-def _facts(one: ShiftSet, start: int, clean: ShiftSet | None) -> SetFacts:
-    digest = hashlib.sha256()
-    count = total = squares = errors = 0.0
-    for first in range(0, len(one), _CHUNK):
-        chunk = slice(first, first + _CHUNK)
-        pixels = np.ascontiguousarray(one.images[one.rows[chunk]])
-        digest.update(pixels.tobytes())
-        values = pixels.astype(np.float64).ravel()
-        count += values.size
-        # Whole numbers below 2^53: exact in any order.
-        total += float(values.sum())
-        squares += float(values @ values)
-        if clean is not None:
-            values -= clean.images[clean.rows[chunk]].ravel()
-            errors += float(values @ values)
-    mean = total / count
-    psnr = None if clean is None or errors == 0 else 10 * float(np.log10(255**2 / (errors / count)))
-    return SetFacts(
-        one.collection, one.name, one.severity, start, len(one), digest.hexdigest(),
-        round(mean, 4), round(max(squares / count - mean**2, 0) ** 0.5, 4),
-        None if psnr is None else round(psnr, 4),
-    )  # fmt: skip
 
 
 def as_data(facts: ShiftFacts, manifest: RunManifest) -> dict[str, Any]:
@@ -163,7 +134,6 @@ class ShiftRun:
     Attributes:
         answers: of every subject whose units are all there.
         missing: names of those with units that failed or have not run.
-        labels: of each set [examples].
     """
 
     path: Path
@@ -171,7 +141,6 @@ class ShiftRun:
     manifest: RunManifest
     answers: tuple[Answers, ...]
     missing: tuple[Subject, ...]
-    labels: dict[SetFacts, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -197,9 +166,8 @@ def load_shift(path: Path) -> ShiftRun:
     frame, _, _ = read_run(path, manifest.unit_ids)
     found = {} if frame.empty else outcomes.cells(frame)
     answers, missing = [], []
-    labels: dict[SetFacts, NDArray[np.int64]] = {}
     for case in manifest.cases:
-        right = _right(case, facts, found, labels)
+        right = _right(case, facts, found)
         if right is None:
             missing.append(case.case.subject)
         else:
@@ -207,13 +175,11 @@ def load_shift(path: Path) -> ShiftRun:
             answers.append(Answers(case.case.subject, right, clustered, facts.k))
     if not manifest.cases:
         raise InputError(f"{path}/{SHIFT} plans nothing; start the run anew with --overwrite")
-    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing), labels)
+    return ShiftRun(path, facts, manifest, tuple(answers), tuple(missing))
 
 
-def _right(
-    case: CaseRecord, facts: ShiftFacts, found: dict, labels: dict[SetFacts, NDArray[np.int64]]
-) -> dict[SetFacts, NDArray[np.bool_]] | None:
-    """Both kinds of draws side by side, and the labels added; None where answers are missing."""
+def _right(case: CaseRecord, facts: ShiftFacts, found: dict) -> dict[SetFacts, NDArray[np.bool_]] | None:
+    """Both kinds of draws side by side; None where answers are missing."""
     parts = [
         found[case.case, purpose] for purpose in ("selection", "scoring") if (case.case, purpose) in found
     ]
@@ -228,6 +194,5 @@ def _right(
             if rows[-1] >= len(cell.example) or (cell.example[rows] != wanted).any():
                 return None
             pieces.append(cell.correct[rows])
-            labels[one] = cell.label[rows]
         right[one] = np.concatenate(pieces, axis=1)
     return right

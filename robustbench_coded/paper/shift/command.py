@@ -12,7 +12,6 @@ from robustbench_coded.reports.text.escape import one_line
 
 if TYPE_CHECKING:
     from robustbench_coded.paper.shift.answers import ShiftRun
-    from robustbench_coded.reports.text.formatting import TextTable
 
 _DATA = (
     "Corrupted here: auto, digits, cifar10, npz:FILE ... Read as they are: cifar10c:DIR, cifar10.1:DIR, "
@@ -80,22 +79,17 @@ def report(path: Path, *, quiet: bool, as_json: bool) -> int:
 
 def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     """The means of a run: as one object, as a table, or not at all."""
+    from rich.console import Console
+
     from robustbench_coded.paper.shift.tables import means_table, rows_of
+    from robustbench_coded.reports.render.terminal import PlainTable
 
     rows = rows_of(run) if as_json or not quiet else []
     if as_json:
         print(json.dumps([row.as_data() for row in rows]))
     elif not quiet:
-        _print_means(means_table(rows))
+        for (images, over), table in means_table(rows).split(2):
+            shown = table.without_empty(table.heads)
+            Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", shown))
         print(one_line(f"report: {run.path / 'report.md'}"))
     return 0
-
-
-def _print_means(means: "TextTable") -> None:
-    from rich.console import Console
-
-    from robustbench_coded.reports.render.terminal import PlainTable
-
-    for (images, over), table in means.split(2):
-        shown = table.without_empty(table.heads)
-        Console().print(PlainTable(f"Accuracy under shift: {images}, {over}", shown))

@@ -18,11 +18,11 @@ from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.paper.shift.corruptions import VERSION, corrupt
 from robustbench_coded.paper.shift.sets import SEVERITIES, ShiftSet, StoredArray
-from robustbench_coded.runs.atomic import write_bytes, write_text
+from robustbench_coded.runs.atomic import write_bytes
 
 # Corrupted sets of our own: made once, kept in the user's cache under a hash of all that decides them.
 #
-# XDG_CACHE_HOME/csrobust/shift/HASH/clean.npy, fog-3.npy, fog-3.sha256 ...
+# XDG_CACHE_HOME/csrobust/shift/HASH/clean.npy, fog-3.npy ...
 
 
 CLEAN_FILE = "clean.npy"
@@ -39,7 +39,7 @@ def cached_sets(
     workers: int = 1,
     listener: Listener | None = None,
 ) -> dict[tuple[str, int], Path]:
-    """The .npy file of each corrupted set, made where it is missing or damaged.
+    """The .npy file of each corrupted set, made where it is missing.
 
     Args:
         images: uint8 [n, H, W, C]. numbers: [n], their places in their data set; with ``seed`` they name the
@@ -56,25 +56,19 @@ def cached_sets(
     files = {pair: folder / f"{pair[0]}-{pair[1]}.npy" for pair in wanted}
     clean = folder / CLEAN_FILE
     try:
-        if not _intact(clean):
+        if not clean.exists():
             _store(clean, images)
-        missing = [pair for pair, path in files.items() if not _intact(path)]
+        missing = [pair for pair, path in files.items() if not path.exists()]
         if missing:
             listener.note(f"making {len(missing)} corrupted sets of {len(images)} images in {folder}")
             listener.preparing(f"{MAKING}: 0 of {len(missing)}")
-        jobs = [(clean, files[pair], numbers, *pair, seed) for pair in missing]
-        if workers > 1 and len(jobs) > 1:
-            # Processes that never had torch: they start in milliseconds and inherit no threads.
-            context = multiprocessing.get_context("forkserver")
-            with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-                made = as_completed([pool.submit(_make, *job) for job in jobs])
-                for number, one in enumerate(made, 1):
-                    one.result()
-                    listener.preparing(f"{MAKING}: {number} of {len(jobs)}")
-        else:
-            for number, job in enumerate(jobs, 1):
-                _make(*job)
-                listener.preparing(f"{MAKING}: {number} of {len(jobs)}")
+        # Processes that never had torch: they start in milliseconds and inherit no threads.
+        context = multiprocessing.get_context("forkserver")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            made = [pool.submit(_make, clean, files[pair], numbers, *pair, seed) for pair in missing]
+            for number, one in enumerate(as_completed(made), 1):
+                one.result()
+                listener.preparing(f"{MAKING}: {number} of {len(missing)}")
     except OSError as error:
         raise InputError(
             f"{folder} can't be written ({error.strerror or error}); set XDG_CACHE_HOME to a folder with room"
@@ -98,21 +92,10 @@ def _make(clean: Path, target: Path, numbers: np.ndarray, name: str, severity: i
 
 
 def _store(path: Path, images: np.ndarray) -> None:
+    """Whole or not at all: a file that is there is one that was finished."""
     file = BytesIO()
     np.save(file, np.ascontiguousarray(images), allow_pickle=False)
-    content = file.getvalue()
-    write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
-    write_bytes(path, content)
-
-
-def _intact(path: Path) -> bool:
-    """Whether a file is there and is what was written."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        return path.with_suffix(".sha256").read_text().strip() == found
-    except (OSError, UnicodeDecodeError):
-        return False
+    write_bytes(path, file.getvalue())
 
 
 CIFAR10C_IMAGES = 10_000

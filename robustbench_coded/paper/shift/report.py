@@ -15,7 +15,6 @@ from robustbench_coded.reports.render.sections import (
     Bullets,
     Commands,
     Figures,
-    Folded,
     Legend,
     Section,
 )
@@ -169,18 +168,6 @@ def _sections(run: ShiftRun, rows: list[tables.Row]) -> list[Section]:
     if command:
         measured.append(Commands((shell(list(command)),)))
     sections.append(Section("measured", "How this was measured", tuple(measured)))
-    sets = [one for one in run.facts.sets if one.psnr is not None or one.severity == 0]
-    sections.append(
-        Section(
-            "every-set",
-            "Every set",
-            (
-                Folded("Accuracy by corruption and severity, percent", tables.every_set(rows)),
-                Folded("Statistics of the images, values from 0 to 255", tables.statistics_table(sets)),
-            ),
-            detail=True,
-        )
-    )
     return sections
 
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.paper.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
 from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
+from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import printed, trainings
-from robustbench_coded.reports.text.escape import csv_document, csv_text
+from robustbench_coded.reports.text.escape import csv_document
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
@@ -170,21 +171,8 @@ def rows_beside(
 
 def rows_csv(rows: Sequence[Row]) -> str:
     """shift.csv: accuracies, differences and intervals as fractions."""
-    return csv_document(CSV_COLUMNS, map(csv_fields, rows))
-
-
-def csv_fields(row: Row) -> list[object]:
-    """One row in `CSV_COLUMNS`."""
-    value, low, high, paper = map(_number, (*row.estimate, row.paper))
-    checkpoint, (defence, k, n) = row.subject.checkpoint, row.subject.inference
-    return [
-        csv_text(checkpoint), csv_text(defence), k, n, csv_text(row.collection), row.over, row.severity,
-        row.figure, value, low, high, row.examples, row.sets, row.draws, paper,
-    ]  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    lines = ([csv_cell(data[name]) for name in CSV_COLUMNS] for data in (row.as_data() for row in rows))
+    return csv_document(CSV_COLUMNS, lines)
 
 
 class Mean(NamedTuple):
@@ -243,39 +231,6 @@ def crossed(corner: str, cells: Mapping[tuple[str, str], str]) -> TextTable:
     down = dict.fromkeys(row for row, _ in cells)
     lines = tuple((row, *(cells.get((row, column), "") for column in across)) for row in down)
     return TextTable((corner, *across), lines, frozenset(across))
-
-
-def every_set(rows: Sequence[Row]) -> TextTable:
-    """Every set by itself: severities across."""
-    chosen = [r for r in rows if r.figure == "accuracy" and r.severity]
-    cells = {(*_about(r), r.severity): percent(r.estimate.value) for r in chosen}
-    severities: Columns[tuple[Subject, str, str]] = {
-        f"severity {s}": lambda about, s=s: cells.get((*about, s), "")  # type: ignore[misc]
-        for s in sorted({r.severity for r in chosen if r.severity})
-    }
-    columns: Columns[tuple[Subject, str, str]] = {
-        "Images": lambda about: about[1],
-        "Corruption": lambda about: about[2],
-        "Checkpoint": lambda about: about[0].checkpoint,
-        "Inference": lambda about: inference_text(about[0]),
-        **severities,
-    }
-    return TextTable.of(dict.fromkeys(map(_about, chosen)), columns, severities)
-
-
-def statistics_table(sets: Sequence[SetFacts]) -> TextTable:
-    """Mean and deviation of the pixels and PSNR, a line a corruption, severities side by side."""
-    of: dict[tuple[str, str], list[SetFacts]] = {}
-    for one in sets:
-        of.setdefault((one.collection, one.name), []).append(one)
-    columns: Columns[list[SetFacts]] = {
-        "Images": lambda found: found[0].collection,
-        "Set": lambda found: found[0].name,
-        "Mean": lambda found: " / ".join(f"{one.mean:.1f}" for one in found),
-        "Deviation": lambda found: " / ".join(f"{one.deviation:.1f}" for one in found),
-        "PSNR, dB": lambda found: " / ".join("–" if x.psnr is None else f"{x.psnr:.1f}" for x in found),
-    }
-    return TextTable.of(of.values(), columns)
 
 
 def sizes_text(run: ShiftRun) -> str:

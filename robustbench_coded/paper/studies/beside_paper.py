@@ -1,9 +1,8 @@
 """Runs beside the tables of arXiv 2510.00253, for ``csrobust compare --paper``: accuracies (Tables 3 and 10),
-times (Table 4), what may explain differences, and where the paper contradicts itself.
+what may explain differences, and where the paper contradicts itself.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from attacks.presets import ONE_STEP
@@ -20,8 +19,7 @@ from robustbench_coded.reports.text.formatting import (
     pixels,
     series,
 )
-from robustbench_coded.schema.case import Perturbation, Subject
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.case import Perturbation
 
 TITLE = "{} and arXiv 2510.00253"
 
@@ -34,8 +32,6 @@ def beside_paper(runs: Mapping[str, Run]) -> list[Section]:
             TITLE.format(name),
             (
                 paper_text_table(run),
-                Legend("Answering one batch (Table 4, on other hardware):"),
-                time_text_table(run),
                 Legend("Known reasons for differences:"),
                 Bullets(tuple(reasons(run))),
             ),
@@ -129,74 +125,23 @@ def reasons(run: Run) -> list[str]:
             "10, and a checkpoint whose metadata or name says how it was trained (erm, mixup, "
             "manifold-mixup, coded)."
         ]
-    return [*_network(run, found), *_training_reason(run, found), *_attacks(found), *_examples(found)]
-
-
-def time_text_table(run: Run) -> TextTable:
-    """Table 4 beside this run: milliseconds to answer one batch, by its quicker row without gradients."""
-    table = paper_tables()["table4"]
-    rows = []
-    for subject, milliseconds in _answer_times(run).items():
-        kind = {"standard": "standard", "rci": "coded", "coded": "coded"}.get(subject.defence)
-        paper = f"{table[kind][0]:g}" if kind is not None and subject.k in (None, table["k"]) else "–"
-        rows.append((subject.checkpoint, inference_text(subject, with_k=True), paper, f"{milliseconds:.3g}"))
-    heads = ("Checkpoint", "Inference", "Paper, ms", "Measured, ms")
-    return TextTable(heads, tuple(rows), frozenset(heads[2:]))
-
-
-def _answer_times(run: Run) -> dict[Subject, float]:
-    """Milliseconds that one batch of each subject took, over all draws that were answered.
-
-    The first row of a run also loads the model; hence the quicker of the clean inputs and the random signs.
-    """
-    found: dict[Subject, float] = {}
-    seconds = run.timings["seconds"]
-    largest = max((row.batch_size or 0 for row in run.manifest.cases), default=0)
-    selection = run.manifest.last.count("selection_draws") or 0
-    for row, spent, result in zip(run.rows, seconds, run.results, strict=True):
-        size = row.subject.k or largest
-        if row.attack in CONTROLS and row.done and spent > 0 and size:
-            draws = row.draws + (selection if result.randomised else 0)
-            answers = -(-row.examples // size) * draws
-            found[row.subject] = min(found.get(row.subject, math.inf), 1000 * spent / answers)
-    return found
-
-
-def _network(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
-    names = {f.row.subject.checkpoint for f in found}
-    archs = {str(c.arch) for c in run.manifest.checkpoints if c.name in names}
-    others = sorted(archs - {"preact-resnet18", "preactresnet18", "preact_resnet18"})
-    if others:
-        yield f"Network: {series(others)} here, {paper_tables()['network']} in the paper."
-
-
-def _training_reason(run: Run, found: Sequence[PaperLine]) -> Iterator[str]:
-    names = {f.row.subject.checkpoint for f in found}
-    for checkpoint in run.manifest.checkpoints:
-        if checkpoint.name in names:
-            epochs = checkpoint.metadata.get("epochs") or checkpoint.metadata.get("epoch")
-            said = f"{epochs} epochs" if type(epochs) is int else "an unknown number of epochs"
-            yield f"Training length: {said} for {checkpoint.name}, 350 in the paper."
-
-
-def _attacks(found: Sequence[PaperLine]) -> Iterator[str]:
-    spaces = sorted({f.row.perturbation.eps_space for f in found if f.row.attack != "clean"})
-    if spaces:
-        yield (
-            f"Space of eps: {series(spaces)} here, not stated in the paper. Attacks after normalisation "
-            "with the same number are weaker: a step of eps there is eps times each channel's deviation "
-            "in pixels."
-        )
-    steps = {(f.row.attack, f.row.step_size) for f in found if f.row.step_size and f.row.attack != ONE_STEP}
-    if steps:
-        said = series([f"{attack} {pixels(size)}" for attack, size in sorted(steps)])
-        yield f"Step size: {said} here, not stated in the paper; ten smaller steps reach less far."
-
-
-def _examples(found: Sequence[PaperLine]) -> Iterator[str]:
-    counts = sorted({f.row.examples for f in found})
-    draws = sorted({f.row.draws for f in found})
-    yield (
-        f"Examples: {series([str(c) for c in counts])} here, 10,000 in the paper. Draws: the mean over "
-        f"{series([str(d) for d in draws])} here, not stated in the paper."
-    )
+    names = {line.row.subject.checkpoint for line in found}
+    networks = [
+        f"{c.name}, {c.arch} after {c.metadata.get('epochs') or c.metadata.get('epoch') or 'unknown'} epochs"
+        for c in run.manifest.checkpoints
+        if c.name in names
+    ]
+    attacked = [line.row for line in found if line.row.attack != "clean"]
+    spaces = sorted({row.perturbation.eps_space for row in attacked})
+    steps = sorted({(r.attack, r.step_size) for r in attacked if r.step_size and r.attack != ONE_STEP})
+    sizes = series([f"{attack} {pixels(size)}" for attack, size in steps])
+    counts, draws = ({str(getattr(line.row, of)) for line in found} for of in ("examples", "draws"))
+    return [
+        f"Networks: {'; '.join(networks)} here, {paper_tables()['network']} after 350 epochs in the paper.",
+        f"Space of eps: {series(spaces) or 'no attack'} here, not stated in the paper. Attacks after "
+        "normalisation with the same number are weaker: a step of eps there is eps times each channel's "
+        "deviation in pixels.",
+        f"Step size: {sizes or 'no attack'} here, not stated in the paper; ten smaller steps reach less far.",
+        f"Examples: {series(sorted(counts))} here, 10,000 in the paper. Draws: the mean over "
+        f"{series(sorted(draws))} here, not stated in the paper.",
+    ]

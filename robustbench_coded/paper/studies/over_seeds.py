@@ -1,20 +1,23 @@
-"""What studies over seeds have in common: records in CSV files, from which a stopped one goes on, and means
-over seeds with intervals.
+"""What studies over seeds have in common: records in CSV files and states of trainings, from which a stopped
+one goes on, and means over seeds with intervals.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import io
+import pickle
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
+import msgspec
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.escape import csv_document
-from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.reports.text.escape import csv_document, csv_text
+from robustbench_coded.runs.atomic import write_bytes, write_text
 
 TAIL = 0.025
 
@@ -49,19 +52,52 @@ class Records(Generic[Row]):
                 header, *lines = csv.reader(file)
             if header != list(self._hints):
                 raise ValueError(f"expected the columns {', '.join(self._hints)}")
-            types = self._hints.values()
-            return [kind(*(_value(text, of) for text, of in zip(line, types, strict=True))) for line in lines]
-        except (OSError, ValueError, csv.Error) as error:
+            # An empty field is None.
+            return [msgspec.convert([text or None for text in line], kind, strict=False) for line in lines]
+        except (OSError, ValueError, csv.Error, msgspec.ValidationError) as error:
             raise InputError(
                 f"{self.path}: not written by this command ({error}); give another --out, or remove it to "
                 "start again"
             ) from error
 
 
-def _value(text: str, of: Any) -> Any:
-    """A field in the type of its annotation."""
-    kinds = get_args(of) or (of,)
-    return None if not text and NoneType in kinds else kinds[0](text)
+def save_state(path: Path, fingerprint: str, state: Mapping[str, Any]) -> None:
+    """Writes the state of an unfinished training, whole or not at all.
+
+    Args:
+        fingerprint: of the training's options.
+        state: tensors and plain values.
+    """
+    buffer = io.BytesIO()
+    torch.save({"fingerprint": fingerprint, **state}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What `save_state` was given; None where there is no file.
+
+    Raises:
+        InputError: the file is of other options, or damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        before = state.pop("fingerprint")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, OSError) as error:
+        raise InputError(f"{path}: damaged state of an unfinished run; remove it to start again") from error
+    if before != fingerprint:
+        raise InputError(
+            f"{path}: an unfinished run with other options; finish it with those, or remove it to start again"
+        )
+    return state
+
+
+def csv_cell(value: object, digits: int = 6) -> object:
+    """A field of a CSV file: floats with so many digits, no text begins a formula."""
+    if isinstance(value, float):
+        return f"{value:.{digits}g}"
+    return csv_text(value) if isinstance(value, str) else value
 
 
 class SeedSpread(NamedTuple):
@@ -86,8 +122,3 @@ def spread(values: Sequence[float] | NDArray[np.float64], *, tail: float = TAIL)
         return SeedSpread(mean, None, None, seeds)
     reach = float(stdtrit(seeds - 1, 1 - tail) * found.std(ddof=1) * np.sqrt(1 / seeds))
     return SeedSpread(mean, mean - reach, mean + reach, seeds)
-
-
-def paired(one: Mapping[int, T], other: Mapping[int, T], apart: Callable[[T, T], float]) -> list[float]:
-    """``apart`` of what both have, seed by seed, in the order of the seeds."""
-    return [apart(one[seed], other[seed]) for seed in sorted(one.keys() & other.keys())]

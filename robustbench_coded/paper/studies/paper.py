@@ -23,7 +23,7 @@ def printed(package: str) -> dict[str, Any]:
 
 
 def paper_tables() -> dict[str, Any]:
-    """Tables 3, 4 and 10 as printed; accuracies in percent, times in milliseconds."""
+    """Tables 3 and 10 as printed; accuracies in percent."""
     return printed("studies")
 
 

@@ -8,11 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.paper.training.recipes import Erm, Recipe, build_recipe, recipe_name, recipe_options
+from robustbench_coded.paper.training.recipes import (
+    Erm,
+    Recipe,
+    Share,
+    build_recipe,
+    checked,
+    recipe_name,
+    recipe_options,
+)
 
 WARM_UP = 0.3  # share of a one-cycle run in which the rate rises
 PAPER_EPOCHS = 350  # arXiv 2510.00253, appendix E.1, CIFAR-10 and CIFAR-100
@@ -38,13 +48,7 @@ Schedule = Literal["one-cycle", "paper", "milestones"]
 Augmentation = Literal["auto", "none", "shift", "shift-flip"]
 Precision = Literal["auto", "float32", "bfloat16"]
 
-_COUNTS = {"epochs": 1, "batch_size": 4, "seed": 0}  # lowest values
-_NUMBERS = {"learning_rate": 1e6, "momentum": 1.0, "weight_decay": 1e6, "dropout": 0.99, "validation": 0.9}
-_CHOICES = {
-    "schedule": get_args(Schedule),
-    "augmentation": get_args(Augmentation),
-    "precision": get_args(Precision),
-}
+Count = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
@@ -77,17 +81,17 @@ class TrainConfig:
     arch: str
     data: str
     recipe: Recipe = field(default_factory=Erm)
-    epochs: int | None = None
-    batch_size: int = 128
-    learning_rate: float = 0.1
+    epochs: Count | None = None
+    batch_size: Annotated[int, Meta(ge=4)] = 128
+    learning_rate: Annotated[float, Meta(ge=0, le=1e6)] = 0.1
     schedule: Schedule = "one-cycle"
-    milestones: tuple[int, ...] = ()
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    dropout: float = 0.0
+    milestones: tuple[Count, ...] = ()
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Meta(ge=0, le=1e6)] = 5e-4
+    dropout: Annotated[float, Meta(ge=0, le=0.99)] = 0.0
     augmentation: Augmentation = "auto"
-    validation: float = 0.1
-    seed: int = 0
+    validation: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
+    seed: Annotated[int, Meta(ge=0)] = 0
     precision: Precision = "auto"
     test_data: str | None = None
     start: str | None = None
@@ -101,41 +105,20 @@ class TrainConfig:
             object.__setattr__(self, "milestones", PAPER_MILESTONES)
         if self.epochs is None:
             object.__setattr__(self, "epochs", PAPER_EPOCHS if self.schedule == "paper" else 30)
-        self._check()
+        given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        plain = {name: value for name, value in given.items() if name not in ("recipe", "data_dir")}
+        for name, value in checked("training", TrainConfig, plain).items():
+            object.__setattr__(self, name, value)
+        if self.schedule == "milestones" and not self.milestones:
+            raise InputError("schedule milestones: say at which epochs, for example milestones = [100, 250]")
+        if self.schedule == "one-cycle" and self.milestones:
+            raise InputError("schedule one-cycle has no milestones; use schedule milestones")
 
     @property
     def total_epochs(self) -> int:
         """``epochs`` with its default filled in."""
         assert self.epochs is not None
         return self.epochs
-
-    def _check(self) -> None:
-        for name, least in _COUNTS.items():
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise InputError(f"{name} = {value!r}: give a whole number of at least {least}")
-        for name, highest in _NUMBERS.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= highest:
-                raise InputError(f"{name} = {value!r}: give a number from 0 to {highest:g}")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"{name} = {getattr(self, name)!r}: give {', '.join(choices)}")
-        for name in ("arch", "data", "device", "start", "defence"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and not (value is None and name in ("start", "defence")):
-                raise InputError(f"{name} = {value!r}: give a name")
-        self._check_milestones()
-
-    def _check_milestones(self) -> None:
-        if not isinstance(self.milestones, tuple) or not all(
-            type(m) is int and m > 0 for m in self.milestones
-        ):
-            raise InputError(f"milestones = {self.milestones!r}: give epochs, for example [100, 250]")
-        if self.schedule == "milestones" and not self.milestones:
-            raise InputError("schedule milestones: say at which epochs, for example milestones = [100, 250]")
-        if self.schedule == "one-cycle" and self.milestones:
-            raise InputError("schedule one-cycle has no milestones; use schedule milestones")
 
     def described(self) -> dict[str, Any]:
         """The run as plain values: what is stored with a checkpoint. Places on this machine are left out."""
@@ -189,7 +172,5 @@ def read_recipe(path: Path, **overrides: Any) -> TrainConfig:
     for name in ("arch", "data"):
         if name not in values and name not in overrides:
             raise InputError(f"{path}: {name} is missing")
-    if isinstance(values.get("milestones"), list):
-        values["milestones"] = tuple(values["milestones"])
     values["recipe"] = build_recipe(recipe["name"], options)
     return TrainConfig(**{**values, **overrides})

@@ -2,8 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,8 +28,6 @@ def stream_seed(seed: int, purpose: Purpose, index: int = 0) -> int:
         purpose: what the numbers are for.
         index: the epoch, where the purpose returns every epoch.
     """
-    if purpose not in get_args(Purpose):
-        raise ValueError(f"expected a purpose out of {', '.join(get_args(Purpose))}, got {purpose!r}")
     digest = hashlib.blake2b(f"train/{seed}/{purpose}/{index}/0".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
 
@@ -66,17 +63,6 @@ def epoch_batches(
     generator = stream(seed, "augmentation", epoch)
     augment = AUGMENTATIONS[augmentation]
 
-    def prepare(step: int) -> tuple[Tensor, Tensor]:
-        rows = order[step * batch_size : (step + 1) * batch_size]
-        x, y = data.batch(rows)
-        return augment(x, generator), y
-
-    # One worker alone, so the augmentation's stream is read in the order of the steps.
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        steps = steps_per_epoch(len(data), batch_size)
-        coming = worker.submit(prepare, 0)
-        for step in range(steps):
-            ready = coming.result()
-            if step + 1 < steps:
-                coming = worker.submit(prepare, step + 1)
-            yield ready
+    for step in range(steps_per_epoch(len(data), batch_size)):
+        x, y = data.batch(order[step * batch_size : (step + 1) * batch_size])
+        yield augment(x, generator), y

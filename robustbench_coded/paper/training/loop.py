@@ -1,10 +1,8 @@
-"""Trains one network as a configuration says, and the same with several seeds, for a mean and a deviation."""
+"""Trains one network as a configuration says, and the same with several seeds."""
 
 import dataclasses
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,9 +19,10 @@ from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
 from robustbench_coded.models.build import build
 from robustbench_coded.models.prepare import multiplies_bfloat16
+from robustbench_coded.paper.studies.over_seeds import load_state, save_state
 from robustbench_coded.paper.training import loader, save
 from robustbench_coded.paper.training.config import TrainConfig, milestones, one_cycle
-from robustbench_coded.paper.training.listener import EpochRow, TrainingListener
+from robustbench_coded.paper.training.listener import EpochRow, ProgressBar
 from robustbench_coded.paper.training.recipes import Moment
 from robustbench_coded.paper.training.stages import Defended, TrainingStages, check_blocks
 
@@ -58,20 +57,18 @@ class TrainResult:
 
     Attributes:
         checkpoint: the file with the best weights by validation accuracy; without validation, the last ones.
-        last: the file with the weights of the last epoch; ``checkpoint`` itself without validation.
         test: accuracy and loss of ``checkpoint`` on the test images.
         history: one row for each epoch.
         defended: as ``test``, behind the defence of the training; None without one.
     """
 
     checkpoint: Path
-    last: Path
     test: save.Score
     history: tuple[EpochRow, ...]
     defended: save.Score | None = None
 
 
-def train(config: TrainConfig, out: Path, *, listeners: Sequence[TrainingListener] = ()) -> TrainResult:
+def train(config: TrainConfig, out: Path, *, bar: ProgressBar | None = None) -> TrainResult:
     """Trains a network and writes it to ``out``, with what it is and how it was made.
 
     After every epoch the state of the run is written beside ``out``. The same call goes on from there after a
@@ -81,14 +78,14 @@ def train(config: TrainConfig, out: Path, *, listeners: Sequence[TrainingListene
         config: everything that decides the result.
         out: a ``.safetensors`` file. With validation images it holds the best epoch, and
             ``NAME-last.safetensors`` beside it the last one.
-        listeners: progress bar, logs.
+        bar: is told of every step and epoch; without one nothing is shown.
     Raises:
         InputError: unknown names, data that do not fit, the state of another run.
         Diverged: the loss is not finite.
     """
     if out.suffix != ".safetensors":
         raise InputError(f"{out}: give a file name that ends in .safetensors")
-    return _Run(config, out, device_named(config.device)).finish(listeners)
+    return _Run(config, out, device_named(config.device)).finish(bar or ProgressBar("", quiet=True))
 
 
 class Diverged(InputError):
@@ -102,7 +99,9 @@ class _Run:
         self.config, self.out, self.device = config, out, device
         data = load_data(config.data, data_dir=config.data_dir, split="train")
         self.test = load_data(config.test_data or config.data, data_dir=config.data_dir, split="test")
-        self.test.require(data.classes, data.image_shape[0])
+        test = self.test
+        if int(test.labels.max()) >= data.classes or test.image_shape[0] != data.image_shape[0]:
+            raise InputError(f"{test.name}: its classes or channels are not those of {data.name}")
         self.data, self.validation = loader.train_validation(data, config.validation, config.seed)
         if len(self.data) < 4:
             raise InputError(f"{config.data}: {len(self.data)} training images; at least 4 are needed")
@@ -147,33 +146,29 @@ class _Run:
         defended.require_gradients(self.data.classes, self.data.image_shape)
         return defended
 
-    def finish(self, listeners: Sequence[TrainingListener]) -> TrainResult:
+    def finish(self, bar: ProgressBar) -> TrainResult:
         """Does the epochs that are still to do, and writes the checkpoints."""
         path = save.state_path(self.out)
-        state = save.load_state(path, self.config.fingerprint())
-        if state is None:
-            state = save.RunState(self.config.fingerprint(), 0, {}, {})
-        else:
+        before = load_state(path, self.config.fingerprint())
+        state = save.RunState(**(before or {}))
+        if before is not None:
             self.stages.network.load_state_dict(state.weights)
             self.optimizer.load_state_dict(state.optimizer)
         epochs = self.config.total_epochs
-        for listener in listeners:
-            listener.on_start(epochs, self.steps, state.epoch)
+        bar.start(epochs, self.steps, state.epoch)
         try:
             for epoch in range(state.epoch, epochs):
-                row = self._epoch(epoch, listeners)
+                row = self._epoch(epoch, bar)
                 self._record(state, row)
-                save.save_state(path, state)
-                for listener in listeners:
-                    listener.on_epoch(row)
+                save_state(path, self.config.fingerprint(), vars(state))
+                bar.done(row.epoch, row.figures)
         finally:
-            for listener in listeners:
-                listener.on_end()
+            bar.stop()
         result = self._write(state)
         path.unlink(missing_ok=True)
         return result
 
-    def _epoch(self, epoch: int, listeners: Sequence[TrainingListener]) -> EpochRow:
+    def _epoch(self, epoch: int, bar: ProgressBar) -> EpochRow:
         config, begin = self.config, time.monotonic()
         moment = Moment(epoch, config.total_epochs, loader.stream(config.seed, "recipe", epoch))
         seed_dropout(self.stages, loader.stream(config.seed, "dropout", epoch))
@@ -196,8 +191,7 @@ class _Run:
             loss.backward()
             self.optimizer.step()
             total += loss.detach()
-            for listener in listeners:
-                listener.on_step(epoch, step)
+            bar.step(epoch, step)
         mean = float(total) / self.steps
         if not math.isfinite(mean):
             raise Diverged(f"epoch {epoch + 1}: the loss is {mean}; lower the learning rate")
@@ -240,20 +234,20 @@ class _Run:
         state.epoch = row.epoch
         state.weights = _copied(self.stages.network)
         state.optimizer = self.optimizer.state_dict()
-        state.history.append(row)
+        state.history.append(tuple(row))
         if state.best_epoch == row.epoch:
             state.best = state.weights
 
     def _write(self, state: save.RunState) -> TrainResult:
         """Scores and writes the last weights and, where images were held out, the best ones."""
-        history = tuple(state.history)
+        history = state.rows
         if state.best is None or state.best_epoch is None:
-            last, scores = self.out, self._save(self.out, state.weights, state.epoch)
+            scores = self._save(self.out, state.weights, state.epoch)
         else:
             last = self.out.with_name(f"{self.out.stem}-last.safetensors")
             self._save(last, state.weights, state.epoch)
             scores = self._save(self.out, state.best, state.best_epoch)
-        return TrainResult(self.out, last, scores[0], history, scores[1])
+        return TrainResult(self.out, scores[0], history, scores[1])
 
     def _save(self, path: Path, weights: save.Weights, epoch: int) -> tuple[save.Score, save.Score | None]:
         """The scores on the test images of the network alone and behind its defence."""
@@ -284,56 +278,31 @@ class SeededRun(NamedTuple):
     test: save.Score
 
 
-class Repetitions(NamedTuple):
-    """Runs that differ in their seed alone, and so in initialisation, train-validation split and order."""
-
-    runs: tuple[SeededRun, ...]
-
-    @property
-    def mean(self) -> float:
-        """Of the test accuracy, in [0, 1]."""
-        return statistics.fmean(run.test.accuracy for run in self.runs)
-
-    @property
-    def deviation(self) -> float | None:
-        """Sample standard deviation of the test accuracy; None for a single run."""
-        return statistics.stdev(run.test.accuracy for run in self.runs) if len(self.runs) > 1 else None
-
-
 def seed_path(out: Path, seed: int) -> Path:
     """``FILE-seed0.safetensors`` and so on."""
     return out.with_name(f"{out.stem}-seed{seed}{out.suffix}")
 
 
-def train_seeds(
-    config: TrainConfig,
-    out: Path,
-    seeds: int,
-    *,
-    listeners: Callable[[Path], Sequence[TrainingListener]] = lambda path: (),
-) -> Repetitions:
+def train_seeds(config: TrainConfig, out: Path, seeds: int, *, quiet: bool = True) -> list[SeededRun]:
     """Trains with the seeds ``config.seed``, ``config.seed`` + 1, ..., ``seeds`` of them.
 
-    A checkpoint that is there and was made with these settings is not made again, so a killed series goes on.
+    The runs differ in initialisation, train-validation split and order. A checkpoint that is there and was
+    made with these settings is not made again, so a killed series goes on.
 
     Args:
         config: the run with the first seed.
         out: the file that :func:`seed_path` names the checkpoints after.
         seeds: how many, at least 1.
-        listeners: makes the listeners of one run from its checkpoint's path.
+        quiet: whether nothing is shown.
     Raises:
         InputError: as `train`, or a checkpoint made otherwise is there.
-        ValueError: no seeds.
     """
-    if seeds < 1:
-        raise ValueError(f"expected seeds >= 1, got {seeds}")
     configs = [dataclasses.replace(config, seed=config.seed + i) for i in range(seeds)]
     # All of them are looked at first: a name that is taken is not to be found after the hours of the others.
-    done = {
-        seed_path(out, each.seed): save.score_if_done(seed_path(out, each.seed), each) for each in configs
-    }
+    paths = [seed_path(out, each.seed) for each in configs]
+    done = [save.score_if_done(path, each) for path, each in zip(paths, configs)]
     runs = []
-    for each, (path, score) in zip(configs, done.items()):
-        score = score or train(each, path, listeners=listeners(path)).test
+    for each, path, score in zip(configs, paths, done, strict=True):
+        score = score or train(each, path, bar=ProgressBar(path.stem, quiet=quiet)).test
         runs.append(SeededRun(path, each.seed, score))
-    return Repetitions(tuple(runs))
+    return runs

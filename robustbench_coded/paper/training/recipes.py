@@ -3,20 +3,27 @@ smoothing.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, get_args, get_origin, get_type_hints
 
+import msgspec
 import torch
+from msgspec import Meta
 from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from robustbench_coded.coding.codec import CodedSmoothing
+from robustbench_coded.coding.codec import Codec
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.paper.training.stages import TrainingStages
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(ge=1e-3)]
+Size = Annotated[float, Meta(ge=0.05, le=100)]
+Steps = Annotated[int, Meta(ge=1)]
+Blocks = tuple[Annotated[int, Meta(ge=0)], ...]
 
 
 class Moment(NamedTuple):
@@ -78,7 +85,7 @@ class Mixing(NamedTuple):
 class Mixup:
     """The share of the first input is drawn from Beta(alpha, alpha) once a batch."""
 
-    alpha: float = 1.0
+    alpha: Positive = 1.0
 
     def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         mixing = Mixing.draw(len(x), self.alpha, moment.generator)
@@ -93,8 +100,8 @@ class ManifoldMixup:
     layers of arXiv 1806.05236 for PreActResNet-18. Blocks that a shorter network lacks are left out.
     """
 
-    alpha: float = 2.0
-    before: tuple[int, ...] = (0, 2, 3)
+    alpha: Positive = 2.0
+    before: Blocks = (0, 2, 3)
 
     def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         mixing = Mixing.draw(len(x), self.alpha, moment.generator)
@@ -143,9 +150,9 @@ class PgdAt:
         step_size: in pixel units.
     """
 
-    eps: float = 8 / 255
-    steps: int = 7
-    step_size: float = 2 / 255
+    eps: Share = 8 / 255
+    steps: Steps = 7
+    step_size: Share = 2 / 255
 
     def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         # Batch-norm's running statistics describe the inputs trained on, so the search leaves them be.
@@ -184,10 +191,10 @@ class Trades:
         beta: weight of the divergence between the answers to x and to its neighbour (the paper: 1 / lambda).
     """
 
-    eps: float = 8 / 255
-    steps: int = 10
-    step_size: float = 2 / 255
-    beta: float = 6.0
+    eps: Share = 8 / 255
+    steps: Steps = 10
+    step_size: Share = 2 / 255
+    beta: Annotated[float, Meta(ge=0, le=1e6)] = 6.0
 
     def __call__(self, stages: TrainingStages, x: Tensor, y: Tensor, moment: Moment) -> Tensor:
         # Batch-norm's running statistics describe the inputs trained on, so the search leaves them be.
@@ -228,12 +235,12 @@ class CodedRecipe:
         nodes: ``chebyshev`` or ``uniform`` points.
     """
 
-    mu: float = 0.5
-    n_start: float = 1.0
-    n_end: float = 1.5
-    blocks: tuple[int, ...] = ()
-    order: int = 3
-    nodes: str = "chebyshev"
+    mu: Share = 0.5
+    n_start: Size = 1.0
+    n_end: Size = 1.5
+    blocks: Blocks = ()
+    order: Literal[1, 3, 5] = 3
+    nodes: Literal["chebyshev", "uniform"] = "chebyshev"
 
     def n_at(self, epoch: int, epochs: int, k: int) -> int:
         """Coded inputs for a batch of ``k``: linear from n_start k to n_end k, rounded half up."""
@@ -245,7 +252,7 @@ class CodedRecipe:
         # The paths part at the first target block; what lies before it is computed once.
         shared = stages.run(x, 0, runs[0][0])
         main = cross_entropy(stages.run(shared, runs[0][0], stages.count), y)
-        codec = CodedSmoothing(
+        codec = Codec(
             len(x), self.n_at(moment.epoch, moment.epochs, len(x)), nodes=self.nodes, order=self.order
         )
         coded = cross_entropy(coded_path(stages, shared, runs, codec), y)
@@ -263,9 +270,7 @@ def target_runs(blocks: tuple[int, ...], count: int) -> list[tuple[int, int]]:
     return runs
 
 
-def coded_path(
-    stages: TrainingStages, z: Tensor, runs: list[tuple[int, int]], codec: CodedSmoothing
-) -> Tensor:
+def coded_path(stages: TrainingStages, z: Tensor, runs: list[tuple[int, int]], codec: Codec) -> Tensor:
     """Logits ``[k, classes]`` by way of coded activations through each target run.
 
     Args:
@@ -276,7 +281,7 @@ def coded_path(
     """
     ends = [start for start, _ in runs[1:]] + [stages.count]
     for (start, stop), end in zip(runs, ends):
-        z = codec(z, partial(stages.run, start=start, stop=stop))
+        z = codec.smoothed(z[None], partial(stages.run, start=start, stop=stop))[0]
         z = stages.run(z, stop, end)
     return z
 
@@ -290,17 +295,27 @@ RECIPES: dict[str, type] = {
     "trades": Trades,
 }
 
-# What each option may be: lowest and highest value.
-_RANGES: dict[str, tuple[float, float]] = {
-    "alpha": (1e-3, math.inf),
-    "mu": (0, 1),
-    "n_start": (0.05, 100),
-    "n_end": (0.05, 100),
-    "eps": (0, 1),
-    "steps": (1, math.inf),
-    "step_size": (0, 1),
-    "beta": (0, 1e6),
-}
+
+def checked(what: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a dataclass's fields in the types, and within the ranges, of their annotations.
+
+    Args:
+        what: whose they are, for messages.
+    Raises:
+        InputError: a field that there is not, or a value of another type or out of range.
+    """
+    hints = get_type_hints(kind, include_extras=True)
+    found = {}
+    for name, value in values.items():
+        if name not in hints:
+            raise InputError(f"{what} has no option {name!r}; it has {', '.join(hints) or 'none'}")
+        try:
+            found[name] = msgspec.convert(value, hints[name])
+        except msgspec.ValidationError as error:
+            choices = get_args(hints[name]) if get_origin(hints[name]) is Literal else ()
+            more = f"; give {', '.join(map(str, choices))}" if choices else ""
+            raise InputError(f"{what}: {name} = {value!r}: {str(error).lower()}{more}") from error
+    return found
 
 
 def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:
@@ -312,16 +327,7 @@ def build_recipe(name: str, options: Mapping[str, Any] | None = None) -> Recipe:
     if name not in RECIPES:
         known = f"{did_you_mean(name, RECIPES)}known: {', '.join(RECIPES)}"
         raise InputError(f"unknown recipe {name!r}; {known}")
-    kind = RECIPES[name]
-    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-    values = {}
-    for option, value in (options or {}).items():
-        if option not in defaults:
-            raise InputError(
-                f"recipe {name} has no option {option!r}; it has {', '.join(defaults) or 'none'}"
-            )
-        values[option] = _checked(name, option, value, defaults[option])
-    return kind(**values)
+    return RECIPES[name](**checked(f"recipe {name}", RECIPES[name], options or {}))
 
 
 def recipe_options(recipe: Recipe) -> dict[str, Any]:
@@ -332,27 +338,3 @@ def recipe_options(recipe: Recipe) -> dict[str, Any]:
 def recipe_name(recipe: Recipe) -> str:
     """The name that ``build_recipe`` knows it by."""
     return next(name for name, kind in RECIPES.items() if isinstance(recipe, kind))
-
-
-def _checked(recipe: str, option: str, value: Any, default: Any) -> Any:
-    """``value`` in the type of ``default``, within its range."""
-    where = f"recipe {recipe}: {option} = {value!r}"
-    if isinstance(default, tuple):
-        whole = isinstance(value, list | tuple) and all(type(v) is int and v >= 0 for v in value)
-        if not whole:
-            raise InputError(f"{where}; give block numbers from 0, for example [0, 1]")
-        return tuple(value)
-    if isinstance(default, str):
-        if option == "nodes" and value not in ("chebyshev", "uniform"):
-            raise InputError(f"{where}; give chebyshev or uniform")
-        return value
-    if option == "order" and value not in (1, 3, 5):
-        raise InputError(f"{where}; give 1, 3 or 5")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{where}; give a number")
-    if isinstance(default, int) and value != int(value):
-        raise InputError(f"{where}; give a whole number")
-    low, high = _RANGES.get(option, (-math.inf, math.inf))
-    if not low <= value <= high:
-        raise InputError(f"{where}; give a number from {low:g} to {high:g}")
-    return type(default)(value)

@@ -2,8 +2,6 @@
 there; and what a training starts from: the state of a killed run, or the weights of a checkpoint.
 """
 
-import io
-import pickle
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +20,6 @@ from robustbench_coded.models.normalisation import named
 from robustbench_coded.paper.training import listener, recipes
 from robustbench_coded.paper.training.config import TrainConfig
 from robustbench_coded.paper.training.stages import TrainingStages
-from robustbench_coded.runs.atomic import write_bytes
 
 _BATCH = 500
 
@@ -63,25 +60,17 @@ def save_trained(
 
     Everything in the file follows from the configuration, the data and the versions: no times, no places.
     """
-    metadata = metadata_of(stages, config, data, epoch=epoch, test=test)
-    if defended is not None:
-        metadata["defended_accuracy"] = round(defended.accuracy, 6)
-    save_checkpoint(path, stages.network, metadata)
-
-
-def metadata_of(
-    stages: TrainingStages, config: TrainConfig, data: Dataset, *, epoch: int, test: Score
-) -> dict[str, Any]:
-    """What a checkpoint says of itself, as plain values."""
-    mean, deviation = (tuple(values.flatten().tolist()) for values in (stages.mean, stages.deviation))
-    mean, deviation = (tuple(round(value, 4) for value in values) for values in (mean, deviation))
-    normalisation = named(mean, deviation)
+    mean, std = (
+        tuple(round(value, 4) for value in values.flatten().tolist())
+        for values in (stages.mean, stages.deviation)
+    )
+    normalisation = named(mean, std)
     known = normalisation.name != "custom"
-    described = {
+    metadata = {
         **config.described(),
         "classes": data.classes,
         "image_shape": list(data.image_shape),
-        "normalisation": normalisation.name if known else {"mean": list(mean), "std": list(deviation)},
+        "normalisation": normalisation.name if known else {"mean": list(mean), "std": list(std)},
         "epoch": epoch,
         "fingerprint": config.fingerprint(),
         "accuracy": round(test.accuracy, 6),
@@ -94,8 +83,10 @@ def metadata_of(
     }
     if isinstance(config.recipe, recipes.CodedRecipe):
         k = config.batch_size
-        described["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
-    return described
+        metadata["n_last"] = config.recipe.n_at(epoch - 1, config.total_epochs, k)
+    if defended is not None:
+        metadata["defended_accuracy"] = round(defended.accuracy, 6)
+    save_checkpoint(path, stages.network, metadata)
 
 
 def finished_score(path: Path, config: TrainConfig) -> Score | None:
@@ -138,20 +129,23 @@ class RunState:
     """Everything a run needs besides its configuration; random numbers come from the epoch.
 
     Attributes:
-        fingerprint: of the configuration.
         epoch: epochs done.
         weights: of the network.
         optimizer: its ``state_dict``.
         best: weights at the best validation accuracy so far; None where no images were held out.
-        history: one row for each epoch done.
+        history: one row for each epoch done, each a tuple as it is stored.
     """
 
-    fingerprint: str
-    epoch: int
-    weights: Weights
-    optimizer: dict[str, Any]
+    epoch: int = 0
+    weights: Weights = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
     best: Weights | None = None
-    history: list[listener.EpochRow] = field(default_factory=list)
+    history: list[tuple[Any, ...]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> tuple[listener.EpochRow, ...]:
+        """The history."""
+        return tuple(listener.EpochRow(*row) for row in self.history)
 
     @property
     def best_epoch(self) -> int | None:
@@ -160,9 +154,7 @@ class RunState:
         The last, because of equals it is trained longest and, in coded training, with most coded inputs.
         """
         scored = [
-            (row.validation_accuracy, row.epoch)
-            for row in self.history
-            if row.validation_accuracy is not None
+            (row.validation_accuracy, row.epoch) for row in self.rows if row.validation_accuracy is not None
         ]
         return max(scored)[1] if scored else None
 
@@ -170,33 +162,6 @@ class RunState:
 def state_path(checkpoint: Path) -> Path:
     """Where the state lies while ``checkpoint`` is in the making."""
     return checkpoint.with_name(f"{checkpoint.stem}.state.pt")
-
-
-def save_state(path: Path, state: RunState) -> None:
-    """Writes the state, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save({**vars(state), "history": [tuple(row) for row in state.history]}, buffer)
-    write_bytes(path, buffer.getvalue())
-
-
-def load_state(path: Path, fingerprint: str) -> RunState | None:
-    """The state of an unfinished run with this configuration; None where there is no file.
-
-    Raises:
-        InputError: the file is of another configuration, or damaged.
-    """
-    if not path.is_file():
-        return None
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-        state = RunState(**{**values, "history": [listener.EpochRow(*row) for row in values["history"]]})
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, OSError) as error:
-        raise InputError(f"{path}: damaged state of an unfinished run; remove it to start again") from error
-    if state.fingerprint != fingerprint:
-        raise InputError(
-            f"{path}: an unfinished run with other options; finish it with those, or remove it to start again"
-        )
-    return state
 
 
 SAME = 5e-3  # normalisations are rounded where they are stored

@@ -29,7 +29,6 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import RunManifest
-from robustbench_coded.schema.words import CONTROLS
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the data": lambda manifest: manifest.identity.data,
@@ -37,6 +36,7 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
     "the choice of examples": lambda manifest: manifest.identity.subset or "first, or all",
     "the draws: seeds": lambda manifest: manifest.identity.seed,
     "the last-batch rule": lambda manifest: manifest.identity.last_batch,
+    "the batches: K": lambda manifest: sorted({case.case.subject.k or 0 for case in manifest.cases} - {0}),
     "the device": lambda manifest: manifest.last.machine.device,
     "the version of csrobust": lambda manifest: manifest.last.versions.get("csrobust"),
 }
@@ -49,18 +49,6 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
         values = {name: of(manifest) for name, manifest in manifests.items()}
         if len(set(map(str, values.values()))) > 1:
             yield f"Runs differ in {what}: {_each(values)}."
-    sizes = {name: _batch_sizes(run) for name, run in runs.items()}
-    if len(set(sizes.values())) > 1:
-        yield (
-            f"Runs differ in the batches: K = {_each(sizes)}. "
-            "Differences are then computed over groups of examples that are unions of batches in both."
-        )
-    yield from _weights_apart(manifests)
-    yield from _other_perturbations(runs)
-
-
-def _weights_apart(manifests: Mapping[str, RunManifest]) -> Iterator[str]:
-    """A sentence for each checkpoint whose name means different weights."""
     weights: dict[str, dict[str, str]] = {}
     for name, manifest in manifests.items():
         for facts in manifest.checkpoints:
@@ -72,32 +60,6 @@ def _weights_apart(manifests: Mapping[str, RunManifest]) -> Iterator[str]:
 
 def _each(values: Mapping[str, object]) -> str:
     return ", ".join(f"{value} in {name}" for name, value in values.items())
-
-
-def _batch_sizes(run: Run) -> str:
-    return series(
-        [
-            str(k)
-            for k in sorted(
-                {row.case.subject.k for row in run.manifest.cases if row.case.subject.k is not None}
-            )
-        ]
-    )
-
-
-def _other_perturbations(runs: dict[str, Run]) -> Iterator[str]:
-    found = {name: _perturbations(run) for name, run in runs.items()}
-    for perturbation in dict.fromkeys(b for perturbations in found.values() for b in perturbations):
-        without = [name for name, perturbations in found.items() if perturbation not in perturbations]
-        if without and len(without) < len(found):
-            words = perturbation_text(perturbation)
-            yield f"No attack under {words} in {series(without)}; eps and its space are never mixed."
-
-
-def _perturbations(run: Run) -> list[Perturbation]:
-    """The perturbations that attacks ran under because they were asked for."""
-    attacked = dict.fromkeys(line.perturbation for line in run.rows if line.attack not in CONTROLS)
-    return [perturbation for perturbation in attacked if perturbation in run.manifest.judged_perturbations]
 
 
 LEGEND = (

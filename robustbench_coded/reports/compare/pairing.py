@@ -54,9 +54,8 @@ def baseline_of(
     if name in runs:
         return _in_run(name, contenders), f"run {name}"
     if any(c.subject.checkpoint == name for c in contenders):
-        known = set(contenders)
-        return lambda c: _if_known(
-            c._replace(subject=c.subject.of_checkpoint(name)), known
+        return lambda c: next(
+            (o for o in contenders if o == c._replace(subject=c.subject.of_checkpoint(name))), None
         ), f"checkpoint {name}"
     if any(c.subject.defence == name for c in contenders):
         return _of_defence(name, contenders), f"defence {name}"
@@ -71,29 +70,18 @@ def baseline_of(
     )
 
 
-def _if_known(contender: Contender, known: set[Contender]) -> Contender | None:
-    return contender if contender in known else None
-
-
 def _in_run(name: str, contenders: Sequence[Contender]) -> Counterpart:
     """The same subject in the baseline run; else its only one of the same inference, or checkpoint."""
     there = [c for c in contenders if c.run == name]
-
-    def counterpart(contender: Contender) -> Contender | None:
-        mine = contender.subject
-        for alike in (
-            lambda s: s == mine,
-            lambda s: s.inference == mine.inference,
-            lambda s: s.checkpoint == mine.checkpoint and s.defence != "standard" != mine.defence,
-        ):
-            found = [c for c in there if alike(c.subject)]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                return None
-        return None
-
-    return counterpart
+    return lambda contender: _alone(
+        there,
+        lambda s: s == contender.subject,
+        lambda s: s.inference == contender.subject.inference,
+        lambda s: (
+            s.checkpoint == contender.subject.checkpoint
+            and s.defence != "standard" != contender.subject.defence
+        ),
+    )
 
 
 def _of_defence(name: str, contenders: Sequence[Contender]) -> Counterpart:
@@ -101,22 +89,22 @@ def _of_defence(name: str, contenders: Sequence[Contender]) -> Counterpart:
 
     def counterpart(contender: Contender) -> Contender | None:
         mine = contender.subject
-        there = [
-            c
-            for c in contenders
-            if (c.run, c.subject.checkpoint, c.subject.defence) == (contender.run, mine.checkpoint, name)
-        ]
-        for alike in (
-            lambda s: (s.k, s.n) == (mine.k, mine.n),
-            lambda s: s.k == mine.k,
-            lambda s: True,
-        ):
-            found = [c for c in there if alike(c.subject)]
-            if len(found) == 1:
-                return found[0]
-        return None
+        same = (contender.run, mine.checkpoint, name)
+        there = [c for c in contenders if (c.run, c.subject.checkpoint, c.subject.defence) == same]
+        return _alone(
+            there, lambda s: (s.k, s.n) == (mine.k, mine.n), lambda s: s.k == mine.k, lambda s: True
+        )
 
     return counterpart
+
+
+def _alone(there: Sequence[Contender], *ways: Callable[[Subject], bool]) -> Contender | None:
+    """The one that is alike in the first of these ways in which any is; None where several are."""
+    for alike in ways:
+        found = [c for c in there if alike(c.subject)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
 
 
 class Pairing:

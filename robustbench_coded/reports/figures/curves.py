@@ -1,14 +1,11 @@
-"""Curves of a run: accuracy over eps, over the batch size (Table 10 of arXiv 2510.00253) and over the cost
-of an attack, and the loss over an attack's steps; and the ladder: what each attacker leaves, from clean
-inputs down to the ensemble of all attacks.
+"""Curves of a run: accuracy over eps and over the batch size (Table 10 of arXiv 2510.00253); and the ladder:
+what each attacker leaves, from clean inputs down to the ensemble of all attacks.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
@@ -107,146 +104,9 @@ def _line(row: SummaryRow) -> str:
     return tables.SUBMITTED if is_submitted(row.attack) else row.attack
 
 
-def draw_cost(rows: Sequence[SummaryRow]) -> style.Drawing | None:
-    """A panel per subject, a point per attack; None where no attack has a cost."""
-    perturbation = tables.main_perturbation(rows)
-    costly = [
-        row
-        for row in tables.attacked(rows)
-        if row.perturbation == perturbation
-        and row.forwards
-        and row.threat.whole_batch
-        and not is_submitted(row.attack)
-    ]
-    found = [s for s in tables.subjects_of(costly) if s.defence != "standard"]
-    subjects = found[: style.MOST_PANELS]
-    if perturbation is None or not subjects:
-        return None
-    figure, axes = style.panels(len(subjects), 2.9)
-    spent = [tables.cost(row) for row in costly]
-    for panel, subject in zip(axes, subjects, strict=True):
-        own = sorted(
-            (row for row in costly if row.subject == subject), key=lambda r: (tables.cost(r), _left(r))
-        )
-        edge = [row for i, row in enumerate(own) if all(_left(row) < _left(before) for before in own[:i])]
-        others = [row for row in own if row not in edge]
-        for number, name, shown, looks in (
-            (0, "other attacks", others, {"alpha": 0.3}),
-            (1, "no cheaper attack leaves less", edge, {}),
-        ):
-            if shown:
-                x = list(map(tables.cost, shown))
-                style.plot(panel, x, shown, number, name, linestyle="none", **looks)
-        _name_points(panel, edge, most_left=min(spent) ** 0.7 * max(spent) ** 0.3)
-        style.logarithmic(panel)
-        panel.set_xlim(min(spent) / 1.6, max(spent) * 1.6)
-        panel.set_xlabel("images per example")
-        style.subject_title(panel, subject)
-        style.percent_axis(panel)
-    style.legend(figure, axes)
-    caption = (
-        "Images forward and backward per scored example against the accuracy that the attack leaves, with "
-        f"95% intervals ({perturbation_text(perturbation)}). Inputs that were perturbed on another subject "
-        "are left out: submitting them costs forward passes alone."
-    ) + style.first_of(len(subjects), len(found), "subjects")
-    return style.drawing(figure, "cost", "Cost against accuracy", caption)
-
-
-def _left(row: SummaryRow) -> float:
-    """Percent."""
-    return 100 * (row.accuracy or 0.0)
-
-
-NAME_ROOM = 7.0  # percent of accuracy: the height of a name beside a point
-
-
-def _name_points(panel: Axes, rows: Sequence[SummaryRow], most_left: float) -> None:
-    """The attacks' names below their points, from the lowest up, none over another."""
-    height = -NAME_ROOM
-    for row in reversed(rows):
-        height = max(_left(row) - NAME_ROOM, height + NAME_ROOM)
-        side, offset = ("left", 4) if tables.cost(row) < most_left else ("right", -4)
-        name, place = style.label(row.attack, style.TITLE_WIDTH), (tables.cost(row), height)
-        panel.annotate(
-            name, place, (offset, 0), textcoords="offset points", fontsize=6.5, ha=side, va="center"
-        ).set_in_layout(False)
-
-
-# A line of an attack: name, threat model, step (from 1) -> mean loss before it.
-Curve = tuple[str, ThreatModel, dict[int, float]]
-
-
-def draw_losses(run: Run) -> style.Drawing | None:
-    """A panel per subject, a line per PGD attack; None where no unit tells its losses."""
-    found: dict[Subject, list[Curve]] = {}
-    perturbation = tables.main_perturbation(
-        [row for row in run.rows if row.perturbation in run.manifest.judged_perturbations]
-    )
-    for row in run.results:
-        shown = row.cell is not None and row.case.perturbation == perturbation
-        losses = losses_of(run.counts_of(row.case)) if shown else {}
-        if len(losses) > 1:
-            curve = (row.case.attack, row.case.threat, losses)
-            found.setdefault(row.case.subject, []).append(curve)
-    panes = list(found.items())[: style.MOST_PANELS]
-    if perturbation is None or not panes:
-        return None
-    figure, axes = style.panels(len(panes), 2.8)
-    names = list(dict.fromkeys(curve[:2] for _, curves in panes for curve in curves))
-    several = Counter(attack for attack, _ in names)
-    lowest = min(min(losses.values()) for _, curves in panes for *_, losses in curves)
-    for panel, (subject, curves) in zip(axes, panes, strict=True):
-        for attack, threat, losses in curves:
-            name = attack if several[attack] == 1 else f"{attack}, {threat}"
-            number = style.style_of(names.index((attack, threat)), name)
-            panel.plot(list(losses), list(losses.values()), **{**number, "markersize": 3})
-        style.logarithmic(panel)
-        style.subject_title(panel, subject)
-        panel.set_xlabel("step")
-        panel.set_ylabel("mean loss")
-        panel.set_ylim(bottom=min(0.0, 1.1 * lowest))
-    style.legend(figure, axes)
-    caption = (
-        f"Mean loss before each step ({perturbation_text(perturbation)}), as the attacker sees it: on fresh "
-        "draws, on the known draw, or on the base model. It is the cross-entropy unless the attack's name "
-        "gives another loss; a margin is negative where the answer is right. An attack whose line stays low "
-        "is not effective; one whose line still rises at the end had too few steps."
-    ) + style.first_of(len(panes), len(found), "subjects")
-    return style.drawing(figure, "loss-over-steps", "Attack loss over the steps", caption)
-
-
-def losses_of(counts: dict[str, float]) -> dict[int, float]:
-    """Step (from 1) -> mean loss, from what units counted; names of a stranger's file may be anything."""
-    found = {}
-    for name, total in counts.items():
-        step = name.removeprefix("loss_")
-        inputs = counts.get(f"inputs_{step}", 0.0)
-        if name.startswith("loss_") and step.isdecimal() and len(step) < 6 and inputs > 0:
-            found[int(step) + 1] = total / inputs
-    return dict(sorted(found.items()))
-
-
-# Rungs from the top; those of attacks by their names stand between the controls and the ensembles.
-_FIRST = ("clean", "random signs", "FGSM", "PGD-10", "PGD-100")
-_MIDDLE = (
-    "other gradients",
-    "averaged draws",
-    "one surrogate draw",
-    "relaxed gradients",
-    "base gradients",
-    "queries alone",
-    "other packages",
-    "transfer",
-    "known draw",
-    "transfer, one victim",
-)
-_LAST = ("ensemble", "ensemble, known draw", "ensemble, one victim")
-_ORDER = (*_FIRST, *_MIDDLE, *_LAST)
 _KINDS = {
     "fresh": "other gradients",
-    "eot": "averaged draws",
     "fixed": "one surrogate draw",
-    "relaxed": "relaxed gradients",
     "bpda": "base gradients",
     "surrogate": "queries alone",
     "transfer": "transfer",
@@ -257,6 +117,17 @@ _ENSEMBLES = {
     ThreatModel("batch", "known"): "ensemble, known draw",
     ThreatModel("victim", "unknown"): "ensemble, one victim",
 }
+_CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "random signs"}
+_PAPERS = ("FGSM", "PGD-10", "PGD-100")
+# From the top; attacks that go by their knowledge stand between the paper's and the ensembles.
+_ORDER = (
+    *_CONTROLS.values(),
+    *_PAPERS,
+    *dict.fromkeys(_KINDS.values()),
+    "other packages",
+    "transfer, one victim",
+    *_ENSEMBLES.values(),
+)
 RUNG_HEIGHT = 0.2  # inches
 PANELS_ACROSS = 2
 
@@ -326,9 +197,7 @@ def _rung(row: SummaryRow) -> str | None:
     if row.attack == ENSEMBLE:
         return _ENSEMBLES.get(row.threat)
     if row.attack in CONTROLS:
-        return (
-            {CLEAN: "clean", RANDOM_SIGN: "random signs"}[row.attack] if row.threat == WHOLE_BATCH else None
-        )
+        return _CONTROLS[row.attack] if row.threat == WHOLE_BATCH else None
     name = parsed_attack(row.attack)
     if name is None or name.is_submitted:
         return None

@@ -210,13 +210,6 @@ def subject_title(axes: Axes, subject: Subject) -> None:
     axes.set_title(f"{inference}\n{label(subject.checkpoint, TITLE_WIDTH)}")
 
 
-def logarithmic(axes: Axes) -> None:
-    """A logarithmic x axis with plain numbers; matplotlib's own labels are formulas, which stay unread."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.15g}"))
-    axes.minorticks_off()
-
-
 def logarithmic_y(axes: Axes) -> None:
     """A logarithmic y axis with plain numbers at 1, 2 and 5 times each power of ten."""
     axes.set_yscale("log")

@@ -8,7 +8,7 @@ from itertools import groupby, zip_longest
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.tables import Column, Table, TableCell, TableRow, narrowed
 from robustbench_coded.reports.text.escape import latex, shortened
-from robustbench_coded.reports.text.formatting import interval, percent, settled, threat_text
+from robustbench_coded.reports.text.formatting import threat_text
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS, RANDOM_SIGN
 
@@ -164,20 +164,9 @@ def _head(column: Column, *, several: bool) -> list[str]:
 
 
 def _lines(cell: TableCell, examples: int) -> list[tuple[str, bool]]:
-    """The lines of a cell, and which are bold."""
-    line = cell.line
-    lines = [(percent(line.accuracy), cell.strongest)]
-    if line.low is not None:
-        lines.append((interval(line.low, line.high), False))
-    if not line.done:
-        lines.append((f"{line.examples}/{line.examples_planned}", False))
-    elif line.examples != examples:
-        lines.append((f"n = {line.examples:,}", False))
-    if cell.difference is not None:
-        lines.append((f"{100 * cell.difference.estimate:+.1f}", settled(cell.difference)))
-    if cell.paper is not None:
-        lines.append((f"paper {percent(cell.paper)}", False))
-    return lines
+    """The lines of a cell, and which are bold: of a difference there is room for the estimate alone."""
+    pieces = cell.texts(examples)
+    return [(text.partition(" [")[0] if text[:1] in "+-" else text, bold) for text, bold in pieces]
 
 
 def _text(shown: tuple[str, bool] | None) -> str:

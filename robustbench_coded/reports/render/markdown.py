@@ -8,7 +8,6 @@ from robustbench_coded.reports.render.sections import (
     Commands,
     Facts,
     Figures,
-    Folded,
     Legend,
     PictureGrid,
     Report,
@@ -107,9 +106,6 @@ def _block(block: Block) -> list[str]:
             ]
         case PictureGrid():
             return ["The pictures are in report.html."]
-        case Folded(title, table):
-            summary = f"<summary>{markdown(title)} ({len(table.rows)})</summary>"
-            return [f"<details>{summary}\n\n{markdown_text_table(table)}\n\n</details>"]
         case Table():
             return [markdown_table(block)]
         case formatting.TextTable():
@@ -124,23 +120,13 @@ def _head(column: Column) -> str:
 
 
 def _cell(cell: TableCell | None, examples: int) -> str:
-    """Its accuracy, and its number of examples where it is not ``examples``."""
+    """The accuracy and its interval, and what else there is on lines below it."""
     if cell is None:
         return ""
-    line = cell.line
-    text = f"**{formatting.percent(line.accuracy)}**" if cell.strongest else formatting.percent(line.accuracy)
-    small = formatting.interval(line.low, line.high)
-    shown = [text + (f" <sub>{small}</sub>" if small else "")]
-    if not line.done:
-        shown.append(f"<sub>{formatting.incomplete_text(line.examples, line.examples_planned)}</sub>")
-    elif line.examples != examples:
-        shown.append(f"<sub>n = {line.examples:,}</sub>")
-    if cell.difference is not None:
-        mark = "**" if formatting.settled(cell.difference) else ""
-        shown.append(f"<sub>{mark}{formatting.difference_text(cell.difference)}{mark}</sub>")
-    if cell.paper is not None:
-        shown.append(f"<sub>paper {formatting.percent(cell.paper)}</sub>")
-    return "<br>".join(shown)
+    (accuracy, strongest), *others = cell.texts(examples)
+    shown = [f"**{accuracy}**" if strongest else accuracy]
+    shown += [f"<sub>**{text}**</sub>" if bold else f"<sub>{text}</sub>" for text, bold in others]
+    return "<br>".join([" ".join(shown[:2]), *shown[2:]])
 
 
 def _rows(cells: Sequence[Sequence[str]]) -> str:

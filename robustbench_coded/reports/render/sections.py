@@ -1,7 +1,7 @@
 """A report in its order, and what each section is made of, whatever the format."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from robustbench_coded.extensions import all_of
@@ -15,6 +15,10 @@ from robustbench_coded.reports.text.formatting import TextTable
 ACCURACY_LEGEND = (
     "In percent on fresh draws of the defence, each with its own 95% interval. Bold: the strongest single "
     "attack of its threat model, if it is one of that threat model's own."
+)
+EMPTY_LEGEND = (
+    "Empty: the attack needs what is not there (randomness, a base model, other inputs in the batch), or was "
+    "left out, which is then said."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
@@ -63,14 +67,7 @@ class PictureGrid(NamedTuple):
     pictures: tuple[tuple[examples.WorstExample, bytes], ...]
 
 
-class Folded(NamedTuple):
-    """A table that is opened on demand, and its number of rows beside its title."""
-
-    title: str
-    table: TextTable
-
-
-Block = Legend | Bullets | Facts | Commands | Figures | PictureGrid | Folded | Table | TextTable
+Block = Legend | Bullets | Facts | Commands | Figures | PictureGrid | Table | TextTable
 
 
 @dataclass(frozen=True)
@@ -119,8 +116,8 @@ def report_of(
     """
     shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
     sections = [
-        *_answers(run, {figure.name: figure for figure in figures}),
-        *_details(run, [figure for figure in figures if figure.name not in _SHOWN]),
+        *_answers(run),
+        *_details(run, [figure for figure in figures if figure.name != "answer"]),
         _section(
             "worst",
             "Examples with the largest drop in margin",
@@ -144,14 +141,8 @@ def report_of(
     )
 
 
-_SHOWN = ("answer", "certified")  # figures that stand beside what they show
-# Facts that decide what the figures are about; the others are how they came about.
-_PARTICULARS = ("Recognition", "Attack", "Versions")
-
-
-def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
+def _answers(run: Run) -> Iterator[Section]:
     """What answers the question, and what qualifies it."""
-    bars = tuple(figures[name] for name in ("certified",) if name in figures)
     yield _section(
         "verdicts",
         "Verdicts",
@@ -161,9 +152,7 @@ def _answers(run: Run, figures: dict[str, Drawing]) -> Iterator[Section]:
     for table in tables_of(run):
         yield _accuracies(narrowed(table))
     certified = findings.certified_text_table(run.certified)
-    yield _section(
-        "certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND), Figures(bars)
-    )
+    yield _section("certified", findings.CERTIFIED, certified, Legend(findings.CERTIFIED_LEGEND))
     yield _section(
         "collateral",
         findings.COLLATERAL,
@@ -181,38 +170,22 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
     """What those look up who check the answer."""
     judgements, tables = run.judgements, tables_of(run)
     facts = methodology.methodology_of(run, paper=any(table.has_paper for table in tables))
-    sequential, selftests = run.manifest.sequential, run.selftests
-    passed = Folded("Checks that passed", text_tables.check_text_table(judgements, passed=True))
-    measured = tuple(fact for fact in facts if fact.about not in _PARTICULARS)
-    particulars = tuple(fact for fact in facts if fact.about in _PARTICULARS)
-    stops = text_tables.stops_text_table(sequential, judgements)
-    unpassed = text_tables.check_text_table(judgements, passed=False)
     parts: list[tuple[str, str, tuple[Block, ...]]] = [
         ("terms", "Terms", (Facts(tuple(methodology.terms_of(run))),)),
         ("why", "Reasons for the verdicts", (text_tables.reason_text_table(judgements),)),
         ("findings", "Further findings", (Bullets(tuple(findings.findings_of(run))),)),
-        ("stops", text_tables.STOPS_TITLE, (stops, Legend(text_tables.stops_legend(sequential)))),
-        ("measured", "How this was measured", (Facts(measured),)),
+        ("measured", "How this was measured", (Facts(tuple(facts)),)),
         ("notes", "Notes", (Bullets(run.manifest.notes),)),
-        ("attacks", "Checkpoints, attacks and software versions", (Facts(particulars),)),
-        ("open-checks", "Checks that did not pass", (unpassed, passed)),
-        (
-            "self-tests",
-            text_tables.SELFTESTS_TITLE,
-            (text_tables.selftest_table(selftests), Legend(text_tables.SELFTESTS_LEGEND)),
-        ),
+        ("checks", "Checks", (text_tables.check_text_table(judgements),)),
     ]
     for name, title, blocks in parts:
         yield _section(name, title, *blocks, detail=True)
-    for table in tables:
-        if narrowed(table) != table:
-            whole = _accuracies(table)
-            yield replace(whole, title=f"All attacks. {table.title}", detail=True)
     yield _section("figures", "Figures", Figures(tuple(figures)), detail=True)
 
 
 def _accuracies(table: Table) -> Section:
     legend = f"On {table.examples:,} images, where no other number (n) is given. {ACCURACY_LEGEND}"
+    legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""
     return _section("accuracies", table.title, table, Legend(legend))
 
@@ -230,7 +203,7 @@ def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Sec
 
 
 # Said even where they are empty: that there is none is an answer, too.
-_ALWAYS = ("verdicts", "why", "open-checks", "cost")
+_ALWAYS = ("verdicts", "why", "checks", "cost")
 
 
 def _says_something(section: Section) -> bool:
@@ -243,7 +216,5 @@ def _filled(block: Block) -> bool:
             return False
         case Table() | TextTable():
             return bool(block.rows)
-        case Folded():
-            return bool(block.table.rows)
         case _:
             return bool(block[0])

@@ -13,34 +13,30 @@ from rich.text import Text
 
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
-from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import survival
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
-from robustbench_coded.reports.run import findings, methodology, tables, text_tables
-from robustbench_coded.reports.run.examples import WorstExample, worst_examples
+from robustbench_coded.reports.run import findings, methodology, tables
 from robustbench_coded.reports.run.opening import bars_text_table, opening_of
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
-from robustbench_coded.schema.case import Case, Perturbation, Subject
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
 
 NAME_WIDTH = 60
-WORST_SHOWN = 5  # examples with the largest drop; the report has more
 
 
 def result(run: Run) -> Group:
     """What an evaluation prints: the answer, then the tables and verdicts in terms of the glossary."""
     terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
-    return Group(answer(run), Text(), terms, summary_table(run), *map(_sentence, _open(run)))
+    return Group(answer(run), Text(), terms, summary_table(run))
 
 
 def answer(run: Run) -> Group:
     """The first screen: the same in the same order as in report.html, the bars as a table."""
     opening = opening_of(run)
-    following = opening.next.timed(run)
-    said = [*opening.others, opening.certainty, f"{following} {following.command}".strip()]
+    said = [*opening.others, opening.certainty, f"{opening.next} {opening.next.command}".strip()]
     first = " ".join(filter(None, (opening.asked, *map(str, opening.answers))))
     return Group(
         _sentence(first),
@@ -51,45 +47,28 @@ def answer(run: Run) -> Group:
 
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
-    parts: list[Any] = [_Fitting(table) for table in tables.tables_of(run)]
+    found = tables.tables_of(run)
+    parts: list[Any] = [_Accuracies(table) for table in found]
+    if any(None in row.cells for table in found for row in table.rows):
+        parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
     return Group(*parts, *map(_sentence, _verdicts(run)), *certified)
 
 
 def run_table(run: Run) -> Group:
-    """What a run is, its tables and verdicts, what it found, and the examples that fell furthest."""
-    sentences = (_sentence(f"- {text}") for text in findings.findings_of(run))
-    return Group(result(run), *sentences, *_worst(worst_examples(run)))
+    """What a run is, its tables and verdicts, and what it found."""
+    return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
 
 
 def _sentence(text: str) -> sentence.Sentence:
     return sentence.Sentence(one_line(text))
 
 
-def _worst(found: Sequence[WorstExample]) -> list["PlainTable"]:
-    """The examples with the largest drop, a short table per subject and attack."""
-    return list(_by_subject("Largest drops", text_tables.worst_text_table(found), 3, WORST_SHOWN))
-
-
-def _by_subject(
-    title: str, text_table: formatting.TextTable, same: int, most: int | None = None
-) -> Iterator["PlainTable"]:
+def _by_subject(title: str, text_table: formatting.TextTable, same: int) -> Iterator["PlainTable"]:
     """A table for all rows that begin with the same texts, which are its title."""
     for texts, table in text_table.split(same):
-        yield PlainTable(f"{title}: {', '.join(texts)}", replace(table, rows=table.rows[:most]))
-
-
-def _open(run: Run) -> Iterator[str]:
-    """Why verdicts are not settled and what would settle them; subjects with one reason share a line."""
-    reasons: dict[str, list[str]] = {}
-    for j in run.judgements:
-        if j.verdict.name == VerdictName.NOT_SETTLED:
-            inference = formatting.inference_text(j.subject, with_k=True)
-            where = f"{inference}, {j.threat}, eps {formatting.pixels(j.perturbation.eps)}"
-            reasons.setdefault(j.verdict.reason, []).append(where)
-    for reason, places in reasons.items():
-        yield f"Not settled ({'; '.join(places)}): {reason}"
+        yield PlainTable(f"{title}: {', '.join(texts)}", table)
 
 
 def comparison_table(comparison: RunComparison, beside: Sequence[sections.Section] = ()) -> Group:
@@ -99,7 +78,7 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
         beside: sections that stand behind these.
     """
     parts: list[Any] = [_sentence(f"baseline: {comparison.baseline}")]
-    parts += [_Fitting(table) for table in comparison.tables]
+    parts += [_Accuracies(table) for table in comparison.tables]
     parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
     for section in beside:
         for block in section.blocks:
@@ -117,13 +96,16 @@ class PlainTable:
         self._title, self._table = title, text_table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for between in (" ", "\n"):
-            grid = self._grid(between, whole=True)
-            needed = console.measure(grid, options=options.update(max_width=10_000)).minimum
-            if needed <= options.max_width:
-                yield grid
-                return
-        yield self._grid(" ", whole=False)
+        if self.fits(console, options, " "):
+            yield self._grid(" ", whole=True)
+        else:
+            yield self._grid("\n", whole=self.fits(console, options))
+
+    def fits(self, console: Console, options: ConsoleOptions, between: str = "\n") -> bool:
+        """Whether no number has to be broken, with intervals behind (" ") or below their figures."""
+        grid = self._grid(between, whole=True)
+        needed = console.measure(grid, options=options.update(max_width=10_000)).minimum
+        return needed <= options.max_width
 
     def _grid(self, between: str, *, whole: bool) -> Grid:
         """``between`` stands before an interval; ``whole`` breaks no line of a number."""
@@ -138,7 +120,7 @@ class PlainTable:
             widths = [len(line) for text in texts for line in text.split("\n")]
             number = head in table.numbers
             grid.add_column(
-                head.lower(),
+                Text(shortened(head, NAME_WIDTH)),
                 overflow="fold",
                 justify="right" if number else "left",
                 min_width=max(widths, default=0) if number and whole else None,
@@ -160,16 +142,11 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
 
 
 def _verdicts(run: Run) -> Iterator[str]:
-    """A line per judged subject, its verdicts by threat model; then what is missing."""
-    by_subject: dict[tuple[Subject, Perturbation], list[Judgement]] = {}
+    """A line per verdict, what is open of it, and what is missing."""
     for judgement in run.judgements:
-        by_subject.setdefault((judgement.subject, judgement.perturbation), []).append(judgement)
-    for (subject, perturbation), judged in by_subject.items():
-        said = ", ".join(f"{j.verdict.name} ({j.threat})" for j in judged)
-        yield one_line(
-            f"{formatting.subject_text(subject, with_k=True)}, {formatting.perturbation_text(perturbation)}: "
-            f"{said}"
-        )
+        yield str(judgement)
+        if judgement.verdict.name == VerdictName.NOT_SETTLED:
+            yield f"  {judgement.verdict.reason}"
     if run.failures:
         yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
         # A command computes what it plans: damaged files of another one's rows wait for that one.
@@ -177,102 +154,21 @@ def _verdicts(run: Run) -> Iterator[str]:
             yield f"an earlier command of this folder may compute them: {one_line(command)}"
 
 
-class _Fitting:
-    """A table that takes the form for which there is room."""
+class _Accuracies:
+    """A table of accuracies: a column per subject where there is room, else a table per subject."""
 
     def __init__(self, table: tables.Table):
-        self._table = table
+        self._title, self._table = table.title, table.by_attack()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table, count = self._table, len(self._table.columns)
-        # A sweep has a line for each batch size, as in the report, and as many attacks across as fit.
-        across = range(count, 0, -1) if "K" in table.heads else []
-        forms = [[table.of_columns(range(i, min(i + n, count))) for i in range(0, count, n)] for n in across]
-        for grids in [*([_by_size(part) for part in form] for form in forms), [_tall(table)]]:
-            needed = (console.measure(grid, options=options.update(max_width=10_000)) for grid in grids)
-            if max(measure.maximum for measure in needed) <= options.max_width:
-                yield from grids
-                return
-        yield _narrow(table)
-
-
-def _by_size(table: tables.Table) -> Grid:
-    """A line per batch size, a column per attack."""
-    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
-    for head in table.heads:
-        grid.add_column(head, justify="right")
-    for column in table.columns:
-        grid.add_column(Text("\n").join(_head(column).split(" ")), justify="right")
-    for row in table.rows:
-        grid.add_row(*row.labels, *(_cell(cell, examples=table.examples) for cell in row.cells))
-    return grid
-
-
-def _tall(table: tables.Table) -> Grid:
-    """A line per attack, a column per subject."""
-    grid = Grid(title=Text(one_line(table.title)), title_justify="left")
-    grid.add_column("attack", no_wrap=True)
-    for row in table.rows:
-        grid.add_column(Text("\n".join(label.plain for label in _labels(table, row))), justify="right")
-    for i, column in enumerate(table.columns):
-        cells = [row.cells[i] for row in table.rows]
-        examples = table.examples
-        grid.add_row(_head(column), *(_cell(cell, examples=examples) for cell in cells))
-    return grid
-
-
-def _narrow(table: tables.Table) -> Group:
-    """A line per attack, a block per subject."""
-    parts: list[Text | Grid] = [Text(one_line(table.title), style="bold")]
-    for row in table.rows:
-        grid = Grid(
-            title=Text(", ".join(label.plain for label in _labels(table, row))),
-            title_justify="left",
-            show_header=False,
-        )
-        grid.add_column(overflow="fold")
-        grid.add_column(justify="right", overflow="fold")
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell is not None:
-                grid.add_row(_head(column), _cell(cell, examples=table.examples))
-        parts.append(grid)
-    return Group(*parts)
-
-
-def _labels(table: tables.Table, row: tables.TableRow) -> list[Text]:
-    named = zip(table.heads, row.labels, strict=True)
-    return [
-        Text(shortened(f"{head} = {label}" if label.isdecimal() else label, NAME_WIDTH))
-        for head, label in named
-    ]
-
-
-def _head(column: tables.Column) -> Text:
-    head = Text(shortened(column.attack, NAME_WIDTH))
-    if column.attack not in ("clean", "random-sign"):
-        head.append(f" {one_line(column.threat)}", style="dim")
-    return head
-
-
-def _cell(cell: tables.TableCell | None, *, examples: int) -> Text:
-    """An accuracy and its interval: no table is so narrow that it goes.
-
-    Its number of examples stands there, too, where it is not ``examples``.
-    """
-    if cell is None:
-        return Text("")
-    line = cell.line
-    text = Text(formatting.percent(line.accuracy), style="bold" if cell.strongest else "")
-    if line.low is not None:
-        text.append(f" {formatting.interval(line.low, line.high)}", style="not bold dim")
-    if cell.difference is not None:
-        style = "bold" if formatting.settled(cell.difference) else "not bold"
-        text.append(f" {100 * cell.difference.estimate:+.1f}", style=style)
-    if not line.done:
-        text.append(f" {line.examples}/{line.examples_planned}", style="not bold yellow")
-    elif line.examples != examples and line.others is None:  # intervals of random batches rest on these
-        text.append(f" n={line.examples}", style="not bold dim")
-    return text
+        whole = PlainTable(self._title, self._table)
+        if whole.fits(console, options):
+            yield whole
+            return
+        yield Text(one_line(self._title), style="bold")
+        for place in range(1, len(self._table.heads)):
+            alone = self._table.with_columns([i in (0, place) for i in range(len(self._table.heads))])
+            yield PlainTable("", replace(alone, rows=tuple(row for row in alone.rows if row[1])))
 
 
 # A curve's attacks differ in one number.

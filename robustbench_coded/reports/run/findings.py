@@ -24,13 +24,11 @@ from robustbench_coded.reports.text.formatting import (
     interval,
     is_peers,
     of_case,
-    of_part,
     percent,
     perturbation_text,
     subject_text,
     with_interval,
 )
-from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
 from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 
@@ -65,39 +63,18 @@ COLLATERAL_LEGEND = (
 
 
 def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
-    """A row per subject, perturbation, number of malicious inputs and what they know; no rows without any."""
-
-    def left(found: dict[bool, SummaryRow], *, free: bool) -> str:
-        row = found.get(free)
-        return "" if row is None else accuracy_text(row.accuracy, row.low, row.high)
-
-    figures: Columns[dict[bool, SummaryRow]] = {
-        "Malicious": lambda found: _any(found).threat.malicious,
-        "Clean": lambda found: percent(_any(found).clean_accuracy),
-        "Within eps": lambda found: left(found, free=False),
-        "Anywhere": lambda found: left(found, free=True),
-    }
+    """A row per ensemble with malicious inputs; no rows without any."""
+    found = [
+        row for row in lines if row.threat.malicious and row.attack == ENSEMBLE and row.accuracy is not None
+    ]
     draw: Columns[SummaryRow] = {"Draw": lambda row: row.threat.randomness}
-    columns = {**of_part({**SUBJECT, **PERTURBATION, **draw}, _any), **figures}
-    return TextTable.of(_found(lines).values(), columns, figures)
-
-
-def _any(found: dict[bool, SummaryRow]) -> SummaryRow:
-    """One of the rows with so many malicious inputs: within eps, where that was tried."""
-    return found[min(found)]
-
-
-def _found(
-    rows: Sequence[SummaryRow],
-) -> dict[tuple[Subject, Perturbation, str, int], dict[bool, SummaryRow]]:
-    """Ensembles by what was attacked, and by whether malicious inputs may go anywhere."""
-    found: dict[tuple[Subject, Perturbation, str, int], dict[bool, SummaryRow]] = {}
-    for row in rows:
-        count = row.threat.malicious
-        if count is not None and row.attack == ENSEMBLE and row.accuracy is not None:
-            key = row.subject, row.perturbation, row.threat.randomness, count
-            found.setdefault(key, {})[row.threat.free] = row
-    return found
+    figures: Columns[SummaryRow] = {
+        "Malicious": lambda row: row.threat.malicious,
+        "Clean": lambda row: percent(row.clean_accuracy),
+        "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
+    }
+    moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}
+    return TextTable.of(found, {**SUBJECT, **PERTURBATION, **draw, **moved, **figures}, figures)
 
 
 # What attacks of other packages say of themselves, by what they counted.
@@ -159,7 +136,12 @@ def failures_of(run: Run) -> list[str]:
     for (key, error), count in units.items():
         subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return sentences + [
+    return sentences + left_out(run)
+
+
+def left_out(run: Run) -> list[str]:
+    """What did not fit, a sentence per row: its price and the option that runs it."""
+    return [
         f"{one.case}: left out; it costs {one.images:,} images, about {duration(one.seconds)}; {one.option} "
         "runs it"
         for one in run.manifest.outlook

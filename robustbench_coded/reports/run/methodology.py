@@ -19,7 +19,6 @@ from robustbench_coded.reports.text.formatting import (
     percent,
     perturbation_text,
     series,
-    subject_text,
     threat_text,
 )
 from robustbench_coded.schema.case import ThreatModel
@@ -121,7 +120,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Draws", [_draws(manifest, rows)]),
         ("Intervals", [_INTERVALS]),
         ("Population", [population_of(manifest)]),
-        ("Random batches", [scored_again(run)]),
+        ("Random batches", [_SCORED_AGAIN] if any(result.random_batches for result in run.results) else []),
         ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
         (
             "Batches",
@@ -135,6 +134,11 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
 
 
 _INTERVALS = "95%, in brackets; the unit is the batch where answers depend on the batch, else the example."
+_SCORED_AGAIN = (
+    "where the last table has an interval for other images, the perturbed inputs were also scored in random "
+    "batches of these images, in one draw each. Their intervals, and those of ensembles that contain them, "
+    "are about these images in random batches."
+)
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
     "first misclassified iterate (--no-drop turns that off); elsewhere the last iterate counts."
@@ -220,16 +224,7 @@ def _attacks(rows: Sequence[SummaryRow]) -> Iterator[str]:
         if attack == CLEAN or attack in submitted:
             continue
         steps = list(dict.fromkeys(row.step_size for row in found if row.step_size is not None))
-        costs = [
-            (row.forwards, row.backwards)
-            for row in found
-            if row.measured and row.forwards is not None and row.backwards is not None
-        ]
-        spent = ""
-        if any(map(any, costs)):
-            forwards, backwards = map(_range, zip(*costs, strict=True))
-            spent = f"; per scored example {forwards} images forward and {backwards} backward"
-        yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}{spent}."
+        yield f"{attack}: {attack_text(attack, steps, rows[0].perturbation.norm)}."
     yield from (text for mark, text in _SUBMITTED.items() if any(mark in attack for attack in submitted))
 
 
@@ -243,11 +238,6 @@ def _cost_limits(manifest: RunManifest) -> Iterator[str]:
             f"{series(list(map(str, limits)))} images forwarded and differentiated for each scored example "
             "(and known draw), counted where the defence is asked, coded and co-batched images included."
         )
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:g}" if high - low < 0.05 else f"{low:.4g} to {high:.4g}"
 
 
 def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
@@ -266,24 +256,6 @@ def _draws(manifest: RunManifest, rows: Sequence[SummaryRow]) -> str:
         return "every defence here is deterministic: it has one answer."
     told = (text.format(series(list(map(str, sorted(found))))) for text, found in counts.items() if found)  # type: ignore[type-var]
     return f"{'; '.join(told)}."
-
-
-def scored_again(run: Run) -> str:
-    """What was scored in random batches, too; empty where nothing was."""
-    scored = [
-        f"{result.case.attack} on {subject_text(result.case.subject, with_k=True)} "
-        f"({result.random_batches[0].batches})"
-        for result in run.results
-        if result.random_batches and result.case.attack not in COMBINED
-    ]
-    return _SCORED_AGAIN.format("; ".join(scored)) if scored else ""
-
-
-_SCORED_AGAIN = (
-    "the perturbed inputs of these attacks were also scored in random batches of these images, in one draw "
-    "each: {}. Their intervals, and the upper ends of ensembles that contain them, are about these images in "
-    "random batches; those for other images stand beside them."
-)
 
 
 def _versions(manifest: RunManifest) -> Iterator[str]:

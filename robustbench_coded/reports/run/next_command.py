@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from attacks.attack_name import AttackName
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.judge.verdict import CONTAINS_BAR
-from robustbench_coded.reports.run.tables import cost
 from robustbench_coded.reports.text import escape, formatting
-from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import VerdictName
 
@@ -28,33 +24,20 @@ class NextCommand(NamedTuple):
 
     Attributes:
         seconds: about how long it takes, as run.json says; None where it does not.
-        images: forward and backward through the network, about, where run.json does not say.
     """
 
     purpose: str
     command: str = ""
     seconds: float | None = None
-    images: float = 0.0
 
     def __str__(self) -> str:
         """``What would change it? Twice the draws (about 4 min):``, behind which the command stands."""
         about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
         return f"What would change it? {self.purpose}{about}{':' if self.command else '.'}"
 
-    def timed(self, run: Run) -> "NextCommand":
-        """With seconds by what images took in the run, where run.json does not say.
-
-        For a terminal: a report has the same bytes wherever its run was computed.
-        """
-        known = _measured(run)
-        spent, images = sum(seconds for _, seconds in known), sum(map(_images, (row for row, _ in known)))
-        if self.seconds is not None or not self.images or not images:
-            return self
-        return self._replace(seconds=self.images * spent / images)
-
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
-    """What a reader can do next, the cheapest where several commands would help.
+    """What a reader can do next.
 
     Args:
         unsettled: the judgements of the run that are open.
@@ -73,8 +56,8 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
             f"All attacks on {manifest.data.examples or 0:,} images", run, outlook["all"]
         )
     if unsettled:
-        steps = [_attacks(run, judgement) or everything or _more(run) for judgement in unsettled]
-        return min(steps, key=lambda step: step.images)
+        steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
+        return next(steps, everything or _more(run))
     if everything is not None:
         return everything
     if _stands(run) and manifest.last.command and not (run.path / "power.json").is_file():
@@ -154,9 +137,8 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:
-            images = sum(attack_images(run, judgement.subject, attack) for attack in step.attacks)
             command = _command(run, ["--attacks", ",".join(step.attacks)])
-            return NextCommand("Attacks that its checks ask for", command, images=images)
+            return NextCommand("Attacks that its checks ask for", command)
     return None
 
 
@@ -164,35 +146,8 @@ def _more(run: Run) -> NextCommand:
     """The same rows on twice the images, which are another run, or on twice the draws."""
     data, last = run.manifest.data, run.manifest.last
     examples, available = data.examples or 1, data.available or 1
-    images = sum(_images(row) for row, _ in _measured(run))
     purpose, options = "Twice the draws", ["--draws", str(2 * (last.count("draws") or 10))]
     if examples < available:
         limit = min(2 * examples, available)
         purpose, options = f"{limit:,} images", ["--limit", str(limit), "--out", f"{_folder(run)}-{limit}"]
-        images *= limit / examples
-    return NextCommand(purpose, _command(run, options), images=images)
-
-
-def _measured(run: Run) -> list[tuple[SummaryRow, float]]:
-    """Attacks with outcomes and a cost, and the seconds that they took."""
-    timed = zip(run.rows, run.timings.seconds, strict=True)
-    return [(row, float(seconds)) for row, seconds in timed if row.measured and row.examples and cost(row)]
-
-
-def _images(row: SummaryRow) -> float:
-    return cost(row) * row.examples
-
-
-def attack_images(run: Run, subject: Subject, attack: str) -> float:
-    """About how many images an attack costs on a subject, by the steps of those that ran; 0 without any."""
-    per_step = [
-        _images(row) / _steps(name)
-        for row, _ in _measured(run)
-        if row.subject == subject and (name := formatting.parsed_attack(row.attack)) and not name.is_submitted
-    ]
-    name = formatting.parsed_attack(attack)
-    return 0.0 if name is None else _steps(name) * max(per_step, default=0.0)
-
-
-def _steps(name: AttackName) -> int:
-    return (name.steps or 1) * name.draws
+    return NextCommand(purpose, _command(run, options))

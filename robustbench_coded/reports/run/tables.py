@@ -18,10 +18,16 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import (
     THREATS,
+    TextTable,
+    difference_text,
+    incomplete_text,
     inference_text,
+    interval,
     is_submitted,
     papers_attack,
+    percent,
     perturbation_text,
+    settled,
 )
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
@@ -88,7 +94,6 @@ def is_attacked(row: CaseResult) -> bool:
     return any(key.attack not in words.CONTROLS for key in row.sources)
 
 
-PAGE_COLUMNS = 11  # labels included
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
@@ -114,6 +119,24 @@ class TableCell:
     strongest: bool
     paper: float | None = None
     difference: Difference | None = None
+
+    def texts(self, examples: int) -> list[tuple[str, bool]]:
+        """What stands in the cell, piece by piece, and whether it is bold: the accuracy, its interval, its
+        number of examples where it is not ``examples``, the difference, and the paper's accuracy.
+        """
+        line = self.line
+        found = [(percent(line.accuracy), self.strongest)]
+        if line.low is not None:
+            found.append((interval(line.low, line.high), False))
+        if not line.done:
+            found.append((incomplete_text(line.examples, line.examples_planned), False))
+        elif line.examples != examples:
+            found.append((f"n = {line.examples:,}", False))
+        if self.difference is not None:
+            found.append((difference_text(self.difference), settled(self.difference)))
+        if self.paper is not None:
+            found.append((f"paper {percent(self.paper)}", False))
+        return found
 
 
 @dataclass(frozen=True)
@@ -151,12 +174,21 @@ class Table:
         rows = tuple(replace(row, cells=tuple(row.cells[place] for place in places)) for row in self.rows)
         return replace(self, columns=tuple(self.columns[place] for place in places), rows=rows)
 
-    def parts(self) -> list["Table"]:
-        """The table cut into tables that are no wider than a page, each with the labels of the rows."""
-        compared = any(cell is not None and cell.difference for row in self.rows for cell in row.cells)
-        across = PAGE_COLUMNS - len(self.heads) - (2 if compared else 0)  # differences take room
-        count = len(self.columns)
-        return [self.of_columns(range(i, min(i + across, count))) for i in range(0, count, across)]
+    def by_attack(self) -> TextTable:
+        """A row per attack, a column per subject; a star stands behind what is bold elsewhere."""
+        heads = [
+            " ".join(f"{head} = {label}" if label.isdecimal() else label for head, label in named)
+            for named in (zip(self.heads, row.labels, strict=True) for row in self.rows)
+        ]
+        rows = []
+        for i, column in enumerate(self.columns):
+            name = column.attack if column.attack in words.CONTROLS else f"{column.attack} {column.threat}"
+            cells = [row.cells[i] for row in self.rows]
+            pieces = [[] if cell is None else cell.texts(self.examples) for cell in cells]
+            rows.append(
+                (name, *(" ".join(f"{text}*" if bold else text for text, bold in of) for of in pieces))
+            )
+        return TextTable(("Attack", *heads), tuple(rows), frozenset(heads))
 
 
 def tables_of(run: Run) -> list[Table]:

@@ -1,14 +1,11 @@
-"""The plain tables of a report: verdicts, checks, self-tests, stops, inputs
-made elsewhere, and every row of the summary.
-"""
+"""The plain tables of a report: verdicts, checks, and every row of the summary."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any
 
 from robustbench_coded.judge import summary
 from robustbench_coded.judge.checks import Check
-from robustbench_coded.judge.judgements import Judgement, SelfTestResult
+from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.reports.run.examples import WorstExample, answer_text
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
@@ -20,16 +17,12 @@ from robustbench_coded.reports.text.formatting import (
     TextTable,
     accuracy_text,
     difference_text,
-    inference_text,
     interval,
     of_case,
     of_part,
     percent,
     with_interval,
 )
-from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import SampleSizes, Stop
-from robustbench_coded.schema.words import CheckOutcome
 
 VERDICT_LEGEND = (
     "In percent, with 95% intervals, each by itself: of twenty intervals, one is expected to miss the truth. "
@@ -73,9 +66,9 @@ def reason_text_table(judgements: Sequence[Judgement]) -> TextTable:
     return TextTable.of(judgements, {**_JUDGED, **columns})
 
 
-def check_text_table(judgements: Sequence[Judgement], *, passed: bool) -> TextTable:
-    """A row per check that passed, or one per check that did not."""
-    checks = [(j, c) for j in judgements for c in j.checks if (c.outcome == CheckOutcome.PASSED) == passed]
+def check_text_table(judgements: Sequence[Judgement]) -> TextTable:
+    """A row per check, those first that did not pass."""
+    checks = sorted(((j, c) for j in judgements for c in j.checks), key=lambda pair: pair[1].passed)
     columns: Columns[tuple[Judgement, Check]] = {
         **of_part(_JUDGED, itemgetter(0)),
         "Check": lambda pair: pair[1].name,
@@ -122,71 +115,3 @@ _FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
     "Forwards": lambda line: "–" if line.forwards is None else f"{line.forwards:.4g}",
     "Backwards": lambda line: "–" if line.backwards is None else f"{line.backwards:.4g}",
 }
-
-
-SELFTESTS_TITLE = "Self-tests of answers and gradients"
-SELFTESTS_LEGEND = (
-    "Each self-test asks whether answers and gradients of a subject can carry an attack; docs/self-tests.md "
-    "says what each measures and when it fails. no failure found needs every one to pass or not to apply."
-)
-
-
-def selftest_table(found: Mapping[Subject, Sequence[SelfTestResult]]) -> TextTable:
-    """A row per subject and self-test, with its finding."""
-    columns: Columns[SelfTestResult] = {
-        "Self-test": lambda test: test.name,
-        "Outcome": lambda test: test.outcome,
-        "Finding": lambda test: test.finding,
-    }
-    rows = [(subject, test) for subject, tests in found.items() for test in tests]
-    return TextTable.of(rows, {**_OF_SUBJECT, **of_part(columns, itemgetter(1))})
-
-
-_OF_SUBJECT: Columns[tuple[Subject, Any]] = {
-    "Checkpoint": lambda pair: pair[0].checkpoint,
-    "Inference": lambda pair: inference_text(pair[0], with_k=True),
-}
-
-
-STOPS_TITLE = "When the verdicts fell"
-
-
-def stops_text_table(sequential: SampleSizes | None, judgements: Sequence[Judgement]) -> TextTable:
-    """A row for each subject that stopped under a threat model and perturbation; none for other evaluations.
-
-    Args:
-        judgements: of the whole run. What ran after a stop may show that outcomes of a batch are more alike
-            than they seemed, and open the verdict again; then both verdicts are told.
-    """
-    verdicts = {(j.subject, j.threat, j.perturbation): j.verdict.name for j in judgements}
-
-    def verdict(stop: Stop) -> str:
-        now = verdicts.get((stop.case.subject, stop.case.threat, stop.case.perturbation), stop.verdict)
-        return stop.verdict if now == stop.verdict else f"{stop.verdict}: later {now}"
-
-    counts: Columns[Stop] = {
-        "Examples": lambda stop: f"{stop.examples:,} of {stop.planned:,}",
-        "Batches": lambda stop: f"{stop.batches:,}",
-        "Image gradients": lambda stop: f"{stop.images:,}",
-        "All would cost": lambda stop: f"{stop.images_planned:,}",
-    }
-    columns: Columns[Stop] = {
-        **of_case({**SUBJECT, "Threat model": lambda case: case.threat, **PERTURBATION}),
-        "Verdict": verdict,
-        **counts,
-        "Ran": lambda stop: ", ".join(stop.attacks),
-        "Not run": lambda stop: ", ".join(stop.skipped_attacks),
-    }
-    return TextTable.of(() if sequential is None else sequential.stops, columns, counts)
-
-
-def stops_legend(sequential: SampleSizes | None) -> str:
-    """How these verdicts were decided."""
-    if sequential is None:
-        return ""
-    ends = ", ".join(f"{end:,}" for end in sequential.sample_sizes)
-    return (
-        f"Attacks ran in rounds that ended at {ends} examples, the most damaging for its cost first, until "
-        "nothing that was left to run could change a verdict. Two verdicts are shown where what ran later "
-        "changed the verdict."
-    )

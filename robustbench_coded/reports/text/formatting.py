@@ -328,7 +328,7 @@ def incomplete_text(examples: int, planned: int) -> str:
     """What an incomplete row lacks."""
     if not examples:
         return "not run yet"
-    return f"incomplete: {examples:,} of {planned:,}" if examples < planned else "incomplete: attacks missing"
+    return f"{examples:,} of {planned:,}" if examples < planned else "attacks missing"
 
 
 def series(texts: Sequence[str]) -> str:

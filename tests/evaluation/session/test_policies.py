@@ -105,8 +105,7 @@ def submitted(name="from:standard/fgsm", subject=RCI, source=ON_STANDARD[2]):
 
 
 def test_the_scheduler_needs_no_torch():
-    modules = "robustbench_coded.evaluation.session.policies, robustbench_coded.evaluation.session.replay"
-    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    code = "import sys, robustbench_coded.evaluation.session.policies; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -120,15 +119,15 @@ def test_clean_inputs_come_first_then_one_attack_on_each_open_verdict_by_damage_
     assert first.images == 2 * 2 * 256 and "verdict is open" in first.reason
 
 
-def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_and_nothing_else_runs():
+def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_and_only_clean_ones_follow():
     def standings(steps):
         proven = any(step.random for step in steps)
         return {DEFENDED: NO_GAIN, BASE: BROKEN} if proven else {}
 
     left = {"transfer-pgd-20": 0.0, "fgsm": 0.5}
     evidence = simulate(plan_of(), lambda c: left.get(c.attack, 0.9), standings)
-    assert policies(evidence) == ["clean", "attack", "attack", "break"]
-    (batches,) = evidence.steps[-1].random
+    assert policies(evidence) == ["clean", "attack", "attack", "break", "clean batches"]
+    (batches,) = evidence.steps[-2].random
     assert batches.case.attack == "transfer-pgd-20" and batches.size == 256
     assert batches.batches == values_needed(0.0, 0.03, plan_of().tail(256))
     assert batches.images == batches.batches * (190 // 3)
@@ -139,8 +138,8 @@ def test_a_break_is_always_paid_and_further_attacks_are_not():
     broken = simulate(plan, 0.0)
     assert policies(broken)[:3] == ["clean", "attack", "break"]
     # The first attack on each verdict, and the first random batches: no more of either.
-    assert policies(broken) == ["clean", "attack", "break"]
-    assert policies(simulate(plan, 0.5)) == ["clean", "attack"]
+    assert policies(broken)[3:] == ["clean batches"]
+    assert policies(simulate(plan, 0.5)) == ["clean", "attack", "clean batches"]
 
 
 def test_what_has_no_gain_is_attacked_no_further_but_its_base_is():
@@ -185,7 +184,7 @@ def test_an_open_verdict_meets_attacks_submissions_checks_and_crossover_before_m
     standings = {DEFENDED: OPEN, BASE: CHECKED}
     evidence = simulate(plan, 0.9, lambda steps: standings, [submitted()], [asked, twice])
     order = list(dict.fromkeys(policies(evidence)))
-    assert order == ["clean", "attack", "submissions", "checks", "recombine", MORE_EXAMPLES]
+    assert order == ["clean", "attack", "submissions", "checks", "recombine", MORE_EXAMPLES, "clean batches"]
     (recombined,) = next(step for step in evidence.steps if step.policy == "recombine").cases
     assert (recombined.case.attack, recombined.case.subject) == ("crossover-160", STANDARD)
 

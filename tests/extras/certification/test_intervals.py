@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from robustbench_coded.extras.certification import network
-from robustbench_coded.extras.certification import network as network_module
+from robustbench_coded.extras.certification import bounds
 from robustbench_coded.extras.certification.affine import Bend
 from robustbench_coded.extras.certification.bounds import (
     BEYOND,
@@ -84,37 +83,13 @@ def test_float32_stays_within_what_rounding_allows():
         assert off.max() > 0  # there is something to allow for
 
 
-def test_lipschitz_margins_of_a_linear_map_are_exact():
-    net = seeded(nn.Sequential(nn.Flatten(), nn.Linear(9, 6, bias=False), nn.Linear(6, 3)))
-    with torch.no_grad():
-        net[1].weight.copy_(torch.linalg.qr(net[1].weight.T).Q.T)  # keeps distances in its range
-    x = 0.4 + 0.2 * images(3, 1, 3, 3)
-    graph, y = graph_of(net, x), torch.tensor([0, 1, 2])
-    found = network_module.lipschitz_margins(graph, x.double(), y, torch.full((3,), 0.1, dtype=torch.float64))
-    w = net[2].weight.double()
-    logits = graph.logits(x.double())
-    expected = logits.gather(1, y[:, None]) - logits - 0.1 * (w[y][:, None] - w).norm(dim=2)
-    torch.testing.assert_close(found, expected.scatter(1, y[:, None], torch.inf), atol=1e-6, rtol=0)
-
-
-def test_lipschitz_constants_bound_what_a_network_does():
-    model = PixelModel(
-        seeded(ResNetCifar(classes=3, in_channels=1, depth=8)), (0.3,), (0.4,), classes=3, arch="t"
-    )
-    x = images(2, 1, 8, 8)
-    graph = graph_of(model, x)
-    constant = network_module.constants(graph)[-1]
-    slopes = torch.autograd.functional.jacobian(lambda p: model(p[None])[0], x[0]).flatten(1)
-    assert torch.linalg.matrix_norm(slopes, 2) <= constant < torch.inf
-
-
 def test_what_is_certified_takes_rounding_off(monkeypatch):
     model = PixelModel(seeded(DigitsCNN(classes=3, width=2)), (0.3,), (0.4,), classes=3, arch="test")
     x = images(4, 1, 8, 8)
     y = model(x).argmax(1)
     graph, region = graph_of(model, x), Region.around(x, "linf", 0.01)
-    found = network.least_margins(graph, region, y)
-    monkeypatch.setattr(network, "off_by_rounding", lambda logits: torch.full_like(logits[:, :1], 20.0))
-    off = network.least_margins(graph, region, y)
+    found = bounds.least_margins(graph, region, y)
+    monkeypatch.setattr(bounds, "off_by_rounding", lambda logits: torch.full_like(logits[:, :1], 20.0))
+    off = bounds.least_margins(graph, region, y)
     finite = found.isfinite()
     assert (off[finite] <= found[finite] - 19).all()

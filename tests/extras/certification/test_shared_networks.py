@@ -6,9 +6,8 @@ import pytest
 
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-from robustbench_coded.extras.certification.bounds import Region
+from robustbench_coded.extras.certification.bounds import Region, least_margins
 from robustbench_coded.extras.certification.graph import graph_of
-from robustbench_coded.extras.certification.network import least_margins
 from robustbench_coded.models.loading import load_checkpoint
 from tests.extras.certification.conftest import lowest_lead
 

@@ -6,7 +6,7 @@ from scipy.ndimage import map_coordinates, zoom
 
 from robustbench_coded.paper.shift import corruptions, noise_and_blur
 from robustbench_coded.paper.shift.corruptions import corrupt, corruptions_for, edges, equalised
-from robustbench_coded.paper.shift.noise_and_blur import as_pixels, bilinear, read, zoomed
+from robustbench_coded.paper.shift.noise_and_blur import as_pixels, bilinear
 from robustbench_coded.paper.shift.sets import CONSTANTS, EXTRA, MAIN
 
 COLOURS = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3)).astype(np.uint8)
@@ -41,16 +41,6 @@ def test_seed_severity_and_number_name_the_random_numbers():
     assert all((made() != other).any() for other in (made(number=1), made(severity=2), made(seed=1)))
 
 
-def test_pixels_are_read_where_three_indices_find_them():
-    generator = np.random.RandomState(4)
-    x = generator.rand(3, 7, 9, 2)
-    rows, columns = generator.randint(0, 7, (3, 5, 4)), generator.randint(0, 9, (3, 5, 4))
-    expected = x[np.arange(3)[:, None, None], rows, columns]
-    assert (read(x, rows, columns) == expected).all()
-    term = np.empty_like(expected)
-    assert read(x, rows, columns, out=term) is term and (term == expected).all()
-
-
 def test_noise_has_the_deviation_and_the_share_it_is_said_to_have():
     grey = np.full((20, 32, 32, 3), 128, dtype=np.uint8)
     apart = corrupt(grey, range(20), "gaussian_noise", 5, 0).astype(float) - 127.5
@@ -70,18 +60,6 @@ def test_bilinear_reading_is_scipys(edge):
     for image, row, column, found in zip(x, rows, columns, ours):
         scipys = map_coordinates(image[..., 0], [row, column], order=1, mode=edge)
         np.testing.assert_allclose(found[..., 0], scipys, atol=1e-12)
-
-
-@pytest.mark.parametrize("factor", [1.0, 1.01, 1.13, 1.25, 1.75, 2.25])
-def test_a_zoom_is_scipys_zoom_of_the_middle_cut_to_size(factor):
-    x = np.random.RandomState(3).rand(1, 32, 32, 1)
-    kept = int(np.ceil(32 / factor))
-    start = (32 - kept) // 2
-    large = zoom(x[0, start : start + kept, start : start + kept, 0], factor, order=1)
-    trim = (len(large) - 32) // 2
-    np.testing.assert_allclose(
-        zoomed(x, factor)[0, ..., 0], large[trim : trim + 32, trim : trim + 32], atol=1e-9
-    )
 
 
 def test_what_moves_nothing_changes_nothing():
@@ -156,11 +134,6 @@ def test_another_name_severity_or_type_is_refused():
     for images, name, severity in ((COLOURS, "rain", 1), (COLOURS, "fog", 6), (COLOURS / 255, "fog", 1)):
         with pytest.raises(ValueError, match="expected"):
             corrupt(images, range(6), name, severity, 0)
-
-
-def test_speckle_leaves_black_alone():
-    black = np.zeros((1, 8, 8, 3))
-    assert not noise_and_blur.speckle_noise(black, [np.random.RandomState(0)], 0.5).any()
 
 
 @pytest.mark.parametrize("severity", [1, 2, 3, 4, 5])

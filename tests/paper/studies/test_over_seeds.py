@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.paper.studies.over_seeds import Records, paired, spread
+from robustbench_coded.paper.studies.over_seeds import Records, spread
 
 
 class Measured(NamedTuple):
@@ -47,7 +47,3 @@ def test_a_mean_has_students_interval():
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high)) and found.seeds == 3
     assert spread([5.0]) == (5.0, None, None, 1) and spread([5.0]).text() == "5.00"
-
-
-def test_pairs_are_those_that_both_have():
-    assert paired({2: 5, 0: 1, 1: 9}, {0: 3, 2: 4}, lambda one, other: one - other) == [-2, 1]

@@ -21,21 +21,21 @@ def config(npz, **changes):
 
 
 class Interruption:
-    """A listener that kills the run in the middle of an epoch, and counts."""
+    """A bar that kills the run in the middle of an epoch, and counts."""
 
     def __init__(self, at=None):
         self.at, self.steps, self.rows, self.ended = at, [], [], 0
 
-    def on_start(self, epochs, steps, first_epoch):
-        self.start = (epochs, steps, first_epoch)
+    def start(self, epochs, steps, first_epoch):
+        self.started = (epochs, steps, first_epoch)
 
-    def on_step(self, epoch, step):
+    def step(self, epoch, step):
         self.steps.append((epoch, step))
         if (epoch, step) == self.at:
             raise KeyboardInterrupt
 
-    def on_epoch(self, row):
-        self.rows.append(row)
+    def done(self, epoch, figures):
+        self.rows.append(epoch)
 
-    def on_end(self):
+    def stop(self):
         self.ended += 1

@@ -110,7 +110,7 @@ def test_a_killed_training_goes_on_with_the_draws_it_would_have_had(npz, tmp_pat
     run = config(npz, defence="noise:sigma=0.2")
     whole = train(run, tmp_path / "whole.safetensors").checkpoint
     with pytest.raises(KeyboardInterrupt):
-        train(run, tmp_path / "killed.safetensors", listeners=[Interruption(at=(1, 2))])
+        train(run, tmp_path / "killed.safetensors", bar=Interruption(at=(1, 2)))
     assert train(run, tmp_path / "killed.safetensors").checkpoint.read_bytes() == whole.read_bytes()
 
 
@@ -127,7 +127,7 @@ def test_fingerprints_know_the_start_and_the_defence(npz):
         ({"defence": "published:score-purification"}, "it needs images besides the batch"),
         ({"defence": "published:tent"}, "no gradient reaches the network's weights"),
         ({"defence": "published:jpg"}, "is not known"),
-        ({"defence": 3}, "defence = 3: give a name"),
+        ({"defence": 3}, "defence = 3: expected `str"),
         ({"start": "cifar10-erm-resnet20"}, "it is a resnet20, the training has arch digits-cnn"),
         ({"start": "cifar10-erm-resnet20", "arch": "resnet20"}, "10 classes and 3 channels"),
         ({"start": "digits-erm"}, "its normalisation is 0.3056/0.3756, the training images have mean"),

@@ -272,14 +272,14 @@ def test_recipes_are_built_by_name_with_checked_options():
     [
         ("codde", {}, "unknown recipe 'codde'; did you mean coded"),
         ("erm", {"mu": 0.5}, "recipe erm has no option 'mu'; it has none"),
-        ("coded", {"mu": 1.5}, "mu = 1.5; give a number from 0 to 1"),
-        ("coded", {"mu": "half"}, "mu = 'half'; give a number"),
-        ("coded", {"blocks": [-1]}, "give block numbers"),
-        ("coded", {"order": 2}, "order = 2; give 1, 3 or 5"),
-        ("coded", {"nodes": "random"}, "give chebyshev or uniform"),
-        ("pgd-at", {"steps": 2.5}, "give a whole number"),
-        ("mixup", {"alpha": float("nan")}, "give a number"),
-        ("mixup", {"alpha": 0}, "give a number from"),
+        ("coded", {"mu": 1.5}, "mu = 1.5: expected `float` <= 1"),
+        ("coded", {"mu": "half"}, "mu = 'half': expected `float`"),
+        ("coded", {"blocks": [-1]}, "expected `int` >= 0"),
+        ("coded", {"order": 2}, "order = 2: .*give 1, 3, 5"),
+        ("coded", {"nodes": "random"}, "give chebyshev, uniform"),
+        ("pgd-at", {"steps": 2.5}, "expected `int`"),
+        ("mixup", {"alpha": float("nan")}, "expected `float`"),
+        ("mixup", {"alpha": 0}, "expected `float` >= 0.001"),
     ],
 )
 def test_wrong_options_are_refused(name, options, message):

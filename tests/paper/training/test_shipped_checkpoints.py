@@ -35,7 +35,7 @@ def test_shipped_files_are_those_of_the_manifest(name):
 
 
 def test_the_documents_state_the_accuracies_of_the_manifest():
-    stated = (ROOT / "docs" / "training.md").read_text()
+    stated = (ROOT / "docs" / "paper.md").read_text()
     cifar = [entry for entry in MANIFEST.values() if entry["data"] == "cifar10"]
     assert {entry["recipe"] for entry in cifar} == {"erm", "mixup", "manifold-mixup", "coded", "pgd-at"}
     for entry in cifar:
