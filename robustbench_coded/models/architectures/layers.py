@@ -1,7 +1,7 @@
 """Layers and blocks that several architectures share: activations by name, dropout, stages, stems."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -95,6 +95,37 @@ def stage(
     """
     rest = (block(expansion * planes, planes, 1) for _ in range(count - 1))
     return nn.Sequential(block(in_planes, planes, stride), *rest)
+
+
+def four_stages(block: Block, counts: Sequence[int], expansion: int = 1) -> list[nn.Sequential]:
+    """Stages with 64, 128, 256 and 512 channels behind a stem of 64; all but the first halve the image."""
+    widths = (64, *(expansion * planes for planes in (64, 128, 256)))
+    sizes = zip(widths, (64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True)
+    return [stage(block, *each, expansion) for each in sizes]
+
+
+class Listed(nn.ModuleList):
+    """Modules under the trained files' name ``blocks``, which called answers the network's blocks.
+
+    So the weights keep their names, and ``network.blocks()`` answers as in every architecture here.
+
+    Args:
+        modules: the children of this list; the last one is called by ``last``.
+        first: the first block, no child of this list.
+        last: the last block, likewise.
+    """
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        first: Callable[[Tensor], Tensor],
+        last: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__(modules)
+        self.around = (first, last)  # a tuple's modules are no children
+
+    def __call__(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.around[0], *list(self)[:-1], self.around[1]]
 
 
 def blocks_of_wide(depth: int, width: int) -> int:
