@@ -52,6 +52,13 @@ def activation_named(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
+def check_forms(parts: object, **forms: Sequence[str]) -> None:
+    """Raises ValueError where an attribute of ``parts`` has none of the forms that it may have."""
+    for name, known in forms.items():
+        if (form := getattr(parts, name)) not in known:
+            raise ValueError(f"expected {name} of {', '.join(known)}, got {form}")
+
+
 class Dropout(nn.Module):
     """Inverted dropout; the identity in eval mode and at probability 0.
 
@@ -176,10 +183,7 @@ class PreactParts:
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
-        if not {self.shortcut, self.identity} <= {"active", "raw"}:
-            raise ValueError(
-                f"expected shortcut and identity active or raw, got {self.shortcut} and {self.identity}"
-            )
+        check_forms(self, shortcut=("active", "raw"), identity=("active", "raw"))
 
 
 class PreActBlock(nn.Module):

@@ -26,11 +26,7 @@ class ResNetParts:
 
     def __post_init__(self) -> None:
         layers.activation_named(self.activation)
-        if self.after_sum not in ("activated", "raw") or self.stride_at not in ("conv1", "conv2"):
-            raise ValueError(
-                "expected after_sum activated or raw and stride_at conv1 or conv2, got "
-                f"{self.after_sum} and {self.stride_at}"
-            )
+        layers.check_forms(self, after_sum=("activated", "raw"), stride_at=("conv1", "conv2"))
 
 
 def _shortcut(in_planes: int, planes: int, stride: int) -> nn.Sequential:
