@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from robustbench_coded.evaluation.session.manifest import kept_from
+from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import (
     CaseRecord,
@@ -51,8 +51,7 @@ def names(manifest):
 
 def after(old, new, committed):
     """The rows and the probed sizes once an evaluation has ended that asks for ``new``."""
-    kept = kept_from(old, {row.case.subject for row in new.cases}, {row.case for row in new.cases})
-    ended = kept.revealed(kept.extended_by(new), committed)
+    ended = with_earlier(new, old, committed)
     return names(ended), [probe.subject.n for probe in ended.probes]
 
 
@@ -79,10 +78,3 @@ def test_an_attack_that_is_named_no_more_leaves_only_without_an_outcome():
 
 def test_rows_that_are_asked_for_stay_before_their_first_outcome():
     assert after(NOW, NOW, set()) == (ROWS_NOW, [190])
-
-
-def test_until_an_evaluation_ends_rows_of_another_defence_are_shown():
-    kept = kept_from(MISTAKEN, {row.case.subject for row in NOW.cases}, {row.case for row in NOW.cases})
-    extended = kept.extended_by(NOW)
-    assert names(extended) == ROWS_NOW | {(19, "clean"), (19, "fgsm")}
-    assert extended.waiting == ()
