@@ -134,7 +134,7 @@ def _arithmetic(
     if name == "div" and not first:
         _refuse("div of a constant by a value that depends on the image")
     if name in ("matmul", "linear"):
-        weight = given[operands[1]] if isinstance(operands[1], fx.Node) else operands[1]
+        weight: Any = given[operands[1]] if isinstance(operands[1], fx.Node) else operands[1]
         if not first or len(operands) > 2 or not isinstance(weight, Tensor) or weight.ndim > 2:
             _refuse("a product of matrices of this order")
         return affine.matrix(weight if name == "linear" or weight.ndim == 1 else weight.T, None)
