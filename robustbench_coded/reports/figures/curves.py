@@ -107,8 +107,6 @@ def _line(row: SummaryRow) -> str:
 _KINDS = {
     "fresh": "other gradients",
     "fixed": "one surrogate draw",
-    "gmsaavg": "averaged draws",
-    "gmsamin": "averaged draws",
     "bpda": "base gradients",
     "surrogate": "queries alone",
     "transfer": "transfer",
