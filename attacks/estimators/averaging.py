@@ -1,9 +1,9 @@
 """The interface of estimators, and what all of them share: averages over draws, many draws per forward."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypedDict
 
 import torch
 from torch import Tensor
@@ -78,12 +78,16 @@ class Estimator(Protocol):
         """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
 
 
-# Share of inputs without a gradient, relaxed, from which on that of inner scores is asked for.
-NOWHERE = 0.1
-
 PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
+
+
+class Shared(TypedDict, total=False):
+    """What every estimator takes beside what it is about; ``AveragingEstimator`` explains it."""
+
+    max_images: int
+    objective: Objective
 
 
 class _Answer(NamedTuple):
@@ -191,7 +195,7 @@ class AveragingEstimator:
     ) -> Estimate:
         losses = logits = grad = None
         for part in self._parts(x, draw_sets):
-            answer = self._answer(x, y, loss, part, _all if differentiate else None)
+            answer = self._answer(x, y, loss, part, differentiate=differentiate)
             losses = _add(losses, answer.losses.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
@@ -213,7 +217,7 @@ class AveragingEstimator:
         with self._query(y):
             for part in self._parts(x, held):
                 own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
-                answers.append(self._answer(x, own, loss, part, _all))
+                answers.append(self._answer(x, own, loss, part, differentiate=True))
                 done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
@@ -233,23 +237,16 @@ class AveragingEstimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        choose: Callable[[Tensor], Tensor] | None,
+        *,
+        differentiate: bool,
     ) -> _Answer:
-        """One forward for n draws of every batch; differentiates ``choose(losses [n, G, K])`` if given."""
-        if self.relaxation is None or choose is None:
-            return self._forward(x, y, loss, draw_sets, choose, None)
+        """One forward for n draws of every batch."""
+        if self.relaxation is None or not differentiate:
+            return self._forward(x, y, loss, draw_sets, differentiate, None)
         relaxed = self.relaxation
-        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, choose, relaxed))
+        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
         assert found.grad is not None
-        grad = found.grad.nan_to_num_(0.0, 0.0, 0.0)
-        nowhere = (grad == 0).flatten(-3).all(-1)
-        if relaxed.looks_inside and float(nowhere.float().mean()) > NOWHERE:
-            other = relaxed.attempt(
-                lambda: self._forward(x, y, loss, draw_sets, choose, relaxed, inside=True)
-            ).grad
-            assert other is not None
-            grad = torch.where(nowhere[..., None, None, None], other.nan_to_num_(0.0, 0.0, 0.0), grad)
-        return found._replace(grad=grad)
+        return found._replace(grad=found.grad.nan_to_num_(0.0, 0.0, 0.0))
 
     def _forward(
         self,
@@ -257,24 +254,20 @@ class AveragingEstimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        choose: Callable[[Tensor], Tensor] | None,
+        differentiate: bool,
         relaxed: Relaxation | None,
-        *,
-        inside: bool = False,
     ) -> _Answer:
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
         # every device.
         leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
-        with torch.set_grad_enabled(choose is not None), relaxed.forward() if relaxed else nullcontext():
-            leaf.requires_grad_(choose is not None)
+        with torch.set_grad_enabled(differentiate), relaxed.forward() if relaxed else nullcontext():
+            leaf.requires_grad_(differentiate)
             # Relaxed, a defence may change its input in place.
             shown = leaf if relaxed is None else leaf.view_as(leaf)
             logits = self.oracle.logits(shown, self._draws_for(leaf, draw_sets))
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
-            if relaxed is not None and choose is not None:
-                logits = relaxed.answered(logits, inside=inside)
             logits = logits.unflatten(0, (n, x.shape[0]))
             wanted = y if y.ndim == PAIRS_BY_DRAW else y.expand(n, *y.shape)
             logits = fold_unanswered(logits, wanted)
@@ -291,11 +284,11 @@ class AveragingEstimator:
             if relaxed is not None and losses.requires_grad:
                 losses = losses + 0 * leaf.sum()  # there may be a graph that leads elsewhere
         grad, passed = None, False
-        if relaxed is not None and choose is not None and not losses.requires_grad:
+        if relaxed is not None and not losses.requires_grad:
             grad = torch.zeros_like(leaf)  # smooth operators led nowhere, at these inputs
-        elif choose is not None:
+        elif differentiate:
             try:
-                grad, passed = self.objective.differentiate(choose(losses), leaf), True
+                grad, passed = self.objective.differentiate(losses, leaf), True
             except NoGradient:
                 if relaxed is None or not relaxed.given_up:
                     raise
@@ -323,10 +316,6 @@ class AveragingEstimator:
 def _check_none(nan: Tensor | int) -> None:
     if found := int(nan):
         raise ValueError(f"expected losses without NaN, got {found} NaN")
-
-
-def _all(losses: Tensor) -> Tensor:
-    return losses
 
 
 def _add(total: Tensor | None, more: Tensor) -> Tensor:

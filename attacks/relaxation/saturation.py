@@ -135,8 +135,6 @@ def cross_entropy(mode: Relaxing, call: Call) -> Any:
 NEXT_TO_ALL = 0.99
 FAR = 10.0  # inputs this many times as far apart as the range is wide saturate even a ReLU6
 
-_ONE_SIDED = "_csrobust_cut"  # what a cut with one bound was applied to, and the bounds
-
 
 def between(mode: Relaxing, call: Call) -> Any:
     """clamp, clip and hardtanh; one bound may be missing."""
@@ -147,29 +145,7 @@ def between(mode: Relaxing, call: Call) -> Any:
         low, high = call.arg(1, "min"), None
     elif call.name == "clamp_max":
         low, high = None, call.arg(1, "max")
-    return _bounded(mode, call, first(call), low, high)
-
-
-def pairwise(mode: Relaxing, call: Call) -> Any:
-    """minimum and maximum of the input and constants."""
-    x, other = first(call), call.arg(1, "other")
-    if not isinstance(other, Tensor) or other.requires_grad:
-        return UNSEEN
-    upper = call.name in ("minimum", "fmin", "min")
-    return _bounded(mode, call, x, None if upper else other, other if upper else None)
-
-
-def _bounded(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
-    """One bound after the other makes a range: the second cut is that of the first one's input."""
-    before, its_low, its_high = getattr(x, _ONE_SIDED, (None, None, None))
-    if before is not None and (low is None) == (its_high is None) and (high is None) == (its_low is None):
-        both = (its_low if low is None else low, its_high if high is None else high)
-        return _cut(mode, call, before, *both)
-    answer = _cut(mode, call, x, low, high)
-    if live(x) and (low is None) != (high is None):
-        answer = call.run() if answer is UNSEEN else answer
-        setattr(answer, _ONE_SIDED, (x, low, high))
-    return answer
+    return _cut(mode, call, first(call), low, high)
 
 
 def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float = 1.0) -> Any:
@@ -245,7 +221,6 @@ HANDLERS: dict[str, Handler] = {
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
     "cross_entropy_loss": cross_entropy,
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"), between),
-    **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
     "sin": sine,
     "cos": sine,
 }

@@ -38,7 +38,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         defence: the object that the scene's target asks.
         seed, batches: by which the scene names its draws.
     """
-    x = scene.budget.random_sign(scene.x, scene.generators)
+    x = scene.budget.around(scene.x).random_sign(scene.generators)
     asked = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
     _, margins = score.predictions(
         defence,

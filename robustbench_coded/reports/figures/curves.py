@@ -104,29 +104,9 @@ def _line(row: SummaryRow) -> str:
     return tables.SUBMITTED if is_submitted(row.attack) else row.attack
 
 
-# Rungs from the top; those of attacks by their names stand between the controls and the ensembles.
-_FIRST = ("clean", "random signs", "FGSM", "PGD-10", "PGD-100")
-_MIDDLE = (
-    "other gradients",
-    "averaged draws",
-    "one surrogate draw",
-    "relaxed gradients",
-    "base gradients",
-    "queries alone",
-    "other packages",
-    "transfer",
-    "known draw",
-    "transfer, one victim",
-)
-_LAST = ("ensemble", "ensemble, known draw", "ensemble, one victim")
-_ORDER = (*_FIRST, *_MIDDLE, *_LAST)
 _KINDS = {
     "fresh": "other gradients",
-    "eot": "averaged draws",
     "fixed": "one surrogate draw",
-    "gmsaavg": "averaged draws",
-    "gmsamin": "averaged draws",
-    "relaxed": "relaxed gradients",
     "bpda": "base gradients",
     "surrogate": "queries alone",
     "transfer": "transfer",
@@ -137,6 +117,17 @@ _ENSEMBLES = {
     ThreatModel("batch", "known"): "ensemble, known draw",
     ThreatModel("victim", "unknown"): "ensemble, one victim",
 }
+_CONTROLS = {CLEAN: "clean", RANDOM_SIGN: "random signs"}
+_PAPERS = ("FGSM", "PGD-10", "PGD-100")
+# From the top; attacks that go by their knowledge stand between the paper's and the ensembles.
+_ORDER = (
+    *_CONTROLS.values(),
+    *_PAPERS,
+    *dict.fromkeys(_KINDS.values()),
+    "other packages",
+    "transfer, one victim",
+    *_ENSEMBLES.values(),
+)
 RUNG_HEIGHT = 0.2  # inches
 PANELS_ACROSS = 2
 
@@ -206,9 +197,7 @@ def _rung(row: SummaryRow) -> str | None:
     if row.attack == ENSEMBLE:
         return _ENSEMBLES.get(row.threat)
     if row.attack in CONTROLS:
-        return (
-            {CLEAN: "clean", RANDOM_SIGN: "random signs"}[row.attack] if row.threat == WHOLE_BATCH else None
-        )
+        return _CONTROLS[row.attack] if row.threat == WHOLE_BATCH else None
     name = parsed_attack(row.attack)
     if name is None or name.is_submitted:
         return None

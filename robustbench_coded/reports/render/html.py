@@ -67,6 +67,7 @@ def _environment() -> Environment:
         "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
         "interval": lambda line: formatting.interval(line.low, line.high),
         "difference": formatting.difference_text,
+        "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
         "settled": formatting.settled,
         "kind": lambda block: type(block).__name__,
         "data_uri": _data_uri,

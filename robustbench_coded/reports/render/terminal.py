@@ -13,7 +13,6 @@ from rich.text import Text
 
 from attacks.naming import suited
 from attacks.presets import AVERAGED, OF_LENGTH, TRANSFER_OF_LENGTH, USUAL
-from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import survival
 from robustbench_coded.reports.compare.comparison import RunComparison
@@ -22,7 +21,7 @@ from robustbench_coded.reports.run import findings, methodology, tables
 from robustbench_coded.reports.run.opening import bars_text_table, opening_of
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.escape import one_line, shortened
-from robustbench_coded.schema.case import Case, Perturbation, Subject
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
 
 NAME_WIDTH = 60
@@ -31,7 +30,7 @@ NAME_WIDTH = 60
 def result(run: Run) -> Group:
     """What an evaluation prints: the answer, then the tables and verdicts in terms of the glossary."""
     terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
-    return Group(answer(run), Text(), terms, summary_table(run), *map(_sentence, _open(run)))
+    return Group(answer(run), Text(), terms, summary_table(run))
 
 
 def answer(run: Run) -> Group:
@@ -70,18 +69,6 @@ def _by_subject(title: str, text_table: formatting.TextTable, same: int) -> Iter
     """A table for all rows that begin with the same texts, which are its title."""
     for texts, table in text_table.split(same):
         yield PlainTable(f"{title}: {', '.join(texts)}", table)
-
-
-def _open(run: Run) -> Iterator[str]:
-    """Why verdicts are not settled and what would settle them; subjects with one reason share a line."""
-    reasons: dict[str, list[str]] = {}
-    for j in run.judgements:
-        if j.verdict.name == VerdictName.NOT_SETTLED:
-            inference = formatting.inference_text(j.subject, with_k=True)
-            where = f"{inference}, {j.threat}, eps {formatting.pixels(j.perturbation.eps)}"
-            reasons.setdefault(j.verdict.reason, []).append(where)
-    for reason, places in reasons.items():
-        yield f"Not settled ({'; '.join(places)}): {reason}"
 
 
 def comparison_table(comparison: RunComparison, beside: Sequence[sections.Section] = ()) -> Group:
@@ -155,16 +142,11 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
 
 
 def _verdicts(run: Run) -> Iterator[str]:
-    """A line per judged subject, its verdicts by threat model; then what is missing."""
-    by_subject: dict[tuple[Subject, Perturbation], list[Judgement]] = {}
+    """A line per verdict, what is open of it, and what is missing."""
     for judgement in run.judgements:
-        by_subject.setdefault((judgement.subject, judgement.perturbation), []).append(judgement)
-    for (subject, perturbation), judged in by_subject.items():
-        said = ", ".join(f"{j.verdict.name} ({j.threat})" for j in judged)
-        yield one_line(
-            f"{formatting.subject_text(subject, with_k=True)}, {formatting.perturbation_text(perturbation)}: "
-            f"{said}"
-        )
+        yield str(judgement)
+        if judgement.verdict.name == VerdictName.NOT_SETTLED:
+            yield f"  {judgement.verdict.reason}"
     if run.failures:
         yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
         # A command computes what it plans: damaged files of another one's rows wait for that one.

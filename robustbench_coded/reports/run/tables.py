@@ -20,6 +20,7 @@ from robustbench_coded.reports.text.formatting import (
     THREATS,
     TextTable,
     difference_text,
+    incomplete_text,
     inference_text,
     interval,
     is_submitted,
@@ -93,7 +94,6 @@ def is_attacked(row: CaseResult) -> bool:
     return any(key.attack not in words.CONTROLS for key in row.sources)
 
 
-PAGE_COLUMNS = 11  # labels included
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
@@ -129,7 +129,7 @@ class TableCell:
         if line.low is not None:
             found.append((interval(line.low, line.high), False))
         if not line.done:
-            found.append((f"{line.examples:,} of {line.examples_planned:,}", False))
+            found.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
             found.append((f"n = {line.examples:,}", False))
         if self.difference is not None:
@@ -189,13 +189,6 @@ class Table:
                 (name, *(" ".join(f"{text}*" if bold else text for text, bold in of) for of in pieces))
             )
         return TextTable(("Attack", *heads), tuple(rows), frozenset(heads))
-
-    def parts(self) -> list["Table"]:
-        """The table cut into tables that are no wider than a page, each with the labels of the rows."""
-        compared = any(cell is not None and cell.difference for row in self.rows for cell in row.cells)
-        across = PAGE_COLUMNS - len(self.heads) - (2 if compared else 0)  # differences take room
-        count = len(self.columns)
-        return [self.of_columns(range(i, min(i + across, count))) for i in range(0, count, across)]
 
 
 def tables_of(run: Run) -> list[Table]:

@@ -303,9 +303,6 @@ def is_peers(attack: str) -> bool:
 def _estimator_text(name: AttackName) -> str:
     if name.draws > 1 and name.estimator != "surrogate":
         return f"{name.draws} fresh draws averaged at each step"
-    if name.estimator in ("gmsaavg", "gmsamin"):
-        loss = "mean" if name.estimator == "gmsaavg" else "smallest"
-        return f"{name.rounds} rounds, {loss} loss over the draws met so far"
     return _ESTIMATORS.get(name.estimator, name.estimator)
 
 
@@ -325,6 +322,13 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def incomplete_text(examples: int, planned: int) -> str:
+    """What an incomplete row lacks."""
+    if not examples:
+        return "not run yet"
+    return f"{examples:,} of {planned:,}" if examples < planned else "attacks missing"
 
 
 def series(texts: Sequence[str]) -> str:
