@@ -50,9 +50,9 @@ def names(manifest):
 
 
 def after(old, new, committed):
-    """The rows and the probed sizes once an evaluation has ended that asks for ``new``."""
-    ended = with_earlier(new, old, committed)
-    return names(ended), [probe.subject.n for probe in ended.probes]
+    """The rows and the probed sizes of an evaluation that asks for ``new``."""
+    both = with_earlier(new, old, committed)
+    return names(both), [probe.subject.n for probe in both.probes]
 
 
 MISTAKEN = manifest(row("clean", 19, "a"), row("fgsm", 19, "b", "c"))
