@@ -22,7 +22,6 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.models.registry import MODELS, split_variant
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
@@ -171,7 +170,7 @@ def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | Non
     """
     perturbation = _perturbation(prepared)
     checkpoint = prepared.context.checkpoint(subject.checkpoint)
-    ours = subject.spec == STANDARD and checkpoint.path and split_variant(checkpoint.network)[0] in MODELS
+    ours = subject.spec == STANDARD and checkpoint.ours
     if perturbation.eps == 0 or (ours and not subject.hides_gradient):
         return None
     data = {

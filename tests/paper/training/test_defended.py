@@ -129,7 +129,7 @@ def test_fingerprints_know_the_start_and_the_defence(npz):
         ({"defence": "published:jpg"}, "is not known"),
         ({"defence": 3}, "defence = 3: expected `str"),
         ({"start": "cifar10-erm-resnet20"}, "it is a resnet20, the training has arch digits-cnn"),
-        ({"start": "cifar10-erm-resnet20", "arch": "resnet20"}, "10 classes and 3 channels"),
+        ({"start": "cifar10-erm-resnet20", "arch": "resnet20"}, "it takes 3-channel images"),
         ({"start": "digits-erm"}, "its normalisation is 0.3056/0.3756, the training images have mean"),
     ],
 )
