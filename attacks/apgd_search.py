@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.attack import better_of, larger, wide
-from attacks.balls import L1Ball
+from attacks.balls import Ball, L1Ball
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
@@ -142,32 +142,56 @@ class Search:
     ) -> Iterator[Examples]:
         """Yields examples as they finish, with ``x`` the result: early those that stop, the others last."""
         e = self._begin(x0, y, goal, start, slots, loss)
-        ball = self.budget.around(x0)
-        shortest = max(int(SHORTEST_INTERVAL * self.steps), 1 if self.estimator.per_example else FEWEST_NOISY)
-        interval, since_check = max(int(FIRST_INTERVAL * self.steps), shortest), 0
-        for step in range(self.steps):
+        yield from self._climb(e, loss, self.budget, self.steps, stop=self.early_stop)
+
+    def _climb(
+        self, e: Examples, loss: Loss, budget: PerturbationBudget, steps: int, *, stop: bool
+    ) -> Iterator[Examples]:
+        """So many steps in one ball. ``stop``: yields examples as soon as they are answered wrongly."""
+        ball, looks = budget.around(e.x0), self._checkpoints(steps)
+        for step in range(steps):
             if self.estimator.exhausted:
                 break
-            if self.early_stop and bool(e.wrong.any()):
+            if stop and bool(e.wrong.any()):
                 yield e.select(e.wrong[0].nonzero().squeeze(1))
                 e = e.select((~e.wrong[0]).nonzero().squeeze(1))
                 if not e.slot.numel():
                     return
-                ball = self.budget.around(e.x0)
-            if since_check == interval:
-                _halve(e, _stalled(e, interval) if self.estimator.per_example else self._no_better(e, loss))
-                shorter = interval - max(int(SHORTER_BY * self.steps), 1)
-                interval, since_check = max(shorter, shortest), 0
+                ball = budget.around(e.x0)
+            if step in looks:
+                self._look_back(e, loss, looks[step])
                 if self.estimator.exhausted:
                     break
-            weight = MOMENTUM if step else 1.0
-            moved = ball.step_(e.x.clone(), e.grad, e.size)
-            x = ball.project_(e.x + weight * (moved - e.x) + (1 - weight) * (e.x - e.last_x))
-            e.last_x, before = e.x, e.loss
-            self._move(e, x, loss, last=step == self.steps - 1)
+            x, before = self._next(e, ball, step), e.loss
+            e.last_x = e.x
+            self._move(e, x, loss, last=step == steps - 1)
             e.rises += e.loss > before
-            since_check += 1
-        yield self._finished(e, stop=self.early_stop)
+        yield self._finished(e, stop=stop)
+
+    def _checkpoints(self, steps: int) -> dict[int, int]:
+        """The steps before which the search looks back, and how many there were since the time before."""
+        shortest = max(int(SHORTEST_INTERVAL * steps), 1 if self.estimator.per_example else FEWEST_NOISY)
+        interval = at = max(int(FIRST_INTERVAL * steps), shortest)
+        found = {}
+        while at < steps:
+            found[at] = interval
+            interval = max(interval - max(int(SHORTER_BY * steps), 1), shortest)
+            at += interval
+        return found
+
+    def _look_back(self, e: Examples, loss: Loss, interval: int) -> None:
+        """Halves the step size of examples that stall, and returns them to their best points."""
+        halved = _stalled(e, interval) if self.estimator.per_example else self._no_better(e, loss)
+        e.halved = halved
+        e.size = torch.where(halved, e.size / 2, e.size)
+        e.x = torch.where(wide(halved), e.best_x, e.x)
+        e.grad = torch.where(wide(halved), e.best_grad, e.grad)
+        e.checked_loss, e.rises = e.best_loss, torch.zeros_like(e.rises)
+
+    def _next(self, e: Examples, ball: Ball, step: int) -> Tensor:
+        weight = MOMENTUM if step else 1.0
+        moved = ball.step_(e.x.clone(), e.grad, e.size)
+        return ball.project_(e.x + weight * (moved - e.x) + (1 - weight) * (e.x - e.last_x))
 
     def _move(self, e: Examples, x: Tensor, loss: Loss, *, last: bool) -> None:
         """Makes ``x`` the current point and asks about it; where no step follows, for the value alone."""
@@ -239,15 +263,6 @@ def keep(e: Examples, better: Tensor) -> None:
     e.best_loss = torch.where(better, e.loss, e.best_loss)
 
 
-def _halve(e: Examples, halved: Tensor) -> None:
-    """Halves the step size of these examples and returns them to their best points."""
-    e.halved = halved
-    e.size = torch.where(halved, e.size / 2, e.size)
-    e.x = torch.where(wide(halved), e.best_x, e.x)
-    e.grad = torch.where(wide(halved), e.best_grad, e.grad)
-    e.checked_loss, e.rises = e.best_loss, torch.zeros_like(e.rises)
-
-
 # The paper's constants. Stages, as factors on eps and shares of the steps; the share of values that a first
 # step moves; steps between checkpoints, as a share of all; by how much the moved values of the best point
 # must be fewer than at the last checkpoint for the full step size; divisors of both; the shortest step.
@@ -279,63 +294,44 @@ class SparseSearch(Search):
     def _run(
         self, x0: Tensor, y: Tensor, goal: Tensor, start: Tensor, slots: Tensor, loss: Loss
     ) -> Iterator[Examples]:
-        stages = STAGES if self.steps >= FEWEST_STAGED else STAGES[-1:]
-        spent = 0
-        for factor, share in stages[:-1]:
-            if self.estimator.exhausted:
-                break
-            steps = int(share * self.steps)
-            wider = replace(self.budget, eps=factor * self.budget.eps)
-            ball = wider.around(x0)
-            start = ball.project_(start.clone())
-            (e,) = self._stage(x0, y, goal, start, slots, loss, ball, wider.eps, steps, stop=False)
-            start, spent = e.x, spent + steps
-        ball, rest = self.budget.around(x0), self.steps - spent
-        start = ball.project_(start.clone())
-        yield from self._stage(
-            x0, y, goal, start, slots, loss, ball, self.budget.eps, rest, stop=self.early_stop
-        )
+        left = self.steps
+        for factor, share in STAGES if self.steps >= FEWEST_STAGED else STAGES[-1:]:
+            budget = replace(self.budget, eps=factor * self.budget.eps)
+            steps, last = int(share * self.steps), factor == 1
+            if self.estimator.exhausted and not last:
+                continue
+            start = budget.around(x0).project_(start.clone())
+            e = _sparse(self._begin(x0, y, goal, start, slots, loss), budget.eps)
+            if last:
+                yield from self._climb(e, loss, budget, left, stop=self.early_stop)
+                return
+            (done,) = self._climb(e, loss, budget, steps, stop=False)
+            start, left = done.x, left - steps
 
-    def _stage(
-        self,
-        x0: Tensor,
-        y: Tensor,
-        goal: Tensor,
-        start: Tensor,
-        slots: Tensor,
-        loss: Loss,
-        ball: Any,
-        length: float,
-        steps: int,
-        *,
-        stop: bool,
-    ) -> Iterator[Examples]:
-        """One run in one ball, with steps of at most ``length``.
-
-        ``stop``: yields examples as soon as they are answered wrongly.
-        """
-        assert isinstance(ball, L1Ball)
-        e = _sparse(self._begin(x0, y, goal, start, slots, loss), length)
+    def _checkpoints(self, steps: int) -> dict[int, int]:
         interval = max(int(INTERVAL * steps), 1 if self.estimator.per_example else FEWEST_NOISY)
-        for step in range(steps):
+        return dict.fromkeys(range(interval, steps, interval), interval)
+
+    def _look_back(self, e: Examples, loss: Loss, interval: int) -> None:
+        """What the best point moved tells how many values are worth moving.
+
+        While their number falls, steps are long, and go on from the best point; else they become shorter.
+        """
+        assert isinstance(e, _Sparse)
+        if not self.estimator.per_example:
+            self._no_better(e, loss)
             if self.estimator.exhausted:
-                break
-            if stop and bool(e.wrong.any()):
-                yield e.select(e.wrong[0].nonzero().squeeze(1))
-                e = e.select((~e.wrong[0]).nonzero().squeeze(1))
-                if not e.slot.numel():
-                    return
-                ball = self.budget.around(e.x0)
-                assert isinstance(ball, L1Ball)
-            if step and step % interval == 0:
-                if not self.estimator.per_example:
-                    self._no_better(e, loss)
-                    if self.estimator.exhausted:
-                        break
-                _sparser(e)
-            x = ball.sparse_step_(e.x, e.grad, e.size, e.share)
-            self._move(e, x, loss, last=step == steps - 1)
-        yield self._finished(e, stop=stop)
+                return
+        moved = _moved(e.best_x, e.x0)
+        falling = moved < STILL_FALLING * e.moved
+        e.share, e.moved = moved / e.x[0, 0].numel() / SHARE_BY, moved
+        e.size = torch.where(falling, e.full, (e.size / STEP_BY).maximum(SHORTEST * e.full))
+        e.x = torch.where(wide(falling), e.best_x, e.x)
+        e.grad = torch.where(wide(falling), e.best_grad, e.grad)
+
+    def _next(self, e: Examples, ball: Ball, step: int) -> Tensor:
+        assert isinstance(e, _Sparse) and isinstance(ball, L1Ball)
+        return ball.sparse_step_(e.x, e.grad, e.size, e.share)
 
 
 def _sparse(e: Examples, length: float) -> _Sparse:
@@ -345,19 +341,6 @@ def _sparse(e: Examples, length: float) -> _Sparse:
     full = torch.full_like(e.size, length)
     fields = vars(e) | {"size": full}
     return _Sparse(**fields, full=full, share=share, moved=torch.where(moved > 0, moved, values))
-
-
-def _sparser(e: _Sparse) -> None:
-    """At a checkpoint: what the best point moved tells how many values are worth moving.
-
-    While their number falls, steps are long, and go on from the best point; else they become shorter.
-    """
-    moved = _moved(e.best_x, e.x0)
-    falling = moved < STILL_FALLING * e.moved
-    e.share, e.moved = moved / e.x[0, 0].numel() / SHARE_BY, moved
-    e.size = torch.where(falling, e.full, (e.size / STEP_BY).maximum(SHORTEST * e.full))
-    e.x = torch.where(wide(falling), e.best_x, e.x)
-    e.grad = torch.where(wide(falling), e.best_grad, e.grad)
 
 
 def _moved(x: Tensor, x0: Tensor) -> Tensor:

@@ -23,8 +23,6 @@ EstimatorName = Literal[
     "aware",
     "transfer",
     "bpda",
-    "gmsaavg",
-    "gmsamin",
     "submitted",
     "surrogate",
 ]
@@ -68,7 +66,6 @@ class AttackName:
     text: the name as given, as stored in results.
     estimator: what the attacker knows.
     draws: fresh draws averaged in each query (M); 1 for the other estimators.
-    rounds: of a greedy model-space attack, else 1.
     algorithm: a name of the ``CATALOGUE``, or a third-party package's name for it.
     steps: steps, or queries of a black-box attack; None for FGSM.
     step_size: in units of eps's space; None for the algorithm's default.
@@ -83,7 +80,6 @@ class AttackName:
     text: str
     estimator: EstimatorName
     draws: int
-    rounds: int
     algorithm: str
     steps: int | None
     step_size: float | None

@@ -1,12 +1,12 @@
 """The l-infinity, l2, l1 and l0 balls around clean inputs, intersected with the box [0, 1].
 
-The l1 ball is that of arXiv 2103.01208, section 2, the l0 ball that of arXiv 1909.05040. What their methods
-do is said in ``attacks.perturbation_budget.Ball``. ``unit`` and ``eps_scale`` are in float32 at least,
-whatever the type of x0; a point is rounded towards x0, so that it stays inside the ball in every type.
+The l1 ball is that of arXiv 2103.01208, section 2, the l0 ball that of arXiv 1909.05040. ``unit`` and
+``eps_scale`` are in float32 at least, whatever the type of x0; a point is rounded towards x0, so that it
+stays inside the ball in every type.
 """
 
 from collections.abc import Callable, Sequence
-from math import inf, prod, sqrt
+from math import inf, prod
 from typing import ClassVar
 
 import torch
@@ -27,18 +27,78 @@ def moved(x0: Tensor, u: Tensor) -> Tensor:
     return torch.where((x.to(u) - x0).abs() > u.abs(), nearer, x)
 
 
-class LinfBall:
+class Ball:
+    """The points an attack may visit: the eps-ball around x0, intersected with the box [0, 1].
+
+    Methods whose name ends in an underscore write into their first argument and return it.
+
+    Args:
+        x0: clean inputs ``[G, K, C, H, W]``.
+        eps: in the space of eps.
+        unit: a channel's pixel units in one unit of that space, ``[1, 1, C or 1, 1, 1]``.
+        eps_scale: factors on eps, ``[G or 1, K or 1, 1, 1, 1]``; inf for a free slot.
+
+    Attributes:
+        order: of the norm, as ``torch.linalg.vector_norm`` takes it.
+        radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
+            slot the size of the whole box.
+        low, high: how far the box lets each value move, in the space of eps.
+    """
+
+    order: ClassVar[float]
+
+    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
+        self.x0, self.unit = x0, unit
+        whole = self._norm_of_ones() / float(unit.min())
+        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
+        self.low, self.high = -x0 / unit, (1 - x0) / unit
+        # How far a step of size 1 moves each slot; None if that is 1 for all.
+        stride = torch.where(eps_scale == inf, 0.5 * whole / eps if eps else 0.0, eps_scale)
+        self._stride = None if bool((stride == 1).all()) else stride
+
+    def _norm_of_ones(self) -> float:
+        """Of an input all of whose values are 1."""
+        return float(prod(self.x0.shape[2:]) ** (1 / self.order))
+
+    def project_(self, x: Tensor) -> Tensor:
+        """The point of the feasible set nearest to ``x`` in the Euclidean sense."""
+        raise NotImplementedError
+
+    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
+        """Steepest ascent by ``size`` (units of eps; one number, or ``[G, K]``) along ``grad``, projected."""
+        raise NotImplementedError
+
+    def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """A random start, batch g from ``generators[g]``: uniform in the feasible box (linf), in the ball
+        (l2, l1), or in eps random pixels (l0)."""
+        raise NotImplementedError
+
+    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Noise of the attack's size, the control ``random-sign``: every value by eps (linf), eps spread over
+        all values (l2, l1), or eps random pixels in black or white (l0); clipped to the box."""
+        sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
+        each = self.radius / self._norm_of_ones() * self.unit
+        # A zero would be no sign; it has chance 2^-24.
+        return moved(self.x0, torch.where(sign == 0, 1, sign) * each)
+
+    def distance(self, x: Tensor) -> Tensor:
+        """How far ``x`` is from x0, ``[G, K]``, as a fraction of what its slot may move."""
+        # In float64: of many values, float32 sums up to 1.5e-3 of eps too much.
+        apart = (double(x) - double(self.x0)) / double(self.unit)
+        return fraction(norm_of(apart, self.order), double(self.radius)).flatten(1).to(self.unit)
+
+
+class LinfBall(Ball):
     """A box: the l-infinity ball intersected with [0, 1]; a projection is one clamp in place."""
 
     order: ClassVar[float] = inf
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
-        self.x0, self.unit = x0, unit
-        whole = 1 / float(unit.min())
-        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
+        super().__init__(x0, eps, unit, eps_scale)
         self.lower = moved(x0, -self.radius * unit)
         self.upper = moved(x0, self.radius * unit)
-        self._stride = stride_of(unit, eps_scale, 0.5 * whole / eps if eps else 0.0)
+        stride = unit if self._stride is None else unit * self._stride
+        self._stride = None if bool((stride == 1).all()) else stride
 
     def project_(self, x: Tensor) -> Tensor:
         return x.clamp_(self.lower, self.upper).to(self.x0.dtype)
@@ -50,28 +110,13 @@ class LinfBall:
         u = drawn(torch.rand, self.x0, generators)
         return self.project_(torch.lerp(self.lower, self.upper, u))
 
-    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
-        sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
-        # A zero would be no sign; it has chance 2^-24.
-        return self.project_(self.x0 + torch.where(sign == 0, 1, sign) * (self.radius * self.unit))
 
-    def distance(self, x: Tensor) -> Tensor:
-        return fraction(apart(self, x).abs(), double(self.radius)).flatten(2).amax(2).to(self.unit)
-
-
-class L2Ball:
+class L2Ball(Ball):
     """The Euclidean ball, in units of each channel's deviation if given, intersected with [0, 1]."""
 
     order: ClassVar[float] = 2.0
     # The projection's active set grows in every round; four rounds are usually enough.
     PROJECTION_ROUNDS = 16
-
-    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
-        self.x0, self.unit = x0, unit
-        whole = sqrt(prod(x0.shape[2:])) / float(unit.min())
-        self.radius = torch.where(eps_scale == inf, whole, eps * eps_scale)
-        self.low, self.high = -x0 / unit, (1 - x0) / unit
-        self._stride = stride_of(torch.ones_like(unit), eps_scale, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
         """Exact: the nearest point is clamp(t v) for the one t in [0, 1] that gives it norm eps.
@@ -110,19 +155,6 @@ class L2Ball:
         length = length.to(self.x0)[:, :, None, None, None] ** (1 / prod(self.x0.shape[2:]))
         return self.project_(self.x0 + direction / norm_of(direction) * length * self.radius * self.unit)
 
-    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
-        sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
-        each = self.radius / sqrt(prod(self.x0.shape[2:])) * self.unit
-        return moved(self.x0, torch.where(sign == 0, 1, sign) * each)
-
-    def distance(self, x: Tensor) -> Tensor:
-        return fraction(norm_of(apart(self, x)), double(self.radius)).flatten(1).to(self.unit)
-
-
-def apart(ball: "LinfBall | L2Ball | L1Ball", x: Tensor) -> Tensor:
-    """x - x0 in the ball's units, in float64: of many values, float32 sums up to 1.5e-3 of eps too much."""
-    return (double(x) - double(ball.x0)) / double(ball.unit)
-
 
 def norm_of(v: Tensor, order: float = 2, dtype: torch.dtype | None = None) -> Tensor:
     return torch.linalg.vector_norm(v, ord=order, dim=(2, 3, 4), keepdim=True, dtype=dtype)
@@ -136,12 +168,6 @@ def widest(x: Tensor) -> torch.dtype | None:
 def fraction(part: Tensor, whole: Tensor) -> Tensor:
     """part / whole with 0 / 0 = 0: a point that has not moved has used none of its budget."""
     return torch.where((part == 0) & (whole == 0), 0, part / whole)
-
-
-def stride_of(unit: Tensor, eps_scale: Tensor, free: float) -> Tensor | None:
-    """How far a step of size 1 moves each slot; None if that is 1 for all."""
-    stride = unit * torch.where(eps_scale == inf, free, eps_scale)
-    return None if bool((stride == 1).all()) else stride
 
 
 def add_(x: Tensor, direction: Tensor, stride: Tensor | None, size: float | Tensor) -> Tensor:
@@ -163,21 +189,13 @@ def drawn(draw: Callable[..., Tensor], x0: Tensor, generators: Sequence[torch.Ge
 MOVED = 0.05
 
 
-class L1Ball:
+class L1Ball(Ball):
     """Sums of absolute moves, in units of each channel's deviation if given.
 
-    What its methods do is said in ``attacks.perturbation_budget.Ball``. A step moves few values: steepest
-    ascent in l1 moves one, which is slow.
+    A step moves few values: steepest ascent in l1 moves one, which is slow.
     """
 
     order: ClassVar[float] = 1.0
-
-    def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
-        self.x0, self.unit = x0, unit
-        whole = prod(x0.shape[2:]) / float(unit.min())
-        self.radius = torch.where(eps_scale == torch.inf, whole, eps * eps_scale)
-        self.low, self.high = -x0 / unit, (1 - x0) / unit
-        self._stride = stride_of(torch.ones_like(unit), eps_scale, 0.5 * whole / eps if eps else 0.0)
 
     def project_(self, x: Tensor) -> Tensor:
         """Exact: the nearest point moves every value by as much less, but for those that the box holds.
@@ -232,14 +250,6 @@ class L1Ball:
         share = sizes / (sizes.sum((2, 3, 4), keepdim=True) + spare)
         return self.project_(self.x0 + signs * share * self.radius * self.unit)
 
-    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
-        sign = drawn(torch.rand, self.x0, generators).sub_(0.5).sign_()
-        each = self.radius / prod(self.x0.shape[2:]) * self.unit
-        return moved(self.x0, torch.where(sign == 0, 1, sign) * each)
-
-    def distance(self, x: Tensor) -> Tensor:
-        return fraction(norm_of(apart(self, x), 1), double(self.radius)).flatten(1).to(self.unit)
-
 
 def most(score: Tensor, count: float | Tensor) -> Tensor:
     """Of each input's pixels the ``count`` with the largest scores, ``[G, K, 1, H, W]``, bool.
@@ -252,11 +262,11 @@ def most(score: Tensor, count: float | Tensor) -> Tensor:
     return order.argsort(-1).view_as(score) < count
 
 
-class L0Ball:
+class L0Ball(Ball):
     """At most eps pixels differ from x0, each by as much as the box allows.
 
     A pixel is a position: all its channels together count as one, as in arXiv 1909.05040, 2006.12834 and
-    2405.05075. What its methods do is said in ``attacks.perturbation_budget.Ball``.
+    2405.05075.
     """
 
     order: ClassVar[float] = 0.0

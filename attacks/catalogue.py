@@ -35,7 +35,8 @@ class Algorithm(Traits):
 
     Attributes:
         words: as reports name it.
-        module, name: where its class is.
+        module, name: where its class is; '' of what is in committed runs, and no longer run: it broke nothing
+            alone.
         arguments: of the class, out of the attack's name, losses by name; ``early_stop`` comes on top.
         options: what may follow a plus sign.
         cost: of one step, which restarts repeat; or (attack, whether answers are random) -> cost of it all.
@@ -64,7 +65,13 @@ class Algorithm(Traits):
     norms: tuple[str, ...] = ("linf", "l2", "l1")
 
     def build(self, attack: AttackName, *, early_stop: bool) -> Any:
-        """The attack that the name describes."""
+        """The attack that the name describes.
+
+        Raises:
+            ValueError: it is no longer run.
+        """
+        if not self.module:
+            raise ValueError(f"expected an attack that can be run, got {attack.text}, which no longer is")
         kind = getattr(import_module(f"attacks.{self.module}"), self.name)
         arguments = self.arguments(attack)
         if "loss" in arguments:
@@ -111,10 +118,6 @@ def _apgd(loss: str) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: _steps(attack) | {"loss": loss, "restarts": _option(attack, "restarts", 1)}
 
 
-def _closest(attack: AttackName) -> dict[str, Any]:
-    return _steps(attack) | {"closest": _option(attack, "closest", 0)}
-
-
 def _sparse(*, projected: bool) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: (
         _steps(attack) | {"loss": dict(attack.options).get("loss", "ce"), "projected": projected}
@@ -125,9 +128,14 @@ def _targeted(targets: int) -> Callable[[AttackName], dict[str, Any]]:
     return lambda attack: _steps(attack) | {"targets": _option(attack, "targets", targets)}
 
 
-def _for_each_target(attack: AttackName, randomised: bool) -> Cost:
-    steps = (attack.steps or 1) * _option(attack, "targets", TARGETS)
-    return Cost(steps, steps)
+def _runs(targets: int, before: int = 0) -> Callable[[AttackName, bool], Cost]:
+    """The cost of a run for each target, and of so many before them."""
+
+    def cost(attack: AttackName, randomised: bool) -> Cost:
+        steps = (attack.steps or 1) * (before + _option(attack, "targets", targets))
+        return Cost(steps, steps)
+
+    return cost
 
 
 def _option(attack: AttackName, option: str, otherwise: int) -> int:
@@ -171,11 +179,11 @@ CATALOGUE: dict[str, Algorithm] = {
     ),
     "apgd-mt": Algorithm(
         "Auto-PGD on the margin, then multi-targeted",
-        "composite",
-        "apgd_mt",
-        lambda attack: _closest(attack) | _targeted(MT_TARGETS)(attack),
-        (*_TARGETS, "closest"),
-        cost=_late("composite.apgd_mt_queries"),
+        "apgd",
+        "ApgdMultiTargeted",
+        _targeted(MT_TARGETS),
+        _TARGETS,
+        cost=_runs(MT_TARGETS, before=1),
         loss="margin",
         kind=_AUTO_PGD,
     ),
@@ -185,7 +193,7 @@ CATALOGUE: dict[str, Algorithm] = {
         "ApgdTargeted",
         _targeted(TARGETS),
         _TARGETS,
-        cost=_for_each_target,
+        cost=_runs(TARGETS),
         loss="dlr",
         kind=_AUTO_PGD,
     ),
@@ -209,14 +217,7 @@ CATALOGUE: dict[str, Algorithm] = {
         stops_early=False,
         takes_steps=False,
     ),
-    "greedy": Algorithm(
-        "greedy ascent by few values a step",
-        "subset_ascent",
-        "Greedy",
-        _steps,
-        loss="margin",
-        fewest_steps=2,
-    ),
+    "greedy": Algorithm("greedy ascent by few values a step", "", "", _steps, loss="margin", fewest_steps=2),
     "growing": Algorithm(
         "ascent in growing balls",
         "subset_ascent",
@@ -258,15 +259,7 @@ CATALOGUE: dict[str, Algorithm] = {
         sets_step=False,
     ),
     "square": Algorithm(
-        "Square attack",
-        "composite",
-        "square",
-        _closest,
-        ("init", "closest"),
-        cost=_late("composite.square_queries"),
-        family="search",
-        loss="margin",
-        draws=SEARCH_DRAWS,
+        "Square attack", "score_based", "Square", _steps, family="search", loss="margin", **_DRAWN
     ),
     "switch": Algorithm(
         "smooth moves to jumps of the answer, then ascent",

@@ -1,8 +1,8 @@
-"""Attacks made of other attacks: restarts, several in sequence, and greedy model-space rounds.
+"""Attacks made of other attacks: restarts, and several in sequence.
 
 ``aa`` asks its attacks in turn, each on what those before it left, as AutoAttack does (arXiv 2003.01690),
 then more of them on the few examples of the smallest margins: what an attack misses on robust networks is
-nearly always among those. GMSA is arXiv 2110.14735.
+nearly always among those.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdMultiTargeted
-from attacks.attack import Attack, AttackOnProblem, Problem, better_of, wide
+from attacks.attack import Attack, Problem, better_of, wide
 from attacks.attack_name import AttackName
-from attacks.catalogue import MT_TARGETS, Cost
-from attacks.estimators.draws import CollectedDraws
+from attacks.catalogue import Cost
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.pgd import Pgd
 from attacks.score_based import Square
@@ -49,7 +48,7 @@ COMPARISONS = 8  # under draws of their own, between what its attacks found on r
 
 
 @dataclass(frozen=True)
-class InTurn(AttackOnProblem):
+class InTurn(Attack):
     """Runs each attack on the examples that those before it left.
 
     Attributes:
@@ -133,38 +132,6 @@ def _left(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def apgd_mt(steps: int, targets: int, closest: int, early_stop: bool) -> Attack:
-    """Multi-targeted Auto-PGD; then ``closest`` runs from other starts, towards more classes."""
-    first = ApgdMultiTargeted(steps, targets, early_stop=early_stop)
-    if not closest or not early_stop:
-        return first
-    return InTurn((first,), (_more_targets(steps, targets),) * closest)
-
-
-def apgd_mt_queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, about (``Algorithm.cost``)."""
-    options = dict(attack.options)
-    targets, closest = int(options.get("targets", MT_TARGETS)), _closest(attack, randomised)
-    gradients = round((attack.steps or 1) * (1 + targets + closest / SHARE * (1 + max(targets, ALL_TARGETS))))
-    return Cost(gradients, gradients)
-
-
-def square_queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, about (``Algorithm.cost``)."""
-    return Cost(round((attack.steps or 1) * (1 + _closest(attack, randomised) / SHARE)), 0)
-
-
-def _closest(attack: AttackName, randomised: bool) -> int:
-    """Later runs on the examples that came closest; none where answers are random."""
-    return 0 if randomised else int(dict(attack.options).get("closest", 0))
-
-
-def square(steps: int, closest: int, early_stop: bool) -> Attack:
-    """The Square attack; then one of ``closest`` times as many queries."""
-    first = Square(steps, early_stop=early_stop)
-    return InTurn((first,), (Square(closest * steps, early_stop=True),)) if closest and early_stop else first
-
-
 def aa(steps: int, early_stop: bool) -> Attack:
     """Auto-PGD on cross-entropy, multi-targeted Auto-PGD, Square; then more of the last two.
 
@@ -194,41 +161,3 @@ def aa_queries(attack: AttackName, randomised: bool) -> Cost:
 
 def _more_targets(steps: int, targets: int) -> Attack:
     return ApgdMultiTargeted(steps, max(targets, ALL_TARGETS), early_stop=True)
-
-
-@dataclass(frozen=True)
-class Gmsa(AttackOnProblem):
-    """Each round adds one draw of the target to a set and attacks the whole set.
-
-    A round continues from the result of the last one, with the inner attack's full number of steps. R rounds
-    cost R (R + 1) / 2 times the inner attack.
-
-    Attributes:
-        inner: the attack of each round.
-        rounds: R.
-    """
-
-    inner: Attack
-    rounds: int
-
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"expected rounds >= 1, got {self.rounds}")
-
-    def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the estimator is a ``CollectedDraws`` one.
-
-        Raises:
-            ValueError: the estimator does not collect draws.
-        """
-        x, y, estimator, budget, generators, start = problem
-        if not isinstance(estimator, CollectedDraws):
-            raise ValueError(f"expected a CollectedDraws estimator, got {type(estimator).__name__}")
-        adv = start
-        for _ in range(self.rounds):
-            if estimator.exhausted and adv is not None:
-                break
-            estimator.collect()
-            adv = self.inner.perturb(x, y, estimator, budget, generators, start=adv)
-        assert adv is not None
-        return adv

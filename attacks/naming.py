@@ -10,7 +10,7 @@ loaded.
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
@@ -37,15 +37,12 @@ SURROGATE_DRAWS = 4
 LOSSES = get_args(LossName)
 ALWAYS = ("target",)  # options of every algorithm of ours
 
-# The words that names are made of.
-WORDS = (*CATALOGUE, "fixed", "aware", "transfer", "bpda", "relaxed", "torchattacks", "autoattack")
-
 
 def _names() -> re.Pattern[str]:
     algorithms = "|".join(sorted(CATALOGUE, key=len, reverse=True))  # the longer one first
     return re.compile(
         r"(?P<relaxed>relaxed-)?"
-        r"(?:(?P<estimator>eot[1-9][0-9]*|fixed|aware|transfer|bpda|surrogate|gmsa[1-9][0-9]*(?:avg|min))-)?"
+        r"(?:(?P<estimator>eot[1-9][0-9]*|fixed|aware|transfer|bpda|surrogate)-)?"
         rf"(?P<algorithm>{algorithms})"
         r"(?:-(?P<steps>[1-9][0-9]*))?"
         r"(?:@(?P<step_size>[^+]+))?"
@@ -77,7 +74,7 @@ def parse(text: str) -> AttackName:
         _, attack, transforms = attack_name.split_submitted(text)
         if attack != attack_name.SEVERAL:
             parse(attack)
-        return AttackName(text, SUBMITTED, 1, 1, SUBMITTED, None, None, options=transforms)
+        return AttackName(text, SUBMITTED, 1, SUBMITTED, None, None, options=transforms)
     if match := _THIRD_PARTY.fullmatch(text):
         return _parse_third_party(text, match)
     if match := _PLUGIN.fullmatch(text):
@@ -92,7 +89,7 @@ def parse(text: str) -> AttackName:
         rule = "a number of steps" if entry.takes_steps else "no number of steps"
         raise ValueError(f"expected {rule} after {algorithm}, got {text!r}; {_closest(text, LISTED)}")
     blind = entry.family in WITHOUT_GRADIENTS
-    if blind and estimator.startswith(("bpda", "gmsa", "surrogate")):
+    if blind and estimator in ("bpda", "surrogate"):
         raise ValueError(f"expected an attack with gradients after {estimator}-, got {text!r}")
     if match["relaxed"] and (blind or estimator in ("transfer", "bpda", "surrogate")):
         raise ValueError(f"expected an attack with the defence's gradients after relaxed-, got {text!r}")
@@ -103,15 +100,13 @@ def parse(text: str) -> AttackName:
         raise ValueError(f"expected at most {LARGEST_NUMBER:,} steps or draws, got {text!r}")
     if match["steps"] and int(match["steps"]) < entry.fewest_steps:
         raise ValueError(f"expected {entry.fewest_steps} queries or more for {algorithm}, got {text!r}")
-    draws, rounds = 1, 1
+    draws = 1
     kind: EstimatorName = "fresh"
     if estimator in ("fixed", "aware", "transfer", "bpda", "surrogate"):
         kind = estimator  # type: ignore[assignment]
         draws = SURROGATE_DRAWS if kind == "surrogate" else 1
     elif estimator.startswith("eot"):
         draws = int(estimator[3:])
-    elif estimator.startswith("gmsa"):
-        kind, rounds = ("gmsaavg" if estimator.endswith("avg") else "gmsamin"), int(estimator[4:-3])
     else:
         draws = entry.draws
     options = _options(match["options"], algorithm, text)
@@ -119,7 +114,6 @@ def parse(text: str) -> AttackName:
         text,
         kind,
         draws,
-        rounds,
         algorithm,
         int(match["steps"]) if match["steps"] else None,
         _step_size(match["step_size"], text) if match["step_size"] else None,
@@ -207,6 +201,8 @@ def expand(text: str) -> tuple[AttackName, ...]:
                 if part.isalpha():
                     raise ValueError(f"{error}; presets: {', '.join(PRESETS)}") from None
                 raise
+            if (entry := CATALOGUE.get(names[name].algorithm)) is not None and not entry.module:
+                raise ValueError(f"expected an attack that can be run, got {part!r}, which no longer is")
             if names[name].is_submitted:
                 raise ValueError(
                     f"expected an attack that can be run, got {part!r}: perturbed inputs of other subjects "
@@ -228,7 +224,7 @@ def _parse_third_party(text: str, match: re.Match[str]) -> AttackName:
 
 def _of_another(text: str, name: str, package: str, options: tuple[tuple[str, str], ...]) -> AttackName:
     traits = traits_elsewhere(package, name)
-    return AttackName(text, "fresh", 1, 1, name, _steps_given(options), None, package, options, traits=traits)
+    return AttackName(text, "fresh", 1, name, _steps_given(options), None, package, options, traits=traits)
 
 
 def _steps_given(options: tuple[tuple[str, str], ...]) -> int | None:
@@ -245,7 +241,7 @@ def _options(given: str, algorithm: str, text: str) -> tuple[tuple[str, str], ..
             raise ValueError(f"expected {' or '.join(known)} as an option, got {text!r}")
         if option == "target" and not re.fullmatch("0|[1-9][0-9]{0,5}", value):
             raise ValueError(f"expected the number of a class, from 0, for target, got {text!r}")
-        if option in ("restarts", "targets", "closest") and not re.fullmatch("[1-9][0-9]{0,3}", value):
+        if option in ("restarts", "targets") and not re.fullmatch("[1-9][0-9]{0,3}", value):
             raise ValueError(f"expected a whole number below 10,000 for {option}, got {text!r}")
         if option in ("momentum", "apart") and not re.fullmatch(r"0?\.[0-9]{1,6}|1(\.0)?", value):
             raise ValueError(f"expected a number from 0 to 1 for {option}, got {text!r}")
@@ -274,33 +270,9 @@ def _step_size(given: str, text: str) -> float:
     return size
 
 
-def _well_formed(text: str) -> bool:
-    """Whether a text has the form of a name of ours, its options aside."""
-    match = _NAME.fullmatch(text)
-    return match is not None and CATALOGUE[match["algorithm"]].takes_steps == (match["steps"] is not None)
-
-
 def _closest(text: str, known: Collection[str]) -> str:
-    likely = [*filter(_well_formed, corrections(text, WORDS)), *known]
-    written = {name.lower(): name for name in reversed(likely)}
+    written = {name.lower(): name for name in reversed([*known])}
     found = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
     # Two letters that changed places come first: pdg is pgd sooner than pdpgd.
     close = [written[near] for near in sorted(found, key=lambda near: sorted(near) != sorted(text.lower()))]
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join([*known][:6])}"
-
-
-def corrections(text: str, words: Sequence[str]) -> Iterator[str]:
-    """The text with its misspelt words replaced by known ones, the closest first: ``pdg-7``, ``pgd-7``.
-
-    Args:
-        words: those that names are made of; one may hold hyphens itself (``apgd-ce``).
-    """
-    pieces = re.split(r"([-+@=:])", text)
-    # Words with hyphens are tried first: two or more pieces together may stand for one.
-    for length in (3, 1):
-        for start in range(0, len(pieces), 2):
-            written = "".join(pieces[start : start + length])
-            if not re.match("[A-Za-z]{3}", written) or written in words:
-                continue
-            for word in get_close_matches(written.lower(), words, n=3, cutoff=0.6):
-                yield "".join([*pieces[:start], word, *pieces[start + length :]])

@@ -41,7 +41,7 @@ class Objective:
         """The gradient of each slot's loss, like ``x``.
 
         Args:
-            raised: slot losses ``[n, G, K]``, or anything computed from them that ends in K.
+            raised: slot losses ``[n, G, K]``.
             x: the leaf they were computed from, ``[n * G, K, C, H, W]``.
         Raises:
             NoGradient: they were not, or torch cannot differentiate what connects them.

@@ -1,52 +1,19 @@
 """What a perturbation may be: a norm, a radius, and the space in which the radius is measured."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import ClassVar, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from attacks.attack_name import Norm
-from attacks.balls import L0Ball, L1Ball, L2Ball, LinfBall
+from attacks.balls import Ball, L0Ball, L1Ball, L2Ball, LinfBall
 
 EpsSpace = Literal["pixel", "normalized"]
 
 
-class Ball(Protocol):
-    """The points an attack may visit: the eps-ball around x0, intersected with the box [0, 1].
-
-    Methods whose name ends in an underscore write into their first argument and return it.
-
-    Attributes:
-        order: of the norm, as ``torch.linalg.vector_norm`` takes it.
-        radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
-            slot the size of the whole box.
-        unit: a channel's pixel units in one unit of that space, ``[1, 1, C or 1, 1, 1]``.
-    """
-
-    order: ClassVar[float]
-    radius: Tensor
-    unit: Tensor
-
-    def project_(self, x: Tensor) -> Tensor:
-        """The point of the feasible set nearest to ``x`` in the Euclidean sense."""
-
-    def step_(self, x: Tensor, grad: Tensor, size: float | Tensor) -> Tensor:
-        """Steepest ascent by ``size`` (units of eps; one number, or ``[G, K]``) along ``grad``, projected."""
-
-    def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """A random start, batch g from ``generators[g]``."""
-
-    def random_sign(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """x0 moved by eps with a random sign per value, clipped to the box: the control ``random-sign``."""
-
-    def distance(self, x: Tensor) -> Tensor:
-        """How far ``x`` is from x0, ``[G, K]``, as a fraction of what its slot may move."""
-
-
-_BALLS: dict[str, type[LinfBall] | type[L2Ball] | type[L1Ball] | type[L0Ball]] = {
+_BALLS: dict[str, type[Ball]] = {
     "linf": LinfBall,
     "l2": L2Ball,
     "l1": L1Ball,
@@ -132,25 +99,3 @@ class PerturbationBudget:
         if self.eps_scale is not None:
             eps_scale = self.eps_scale.to(unit)[:, :, None, None, None]
         return _BALLS[self.norm](x0, self.eps, unit, eps_scale)
-
-    def project(self, x: Tensor, x0: Tensor) -> Tensor:
-        """``x`` moved into the feasible set around ``x0``; both ``[G, K, C, H, W]``."""
-        return self.around(x0).project_(x.clone())
-
-    def step(self, x: Tensor, grad: Tensor, size: float, x0: Tensor) -> Tensor:
-        """``x`` moved by ``size`` (units of eps) in the direction of steepest ascent, then projected."""
-        return self.around(x0).step_(x.clone(), grad, size)
-
-    def uniform(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """A random start around ``x0``: uniform in the feasible box (linf), in the ball (l2, l1), or in
-        eps random pixels (l0)."""
-        return self.around(x0).uniform(generators)
-
-    def random_sign(self, x0: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Noise of the attack's size: every value by eps (linf), eps spread over all values (l2, l1), or eps
-        random pixels in black or white (l0)."""
-        return self.around(x0).random_sign(generators)
-
-    def distance(self, x: Tensor, x0: Tensor) -> Tensor:
-        """``[G, K]``, in units of what each slot may move: at most 1, up to rounding, inside the ball."""
-        return self.around(x0).distance(x)

@@ -1,25 +1,19 @@
 """Builds the attack that a name describes, and the estimator that the attack queries."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import Tensor
 
 from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
-from attacks.composite import Gmsa
-from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
-from attacks.estimators.averaging import AveragingEstimator
+from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators.averaging import Estimator, Shared
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
 from attacks.surrogate import Surrogate, Taught
-
-
-class _Shared(TypedDict):
-    max_images: int
-    objective: Objective
 
 
 def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
@@ -39,9 +33,7 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
     algorithm = CATALOGUE[name.algorithm]
     blind = name.estimator in ("transfer", "surrogate")
     attack = algorithm.build(name, early_stop=early_stop and not blind)
-    if name.estimator == "surrogate":
-        return Surrogate(attack)
-    return Gmsa(attack, name.rounds) if name.estimator in ("gmsaavg", "gmsamin") else attack
+    return Surrogate(attack) if name.estimator == "surrogate" else attack
 
 
 def estimator_for(
@@ -53,7 +45,7 @@ def estimator_for(
     weights: Tensor | None = None,
     max_images: int = 512,
     query_budget: int | None = None,
-) -> AveragingEstimator:
+) -> Estimator:
     """The estimator through which the named attack sees the target.
 
     Args:
@@ -74,7 +66,7 @@ def estimator_for(
         raise ValueError(f"expected a base model for {name.text}, got None")
     if name.estimator == "aware" and known is None:
         raise ValueError(f"expected the scored draws for {name.text}, got None")
-    shared: _Shared = {"max_images": max_images, "objective": Objective(weights)}
+    shared: Shared = {"max_images": max_images, "objective": Objective(weights)}
     estimator = _estimator(name, oracle, base, known, shared)
     estimator.query_budget = query_budget
     estimator.relaxation = Relaxation() if name.relaxed else None
@@ -86,8 +78,8 @@ def _estimator(
     oracle: Oracle,
     base: Callable[[Tensor], Tensor] | None,
     known: Sequence[Any] | None,
-    shared: _Shared,
-) -> AveragingEstimator:
+    shared: Shared,
+) -> Estimator:
     match name.estimator:
         case "transfer":
             assert base is not None
@@ -108,9 +100,5 @@ def _estimator(
             return KnownDraw(oracle, known, **shared)
         case "fixed":
             return FixedDraw(oracle, **shared)
-        case "gmsaavg":
-            return CollectedDraws(oracle, combine="avg", **shared)
-        case "gmsamin":
-            return CollectedDraws(oracle, combine="min", **shared)
         case "fresh":
             return FreshDraws(oracle, draws=name.draws, **shared)

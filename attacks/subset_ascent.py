@@ -1,10 +1,9 @@
 """Gradient ascent in subsets of the ball, for defences that notice how a usual attack moved their input.
 
 Gradient attacks move every value as far as it may go, and a defence can notice that: by how many values
-moved, where, which way, or how far. It then answers by a model whose slope leads nowhere. ``greedy`` moves
-the few values that promise most (saliency as in JSMA, arXiv 1511.07528; corners of the ball as in arXiv
-1905.06635), ``parts`` searches parts of the ball in turn, ``growing`` balls of growing radius. Each subset
-lies in the ball of eps: where one of them finds more, the other attacks failed.
+moved, where, which way, or how far. It then answers by a model whose slope leads nowhere. ``parts`` searches
+parts of the ball in turn, ``growing`` balls of growing radius. Each subset lies in the ball of eps: where one
+of them finds more, the other attacks failed.
 """
 
 from collections.abc import Callable
@@ -15,9 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack import Attack, Problem, larger, wide
+from attacks.balls import Ball
 from attacks.losses import cross_entropy, margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import PerturbationBudget
 
 MOMENTUM = 0.75
 FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a run with momentum, and in the second
@@ -113,7 +113,7 @@ class _Ascent:
 
 
 @dataclass(frozen=True)
-class _SubsetAscent(AttackOnProblem):
+class _SubsetAscent(Attack):
     """Climbs from the clean input, or from a start once it is projected, and draws no random numbers.
 
     Attributes:
@@ -140,41 +140,6 @@ class _SubsetAscent(AttackOnProblem):
     def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         """Asks about points until the steps are spent or the search is over."""
         raise NotImplementedError
-
-
-class Greedy(_SubsetAscent):
-    """Returns the last point that was better than the one before it; all gradients but the first judge a
-    step."""
-
-    least = 2
-
-    def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
-        e = ascent.left
-        ball = budget.around(e.x)
-        e.slope, e.moved = torch.zeros_like(e.x), torch.zeros_like(e.x, dtype=torch.bool)
-        e.barred = torch.zeros_like(e.moved)
-        values = -(-e.x[0, 0].numel() // (self.steps - 1))  # so that all can be moved
-        for _ in range(self.steps):
-            if not ascent.ask():
-                break
-            if ascent.left is not e:
-                e, ball = ascent.left, budget.around(ascent.left.x)
-            e.slope = torch.where(wide(e.better), e.grad, e.slope)
-            e.barred = e.barred | (e.moved & ~wide(e.better))
-            e.at, e.moved = _step(ball, e.best, e.slope, e.barred, budget.eps, values)
-
-
-def _step(
-    ball: Ball, at: Tensor, slope: Tensor, barred: Tensor, eps: float, values: int
-) -> tuple[Tensor, Tensor]:
-    """The next point to try, and which values of it were moved."""
-    slope = slope.nan_to_num(0, 0, 0).masked_fill(barred, 0)
-    size = 2 * eps if ball.order == torch.inf else eps / 2
-    promise = (ball.step_(at.clone(), slope, size) - at) * slope
-    most = promise.flatten(2).topk(values, dim=-1)
-    chosen = torch.zeros_like(promise.flatten(2)).scatter_(-1, most.indices, (most.values > 0).to(promise))
-    moved = chosen.view_as(at) > 0
-    return ball.step_(at.clone(), slope * moved, size), moved
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 CORE = (
     "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
     "schema", "coding", "runs", "data", "models", "defences", "judge",
-    "reports.text", "reports.run", "reports.compare", "reports.figures", "reports.render", "reports.write",
+    "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
+    "reports.write",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
     "evaluation.execution", "evaluation.engine", "evaluation.setup", "evaluation.attack",
     "evaluation.session", "assertion", "api", "cli",

@@ -49,7 +49,7 @@ def _known_rci(distances: Tensor, eps: float, k: int, n_coded: int | str, name: 
     model = linear.along(linear.pattern(45))
     x, y = linear.planted_margins(distances, linear.pattern(45))
     defence = RCI(model, k, n_coded, name=name)
-    codec = defence.path.codec_for(k)
+    codec = defence.codec_for(k)
     clean = bounds(codec, model, x, y, 0.0, co_batched_eps=0.0)
     by_inputs = {
         "batch": bounds(codec, model, x, y, eps, co_batched_eps=eps),

@@ -268,7 +268,7 @@ def run_third_party(
     except QueryBudgetExhausted:
         assert isinstance(view, ThirdPartyView)
         x_adv, verdict = view.shown, math.nan
-    x_adv = budget.project(x_adv.detach()[None].to(x), x[None])[0]
+    x_adv = budget.around(x[None]).project_(x_adv.detach()[None].to(x).clone())[0]
     return ThirdPartyResult(x_adv, _standing(view, x_adv, y) if verdict is None else verdict)
 
 

@@ -2,11 +2,10 @@
 
 from attacks.estimators.averaging import Estimate, Estimator
 from attacks.estimators.base_model import Bpda, Transfer
-from attacks.estimators.draws import CollectedDraws, FixedDraw, FreshDraws, KnownDraw
+from attacks.estimators.draws import FixedDraw, FreshDraws, KnownDraw
 
 __all__ = [
     "Bpda",
-    "CollectedDraws",
     "Estimate",
     "Estimator",
     "FixedDraw",

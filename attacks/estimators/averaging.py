@@ -1,9 +1,9 @@
-"""The interface of estimators, and what all of them share: averages over draws, many draws per forward."""
+"""What all estimators share: averages over draws, many draws per forward."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -27,63 +27,16 @@ class Estimate(NamedTuple):
     logits: Tensor
 
 
-class Estimator(Protocol):
-    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
-
-    Attributes:
-        forwards: images sent through a network so far.
-        backwards: images differentiated so far.
-        per_example: whether an example's loss depends on that example alone. If it does not, the largest loss
-            seen is partly due to a lucky draw or to co-batched inputs.
-        coupled: whether an answer may depend on the other inputs of its batch, so that results must be
-            compared batch by batch.
-        exhausted: whether the query budget is used up: the attack then ends with what it has.
-    """
-
-    forwards: int
-    backwards: int
-
-    @property
-    def per_example(self) -> bool: ...
-
-    @property
-    def coupled(self) -> bool: ...
-
-    @property
-    def exhausted(self) -> bool: ...
-
-    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        """Loss and gradient from the same forwards.
-
-        Raises:
-            ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
-        """
-
-    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        """The loss alone: forward only, ``grad`` is None."""
-
-    def held(self, count: int) -> Sequence[Any]:
-        """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
-
-    def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[Any]) -> Estimate:
-        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws.
-
-        ``y`` may differ between draws: pairs of true class and target are ``[G, K, 2]`` or ``[n, G, K, 2]``.
-        """
-
-    def check_losses(self) -> None:
-        """On an accelerator no query waits for its losses: raises ValueError where one so far was NaN."""
-
-    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
-        """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
-
-
-# Share of inputs without a gradient, relaxed, from which on that of inner scores is asked for.
-NOWHERE = 0.1
-
 PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
+
+
+class Shared(TypedDict, total=False):
+    """What every estimator takes beside what it is about; ``Estimator`` explains it."""
+
+    max_images: int
+    objective: Objective
 
 
 class _Answer(NamedTuple):
@@ -94,8 +47,10 @@ class _Answer(NamedTuple):
     grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
 
 
-class AveragingEstimator:
-    """Averages loss, gradient and logits over draws that a subclass chooses in ``draw_sets``.
+class Estimator:
+    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
+
+    Averages loss, gradient and logits over draws that a subclass chooses in ``draw_sets``.
 
     Args:
         oracle: the target.
@@ -104,6 +59,8 @@ class AveragingEstimator:
         objective: whose losses count; by default each slot's own, all differentiated at once.
 
     Attributes:
+        forwards: images sent through a network so far.
+        backwards: images differentiated so far.
         query_budget: images that may be forwarded and differentiated, in total; None for any number. The
             estimator is exhausted before the query that would exceed it. That query is assumed to be as large
             as the last one and to cost as much per input as the most expensive one so far.
@@ -129,15 +86,19 @@ class AveragingEstimator:
 
     @property
     def per_example(self) -> bool:
+        """Whether an example's loss depends on that example alone. If it does not, the largest loss seen is
+        partly due to a lucky draw or to co-batched inputs."""
         return self.oracle.independent
 
     @property
     def coupled(self) -> bool:
-        # A target that does not say is taken for the harder case.
+        """Whether an answer may depend on the other inputs of its batch, so that results must be compared
+        batch by batch. A target that does not say is taken for the harder case."""
         return bool(getattr(self.oracle, "coupled", not self.oracle.independent))
 
     @property
     def exhausted(self) -> bool:
+        """Whether the query budget is used up: the attack then ends with what it has."""
         return (
             self.query_budget is not None
             and self._cost_so_far + self._cost_per_input * self._inputs > self.query_budget
@@ -160,15 +121,22 @@ class AveragingEstimator:
         raise NotImplementedError
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """Loss and gradient from the same forwards.
+
+        Raises:
+            ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
+        """
         with self._query(y):
             found = self._average(x, y, loss, self.draw_sets(), differentiate=True)
         self.trace.append(found.loss.mean())
         return found
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """The loss alone: forward only, ``grad`` is None."""
         return self.compare([x], y, loss)[0]
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
+        """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
         with self._query(y):
             draw_sets = self.draw_sets()
             return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
@@ -191,7 +159,7 @@ class AveragingEstimator:
     ) -> Estimate:
         losses = logits = grad = None
         for part in self._parts(x, draw_sets):
-            answer = self._answer(x, y, loss, part, _all if differentiate else None)
+            answer = self._answer(x, y, loss, part, differentiate=differentiate)
             losses = _add(losses, answer.losses.sum(0))
             logits = _add(logits, answer.logits.sum(0))
             if answer.grad is not None:
@@ -208,12 +176,15 @@ class AveragingEstimator:
         return self.draw_sets()
 
     def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[DrawSet]) -> Estimate:
-        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws."""
+        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws.
+
+        ``y`` may differ between draws: pairs of true class and target are ``[G, K, 2]`` or ``[n, G, K, 2]``.
+        """
         answers, done = [], 0
         with self._query(y):
             for part in self._parts(x, held):
                 own = y[done : done + len(part)] if y.ndim == PAIRS_BY_DRAW else y
-                answers.append(self._answer(x, own, loss, part, _all))
+                answers.append(self._answer(x, own, loss, part, differentiate=True))
                 done += len(part)
         gradients = [answer.grad for answer in answers if answer.grad is not None]
         return Estimate(
@@ -233,23 +204,16 @@ class AveragingEstimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        choose: Callable[[Tensor], Tensor] | None,
+        *,
+        differentiate: bool,
     ) -> _Answer:
-        """One forward for n draws of every batch; differentiates ``choose(losses [n, G, K])`` if given."""
-        if self.relaxation is None or choose is None:
-            return self._forward(x, y, loss, draw_sets, choose, None)
+        """One forward for n draws of every batch."""
+        if self.relaxation is None or not differentiate:
+            return self._forward(x, y, loss, draw_sets, differentiate, None)
         relaxed = self.relaxation
-        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, choose, relaxed))
+        found = relaxed.attempt(lambda: self._forward(x, y, loss, draw_sets, True, relaxed))
         assert found.grad is not None
-        grad = found.grad.nan_to_num_(0.0, 0.0, 0.0)
-        nowhere = (grad == 0).flatten(-3).all(-1)
-        if relaxed.looks_inside and float(nowhere.float().mean()) > NOWHERE:
-            other = relaxed.attempt(
-                lambda: self._forward(x, y, loss, draw_sets, choose, relaxed, inside=True)
-            ).grad
-            assert other is not None
-            grad = torch.where(nowhere[..., None, None, None], other.nan_to_num_(0.0, 0.0, 0.0), grad)
-        return found._replace(grad=grad)
+        return found._replace(grad=found.grad.nan_to_num_(0.0, 0.0, 0.0))
 
     def _forward(
         self,
@@ -257,24 +221,20 @@ class AveragingEstimator:
         y: Tensor,
         loss: Loss,
         draw_sets: Sequence[DrawSet],
-        choose: Callable[[Tensor], Tensor] | None,
+        differentiate: bool,
         relaxed: Relaxation | None,
-        *,
-        inside: bool = False,
     ) -> _Answer:
         n = len(draw_sets)
         # One leaf per draw: summing afterwards is cheaper than through autograd and has a fixed order on
         # every device.
         leaf = x.detach() if n == 1 else x.detach().expand(n, *x.shape).flatten(0, 1)
-        with torch.set_grad_enabled(choose is not None), relaxed.forward() if relaxed else nullcontext():
-            leaf.requires_grad_(choose is not None)
+        with torch.set_grad_enabled(differentiate), relaxed.forward() if relaxed else nullcontext():
+            leaf.requires_grad_(differentiate)
             # Relaxed, a defence may change its input in place.
             shown = leaf if relaxed is None else leaf.view_as(leaf)
             logits = self.oracle.logits(shown, self._draws_for(leaf, draw_sets))
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
-            if relaxed is not None and choose is not None:
-                logits = relaxed.answered(logits, inside=inside)
             logits = logits.unflatten(0, (n, x.shape[0]))
             wanted = y if y.ndim == PAIRS_BY_DRAW else y.expand(n, *y.shape)
             logits = fold_unanswered(logits, wanted)
@@ -291,11 +251,11 @@ class AveragingEstimator:
             if relaxed is not None and losses.requires_grad:
                 losses = losses + 0 * leaf.sum()  # there may be a graph that leads elsewhere
         grad, passed = None, False
-        if relaxed is not None and choose is not None and not losses.requires_grad:
+        if relaxed is not None and not losses.requires_grad:
             grad = torch.zeros_like(leaf)  # smooth operators led nowhere, at these inputs
-        elif choose is not None:
+        elif differentiate:
             try:
-                grad, passed = self.objective.differentiate(choose(losses), leaf), True
+                grad, passed = self.objective.differentiate(losses, leaf), True
             except NoGradient:
                 if relaxed is None or not relaxed.given_up:
                     raise
@@ -323,10 +283,6 @@ class AveragingEstimator:
 def _check_none(nan: Tensor | int) -> None:
     if found := int(nan):
         raise ValueError(f"expected losses without NaN, got {found} NaN")
-
-
-def _all(losses: Tensor) -> Tensor:
-    return losses
 
 
 def _add(total: Tensor | None, more: Tensor) -> Tensor:

@@ -1,32 +1,25 @@
 """Attackers that differentiate the base model: alone (transfer), or in the defence's backward pass (BPDA)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from attacks.estimators.averaging import AveragingEstimator, DrawSet
+from attacks.estimators.averaging import DrawSet, Estimator, Shared
 from attacks.estimators.draws import FreshDraws
-from attacks.objective import Objective
 from attacks.oracle import Oracle
 
 
-class Transfer(AveragingEstimator):
+class Transfer(Estimator):
     """Gradients of a plain model, which gets the G batches of K inputs as one batch of G K.
 
     Args:
         model: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
     """
 
-    def __init__(
-        self,
-        model: Callable[[Tensor], Tensor],
-        *,
-        max_images: int = 512,
-        objective: Objective | None = None,
-    ):
-        super().__init__(PlainModel(model), max_images=max_images, objective=objective)
+    def __init__(self, model: Callable[[Tensor], Tensor], **shared: Unpack[Shared]):
+        super().__init__(PlainModel(model), **shared)
 
     def draw_sets(self) -> Sequence[DrawSet]:
         return [()]
@@ -62,7 +55,6 @@ class Bpda(FreshDraws):
         oracle: the defence.
         base: ``[B, C, H, W]`` in [0, 1] -> ``[B, classes]``.
         draws: fresh draws per query.
-        max_images, objective: as in ``AveragingEstimator``.
     """
 
     def __init__(
@@ -71,11 +63,9 @@ class Bpda(FreshDraws):
         base: Callable[[Tensor], Tensor],
         *,
         draws: int = 1,
-        max_images: int = 512,
-        objective: Objective | None = None,
+        **shared: Unpack[Shared],
     ):
-        target = _BackwardThroughBase(oracle, base)
-        super().__init__(target, draws=draws, max_images=max_images, objective=objective)
+        super().__init__(_BackwardThroughBase(oracle, base), draws=draws, **shared)
 
     def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
         base = x.shape[0] * x.shape[1] if differentiated else 0

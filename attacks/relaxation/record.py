@@ -106,7 +106,7 @@ class Relaxing(Protocol):
     """What handlers may use of the mode that calls them."""
 
     record: Record
-    keep_cuts: bool  # leave detach, no_grad and hooks to the defence
+    keep_cuts: bool  # leave detach and no_grad to the defence
     departed: Any  # tensors that have left torch
 
 

@@ -15,22 +15,14 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from attacks.gradients import raise_machine_fault
-from attacks.relaxation import indexing, saturation, selection, steps, stop_gradients, untraced_code
-from attacks.relaxation.intermediate_scores import WITHOUT, IntermediateScores
+from attacks.relaxation import saturation, selection, steps, stop_gradients, untraced_code
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
-from attacks.relaxation.shadow import follow, follows, replaced, shadow_of, tensors_in, written
+from attacks.relaxation.shadow import follow, replaced, shadow_of, tensors_in, written
 
-_FAMILIES = (steps, selection, saturation, stop_gradients, untraced_code, indexing)
+_FAMILIES = (steps, selection, saturation, stop_gradients, untraced_code)
 HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()
 }
-
-# What torch.ops.aten calls operators whose arguments begin as those of the function do.
-
-# Floating answers that have no history and need none.
-_NEW = ("_like", "new_", "zeros", "ones", "empty", "full", "rand", "tensor", "arange", "linspace", "eye")
-# A tensor among their arguments says what type or shape the answer is to have; it is not made of that one.
-_AS_ANOTHER = frozenset(("to", "type_as", "expand_as", "view_as", "reshape_as", "new"))
 
 
 class RelaxedMode(TorchFunctionMode):
@@ -38,7 +30,7 @@ class RelaxedMode(TorchFunctionMode):
 
     Args:
         record: takes note of what was met.
-        keep_cuts: leave detach, no_grad and hooks to the defence.
+        keep_cuts: leave detach and no_grad to the defence.
     """
 
     def __init__(self, record: Record, *, keep_cuts: bool = False):
@@ -46,21 +38,18 @@ class RelaxedMode(TorchFunctionMode):
         self.record = record
         self.keep_cuts = keep_cuts
         self.departed = untraced_code.Departed()
-        self.inside = IntermediateScores()
         self.graph_is_off = False
         self._shadows = False
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        answer = self._answer(func, args, kwargs or {})
-        self.inside.note(answer)
-        return answer
+        return self._answer(func, args, kwargs or {})
 
     def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.departed:
-            args = replaced(args, self._returned)
-            kwargs = {key: replaced(value, self._returned) for key, value in kwargs.items()}
+            args = replaced(args, self.departed.returned)
+            kwargs = {key: replaced(value, self.departed.returned) for key, value in kwargs.items()}
         name = _name(func)
         in_place = name.endswith("_") and not name.endswith("__")
         if torch.is_grad_enabled() or name in stop_gradients.HANDLERS:
@@ -77,11 +66,6 @@ class RelaxedMode(TorchFunctionMode):
                 return body(*args, **kwargs)
         return self._plain(Call(func, name, args, kwargs), in_place)
 
-    def _returned(self, value: Tensor) -> Tensor:
-        """``value`` with a gradient, where it has left torch and is back, or was made of what has."""
-        found = self.departed.returned(value)
-        return self.inside.returned(value, self.record) if found is value and not follows(value) else found
-
     def _handled(self, call: Call) -> Any:
         handler = HANDLERS.get(call.name)
         if handler is None:
@@ -90,10 +74,7 @@ class RelaxedMode(TorchFunctionMode):
             answer = handler(self, call)
         except Exception as error:
             raise_machine_fault(error)
-            # What one operator cannot be given is no reason to give up all others: torch answers alone. What
-            # is drawn is not drawn twice.
-            if call.name in selection.SAMPLED:
-                raise
+            # What one operator cannot be given is no reason to give up all others: torch answers alone.
             return UNSEEN
         if isinstance(answer, tuple):  # of values and indices, whose indices may have a shadow
             self._shadows = self._shadows or any(shadow_of(part) is not None for part in answer)
@@ -104,8 +85,6 @@ class RelaxedMode(TorchFunctionMode):
         functional_form = getattr(torch.Tensor, name, None)
         if functional_form is None or not args or not isinstance(args[0], Tensor):
             return UNSEEN
-        if name == "bernoulli":  # x.bernoulli_(p) fills x; x.bernoulli() reads it
-            return UNSEEN
         answer = self._handled(Call(functional_form, name, args, kwargs))
         return UNSEEN if answer is UNSEEN else written(args[0], answer)
 
@@ -113,19 +92,6 @@ class RelaxedMode(TorchFunctionMode):
         if self._shadows and any(shadow_of(x) is not None for x in _tensors(call)):
             return follow(call, in_place, self._answer)
         answer = call.run()
-        if (
-            isinstance(answer, Tensor)
-            and not answer.requires_grad
-            and answer.ndim
-            and not call.name.endswith(".get")
-            and call.name not in stop_gradients.HANDLERS
-            and not any(part in call.name for part in _NEW)
-            and call.name not in _AS_ANOTHER
-            and torch.is_grad_enabled()
-            and answer.dtype != torch.bool
-            and any(follows(x) for x in _tensors(call))
-        ):
-            return untraced_code.opaque(self, call, answer)
         if self.graph_is_off and isinstance(answer, Tensor) and answer.requires_grad:
             self._note_no_grad(answer)
         return answer
@@ -194,14 +160,11 @@ class Relaxation:
         record: what was met, where it is measuring.
         level: into ``LEVELS``: 0 as long as everything can be relaxed, the last where nothing can. What the
             defence raises alone raises it, never a fault of the machine.
-        looks_inside: whether an answer whose gradient is zero may have another one, by what it was made of.
     """
 
     def __init__(self, *, measuring: bool = False):
         self.record = Record(measuring)
         self.level = _EVERYTHING
-        self.looks_inside = True
-        self._running: RelaxedMode | None = None
 
     def attempt(self, answer: Callable[[], Result]) -> Result:
         """``answer()``, forward and backward, with as much relaxed as works without an error.
@@ -235,27 +198,8 @@ class Relaxation:
         if self.level == _NOTHING:
             yield
             return
-        self._running = self._mode() if self.level < _GRAPHS else None
-        try:
-            with stop_gradients.graphs_kept(), self._running or nullcontext():
-                yield
-        finally:
-            self._running = None
-
-    def answered(self, answer: Tensor, *, inside: bool = False) -> Tensor:
-        """Within ``forward``: the defence's answer [..., classes], with the gradient of what it was made of.
-
-        ``inside``: even if it has a gradient of its own. The answer itself, where none is found.
-        """
-        if self._running is None:
-            return answer
-        with torch._C.DisableTorchFunction():
-            if answer.requires_grad and not inside:
-                return self._running.inside.mended(answer, self.record)
-            behind = self._running.inside.behind(answer, self.record.note(WITHOUT))
-        if inside:
-            self.looks_inside = behind is not None
-        return answer if behind is None else behind
+        with stop_gradients.graphs_kept(), self._mode() if self.level < _GRAPHS else nullcontext():
+            yield
 
     def _mode(self) -> RelaxedMode:
         return RelaxedMode(self.record, keep_cuts=self.level >= _CUTS)

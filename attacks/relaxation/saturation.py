@@ -1,4 +1,4 @@
-"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp; sines.
+"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp.
 
 Where the slope has vanished for most elements of an example, the backward is that of the operator at the
 scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a
@@ -8,9 +8,6 @@ Outside of its range a clamp keeps a slope. A number on the bound is inside: som
 slope, so that a clamp after a rounding to 0 or 1 cuts everything. An element at distance d outside a range of
 width w has the slope that the cut has over the interval that reaches back into the range:
 min(w, s) / (2 (d + s)). Those far out get a small one, as a cut after a large factor needs it.
-
-A sine of numbers so large that its slope turns round within a hair's breadth of the input is flat over many
-periods, and that is what it goes on as; a sine of ordinary numbers keeps its slope.
 """
 
 from collections.abc import Callable
@@ -135,8 +132,6 @@ def cross_entropy(mode: Relaxing, call: Call) -> Any:
 NEXT_TO_ALL = 0.99
 FAR = 10.0  # inputs this many times as far apart as the range is wide saturate even a ReLU6
 
-_ONE_SIDED = "_csrobust_cut"  # what a cut with one bound was applied to, and the bounds
-
 
 def between(mode: Relaxing, call: Call) -> Any:
     """clamp, clip and hardtanh; one bound may be missing."""
@@ -147,29 +142,7 @@ def between(mode: Relaxing, call: Call) -> Any:
         low, high = call.arg(1, "min"), None
     elif call.name == "clamp_max":
         low, high = None, call.arg(1, "max")
-    return _bounded(mode, call, first(call), low, high)
-
-
-def pairwise(mode: Relaxing, call: Call) -> Any:
-    """minimum and maximum of the input and constants."""
-    x, other = first(call), call.arg(1, "other")
-    if not isinstance(other, Tensor) or other.requires_grad:
-        return UNSEEN
-    upper = call.name in ("minimum", "fmin", "min")
-    return _bounded(mode, call, x, None if upper else other, other if upper else None)
-
-
-def _bounded(mode: Relaxing, call: Call, x: Any, low: Any, high: Any) -> Any:
-    """One bound after the other makes a range: the second cut is that of the first one's input."""
-    before, its_low, its_high = getattr(x, _ONE_SIDED, (None, None, None))
-    if before is not None and (low is None) == (its_high is None) and (high is None) == (its_low is None):
-        both = (its_low if low is None else low, its_high if high is None else high)
-        return _cut(mode, call, before, *both)
-    answer = _cut(mode, call, x, low, high)
-    if live(x) and (low is None) != (high is None):
-        answer = call.run() if answer is UNSEEN else answer
-        setattr(answer, _ONE_SIDED, (x, low, high))
-    return answer
+    return _cut(mode, call, first(call), low, high)
 
 
 def _cut(mode: Relaxing, call: Call, x: Any, low: Any, high: Any, slope: float = 1.0) -> Any:
@@ -219,25 +192,6 @@ def _cuts(low: Any, high: Any, scale: Tensor) -> bool:
     return not (isinstance(low, int | float) and low == 0 and isinstance(high, int | float) and high > 1)
 
 
-# Radians. Networks with sines inside (arXiv 2006.09661) stay below 60, and a step of an attack moves them by
-# less than a period.
-RIPPLE = 100.0
-
-
-def sine(mode: Relaxing, call: Call) -> Any:
-    """sin and cos, by the mean size of an example's angles."""
-    x = first(call)
-    if not live(x):
-        return UNSEEN
-    scale = surrogate_gradients.size(x)
-    ripples = (scale > RIPPLE).to(x.dtype)
-    if not bool(ripples.any()):
-        return UNSEEN
-    slope = x.detach().cos() if call.name == "sin" else -x.detach().sin()
-    met = mode.record.note(call.name, ripples, scale)
-    return surrogate_gradients.sloped(call.real(), x, slope * (1 - ripples), met)
-
-
 HANDLERS: dict[str, Handler] = {
     "softmax": softmax,
     "log_softmax": softmax,
@@ -245,7 +199,4 @@ HANDLERS: dict[str, Handler] = {
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
     "cross_entropy_loss": cross_entropy,
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"), between),
-    **dict.fromkeys(("minimum", "maximum", "fmin", "fmax"), pairwise),
-    "sin": sine,
-    "cos": sine,
 }

@@ -23,15 +23,10 @@ class Shadow:
     value: the same numbers as float32, with a graph behind them.
     choice: of a tensor of indices, how likely each of the n things to choose from is, ``[*shape, n]``, with a
         graph; None for other integers.
-    members: of the indices of the k largest, how likely each element is among them, shaped like the elements.
-    order_of: of the indices that sort something, that something, the dimension and whether the largest come
-        first.
     """
 
     value: Tensor
     choice: Tensor | None = None
-    members: Tensor | None = None
-    order_of: tuple[Tensor, int, bool] | None = None
 
 
 def attach(tensor: Tensor, shadow: Shadow) -> Tensor:

@@ -35,21 +35,6 @@ def sign(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), x, slope.to(x.dtype), met)
 
 
-def shifted(mode: Relaxing, call: Call) -> Any:
-    """Bits of an integer moved to the right or the left: it is divided or multiplied by a power of two."""
-    x, by = first(call), call.arg(1, "other")
-    shadow = shadow_of(x)
-    if shadow is None or shadow_of(by) is not None:
-        return UNSEEN
-    real = call.real()
-    power = 2.0 ** (-by if call.name in _RIGHT else by)
-    soft = (shadow.value * power).expand(real.shape)
-    return attach(real, Shadow(straight_through(real.float(), soft, mode.record.note("shift"))))
-
-
-_RIGHT = ("__rshift__", "bitwise_right_shift")
-
-
 def cast(mode: Relaxing, call: Call) -> Any:
     """To another type; what an integer type cuts off is taken for noise."""
     x = first(call)
@@ -65,8 +50,7 @@ def cast(mode: Relaxing, call: Call) -> Any:
         return straight_through(answer, shadow.value.to(answer.dtype))
     answer = answer.detach()  # of eight bits: a gradient that is as short is of no use
     if shadow is not None:
-        kept = Shadow(shadow.value, shadow.choice, shadow.members, shadow.order_of)
-        return attach(answer, kept)
+        return attach(answer, shadow)
     kind = str(answer.dtype).removeprefix("torch.")
     met = mode.record.note(f"cast to {kind}")
     return attach(answer, Shadow(sloped(x.detach().float(), x.float(), 1.0, met)))
@@ -74,8 +58,6 @@ def cast(mode: Relaxing, call: Call) -> Any:
 
 _LARGER = ("gt", "ge", "greater", "greater_equal", "__gt__", "__ge__")
 _SMALLER = ("lt", "le", "less", "less_equal", "__lt__", "__le__")
-_EQUAL = ("eq", "__eq__")
-_UNEQUAL = ("ne", "not_equal", "__ne__")
 
 
 def order(mode: Relaxing, call: Call) -> Any:
@@ -84,62 +66,13 @@ def order(mode: Relaxing, call: Call) -> Any:
     if not (follows(a) or follows(b)):
         return UNSEEN
     gap = _graph(a) - _graph(b)
-    scale = size(gap)
-    if (dim := _list_of(a, b, gap.ndim)) is not None:  # several thresholds: no wider than they are apart
-        scale = scale.minimum(gap.detach().diff(dim=dim).abs().mean().float())
-    return _larger(mode, call.real(), -gap if call.name in _SMALLER else gap, scale)
-
-
-def _larger(mode: Relaxing, real: Tensor, gap: Tensor, scale: Tensor | None = None) -> Tensor:
-    """``real``, which says where ``gap`` is above zero; a step as wide as ``scale``, or as the mean gap."""
+    gap, real = -gap if call.name in _SMALLER else gap, call.real()
     if not live(gap) or gap.shape != real.shape:
         return real
-    scale = size(gap) if scale is None else scale
+    scale = size(gap)
     s = torch.sigmoid(gap.detach() / scale)
     met = mode.record.note("comparison", 1.0, scale)
     return attach(real, Shadow(sloped(real.float(), gap.float(), s * (1 - s) / scale, met)))
-
-
-def equality(mode: Relaxing, call: Call) -> Any:
-    """Equal or not, of numbers and the largest or smallest of them: how likely each is that one."""
-    a, b = call.arg(0, "input"), call.arg(1, "other")
-    if not (follows(a) or follows(b)):
-        return UNSEEN
-    real = call.real()
-    unequal = call.name in _UNEQUAL
-    met = mode.record.note("comparison")
-    gap = _graph(a) - _graph(b)
-    if not live(gap) or gap.shape != real.shape:
-        return real
-    with torch.no_grad():
-        apart = gap.detach()
-        least, largest = apart.min(), apart.max()
-    if bool((least == 0) & (largest > 0)) or bool((least < 0) & (largest == 0)):
-        # What is nowhere above another (its maximum, say) is equal to it where it is the largest.
-        above = gap if bool(least < 0) else -gap
-        if (dim := _reduced(a, b)) is None:
-            return _larger(mode, real, -above if unequal else above)
-        soft = torch.softmax(above.float() / size(gap), dim)
-        return attach(real, Shadow(straight_through(real.float(), 1 - soft if unequal else soft, met)))
-    return real
-
-
-def _reduced(a: Any, b: Any) -> int | None:
-    """The one dimension along which one side has one number and the other several, if there is such."""
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor) or a.ndim != b.ndim:
-        return None
-    dims = [dim for dim in range(a.ndim) if (a.shape[dim] == 1) != (b.shape[dim] == 1)]
-    return dims[0] if len(dims) == 1 else None
-
-
-def _list_of(a: Any, b: Any, ndim: int) -> int | None:
-    """The dimension, below 0, along which one side is a list of constants and the other has one number."""
-    for one, other in ((a, b), (b, a)):
-        if isinstance(one, Tensor) and not follows(one) and isinstance(other, Tensor):
-            long = [dim for dim in range(-one.ndim, 0) if one.shape[dim] > 1]
-            if len(long) == 1 and (other.ndim < -long[0] or other.shape[long[0]] == 1) and other.ndim == ndim:
-                return long[0]
-    return None
 
 
 def where(mode: Relaxing, call: Call) -> Any:
@@ -223,13 +156,12 @@ HANDLERS: dict[str, Handler] = {
     "fake_quantize_per_tensor_affine": nearest,
     "fake_quantize_per_channel_affine": nearest,
     **dict.fromkeys(("sign", "sgn", "heaviside"), sign),
-    **dict.fromkeys((*_RIGHT, "__lshift__", "bitwise_left_shift"), shifted),
     **dict.fromkeys(("to", "type", "type_as", "long", "int", "short", "char", "byte", "bool"), cast),
     **dict.fromkeys(("half", "float", "double", "bfloat16", "dequantize", "int_repr", "view"), cast),
     **dict.fromkeys((*_LARGER, *_SMALLER), order),
-    **dict.fromkeys((*_EQUAL, *_UNEQUAL), equality),
     **dict.fromkeys(("logical_and", "logical_or", "logical_not", "logical_xor"), both),
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_not", "bitwise_xor"), both),
     **dict.fromkeys(("__and__", "__or__", "__xor__", "__invert__", "__rand__", "__ror__"), both),
     **dict.fromkeys(("any", "all"), some),
+    "where": where,
 }

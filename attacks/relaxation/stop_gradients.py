@@ -1,4 +1,4 @@
-"""Where a defence stops its own gradient: detach, no_grad, hooks, its own backward passes and functions.
+"""Where a defence stops its own gradient: detach, no_grad, its own backward passes and functions.
 
 Autograd functions may have any backward: zero, noise, the wrong sign. Their forward is run again in the
 backward pass, with a graph and relaxed operators, on the inputs and random numbers it had, and
@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointFunction
-from torch.utils.hooks import BackwardHook
 
 from attacks.gradients import raise_machine_fault
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing, first
+from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing
 from attacks.relaxation.shadow import attach, live, shadow_of, tensors_in
 from attacks.relaxation.surrogate_gradients import OwnPass, own_pass, sloped
 
@@ -52,42 +51,14 @@ def grad_mode(mode: Relaxing, call: Call) -> Any:
     return None
 
 
-def requires_grad(mode: Relaxing, call: Call) -> Any:
-    """Saying that a tensor needs no gradient: the attacker's still does.
-
-    What comes back from a file is no leaf either.
-    """
-    x = call.args[0]
-    back = not live(x) and bool(mode.departed) and mode.departed.returned(x) is not x
-    return UNSEEN if mode.keep_cuts or not (live(x) or back) else x
-
-
-def hooked(mode: Relaxing, call: Call) -> Any:
-    """A hook that may change gradients on their way back."""
-    x = first(call)
-    if mode.keep_cuts or not isinstance(x, Tensor) or not x.requires_grad:
-        return UNSEEN
-    met = mode.record.note("register_hook")
-    if met is not None:
-        x.register_hook(lambda grad: noted(met, grad))
-    return _NoHandle()
-
-
 def noted(met: Met, grad: Tensor | None) -> None:
     """Takes note of a gradient that flows back; autograd hands None over for one that is not defined."""
     met.flowed += int(grad is not None and bool((grad != 0).any()))
 
 
-class _NoHandle:
-    """What registering a hook gives back."""
-
-    def remove(self) -> None:
-        """There is nothing to remove."""
-
-
 @contextmanager
 def cuts_mended(record: Record) -> Iterator[None]:
-    """Within it inference mode is none, and modules' backward hooks are not set up."""
+    """Within it inference mode is none."""
 
     def enter(self: Any) -> None:
         met = record.note("inference_mode")
@@ -95,16 +66,12 @@ def cuts_mended(record: Record) -> Iterator[None]:
             met.flowed += 1
 
     entered, left = torch.inference_mode.__enter__, torch.inference_mode.__exit__
-    into, out_of = BackwardHook.setup_input_hook, BackwardHook.setup_output_hook
     torch.inference_mode.__enter__ = enter  # type: ignore[method-assign]
     torch.inference_mode.__exit__ = lambda self, *error: None  # type: ignore[method-assign]
-    BackwardHook.setup_input_hook = lambda self, args: args  # type: ignore[method-assign]
-    BackwardHook.setup_output_hook = lambda self, args: args  # type: ignore[method-assign]
     try:
         yield
     finally:
         torch.inference_mode.__enter__, torch.inference_mode.__exit__ = entered, left  # type: ignore
-        BackwardHook.setup_input_hook, BackwardHook.setup_output_hook = into, out_of  # type: ignore
 
 
 @contextmanager
@@ -141,9 +108,6 @@ HANDLERS: dict[str, Handler] = {
     "data.get": detached,
     "detach_": detached_in_place,
     "_set_grad_enabled": grad_mode,
-    "requires_grad_": requires_grad,
-    "requires_grad.set": requires_grad,
-    "register_hook": hooked,
 }
 
 

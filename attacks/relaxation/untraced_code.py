@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing
-from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, tensors_in
+from attacks.relaxation.shadow import Shadow, attach, follows, graph_of
 from attacks.relaxation.surrogate_gradients import sloped
 
 ALIKE = 0.5  # correlation of what returns with what left
@@ -103,22 +103,6 @@ def to_numpy(mode: Relaxing, call: Call) -> Any:
     mode.departed.leave(x, mode.record.note("numpy"))
     with torch.no_grad():
         return call.func(x.detach(), *call.args[1:], **call.kwargs)
-
-
-def opaque(mode: Relaxing, call: Call, answer: Any) -> Any:
-    """An operator that has no derivative: the identity where shapes agree, else its inputs have left."""
-    inputs = [x for x in tensors_in((*call.args, *call.kwargs.values())) if follows(x)]
-    if not inputs or not isinstance(answer, Tensor):
-        return answer
-    alike = [x for x in inputs if x.shape == answer.shape]
-    met = mode.record.note(call.name)
-    if alike and answer.is_floating_point():
-        x = graph_of(alike[0])
-        correlation, slope = _regression(x.detach(), answer)
-        return sloped(answer, x.to(answer.dtype), slope if abs(correlation) > ALIKE else 1.0, met)
-    for x in inputs:
-        mode.departed.leave(x, met)
-    return answer
 
 
 HANDLERS: dict[str, Handler] = {

@@ -29,7 +29,6 @@ ACCURACIES = {
     ("eot10-pgd-20", "batch/unknown"): (None, 0.10),
     ("eot20-pgd-20", "batch/unknown"): (None, 0.08),
     ("fixed-pgd-10", "batch/unknown"): (None, 0.33),
-    ("gmsa3avg-pgd-20", "batch/unknown"): (None, 0.12),
     ("square-1000", "batch/unknown"): (None, 0.41),
     ("transfer-pgd-20", "batch/unknown"): (None, 0.01),
     ("aware-pgd-10", "batch/known"): (None, 0.22),

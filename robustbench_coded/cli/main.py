@@ -13,6 +13,7 @@ import typer
 from robustbench_coded.cli.process import DONE, FAILED, INTERRUPTED, WRONG_INPUT, spin_briefly
 from robustbench_coded.errors import InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
+from robustbench_coded.log import show_log
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.threads import keep_memory
 
@@ -41,6 +42,7 @@ def run(arguments: list[str]) -> int:
     Errors are one line, unless ``--debug`` stands somewhere: then their tracebacks come first.
     """
     debug = DEBUG in arguments
+    show_log()
     try:
         require_own_attacks()
     except ImportError as error:

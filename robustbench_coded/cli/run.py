@@ -22,7 +22,8 @@ from robustbench_coded.cli.process import (
     stoppable,
 )
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.models.shipped import all_present
+from robustbench_coded.log import LOG
+from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def run_evaluation(
         gate.write_junit(junit, run.judgements, verdicts)
     failing = gate.failing(run.judgements, verdicts) if fail_on is not None else []
     for line in failing:
-        print(one_line(f"csrobust: --fail-on: {line}"), file=sys.stderr)
+        LOG.warning(f"--fail-on: {line}")
     return FAILED_VERDICT if failing and code == DONE else code
 
 
@@ -92,7 +93,8 @@ def evaluated(
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
-    all_present(config.checkpoints)
+    for _, path in config.checkpoints:
+        present(path)
     if not silent:  # before torch is imported, which takes seconds
         print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
@@ -116,10 +118,10 @@ def evaluated(
             listener.when_stopping = heard
             return evaluate(listener), 0
     except IncompleteRun as incomplete:
-        print(one_line(f"csrobust: {incomplete}; the same command tries them again"), file=sys.stderr)
+        LOG.warning(f"{incomplete}; the same command tries them again")
         return incomplete.path, FAILED
     except CertificateContradicted as contradicted:
-        print(one_line(f"csrobust: {contradicted}"), file=sys.stderr)
+        LOG.warning(f"{contradicted}")
         return None, FAILED
     except RunStopped as stopped:
         said = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
@@ -143,4 +145,4 @@ def _what_will_run(config: EvalConfig) -> str:
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:
     command = shell([part for part in config.command if part != "--overwrite"])
     done = "before anything was computed" if path is None else f"{path} holds what is finished"
-    print(one_line(f"csrobust: stopped, {done}; resume with: {command}"), file=sys.stderr)
+    LOG.warning(f"stopped, {done}; resume with: {command}")

@@ -30,7 +30,7 @@ def shift_and_flip(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def unchanged(x: Tensor, generator: torch.Generator) -> Tensor:
-    """No augmentation."""
+    """The images themselves."""
     return x
 
 
@@ -80,16 +80,11 @@ def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
     return (x + (8 / 255 if x.shape[1] == 3 else 0.2) * signs).clamp(0, 1)
 
 
-def plain(x: Tensor, generator: torch.Generator) -> Tensor:
-    """The images themselves."""
-    return x
-
-
 # By name, the usual one first. Shifts of digits and letters come without flips.
 KINDS: dict[str, Kind] = {
     "shifted and flipped": shift_and_flip,
     "shifted": shift,
-    "plain": plain,
+    "plain": unchanged,
     "mixed up": mixed(1.0, 1.0),
     "mixed up with alpha 0.2": mixed(1.0, 0.2),
     "half of them mixed up": mixed(0.5, 1.0),

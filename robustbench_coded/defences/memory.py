@@ -69,17 +69,15 @@ class Sentinel:
 
 
 def _changed(first: Tensor, now: Tensor) -> str | None:
-    """What became of an answer; None where it is the same. An empty one could not be had."""
-    if first.numel() and not now.numel():
-        return "can no longer be had"
-    if now.numel() and not first.numel():
-        return "could not be had at first"
-    if first.shape != now.shape:
-        return f"has shape {list(now.shape)} instead of {list(first.shape)}"
+    """What became of an answer; None where it is the same."""
     moved = _moved(first, now)
-    if moved <= ROUNDING:
-        return None
-    return f"has changed by {moved:.1%}" if math.isfinite(moved) else "has become NaN or infinite"
+    return None if moved <= ROUNDING else f"has changed {_by(moved)}"
+
+
+def _by(moved: float) -> str:
+    if math.isfinite(moved):
+        return f"by {moved:.1%}"
+    return "to one that is NaN, infinite or of another shape, or can't be had"
 
 
 def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[str]:
@@ -126,15 +124,7 @@ def _unset(defence: Defence, draw: Draw) -> str:
 
 def _memory(fresh: Tensor, answer: Tensor) -> str:
     where = "to an input after it was asked about one that is nearly the same"
-    if not answer.numel():
-        return f"has a memory: it gives no answer {where}, and a fresh copy does"
-    moved = _moved(fresh, answer)
-    by = (
-        f"by {moved:.1%} of the largest logit"
-        if math.isfinite(moved)
-        else "NaN or infinite or of another shape"
-    )
-    return f"has a memory: its answer {where} is another, {by}"
+    return f"has a memory: its answer {where} is another, changed {_by(_moved(fresh, answer))}"
 
 
 def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
@@ -142,9 +132,8 @@ def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:
         moved = sentinel.answer_moved() if names else 0.0
     if moved <= ROUNDING:
         return []
-    by = f", by {moved:.1%} of the largest logit" if math.isfinite(moved) else ", or not at all"
     return [
-        f"answers otherwise once its parts are in evaluation mode{by} "
+        f"answers otherwise once its parts are in evaluation mode, changed {_by(moved)} "
         f"(in training mode: {', '.join(names[:3])}); call eval() where it is built"
     ]
 

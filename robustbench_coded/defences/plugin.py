@@ -13,11 +13,15 @@ from robustbench_coded.models.external_architectures import beside, import_funct
 from robustbench_coded.models.in_memory import NetworkInMemory, is_function
 from robustbench_coded.user_code import UserCode
 
-_ATTRIBUTES: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "randomised": bool,
-    "batch_dependent": bool,
-    "base": (nn.Module, type(None)),
+_ATTRIBUTES: dict[str, tuple[Any, str]] = {
+    "name": (str, "str"),
+    "randomised": (bool, "bool"),
+    "batch_dependent": (bool, "bool"),
+    "base": (nn.Module | None, "a model or None"),
+}
+_OPTIONAL_ATTRIBUTES: dict[str, tuple[Any, str]] = {
+    "abstain": (int, "the index of a class or None"),
+    "remembers": (bool, "bool"),
 }
 _METHODS: dict[str, tuple[str, ...]] = {"sample": ("generator", "k"), "logits": ("x", "draw")}
 _OPTIONAL: dict[str, tuple[str, ...]] = {"reset": (), "fit": ("x",)}
@@ -79,37 +83,23 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> 
 
 def _faults(built: Any) -> list[str]:
     """What keeps an object from being a ``Defence``, in words."""
-    faults = []
+    parts = {name: getattr(built, name, None) for name in (*_METHODS, *_OPTIONAL)}
     missing = [name for name in _ATTRIBUTES if not hasattr(built, name)]
-    missing += [
-        f"{name}({', '.join(arguments)})"
-        for name, arguments in _METHODS.items()
-        if getattr(built, name, None) is None
-    ]
-    if missing:
-        faults.append(f"which lacks {', '.join(missing)}")
-    for name, kind in _ATTRIBUTES.items():
-        if hasattr(built, name) and not isinstance(getattr(built, name), kind):
-            faults.append(f"whose {name!r} is {type(getattr(built, name)).__name__}, not {_named(kind)}")
-    if isinstance(label := getattr(built, "name", None), str) and not (label and label.isprintable()):
-        faults.append(f"whose 'name' is {label[:40]!r}, which no table can show")
-    if isinstance(reject := getattr(built, "abstain", None), bool) or not isinstance(reject, int | None):
-        faults.append(f"whose 'abstain' is {type(reject).__name__}, not the index of a class or None")
-    remembers = getattr(built, "remembers", False)
-    if not isinstance(remembers, bool):
-        faults.append(f"whose 'remembers' is {type(remembers).__name__}, not bool")
-    elif remembers and getattr(built, "reset", None) is None:
+    missing += [f"{name}({', '.join(given)})" for name, given in _METHODS.items() if parts[name] is None]
+    faults = [f"which lacks {', '.join(missing)}"] if missing else []
+    for name, (kind, meant) in {**_ATTRIBUTES, **_OPTIONAL_ATTRIBUTES}.items():
+        value = getattr(built, name, None)
+        absent = not hasattr(built, name) or (value is None and name in _OPTIONAL_ATTRIBUTES)
+        if not absent and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            faults.append(f"whose {name!r} is {type(value).__name__}, not {meant}")
+        elif name == "name" and not absent and not (value and value.isprintable()):
+            faults.append(f"whose 'name' is {str(value)[:40]!r}, which no table can show")
+    if getattr(built, "remembers", False) is True and parts["reset"] is None:
         faults.append("which remembers and has no reset()")
     for name, arguments in {**_METHODS, **_OPTIONAL}.items():
-        method = getattr(built, name, None)
-        if method is None:
-            continue
-        if not callable(method):
+        method = parts[name]
+        if method is not None and not callable(method):
             faults.append(f"whose {name} is {type(method).__name__}, not a method ({', '.join(arguments)})")
-        elif not takes(method, len(arguments), {}):
+        elif method is not None and not takes(method, len(arguments), {}):
             faults.append(f"whose {name} does not take ({', '.join(arguments)})")
     return faults
-
-
-def _named(kind: type | tuple[type, ...]) -> str:
-    return kind.__name__ if isinstance(kind, type) else "a model or None"

@@ -38,68 +38,6 @@ class Blocks:
         return x
 
 
-class CodedPath:
-    """Sends G batches of K inputs through the network, the coded stretches as N mixtures each.
-
-    Args:
-        model: pixels in [0, 1] -> logits; with ``blocks``, a model that has ``blocks()``.
-        k: size of a full batch.
-        n: coded inputs for a batch, a number or text such as ``1.5K`` (``coding.sizes``).
-        blocks: numbers of the coded blocks, from 0; None codes the whole network. Neighbours are encoded and
-            decoded together, so naming every block is the same as naming none.
-        codec: ``nodes``, ``order``, ``smoothing_encoder``, ``smoothing_decoder`` of ``coding.codec.Codec``.
-    Raises:
-        InputError: k or n below 4, or blocks that the network does not have.
-    """
-
-    def __init__(
-        self, model: nn.Module, k: int, n: int | str, blocks: Iterable[int] | None = None, **codec: Any
-    ):
-        self.k = k
-        self.n_given = n
-        self._codec_options = codec
-        self._codecs: dict[int, Codec] = {}
-        refuse_small_batch(k)
-        try:
-            self.n = coded_size(n, k)
-            self.codec_for(k)
-        except ValueError as error:
-            raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
-        self.runs = [LayerRun(True, model)] if blocks is None else _runs(model, set(blocks))
-
-    def n_for(self, k: int) -> int:
-        """Coded inputs for a batch of ``k``: N scaled where the batch is not a full one."""
-        if k == self.k or "K" in str(self.n_given).upper():
-            return coded_size(self.n_given, k)
-        return max(FEWEST, math.floor(Fraction(self.n * k, self.k) + Fraction(1, 2)))
-
-    def codec_for(self, k: int) -> Codec:
-        """The codec of a batch of ``k``; its matrices are cached by value."""
-        if k not in self._codecs:
-            self._codecs[k] = Codec(k, self.n_for(k), **self._codec_options)
-        return self._codecs[k]
-
-    def images(self, k: int) -> int:
-        """The most images that any part of the network sees for a batch of ``k``."""
-        return max(self.n_for(k) if run.coded else k for run in self.runs)
-
-    def __call__(self, x: Tensor, perm: Tensor | None) -> Tensor:
-        """Answers x [G, K, C, H, W] with logits [G, K, classes], each run in one forward.
-
-        Args:
-            perm: int64 [G, K], the order in which each batch is encoded; every answer is put back in its
-                slot. None keeps the order. Each coded run of a batch uses the same order.
-        """
-        groups, k = x.shape[:2]
-        codec = self.codec_for(k)
-        for run in self.runs:
-            if run.coded:
-                x = codec.smoothed(x, run.f, perm)
-            else:
-                x = run.f(x.flatten(0, 1)).unflatten(0, (groups, k))
-        return x
-
-
 def _runs(model: nn.Module, chosen: set[int]) -> list[LayerRun]:
     """The network cut where coding begins or ends."""
     listed = getattr(model, "blocks", None)
@@ -118,9 +56,18 @@ def _runs(model: nn.Module, chosen: set[int]) -> list[LayerRun]:
 class Coded:
     """Deterministic, but an input's answer depends on its co-batched inputs and on its slot.
 
+    Sends batches of K inputs through the network, the coded stretches as N mixtures each.
+
     Args:
-        model, k, n, blocks, codec: as in ``coded_path.CodedPath``.
+        model: pixels in [0, 1] -> logits; with ``blocks``, a model that has ``blocks()``.
+        k: size of a full batch.
+        n: coded inputs for a batch, a number or text such as ``1.5K`` (``coding.sizes``).
+        blocks: numbers of the coded blocks, from 0; None codes the whole network. Neighbours are encoded and
+            decoded together, so naming every block is the same as naming none.
         name: as tables name it.
+        codec: ``nodes``, ``order``, ``smoothing_encoder``, ``smoothing_decoder`` of ``coding.codec.Codec``.
+    Raises:
+        InputError: k or n below 4, or blocks that the network does not have.
     """
 
     randomised = False
@@ -138,12 +85,32 @@ class Coded:
     ):
         self.name = name
         self.base: nn.Module | None = model
-        self.path = CodedPath(model, k, n, blocks, **codec)
-        self.n = self.path.n
+        self.k, self._n_given = k, n
+        self._codec_options = codec
+        self._codecs: dict[int, Codec] = {}
+        refuse_small_batch(k)
+        try:
+            self.n = coded_size(n, k)
+            self.codec_for(k)
+        except ValueError as error:
+            raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
+        self._runs = [LayerRun(True, model)] if blocks is None else _runs(model, set(blocks))
+
+    def n_for(self, k: int) -> int:
+        """Coded inputs for a batch of ``k``: N scaled where the batch is not a full one."""
+        if k == self.k or "K" in str(self._n_given).upper():
+            return coded_size(self._n_given, k)
+        return max(FEWEST, math.floor(Fraction(self.n * k, self.k) + Fraction(1, 2)))
+
+    def codec_for(self, k: int) -> Codec:
+        """The codec of a batch of ``k``; its matrices are cached by value."""
+        if k not in self._codecs:
+            self._codecs[k] = Codec(k, self.n_for(k), **self._codec_options)
+        return self._codecs[k]
 
     def images(self, k: int) -> int:
-        """Images through the network for a batch of ``k``."""
-        return self.path.images(k)
+        """The most images that any part of the network sees for a batch of ``k``."""
+        return max(self.n_for(k) if run.coded else k for run in self._runs)
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
         return None
@@ -154,7 +121,22 @@ class Coded:
 
     def logits_grouped(self, x: Tensor, draws: Sequence[Draw]) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes] in one forward."""
-        return self.path(x, None)
+        return self._answered(x, None)
+
+    def _answered(self, x: Tensor, perm: Tensor | None) -> Tensor:
+        """The logits [G, K, classes] of x [G, K, C, H, W], each run in one forward.
+
+        Args:
+            perm: int64 [G, K], the order in which each batch is encoded; every answer is put back in its
+                slot. None keeps the order. Each coded run of a batch uses the same order.
+        """
+        groups, k = x.shape[:2]
+        for run in self._runs:
+            if run.coded:
+                x = self.codec_for(k).smoothed(x, run.f, perm)
+            else:
+                x = run.f(x.flatten(0, 1)).unflatten(0, (groups, k))
+        return x
 
 
 class RCI(Coded):
@@ -192,6 +174,6 @@ class RCI(Coded):
         """[G, K, C, H, W] -> [G, K, classes] in one forward of G x N (x average) images."""
         perm = torch.stack(list(draws))
         if self.average == 1:
-            return self.path(x, perm)
-        answers = self.path(x.repeat_interleave(self.average, dim=0), perm.flatten(0, 1))
+            return self._answered(x, perm)
+        answers = self._answered(x.repeat_interleave(self.average, dim=0), perm.flatten(0, 1))
         return answers.unflatten(0, perm.shape[:2]).mean(dim=1)

@@ -110,7 +110,7 @@ def _seed(one: Held, seed: int) -> None:
         one.seed(seed)
 
 
-def _access(one: Held) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+def _access(one: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     """How its state is read, and set."""
     if isinstance(one, np.random.Generator):
         bits = one.bit_generator

@@ -4,12 +4,11 @@ saved with it.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -124,26 +123,13 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     """Single values stored beside the weights by others, such as ``best_prec1``; long texts are left out."""
     beside = archive.metadata if archive.metadata else archive.contents
     entries: dict[str, str | int | float | bool] = {}
-    for name, value in _one_level_down(beside) if isinstance(beside, dict) else ():
-        if not isinstance(name, str):
-            continue
-        if is_accuracy(name) and isinstance(value, Tensor) and value.numel() == 1:
+    for name, value in beside.items() if isinstance(beside, dict) else ():
+        if isinstance(name, str) and is_accuracy(name) and isinstance(value, Tensor) and value.numel() == 1:
             value = float(value)  # as much older code stores it
-        if isinstance(value, np.generic):
-            value = value.item()
-        plain = isinstance(value, str | int | float | bool)
+        plain = isinstance(name, str) and isinstance(value, str | int | float | bool)
         if plain and name != KEY and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value
     return entries
-
-
-def _one_level_down(beside: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """The entries, and accuracies in a dict among them under both names, as ``metrics/test_acc``."""
-    for name, value in beside.items():
-        yield name, value
-        if isinstance(name, str) and isinstance(value, dict):
-            both = ((f"{name}/{inner}", one) for inner, one in value.items() if isinstance(inner, str))
-            yield from ((full, one) for full, one in both if is_accuracy(full))
 
 
 def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisation | None:

@@ -3,6 +3,7 @@ outputs.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -111,22 +112,34 @@ def images_at_once(pixels: int, most: int) -> int:
 class PixelModel(nn.Module):
     """Pixels (batch, channels, height, width) in [0, 1] -> logits (batch, classes), float32, in eval mode.
 
+    Where the network computes in another ``dtype``, pixels, logits, gradients and what is between blocks are
+    float32 all the same.
+
     Args:
         network: takes normalised images; its parameters are frozen.
         mean: one number a channel.
         std: one positive number a channel.
         classes: number of classes.
         arch: name of the architecture.
+        dtype: of the network's weights, where it is not float32.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, network: nn.Module, mean: Sequence[float], std: Sequence[float], *, classes: int, arch: str
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        classes: int,
+        arch: str,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.dtype = dtype
         self.classes = classes
         self.channels = len(mean)
         self.arch = arch
@@ -134,16 +147,18 @@ class PixelModel(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
         self.eval().requires_grad_(False)
 
+    def _in_dtype(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return part(x) if self.dtype is None else part(x.to(self.dtype)).float()
+
     def _first(self, x: Tensor) -> Tensor:
-        x = (x - self.mean) / self.std
-        return blocks_of(self.network)[0](x)
+        return self._in_dtype(blocks_of(self.network)[0], (x - self.mean) / self.std)
 
     def blocks(self) -> list[Callable[[Tensor], Tensor]]:
         """The functions whose composition is the Model; block 0 begins with the normalisation.
 
         A network from outside is one block.
         """
-        return [self._first, *blocks_of(self.network)[1:]]
+        return [self._first, *(partial(self._in_dtype, block) for block in blocks_of(self.network)[1:])]
 
     def forward(self, x: Tensor) -> Tensor:
         # What is traced must not depend on how many images there are.
@@ -162,9 +177,7 @@ class PixelModel(nn.Module):
         return torch.cat([*again, self._at_once(last)])
 
     def _at_once(self, x: Tensor) -> Tensor:
-        for block in self.blocks():
-            x = block(x)
-        return x
+        return self._in_dtype(self.network, (x - self.mean) / self.std)
 
 
 @torch.no_grad()

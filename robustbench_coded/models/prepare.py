@@ -2,10 +2,9 @@
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attacks import accelerator, gradients
-from robustbench_coded.models.pixel_model import PixelModel, blocks_of
+from robustbench_coded.models.pixel_model import PixelModel
 
 
 def fold_batch_norms(network: nn.Module) -> int:
@@ -116,44 +115,10 @@ class PreparedInfo:
 
 
 class AttackCopy(NamedTuple):
-    """The Model that attacks differentiate: a ``PreparedModel``, or the original."""
+    """The Model that attacks differentiate: a prepared one, or the original."""
 
     model: PixelModel
     info: PreparedInfo
-
-
-class PreparedModel(PixelModel):
-    """A Model whose network computes in ``dtype``; pixels, logits and what is between blocks are float32.
-
-    Gradients are float32, too, where they enter and leave the network.
-
-    Args:
-        model: the original, whose normalisation it has.
-        network: its network, prepared; in ``dtype``.
-        dtype: of the network's weights.
-    """
-
-    def __init__(self, model: PixelModel, network: nn.Module, dtype: torch.dtype) -> None:
-        flat = (model.mean.flatten().tolist(), model.std.flatten().tolist())
-        super().__init__(network, *flat, classes=model.classes, arch=model.arch)
-        self.to(model.mean.device)
-        self.dtype = dtype
-
-    def _in_dtype(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return part(x.to(self.dtype)).float()
-
-    def _first(self, x: Tensor) -> Tensor:
-        return self._in_dtype(blocks_of(self.network)[0], self._normalised(x))
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
-
-    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        """As of the original; each block takes and returns float32."""
-        return [self._first, *(partial(self._in_dtype, block) for block in blocks_of(self.network)[1:])]
-
-    def _at_once(self, x: Tensor) -> Tensor:
-        return self._in_dtype(self.network, self._normalised(x))
 
 
 @dataclass(frozen=True)
@@ -194,7 +159,10 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
     for candidate in _candidates(precision, images.device):
         try:
             network, folded = _rebuilt(model.network, candidate.dtype, images.device)
-            prepared = PreparedModel(model, network, candidate.dtype)
+            mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
+            prepared = PixelModel(
+                network, mean, std, classes=model.classes, arch=model.arch, dtype=candidate.dtype
+            ).to(model.mean.device)
             answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
         except Exception as error:  # a network from outside can refuse any of this, in any way
             declined.append(f"{candidate.precision}: it failed ({' '.join(str(error).split())[:200]})")

@@ -1,7 +1,6 @@
 """Where ``--ckpt`` points: a file, or by name a checkpoint that comes with the package. Imports no torch."""
 
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -77,16 +76,6 @@ def present(named: str | Path) -> Path:
         )
         raise InputError(f"{path}: not a file; {mend}")
     return path
-
-
-def all_present(checkpoints: Iterable[tuple[str, str]]) -> None:
-    """Fails where a named checkpoint is no file; for commands that say so before they import torch.
-
-    Raises:
-        InputError: as ``present``, for the first one.
-    """
-    for _, path in checkpoints:
-        present(path)
 
 
 def _files_beside(path: Path) -> list[str]:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from imitation_accelerator import State
 
+from attacks.balls import Ball
 from attacks.catalogue import CATALOGUE
-from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded import attack
 from robustbench_coded.coding.codec import Codec
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
@@ -102,7 +102,7 @@ def test_an_attack_perturbs_as_on_the_cpu(device, name):
 
 @pytest.mark.parametrize("where", ["encoder", "labels", "start"])
 def test_devices_that_are_mixed_on_purpose_are_noticed(device, tmp_path, monkeypatch, where):
-    encoder, group, start = Codec.encoder, WorkerContext.group, PerturbationBudget.random_sign
+    encoder, group, start = Codec.encoder, WorkerContext.group, Ball.random_sign
 
     def labels_left_behind(self, batches):
         x, y = group(self, batches)
@@ -115,6 +115,6 @@ def test_devices_that_are_mixed_on_purpose_are_noticed(device, tmp_path, monkeyp
         case "labels":
             monkeypatch.setattr(WorkerContext, "group", labels_left_behind)
         case "start":
-            monkeypatch.setattr(PerturbationBudget, "random_sign", lambda *given: start(*given).cpu())
+            monkeypatch.setattr(Ball, "random_sign", lambda *given: start(*given).cpu())
     with pytest.raises(Exception, match="same device"):
         evaluated(device, tmp_path)

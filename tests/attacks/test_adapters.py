@@ -205,7 +205,11 @@ def test_peers_stay_in_the_budget_repeat_by_seed_and_leave_the_generators_alone(
     assert torch.equal(results[0].x, results[1].x)
     assert torch.equal(before[0], after[0]) and (before[1] == after[1]).all() and before[2] == after[2]
     x_adv = results[0].x
-    assert x_adv.min() >= 0 and x_adv.max() <= 1 and budget.distance(x_adv[None], x[None]).max() <= 1 + 1e-5
+    assert (
+        x_adv.min() >= 0
+        and x_adv.max() <= 1
+        and budget.around(x[None]).distance(x_adv[None]).max() <= 1 + 1e-5
+    )
     assert results[0].verdict == pytest.approx(stands(model, x_adv, y))
     assert results[0].verdict < 1
     nothing = run_third_party(parse(text), model, x, y, replace(budget, eps=0.0), generator())

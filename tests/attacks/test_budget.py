@@ -29,17 +29,17 @@ def budgets(eps: float) -> list[PerturbationBudget]:
 def test_projection_leaves_feasible_points_and_its_argument_alone():
     x0 = rand(0)
     for budget in budgets(0.1):
-        x = budget.project(rand(1), x0)
+        x = budget.around(x0).project_(rand(1))
         before = x.clone()
-        torch.testing.assert_close(budget.project(x, x0), x, atol=1e-9, rtol=0)
-        budget.step(x, rand(2) - 0.5, 0.05, x0)
+        torch.testing.assert_close(budget.around(x0).project_(x.clone()), x, atol=1e-9, rtol=0)
+        budget.around(x0).step_(x.clone(), rand(2) - 0.5, 0.05)
         assert torch.equal(x, before)
 
 
 def test_l2_step_has_the_stated_length_and_direction():
     x0 = 0.4 + 0.2 * rand(0)
     grad = rand(1) - 0.5
-    moved = PerturbationBudget("l2", 0.3).step(x0, grad, 0.1, x0) - x0
+    moved = PerturbationBudget("l2", 0.3).around(x0).step_(x0.clone(), grad, 0.1) - x0
     torch.testing.assert_close(moved.flatten(2).norm(dim=2), torch.full((2, 3), 0.1, dtype=torch.float64))
     torch.testing.assert_close(
         torch.cosine_similarity(moved.flatten(2), grad.flatten(2), dim=2),
@@ -50,7 +50,9 @@ def test_l2_step_has_the_stated_length_and_direction():
 def test_normalized_l2_step_gains_most_among_steps_of_its_length():
     x0, grad = torch.full(SHAPE, 0.5, dtype=torch.float64), rand(1) - 0.5
     unit = torch.tensor(DEVIATION, dtype=torch.float64).view(3, 1, 1)
-    moved = PerturbationBudget("l2", 0.2, "normalized", DEVIATION).step(x0, grad, 0.1, x0) - x0
+    moved = (
+        PerturbationBudget("l2", 0.2, "normalized", DEVIATION).around(x0).step_(x0.clone(), grad, 0.1) - x0
+    )
     torch.testing.assert_close((moved / unit).flatten(2).norm(dim=2), torch.full((2, 3), 0.1).double())
     # Steps u of length 0.1 in scaled values gain u . (unit * grad), at most 0.1 times its norm.
     gain = (moved * grad).flatten(2).sum(2)
@@ -60,12 +62,14 @@ def test_normalized_l2_step_gains_most_among_steps_of_its_length():
 def test_a_zero_gradient_moves_nothing():
     x0 = rand(0)
     for budget in budgets(0.1):
-        torch.testing.assert_close(budget.step(x0, torch.zeros_like(x0), 0.1, x0), x0, atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            budget.around(x0).step_(x0.clone(), torch.zeros_like(x0), 0.1), x0, atol=1e-12, rtol=0
+        )
 
 
 def test_linf_start_fills_the_feasible_box_evenly():
     x0 = torch.full((1, 50, 3, 16, 16), 0.95)
-    x = PerturbationBudget("linf", 0.1).uniform(x0, generators(1))
+    x = PerturbationBudget("linf", 0.1).around(x0).uniform(generators(1))
     # Feasible are [0.85, 1.0]: an even spread has mean 0.925 and deviation 0.15 / sqrt(12).
     assert abs(x.mean().item() - 0.925) < 1e-3
     assert abs(x.std().item() - 0.15 / math.sqrt(12)) < 1e-3
@@ -73,8 +77,8 @@ def test_linf_start_fills_the_feasible_box_evenly():
 
 def test_l2_start_fills_the_ball_evenly():
     x0 = torch.full((1, 20_000, 1, 1, 2), 0.5)
-    budget = PerturbationBudget("l2", 0.1)
-    radius = budget.distance(budget.uniform(x0, generators(1)), x0)
+    ball = PerturbationBudget("l2", 0.1).around(x0)
+    radius = ball.distance(ball.uniform(generators(1)))
     # In two dimensions a share r^2 of an even spread lies within r.
     for r in (0.3, 0.6, 0.9):
         assert abs((radius <= r).double().mean().item() - r**2) < 0.01
@@ -82,10 +86,10 @@ def test_l2_start_fills_the_ball_evenly():
 
 def test_random_sign_has_the_attacks_size_and_fair_signs():
     x0 = torch.full((1, 10, 3, 16, 16), 0.5)
-    moved = PerturbationBudget("linf", 8 / 255).random_sign(x0, generators(1)) - x0
+    moved = PerturbationBudget("linf", 8 / 255).around(x0).random_sign(generators(1)) - x0
     torch.testing.assert_close(moved.abs(), torch.full_like(moved, 8 / 255))
     assert abs((moved > 0).double().mean().item() - 0.5) < 0.02
-    moved = PerturbationBudget("l2", 0.5).random_sign(x0, generators(1)) - x0
+    moved = PerturbationBudget("l2", 0.5).around(x0).random_sign(generators(1)) - x0
     torch.testing.assert_close(moved.flatten(2).norm(dim=2), torch.full((1, 10), 0.5))
     assert moved.abs().unique().numel() <= 4  # one size, up to rounding
 
@@ -93,10 +97,10 @@ def test_random_sign_has_the_attacks_size_and_fair_signs():
 def test_random_numbers_of_a_batch_do_not_depend_on_its_group():
     x0 = rand(0, (3, *SHAPE[1:]))
     for budget in budgets(0.1):
-        for draw in (budget.uniform, budget.random_sign):
-            together = draw(x0, generators(3))
-            alone = draw(x0[1:2], generators(1, seed=1))
-            assert torch.equal(together[1:2], alone)
+        together, alone = budget.around(x0), budget.around(x0[1:2])
+        for draw in ("uniform", "random_sign"):
+            drawn = getattr(together, draw)(generators(3))[1:2]
+            assert torch.equal(drawn, getattr(alone, draw)(generators(1, seed=1)))
 
 
 def test_reach_holds_slots_and_frees_others():
@@ -105,16 +109,16 @@ def test_reach_holds_slots_and_frees_others():
     far = 5 * rand(1) - 2
     for norm, eps in (("linf", 0.1), ("l2", 0.5)):
         budget = PerturbationBudget(norm, eps, eps_scale=eps_scale)
-        x = budget.project(far, x0)
+        x = budget.around(x0).project_(far.clone())
         assert torch.equal(x[0, 0], x0[0, 0]) and torch.equal(x[1, 1], x0[1, 1])
         torch.testing.assert_close(x[0, 2], far[0, 2].clamp(0, 1))
-        distance = PerturbationBudget(norm, eps).distance(x, x0)
+        distance = PerturbationBudget(norm, eps).around(x0).distance(x)
         torch.testing.assert_close(distance[0, 1].item(), 1.0)
         torch.testing.assert_close(distance[1, 0].item(), 0.5)
-        assert (budget.distance(x, x0) <= 1 + 1e-9).all()
-        step = budget.step(x0, rand(2) - 0.5, eps, x0)
+        assert (budget.around(x0).distance(x) <= 1 + 1e-9).all()
+        step = budget.around(x0).step_(x0.clone(), rand(2) - 0.5, eps)
         assert torch.equal(step[0, 0], x0[0, 0]) and not torch.equal(step[0, 2], x0[0, 2])
-        for x in (budget.uniform(x0, generators()), budget.random_sign(x0, generators())):
+        for x in (budget.around(x0).uniform(generators()), budget.around(x0).random_sign(generators())):
             assert x.isfinite().all() and torch.equal(x[0, 0], x0[0, 0])
 
 
@@ -147,4 +151,4 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match="expected 1 deviations, got 3"):
         PerturbationBudget("linf", 0.1, "normalized", DEVIATION).around(torch.zeros(1, 1, 1, 2, 2))
     with pytest.raises(ValueError, match="expected 2 generators, one a batch, got 1"):
-        budget.uniform(rand(0), generators(1))
+        budget.around(rand(0)).uniform(generators(1))

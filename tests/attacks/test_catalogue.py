@@ -43,10 +43,18 @@ def test_an_entry_is_enough(entered):
     assert attack_text("eot4-still-7").startswith("standing still, 7 steps")
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.module])
 def test_every_entry_builds_its_attack(name):
     text = name if name == "fgsm" else f"{name}-64"
     attack = attack_for(naming.parse(text), early_stop=True)
     assert getattr(attack, "steps", 64) == 64
     assert getattr(attack, "early_stop", False) == CATALOGUE[name].stops_early
     assert CATALOGUE[name].words in attack_text(text)
+
+
+def test_what_is_no_longer_run_is_read_and_refused():
+    name = naming.parse("greedy-20")
+    assert "greedy ascent" in attack_text(name.text) and name.traits.loss == "margin"
+    for run in (lambda: attack_for(name), lambda: naming.expand("pgd-5,greedy-20")):
+        with pytest.raises(ValueError, match=r"got .*greedy-20.*, which no longer is"):
+            run()

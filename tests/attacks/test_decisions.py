@@ -38,7 +38,7 @@ def far_from_the_box(problem):
 def standing(problem, attack, budget, estimator=None, **options):
     estimator = FreshDraws(problem.oracle) if estimator is None else estimator
     x = attack.perturb(problem.x, problem.y, estimator, budget, problem.generators, **options)
-    assert budget.distance(x, problem.x).max() <= 1 + 1e-9
+    assert budget.around(problem.x).distance(x).max() <= 1 + 1e-9
     return problem.oracle.logits(x, problem.oracle.draws(0)).argmax(-1) == problem.y
 
 
@@ -107,7 +107,7 @@ def test_the_better_of_boundary_and_edge_is_the_result(linear):
     x = inside(decisions, PerturbationBudget("linf", 0.2), problem.x, near)
     # The direction leads away from the right class, so further is better under every draw.
     torch.testing.assert_close(
-        PerturbationBudget("linf", 0.2).distance(x, problem.x), torch.ones(1, 4).double()
+        PerturbationBudget("linf", 0.2).around(problem.x).distance(x), torch.ones(1, 4).double()
     )
     steady = Decisions(FreshDraws(far_from_the_box(linear(k=4)).oracle), problem.y, steps=0)
     torch.testing.assert_close(inside(steady, PerturbationBudget("linf", 0.2), problem.x, near), near)
@@ -130,4 +130,4 @@ def test_held_slots_stay_where_they_are(linear, attack):
     )
     for points in (*asked, x):
         assert torch.equal(points[eps_scale == 0], problem.x[eps_scale == 0])
-    assert math.isclose(float(budget.distance(x, problem.x).max()), 1, rel_tol=1e-6) or asked
+    assert math.isclose(float(budget.around(problem.x).distance(x).max()), 1, rel_tol=1e-6) or asked

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
@@ -128,33 +128,6 @@ def test_bpda_has_the_defences_losses_and_the_base_models_jacobian(linear):
     assert (estimator.forwards, estimator.backwards) == (2 * (8 + 4), 2 * 4)
     estimator.value(problem.x, problem.y, cross_entropy)
     assert (estimator.forwards, estimator.backwards) == (2 * (8 + 4) + 2 * 8, 2 * 4)
-
-
-@pytest.mark.parametrize("max_images", [1, 9, 1000])
-def test_the_smallest_loss_of_the_collected_draws_counts(linear, max_images):
-    problem = linear(batches=2, noise=1.0, classes=4)
-    estimator = CollectedDraws(problem.oracle, combine="min", max_images=max_images)
-    for _ in range(3):
-        estimator.collect()
-    found = estimator.gradient(problem.x, problem.y, margin_loss)
-    losses = torch.stack([one_by_one(problem, [i], margin_loss)[0] for i in range(3)])
-    grads = torch.stack([one_by_one(problem, [i], margin_loss)[1] for i in range(3)])
-    assert losses.argmin(0).unique().numel() > 1  # else any draw would do
-    torch.testing.assert_close(found.loss, losses.amin(0))
-    index = losses.argmin(0)[None, ..., None, None, None].expand_as(grads[:1])
-    torch.testing.assert_close(found.grad, grads.gather(0, index)[0])
-    torch.testing.assert_close(estimator.value(problem.x, problem.y, margin_loss).loss, losses.amin(0))
-
-
-def test_the_mean_loss_of_the_collected_draws_counts(linear):
-    problem = linear(batches=2, noise=1.0, classes=4)
-    estimator = CollectedDraws(problem.oracle, combine="avg")
-    with pytest.raises(ValueError, match="at least one collected draw, got none"):
-        estimator.gradient(problem.x, problem.y, margin_loss)
-    estimator.collect()
-    estimator.collect()
-    found = estimator.gradient(problem.x, problem.y, margin_loss)
-    torch.testing.assert_close(found.grad, one_by_one(problem, [0, 1], margin_loss)[1])
 
 
 def test_wrong_answers_are_refused(linear):

@@ -89,12 +89,12 @@ def test_a_ball_of_any_size_in_pixels_or_in_normalised_values(norm, eps, deviati
     unit = torch.tensor(deviation or (1, 1, 1), dtype=torch.float64).view(3, 1, 1)
     budget = PerturbationBudget(norm, float(eps), "normalized" if deviation else "pixel", deviation)
     ball, generators = budget.around(x0), [torch.Generator().manual_seed(1)]
-    projected = [budget.project(point, x0) for point in points]
+    projected = [budget.around(x0).project_(point.clone()) for point in points]
     rounding = {"rtol": 0, "atol": 1e-9 if dtype == torch.float64 else 1e-6}
     for point, x in zip(points, projected, strict=True):
         torch.testing.assert_close(x.double(), exact(point, x0, norm, eps, unit), **rounding)
-        torch.testing.assert_close(budget.project(x, x0), x, **rounding)
-    step = budget.step(projected[0], points[0] - x0, eps / 4, x0)
+        torch.testing.assert_close(budget.around(x0).project_(x.clone()), x, **rounding)
+    step = budget.around(x0).step_(projected[0].clone(), points[0] - x0, eps / 4)
     for x in (*projected, step, ball.uniform(generators), ball.random_sign(generators)):
         assert x.min() >= 0 and x.max() <= 1
         assert (size_of(x, x0, norm, unit) <= eps * (1 + 1e-7)).all()

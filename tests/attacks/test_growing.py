@@ -8,7 +8,7 @@ from attacks.losses import margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.subset_ascent import STAGES, Growing
-from tests.attacks.test_greedy import EPS, right_after
+from tests.attacks.test_parts import EPS, right_after
 
 
 def beyond(share):
@@ -33,11 +33,11 @@ def test_without_a_gate_it_reaches_the_edge(linear, norm):
     budget = PerturbationBudget(norm, 0.05)
     estimator = FreshDraws(problem.oracle)
     found = Growing(48).perturb(problem.x, problem.y, estimator, budget, problem.generators)
-    distance = budget.distance(found, problem.x)
+    distance = budget.around(problem.x).distance(found)
     assert bool((distance <= 1 + 1e-9).all()) and bool((distance > 0.95).all())
     assert estimator.forwards == estimator.backwards == 48 * 6
     if norm == "linf":
-        best = budget.project(problem.x + 0.05 * problem.slope.sign(), problem.x)
+        best = budget.around(problem.x).project_(problem.x + 0.05 * problem.slope.sign())
         losses = [margin_loss(problem.oracle.logits(x, [None]), problem.y) for x in (found, best)]
         torch.testing.assert_close(*losses, rtol=0.01, atol=0)
 

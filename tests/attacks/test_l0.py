@@ -32,7 +32,7 @@ def moved(x, x0):
 
 def test_the_projection_is_the_nearest_point_with_so_few_pixels_changed():
     x0, x = points()
-    found = PerturbationBudget("l0", PIXELS).project(x, x0)
+    found = PerturbationBudget("l0", PIXELS).around(x0).project_(x.clone())
     assert (moved(found, x0) == PIXELS).all() and found.min() >= 0 and found.max() <= 1
     # Of all choices of pixels, by their distances alone: each pixel is clipped or taken back.
     clipped = (x - x.clamp(0, 1)).square().sum(2).flatten(2)
@@ -60,13 +60,13 @@ def test_every_slot_has_its_own_number_of_pixels():
     # In units of what a slot may move; a channel alone makes a pixel count.
     one = x0.clone()
     one[:, 1:, 2, 0, 0] += 0.01
-    assert torch.equal(budget.distance(one, x0)[:, 2], torch.tensor([1 / 20, 1 / 3], dtype=x0.dtype))
+    assert torch.equal(budget.around(x0).distance(one)[:, 2], torch.tensor([1 / 20, 1 / 3], dtype=x0.dtype))
 
 
 def test_rounding_leaves_the_other_pixels_alone():
     x0, x = points()
     budget = PerturbationBudget("l0", PIXELS)
-    found = rounded(budget.project(x, x0), x0, budget)
+    found = rounded(budget.around(x0).project_(x.clone()), x0, budget)
     assert (moved(found, x0) <= PIXELS).all()
     changed = found[found != x0] * 255
     torch.testing.assert_close(changed, changed.round())

@@ -25,7 +25,7 @@ def points(dtype=torch.float64):
 def test_the_projection_is_that_of_pyautoattack():
     base = pytest.importorskip("pyautoattack.autopgd_base")
     x0, x = points(torch.float32)
-    found = PerturbationBudget("l1", EPS).project(x, x0).flatten(0, 1)
+    found = PerturbationBudget("l1", EPS).around(x0).project_(x.clone()).flatten(0, 1)
     x0, x = x0.flatten(0, 1), x.flatten(0, 1)
     torch.testing.assert_close(found, x + base.L1_projection(x0, x - x0, EPS), atol=1e-5, rtol=0)
 

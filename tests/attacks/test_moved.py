@@ -28,10 +28,10 @@ def is_on_grid(x):
 @pytest.mark.parametrize("on_grid", [True, False])
 def test_rounded_inputs_are_on_the_grid_and_in_the_ball(budget, on_grid):
     clean = images(on_grid=on_grid)
-    x = budget.uniform(clean, [torch.Generator().manual_seed(g) for g in (1, 2)])
+    x = budget.around(clean).uniform([torch.Generator().manual_seed(g) for g in (1, 2)])
     found = rounded(x, clean, budget)
     assert is_on_grid(found)
-    assert budget.distance(found, clean).max() <= 1 + ROUNDING
+    assert budget.around(clean).distance(found).max() <= 1 + ROUNDING
     # Half a level, or a whole one at the ball's edge; in l2 the perturbation is shortened a little, too.
     assert (found - x).abs().max() <= (1 if budget is LINF else 2.5) / 255 + 1e-6
 
@@ -67,4 +67,4 @@ def test_only_what_lies_outside_is_projected():
     far = x.clone()
     far[0, 0] = 1 - clean[0, 0]
     moved = inside(far, clean, L2)
-    assert torch.equal(moved[1], x[1]) and L2.distance(moved, clean).max() <= 1 + ROUNDING
+    assert torch.equal(moved[1], x[1]) and L2.around(clean).distance(moved).max() <= 1 + ROUNDING

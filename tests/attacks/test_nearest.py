@@ -48,7 +48,7 @@ def test_one_run_tells_for_every_eps(problem, attack, norm, dual):
     assert bool((label != problem.y).all())
     budget = PerturbationBudget(norm, 0.02)
     smaller, _ = answers(problem, attack, budget)
-    torch.testing.assert_close(smaller, budget.project(found, problem.x))
+    torch.testing.assert_close(smaller, budget.around(problem.x).project_(found.clone()))
 
 
 @ALL
@@ -94,7 +94,7 @@ def test_fab_aims_at_the_nearest_of_ten_classes_not_at_the_likeliest(linear):
     budget = PerturbationBudget("linf", 1.0)
     found, label = answers(problem, Fab(50), budget)
     assert bool((label != problem.y).all())
-    assert bool((budget.distance(found, problem.x)[0] <= 1.01 * distance.amin(1)).all())
+    assert bool((budget.around(problem.x).distance(found)[0] <= 1.01 * distance.amin(1)).all())
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1", "l0"])
@@ -132,5 +132,5 @@ def test_the_scale_of_logits_changes_nothing(linear, attack, norm, scale):
     problem.oracle.weights = scale * problem.oracle.weights
     scaled, label = answers(problem, attack, whole)
     assert bool((label != problem.y).all())
-    one, other = (float(whole.distance(x, problem.x).mean()) for x in (found, scaled))
+    one, other = (float(whole.around(problem.x).distance(x).mean()) for x in (found, scaled))
     assert other == pytest.approx(one, rel=0.02)

@@ -3,9 +3,37 @@
 import pytest
 import torch
 
+from attacks.estimators import FreshDraws
+from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.subset_ascent import PARTS, Parts
-from tests.attacks.test_greedy import CLEAN, EPS, right_after
+from tests.attacks.conftest import Deterministic
+
+EPS = 0.1
+CLEAN = 0.47  # a third of all values, moved by eps, are enough
+
+
+class Gated(Deterministic):
+    """Two classes by the mean of the pixels, or, where the gate notices a change of ``x``, always class 0."""
+
+    def __init__(self, notices):
+        self.notices = notices
+
+    def logits(self, x, draws):
+        noticed = self.notices((x - CLEAN).detach().flatten(2))
+        score = 8 * (x.flatten(2).mean(-1) - 0.5)
+        safe = -1 - 0.01 * x.flatten(2).square().mean(-1)  # with a slope of its own
+        return torch.stack([torch.zeros_like(score), torch.where(noticed, safe, score)], -1)
+
+
+def right_after(attack, notices):
+    x = torch.full((2, 3, 1, 8, 8), CLEAN, dtype=torch.float64)
+    oracle, y = Gated(notices), torch.zeros(2, 3, dtype=torch.int64)
+    budget = PerturbationBudget("linf", EPS)
+    generators = [torch.Generator().manual_seed(g) for g in range(2)]
+    adv = attack.perturb(x, y, FreshDraws(oracle), budget, generators)
+    assert bool((budget.around(x).distance(adv) <= 1 + 1e-9).all())
+    return int((oracle.logits(adv, [None]).argmax(-1) == y).sum())
 
 
 def fell(change):

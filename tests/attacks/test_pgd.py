@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from attacks.composite import Gmsa
-from attacks.estimators import CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.estimators import FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Fgsm, Pgd, default_step_size
@@ -82,7 +81,7 @@ def network():
 def test_dropping_stops_at_the_first_wrong_answer_and_changes_nothing_else(network, momentum):
     model, x, y = network
     budget, steps = PerturbationBudget("linf", 0.08), 8
-    start = budget.uniform(x, [torch.Generator().manual_seed(0)])
+    start = budget.around(x).uniform([torch.Generator().manual_seed(0)])
     estimator = Transfer(model)
     dropped = Pgd(steps, 0.01, early_stop=True, momentum=momentum).perturb(
         x, y, estimator, budget, [], start=start
@@ -170,27 +169,6 @@ def test_knowing_the_draw_beats_not_knowing_it(linear):
     many = loss_on_scored(FreshDraws(problem.oracle, draws=20))
     surrogate = loss_on_scored(FixedDraw(problem.oracle))
     assert aware > many > surrogate
-
-
-def test_gmsa_attacks_one_more_draw_each_round(linear):
-    problem = linear(batches=2, k=16, noise=1.0)
-    budget = PerturbationBudget("linf", 0.05)
-    for combine in ("avg", "min"):
-        problem.oracle.asked.clear()
-        estimator = CollectedDraws(problem.oracle, combine=combine)
-        x = Gmsa(Pgd(4, loss=margin_loss), 3).perturb(
-            problem.x, problem.y, estimator, budget, problem.generators
-        )
-        collected = [sorted({index for _, index in forward}) for forward in problem.oracle.asked]
-        assert collected == [[0]] * 4 + [[0, 1]] * 4 + [[0, 1, 2]] * 4
-        assert budget.distance(x, problem.x).max() <= 1 + 1e-9
-    # Each round goes on from the last one's result.
-    x0 = 0.4 + 0.2 * problem.x
-    estimator = CollectedDraws(problem.oracle, combine="avg")
-    x = Gmsa(Pgd(1, 0.001, margin_loss), 3).perturb(x0, problem.y, estimator, budget, [], start=x0)
-    assert (x - x0).abs().max() > 0.0029
-    with pytest.raises(ValueError, match="expected a CollectedDraws estimator, got FreshDraws"):
-        problem.attacked(Gmsa(Pgd(4), 3), budget)
 
 
 class Pairs(LinearOracle):

@@ -3,8 +3,8 @@ import torch
 
 from attacks.apgd import Apgd, ApgdMultiTargeted, ApgdTargeted
 from attacks.catalogue import SEARCH_DRAWS
-from attacks.composite import Gmsa, InTurn
-from attacks.estimators import Bpda, CollectedDraws, FixedDraw, FreshDraws, KnownDraw, Transfer
+from attacks.composite import InTurn
+from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.losses import cross_entropy, dlr, margin_loss
 from attacks.naming import parse
 from attacks.pgd import Fgsm, Pgd
@@ -15,8 +15,6 @@ ATTACKS = {
     "fgsm@1/255": Fgsm(1 / 255),
     "pgd-7+momentum=.5": Pgd(7, momentum=0.5),
     "fixed-pgd-7@0.01": Pgd(7, 0.01),
-    "gmsa4avg-pgd-20": Gmsa(Pgd(20), 4),
-    "gmsa2min-apgd-ce-9": Gmsa(Apgd(9, cross_entropy), 2),
     "apgd-ce-30+restarts=3": Apgd(30, cross_entropy, 3),
     "eot20-apgd-dlr-30": Apgd(30, dlr),
     "apgd-t-20+targets=4": ApgdTargeted(20, 4),
@@ -55,8 +53,6 @@ def model():
         ("aware-pgd-5", KnownDraw),
         ("transfer-pgd-5", Transfer),
         ("bpda-pgd-5", Bpda),
-        ("gmsa2avg-pgd-5", CollectedDraws),
-        ("gmsa2min-pgd-5", CollectedDraws),
     ],
 )
 def test_a_name_gives_its_estimator(linear, model, text, kind):
@@ -68,8 +64,6 @@ def test_a_name_gives_its_estimator(linear, model, text, kind):
     )
     assert type(estimator) is kind and estimator.max_images == 77
     assert estimator.objective.weights is weights
-    if kind is CollectedDraws:
-        assert estimator.combine == text[5:8]
 
 
 def test_draws_come_from_the_name(linear):

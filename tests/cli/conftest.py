@@ -23,6 +23,11 @@ def outcomes(run):
     return pd.concat([pd.read_parquet(path) for path in sorted((run / "outcomes").glob("*.parquet"))])
 
 
+def complaints(said):
+    """Standard error without the line that says what eval is about to do."""
+    return "".join(line for line in said.splitlines(True) if not line.startswith("csrobust attacks "))
+
+
 @dataclass
 class Answer:
     """What a command line printed, and its exit code; without the line that says what eval is about to do."""
@@ -40,8 +45,7 @@ def csrobust(capsys, monkeypatch, tmp_path):
     def run(*arguments: object) -> Answer:
         code = main([str(a) for a in arguments])
         captured = capsys.readouterr()
-        said = [line for line in captured.err.splitlines(True) if not line.startswith("csrobust attacks ")]
-        return Answer(code, captured.out, "".join(said))
+        return Answer(code, captured.out, complaints(captured.err))
 
     return run
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from robustbench_coded.cli.main import main
+from tests.cli.conftest import complaints
 
 PAGE = Path(__file__).parents[2] / "docs" / "pitfalls.md"
 SHOWN = re.findall(
@@ -51,7 +52,7 @@ def test_a_mistake_prints_what_the_page_says(folder, monkeypatch, capsys, comman
     monkeypatch.chdir(folder)
     before = files(folder)
     code = main(shlex.split(command))
-    printed = capsys.readouterr().err
+    printed = complaints(capsys.readouterr().err)
     assert files(folder) == before
     if command.startswith("plan"):  # a warning, wrapped to the terminal
         assert code == 0 and " ".join(said.split()) in " ".join(printed.split())

@@ -173,9 +173,9 @@ def test_images_counts_what_the_network_sees(model):
 
 
 def test_n_scales_with_a_batch_that_is_not_full(model):
-    assert RCI(model, 128, 190).path.n_for(64) == 95
-    assert RCI(model, 128, "1.5K").path.n_for(63) == 95
-    assert RCI(model, 128, 128).path.n_for(4) == 4
+    assert RCI(model, 128, 190).n_for(64) == 95
+    assert RCI(model, 128, "1.5K").n_for(63) == 95
+    assert RCI(model, 128, 128).n_for(4) == 4
     x = torch.rand(4, *SHAPE, dtype=torch.float64)
     assert RCI(model, 128, 190).logits(x, torch.arange(4)).shape == (4, CLASSES)
 
@@ -192,7 +192,7 @@ def test_n_scales_with_a_batch_that_is_not_full(model):
 )
 def test_what_cannot_be_coded_is_refused(model, arguments, message):
     with pytest.raises(InputError, match=message):
-        coded_path.CodedPath(model, *arguments)
+        coded_path.Coded(model, *arguments[:2], blocks=next(iter(arguments[2:]), None))
 
 
 def test_blocks_of_a_network_without_blocks_are_refused():

@@ -70,26 +70,6 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
 
 
 @pytest.mark.parametrize(
-    ("ran", "beside", "expected"),
-    [
-        ("pgd-10", "base model", ["rays-800"]),
-        ("rays-400", "finite differences", ["rays-800", "surrogate-pgd-20"]),
-        ("rays-400", "base model", []),
-    ],
-    ids=["first time", "answerable", "in vain"],
-)
-def test_labels_are_asked_once_where_a_self_test_that_no_attack_answers_failed(ran, beside, expected):
-    like = case_of("pgd-10", base=False, **ALONE)
-    check = SimpleNamespace(name="self-tests: steps uphill", outcome="failed", run_next=("rays-800",))
-    asks = () if beside == "base model" else ("surrogate-pgd-20",)
-    other = SimpleNamespace(name=f"self-tests: {beside}", outcome="failed", run_next=asks)
-    maker = SimpleNamespace(images=lambda row: 1, examples=8, conditions=SimpleNamespace(query_budget=None))
-    cases = [like, case_of(ran, base=False, **ALONE)]
-    rows, _ = module.follow_up([judgement_of(like, checks=(check, other))], cases, maker, cases)
-    assert [row.attack for row in rows] == expected
-
-
-@pytest.mark.parametrize(
     ("others", "defence", "expected"),
     [((), False, ["crossover-160"]), (("twice the steps",), False, []), ((), True, [])],
     ids=["alone", "beside another check", "for a base model"],

@@ -182,7 +182,6 @@ def test_a_rare_zero_in_zero_is_an_error_of_that_input_and_draw(digits, tmp_path
     said = next(note for note in run.manifest.notes if "answers to clean inputs" in note)
     assert f": {len(lost)} answers to " in said
     assert tuple(map(int, re.search(r"image (\d+) in draw (\d+)", said).groups())) in places
-    assert any("NaN or infinite" in warning for warning in run.manifest.probes[0].warnings)
     found = {check.name: check.outcome for check in run.judgements[0].checks if "self-test" in check.name}
     assert found == {"self-tests": "passed"}
 

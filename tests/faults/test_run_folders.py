@@ -9,6 +9,7 @@ import pytest
 
 from robustbench_coded.cli.main import run
 from robustbench_coded.runs.folder import RunFolder
+from tests.cli.conftest import complaints
 from tests.faults.conftest import stamps
 
 pytestmark = pytest.mark.long
@@ -25,8 +26,7 @@ def csrobust(capsys, monkeypatch, tmp_path):
 
     def command(*arguments):
         code = run([str(a) for a in arguments])
-        said = capsys.readouterr().err.splitlines(True)
-        return code, "".join(line for line in said if not line.startswith("csrobust attacks "))
+        return code, complaints(capsys.readouterr().err)
 
     return command
 

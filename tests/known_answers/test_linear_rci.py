@@ -50,7 +50,7 @@ def test_whole_batch_pgd_reaches_the_closed_form_optimum(k, n):
 
     perm = draws[0]
     slots = torch.eye(k, dtype=torch.float64)[perm]  # P: slot s holds input perm[s]
-    codec = defence.path.codec_for(k)
+    codec = defence.codec_for(k)
     encoder, decoder = codec.encoder(dtype=torch.float64), codec.decoder(dtype=torch.float64)
     mixing = slots.T @ decoder @ encoder @ slots
     w = (model.weight[1] - model.weight[0])[None] * (2 * y[0, :, None] - 1)  # each input's margin
@@ -120,7 +120,7 @@ def test_malicious_inputs_harm_the_others_as_much_as_can_be(count, free):
 
     perm = draws[0]
     slots = torch.eye(k, dtype=torch.float64)[perm]
-    codec = defence.path.codec_for(k)
+    codec = defence.codec_for(k)
     mixing = slots.T @ codec.decoder(dtype=torch.float64) @ codec.encoder(dtype=torch.float64) @ slots
     w = (model.weight[1] - model.weight[0])[None] * (2 * y[0, :, None] - 1)
     slope = (mixing[~malicious[0]].T @ w[~malicious[0]])[malicious[0]]

@@ -7,7 +7,7 @@ from robustbench_coded.reports.figures import curves
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import ENSEMBLE
 
-MORE = ("torchattacks:PGD+steps=10", "relaxed-pgd-20", "bpda-pgd-20", "gmsa3avg-pgd-20")
+MORE = ("torchattacks:PGD+steps=10", "relaxed-pgd-20", "bpda-pgd-20")
 
 
 def test_every_attack_of_the_presets_has_a_rung(run):

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from robustbench_coded.evaluation.session.manifest import kept_from
+from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 from robustbench_coded.schema.manifest import (
     CaseRecord,
@@ -50,10 +50,9 @@ def names(manifest):
 
 
 def after(old, new, committed):
-    """The rows and the probed sizes once an evaluation has ended that asks for ``new``."""
-    kept = kept_from(old, {row.case.subject for row in new.cases}, {row.case for row in new.cases})
-    ended = kept.revealed(kept.extended_by(new), committed)
-    return names(ended), [probe.subject.n for probe in ended.probes]
+    """The rows and the probed sizes of an evaluation that asks for ``new``."""
+    both = with_earlier(new, old, committed)
+    return names(both), [probe.subject.n for probe in both.probes]
 
 
 MISTAKEN = manifest(row("clean", 19, "a"), row("fgsm", 19, "b", "c"))
@@ -79,10 +78,3 @@ def test_an_attack_that_is_named_no_more_leaves_only_without_an_outcome():
 
 def test_rows_that_are_asked_for_stay_before_their_first_outcome():
     assert after(NOW, NOW, set()) == (ROWS_NOW, [190])
-
-
-def test_until_an_evaluation_ends_rows_of_another_defence_are_shown():
-    kept = kept_from(MISTAKEN, {row.case.subject for row in NOW.cases}, {row.case for row in NOW.cases})
-    extended = kept.extended_by(NOW)
-    assert names(extended) == ROWS_NOW | {(19, "clean"), (19, "fgsm")}
-    assert extended.waiting == ()

@@ -22,7 +22,7 @@ from robustbench_coded.cli.process import foreign_output
 from robustbench_coded.cli.run import run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import named_norm
-from robustbench_coded.models.shipped import all_present
+from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     Takes the options of eval. Nothing is written.
     """
     chosen = config_from(**options)
-    all_present(chosen.checkpoints)
+    for _, path in chosen.checkpoints:
+        present(path)  # before torch is imported
 
     from robustbench_coded.evaluation.session.preview import preview
     from robustbench_coded.reports.text.formatting import counted, duration

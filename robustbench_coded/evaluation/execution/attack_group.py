@@ -219,7 +219,7 @@ def attack_group(run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | 
         roles = batch_roles(case, group.batches, run.seed)
     if case.attack == RANDOM_SIGN:
         budget = budget_of(run.context, case, None if roles is None else roles.eps_scale.to(x.device))
-        return budget.random_sign(x, _generators(group, run.seed, known or 0))
+        return budget.around(x).random_sign(_generators(group, run.seed, known or 0))
     return run.tally.attacked(perturbed(run, group, x, y, known, roles))
 
 

@@ -141,7 +141,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     counts["backwards"] += estimator.backwards
     if estimator.relaxation is not None:
         counts[f"relaxed_{estimator.relaxation.level}"] += s.y.numel()
-    comparable = name.traits.plain and name.rounds == 1 and not early_stop and s.weights is None
+    comparable = name.traits.plain and not early_stop and s.weights is None
     return AttackResult(adversarial, counts, estimator.trace if comparable else ())
 
 
@@ -169,7 +169,7 @@ def _confirmed(
     if not bool(early.any()):
         return adversarial
     if start is None and name.family not in ("search", "decision"):  # these examples' start
-        start = s.budget.uniform(s.x, s.generators)
+        start = s.budget.around(s.x).uniform(s.generators)
     begun = None if start is None else start[early][None]
     again = attack_for(name, early_stop=False).perturb(
         s.x[early][None], s.y[early][None], estimator, s.budget, s.generators[:1], begun
@@ -192,7 +192,7 @@ def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> Att
     estimator.query_budget = s.query_budget
     found = attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None)
     estimator.check_losses()
-    inside = s.budget.project(plugin.checked(name, found, s.x), s.x)
+    inside = s.budget.around(s.x).project_(plugin.checked(name, found, s.x).clone())
     return AttackResult(inside, Counter(forwards=estimator.forwards, backwards=estimator.backwards))
 
 

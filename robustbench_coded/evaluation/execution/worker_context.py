@@ -25,6 +25,7 @@ from robustbench_coded.evaluation.planning.batches import Batch, evaluated
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
+from robustbench_coded.models.registry import MODELS, split_variant
 from robustbench_coded.threads import few_threads, keep_memory
 
 SENTINEL = 16  # inputs by which a defence is asked whether it still answers as it did
@@ -55,6 +56,11 @@ class LoadedCheckpoint:
     deviation: tuple[float, ...]
     attack_precision: str
     facts: dict[str, Any]
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a file with weights of one of our own architectures."""
+        return bool(self.path) and split_variant(self.network)[0] in MODELS
 
 
 @dataclass(frozen=True)

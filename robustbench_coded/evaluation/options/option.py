@@ -3,7 +3,6 @@ alike; and radii as text.
 """
 
 import math
-import sys
 from collections.abc import Callable
 from dataclasses import Field, field, fields
 from fractions import Fraction
@@ -12,7 +11,7 @@ from typing import Any
 from attacks.attack_name import Norm
 from attacks.naming import norm_named
 from robustbench_coded.errors import InputError
-from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.log import LOG
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]
@@ -118,7 +117,7 @@ def radius(text: str, option: str) -> float:
     over, _, under = text.partition("/")
     if under.strip() == "256":
         meant = f"a pixel has 255 steps: write {over.strip()}/255 if you mean them"
-        print(one_line(f"csrobust: {option} {text.strip()} is {value:.6g}; {meant}"), file=sys.stderr)
+        LOG.warning(f"{option} {text.strip()} is {value:.6g}; {meant}")
     return value
 
 

@@ -35,8 +35,6 @@ def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, 
     if name.is_submitted:
         return 0, 0
     draws = name.draws if randomised else 1
-    if randomised and name.estimator in ("gmsaavg", "gmsamin"):
-        draws = name.rounds * (name.rounds + 1) // 2
     if name.estimator == "surrogate":
         forwards, backwards = surrogate.QUERIES, 0
     elif name.third_party is not None:

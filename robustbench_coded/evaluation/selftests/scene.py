@@ -88,7 +88,7 @@ class Scene:
             if relaxed is None:
                 return leaf, self._asked(leaf, draws)
             # A view: relaxed, a defence may change its input in place.
-            return leaf, relaxed.answered(self._asked(leaf.view_as(leaf), draws))
+            return leaf, self._asked(leaf.view_as(leaf), draws)
 
     def gradient(self, of: Tensor, leaf: Tensor, *, again: bool = False) -> Tensor:
         """The gradient of the sum of ``of``, like ``leaf``; 0 where there is none.

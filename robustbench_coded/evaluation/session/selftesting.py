@@ -22,7 +22,6 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.models.registry import MODELS, split_variant
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
@@ -39,7 +38,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         defence: the object that the scene's target asks.
         seed, batches: by which the scene names its draws.
     """
-    x = scene.budget.random_sign(scene.x, scene.generators)
+    x = scene.budget.around(scene.x).random_sign(scene.generators)
     asked = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
     _, margins = score.predictions(
         defence,
@@ -171,7 +170,7 @@ def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | Non
     """
     perturbation = _perturbation(prepared)
     checkpoint = prepared.context.checkpoint(subject.checkpoint)
-    ours = subject.spec == STANDARD and checkpoint.path and split_variant(checkpoint.network)[0] in MODELS
+    ours = subject.spec == STANDARD and checkpoint.ours
     if perturbation.eps == 0 or (ours and not subject.hides_gradient):
         return None
     data = {

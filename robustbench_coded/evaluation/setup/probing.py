@@ -100,18 +100,15 @@ def _batch(defence: Defence, values: Tensor) -> Tensor:
 def _gradient(defence: Defence, x: Tensor, y: Tensor, draw: Draw, relaxation: Relaxation) -> Tensor:
     """Of the cross-entropy, [k, pixels]; zero where there is none."""
 
-    def asked(inside: bool) -> Tensor:
+    def asked() -> Tensor:
         leaf = x.clone().requires_grad_()
         with torch.enable_grad(), relaxation.forward():
             answer = gradients.recorded(lambda x: defence.logits(x, draw), leaf.clone())
-            logits = oracle.fold_unanswered(relaxation.answered(answer, inside=inside), y)
+            logits = oracle.fold_unanswered(answer, y)
             loss = functional.cross_entropy(logits, y, reduction="sum")
         return gradients.gradient_or_zero(loss, leaf, strict=not relaxation.given_up)
 
-    grad = torch.nan_to_num(relaxation.attempt(lambda: asked(False))).flatten(1)
-    if bool((grad == 0).all()) and relaxation.looks_inside:
-        grad = torch.nan_to_num(relaxation.attempt(lambda: asked(True))).flatten(1)
-    return grad
+    return torch.nan_to_num(relaxation.attempt(asked)).flatten(1)
 
 
 # A probe is some twenty forwards of one batch: what takes longer hangs, or is too slow to be attacked.

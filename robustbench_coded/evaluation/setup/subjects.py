@@ -4,9 +4,12 @@ import time
 from collections.abc import Sequence
 from math import prod
 
+from torch import Tensor
+
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.kept_memory import remembers as remembers_queries
+from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_user_defence
 from robustbench_coded.evaluation.execution.target import images_of, says_images
@@ -40,33 +43,21 @@ def probed_subjects(
         for spec in specs:
             for k in config.batch_sizes:
                 defence = context.build(spec, context.model(checkpoint.name), k)
-                brief = glance and not is_user_defence(spec)
+                theirs = is_user_defence(spec)
                 sequence = config.batches_kept if remembers_queries(defence) else 0
                 if sequence:
                     defence, k = KeptMemory(defence, k), k * sequence  # type: ignore[arg-type]
                 x, y = context.data.batch([i % len(context.data) for i in range(k)])
                 x, y = x.to(context.device), y.to(context.device)
-                remembers = None
-                if is_user_defence(spec):
-                    remembers = probing.probe_batch(context.data, k, probing.REMEMBERED).to(context.device)
-                at_once = images_at_once(prod(context.data.image_shape[1:]), 2 * probing.MOST)
-                few = at_once < 2 * probing.MOST and not is_user_defence(
-                    spec
-                )  # a user's may take no other size
-                batch = probing.probe_batch(context.data, k, probing.FEWEST if few else probing.MOST)
-                batch = batch.to(context.device)
-                whole = x if is_user_defence(spec) else None
-                if brief:
-                    found, x, y = probing.NOT_PROBED, x[: probing.LARGEST], y[: probing.LARGEST]
+                brief = glance and not theirs
+                # Our own inferences around our own networks do what they say.
+                known = refuse and checkpoint.ours and not isinstance(defence, SamplingModule)
+                if brief or (known and not theirs):
+                    found = probing.NOT_PROBED
                 else:
-                    found = probing.probed(
-                        defence,
-                        batch,
-                        config.seed,
-                        highest=int(context.data.labels.max()),
-                        remembers=remembers,
-                        whole=whole,
-                    )
+                    found = _probed(defence, context, config, x, theirs=theirs)
+                if brief:
+                    x, y = x[: probing.LARGEST], y[: probing.LARGEST]
                 alone = brief and defence.batch_dependent
                 asked = context.build(STANDARD, context.model(checkpoint.name), k) if alone else defence
                 shown = spec
@@ -95,7 +86,7 @@ def probed_subjects(
                 subjects.append(subject)
                 if not says_images(defence):
                     context.probe_seconds[subject] = taken
-                if is_user_defence(spec):
+                if theirs:
                     context.keep(subject, defence)
                 probes.append(
                     ProbeRecord(
@@ -122,6 +113,28 @@ def probed_subjects(
                 "give it a reset() that forgets"
             )
     return subjects, probes
+
+
+def _probed(
+    defence: protocol.Defence, context: WorkerContext, config: EvalConfig, x: Tensor, *, theirs: bool
+) -> probing.Probed:
+    """What the probe says of a defence.
+
+    Args:
+        x: a batch as it will be evaluated, [k, C, H, W].
+        theirs: whether it is a user's, which may take no other size, and may remember.
+    """
+    data, device = context.data, context.device
+    at_once = images_at_once(prod(data.image_shape[1:]), 2 * probing.MOST)
+    few = at_once < 2 * probing.MOST and not theirs
+    return probing.probed(
+        defence,
+        probing.probe_batch(data, len(x), probing.FEWEST if few else probing.MOST).to(device),
+        config.seed,
+        highest=int(data.labels.max()),
+        remembers=probing.probe_batch(data, len(x), probing.REMEMBERED).to(device) if theirs else None,
+        whole=x if theirs else None,
+    )
 
 
 def specs_of(config: EvalConfig, context: WorkerContext) -> list[str]:

@@ -2,7 +2,7 @@
 arXiv 1811.00866), and the best of both on a network's margins, less what float32 may round.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -101,30 +101,22 @@ def off_by_rounding(logits: Tensor) -> Tensor:
     return ROUNDING * logits.abs().amax(1, keepdim=True)
 
 
-def intervals(graph: Graph, region: Region, known: Mapping[int, Interval] | None = None) -> list[Interval]:
-    """(low, high) of every value of the graph, each [n, *shape].
-
-    Args:
-        known: bounds on some values that come from elsewhere; where both exist, the tighter holds.
-    """
-    return steps_from(graph, [(region.low, region.high)], known or {})
+def intervals(graph: Graph, region: Region) -> list[Interval]:
+    """(low, high) of every value of the graph, each [n, *shape]."""
+    return steps_from(graph, [(region.low, region.high)])
 
 
-def steps_from(graph: Graph, found: list[Interval], known: Mapping[int, Interval]) -> list[Interval]:
+def steps_from(graph: Graph, found: list[Interval]) -> list[Interval]:
     """The intervals of all values, from those of the first ones."""
     found = list(found)
     for step in graph.steps[len(found) - 1 :]:
         ends = [found[i] for i in step.inputs]
         if isinstance(step.op, Bend | Rising):
-            low, high = step.op.interval(*ends[0])
+            found.append(step.op.interval(*ends[0]))
         else:
             middle = step.op.forward(*((low + high) / 2 for low, high in ends))
             radius = step.op.spread(*((high - low) / 2 for low, high in ends))
-            low, high = middle - radius, middle + radius
-        other = known.get(len(found))
-        if other is not None:
-            low, high = torch.maximum(low, other[0]), torch.minimum(high, other[1])
-        found.append((low, high))
+            found.append((middle - radius, middle + radius))
     return found
 
 
@@ -209,12 +201,10 @@ def least(graph: Graph, region: Region, bounds: Sequence[Interval], value: int, 
 def refined(graph: Graph, region: Region) -> list[Interval]:
     """Intervals of every value, those of bends' inputs from linear bounds where their sign is open."""
     found: list[Interval] = [(region.low, region.high)]
-    known: dict[int, Interval] = {}
-    for value in graph.bent:
-        found = steps_from(_until(graph, value), found, known)
-        known[value] = _refined(graph, region, found, value)
-        found[value] = known[value]
-    return intervals(graph, region, known)
+    for value in sorted(graph.bent):
+        found = steps_from(Graph(graph.steps[:value], graph.in_shape), found)
+        found[value] = _refined(graph, region, found, value)
+    return steps_from(graph, found)
 
 
 def _refined(graph: Graph, region: Region, bounds: Sequence[Interval], value: int) -> Interval:
@@ -242,10 +232,6 @@ def _both_ends(
     bound = backward(graph, bounds, value, torch.cat([rows, -rows], dim=1))
     below, above = (region.least(bound.a) + bound.constant).chunk(2, dim=1)
     return below, -above
-
-
-def _until(graph: Graph, value: int) -> Graph:
-    return Graph(graph.steps[:value], graph.in_shape)
 
 
 def ahead(y: Tensor, classes: int) -> Tensor:

@@ -71,7 +71,7 @@ def _of_module(module: nn.Module, shapes: Shapes, made: torch.Size) -> Op | None
         case nn.Linear():
             return affine.matrix(module.weight, module.bias)
         case nn.BatchNorm1d() | nn.BatchNorm2d() if module.running_var is not None:
-            return _batch_norm(module, len(shapes[0]))
+            return _elementwise(module, shapes[0], module.running_var)
         case nn.MaxPool2d() | nn.AdaptiveMaxPool2d() | nn.Sigmoid() | nn.Tanh() | nn.ReLU6() | nn.Hardtanh():
             return affine.Rising(module)
         case nn.Flatten() | nn.Unflatten():
@@ -79,18 +79,6 @@ def _of_module(module: nn.Module, shapes: Shapes, made: torch.Size) -> Op | None
         case nn.AvgPool2d() | nn.AdaptiveAvgPool2d() | nn.ZeroPad2d():
             return affine.gathering(module, shapes)
     raise NotCertifiable(f"its network has {type(module).__name__}, which has no bounds here")
-
-
-def _batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, dims: int) -> affine.Affine:
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = 1 / (norm.running_var + norm.eps).sqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight
-    shift = -norm.running_mean * scale
-    if norm.bias is not None:
-        shift = shift + norm.bias
-    shape = (-1,) + (1,) * (dims - 1)
-    return affine.scale(scale.view(shape), shift.view(shape))
 
 
 def _reshaped(shape: torch.Size, in_shapes: Shapes) -> affine.Affine:
@@ -130,53 +118,37 @@ def _argument(node: fx.Node, place: int, name: str, default: Any) -> Any:
 
 def _arithmetic(
     name: str, node: fx.Node, dependent: list[fx.Node], given: Mapping[fx.Node, object], made: Tensor
-) -> Op:
+) -> affine.Affine:
     """Sums, differences, and products with constants."""
-    if node.kwargs:
-        raise NotCertifiable(f"its network has {name} with options, which has no bounds here")
-    if name in ("neg", "negative"):
-        return affine.scale(-made.new_ones(()), made.new_zeros(()))
-    left, right = node.args[:2]
-    if len(node.all_input_nodes) == 2 and len(dependent) == 2:
-        both = [given[n] for n in dependent]
-        equal = all(isinstance(v, Tensor) and v.shape == made.shape for v in both)
-        if name == "add" and equal:
+    operands = [*node.args, *node.kwargs.values()]
+    if len(dependent) == 2:
+        equal = all(_shape(given[n]) == made.shape[1:] for n in dependent)
+        if name not in ("add", "sub") or len(operands) > 2 or not equal:
+            _refuse(f"{name} of two values that depend on the image")
+        if name == "add":
             return affine.gathering(operator.add, (made.shape[1:],) * 2)
-        if name == "sub" and equal:
-            return (
-                affine.difference() if dependent == [left, right] else _refuse("a difference of this order")
-            )
-        _refuse(f"{name} of two values that depend on the image")
-    if left is right:
+        return affine.difference() if dependent == operands else _refuse("a difference of this order")
+    first = operands[0] is dependent[0]
+    if sum(operand is dependent[0] for operand in operands) > 1:
         _refuse(f"{name} of a value with itself")
-    first = left in dependent
-    other = right if first else left
-    constant = given[other] if isinstance(other, fx.Node) else other
-    c = torch.as_tensor(constant, dtype=made.dtype, device=made.device)
-    shape = _shape(given[dependent[0]])
+    if name == "div" and not first:
+        _refuse("div of a constant by a value that depends on the image")
     if name in ("matmul", "linear"):
-        if not first or c.ndim not in (1, 2):
+        weight: Any = given[operands[1]] if isinstance(operands[1], fx.Node) else operands[1]
+        if not first or len(operands) > 2 or not isinstance(weight, Tensor) or weight.ndim > 2:
             _refuse("a product of matrices of this order")
-        return affine.matrix(c if name == "linear" or c.ndim == 1 else c.T, None)
+        return affine.matrix(weight if name == "linear" or weight.ndim == 1 else weight.T, None)
+    return _elementwise(_called(node, dependent, given), _shape(given[dependent[0]]), made)
+
+
+def _elementwise(function: Callable[[Tensor], Tensor], shape: torch.Size, like: Tensor) -> affine.Affine:
+    """A function of each number by itself that is known to be affine, by what it makes of 0 and of 1."""
+    zero = like.new_zeros(1, *shape)
+    shift = function(zero)
     # A constant must not tell the images of a batch apart, nor make them larger.
-    if c.ndim == len(made.shape) and c.ndim and len(c) != 1:
-        _refuse(f"{name} with a constant for each image of a batch")
-    c = c.reshape(c.shape[1:]) if c.ndim == len(made.shape) else c
-    if c.ndim >= len(made.shape) or made.shape[1:] != shape:
-        _refuse(f"{name} with a constant that enlarges its input")
-    one, zero = torch.ones_like(c), torch.zeros_like(c)
-    match name, first:
-        case "add", _:
-            return affine.scale(one, c)
-        case "sub", True:
-            return affine.scale(one, -c)
-        case "sub", False:
-            return affine.scale(-one, c)
-        case "mul", _:
-            return affine.scale(c, zero)
-        case "div", True:
-            return affine.scale(1 / c, zero)
-    return _refuse(f"{name} of a constant by a value that depends on the image")
+    if shift.shape != zero.shape:
+        _refuse("arithmetic with a constant that enlarges its input")
+    return affine.scale((function(zero + 1) - shift)[0], shift[0])
 
 
 def _refuse(what: str) -> Any:

@@ -122,7 +122,7 @@ class PlantedWeakness:
         side = SMOOTH if weakness.smooth else x.shape[-1]
         signs = torch.randint(2, (len(x), x.shape[1], side, side), generator=_seeded(seed)) * 2 - 1
         direction = functional.interpolate(signs.to(x), size=x.shape[-2:])
-        self.known = budget.step(x[None], direction[None], budget.eps, x[None])[0]
+        self.known = budget.around(x[None]).step_(x[None].clone(), direction[None], budget.eps)[0]
         order = clean.argsort(dim=1, descending=True)
         self.answer, self.other = order[:, 0], order[:, -1 if weakness.rare else 1]
         self.fall = ENOUGH * (clean.amax(1) - clean.amin(1))
@@ -146,7 +146,7 @@ class PlantedWeakness:
         planted, known = self.x.to(x), self.known.to(x)
         with torch.no_grad():
             nearest = torch.cdist(x.flatten(1), planted.flatten(1)).argmin(1)
-            here = self.budget.distance(x[None], planted[nearest][None])[0] <= NEAR
+            here = self.budget.around(planted[nearest][None]).distance(x[None])[0] <= NEAR
         start, whole = planted[nearest], (known - planted)[nearest]
         way = ((x - start) * whole).flatten(1).sum(1) / whole.square().flatten(1).sum(1).clamp(min=1e-12)
         depth = self.weakness.depth(way.detach() if self.weakness.hidden else way)

@@ -27,11 +27,12 @@ class ChangedLayers:
         skip_first: whether the first layer gets the image as it is.
     """
 
+    base: nn.Module | None
     change: Change
     skip_first = True
 
     def __init__(self, model: nn.Module):
-        self.base = model
+        self.base = self.network = model
         layers = [part for part in model.modules() if isinstance(part, LAYERS)]
         self.layers = list(enumerate(layers))[int(self.skip_first) :]
 
@@ -42,7 +43,7 @@ class ChangedLayers:
             for number, layer in self.layers:
                 hook = partial(self._changed, generator, number)
                 changes.enter_context(layer.register_forward_pre_hook(hook))
-            return self.base(x)
+            return self.network(x)
 
     def _changed(
         self, generator: torch.Generator, number: int, layer: nn.Module, inputs: tuple[Tensor, ...]

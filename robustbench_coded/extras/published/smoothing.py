@@ -77,7 +77,7 @@ class RandomSelfEnsemble(ChangedLayers, Seeded):
         """Images through the network for a batch of ``k``."""
         return k * PASSES
 
-    def logits(self, x: Tensor, draw: int) -> Tensor:
+    def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         copies = x.expand(PASSES, *x.shape).flatten(0, 1)
         answers = super().logits(copies, draw).log_softmax(-1).unflatten(0, (PASSES, len(x)))

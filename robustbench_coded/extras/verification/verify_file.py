@@ -166,7 +166,7 @@ def _scored(
         x = clean.clone()
         x[0, slots] = given.x[[place[batch.members[s]] for s in slots]].to(x.device)
         box = ((x < 0) | (x > 1)).flatten(2).any(-1)[0, slots]
-        distance = budget.distance(x, clean)[0, slots]
+        distance = budget.around(clean).distance(x)[0, slots]
         outside += int((box | (distance > 1 + ROUNDING)).sum())
         furthest = max(furthest, float(distance.max()))
         for images, found in ((x, right), ((x * 255).round() / 255, rounded)):

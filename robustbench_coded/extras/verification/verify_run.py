@@ -322,7 +322,7 @@ def _measure(
         eps_scale = co_batch(slots, clean.shape[1]).eps_scale.to(x.device)
         if row.threat.inputs == "victim":
             eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
-    distance = attack_group.budget_of(context, row, eps_scale).distance(x, clean)
+    distance = attack_group.budget_of(context, row, eps_scale).around(clean).distance(x)
     box = ((x < 0) | (x > 1)).flatten(2).any(-1)
     tally["inputs"] += sum(len(e.slots) for e in group)
     tally["furthest"] = max(tally["furthest"], float(distance.max()))

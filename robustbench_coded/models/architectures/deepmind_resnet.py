@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import pixel_model, refusal
-from robustbench_coded.models.architectures.layers import activation_named, blocks_of_wide, stage
+from robustbench_coded.models.architectures.layers import activation_named, blocks_of_wide, four_stages, stage
 
 
 def pad_same(x: Tensor, stride: int) -> Tensor:
@@ -143,12 +143,7 @@ class DMPreActResNet(pixel_model.BlockNetwork):
         self.act = activation_named(activation)
         self.conv_2d = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False)
         block = partial(DMPreActBlock, activation=activation)
-        stages = []
-        in_planes = 64
-        for planes, count, stride in zip((64, 128, 256, 512), STAGES[depth], (1, 2, 2, 2), strict=True):
-            stages.append(stage(block, in_planes, planes, count, stride))
-            in_planes = planes
-        self.layer_0, self.layer_1, self.layer_2, self.layer_3 = stages
+        self.layer_0, self.layer_1, self.layer_2, self.layer_3 = four_stages(block, STAGES[depth])
         self.batchnorm = nn.BatchNorm2d(512)
         self.logits = nn.Linear(512, classes)
 

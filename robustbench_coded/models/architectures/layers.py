@@ -1,7 +1,7 @@
 """Layers and blocks that several architectures share: activations by name, dropout, stages, stems."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,6 +52,13 @@ def activation_named(name: str) -> Activation:
     return ACTIVATIONS[name]
 
 
+def check_forms(parts: object, **forms: Sequence[str]) -> None:
+    """Raises ValueError where an attribute of ``parts`` has none of the forms that it may have."""
+    for name, known in forms.items():
+        if (form := getattr(parts, name)) not in known:
+            raise ValueError(f"expected {name} of {', '.join(known)}, got {form}")
+
+
 class Dropout(nn.Module):
     """Inverted dropout; the identity in eval mode and at probability 0.
 
@@ -95,6 +102,37 @@ def stage(
     """
     rest = (block(expansion * planes, planes, 1) for _ in range(count - 1))
     return nn.Sequential(block(in_planes, planes, stride), *rest)
+
+
+def four_stages(block: Block, counts: Sequence[int], expansion: int = 1) -> list[nn.Sequential]:
+    """Stages with 64, 128, 256 and 512 channels behind a stem of 64; all but the first halve the image."""
+    widths = (64, *(expansion * planes for planes in (64, 128, 256)))
+    sizes = zip(widths, (64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True)
+    return [stage(block, *each, expansion) for each in sizes]
+
+
+class Listed(nn.ModuleList):
+    """Modules under the trained files' name ``blocks``, which called answers the network's blocks.
+
+    So the weights keep their names, and ``network.blocks()`` answers as in every architecture here.
+
+    Args:
+        modules: the children of this list; the last one is called by ``last``.
+        first: the first block, no child of this list.
+        last: the last block, likewise.
+    """
+
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        first: Callable[[Tensor], Tensor],
+        last: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__(modules)
+        self.around = (first, last)  # a tuple's modules are no children
+
+    def __call__(self) -> list[Callable[[Tensor], Tensor]]:
+        return [self.around[0], *list(self)[:-1], self.around[1]]
 
 
 def blocks_of_wide(depth: int, width: int) -> int:
@@ -145,10 +183,7 @@ class PreactParts:
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
-        if not {self.shortcut, self.identity} <= {"active", "raw"}:
-            raise ValueError(
-                f"expected shortcut and identity active or raw, got {self.shortcut} and {self.identity}"
-            )
+        check_forms(self, shortcut=("active", "raw"), identity=("active", "raw"))
 
 
 class PreActBlock(nn.Module):

@@ -26,11 +26,7 @@ class ResNetParts:
 
     def __post_init__(self) -> None:
         layers.activation_named(self.activation)
-        if self.after_sum not in ("activated", "raw") or self.stride_at not in ("conv1", "conv2"):
-            raise ValueError(
-                "expected after_sum activated or raw and stride_at conv1 or conv2, got "
-                f"{self.after_sum} and {self.stride_at}"
-            )
+        layers.check_forms(self, after_sum=("activated", "raw"), stride_at=("conv1", "conv2"))
 
 
 def _shortcut(in_planes: int, planes: int, stride: int) -> nn.Sequential:
@@ -126,14 +122,10 @@ class ResNet(BlockNetwork):
         self.stem = stem
         self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
-        stages = []
-        in_planes = 64
-        for planes, count, stride in zip((64, 128, 256, 512), counts, (1, 2, 2, 2), strict=True):
-            make = partial(block, dropout=dropout, parts=self.parts)
-            stages.append(layers.stage(make, in_planes, planes, count, stride, block.expansion))
-            in_planes = block.expansion * planes
+        make = partial(block, dropout=dropout, parts=self.parts)
+        stages = layers.four_stages(make, counts, block.expansion)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.linear = nn.Linear(in_planes, classes)
+        self.linear = nn.Linear(512 * block.expansion, classes)
 
     def _stem(self, x: Tensor) -> Tensor:
         return layers.enter(self.activation(self.bn1(self.conv1(x))), self.stem)
@@ -173,10 +165,7 @@ class PreActResNet18(BlockNetwork):
         self.stem = stem
         self.conv1 = nn.Conv2d(in_channels, 64, 3, stride=layers.stem_stride(stem), padding=1, bias=False)
         block = partial(layers.PreActBlock, dropout=dropout, parts=self.parts)
-        self.layer1 = layers.stage(block, 64, 64, 2, 1)
-        self.layer2 = layers.stage(block, 64, 128, 2, 2)
-        self.layer3 = layers.stage(block, 128, 256, 2, 2)
-        self.layer4 = layers.stage(block, 256, 512, 2, 2)
+        self.layer1, self.layer2, self.layer3, self.layer4 = layers.four_stages(block, (2, 2, 2, 2))
         self.bn = nn.BatchNorm2d(512) if final_bn else None
         self.linear = nn.Linear(512, classes)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import pixel_model, refusal
-from robustbench_coded.models.architectures.layers import Dropout, activation_named, stage
+from robustbench_coded.models.architectures.layers import Dropout, activation_named, check_forms, stage
 
 # How a shortcut halves the image: every second pixel, from the first or the second one on; means or maxima.
 SUBSAMPLINGS = ("stride", "stride-odd", "mean", "mean-3", "max")
@@ -16,14 +16,6 @@ SUBSAMPLINGS = ("stride", "stride-odd", "mean", "mean-3", "max")
 # Where it puts the channels that are new: on both sides of the old ones, behind or before them; or instead
 # of zeros the old ones again.
 NEW_CHANNELS = ("both", "behind", "before", "repeat")
-
-
-def check_shortcut(subsampling: str, new_channels: str) -> None:
-    """Raises ValueError where either is not known."""
-    if subsampling not in SUBSAMPLINGS:
-        raise ValueError(f"expected subsampling of {', '.join(SUBSAMPLINGS)}, got {subsampling}")
-    if new_channels not in NEW_CHANNELS:
-        raise ValueError(f"expected new_channels of {', '.join(NEW_CHANNELS)}, got {new_channels}")
 
 
 def subsampled(x: Tensor, stride: int, how: str) -> Tensor:
@@ -75,12 +67,8 @@ class CifarParts:
 
     def __post_init__(self) -> None:
         activation_named(self.activation)
-        check_shortcut(self.subsampling, self.new_channels)
-        if self.residual not in ("all", "identities", "none") or self.after_sum not in ("activated", "raw"):
-            raise ValueError(
-                "expected residual all, identities or none and after_sum activated or raw, got "
-                f"{self.residual} and {self.after_sum}"
-            )
+        check_forms(self, subsampling=SUBSAMPLINGS, new_channels=NEW_CHANNELS)
+        check_forms(self, residual=("all", "identities", "none"), after_sum=("activated", "raw"))
 
 
 class CifarBlock(nn.Module):

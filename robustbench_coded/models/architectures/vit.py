@@ -3,7 +3,6 @@
 Names of the weights are timm's (``patch_embed.proj``, ``blocks.0.attn.qkv``, ``head``).
 """
 
-from collections.abc import Callable, Iterable
 from math import isqrt
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import pixel_model, refusal
-from robustbench_coded.models.architectures.layers import activation_named
+from robustbench_coded.models.architectures.layers import Listed, activation_named
 
 
 class PatchEmbedding(nn.Module):
@@ -69,23 +68,6 @@ class Layer(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class Layers(nn.ModuleList):
-    """The transformer layers: a list under timm's name ``blocks``, which called answers the network's blocks.
-
-    So the weights keep timm's names, and ``network.blocks()`` answers as in every architecture here.
-    """
-
-    def __init__(
-        self, layers: Iterable[nn.Module], first: Callable[[Tensor], Tensor], last: Callable[[Tensor], Tensor]
-    ) -> None:
-        super().__init__(layers)
-        self.first = first
-        self.last = last
-
-    def __call__(self) -> list[Callable[[Tensor], Tensor]]:
-        return [self.first, *list(self)[:-1], self.last]
-
-
 class VisionTransformer(pixel_model.BlockNetwork):
     """Patches with a class token and learned positions, pre-norm layers, a linear head on the class token.
 
@@ -101,7 +83,7 @@ class VisionTransformer(pixel_model.BlockNetwork):
         pooling: what the head sees, the class ``token`` or the ``mean`` of the patches.
     """
 
-    blocks: Layers
+    blocks: Listed
 
     def __init__(
         self,
@@ -128,7 +110,7 @@ class VisionTransformer(pixel_model.BlockNetwork):
         self.patch_embed = PatchEmbedding(in_channels, patch, dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, (image_size // patch) ** 2 + 1, dim))
-        self.blocks = Layers((Layer(dim, heads, activation) for _ in range(depth)), self._embed, self._last)
+        self.blocks = Listed((Layer(dim, heads, activation) for _ in range(depth)), self._embed, self._last)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.head = nn.Linear(dim, classes)
 

@@ -166,20 +166,6 @@ def lwta_wide_resnet_name(shapes: refusal.Shapes) -> str | None:
     return f"lwta-{plain}" if plain is not None and "block1.layer.0.lwta1.temp" in shapes else None
 
 
-class Stages(nn.ModuleList):
-    """The stages: a list under the trained files' name ``blocks``, which called answers the blocks."""
-
-    def __init__(
-        self, stages: Sequence[nn.Module], stem: nn.Module, last: Callable[[Tensor], Tensor]
-    ) -> None:
-        super().__init__(stages)
-        # Kept in tuples, so that they are no children of this list.
-        self.around = (stem, last)
-
-    def __call__(self) -> list[Callable[[Tensor], Tensor]]:
-        return [self.around[0], *list(self)[:-1], self.around[1]]
-
-
 class RobustWideResNet(pixel_model.BlockNetwork):
     """A 3x3 stem of 16 channels and three stages.
 
@@ -192,7 +178,7 @@ class RobustWideResNet(pixel_model.BlockNetwork):
         named_2022: names of the weights as in the second paper's files.
     """
 
-    blocks: Stages
+    blocks: layers.Listed
 
     def __init__(
         self,
@@ -217,7 +203,7 @@ class RobustWideResNet(pixel_model.BlockNetwork):
                 (16, *planes[:-1]), planes, depths, (1, 2, 2), strict=True
             )
         ]
-        self.blocks = Stages(stages, self.stem_conv, self._last)
+        self.blocks = layers.Listed(stages, self.stem_conv, self._last)
         final = nn.BatchNorm2d(planes[-1])
         self.bn1: nn.BatchNorm2d | None = None if named_2022 else final
         self.norm1: nn.BatchNorm2d | None = final if named_2022 else None

@@ -3,7 +3,6 @@
 """
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import typer
 from robustbench_coded.cli import help, options, process
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import radius
-from robustbench_coded.reports.text.escape import one_line
+from robustbench_coded.log import LOG
 
 
 @help.examples(
@@ -144,7 +143,7 @@ def gan_command(
         with options.made_for(out):
             study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
     except KeyboardInterrupt:
-        print(one_line(f"csrobust: stopped; {out} holds what was measured; {AGAIN}"), file=sys.stderr)
+        LOG.warning(f"stopped; {out} holds what was measured; {AGAIN}")
         return process.INTERRUPTED
     ends = last_points(write_gan_report(out))
     if as_json:

@@ -3,9 +3,12 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from robustbench_coded.errors import InputError
+from msgspec import Meta
+
+from robustbench_coded.coding.sizes import FEWEST
+from robustbench_coded.paper.training.recipes import Share, Steps, checked
 
 # The paper trains for 100,000 iterations on a GPU.
 PAPERS_ITERATIONS = 100_000
@@ -32,29 +35,21 @@ class GanConfig:
     """
 
     data: str
-    n: int | None = None
-    mu: float = 0.5
-    iterations: int = 1000
-    batch_size: int = 64
-    critic_steps: int = 5
+    n: Annotated[int, Meta(ge=FEWEST)] | None = None
+    mu: Share = 0.5
+    iterations: Steps = 1000
+    batch_size: Annotated[int, Meta(ge=FEWEST)] = 64
+    critic_steps: Steps = 5
     penalty: float = 10.0
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.0, 0.9)
     ema: float = 0.999
-    every: int = 100
-    samples: int = 2000
-    seed: int = 0
+    every: Steps = 100
+    samples: Annotated[int, Meta(ge=100)] = 2000
+    seed: Annotated[int, Meta(ge=0)] = 0
 
     def __post_init__(self) -> None:
-        least = {"iterations": 1, "batch_size": 4, "critic_steps": 1, "every": 1, "samples": 100, "seed": 0}
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} {getattr(self, name)}: give {value} or more")
-        if self.n is not None and self.n < 4:
-            raise InputError(f"--n {self.n}: a codec has 4 or more coded inputs")
-        if not 0 <= self.mu <= 1:
-            raise InputError(f"--mu {self.mu}: give a weight from 0 to 1")
+        checked("gan", GanConfig, asdict(self))
 
     @property
     def variant(self) -> str:

@@ -79,7 +79,10 @@ def study(
 
     for number, config in enumerate(runs, 1):
         bar = ProgressBar(f"{config.name} ({number} of {len(runs)})", "iteration", quiet=quiet)
-        train(config, data, measured, folder / config.name, device=on, bar=bar)
+        try:
+            train(config, data, measured, folder / config.name, device=on, bar=bar)
+        finally:
+            bar.stop()
         write_gan_report(folder)
     return folder
 

@@ -268,7 +268,6 @@ def train(
             save_state(folder / STATE, config.fingerprint(), training.state())
             records.add([point])
             bar.done(training.iteration, f"FD {distance:.3f}, IS {score:.3f}")
-    bar.stop()
     return records.rows
 
 

@@ -79,11 +79,6 @@ class ShiftConfig:
         if self.baseline is not None and self.baseline not in names:
             raise InputError(f"--baseline {self.baseline}: no such checkpoint; given: {', '.join(names)}")
 
-    @property
-    def baseline_name(self) -> str:
-        """The checkpoint that the others are compared with."""
-        return self.baseline or self.evaluation.checkpoints[0][0]
-
 
 # All sets one behind the other as a single data set, so that the engine evaluates them in one run.
 #
@@ -123,7 +118,7 @@ class SetBlocks:
         return np.empty((0, *self.shape[1:]), dtype=np.uint8) if found is None else found
 
 
-def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, like: Dataset) -> Dataset:
+def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, like: Dataset) -> Dataset:
     """The sets as one data set.
 
     Raises:
@@ -137,7 +132,7 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, 
     return Dataset(
         name="+".join(dict.fromkeys(one.collection for one in sets)),
         images=SetBlocks([(one.images, one.rows) for one in sets], k),
-        scale=scale,
+        scale=255.0,
         labels=np.concatenate(labels).astype(np.int64),
         classes=classes,
         class_names=like.class_names,
@@ -149,21 +144,15 @@ def as_dataset(sets: Sequence[ShiftSet], k: int, *, classes: int, scale: float, 
 AS_IT_IS = "imagenet-r"
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """Attributes:
-    sets: in the order in which they are evaluated.
-    data: all of them as one data set.
-    reference: images that the checkpoints were made for, by which networks are recognised.
-    """
-
-    sets: list[ShiftSet]
-    data: Dataset
-    reference: Dataset
-
-
-def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen:
+def chosen_sets(
+    config: ShiftConfig, listener: Listener | None = None
+) -> tuple[list[ShiftSet], Dataset, Dataset]:
     """The sets of all ``--data``.
+
+    Returns:
+        sets: in the order in which they are evaluated.
+        data: all of them as one data set.
+        reference: images that the checkpoints were made for, by which networks are recognised.
 
     Raises:
         InputError: unknown or missing data, images that can't be corrupted, sets that do not go together.
@@ -193,7 +182,7 @@ def chosen_sets(config: ShiftConfig, listener: Listener | None = None) -> Chosen
         raise InputError(f"--data: {twice} is given twice")
     k = config.evaluation.batch_sizes[0]
     reference = like or _reference(config, sets, classes)
-    return Chosen(sets, as_dataset(sets, k, classes=classes, scale=255.0, like=reference), reference)
+    return sets, as_dataset(sets, k, classes=classes, like=reference), reference
 
 
 def _reference(config: ShiftConfig, sets: list[ShiftSet], classes: int) -> Dataset:
@@ -279,20 +268,20 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    chosen = chosen_sets(config, listener)
+    sets, data, reference = chosen_sets(config, listener)
     options = config.evaluation
     k = options.batch_sizes[0]
     facts = answers.ShiftFacts(
-        sets=answers.facts_of(chosen.sets, k),
+        sets=answers.facts_of(sets, k),
         k=k,
         limit=options.limit,
         subset=None if options.first or options.limit is None else "stratified",
         seed=options.seed,
-        baseline=config.baseline_name,
+        baseline=config.baseline or options.checkpoints[0][0],
     )
     evaluation = _forward_only(options)
-    prepared = prepare(evaluation, InMemory(data=chosen.reference), say=listener.preparing)
-    prepared = prepared.on_other_images(chosen.data)
+    prepared = prepare(evaluation, InMemory(data=reference), say=listener.preparing)
+    prepared = prepared.on_other_images(data)
     path = options.out or Path("reports") / f"shift-{prepared.folder_name}"
     with evaluate.opened_folder(
         RunFolder(path, answers.SHIFT), listener, report.write_shift_report

@@ -1,7 +1,6 @@
 """Sets of images under covariate shift: names, corruptions and their constants (arXiv 1903.12261)."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,31 +88,24 @@ class ShiftSet:
         return len(self.rows)
 
 
+@dataclass(frozen=True)
 class StoredArray:
     """Images of an .npy file, read when asked for; it travels to other processes as a path.
 
-    Args:
+    Attributes:
         path: the file. start, stop: the rows that belong to the set; all without them.
     """
 
-    def __init__(self, path: Path, start: int = 0, stop: int | None = None):
-        self.path = path
-        self._start, self._stop = start, stop
+    path: Path
+    start: int = 0
+    stop: int | None = None
 
-    @cached_property
     def _array(self) -> np.ndarray:
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)[self._start : self._stop]
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)[self.start : self.stop]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._array.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._array.dtype
+        return self._array().shape
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        return self._array[rows]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_start": self._start, "_stop": self._stop}
+        return self._array()[rows]

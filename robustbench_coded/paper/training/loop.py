@@ -57,14 +57,12 @@ class TrainResult:
 
     Attributes:
         checkpoint: the file with the best weights by validation accuracy; without validation, the last ones.
-        last: the file with the weights of the last epoch; ``checkpoint`` itself without validation.
         test: accuracy and loss of ``checkpoint`` on the test images.
         history: one row for each epoch.
         defended: as ``test``, behind the defence of the training; None without one.
     """
 
     checkpoint: Path
-    last: Path
     test: save.Score
     history: tuple[EpochRow, ...]
     defended: save.Score | None = None
@@ -244,12 +242,12 @@ class _Run:
         """Scores and writes the last weights and, where images were held out, the best ones."""
         history = state.rows
         if state.best is None or state.best_epoch is None:
-            last, scores = self.out, self._save(self.out, state.weights, state.epoch)
+            scores = self._save(self.out, state.weights, state.epoch)
         else:
             last = self.out.with_name(f"{self.out.stem}-last.safetensors")
             self._save(last, state.weights, state.epoch)
             scores = self._save(self.out, state.best, state.best_epoch)
-        return TrainResult(self.out, last, scores[0], history, scores[1])
+        return TrainResult(self.out, scores[0], history, scores[1])
 
     def _save(self, path: Path, weights: save.Weights, epoch: int) -> tuple[save.Score, save.Score | None]:
         """The scores on the test images of the network alone and behind its defence."""

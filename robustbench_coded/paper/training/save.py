@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 import robustbench_coded
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import named
 from robustbench_coded.paper.training import listener, recipes
@@ -184,11 +184,7 @@ def weights_to_start_from(
         raise InputError(
             f"start {config.start}: it is a {checkpoint.arch}, the training has arch {config.arch}"
         )
-    if (checkpoint.classes, checkpoint.channels) != (data.classes, data.image_shape[0]):
-        raise InputError(
-            f"start {config.start}: it has {checkpoint.classes} classes and {checkpoint.channels} channels, "
-            f"{config.data} has {data.classes} and {data.image_shape[0]}"
-        )
+    check_data(checkpoint, data.image_shape, data.classes, config.data)
     if (known := checkpoint.normalisation) is not None:
         apart = max(abs(a - b) for a, b in zip((*known.mean, *known.std), (*mean, *deviation), strict=True))
         if apart > SAME:

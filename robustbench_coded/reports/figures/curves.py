@@ -106,9 +106,8 @@ def _line(row: SummaryRow) -> str:
 
 _KINDS = {
     "fresh": "other gradients",
+    "averaged": "averaged draws",
     "fixed": "one surrogate draw",
-    "gmsaavg": "averaged draws",
-    "gmsamin": "averaged draws",
     "bpda": "base gradients",
     "surrogate": "queries alone",
     "transfer": "transfer",
@@ -214,5 +213,5 @@ def _rung(row: SummaryRow) -> str | None:
     if name.asks_answers_alone:
         return "queries alone"
     if name.draws > 1 and name.estimator == "fresh":
-        return "averaged draws"
+        return _KINDS["averaged"]
     return _KINDS.get(name.estimator, "other gradients")

@@ -303,9 +303,6 @@ def is_peers(attack: str) -> bool:
 def _estimator_text(name: AttackName) -> str:
     if name.draws > 1 and name.estimator != "surrogate":
         return f"{name.draws} fresh draws averaged at each step"
-    if name.estimator in ("gmsaavg", "gmsamin"):
-        loss = "mean" if name.estimator == "gmsaavg" else "smallest"
-        return f"{name.rounds} rounds, {loss} loss over the draws met so far"
     return _ESTIMATORS.get(name.estimator, name.estimator)
 
 

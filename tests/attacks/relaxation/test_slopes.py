@@ -108,14 +108,6 @@ def test_values_read_in_order_keep_their_own_gradient():
     torch.testing.assert_close(gradient(lambda x: x.gather(1, x.argsort(1)), x, weights=weights), expected)
 
 
-def test_a_draw_has_the_gradient_of_its_expectation():
-    p = torch.rand(3, 8, generator=torch.Generator().manual_seed(0))
-    weights = torch.arange(8.0)
-    with torch.random.fork_rng():
-        found = gradient(lambda p: torch.bernoulli(p), p, weights=weights)
-    torch.testing.assert_close(found, weights.expand(3, 8))
-
-
 def test_a_codec_counts_as_the_identity_times_its_slope():
     x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -123,30 +115,6 @@ def test_a_codec_counts_as_the_identity_times_its_slope():
         return torch.from_numpy((x.detach().numpy() * 0.5).copy())
 
     torch.testing.assert_close(gradient(halved, x), torch.full_like(x, 0.5), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("descending", [False, True])
-def test_a_rank_rises_with_its_own_element_and_falls_with_the_others(z, descending):
-    """The rank of an element that is a constant is all an attacker may be shown."""
-
-    def rank_of_the_first(x):
-        shown = torch.cat([torch.zeros_like(x[:, :1]), x], 1)
-        return shown.argsort(1, descending=descending).argsort(1)[:, 0]
-
-    sign = -1.0 if descending else 1.0
-    shown = torch.cat([torch.zeros_like(z[:, :1]), z], 1)
-    scale = (shown - shown.mean(1, keepdim=True)).abs().mean(1, keepdim=True)
-    likely = torch.sigmoid(sign * (0 - z) / scale)
-    expected = -sign * likely * (1 - likely) / scale
-    torch.testing.assert_close(gradient(rank_of_the_first, z), expected, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("function", [torch.sin, torch.cos, lambda x: x.clone().sin_()])
-def test_a_ripple_is_flat_and_an_ordinary_sine_is_not(z, function):
-    leaf = (3 * z).requires_grad_()
-    (expected,) = torch.autograd.grad(function(leaf).sum(), leaf)
-    torch.testing.assert_close(gradient(lambda x: function(x).double(), 3 * z), expected)
-    assert (gradient(function, 3000 * z) == 0).all()
 
 
 @pytest.mark.parametrize("name", ["max", "min", "median", "sort"])
@@ -157,31 +125,9 @@ def test_a_number_without_an_axis_is_ordered_like_any(name):
     torch.testing.assert_close(found[0], torch.tensor(0.3), check_stride=False)
 
 
-STEPS = torch.linspace(0, 1, 9)
-
-
-# Rounding to nine steps, and by choosing one of nine, as encoders of inputs do.
-CHOOSING_A_STEP = {
-    "rounding": lambda x: (x * 8).round() / 8,
-    "as near as the nearest": lambda x: _nearest((x[..., None] - STEPS).abs()) @ STEPS,
-}
-
-
-def _nearest(distance):
-    return (distance == distance.min(-1, keepdim=True).values).float()
-
-
-@pytest.mark.parametrize("name", CHOOSING_A_STEP)
-def test_choosing_a_step_rises_at_both_ends_of_the_range_as_rounding_does(name):
-    function, x = CHOOSING_A_STEP[name], torch.linspace(0.01, 0.99, 24).repeat(3, 1)
-    torch.testing.assert_close(function(x), (x * 8).round() / 8)
-    found = gradient(function, x)
-    assert (found >= 0).all() and 0.5 < found.mean() < 2
-
-
 def test_a_number_on_the_bound_of_a_clamp_is_inside():
     x = torch.rand(3, 20, generator=torch.Generator().manual_seed(0))
-    for clamped in (lambda x: x.round().clamp(0, 1), lambda x: x.round().clamp(min=0).clamp(max=1)):
+    for clamped in (lambda x: x.round().clamp(0, 1), lambda x: F.hardtanh(x.round(), 0, 1)):
         assert torch.equal(gradient(clamped, x), torch.ones_like(x))
     # A ReLU that is off stays off, and its zeros are the most of it.
     off = torch.cat([-x, x], 1)

@@ -127,9 +127,9 @@ def test_fingerprints_know_the_start_and_the_defence(npz):
         ({"defence": "published:score-purification"}, "it needs images besides the batch"),
         ({"defence": "published:tent"}, "no gradient reaches the network's weights"),
         ({"defence": "published:jpg"}, "is not known"),
-        ({"defence": 3}, "defence = 3: give a name"),
+        ({"defence": 3}, "defence = 3: expected `str"),
         ({"start": "cifar10-erm-resnet20"}, "it is a resnet20, the training has arch digits-cnn"),
-        ({"start": "cifar10-erm-resnet20", "arch": "resnet20"}, "10 classes and 3 channels"),
+        ({"start": "cifar10-erm-resnet20", "arch": "resnet20"}, "it takes 3-channel images"),
         ({"start": "digits-erm"}, "its normalisation is 0.3056/0.3756, the training images have mean"),
     ],
 )
