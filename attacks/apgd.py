@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from attacks.apgd_search import search_for
-from attacks.attack import AttackOnProblem, Problem
+from attacks.attack import Attack, Problem
 from attacks.losses import Loss, cross_entropy, margin_loss, pair_loss, targeted_dlr
 
 
 @dataclass(frozen=True)
-class Apgd(AttackOnProblem):
+class Apgd(Attack):
     """Maximises one loss from the given start or a random one; further restarts begin at random.
 
     The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
@@ -47,7 +47,7 @@ class Apgd(AttackOnProblem):
 
 
 @dataclass(frozen=True)
-class ApgdTargeted(AttackOnProblem):
+class ApgdTargeted(Attack):
     """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
 
     Attributes:
@@ -81,7 +81,7 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
-class ApgdMultiTargeted(AttackOnProblem):
+class ApgdMultiTargeted(Attack):
     """What finds most comes first, and each run goes on from the best point so far.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at

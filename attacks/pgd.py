@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem
+from attacks.attack import Attack, Problem
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
-class Fgsm(AttackOnProblem):
+class Fgsm(Attack):
     """Attributes:
     step_size: in units of eps's space; None for eps itself.
     loss: what the step increases.
@@ -42,7 +42,7 @@ def default_step_size(eps: float, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pgd(AttackOnProblem):
+class Pgd(Attack):
     """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:

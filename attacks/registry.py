@@ -9,7 +9,7 @@ from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
-from attacks.estimators.averaging import AveragingEstimator, Shared
+from attacks.estimators.averaging import Estimator, Shared
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
@@ -45,7 +45,7 @@ def estimator_for(
     weights: Tensor | None = None,
     max_images: int = 512,
     query_budget: int | None = None,
-) -> AveragingEstimator:
+) -> Estimator:
     """The estimator through which the named attack sees the target.
 
     Args:
@@ -79,7 +79,7 @@ def _estimator(
     base: Callable[[Tensor], Tensor] | None,
     known: Sequence[Any] | None,
     shared: Shared,
-) -> AveragingEstimator:
+) -> Estimator:
     match name.estimator:
         case "transfer":
             assert base is not None

@@ -14,9 +14,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack import Attack, Problem, larger, wide
+from attacks.balls import Ball
 from attacks.losses import cross_entropy, margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import PerturbationBudget
 
 MOMENTUM = 0.75
 FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a run with momentum, and in the second
@@ -112,7 +113,7 @@ class _Ascent:
 
 
 @dataclass(frozen=True)
-class _SubsetAscent(AttackOnProblem):
+class _SubsetAscent(Attack):
     """Climbs from the clean input, or from a start once it is projected, and draws no random numbers.
 
     Attributes:

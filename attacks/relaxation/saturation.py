@@ -1,4 +1,4 @@
-"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp; sines.
+"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp.
 
 Where the slope has vanished for most elements of an example, the backward is that of the operator at the
 scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a
@@ -8,9 +8,6 @@ Outside of its range a clamp keeps a slope. A number on the bound is inside: som
 slope, so that a clamp after a rounding to 0 or 1 cuts everything. An element at distance d outside a range of
 width w has the slope that the cut has over the interval that reaches back into the range:
 min(w, s) / (2 (d + s)). Those far out get a small one, as a cut after a large factor needs it.
-
-A sine of numbers so large that its slope turns round within a hair's breadth of the input is flat over many
-periods, and that is what it goes on as; a sine of ordinary numbers keeps its slope.
 """
 
 from collections.abc import Callable
@@ -195,25 +192,6 @@ def _cuts(low: Any, high: Any, scale: Tensor) -> bool:
     return not (isinstance(low, int | float) and low == 0 and isinstance(high, int | float) and high > 1)
 
 
-# Radians. Networks with sines inside (arXiv 2006.09661) stay below 60, and a step of an attack moves them by
-# less than a period.
-RIPPLE = 100.0
-
-
-def sine(mode: Relaxing, call: Call) -> Any:
-    """sin and cos, by the mean size of an example's angles."""
-    x = first(call)
-    if not live(x):
-        return UNSEEN
-    scale = surrogate_gradients.size(x)
-    ripples = (scale > RIPPLE).to(x.dtype)
-    if not bool(ripples.any()):
-        return UNSEEN
-    slope = x.detach().cos() if call.name == "sin" else -x.detach().sin()
-    met = mode.record.note(call.name, ripples, scale)
-    return surrogate_gradients.sloped(call.real(), x, slope * (1 - ripples), met)
-
-
 HANDLERS: dict[str, Handler] = {
     "softmax": softmax,
     "log_softmax": softmax,
@@ -221,6 +199,4 @@ HANDLERS: dict[str, Handler] = {
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
     "cross_entropy_loss": cross_entropy,
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"), between),
-    "sin": sine,
-    "cos": sine,
 }
