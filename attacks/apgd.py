@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from attacks.apgd_search import search_for
-from attacks.attack import AttackOnProblem, Problem
+from attacks.attack import Attack, Problem
 from attacks.losses import Loss, cross_entropy, margin_loss, pair_loss, targeted_dlr
 
 
 @dataclass(frozen=True)
-class Apgd(AttackOnProblem):
+class Apgd(Attack):
     """Maximises one loss from the given start or a random one; further restarts begin at random.
 
     The result is each example's point of the largest (draw-averaged) loss. Under an estimator that is not
@@ -32,10 +32,6 @@ class Apgd(AttackOnProblem):
     loss: Loss = cross_entropy
     restarts: int = 1
 
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
-            raise ValueError(f"expected steps and restarts >= 1, got {self.steps} and {self.restarts}")
-
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is the first run's."""
         x, y, estimator, budget, generators, start = problem
@@ -47,7 +43,7 @@ class Apgd(AttackOnProblem):
 
 
 @dataclass(frozen=True)
-class ApgdTargeted(AttackOnProblem):
+class ApgdTargeted(Attack):
     """One run of ``Apgd`` on the targeted DLR loss for each of the likeliest wrong classes.
 
     Attributes:
@@ -58,10 +54,6 @@ class ApgdTargeted(AttackOnProblem):
 
     steps: int
     targets: int = 9
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.targets < 1:
-            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
@@ -81,7 +73,7 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
-class ApgdMultiTargeted(AttackOnProblem):
+class ApgdMultiTargeted(Attack):
     """What finds most comes first, and each run goes on from the best point so far.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
@@ -97,10 +89,6 @@ class ApgdMultiTargeted(AttackOnProblem):
 
     steps: int
     targets: int = 3
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.targets < 1:
-            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""

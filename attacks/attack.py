@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,36 +17,18 @@ def wide(per_example: Tensor) -> Tensor:
     return per_example[:, :, None, None, None]
 
 
-class Attack(Protocol):
-    """Searches for the perturbation that maximises a loss."""
-
-    def perturb(
-        self,
-        x: Tensor,
-        y: Tensor,
-        estimator: Estimator,
-        budget: PerturbationBudget,
-        generators: Sequence[torch.Generator],
-        start: Tensor | None = None,
-    ) -> Tensor:
-        """Perturbs G batches of K inputs.
-
-        Args:
-            x: clean inputs ``[G, K, C, H, W]``, floating point, in [0, 1]; not modified.
-            y: true classes ``[G, K]``, int64.
-            estimator: answers the attack's queries and counts them.
-            budget: where the result must lie.
-            generators: a CPU generator a batch, for random starts and directions.
-            start: another attack's result to continue from, like x, projected first; None for the attack's
-                own start.
-
-        Returns:
-            Perturbed inputs like x, inside the budget and the box.
-        """
-
-
 class Problem(NamedTuple):
-    """What ``Attack.perturb`` is asked, as one object; ``Attack`` explains the fields."""
+    """What an attack is asked.
+
+    Attributes:
+        x: clean inputs ``[G, K, C, H, W]``, floating point, in [0, 1]; not modified.
+        y: true classes ``[G, K]``, int64.
+        estimator: answers the attack's queries and counts them.
+        budget: where the result must lie.
+        generators: a CPU generator a batch, for random starts and directions.
+        start: another attack's result to continue from, like x, projected first; None for the attack's own
+            start.
+    """
 
     x: Tensor
     y: Tensor
@@ -57,8 +39,8 @@ class Problem(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackOnProblem:
-    """An attack of this package: ``solve`` takes what ``perturb`` is asked as one object.
+class Attack:
+    """Searches for perturbations of G batches of K inputs that maximise a loss.
 
     Attributes:
         early_stop: leave an example alone once it is answered wrongly (inside the ball). Only for targets
@@ -77,11 +59,11 @@ class AttackOnProblem:
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """See ``Attack``."""
+        """What users' own attacks have, too; ``Problem`` explains the arguments, ``solve`` the result."""
         return self.solve(Problem(x, y, estimator, budget, generators, start))
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``Attack``: perturbed inputs like x, inside the budget and the box."""
+        """Perturbed inputs like x, inside the budget and the box."""
         raise NotImplementedError
 
 

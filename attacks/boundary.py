@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import likeliest_wrong
-from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack import Attack, Problem, wide
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss, targeted_margin
 from attacks.minimum_norm import Nearest, annealed, to_boundary
@@ -20,7 +20,7 @@ TARGETS, STEPS_EACH = 9, 5
 
 
 @dataclass(frozen=True)
-class Fab(AttackOnProblem):
+class Fab(Attack):
     """Steps to the plane on which a linear model of the network would be undecided between two classes.
 
     Each is a mean of the steps there from the current point and from the clean one, which keeps the walk

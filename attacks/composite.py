@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import Apgd, ApgdMultiTargeted
-from attacks.attack import Attack, AttackOnProblem, Problem, better_of, wide
+from attacks.attack import Attack, Problem, better_of, wide
 from attacks.attack_name import AttackName
 from attacks.catalogue import Cost
 from attacks.losses import Loss, cross_entropy, margin_loss
@@ -48,7 +48,7 @@ COMPARISONS = 8  # under draws of their own, between what its attacks found on r
 
 
 @dataclass(frozen=True)
-class InTurn(AttackOnProblem):
+class InTurn(Attack):
     """Runs each attack on the examples that those before it left.
 
     Attributes:

@@ -19,12 +19,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from attacks.apgd import likeliest_wrong
-from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack import Attack, Problem, wide
 from attacks.attack_name import AttackName
+from attacks.balls import Ball
 from attacks.catalogue import Cost
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss, targeted_margin
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import PerturbationBudget
 
 TARGETS, RUNS = 5, 24  # the likeliest wrong classes, and first runs, which aim at them in turn
 KEPT, MEMBERS = 4, 48  # of the first runs, whose classes the population aims at; of the population
@@ -58,7 +59,7 @@ def queries(attack: AttackName, randomised: bool) -> Cost:
 
 
 @dataclass(frozen=True)
-class Crossover(AttackOnProblem):
+class Crossover(Attack):
     """Returns the best point of the population.
 
     An example costs ``1 + RUNS * FIRST`` gradients, and at most ``most_gradients(steps)``: it is given up if

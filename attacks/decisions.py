@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from attacks.attack import wide
+from attacks.balls import Ball
 from attacks.estimators import Estimator
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import PerturbationBudget
 
 
 def mistaken(logits: Tensor, y: Tensor) -> Tensor:

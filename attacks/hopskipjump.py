@@ -8,9 +8,9 @@ from math import inf, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack import Attack, Problem, wide
+from attacks.balls import Ball
 from attacks.decisions import Decisions, begin, inside, length, room, start_images
-from attacks.perturbation_budget import Ball
 
 # Probes for the first direction; the t-th one takes sqrt(t) times as many (section IV.B of the paper). In a
 # short search no direction takes more than a tenth of the queries at first.
@@ -21,7 +21,7 @@ HALVINGS = 10
 
 
 @dataclass(frozen=True)
-class HopSkipJump(AttackOnProblem):
+class HopSkipJump(Attack):
     """The nearest wrong answer on a walk along the boundary, each move in a direction estimated from labels.
 
     A move: bisect between x and the point (eps first, for that decides), estimate the boundary's normal from

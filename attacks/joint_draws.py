@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attacks.apgd import likeliest_wrong
-from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack import Attack, Problem, larger, wide
 from attacks.attack_name import AttackName
 from attacks.balls import DUAL, norm_of
 from attacks.catalogue import Cost
@@ -61,7 +61,7 @@ class _Point(NamedTuple):
 
 
 @dataclass(frozen=True)
-class JointDraws(AttackOnProblem):
+class JointDraws(Attack):
     """Attributes:
     steps: gradients for each held draw, of which ``TARGETS`` choose its class; then ``len(SIZES)`` for each
         draw that joins the set.

@@ -10,10 +10,9 @@ from math import cos, inf, log, pi
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem
-from attacks.balls import DUAL, most, pixels_apart
+from attacks.attack import Attack, Problem
+from attacks.balls import DUAL, Ball, most, pixels_apart
 from attacks.losses import margin_loss
-from attacks.perturbation_budget import Ball
 
 
 class Nearest:
@@ -102,7 +101,7 @@ FMN_CHANGE, FMN_LAST_CHANGE = 0.05, 0.001
 
 
 @dataclass(frozen=True)
-class Fmn(AttackOnProblem):
+class Fmn(Attack):
     """Fast minimum-norm attack (algorithm 1) in the budget's norm.
 
     Beyond the paper, a point inside the ball of the current radius is scaled to its surface, and the radius
@@ -201,7 +200,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class Pdpgd(AttackOnProblem):
+class Pdpgd(Attack):
     """Primal-dual proximal gradient descent (algorithm 2) in the budget's norm.
 
     Attributes:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem
+from attacks.attack import Attack, Problem
 from attacks.losses import Loss, cross_entropy, margin_loss
 from attacks.perturbation_budget import PerturbationBudget
 
 
 @dataclass(frozen=True)
-class Fgsm(AttackOnProblem):
+class Fgsm(Attack):
     """Attributes:
     step_size: in units of eps's space; None for eps itself.
     loss: what the step increases.
@@ -42,7 +42,7 @@ def default_step_size(eps: float, steps: int) -> float:
 
 
 @dataclass(frozen=True)
-class Pgd(AttackOnProblem):
+class Pgd(Attack):
     """Returns the last iterate, not the best: under a randomised target the largest loss is partly luck.
 
     Attributes:
@@ -59,12 +59,6 @@ class Pgd(AttackOnProblem):
     step_size: float | None = None
     loss: Loss = cross_entropy
     momentum: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
-        if not 0 <= self.momentum <= 1:
-            raise ValueError(f"expected momentum in [0, 1], got {self.momentum}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack import Attack, Problem, wide
+from attacks.balls import Ball
 from attacks.decisions import Decisions, begin, room, start_images
-from attacks.perturbation_budget import Ball
 
 # A direction is tried at a distance shorter than the best one by this share, and searched as exactly.
 PRECISION = 1 / 512
@@ -18,7 +18,7 @@ HALVINGS, DRIFT = 6, 1.03
 
 
 @dataclass(frozen=True)
-class Rays(AttackOnProblem):
+class Rays(Attack):
     """The distance at which a ray leaves the right class, made smaller by flipping blocks of signs.
 
     Blocks are half as long at every level (algorithms 1 and 3 of the paper). Each example is at its own place

@@ -12,10 +12,10 @@ from math import prod, sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack import Attack, Problem, wide
+from attacks.balls import Ball
 from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
-from attacks.perturbation_budget import Ball
 from attacks.pgd import default_step_size
 
 Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
@@ -35,7 +35,7 @@ def search(
         first: the first candidates.
         steps: queries, including those of kept points.
         y: true classes ``[G, K]``.
-        early_stop: see ``attacks.attack.AttackOnProblem``.
+        early_stop: see ``attacks.attack.Attack``.
     """
     best = first
     if not estimator.per_example:
@@ -75,7 +75,7 @@ def _value(estimator: Estimator, x: Tensor, y: Tensor, left: Tensor) -> tuple[Te
 
 
 @dataclass(frozen=True)
-class RandomSearch(AttackOnProblem):
+class RandomSearch(Attack):
     """Alternates corners of the ball (random signs) and uniform points inside; returns the best one.
 
     Attributes:
@@ -112,7 +112,7 @@ HALVED_AFTER = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @dataclass(frozen=True)
-class Square(AttackOnProblem):
+class Square(Attack):
     """Keeps a square if it raises the margin loss (``attacks.score_based``); returns the best point.
 
     Attributes:
@@ -252,7 +252,7 @@ def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tens
 
 
 @dataclass(frozen=True)
-class Spsa(AttackOnProblem):
+class Spsa(Attack):
     """PGD on gradients that are estimated from losses; the target need not be differentiable.
 
     A query is a whole batch, in which every slot has its own random direction: the effect of co-batched
@@ -275,10 +275,6 @@ class Spsa(AttackOnProblem):
     pairs: int = 16
     delta: float = 0.01
     memory: float = 0.75
-
-    def __post_init__(self) -> None:
-        if self.pairs < 1 or self.steps < 2 * self.pairs:
-            raise ValueError(f"expected at least {2 * self.pairs} queries for a move, got {self.steps}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``."""

@@ -12,7 +12,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, wide
+from attacks.attack import Attack, Problem, wide
 from attacks.balls import drawn, most
 from attacks.estimators import Estimator
 from attacks.losses import Loss, cross_entropy, margin_loss
@@ -63,7 +63,7 @@ COLOUR_STEP, MASK_STEP, PATIENCE = 0.25, 0.25, 3
 
 
 @dataclass(frozen=True)
-class SparsePgd(AttackOnProblem):
+class SparsePgd(Attack):
     """Sparse PGD (algorithm 1). The point is x with the colours of the eps pixels whose mask is largest.
 
     Attributes:
@@ -140,7 +140,7 @@ STEP, LAST_STEP = 1.0, 0.1
 
 
 @dataclass(frozen=True)
-class SigmaZero(AttackOnProblem):
+class SigmaZero(Attack):
     """Sigma-zero (algorithm 1): the wrong answer with the fewest pixels changed, whatever eps is.
 
     It ascends in the margin loss as long as an answer is right, and descends in the sum over pixels of
@@ -198,7 +198,7 @@ DIVIDED = {50: 2, 200: 4, 500: 5, 1000: 6, 2000: 8, 4000: 10, 6000: 12, 8000: 15
 
 
 @dataclass(frozen=True)
-class SparseRs(AttackOnProblem):
+class SparseRs(Attack):
     """Sparse-RS: some of the changed pixels are exchanged for others, each channel black or white at random.
 
     Attributes:

@@ -9,14 +9,14 @@ of them finds more, the other attacks failed.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack import Attack, Problem, larger, wide
+from attacks.balls import Ball
 from attacks.losses import cross_entropy, margin_loss
-from attacks.perturbation_budget import Ball, PerturbationBudget
+from attacks.perturbation_budget import PerturbationBudget
 
 MOMENTUM = 0.75
 FAR, NEAR = 0.5, 0.2  # steps of eps: in the first half of a run with momentum, and in the second
@@ -112,19 +112,14 @@ class _Ascent:
 
 
 @dataclass(frozen=True)
-class _SubsetAscent(AttackOnProblem):
+class _SubsetAscent(Attack):
     """Climbs from the clean input, or from a start once it is projected, and draws no random numbers.
 
     Attributes:
-        steps: gradients, at least ``least``.
+        steps: gradients; the catalogue says how many it takes at least.
     """
 
     steps: int
-    least: ClassVar[int]
-
-    def __post_init__(self) -> None:
-        if self.steps < self.least:
-            raise ValueError(f"expected steps >= {self.least}, got {self.steps}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``.
@@ -188,8 +183,6 @@ class Parts(_SubsetAscent):
     A start is confined to each part. The gradients are divided among the parts, at least two for each.
     """
 
-    least = 2 * len(PARTS)
-
     def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         for part in PARTS:
             within, e = replace(budget, eps=part.share * budget.eps), ascent.left
@@ -214,8 +207,6 @@ class Growing(_SubsetAscent):
     and else the next is smaller: the radius ends near the largest at which the same model answers. A start is
     projected onto the first ball. The gradients are divided among ``STAGES`` balls, at least two for each.
     """
-
-    least = 2 * STAGES
 
     def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         def around(e: _Examples) -> Ball:

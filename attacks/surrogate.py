@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
 
-from attacks.attack import Attack, AttackOnProblem, Problem, better_of
+from attacks.attack import Attack, Problem, better_of
+from attacks.balls import Ball
 from attacks.estimators import Estimator, FreshDraws, Transfer
 from attacks.losses import margin_loss
-from attacks.perturbation_budget import Ball
 
 ROUNDS, FIRST, AROUND = 5, 24, 8  # rounds; questions before the first, and after each
 QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare what a round found with the best so far
@@ -34,7 +34,7 @@ class Taught(FreshDraws):
 
 
 @dataclass(frozen=True)
-class Surrogate(AttackOnProblem):
+class Surrogate(Attack):
     """Runs an attack on a network that is taught the target's mean answers, ``ROUNDS`` times over.
 
     Each round goes on from the best points so far; what it finds is kept where the target's own margin loss

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.attack import AttackOnProblem, Problem, larger, wide
+from attacks.attack import Attack, Problem, larger, wide
 from attacks.attack_name import AttackName
+from attacks.balls import Ball
 from attacks.catalogue import Cost
 from attacks.estimators import Estimator
 from attacks.losses import margin_loss
-from attacks.perturbation_budget import Ball
 
 FRACTIONS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)  # of the ball's radius
 HALF = (-0.5, 0.0, 0.5)  # on top of an ascent in half the ball
@@ -40,7 +40,7 @@ def true_logit(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Switch(AttackOnProblem):
+class Switch(Attack):
     """Returns the best point seen.
 
     An input costs about 260 forwards, five gradients, and ``FLIPS * steps`` gradients where an input that is

@@ -16,14 +16,13 @@ from torch import Tensor
 
 from attacks.adapters.third_party import seeded_from
 from attacks.adapters.user_modules import object_named, takes
-from attacks.attack import Attack
 from attacks.attack_name import AttackName
 from attacks.perturbation_budget import PerturbationBudget
 
 _PERTURB = "perturb(x, y, estimator, budget, generators, start)"
 
 
-def load(name: AttackName) -> Attack | Callable[..., Tensor]:
+def load(name: AttackName) -> Any:
     """Imports what the name means; this runs the user's code.
 
     A class is called with the name's options, and what it builds has ``perturb`` as ``attacks.attack.Attack``
@@ -51,8 +50,7 @@ def load(name: AttackName) -> Attack | Callable[..., Tensor]:
             raise ValueError(f"{name.text}: {object_name} has no method {_PERTURB}")
         if not takes(attack.perturb, 6, {}):
             raise ValueError(f"{name.text}: {object_name}.perturb does not take {_PERTURB[7:]}")
-        built: Attack = attack
-        return built
+        return attack
     if not takes(found, 3, {"eps": 0.0, **options}):
         wanted = ", ".join(["model", "x", "y", "eps", *options])
         raise ValueError(f"{name.text}: {object_name} does not take ({wanted})")

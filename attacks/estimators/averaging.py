@@ -1,9 +1,9 @@
-"""The interface of estimators, and what all of them share: averages over draws, many draws per forward."""
+"""What all estimators share: averages over draws, many draws per forward."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import chain
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -27,64 +27,13 @@ class Estimate(NamedTuple):
     logits: Tensor
 
 
-class Estimator(Protocol):
-    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
-
-    Attributes:
-        forwards: images sent through a network so far.
-        backwards: images differentiated so far.
-        per_example: whether an example's loss depends on that example alone. If it does not, the largest loss
-            seen is partly due to a lucky draw or to co-batched inputs.
-        coupled: whether an answer may depend on the other inputs of its batch, so that results must be
-            compared batch by batch.
-        exhausted: whether the query budget is used up: the attack then ends with what it has.
-    """
-
-    forwards: int
-    backwards: int
-
-    @property
-    def per_example(self) -> bool: ...
-
-    @property
-    def coupled(self) -> bool: ...
-
-    @property
-    def exhausted(self) -> bool: ...
-
-    def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        """Loss and gradient from the same forwards.
-
-        Raises:
-            ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
-        """
-
-    def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
-        """The loss alone: forward only, ``grad`` is None."""
-
-    def held(self, count: int) -> Sequence[Any]:
-        """Draws to ask about again and again, ``count`` of them where fresh ones are to be had."""
-
-    def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[Any]) -> Estimate:
-        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws.
-
-        ``y`` may differ between draws: pairs of true class and target are ``[G, K, 2]`` or ``[n, G, K, 2]``.
-        """
-
-    def check_losses(self) -> None:
-        """On an accelerator no query waits for its losses: raises ValueError where one so far was NaN."""
-
-    def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
-        """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
-
-
 PAIRS_BY_DRAW = 4  # dimensions of classes and targets [n, G, K, 2] that differ between n draws
 
 DrawSet = Sequence[Any]  # one draw for each of the G batches
 
 
 class Shared(TypedDict, total=False):
-    """What every estimator takes beside what it is about; ``AveragingEstimator`` explains it."""
+    """What every estimator takes beside what it is about; ``Estimator`` explains it."""
 
     max_images: int
     objective: Objective
@@ -98,8 +47,10 @@ class _Answer(NamedTuple):
     grad: Tensor | None  # [n, G, K, C, H, W], or [G, ...] for n = 1
 
 
-class AveragingEstimator:
-    """Averages loss, gradient and logits over draws that a subclass chooses in ``draw_sets``.
+class Estimator:
+    """A target as an attacker with certain knowledge sees it; x ``[G, K, C, H, W]``, y ``[G, K]`` int64.
+
+    Averages loss, gradient and logits over draws that a subclass chooses in ``draw_sets``.
 
     Args:
         oracle: the target.
@@ -108,6 +59,8 @@ class AveragingEstimator:
         objective: whose losses count; by default each slot's own, all differentiated at once.
 
     Attributes:
+        forwards: images sent through a network so far.
+        backwards: images differentiated so far.
         query_budget: images that may be forwarded and differentiated, in total; None for any number. The
             estimator is exhausted before the query that would exceed it. That query is assumed to be as large
             as the last one and to cost as much per input as the most expensive one so far.
@@ -131,15 +84,19 @@ class AveragingEstimator:
 
     @property
     def per_example(self) -> bool:
+        """Whether an example's loss depends on that example alone. If it does not, the largest loss seen is
+        partly due to a lucky draw or to co-batched inputs."""
         return self.oracle.independent
 
     @property
     def coupled(self) -> bool:
-        # A target that does not say is taken for the harder case.
+        """Whether an answer may depend on the other inputs of its batch, so that results must be compared
+        batch by batch. A target that does not say is taken for the harder case."""
         return bool(getattr(self.oracle, "coupled", not self.oracle.independent))
 
     @property
     def exhausted(self) -> bool:
+        """Whether the query budget is used up: the attack then ends with what it has."""
         return (
             self.query_budget is not None
             and self._cost_so_far + self._cost_per_input * self._inputs > self.query_budget
@@ -162,13 +119,20 @@ class AveragingEstimator:
         raise NotImplementedError
 
     def gradient(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """Loss and gradient from the same forwards.
+
+        Raises:
+            ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
+        """
         with self._query(y):
             return self._average(x, y, loss, self.draw_sets(), differentiate=True)
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
+        """The loss alone: forward only, ``grad`` is None."""
         return self.compare([x], y, loss)[0]
 
     def compare(self, xs: Sequence[Tensor], y: Tensor, loss: Loss) -> list[Estimate]:
+        """A value for each of ``xs`` under the same draws, so that their differences carry less noise."""
         with self._query(y):
             draw_sets = self.draw_sets()
             return [self._average(x, y, loss, draw_sets, differentiate=False) for x in xs]
@@ -208,7 +172,10 @@ class AveragingEstimator:
         return self.draw_sets()
 
     def each(self, x: Tensor, y: Tensor, loss: Loss, held: Sequence[DrawSet]) -> Estimate:
-        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws."""
+        """Losses ``[n, G, K]``, gradients ``[n, G, K, C, H, W]`` and logits under each of n held draws.
+
+        ``y`` may differ between draws: pairs of true class and target are ``[G, K, 2]`` or ``[n, G, K, 2]``.
+        """
         answers, done = [], 0
         with self._query(y):
             for part in self._parts(x, held):

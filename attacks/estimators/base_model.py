@@ -6,12 +6,12 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from attacks.estimators.averaging import AveragingEstimator, DrawSet, Shared
+from attacks.estimators.averaging import DrawSet, Estimator, Shared
 from attacks.estimators.draws import FreshDraws
 from attacks.oracle import Oracle
 
 
-class Transfer(AveragingEstimator):
+class Transfer(Estimator):
     """Gradients of a plain model, which gets the G batches of K inputs as one batch of G K.
 
     Args:

@@ -6,11 +6,11 @@ Fresh draws (EOT, arXiv 1707.07397), one fixed draw, and the scored draw.
 from collections.abc import Sequence
 from typing import Unpack
 
-from attacks.estimators.averaging import AveragingEstimator, DrawSet, Shared
+from attacks.estimators.averaging import DrawSet, Estimator, Shared
 from attacks.oracle import Oracle
 
 
-class FreshDraws(AveragingEstimator):
+class FreshDraws(Estimator):
     """Every query uses draws that were never used before (EOT, arXiv 1707.07397).
 
     Args:
@@ -39,14 +39,14 @@ class FreshDraws(AveragingEstimator):
         ]
 
 
-class FixedDraw(AveragingEstimator):
+class FixedDraw(Estimator):
     """Draw 0 of the attacker's stream in every query: a deterministic surrogate."""
 
     def draw_sets(self) -> Sequence[DrawSet]:
         return [self.oracle.draws(0)]
 
 
-class KnownDraw(AveragingEstimator):
+class KnownDraw(Estimator):
     """Every query uses the given draws, one for each of the G batches."""
 
     def __init__(self, oracle: Oracle, draws: DrawSet, **shared: Unpack[Shared]):

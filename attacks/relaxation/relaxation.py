@@ -15,11 +15,11 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from attacks.gradients import raise_machine_fault
-from attacks.relaxation import indexing, saturation, selection, steps, stop_gradients, untraced_code
+from attacks.relaxation import saturation, selection, steps, stop_gradients, untraced_code
 from attacks.relaxation.record import UNSEEN, Call, Handler, Record
 from attacks.relaxation.shadow import follow, replaced, shadow_of, tensors_in, written
 
-_FAMILIES = (steps, selection, saturation, stop_gradients, untraced_code, indexing)
+_FAMILIES = (steps, selection, saturation, stop_gradients, untraced_code)
 HANDLERS: dict[str, Handler] = {
     name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()
 }

@@ -1,4 +1,4 @@
-"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp; sines.
+"""Operators whose slope vanishes at a large scale, or at a bound: softmax, sigmoid, tanh; clamp.
 
 Where the slope has vanished for most elements of an example, the backward is that of the operator at the
 scale s of its inputs: of f(x / s), whose derivative is f'(x / s) / s. Without the last division, a
@@ -8,9 +8,6 @@ Outside of its range a clamp keeps a slope. A number on the bound is inside: som
 slope, so that a clamp after a rounding to 0 or 1 cuts everything. An element at distance d outside a range of
 width w has the slope that the cut has over the interval that reaches back into the range:
 min(w, s) / (2 (d + s)). Those far out get a small one, as a cut after a large factor needs it.
-
-A sine of numbers so large that its slope turns round within a hair's breadth of the input is flat over many
-periods, and that is what it goes on as; a sine of ordinary numbers keeps its slope.
 """
 
 from collections.abc import Callable
@@ -24,7 +21,6 @@ from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, firs
 from attacks.relaxation.shadow import live
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
-FEW_OF_MANY, MANY = 0.95, 32
 MOST = 0.5  # share of an example's elements
 # Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
 ROUNDED, LOST = 17.0, 80.0
@@ -39,25 +35,13 @@ def softmax(mode: Relaxing, call: Call) -> Any:
     log = call.name == "log_softmax"
     with torch.no_grad():
         some = surrogate_gradients.sample(real, dim)
-        settled = _settled(some.exp() if log else some, dim).float()
+        settled = ((some.exp() if log else some).amax(dim, keepdim=True) > 1 - VANISHED).float()
         along_examples = z.ndim < 2 or dim % z.ndim == 0
         share = settled.mean() if along_examples else surrogate_gradients.per_example(settled)
         scale = surrogate_gradients.spread_along(surrogate_gradients.sample(z, dim), dim)
         tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
     met = mode.record.note(call.name, share, scale)
     return _Softmax.apply(z, real, tau, dim, log, met)
-
-
-def _settled(p: Tensor, dim: int) -> Tensor:
-    """Where one probability, or a few of many, are all there is; ``p`` without its dimension ``dim``, kept.
-
-    A softmax over hundreds of keys at a large scale is settled by the few next to the query, between which
-    it still has a slope.
-    """
-    n, one = p.shape[dim], p.amax(dim, keepdim=True) > 1 - VANISHED
-    if n < MANY:
-        return one
-    return one | ((p < VANISHED / n).sum(dim, keepdim=True) > FEW_OF_MANY * n)
 
 
 class _Softmax(torch.autograd.Function):
@@ -195,25 +179,6 @@ def _cuts(low: Any, high: Any, scale: Tensor) -> bool:
     return not (isinstance(low, int | float) and low == 0 and isinstance(high, int | float) and high > 1)
 
 
-# Radians. Networks with sines inside (arXiv 2006.09661) stay below 60, and a step of an attack moves them by
-# less than a period.
-RIPPLE = 100.0
-
-
-def sine(mode: Relaxing, call: Call) -> Any:
-    """sin and cos, by the mean size of an example's angles."""
-    x = first(call)
-    if not live(x):
-        return UNSEEN
-    scale = surrogate_gradients.size(x)
-    ripples = (scale > RIPPLE).to(x.dtype)
-    if not bool(ripples.any()):
-        return UNSEEN
-    slope = x.detach().cos() if call.name == "sin" else -x.detach().sin()
-    met = mode.record.note(call.name, ripples, scale)
-    return surrogate_gradients.sloped(call.real(), x, slope * (1 - ripples), met)
-
-
 HANDLERS: dict[str, Handler] = {
     "softmax": softmax,
     "log_softmax": softmax,
@@ -221,6 +186,4 @@ HANDLERS: dict[str, Handler] = {
     "tanh": _elementwise(lambda x: 1 - torch.tanh(x) ** 2),
     "cross_entropy_loss": cross_entropy,
     **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max", "hardtanh"), between),
-    "sin": sine,
-    "cos": sine,
 }

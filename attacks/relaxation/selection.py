@@ -139,10 +139,37 @@ def scatter(mode: Relaxing, call: Call) -> Any:
     )
 
 
+def looked_up(mode: Relaxing, call: Call) -> Any:
+    """``table[index]`` of an index that was chosen or counted."""
+    table, index = call.args
+    shadow = shadow_of(index)
+    if shadow is None or index.dtype in (torch.bool, torch.uint8):
+        return UNSEEN
+    if not isinstance(table, Tensor) or shadow_of(table) is not None or not table.is_floating_point():
+        return UNSEEN
+    real, n = call.run(), len(table)
+    if shadow.choice is not None and shadow.choice.shape[-1] == n:
+        soft = torch.tensordot(shadow.choice, table.detach().float(), dims=1)
+    else:
+        padded = torch.cat([table[:1], table, table[-1:]]).detach().float()
+        rise = (padded[2:] - padded[:-2]) / 2
+        number = shadow.value.reshape(*index.shape, *[1] * (table.ndim - 1))
+        soft = (number - number.detach()) * rise[index.long() % n]
+    if soft.shape != real.shape or not soft.requires_grad:
+        return real
+    met = mode.record.note("lookup")
+    # Beside the gradient in the index that in the table, where it has one.
+    extra = straight_through(torch.zeros_like(real), soft.to(real.dtype), met)
+    return (
+        straight_through(real.detach(), real + extra) if real.requires_grad else straight_through(real, extra)
+    )
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("argmax", "argmin"), argmax),
     **dict.fromkeys(("max", "min"), extreme),
     **dict.fromkeys(("sort", "argsort", "topk", "kthvalue", "median", "msort"), sort),
     "one_hot": one_hot,
     **dict.fromkeys(("scatter", "scatter_add"), scatter),
+    "__getitem__": looked_up,
 }

@@ -35,21 +35,6 @@ def sign(mode: Relaxing, call: Call) -> Any:
     return sloped(call.real(), x, slope.to(x.dtype), met)
 
 
-def shifted(mode: Relaxing, call: Call) -> Any:
-    """Bits of an integer moved to the right or the left: it is divided or multiplied by a power of two."""
-    x, by = first(call), call.arg(1, "other")
-    shadow = shadow_of(x)
-    if shadow is None or shadow_of(by) is not None:
-        return UNSEEN
-    real = call.real()
-    power = 2.0 ** (-by if call.name in _RIGHT else by)
-    soft = (shadow.value * power).expand(real.shape)
-    return attach(real, Shadow(straight_through(real.float(), soft, mode.record.note("shift"))))
-
-
-_RIGHT = ("__rshift__", "bitwise_right_shift")
-
-
 def cast(mode: Relaxing, call: Call) -> Any:
     """To another type; what an integer type cuts off is taken for noise."""
     x = first(call)
@@ -171,7 +156,6 @@ HANDLERS: dict[str, Handler] = {
     "fake_quantize_per_tensor_affine": nearest,
     "fake_quantize_per_channel_affine": nearest,
     **dict.fromkeys(("sign", "sgn", "heaviside"), sign),
-    **dict.fromkeys((*_RIGHT, "__lshift__", "bitwise_left_shift"), shifted),
     **dict.fromkeys(("to", "type", "type_as", "long", "int", "short", "char", "byte", "bool"), cast),
     **dict.fromkeys(("half", "float", "double", "bfloat16", "dequantize", "int_repr", "view"), cast),
     **dict.fromkeys((*_LARGER, *_SMALLER), order),

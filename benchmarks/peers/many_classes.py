@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from attacks.apgd import likeliest_wrong
 from attacks.apgd_search import search_for
-from attacks.attack import AttackOnProblem, Problem
+from attacks.attack import Attack, Problem
 from attacks.estimators import FreshDraws
 from attacks.estimators.base_model import PlainModel
 from attacks.losses import Loss, margin_loss, targeted_dlr
@@ -148,7 +148,7 @@ def by_effect(model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, count: in
 
 
 @dataclass(frozen=True)
-class InTurn(AttackOnProblem):
+class InTurn(Attack):
     """Runs of Auto-PGD: on losses of all classes, then towards targets from random starts or the best point.
 
     Attributes:
@@ -194,7 +194,7 @@ def named(name: str) -> Run:
     return lambda network, x, y, eps: attack(network, x, y, name, eps, seed=0)
 
 
-def ours(how: AttackOnProblem) -> Run:
+def ours(how: Attack) -> Run:
     def run(network: Counted, x: Tensor, y: Tensor, eps: float) -> Tensor:
         generators = [torch.Generator().manual_seed(0)]
         budget = PerturbationBudget("linf", eps)

@@ -93,7 +93,7 @@ def _faults(built: Any) -> list[str]:
         if not absent and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             faults.append(f"whose {name!r} is {type(value).__name__}, not {meant}")
         elif name == "name" and not absent and not (value and value.isprintable()):
-            faults.append(f"whose 'name' is {value[:40]!r}, which no table can show")
+            faults.append(f"whose 'name' is {str(value)[:40]!r}, which no table can show")
     if getattr(built, "remembers", False) is True and parts["reset"] is None:
         faults.append("which remembers and has no reset()")
     for name, arguments in {**_METHODS, **_OPTIONAL}.items():

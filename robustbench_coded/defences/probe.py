@@ -212,24 +212,19 @@ def _gradients(defence: Defence, x: Tensor, draw: Draw) -> dict[str, Any]:
     def gradient(loss_of: Callable[[Tensor], Tensor]) -> Tensor:
         return slope(lambda leaf: defence.logits(leaf, draw), loss_of, x)
 
-    def margin(logits: Tensor) -> Tensor:
-        top = logits.topk(2, dim=-1).values
-        return (top[:, 0] - top[:, 1]).sum()
-
     def half(logits: Tensor) -> Tensor:
         # Weights of both signs and different sizes, so that nothing cancels.
         weights = torch.arange(1, logits.shape[1] + 1).to(logits).cos()
         return (logits[::2] * weights).sum()
 
     try:
-        by_cross_entropy, by_margin = gradient(own_cross_entropy), gradient(margin)
+        by_cross_entropy = gradient(own_cross_entropy)
         by_half = gradient(half).nan_to_num(0.0, 0.0, 0.0)
     except NoGradient as error:
-        return {"no_gradient": error.why, "zero_gradients": 1.0, "zero_margin_gradients": 1.0}
+        return {"no_gradient": error.why, "zero_gradients": 1.0}
     own, across = by_half[::2].abs().max().item(), by_half[1::2].abs().max().item()
     return {
         "zero_gradients": _share(by_cross_entropy == 0),
-        "zero_margin_gradients": _share(by_margin == 0),
         "nan_gradients": 1 - _share(torch.isfinite(by_cross_entropy)),
         "cross_gradient": across / own if own > 0 else float(across > 0),
     }

@@ -47,7 +47,6 @@ class ProbeResult:
         grouped: change between ``logits_grouped`` and ``logits``; None where there is no ``logits_grouped``.
         no_gradient: why logits cannot be differentiated in the input, a clause; empty where they can.
         zero_gradients: share of inputs at which cross-entropy has gradient zero in every pixel.
-        zero_margin_gradients: the same for the gap between the two largest logits.
         nan_gradients: share of inputs with NaN or infinite gradients.
         training_layers: batch normalisation and dropout left in training mode, by name.
     """
@@ -69,7 +68,6 @@ class ProbeResult:
     grouped: float | None = None
     no_gradient: str = ""
     zero_gradients: float = 0.0
-    zero_margin_gradients: float = 0.0
     nan_gradients: float = 0.0
     training_layers: tuple[str, ...] = field(default=())
 
@@ -159,9 +157,7 @@ def warnings(defence: Defence, result: ProbeResult) -> list[str]:
             "errors"
         )
     if result.zero_gradients and not result.no_gradient:
-        masked = result.zero_margin_gradients < result.zero_gradients
-        reason = " (those of the margin are not: saturated logits)" if masked else ""
-        found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs{reason}")
+        found.append(f"the cross-entropy gradient is zero at {result.zero_gradients:.0%} of inputs")
     if result.nan_gradients:
         found.append(f"gradients are NaN or infinite at {result.nan_gradients:.0%} of inputs")
     if result.training_layers:

@@ -55,8 +55,7 @@ class RayActors:
         )(_Actor)
         self._numbers = itertools.count()
         self._actors: dict[int, Any] = {}
-        self._answers: dict[int, Any] = {}  # the pending answer of each worker
-        self._numbers_of: dict[Any, int] = {}  # the inverse
+        self._pending: dict[Any, int] = {}  # which worker owes an answer
         try:
             self._require_room()
             self._worker_setup = ray.put(
@@ -78,14 +77,14 @@ class RayActors:
         number = next(self._numbers)
         actor = self._actor.remote(self._worker_setup, self._shared, str(Path.cwd()))
         self._actors[number] = actor
-        self._await(number, actor.ready.remote())
+        self._pending[actor.ready.remote()] = number
         return number
 
     def assign(self, worker: int, unit: Unit) -> None:
-        self._await(worker, self._actors[worker].attempt.remote(unit))
+        self._pending[self._actors[worker].attempt.remote(unit)] = worker
 
     def wait(self, seconds: float | None) -> list[Event]:
-        done, rest = ray.wait(list(self._numbers_of), num_returns=1, timeout=seconds)
+        done, rest = ray.wait(list(self._pending), num_returns=1, timeout=seconds)
         if done and rest:
             more, _ = ray.wait(rest, num_returns=len(rest), timeout=0)
             done += more
@@ -93,23 +92,18 @@ class RayActors:
 
     def stop(self, worker: int) -> None:
         ray.kill(self._actors.pop(worker))
-        self._numbers_of.pop(self._answers.pop(worker, None), None)
+        self._pending = {answer: number for answer, number in self._pending.items() if number != worker}
 
     def close(self) -> None:
         for actor in self._actors.values():
             ray.kill(actor)
         self._actors.clear()
-        self._answers.clear()
-        self._numbers_of.clear()
+        self._pending.clear()
         if not self._connected_before:
             ray.shutdown()
 
-    def _await(self, worker: int, answer: Any) -> None:
-        self._answers[worker] = answer
-        self._numbers_of[answer] = worker
-
     def _event(self, answer: Any) -> Event:
-        number = self._numbers_of.pop(answer)
+        number = self._pending.pop(answer)
         try:
             message = ray.get(answer)
         except ray.exceptions.RayError as error:

@@ -10,47 +10,12 @@ random signs may raise the correlation and never lower it, since unattacked batc
 independent where attacked batches survive or fall as one.
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import wraps
-from hashlib import blake2b
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtri
-
-MOST = 10_000  # results of each function that are kept
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def remembered(function: Callable[P, R]) -> Callable[P, R]:
-    """``function``, computed once for the same arguments: arrays of the same content, or hashables.
-
-    The result is handed out again as it is, so it must be immutable.
-    """
-    found: OrderedDict[Hashable, R] = OrderedDict()
-
-    @wraps(function)
-    def ask(*args: P.args, **named: P.kwargs) -> R:
-        key = (*map(_key, args), *((name, _key(value)) for name, value in sorted(named.items())))
-        if key not in found:
-            found[key] = function(*args, **named)
-            if len(found) > MOST:
-                found.popitem(last=False)
-        return found[key]
-
-    return ask
-
-
-def _key(value: object) -> Hashable:
-    if not isinstance(value, np.ndarray):
-        return value
-    return value.dtype.str, value.shape, blake2b(value.tobytes(), digest_size=16).digest()
-
 
 LIMIT_TAIL = 0.025  # by which each limit of a correlation errs
 CENTRAL = (0.1, 0.9)  # accuracies at which a correlation of batches would be seen
@@ -71,7 +36,6 @@ class Correlation:
 UNMEASURED = Correlation()
 
 
-@remembered
 def measured(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Correlation:
     """What one row shows of its own correlation; ``UNMEASURED`` where every or no answer is right, and where
     no batch, or one alone, has several examples.

@@ -30,7 +30,6 @@ from robustbench_coded.judge.correlation import (
     UNMEASURED,
     Correlation,
     measured,
-    remembered,
 )
 from robustbench_coded.judge.variance import (
     NOT_SHARED,
@@ -64,7 +63,6 @@ def student_factor(degrees: float, tail: float) -> float:
     return (float(stdtrit(degrees, 1 - tail)) / -float(ndtri(tail))) ** 2
 
 
-@remembered
 def clustered_interval(
     correct: NDArray[np.bool_],
     batch: NDArray[np.integer],

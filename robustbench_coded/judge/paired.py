@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 
 from robustbench_coded.judge import intervals
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.correlation import UNMEASURED, Correlation, remembered
+from robustbench_coded.judge.correlation import UNMEASURED, Correlation
 from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.variance import SharedDraws, Spread, between_batches, between_examples
 
 
-@remembered
 def clustered_difference(
     left: NDArray[np.bool_],
     right: NDArray[np.bool_],

@@ -4,7 +4,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -27,7 +27,7 @@ from robustbench_coded.judge.judgements import (
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
-from robustbench_coded.schema.case import KEY_COLUMNS, Case, Claim
+from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
 from robustbench_coded.schema.words import CONTROLS
 
@@ -307,32 +307,15 @@ class Run:
 
 
 def _judgement_data(judgement: Judgement) -> dict[str, Any]:
-    key = judgement.case.as_columns()
+    """Its columns, and all that its verdict says."""
+    columns = judgement.case.as_columns().items()
     return {
-        **{name: key[name] for name in KEY_COLUMNS if name not in ("attack", "step_size")},
+        **{name: value for name, value in columns if name not in ("attack", "step_size")},
+        **to_builtins(judgement.verdict),
         "verdict": judgement.verdict.name,
         "attack": judgement.attack,
         "examples": judgement.examples,
-        "reason": judgement.verdict.reason,
-        "claim": _claim_data(judgement.verdict.claim),
-        "accuracy": _data(judgement.verdict.accuracy),
-        "gain": _data(judgement.verdict.gain),
-        "clean": _data(judgement.verdict.clean),
-        "clean_loss": _data(judgement.verdict.clean_loss),
-        "checks": [asdict(check) for check in judgement.checks],
     }
-
-
-def _data(figure: Interval | Difference | None) -> dict[str, Any] | None:
-    return None if figure is None else asdict(figure)
-
-
-def _claim_data(claim: Claim | None) -> dict[str, Any] | None:
-    """A claim about this threat model and perturbation."""
-    if claim is None:
-        return None
-    eps = None if claim.perturbation is None else claim.perturbation.eps
-    return {"accuracy": claim.value, "votes": claim.votes, "threat": str(claim.threat), "eps": eps}
 
 
 def _amount(value: Any) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtri
 
-from robustbench_coded.judge.correlation import measured, remembered
+from robustbench_coded.judge.correlation import measured
 
 # Draws that all fall alike: of a fair coin, with probability 2^-5 for as many degrees of freedom.
 ENOUGH = 5
@@ -50,7 +50,6 @@ class Drawn(NamedTuple):
     degrees: int
 
 
-@remembered
 def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | None:
     """What one row shows; None where every batch has one example.
 

@@ -91,11 +91,9 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
             held = any(_last(name) in NORMALISATION_NAMES for name in present)
             return Fit(held or (bool(constants) and not stored), note)
         differences.append(difference)
-    raise refusal.Refused(f"its weights are not those of --arch {min(differences, key=_share)}")
-
-
-def _share(difference: refusal.WeightDifference) -> float:
-    return difference.share
+    raise refusal.Refused(
+        f"its weights are not those of --arch {min(differences, key=lambda one: one.share)}"
+    )
 
 
 def _last(name: str) -> str:
@@ -257,9 +255,28 @@ def is_library(arch: str) -> bool:
     return ":" in arch and arch.partition(":")[0] in points_of("libraries")
 
 
+@dataclass(frozen=True)
+class Assembled:
+    """A network with the weights of a file.
+
+    Attributes:
+        recognised: the architecture.
+        network: in float32, on the CPU.
+        weights: the file's, as they were read in the end.
+        normalises_itself: whether a normalisation is inside the network.
+        stated: the normalisation that a configuration beside the weights states.
+    """
+
+    recognised: detect.Recognised
+    network: nn.Module
+    weights: state_dict.StateDict
+    normalises_itself: bool = False
+    stated: Normalisation | None = None
+
+
 def load_library(
     arch: str, weights: state_dict.StateDict, checkpoint: Path, metadata: dict[str, Any]
-) -> tuple[detect.Recognised, nn.Module, bool, Normalisation | None]:
+) -> Assembled:
     """The library's network with the weights of the file.
 
     Args:
@@ -267,9 +284,6 @@ def load_library(
         weights: of the checkpoint.
         checkpoint: its file.
         metadata: what this project stored beside the weights.
-    Returns:
-        What was recognised; the network, in float32; whether it normalises by itself; and the normalisation
-        that the library states beside a network that does not.
     Raises:
         InputError: the library is not installed, or has no such network.
         Refused: the weights are not those of its network.
@@ -296,12 +310,9 @@ def load_library(
             )
     notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
     sizes = definition.classes, definition.channels, definition.image_size
-    return (
-        detect.Recognised(spec, *sizes, notes),
-        network,
-        definition.from_pixels or how.holds_normalisation,
-        definition.normalisation,
-    )
+    own = definition.from_pixels or how.holds_normalisation
+    recognised = detect.Recognised(spec, *sizes, notes)
+    return Assembled(recognised, network, weights, own, definition.normalisation)
 
 
 def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:

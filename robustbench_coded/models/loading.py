@@ -14,13 +14,14 @@ from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
 from robustbench_coded.models.external_architectures import (
+    Assembled,
     classes_answered,
     classes_in,
     in_rows_of_one,
     is_library,
+    load_library,
     load_user_defence,
 )
-from robustbench_coded.models.external_architectures import load_library as load_from_library
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
@@ -129,25 +130,6 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
 SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
 
 
-@dataclass(frozen=True)
-class Assembled:
-    """A network with the weights of a file.
-
-    Attributes:
-        recognised: the architecture.
-        network: in float32, on the CPU.
-        weights: the file's, as they were read in the end.
-        normalises_itself: whether a normalisation is inside the network.
-        stated: the normalisation that a configuration beside the weights states.
-    """
-
-    recognised: Recognised
-    network: nn.Module
-    weights: StateDict
-    normalises_itself: bool = False
-    stated: Normalisation | None = None
-
-
 def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
     """Finds the architecture and puts the weights into it.
 
@@ -164,7 +146,7 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
     if arch is not None and arch.startswith("robustbench:"):
         return _noted(_robustbench(arch, weights, path, metadata))
     if arch is not None and is_library(arch):
-        return _noted(_library(arch, weights, path, metadata))
+        return _noted(load_library(arch, weights, path, metadata))
     if arch is not None and ":" in arch:
         return _noted(_plugin(arch, weights, metadata))
     try:
@@ -176,7 +158,7 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         if name is None:
             raise
     try:
-        return _noted(_library(f"timm:{name}", weights, path, metadata))
+        return _noted(load_library(f"timm:{name}", weights, path, metadata))
     except InputError as error:
         raise Refused(f"its weights have the names of timm's {name}; {error}") from None
 
@@ -199,12 +181,6 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     return Assembled(recognised, network, weights)
 
 
-def _library(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
-    """A network that a library defines."""
-    recognised, network, normalises_itself, stated = load_from_library(arch, weights, path, metadata)
-    return Assembled(recognised, network, weights, normalises_itself, stated)
-
-
 def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
     """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
     fitting: list[Assembled] = []
@@ -212,7 +188,7 @@ def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, 
     for named in own_definitions(arch.partition(":")[2], classes_in(weights.tensors)):
         try:
             if is_library(named.arch):
-                assembled = _library(named.arch, weights, path, {})
+                assembled = load_library(named.arch, weights, path, {})
             else:
                 assembled = _known(named.arch, weights, {})
         except (Refused, InputError) as error:
@@ -227,7 +203,7 @@ def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, 
     if fitting:
         return fitting[0]
     try:
-        return _library(arch, weights, path, metadata)
+        return load_library(arch, weights, path, metadata)
     except InputError as error:
         raise (refused[0] if refused else error) from None
 
@@ -324,12 +300,13 @@ def load_checkpoint(
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
         raise InputError(f"{archive.path}: {refused}") from None
+    is_stored = metadata.get("arch") == recognised.arch
     return Checkpoint(
         name=name if name is not None else archive.path.stem,
         path=archive.path,
         sha256=archive.sha256,
         arch=recognised.arch,
-        arch_source=_arch_source(arch, recognised, metadata),
+        arch_source="given" if arch is not None else "stored" if is_stored else "guessed",
         classes=recognised.classes,
         channels=recognised.channels,
         image_size=recognised.image_size,
@@ -349,14 +326,6 @@ def load_checkpoint(
             tuple(weights.original),
         ),
     )
-
-
-def _arch_source(
-    arch: str | None, recognised: Recognised, metadata: dict[str, Any]
-) -> Literal["given", "stored", "guessed"]:
-    if arch is not None:
-        return "given"
-    return "stored" if metadata.get("arch") == recognised.arch else "guessed"
 
 
 def _contradicted(metadata: dict[str, Any], recognised: Recognised) -> Iterator[str]:

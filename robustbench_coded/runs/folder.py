@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -166,13 +166,6 @@ class RunFolder:
         aside = path.with_name(path.name + ".damaged")
         return path.replace(aside)
 
-    def foreign(self, units: Collection[str]) -> list[str]:
-        """Names of files in outcomes/ that belong to none of these units. They are never counted."""
-        folder = self.path / "outcomes"
-        names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        ours = {f"{unit}.parquet{ending}" for unit in units for ending in ("", ".damaged")}
-        return [name for name in names if name not in ours and not name.startswith(".")]
-
     def remove(self, units: Iterable[str]) -> None:
         """Removes units that are no longer in the plan, for example those of another number of draws."""
         for unit in units:
@@ -224,14 +217,9 @@ def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
         raise InputError(
             f"{file} can't be read; restore it, or start the run anew with --overwrite"
         ) from error
-    if version > FORMAT_VERSION:
-        raise InputError(
-            f"{file} has format {version}, this csrobust reads up to {FORMAT_VERSION}; update csrobust"
-        )
-    if version < FORMAT_VERSION:
-        raise InputError(
-            f"{file} has format {version}, which was never released; start the run anew with --overwrite"
-        )
+    if version != FORMAT_VERSION:
+        mend = "update csrobust" if version > FORMAT_VERSION else "start the run anew with --overwrite"
+        raise InputError(f"{file} has format {version}, this csrobust reads {FORMAT_VERSION}; {mend}")
     return manifest
 
 

@@ -111,8 +111,6 @@ class Recorder:
         for unit, reason in damaged.items():
             aside = self.folder.set_aside(unit)
             self.listener.note(f"{reason}; its unit is computed again (the file is now {aside.name})")
-        for name in self.folder.foreign(ours):
-            self.listener.note(f"outcomes/{name} belongs to no unit of this run; it is not counted")
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):

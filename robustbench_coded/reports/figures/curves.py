@@ -106,6 +106,7 @@ def _line(row: SummaryRow) -> str:
 
 _KINDS = {
     "fresh": "other gradients",
+    "averaged": "averaged draws",
     "fixed": "one surrogate draw",
     "bpda": "base gradients",
     "surrogate": "queries alone",
@@ -212,5 +213,5 @@ def _rung(row: SummaryRow) -> str | None:
     if name.asks_answers_alone:
         return "queries alone"
     if name.draws > 1 and name.estimator == "fresh":
-        return "averaged draws"
+        return _KINDS["averaged"]
     return _KINDS.get(name.estimator, "other gradients")

@@ -64,7 +64,6 @@ class WorstExample:
 
     Attributes:
         case: of the attack that was the strongest.
-        batch, slot: where it was answered.
         right, right_clean: draws with the right answer, attacked and clean.
         draws: scoring draws.
         answers: class -> draws that answered with it, the most frequent first.
@@ -74,8 +73,6 @@ class WorstExample:
     case: Case
     example: int
     label: int
-    batch: int
-    slot: int
     right: int
     right_clean: int
     draws: int
@@ -121,7 +118,6 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
     assert attacked is not None and clean is not None  # as `worst_examples` takes them
     source = result.sources[0]
     outcomes = outcomes_of(run.outcomes, source)
-    place = outcomes.drop_duplicates("example").set_index("example")[["batch", "slot"]]
     margin = outcomes.groupby("example")["margin"].mean().reindex(attacked.example).to_numpy()
     fell = clean.correct.sum(axis=1) - attacked.correct.sum(axis=1)
     order = np.lexsort((attacked.example, margin, -fell))[:count]
@@ -130,8 +126,6 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
             case=source,
             example=int(attacked.example[i]),
             label=int(attacked.label[i]),
-            batch=int(place.batch[attacked.example[i]]),
-            slot=int(place.slot[attacked.example[i]]),
             right=int(attacked.correct[i].sum()),
             right_clean=int(clean.correct[i].sum()),
             draws=len(attacked.draw),

@@ -95,12 +95,6 @@ def _in_place(x: Tensor) -> Tensor:
     return x.mul_(8).round_().div_(8)
 
 
-def _assigned(x: Tensor) -> Tensor:
-    y = torch.zeros_like(x)
-    y[x > 0.5] = 1.0
-    return y
-
-
 def _top(x: Tensor) -> Tensor:
     return torch.zeros_like(x).scatter_(1, x.topk(4, 1).indices, 1.0)
 
@@ -116,12 +110,6 @@ def _counts(x: Tensor) -> Tensor:
         votes = (x @ W + shift).argmax(1, keepdim=True)
         counts.scatter_add_(1, votes, torch.ones(len(x), 1))
     return counts
-
-
-def _selected(x: Tensor) -> Tensor:
-    y = torch.zeros_like(x)
-    y[x > 0.5] = x.masked_select(x > 0.5) * 0 + 1
-    return y
 
 
 def _in_threads(x: Tensor) -> Tensor:
@@ -150,7 +138,6 @@ DEFENCES = {
     "clamp on its bounds": ("clamp", lambda x: x.round().clamp(0, 1) @ W),
     "where": ("comparison", lambda x: torch.where(x > 0.5, 1.0, 0.0) @ W),
     "and": ("comparison", lambda x: ((x > 0.3) & (x < 0.7)).float() @ W),
-    "assignment": ("comparison", lambda x: _assigned(x) @ W),
     "thermometer": ("comparison", lambda x: (x[..., None] > torch.linspace(0, 1, 8)).float().sum(-1) @ W),
     "argmax": ("argmax", lambda x: F.one_hot((x @ W).argmax(1), 5).float()),
     "max indices": ("argmax", lambda x: F.one_hot((x @ W).max(1).indices, 5).float()),
@@ -168,12 +155,10 @@ DEFENCES = {
     "uint8": ("cast to uint8", lambda x: (x * 255).to(torch.uint8).float() / 255 @ W),
     "byte": ("cast to uint8", lambda x: (x * 255).byte() / 255.0 @ W),
     "int": ("cast to int32", lambda x: (x * 9).int().float() @ W),
-    "shifted bits": ("cast to uint8", lambda x: (((x * 255).byte() >> 4) << 4).float() / 255 @ W),
     "autograd function": ("autograd function ZeroBackward", lambda x: ZeroBackward.apply(x) @ W),
     "autograd function kept": ("autograd function ZeroBackward", lambda x: _held(x) @ W),
     "autograd function set up": ("autograd function SetUpApart", lambda x: SetUpApart.apply(x) @ W),
     "numpy": ("numpy", lambda x: _through_numpy(x) @ W),
-    "masked_select": ("assignment", lambda x: _selected(x) @ W),
     "pictures": ("numpy", lambda x: _through_pictures(x) @ W),
 }
 
