@@ -32,10 +32,6 @@ class Apgd(Attack):
     loss: Loss = cross_entropy
     restarts: int = 1
 
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.restarts < 1:
-            raise ValueError(f"expected steps and restarts >= 1, got {self.steps} and {self.restarts}")
-
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; ``start`` is the first run's."""
         x, y, estimator, budget, generators, start = problem
@@ -58,10 +54,6 @@ class ApgdTargeted(Attack):
 
     steps: int
     targets: int = 9
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.targets < 1:
-            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; every target's run begins at ``start`` where there is one."""
@@ -97,10 +89,6 @@ class ApgdMultiTargeted(Attack):
 
     steps: int
     targets: int = 3
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.targets < 1:
-            raise ValueError(f"expected steps and targets >= 1, got {self.steps} and {self.targets}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``; the run on the margin begins at ``start`` where there is one."""

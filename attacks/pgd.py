@@ -60,12 +60,6 @@ class Pgd(Attack):
     loss: Loss = cross_entropy
     momentum: float = 0.0
 
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"expected steps >= 1, got {self.steps}")
-        if not 0 <= self.momentum <= 1:
-            raise ValueError(f"expected momentum in [0, 1], got {self.momentum}")
-
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``.
 

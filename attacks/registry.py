@@ -67,38 +67,28 @@ def estimator_for(
     if name.estimator == "aware" and known is None:
         raise ValueError(f"expected the scored draws for {name.text}, got None")
     shared: Shared = {"max_images": max_images, "objective": Objective(weights)}
-    estimator = _estimator(name, oracle, base, known, shared)
-    estimator.query_budget = query_budget
-    estimator.relaxation = Relaxation() if name.relaxed else None
-    return estimator
-
-
-def _estimator(
-    name: AttackName,
-    oracle: Oracle,
-    base: Callable[[Tensor], Tensor] | None,
-    known: Sequence[Any] | None,
-    shared: Shared,
-) -> Estimator:
+    estimator: Estimator
     match name.estimator:
         case "transfer":
             assert base is not None
-            return Transfer(base, **shared)
+            estimator = Transfer(base, **shared)
         case "bpda":
             assert base is not None
-            return Bpda(oracle, base, draws=name.draws, **shared)
+            estimator = Bpda(oracle, base, draws=name.draws, **shared)
         case "submitted":
             raise ValueError(
                 f"expected an attack, got perturbed inputs that were made elsewhere: {name.text}"
             )
         case "surrogate":
-            taught = Taught(oracle, draws=name.draws, **shared)
+            estimator = taught = Taught(oracle, draws=name.draws, **shared)
             taught.base = base
-            return taught
         case "aware":
             assert known is not None
-            return KnownDraw(oracle, known, **shared)
+            estimator = KnownDraw(oracle, known, **shared)
         case "fixed":
-            return FixedDraw(oracle, **shared)
+            estimator = FixedDraw(oracle, **shared)
         case "fresh":
-            return FreshDraws(oracle, draws=name.draws, **shared)
+            estimator = FreshDraws(oracle, draws=name.draws, **shared)
+    estimator.query_budget = query_budget
+    estimator.relaxation = Relaxation() if name.relaxed else None
+    return estimator

@@ -276,10 +276,6 @@ class Spsa(Attack):
     delta: float = 0.01
     memory: float = 0.75
 
-    def __post_init__(self) -> None:
-        if self.pairs < 1 or self.steps < 2 * self.pairs:
-            raise ValueError(f"expected at least {2 * self.pairs} queries for a move, got {self.steps}")
-
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``."""
         x, y, estimator, budget, generators, start = problem

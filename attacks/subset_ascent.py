@@ -9,7 +9,6 @@ of them finds more, the other attacks failed.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -117,15 +116,10 @@ class _SubsetAscent(Attack):
     """Climbs from the clean input, or from a start once it is projected, and draws no random numbers.
 
     Attributes:
-        steps: gradients, at least ``least``.
+        steps: gradients; the catalogue says how many it takes at least.
     """
 
     steps: int
-    least: ClassVar[int]
-
-    def __post_init__(self) -> None:
-        if self.steps < self.least:
-            raise ValueError(f"expected steps >= {self.least}, got {self.steps}")
 
     def solve(self, problem: Problem) -> Tensor:
         """See ``attacks.attack.Attack``.
@@ -189,8 +183,6 @@ class Parts(_SubsetAscent):
     A start is confined to each part. The gradients are divided among the parts, at least two for each.
     """
 
-    least = 2 * len(PARTS)
-
     def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         for part in PARTS:
             within, e = replace(budget, eps=part.share * budget.eps), ascent.left
@@ -215,8 +207,6 @@ class Growing(_SubsetAscent):
     and else the next is smaller: the radius ends near the largest at which the same model answers. A start is
     projected onto the first ball. The gradients are divided among ``STAGES`` balls, at least two for each.
     """
-
-    least = 2 * STAGES
 
     def climb(self, ascent: _Ascent, budget: PerturbationBudget) -> None:
         def around(e: _Examples) -> Ball:

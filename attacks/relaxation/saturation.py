@@ -21,7 +21,6 @@ from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, firs
 from attacks.relaxation.shadow import live
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
-FEW_OF_MANY, MANY = 0.95, 32
 MOST = 0.5  # share of an example's elements
 # Of two logits: from here on float32 rounds the larger probability to 1, and the smaller one to 0.
 ROUNDED, LOST = 17.0, 80.0
@@ -36,25 +35,13 @@ def softmax(mode: Relaxing, call: Call) -> Any:
     log = call.name == "log_softmax"
     with torch.no_grad():
         some = surrogate_gradients.sample(real, dim)
-        settled = _settled(some.exp() if log else some, dim).float()
+        settled = ((some.exp() if log else some).amax(dim, keepdim=True) > 1 - VANISHED).float()
         along_examples = z.ndim < 2 or dim % z.ndim == 0
         share = settled.mean() if along_examples else surrogate_gradients.per_example(settled)
         scale = surrogate_gradients.spread_along(surrogate_gradients.sample(z, dim), dim)
         tau = torch.where(share > MOST, scale.clamp_min(1.0), 1.0)
     met = mode.record.note(call.name, share, scale)
     return _Softmax.apply(z, real, tau, dim, log, met)
-
-
-def _settled(p: Tensor, dim: int) -> Tensor:
-    """Where one probability, or a few of many, are all there is; ``p`` without its dimension ``dim``, kept.
-
-    A softmax over hundreds of keys at a large scale is settled by the few next to the query, between which
-    it still has a slope.
-    """
-    n, one = p.shape[dim], p.amax(dim, keepdim=True) > 1 - VANISHED
-    if n < MANY:
-        return one
-    return one | ((p < VANISHED / n).sum(dim, keepdim=True) > FEW_OF_MANY * n)
 
 
 class _Softmax(torch.autograd.Function):

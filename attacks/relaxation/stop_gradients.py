@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import CheckpointFunction
 
 from attacks.gradients import raise_machine_fault
 from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing
@@ -79,16 +78,13 @@ def graphs_kept() -> Iterator[None]:
     """Within it passes backward that the defence makes free no graph, and nothing is relaxed in them.
 
     A defence that adapts to inputs by ``loss.backward()`` (TENT, arXiv 2006.10726) frees that of its answer.
-    Reentrant checkpoints, which have a gradient for ``backward()`` alone, are run as plain code.
     """
-    backward, grad, checkpointed = torch.autograd.backward, torch.autograd.grad, CheckpointFunction.apply
+    backward, grad = torch.autograd.backward, torch.autograd.grad
     torch.autograd.backward, torch.autograd.grad = _retaining(backward, 2), _retaining(grad, 3)
-    CheckpointFunction.apply = staticmethod(lambda run, preserve, *args: run(*args))
     try:
         yield
     finally:
         torch.autograd.backward, torch.autograd.grad = backward, grad
-        CheckpointFunction.apply = checkpointed
 
 
 def _retaining(run: Callable[..., Any], place: int) -> Callable[..., Any]:

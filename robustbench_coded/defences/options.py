@@ -191,7 +191,14 @@ def _known(kind: str, rest: str) -> DefenceSpec:
     if kind in CODED:
         if n is None:
             raise InputError(f"{kind} needs the number of coded inputs; write {_example(kind)}")
-        n = _checked_n(kind, n)
+        try:
+            coded_size(n, _LARGE_K)  # some batch can have so many; the run's own K is not known here
+        except ValueError as error:
+            raise InputError(
+                f"{kind}: N={n} is not a number of coded inputs from {FEWEST} to {MOST}; write N=190 or "
+                "N=1.5K"
+            ) from error
+        n = n.upper()
     options = []
     for name, option in table.items():
         value = option.read(given[name], f"{kind}: {name}") if name in given else option.default
@@ -200,17 +207,6 @@ def _known(kind: str, rest: str) -> DefenceSpec:
         if kind not in CODED or value != option.default:
             options.append((name, value))
     return DefenceSpec(kind, n, tuple(options))
-
-
-def _checked_n(kind: str, n: str) -> str:
-    """``n`` if some batch can have so many coded inputs; the run's own K is not known here."""
-    try:
-        coded_size(n, _LARGE_K)
-    except ValueError as error:
-        raise InputError(
-            f"{kind}: N={n} is not a number of coded inputs from {FEWEST} to {MOST}; write N=190 or N=1.5K"
-        ) from error
-    return n.upper()
 
 
 def _shown(value: Any) -> str:

@@ -88,8 +88,8 @@ def seeded(generators: list[Held], seed: int) -> Iterator[Callable[[], bool]]:
     accesses = [_access(one) for one in generators]
     before = [read() for read, _ in accesses]
 
-    def plain() -> bytes:  # states hold arrays, which do not compare as a whole
-        return pickle.dumps([read() for read, _ in accesses])
+    def plain() -> list[bytes]:  # states hold arrays, which do not compare as a whole
+        return [pickle.dumps(read()) for read, _ in accesses]
 
     try:
         for i, one in enumerate(generators):

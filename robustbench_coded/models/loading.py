@@ -300,12 +300,13 @@ def load_checkpoint(
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
         raise InputError(f"{archive.path}: {refused}") from None
+    is_stored = metadata.get("arch") == recognised.arch
     return Checkpoint(
         name=name if name is not None else archive.path.stem,
         path=archive.path,
         sha256=archive.sha256,
         arch=recognised.arch,
-        arch_source=_arch_source(arch, recognised, metadata),
+        arch_source="given" if arch is not None else "stored" if is_stored else "guessed",
         classes=recognised.classes,
         channels=recognised.channels,
         image_size=recognised.image_size,
@@ -325,14 +326,6 @@ def load_checkpoint(
             tuple(weights.original),
         ),
     )
-
-
-def _arch_source(
-    arch: str | None, recognised: Recognised, metadata: dict[str, Any]
-) -> Literal["given", "stored", "guessed"]:
-    if arch is not None:
-        return "given"
-    return "stored" if metadata.get("arch") == recognised.arch else "guessed"
 
 
 def _contradicted(metadata: dict[str, Any], recognised: Recognised) -> Iterator[str]:

@@ -43,12 +43,7 @@ def standardised(x: Tensor) -> Tensor:
     return (x - mean) / deviation.clamp(min=x[0].numel() ** -0.5)
 
 
-def channels_reversed(x: Tensor) -> Tensor:
-    """x [n, C, H, W] with its channels in the opposite order."""
-    return x.flip(1)
-
-
-INPUTS: dict[str, Callable[[Tensor], Tensor]] = {PER_IMAGE: standardised, BGR: channels_reversed}
+INPUTS: dict[str, Callable[[Tensor], Tensor]] = {PER_IMAGE: standardised, BGR: partial(torch.flip, dims=(1,))}
 
 
 class OtherInput(BlockNetwork):

@@ -60,15 +60,12 @@ def readings(weights: StateDict, stated: str | None = None) -> Iterator[Reading]
 def _renamed(weights: StateDict, synonyms: dict[str, str]) -> StateDict | None:
     """With parts of names as another implementation has them; None where there are no such parts."""
     names = {name: ".".join(synonyms.get(part, part) for part in name.split(".")) for name in weights.tensors}
-    said = [f"{old} is read as {new}" for old, new in synonyms.items() if _is_part(old, weights)]
+    parts = {part for name in weights.tensors for part in name.split(".")}
+    said = [f"{old} is read as {new}" for old, new in synonyms.items() if old in parts]
     if not said or len(set(names.values())) < len(names):
         return None
     tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
     return replace(weights, tensors=tensors, notes=(*weights.notes, ", ".join(said)))
-
-
-def _is_part(part: str, weights: StateDict) -> bool:
-    return any(part in name.split(".") for name in weights.tensors)
 
 
 def _unwrapped(weights: StateDict) -> Iterator[Reading]:
@@ -83,12 +80,12 @@ def _unwrapped(weights: StateDict) -> Iterator[Reading]:
         yield Reading(weights, prefix, complete=True, whole=True)
     for part in _likely(weights):
         prefix = f"{part}."
-        outside = [name for name in weights.tensors if not name.startswith(prefix)]
-        off = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in weights.tensors.items()
-            if name.startswith(prefix)
-        }
+        off, outside = {}, []
+        for name, tensor in weights.tensors.items():
+            if name.startswith(prefix):
+                off[name.removeprefix(prefix)] = tensor
+            else:
+                outside.append(name)
         beside = {name: weights.tensors[name] for name in outside if name not in off}
         if len(beside) == len(outside):
             note = f"{prefix} is taken off the names that have it"

@@ -80,8 +80,3 @@ def test_each_part_keeps_to_itself():
 def test_one_part_goes_half_as_far():
     assert right_after(Parts(60), lambda change: change.abs().amax(-1) > 0.6 * EPS) == 0
     assert right_after(Pgd(100), lambda change: change.abs().amax(-1) > 0.6 * EPS) == 6
-
-
-def test_a_part_needs_two_gradients():
-    with pytest.raises(ValueError, match="expected steps >= 24, got 23"):
-        Parts(23)

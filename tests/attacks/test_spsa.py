@@ -26,8 +26,3 @@ def test_linear_model_reaches_the_closed_form_optimum(linear):
     x = problem.attacked(attack, PerturbationBudget("linf", 0.1))
     value = problem.slope.mul(x - problem.x).flatten(2).sum(2)
     assert (value > 0.95 * problem.slope.mul(best - problem.x).flatten(2).sum(2)).all()
-
-
-def test_too_few_queries_are_refused():
-    with pytest.raises(ValueError, match="expected at least 32 queries for a move, got 31"):
-        Spsa(31)

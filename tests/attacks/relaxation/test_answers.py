@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from attacks.relaxation import Relaxation
 
@@ -24,23 +23,13 @@ def eight_bits(x):
     return scores(x.to(torch.float8_e4m3fn).float() * 1e-4)
 
 
-def reentrant(x):
-    return checkpoint(lambda y: scores((y * 8).round() / 8), x, use_reentrant=True)
-
-
-def recalled(x):
-    """Attention at a large scale over stored scores of one length."""
-    keys = F.normalize(scores(STORED), dim=1)
-    return (1e4 * F.normalize(scores(x), dim=1) @ keys.T).softmax(1) @ F.one_hot(LABELS).float()
-
-
 def strong_waves(x):
     waves = torch.fft.fft(x)
     weak = waves.abs() <= waves.abs().kthvalue(4, 1, keepdim=True).values
     return scores(torch.fft.ifft(torch.where(weak, torch.zeros((), dtype=waves.dtype), waves)).real)
 
 
-DEFENCES = [eight_bits, recalled, strong_waves, reentrant]
+DEFENCES = [eight_bits, strong_waves]
 
 
 def relaxed_gradient(defence, x, y, relaxation):
