@@ -66,7 +66,6 @@ class Estimator:
             as the last one and to cost as much per input as the most expensive one so far.
         relaxation: gives operators that hide the gradient a smooth backward, in gradient queries; None for
             torch's own gradients.
-        trace: mean loss of each gradient query so far, scalars on the inputs' device.
     """
 
     def __init__(self, oracle: Oracle, *, max_images: int = 512, objective: Objective | None = None):
@@ -79,7 +78,6 @@ class Estimator:
         self.backwards = 0
         self.query_budget: int | None = None
         self.relaxation: Relaxation | None = None
-        self.trace: list[Tensor] = []
         self._cost_per_input = 0.0  # images for one input in one query, at most so far
         self._inputs = 0  # of the last query
         self._nan: Tensor | int = 0  # NaN among losses, not asked for yet: on the inputs' device
@@ -127,9 +125,7 @@ class Estimator:
             ValueError: a loss of another shape than ``[G, K]``, or, on a CPU, NaN.
         """
         with self._query(y):
-            found = self._average(x, y, loss, self.draw_sets(), differentiate=True)
-        self.trace.append(found.loss.mean())
-        return found
+            return self._average(x, y, loss, self.draw_sets(), differentiate=True)
 
     def value(self, x: Tensor, y: Tensor, loss: Loss) -> Estimate:
         """The loss alone: forward only, ``grad`` is None."""

@@ -83,7 +83,7 @@ def measure(name: str) -> Measured:
     """Evaluates an entry both ways with default settings."""
     from benchmarks.errors.zoo_judged import evaluate_entry
     from robustbench_coded.evaluation.session.evaluate import IncompleteRun
-    from robustbench_coded.evaluation.session.listener import Listener
+    from robustbench_coded.evaluation.session.listener import Listener, Stop
     from robustbench_coded.judge.run import load_manifest, load_run
     from robustbench_coded.runs.folder import read_run
     from robustbench_coded.schema.words import VerdictName
@@ -94,13 +94,14 @@ def measure(name: str) -> Measured:
 
     class AtTheVerdict(Listener):
         images: int | None = None
+        examples: int | None = None
 
         def opened(self, path: Path) -> None:
             self.path = path
 
-        def note(self, text: str) -> None:
-            if text.startswith(f"settled: {name} on") and f"{THREAT}:" in text:
-                self.images = images(self.path)
+        def settled(self, stop: Stop) -> None:
+            if stop.case.subject.defence == name and str(stop.case.threat) == THREAT:
+                self.images, self.examples = images(self.path), stop.examples
 
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
@@ -118,14 +119,8 @@ def measure(name: str) -> Measured:
                 if judgement.case.subject.defence == name and str(judgement.threat) == THREAT
             ]
             found.append((listener.images or images(path), words[0] if words else VerdictName.NOT_SETTLED))
-        sequential = run.manifest.sequential
-        stops = (
-            []
-            if sequential is None
-            else [stop for stop in sequential.stops if stop.case.subject.defence == name]
-        )
     (fixed, fixed_word), (used, word) = found
-    stopped = next((stop.examples for stop in stops if stop.case.threat == THREAT), None)
+    stopped = listener.examples
     found_here = Measured(name, fixed, fixed_word, used, word, stopped, time.process_time() - started)
     print(found_here, flush=True)
     return found_here

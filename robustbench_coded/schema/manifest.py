@@ -61,28 +61,6 @@ class CaseRecord(Struct, frozen=True, kw_only=True):
         return (*self.units, *self.random_batches)
 
 
-class Stop(Struct, frozen=True, kw_only=True):
-    """A subject under one threat model and perturbation whose verdict nothing can change any more.
-
-    Attributes:
-        case: with the attack that leaves least; an empty name where none has all of its outcomes.
-        verdict: what was found; examples, batches: on how many.
-        planned: examples that may be attacked.
-        images: image gradients that its attacks cost until then; images_planned: that all would cost.
-        attacks: those that ran until then; skipped_attacks: those that did not run at all.
-    """
-
-    case: Case
-    verdict: str = ""
-    examples: int = 0
-    planned: int = 0
-    batches: int = 0
-    images: int = 0
-    images_planned: int = 0
-    attacks: tuple[str, ...] = ()
-    skipped_attacks: tuple[str, ...] = ()
-
-
 class SampleSizes(Struct, frozen=True, kw_only=True):
     """How an evaluation chose the number of examples of each case.
 
@@ -97,7 +75,6 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     sample_sizes: tuple[int, ...] = ()
     verdicts_sharing: Count = 1
     seconds_per_image: Number | None = None
-    stops: tuple[Stop, ...] = ()
 
 
 class Outlook(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,12 @@ import pytest
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, manifest_data, manifest_from
 
-UNREAD = {"relaxed_gradients", "verdict_images", "table_images"}  # that earlier runs have, and nothing reads
+UNREAD = {
+    "relaxed_gradients",
+    "verdict_images",
+    "table_images",
+    "stops",
+}  # that earlier runs have, and nothing reads
 RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
 
 

@@ -68,12 +68,10 @@ class AttackResult(NamedTuple):
     x: perturbed inputs, like the clean ones.
     counts: images forwarded and differentiated; inputs by the level at which operators were relaxed, as
         ``relaxed_LEVEL``; what a third-party package reports of its own success.
-    losses: mean loss before each step, scalars; empty for attacks whose steps are not comparable.
     """
 
     x: Tensor
     counts: Counter[str]
-    losses: Sequence[Tensor] = ()
 
 
 @tf32(True)
@@ -114,7 +112,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
             images = s.y.numel() if name.estimator == "transfer" else t.images(s.x)
             first = plan.images_per_query(name, images, randomised=t.randomised, independent=t.independent)
             if first > (s.query_budget or 0):
-                return begun._replace(losses=())
+                return begun
     estimator = estimator_for(
         name,
         s.target,
@@ -141,8 +139,7 @@ def _perturbed(name: AttackName, inputs: AttackInputs) -> AttackResult:
     counts["backwards"] += estimator.backwards
     if estimator.relaxation is not None:
         counts[f"relaxed_{estimator.relaxation.level}"] += s.y.numel()
-    comparable = name.traits.plain and not early_stop and s.weights is None
-    return AttackResult(adversarial, counts, estimator.trace if comparable else ())
+    return AttackResult(adversarial, counts)
 
 
 def _confirmed(

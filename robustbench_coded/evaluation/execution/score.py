@@ -120,30 +120,6 @@ def _failed(logits: Tensor) -> Tensor:
     return ~logits.isfinite().all(-1)
 
 
-TRACED_STEPS = 20
-
-
-class LossTrace:
-    """Sums of the loss over inputs at some of an attack's steps, and how many inputs there were."""
-
-    def __init__(self) -> None:
-        self._losses: dict[int, float] = {}
-        self._inputs: Counter[int] = Counter()
-
-    def add(self, losses: Sequence[Tensor], inputs: int) -> None:
-        """Adds one group's mean loss before each step (scalars), thinned to about ``TRACED_STEPS`` steps."""
-        values = torch.stack(list(losses)).tolist() if losses else []
-        every = -(-len(values) // TRACED_STEPS)
-        for step in range(0, len(values), max(1, every)):
-            self._losses[step] = self._losses.get(step, 0.0) + float(f"{values[step]:.5g}") * inputs
-            self._inputs[step] += inputs
-
-    def metadata(self) -> dict[str, float]:
-        """As outcome files store it: ``loss_STEP`` and ``inputs_STEP``, steps counted from 0."""
-        losses = {f"loss_{step}": total for step, total in self._losses.items()}
-        return losses | {f"inputs_{step}": count for step, count in self._inputs.items()}
-
-
 @dataclass
 class Tally:
     """Blocks of outcome columns, one for each draw of each group, and counts.
@@ -151,7 +127,6 @@ class Tally:
     Attributes:
         columns: the blocks.
         counts: images forwarded and differentiated; what third-party packages report of their own success.
-        losses: the attack loss over the steps.
         adversarials: the perturbed inputs, if they are kept.
         pictures: the inputs with the lowest margins, if reports may show them.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
@@ -160,21 +135,19 @@ class Tally:
 
     columns: list[dict[str, np.ndarray]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    losses: LossTrace = field(default_factory=LossTrace)
     adversarials: Adversarials | None = None
     pictures: Pictures | None = None
     perturbed: PerturbedDigest = field(default_factory=PerturbedDigest)
     unanswered_at: tuple[int, int] | None = None
 
     def attacked(self, result: AttackResult) -> Tensor:
-        """Records the cost of an attack on one group and its losses; returns the perturbed inputs."""
+        """Records the cost of an attack on one group; returns the perturbed inputs."""
         self.counts.update(result.counts)
-        self.losses.add(result.losses, result.x.shape[0] * result.x.shape[1])
         return result.x
 
     def metadata(self) -> dict[str, Any]:
-        """Counts and losses, as the unit's outcome file stores them."""
-        found = {**self.counts, **self.losses.metadata(), **self.perturbed.metadata()}
+        """Counts, as the unit's outcome file stores them."""
+        found = {**self.counts, **self.perturbed.metadata()}
         if self.unanswered_at is not None:
             found["unanswered_at"] = list(self.unanswered_at)
         return dict(sorted(found.items()))

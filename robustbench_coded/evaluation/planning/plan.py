@@ -1,6 +1,6 @@
 """The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -70,15 +70,6 @@ class Plan:
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
     notes: tuple[str, ...]
-
-    def only(self, cases: Collection[PlannedCase]) -> "Plan":
-        """The plan of some of its cases."""
-        kept = set(cases)
-        return Plan(
-            tuple(case for case in self.cases if case in kept),
-            tuple(unit for unit in self.units if unit.case in kept),
-            self.notes,
-        )
 
 
 def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:

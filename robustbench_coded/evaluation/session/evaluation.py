@@ -32,7 +32,7 @@ from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import is_final
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import RunManifest, SampleSizes, Stop
+from robustbench_coded.schema.manifest import RunManifest, SampleSizes
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 
@@ -150,13 +150,11 @@ class Evaluation:
         maker = self.prepared.maker
         return {case: random_units(case, maker(part.size), part.batches) for case, part in random.items()}
 
-    def manifest(
-        self, steps: Sequence[Step], stops: Sequence[Stop] = (), remarks: Sequence[str] = ()
-    ) -> RunManifest:
+    def manifest(self, steps: Sequence[Step], remarks: Sequence[str] = ()) -> RunManifest:
         """What has begun, without what earlier evaluations left.
 
         Args:
-            stops: the verdicts that are settled. remarks: sentences for the reader of the report.
+            remarks: sentences for the reader of the report.
         """
         ran = Evidence(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.table_first
@@ -171,9 +169,8 @@ class Evaluation:
             table=short,
             random=self.random(steps),
         )
-        sequential = self.sequential and structs.replace(self.sequential, stops=tuple(stops))
         notes = tuple(dict.fromkeys([*fresh.notes, *remarks]))
-        return structs.replace(fresh, notes=notes, sequential=sequential)
+        return structs.replace(fresh, notes=notes, sequential=self.sequential)
 
     def _rests_on(self, case: PlannedCase, ran: Evidence) -> int:
         """The examples that the verdict of a case's comparison rests on; 0 where it has none."""

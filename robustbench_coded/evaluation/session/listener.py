@@ -1,6 +1,7 @@
 """What an evaluation reports as it goes."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
@@ -9,8 +10,22 @@ from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import pixels
-from robustbench_coded.schema.manifest import Stop
-from robustbench_coded.schema.words import CLEAN
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.words import CLEAN, VerdictName
+
+
+class Stop(NamedTuple):
+    """A verdict that nothing can change any more.
+
+    Attributes:
+        case: with the attack that leaves least; an empty name where none has all of its outcomes.
+        examples: on how many; planned: that may be attacked.
+    """
+
+    case: Case
+    verdict: VerdictName
+    examples: int
+    planned: int
 
 
 class Listener:

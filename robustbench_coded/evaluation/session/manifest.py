@@ -55,14 +55,6 @@ IDENTITY = {
     "class_mix": "--class-mix",
     "data_sha256": "--data",
 }
-# What of it was not said, in words.
-NONE_SAID = {"class_mix": "that of the images as taken", "memory": "empty"}
-_OTHER_EXAMPLES = {
-    True: "the first examples, not random ones; give --first to go on there, another --out, or start anew "
-    "with --overwrite",
-    False: "random examples, not the first ones; leave out --first to go on there, give another --out, or "
-    "start anew with --overwrite",
-}
 
 
 def new_manifest(
@@ -126,17 +118,16 @@ def checked_against(
     """
     for key, option in IDENTITY.items():
         before, now = getattr(old.identity, key), getattr(identity, key)
-        if before != now and key == "subset":
-            raise InputError(f"{path} was made with {_OTHER_EXAMPLES[before is None]}")
-        if before != now:
-            none = NONE_SAID.get(key, "all examples")
-            before, now = (none if x is None else x for x in (before, now))
-            what = f"{option} {before}" if key != "data_sha256" else "other images behind --data"
-            given = f"{now}" if key != "data_sha256" else "these"
-            raise InputError(
-                f"{path} was made with {what}, not {given}; "
-                "give another --out, or start anew with --overwrite"
-            )
+        if before == now:
+            continue
+        if key == "data_sha256":
+            made = "with other images behind --data"
+        elif key == "subset":
+            made = f"with{'' if before is None else 'out'} --first"
+        else:
+            made = f"without {option}" if before is None else f"with {option} {before}"
+            made += "" if now is None or before is None else f", not {now}"
+        raise InputError(f"{path} was made {made}; give another --out, or start anew with --overwrite")
     for checkpoint in checkpoints:
         known = old.checkpoint(checkpoint.name)
         if known is not None and known.sha256 != checkpoint.sha256:

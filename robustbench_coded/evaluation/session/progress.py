@@ -17,13 +17,12 @@ from rich.table import Column
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast
-from robustbench_coded.evaluation.session.listener import Listener, case_name
+from robustbench_coded.evaluation.session.listener import Listener, Stop, case_name
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import duration, perturbation_text, subject_text
-from robustbench_coded.schema.manifest import Stop
 
 BAR = 16  # cells
 

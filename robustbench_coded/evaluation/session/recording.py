@@ -20,7 +20,7 @@ from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.folder import RunFolder
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import Outlook, RunManifest, Stop, manifest_data
+from robustbench_coded.schema.manifest import Outlook, RunManifest, manifest_data
 
 
 class Recorder:
@@ -29,14 +29,12 @@ class Recorder:
     Attributes:
         done: what became of units.
         store: perturbed inputs that may be submitted.
-        stops: the verdicts that are settled, in the order in which they were.
         held: ids of the units that the folder held when it was opened.
     """
 
     def __init__(self, evaluation: Evaluation, folder: RunFolder, listener: Listener):
         self.evaluation, self.folder, self.listener = evaluation, folder, listener
         self.done = Done({})
-        self.stops: list[Stop] = []
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
         self._decisions: list[str] = []
@@ -61,7 +59,7 @@ class Recorder:
 
     def write(self, steps: tuple[Step, ...]) -> None:
         """Writes run.json with what has begun, and with what earlier evaluations left."""
-        own = self.evaluation.manifest(steps, self.stops, tuple(self._remarks))
+        own = self.evaluation.manifest(steps, tuple(self._remarks))
         manifest = with_earlier(own, self.evaluation.old, self.held)
         self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
 

@@ -12,9 +12,9 @@ from rich.console import Console
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.forecast import Forecast
+from robustbench_coded.evaluation.session.listener import Stop
 from robustbench_coded.evaluation.session.progress import ProgressListener, Ticker
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
-from robustbench_coded.schema.manifest import Stop
 
 
 @pytest.mark.parametrize("terminal", [True, False])
