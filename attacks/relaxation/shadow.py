@@ -84,15 +84,6 @@ def replaced(value: Any, by: Any) -> Any:
     return value
 
 
-# Operators that move elements about and change none: they move likelihoods, too.
-MOVES = frozenset((
-    "view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "transpose", "permute",
-    "movedim", "swapaxes", "t", "expand", "expand_as", "repeat", "repeat_interleave", "tile",
-    "flip", "roll", "contiguous", "clone", "stack", "cat", "concat", "concatenate", "hstack",
-    "vstack", "narrow", "select", "index_select", "gather", "__getitem__", "T.get", "mT.get", "cpu",
-    "cuda", "chunk", "split", "unbind", "broadcast_to", "view_as", "reshape_as", "take_along_dim",
-    "detach", "alias",
-))  # fmt: skip
 Answered = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 # A second call would draw other random numbers.
@@ -110,7 +101,7 @@ def follow(call: Call, in_place: bool, answered: Answered) -> Any:
     real = call.run()
     if not torch.is_grad_enabled() or any(part in call.name for part in _DRAWS):
         return real
-    return _joined(real, _soft(call, answered), call)
+    return _joined(real, _soft(call, answered))
 
 
 def _soft(call: Call, answered: Answered) -> Any:
@@ -128,10 +119,10 @@ def _number(x: Tensor) -> Tensor:
     return graph_of(x)
 
 
-def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
+def _joined(real: Any, soft: Any) -> Any:
     if isinstance(real, tuple | list):
         parts = soft if isinstance(soft, tuple | list) and len(soft) == len(real) else [None] * len(real)
-        joined = [_joined(one, other, call, place=i) for i, (one, other) in enumerate(zip(real, parts))]
+        joined = [_joined(one, other) for one, other in zip(real, parts)]
         return type(real)(joined) if type(real) in (tuple, list) else real
     if not isinstance(real, Tensor):
         return real
@@ -141,39 +132,8 @@ def _joined(real: Any, soft: Any, call: Call, place: int | None = None) -> Any:
         return real
     if differentiable(real) and not real.is_quantized:
         return straight_through(real, soft.to(real.dtype))
-    choice = _moved_choice(real, call, place) if call.name in MOVES else None
     # Numbers that are no longer those of the integer (its bits, say) have its gradient still.
-    return attach(real, Shadow(soft.float(), choice))
-
-
-def _moved_choice(real: Tensor, call: Call, place: int | None) -> Tensor | None:
-    """Likelihoods of indices that were moved: the same operator on the positions of the elements.
-
-    ``place`` is that of ``real`` among several answers.
-    """
-    rows: list[Tensor] = []
-    count = 0
-    sizes = set()
-
-    def position(x: Tensor) -> Tensor:
-        nonlocal count
-        shadow = shadow_of(x)
-        if shadow is None or shadow.choice is None:
-            return torch.full(x.shape, -1, device=x.device) if not x.is_floating_point() else x
-        sizes.add(shadow.choice.shape[-1])
-        rows.append(shadow.choice.reshape(-1, shadow.choice.shape[-1]))
-        count += x.numel()
-        return torch.arange(count - x.numel(), count, device=x.device).view(x.shape)
-
-    try:
-        where = call.func(*replaced(call.args, position), **call.kwargs)
-        where = where if place is None else where[place]
-    except (RuntimeError, TypeError, IndexError):
-        return None
-    whole = isinstance(where, Tensor) and where.shape == real.shape and not bool((where < 0).any())
-    if len(sizes) != 1 or not whole:
-        return None
-    return torch.cat(rows)[where]
+    return attach(real, Shadow(soft.float()))
 
 
 def _changed(call: Call, answered: Answered) -> Any:

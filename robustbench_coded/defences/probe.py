@@ -95,7 +95,7 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Te
         if whole is not None:
             drawn = (defence.sample(generator, len(whole)) for _ in range(DRAWS))
             asked = [defence.logits(whole, draw).clone() for draw in drawn]
-        unanswered = 1 - torch.stack([one.isfinite().all(-1) for one in asked]).double().mean().item()
+        unanswered = 1 - torch.stack([one.isfinite().all(-1) for one in asked]).float().mean().item()
         if unanswered == 1:
             return ProbeResult(len(x), 0.0, shape, unanswered)
         co_batched, co_batched_by = _worst_co_batched(defence, x, draws[0], first)

@@ -99,11 +99,6 @@ def _top(x: Tensor) -> Tensor:
     return torch.zeros_like(x).scatter_(1, x.topk(4, 1).indices, 1.0)
 
 
-def _votes(x: Tensor) -> Tensor:
-    votes = torch.stack([(x @ W + shift).argmax(-1) for shift in range(3)])
-    return F.one_hot(votes, 5).float().mean(0)
-
-
 def _counts(x: Tensor) -> Tensor:
     counts = torch.zeros(len(x), 5)
     for shift in range(3):
@@ -141,7 +136,6 @@ DEFENCES = {
     "thermometer": ("comparison", lambda x: (x[..., None] > torch.linspace(0, 1, 8)).float().sum(-1) @ W),
     "argmax": ("argmax", lambda x: F.one_hot((x @ W).argmax(1), 5).float()),
     "max indices": ("argmax", lambda x: F.one_hot((x @ W).max(1).indices, 5).float()),
-    "votes": ("argmax", _votes),
     "counted votes": ("argmax", _counts),
     "topk": ("topk", lambda x: _top(x) @ W),
     "vector quantisation": ("argmin", lambda x: CODES[torch.cdist(x, CODES).argmin(1)] @ W),
