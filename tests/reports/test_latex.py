@@ -101,7 +101,7 @@ def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
 def test_figures_come_as_pdf_with_fonts_that_conferences_take(invented_run, tmp_path):
     assert main(["export", str(invented_run), "--to", "latex", "--out", str(tmp_path)]) == 0
     found = sorted(tmp_path.glob("*.pdf"))
-    assert {"answer.pdf", "ladder.pdf", "cost.pdf"} <= {file.name for file in found}
+    assert {"answer.pdf", "ladder.pdf"} <= {file.name for file in found}
     for file in found:
         data = file.read_bytes()
         assert data.startswith(b"%PDF") and b"/FontFile2" in data

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks import naming, perturbation_budget
+from attacks.catalogue import CATALOGUE
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.defences.protocol import Defence, Draw, logits_grouped
 from robustbench_coded.errors import InputError
@@ -216,7 +217,7 @@ def _power(
     everything = next(row.cell for row in rows if row.case.attack == ENSEMBLE)
     attacks = [row.case for row in rows if row.case.attack not in (*CONTROLS, *COMBINED)]
     planned = {case.case: case for case in run.manifest.cases}
-    own = [key for key in attacks if key in planned and not naming.parse(key.attack).is_submitted]
+    own = [key for key in attacks if key in planned and _can_run(key.attack)]
     case = rebuilt_row(context, planned[own[0]], defences)
     if case is None:
         raise InputError(f"{run.path}: name the code of {setting.subject.defence} with --defence to load it")
@@ -243,6 +244,13 @@ def _power(
         f"{setting.perturbation.eps:.4g}"
     )
     return Power(about, len(stood), len(own), seconds, shares[0], tuple(found))
+
+
+def _can_run(attack: str) -> bool:
+    """Whether an attack of an earlier run can be run again: what was submitted cannot, nor what is gone."""
+    name = naming.parse(attack)
+    entry = CATALOGUE.get(name.algorithm)
+    return not name.is_submitted and (entry is None or bool(entry.module))
 
 
 @torch.no_grad()
