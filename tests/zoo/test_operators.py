@@ -12,7 +12,8 @@ from zoo.registry import ZOO
 OPERATORS = {name: entry for name, entry in ZOO.items() if entry.family == "operators"}
 BROKEN = [name for name, entry in OPERATORS.items() if entry.broken]
 GOOD = [name for name, entry in OPERATORS.items() if not entry.broken]
-UNSEEN = ("op-python", "op-vmap")  # where no operator can be relaxed
+# Where no operator is relaxed: queries break them.
+UNSEEN = ("op-python", "op-vmap", "op-majority", "op-two-bounds")
 QUICK = {"draws": 2, "checks": False, "inputs": ("batch",)}
 MONOTONE = (
     operators.softmax, operators.sigmoid, operators.tanh, operators.clamp, operators.one_hot_votes,
@@ -71,13 +72,13 @@ def test_smooth_operators_break_it(name, tmp_path):
     assert found.estimate <= 0.01
 
 
-@pytest.mark.parametrize("name", [UNSEEN[0], pytest.param(UNSEEN[1], marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", [UNSEEN[0], *(pytest.param(n, marks=pytest.mark.long) for n in UNSEEN[1:])])
 def test_where_nothing_has_a_gradient_the_default_with_its_checks_breaks_it_without_one(
     name, tmp_path, taught_briefly
 ):
     (found, *_) = judge_entry(name, tmp_path / "run", n=64, draws=2)
     assert found.verdict == "broken"
-    assert found.estimate <= 0.02
+    assert found.estimate <= 0.1
 
 
 @pytest.mark.parametrize("name", ["op-softmax", "op-lying-backward", "op-numpy"])
@@ -89,7 +90,7 @@ def test_the_default_notices_the_operator_and_breaks_it(name, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("name", GOOD)
 def test_what_is_robust_keeps_its_accuracy(name, tmp_path):
-    attacks = ["relaxed-pgd-20+momentum=1", "square-50"]
+    attacks = ["relaxed-pgd-20+momentum=1", "square-1000"]
     (found, *_) = judge_entry(name, tmp_path / "run", n=64, attacks=attacks, **QUICK)
     assert found.estimate == pytest.approx(found.truth.low, abs=0.02)
     assert found.sense != "condemned"
