@@ -21,7 +21,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Literal
 
-from attacks import attack_name, presets
+from attacks import presets
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
@@ -65,7 +65,11 @@ def converged(
         for result in usable
         if name_of(result).steps is not None and result.case.attack != presets.RECOMBINED  # ends by itself
     ]
-    averaging = [result for result in usable if _averages(name_of(result))]
+    averaging = [
+        result
+        for result in usable
+        if (name := name_of(result)).estimator == "fresh" and not name.third_party and not is_black_box(name)
+    ]
     steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
     draws = CheckName.TWICE_THE_DRAWS
     if not guesses_draw(ensemble):
@@ -143,10 +147,6 @@ def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
     return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
 
 
-def _averages(name: attack_name.AttackName) -> bool:
-    return name.estimator == "fresh" and name.third_party is None and not is_black_box(name)
-
-
 def other_attacks(
     results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0
 ) -> list[Check]:
@@ -217,7 +217,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     for rivals in ([*others, *signs], made_here):
         if rivals and not (check is not None and check.failed):
             rival = lowest(rivals)
-            more = [_from_transfer(estimator)] if ensemble.has_base else []
+            more = [presets.FROM_TRANSFER.format(estimator)] if ensemble.has_base else []
             if rival in signs or _is_search(rival) or not ensemble.has_base:
                 more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
             fault = "an attack without the defence's gradients finds more"
@@ -321,8 +321,3 @@ def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult
 
 def _is_search(result: CaseResult) -> bool:
     return name_of(result).family == "search"
-
-
-def _from_transfer(estimator: str) -> str:
-    """An attack through the defence that goes on from what transfers."""
-    return presets.FROM_TRANSFER.format(estimator)

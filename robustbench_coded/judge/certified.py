@@ -143,7 +143,7 @@ def certified_rows(certificates: Sequence[Certificate], results: Sequence[CaseRe
                 "bound or the outcome is wrong: no figure of this run can be trusted"
             )
     rows = [
-        _row(result, [c for c in certificates if _of(c, result.case)])
+        _row(result, certificates)
         for result in results
         if result.case.attack == ENSEMBLE and not result.case.threat.collateral
     ]
@@ -156,11 +156,9 @@ def certified_frame(rows: Sequence[CertifiedRow]) -> pd.DataFrame:
     return table.astype({"k": "Int64", "n": "Int64"})
 
 
-def _of(certificate: Certificate, key: Case) -> bool:
-    return certificate.subject == key.subject and certificate.perturbation == key.perturbation
-
-
 def _row(result: CaseResult, certificates: Sequence[Certificate]) -> CertifiedRow | None:
+    of = result.case.subject, result.case.perturbation
+    certificates = [found for found in certificates if (found.subject, found.perturbation) == of]
     if not certificates:
         return None
     ensemble = result.interval()

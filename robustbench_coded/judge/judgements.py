@@ -175,7 +175,8 @@ def judgements_of(
         checks = _checks(results, result, manifest, selftests, unbounded)
         shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
         tail = intervals.TAIL / shared
-        found = judge(results, result, checks, margin=_margin(manifest), claim=claim, tail=tail)
+        margin = MARGIN if manifest.last.margin is None else manifest.last.margin
+        found = judge(results, result, checks, margin=margin, claim=claim, tail=tail)
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,
@@ -222,12 +223,6 @@ def claim_of(manifest: RunManifest) -> Claim | None:
     """What the last invocation with a claim claims."""
     claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
     return claims[0] if claims else None
-
-
-def _margin(manifest: RunManifest) -> float:
-    """The margin of the last invocation."""
-    margin = manifest.last.margin
-    return MARGIN if margin is None else margin
 
 
 def _unbounded(perturbation: Perturbation, checkpoint: str, manifest: RunManifest) -> float:

@@ -166,8 +166,8 @@ class SummaryRow:
             "clean_accuracy": _number(self.clean_accuracy),
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),
-            "ci_low_other_images": _number(None if self.others is None else self.others[0]),
-            "ci_high_other_images": _number(None if self.others is None else self.others[1]),
+            "ci_low_other_images": _number(_rounded(self.others[0] if self.others else None)),
+            "ci_high_other_images": _number(_rounded(self.others[1] if self.others else None)),
             "unit": self.unit,
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
@@ -229,7 +229,7 @@ def _summary_row(
         clean_accuracy=_figure(outcomes.accuracy, result.clean),
         clean_majority=_figure(outcomes.accuracy_majority, result.clean),
         clean_every_draw=_figure(outcomes.accuracy_every_draw, result.clean),
-        others=_both(interval.others if interval else None),
+        others=interval.others if interval else None,
         unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,
@@ -251,10 +251,6 @@ def _clean_survival(result: CaseResult, submissions: int) -> float | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None or math.isnan(value) else round(value, DIGITS)
-
-
-def _both(ends: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if ends is None else (round(ends[0], DIGITS), round(ends[1], DIGITS))
 
 
 def _number(value: float | None) -> float:

@@ -25,13 +25,9 @@ def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequ
     if any(section.detail for section in sections):
         write_text(folder / "details.md", markdown.plain_details(title, sections))
     write_text(folder / "report.html", plain_html(title, opening, sections))
-    for figure in _figures(sections):
-        figure.write(folder / "figures")
-
-
-def _figures(sections: Sequence[Section]) -> list[style.Drawing]:
-    blocks = [block for section in sections for block in section.blocks]
-    return [figure for block in blocks if isinstance(block, Figures) for figure in block.figures]
+    for block in (block for section in sections for block in section.blocks):
+        for figure in block.figures if isinstance(block, Figures) else ():
+            figure.write(folder / "figures")
 
 
 def write_reports(path: str | Path) -> None:

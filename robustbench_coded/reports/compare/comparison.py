@@ -2,7 +2,7 @@
 what these settle, and what the runs do not share; and all of it as CSV.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from robustbench_coded.reports.run.tables import (
     TableRow,
     by_inference,
     columns_of,
+    subjects_of,
 )
 from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.reports.text.formatting import (
@@ -27,7 +28,7 @@ from robustbench_coded.reports.text.formatting import (
     perturbation_text,
     series,
 )
-from robustbench_coded.schema.case import Perturbation, Subject
+from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import RunManifest
 
 SHARED: dict[str, Callable[[RunManifest], object]] = {
@@ -48,7 +49,8 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     for what, of in SHARED.items():
         values = {name: of(manifest) for name, manifest in manifests.items()}
         if len(set(map(str, values.values()))) > 1:
-            yield f"Runs differ in {what}: {_each(values)}."
+            each = ", ".join(f"{value} in {name}" for name, value in values.items())
+            yield f"Runs differ in {what}: {each}."
     weights: dict[str, dict[str, str]] = {}
     for name, manifest in manifests.items():
         for facts in manifest.checkpoints:
@@ -56,10 +58,6 @@ def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     for checkpoint, hashes in weights.items():
         if len(set(hashes.values())) > 1:
             yield f"{checkpoint} is not the same file in {series(list(hashes))}: the weights differ."
-
-
-def _each(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{value} in {name}" for name, value in values.items())
 
 
 LEGEND = (
@@ -117,7 +115,9 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
         InputError: not a run folder, the same one twice, or a baseline that names nothing.
     """
     runs = _named([load_run(path) for path in paths])
-    contenders = [Contender(name, s) for name, run in runs.items() for s in _subjects(run)]
+    contenders = [
+        Contender(name, s) for name, run in runs.items() for s in by_inference(subjects_of(run.rows))
+    ]
     counterpart, words = baseline_of(
         {name: str(run.path) for name, run in runs.items()}, contenders, baseline
     )
@@ -175,10 +175,6 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
     return {run.name if names.count(run.name) == 1 else str(run.path): run for run in runs}
 
 
-def _subjects(run: Run) -> list[Subject]:
-    return by_inference(list(dict.fromkeys(line.subject for line in run.rows)))
-
-
 def _table(
     runs: dict[str, Run],
     contenders: Sequence[Contender],
@@ -202,19 +198,16 @@ def _table(
         if other is None:
             pairing.without_counterpart(contender, baseline)
         elif other != contender:
-            cells = [_with_difference(cell, contender, other, pairing) for cell in cells]
+            cells = [
+                cell and replace(cell, difference=pairing.difference(contender, other, cell.line))
+                for cell in cells
+            ]
         labels = (name, inference_text(subject, with_k=with_k), subject.checkpoint)
         rows.append(TableRow(subject, labels if len(runs) > 1 else labels[1:], tuple(cells)))
     heads = ("Run", "Inference", "Checkpoint") if len(runs) > 1 else ("Inference", "Checkpoint")
     return Table(
         f"Accuracy under attack: {perturbation_text(perturbation)}", perturbation, heads, columns, tuple(rows)
     )
-
-
-def _with_difference(
-    cell: TableCell | None, mine: Contender, other: Contender, pairing: Pairing
-) -> TableCell | None:
-    return cell and replace(cell, difference=pairing.difference(mine, other, cell.line))
 
 
 def comparison_csv(comparison: RunComparison) -> str:

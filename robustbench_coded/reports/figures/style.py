@@ -172,7 +172,8 @@ def with_bars(
 
 def style_of(style: int, name: str) -> dict[str, Any]:
     """The ``style``-th colour and marker, and the name in the legend."""
-    return {"color": COLOURS[style % len(COLOURS)], "marker": _marker(style), "label": label(name)}
+    marker = MARKERS[(style + style // len(COLOURS)) % len(MARKERS)]
+    return {"color": COLOURS[style % len(COLOURS)], "marker": marker, "label": label(name)}
 
 
 def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
@@ -193,10 +194,6 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
         if count == 1 or drawn.get_window_extent().width <= figure.bbox.width:
             return
         drawn.remove()
-
-
-def _marker(style: int) -> str:
-    return MARKERS[(style + style // len(COLOURS)) % len(MARKERS)]
 
 
 def first_of(shown: int, all_of_them: int, what: str) -> str:

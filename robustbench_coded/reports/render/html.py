@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.render.sections import Report, Section
 from robustbench_coded.reports.run import examples
 from robustbench_coded.reports.text import formatting
@@ -70,7 +69,7 @@ def _environment() -> Environment:
         "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
         "settled": formatting.settled,
         "kind": lambda block: type(block).__name__,
-        "data_uri": _data_uri,
+        "data_uri": lambda figure: _uri(figure.svg, "image/svg+xml"),
         "png_uri": lambda png: _uri(png, "image/png"),
         "chip": _chip,
         "with_joints": _with_joints,
@@ -94,10 +93,6 @@ def _asset(name: str) -> Markup:
 def _hash(content: str) -> str:
     """What the page's own security policy names an inline style or script by."""
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-
-
-def _data_uri(figure: Drawing) -> str:
-    return _uri(figure.svg, "image/svg+xml")
 
 
 def _uri(content: bytes, kind: str) -> str:

@@ -139,12 +139,8 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
 
 def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None]:
     """A PNG each: clean image, perturbation and perturbed image; None where none was kept."""
-    return [_picture(run, worst) for worst in examples]
-
-
-def _picture(run: Run, worst: WorstExample) -> bytes | None:
-    found = picture_file(run.path, run.units_of(worst.case), worst.example)
-    return None if found is None else triptych(*found[1:])
+    found = (picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples)
+    return [None if picture is None else triptych(*picture[1:]) for picture in found]
 
 
 def remove_unshown(run: Run, examples: Sequence[WorstExample]) -> None:
