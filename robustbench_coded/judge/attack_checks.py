@@ -104,7 +104,7 @@ def _at_its_end(
     stopped: Collection[str],
 ) -> Check:
     """Compares the strongest attack with itself at twice its steps or draws, else at half of them; where it
-    ran with no such number, two attacks of its kind that come within half a point of it.
+    ran with no such number, the next that comes within half a point of it; then two such attacks of its kind.
     """
     if not attacks:
         wanted = presets.USUAL if number == "steps" else presets.FOLLOWS_SHOWN
@@ -119,18 +119,16 @@ def _at_its_end(
         found: int = getattr(name_of(result), number)
         return found
 
-    for other in sorted(attacks, key=count, reverse=True):
-        fewer, more = sorted((best, other), key=count)
-        if count(more) == 2 * count(fewer) and differs_only_in(name_of(more), name_of(fewer), number):
-            check = compared(name, fewer, more, f"more {number} find more", doubled(more))
-            if check is not None:
-                return _unless_stopped(check, stopped)
-    as_strong = [
-        result
-        for result in attacks
-        if accuracy_of(result) - accuracy_of(best) <= WORTH and name_of(result).family == name_of(best).family
-    ]
-    fewer, more = min(as_strong, key=count), max(as_strong, key=count)
+    as_strong = [result for result in attacks if accuracy_of(result) - accuracy_of(best) <= WORTH]
+    for attack in sorted(as_strong, key=accuracy_of):
+        for other in sorted(attacks, key=count, reverse=True):
+            fewer, more = sorted((attack, other), key=count)
+            if count(more) == 2 * count(fewer) and differs_only_in(name_of(more), name_of(fewer), number):
+                check = compared(name, fewer, more, f"more {number} find more", doubled(more))
+                if check is not None:
+                    return _unless_stopped(check, stopped)
+    alike = [result for result in as_strong if name_of(result).family == name_of(best).family]
+    fewer, more = min(alike, key=count), max(alike, key=count)
     if count(more) < 2 * count(fewer):
         return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
     said = [f"{result.case.attack} leaves {accuracy_of(result):.1%}" for result in (fewer, more)]

@@ -221,7 +221,7 @@ def test_a_probe_says_what_is_wrong_and_not_what_fails_for_it(csrobust, digits_e
         (["verify", "nowhere", "--adversarials", "TEXT"], ["leave nowhere out"]),
         (["verify", "--adversarials", "nowhere.npz", "--ckpt", "CKPT"], ["nowhere.npz", "no such file"]),
         (["list", "runs", "x" * 300], ["x" * 300, "name another path"]),
-        (["gan", "--features", "CKPT", "--seed", "-1"], ["--seed -1"]),
+        (["gan", "--features", "CKPT", "--seed", "-1"], ["seed = -1", ">= 0"]),
         (["bench", "--images", "12"], ["--images 12", "multiple of 8"]),
         (["bench", "--rounds", "0"], ["--rounds 0"]),
         (["bench", "--device", "abacus"], ["--device", "abacus"]),

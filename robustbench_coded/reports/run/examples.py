@@ -18,9 +18,10 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.run.tables import main_perturbation
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.runs.pictures import Image, read_picture
-from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation
+from robustbench_coded.schema.case import WHOLE_BATCH, Case
 from robustbench_coded.schema.words import COMBINED, STANDARD, STRONGEST
 
 FOLDER = "pictures"
@@ -85,9 +86,10 @@ def worst_examples(run: Run, count: int = COUNT) -> list[WorstExample]:
 
     Defended subjects come first; standard inference is looked at only where nothing else was run.
     """
+    asked = run.manifest.judged_perturbations
+    main = main_perturbation([row for row in run.rows if row.perturbation in asked])
     strongest = [r for r in run.results if r.case.attack == STRONGEST and r.case.threat == WHOLE_BATCH]
-    strongest = [r for r in strongest if r.case.perturbation == _largest_perturbation(run)]
-    usable = [r for r in strongest if r.cell is not None and r.clean is not None]
+    usable = [r for r in strongest if r.case.perturbation == main and r.cell is not None and r.clean]
     defended = [r for r in usable if r.case.subject.defence != STANDARD] or usable
     found: list[WorstExample] = []
     for i, result in enumerate(defended):
@@ -104,13 +106,6 @@ def outcomes_of(outcomes: pd.DataFrame, key: Case) -> pd.DataFrame:
         same = column.isna() if value is None else (column == value).fillna(False)
         mask = mask & same.to_numpy(dtype=bool)
     return outcomes[mask]
-
-
-def _largest_perturbation(run: Run) -> Perturbation | None:
-    perturbations = [result.case.perturbation for result in run.results if result.case.attack == STRONGEST]
-    asked = run.manifest.judged_perturbations
-    usable = [perturbation for perturbation in perturbations if perturbation in asked]
-    return max(usable, key=lambda perturbation: (usable.count(perturbation), perturbation.eps), default=None)
 
 
 def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
