@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from attacks.adapters.third_party import installed
@@ -118,7 +119,7 @@ def test_a_model_that_adapts_to_a_batch_is_always_asked_with_the_whole_batch(mod
 
 
 class Labels(nn.Module):
-    """Answers with labels put together in Python, or with random numbers that know nothing of the input."""
+    """Answers with labels, or with random numbers that know nothing of the input."""
 
     def __init__(self, model, *, blind=False):
         super().__init__()
@@ -128,8 +129,7 @@ class Labels(nn.Module):
     def forward(self, x):
         if self.blind:
             return torch.eye(3)[torch.arange(len(x)) % 3]
-        labels = self.model(x).argmax(1).tolist()
-        return torch.tensor([[float(label == c) for c in range(3)] for label in labels])
+        return functional.one_hot(self.model(x).argmax(1), 3).float()
 
 
 def test_a_model_without_a_graph_is_attacked_through_relaxed_operators(model, batch):
