@@ -178,7 +178,7 @@ class ProgressListener(Listener):
 
     def _how_far(self) -> str:
         said = f"{self._done:,} of at least {self._total:,} images"
-        if not self._done:
+        if self._done < self._total / 50:  # the first units say little of the speed
             return said
         left = (self._clock() - self._began) * max(self._total - self._done, 0) / self._done
         return f"{said}, {duration(left)} left"
