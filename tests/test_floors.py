@@ -18,8 +18,8 @@ CORE = (
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (
-    "published", "libraries", "piped", "ray_actors", "certification", "verification", "power", "latex",
-    "exporters", "view", "board",
+    "published", "libraries", "piped", "ray_actors", "certification", "verification", "power", "exporters",
+    "view", "board",
 )  # fmt: skip
 PAPER = ("studies", "training", "ablations", "generation", "figures", "shift", "commands")
 FILES = sorted(

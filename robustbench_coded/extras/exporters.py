@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.latex import PACKAGE, latex_table
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.render.latex import PACKAGE, latex_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import inference_text, pixels

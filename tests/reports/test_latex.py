@@ -11,8 +11,8 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.extras.latex import PACKAGE, latex_table
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.reports.render.latex import PACKAGE, latex_table
 from robustbench_coded.reports.run.tables import tables_of
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
