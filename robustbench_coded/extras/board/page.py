@@ -27,6 +27,7 @@ a { color: var(--mark); }
 td a { font-weight: 600; }
 #rows td.short, #rows td.number { overflow-wrap: normal; }
 #rows td.number { white-space: nowrap; }
+#rows td:not(.number) small { white-space: normal; }
 #rows { font-size: .86rem; }
 #rows th, #rows th * { white-space: normal; overflow-wrap: normal; vertical-align: bottom; }
 @media screen and (min-width: 40.01rem) { #rows th, #rows td { padding-inline: .28rem; } }
