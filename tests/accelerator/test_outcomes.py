@@ -88,7 +88,7 @@ def test_training_gives_the_weights_of_the_cpu(device, tmp_path):
     assert made["cpu"] == made[device]
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.module])
 def test_an_attack_perturbs_as_on_the_cpu(device, name):
     network, x, y = tiny()
     steps = max(4, CATALOGUE[name].fewest_steps)
