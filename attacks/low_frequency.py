@@ -7,8 +7,9 @@ as it is in a picture.
 
 Whether an input belongs to the set is a question of convex optimisation: a pixel inside the box fixes d, one
 at its edge bounds it, and frequencies and ball do the rest. It is answered by accelerated projections
-(FISTA), to half of a grey level: pictures of 8 bits have no finer ones. What they find is a certificate; an
-input for which they find none is refused.
+(FISTA), to half of a grey level: pictures of 8 bits have no finer ones. What they find is a certificate, and
+an input for which they find none is refused: they minimise squares, so that an input close to the tolerance
+may be refused that a linear program would admit.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,8 @@ from attacks.accelerator import double
 from attacks.balls import Ball, drawn, fraction, moved, norm_of
 
 TOLERANCE = 0.5 / 255  # how far each pixel of an input may be from a point of the set
-ROUNDS = 10  # of projections in a step of an attack
+# Rounds of projections in a step of an attack: beyond the box's edges, and into the ball of linf.
+FILLING, ROUNDS = 4, 20
 MORE_ROUNDS = 30, 100, 400  # that look for a certificate, in float64
 
 
@@ -56,7 +58,7 @@ class LowFrequencyBall(Ball):
 
     def project_(self, x: Tensor) -> Tensor:
         """A point of the set near ``x``; the nearest has no closed form, and the set is not convex."""
-        d = self._fit(x, ROUNDS)
+        d = self._nearest(self._fit(x, FILLING, inside=False))
         near = moved(self.x0, d.mul_(self.unit))
         if self._free is not None:
             near = torch.where(self._free, x.clamp(0, 1).to(near), near)
@@ -91,7 +93,7 @@ class LowFrequencyBall(Ball):
     def distance(self, x: Tensor) -> Tensor:
         """As in the norm itself; above 1 where no point of the set is found within ``TOLERANCE``."""
         tolerance = max(TOLERANCE, torch.finfo(x.dtype).eps)
-        off = self._off(x, self._fit(x, ROUNDS)).double()
+        off = self._off(x, self._fit(x, ROUNDS, inside=True)).double()
         if self._free is not None:
             off = torch.where(self._free, 0, off)
         for rounds in MORE_ROUNDS:
@@ -99,7 +101,7 @@ class LowFrequencyBall(Ball):
             if not bool(left.any()):
                 break
             rows = self._of(left)
-            off[left] = rows._off(x[left][None], rows._fit(x[left][None], rounds))[0]
+            off[left] = rows._off(x[left][None], rows._fit(x[left][None], rounds, inside=True))[0]
         beyond = 1 + fraction(off / double(self.unit).amin(2, keepdim=True), double(self.radius))
         outside = torch.where(off > tolerance, beyond, 0).flatten(1).to(self.unit)
         return torch.maximum(super().distance(x), outside)
@@ -127,20 +129,33 @@ class LowFrequencyBall(Ball):
         """How far ``x`` is from clip(x0 + d), the largest over an input's pixels ``[G, K, 1, 1, 1]``."""
         return norm_of(x - (self.x0 + d * self.unit).clamp(0, 1), inf)
 
-    def _fit(self, x: Tensor, rounds: int) -> Tensor:
-        """d of low frequencies inside the ball with x0 + d near ``x``, and beyond it at the box's edges."""
+    def _nearest(self, d: Tensor) -> Tensor:
+        """The ball's nearest point to ``d`` of low frequencies; in linf nearly (Dykstra's projections)."""
+        if self.order == inf:
+            beyond = torch.zeros_like(d)
+            for _ in range(ROUNDS):
+                far = d + beyond
+                held = far.clamp(-self.radius, self.radius)
+                beyond, d = far - held, self._low(held)
+        return self._inside(d)
+
+    def _fit(self, x: Tensor, rounds: int, *, inside: bool) -> Tensor:
+        """d of low frequencies with x0 + d near ``x``, and beyond the box's edges, or ``inside`` the ball."""
         v = (x.to(self.unit) - self.x0) / self.unit
-        reach = self.radius.expand_as(v) if self.order == inf else torch.full_like(v, inf)
-        black, white = x <= 0, x >= 1
-        low = torch.where(black, -inf, torch.where(white, self.high, v)).clamp(-reach, reach)
-        high = torch.where(white, inf, torch.where(black, self.low, v)).clamp(-reach, reach)
+        reach = (
+            self.radius if inside and self.order == inf else torch.full_like(self.radius, inf)
+        ).expand_as(v)
+        black, white = x <= TOLERANCE, x >= 1 - TOLERANCE
+        low = torch.where(black, -inf, torch.where(white, torch.minimum(v, self.high), v))
+        high = torch.where(white, inf, torch.where(black, torch.maximum(v, self.low), v))
+        low, high = low.clamp(-reach, reach), high.clamp(-reach, reach)
         d = ahead = self._low(v)
         momentum = 1.0
         for _ in range(rounds):
             nearer = self._low(ahead.clamp(low, high))
-            if self.order != inf:
+            if inside and self.order != inf:
                 nearer = self._inside(nearer)
             following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
             ahead = nearer + (momentum - 1) / following * (nearer - d)
             d, momentum = nearer, following
-        return self._inside(d)
+        return self._inside(d) if inside else d
