@@ -33,7 +33,9 @@ OUT = Path(__file__).with_suffix(".md")
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1", "l0")
 ORDERS = {"linf": inf, "l2": 2.0, "l1": 1.0, "l0": 0}
 STEPS = (50, 200)
+RESNET_EXAMPLES = 48
 CLOSE = 1.02
+FINALISTS = 2  # attacks of a library on the networks that are slow
 OURS = "csrobust"
 Run = Callable[[nn.Module, Tensor, Tensor, Norm, int], Tensor]  # network, x, y, norm, steps
 
@@ -68,7 +70,7 @@ class Stored:
     """A checkpoint of the league, on its first examples.
 
     Attributes:
-        finalists: whether only those attacks of other libraries run that came within a tenth of the best.
+        finalists: whether only each library's ``FINALISTS`` run, by the cells of the networks before.
     """
 
     network: Network
@@ -93,8 +95,8 @@ SUBJECTS = (
     Trained("mlp", (64, 64)),
     Stored(_of_checkpoint("mnist-fgsm", "mnist", "{shared}/checkpoints", "pth")),
     Stored(_of_checkpoint("mnist-pgd-madry", "mnist", "{shared}/checkpoints", "pth")),
-    Stored(_of_checkpoint("cifar10-erm-resnet20", "cifar10"), 16, finalists=True),
-    Stored(_of_checkpoint("cifar10-pgd-at-resnet20", "cifar10"), 16, finalists=True),
+    Stored(_of_checkpoint("cifar10-erm-resnet20", "cifar10"), RESNET_EXAMPLES, finalists=True),
+    Stored(_of_checkpoint("cifar10-pgd-at-resnet20", "cifar10"), RESNET_EXAMPLES, finalists=True),
 )
 
 
@@ -241,6 +243,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--norms", nargs="*", default=NORMS)
+    parser.add_argument("--steps", nargs="*", type=int, default=STEPS)
     parser.add_argument("--again", nargs="*", default=(), help="Our attacks to measure once more.")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -251,14 +254,15 @@ def main() -> None:
         wanted = not given.only or subject.name in given.only
         loaded = _answered(subject.load(Sources(given.shared, given.data_dir))) if wanted else None
         for norm, steps in ((norm, steps) for norm in NORMS for steps in STEPS):
-            finals = _finalists(table, norm) if getattr(subject, "finalists", False) else None
+            finals = _finalists(table, norm, steps) if _slow(subject) else None
             for library, name, norms, run in ATTACKS:
-                left_out = finals is not None and library != OURS and (library, name) not in finals
+                left_out = finals is not None and (library, name) not in finals
                 if norm not in norms or left_out:
                     continue
                 kept = given.runs / f"{subject.name}-{norm}-{steps}-{library}-{name}.pt"
                 again = library == OURS and name in given.again
-                if loaded is not None and norm in given.norms and (again or not kept.exists()):
+                asked = norm in given.norms and steps in given.steps
+                if loaded is not None and asked and (again or not kept.exists()):
                     found = _measured(*loaded, norm, steps, library, name, run)
                     torch.save(vars(found), kept)
                     said = f"{found.median:.4g} {found.share:.0%} {found.passes:.0f} passes {found.note}"
@@ -293,15 +297,32 @@ def _measured(
     return Found(library, name, torch.where(wrong, length, inf), counted.passes / len(x), note)
 
 
-def _finalists(table: dict[tuple[str, Norm, int], list[Found]], norm: Norm) -> set[tuple[str, str]]:
-    """Attacks within a tenth of the best median of a cell in the norm, on the networks before."""
-    cells = [found for (_, of, _), found in table.items() if of == norm]
+def _finalists(
+    table: dict[tuple[str, Norm, int], list[Found]], norm: Norm, steps: int
+) -> set[tuple[str, str]]:
+    """Of each library those whose mean optimality is largest at these steps, on the networks that ran all."""
+    slow = [subject.name for subject in SUBJECTS if _slow(subject)]
+    shares: dict[tuple[str, str], list[float]] = {}
+    for (network, *cell), found in table.items():
+        if cell == [norm, steps] and network not in slow:
+            best = _best(found)
+            for one in found:
+                shares.setdefault((one.library, one.name), []).append(one.optimality(best))
+    ranked = sorted(shares, key=lambda pair: -sum(shares[pair]))
     return {
-        (one.library, one.name)
-        for found in cells
-        for one in found
-        if one.median <= 1.1 * min(other.median for other in found)
+        pair
+        for library in {library for library, _ in shares}
+        for pair in [each for each in ranked if each[0] == library][:FINALISTS]
     }
+
+
+def _slow(subject: Trained | Stored) -> bool:
+    return isinstance(subject, Stored) and subject.finalists
+
+
+def _best(found: list[Found]) -> Tensor:
+    """The least distance of each image, over attacks."""
+    return torch.stack([one.distances for one in found]).amin(0)
 
 
 def _page(table: dict[tuple[str, Norm, int], list[Found]]) -> str:
@@ -317,13 +338,13 @@ def _page(table: dict[tuple[str, Norm, int], list[Found]]) -> str:
         for library, name in sorted(names, key=lambda pair: pair[0] != OURS):
             row = [library, name]
             for found in cells.values():
-                best = torch.stack([one.distances for one in found]).amin(0)
+                best = _best(found)
                 own = [one for one in found if (one.library, one.name) == (library, name)]
                 row.append(f"{_cell(own[0])} {100 * own[0].optimality(best):.0f}" if own else "")
             rows.append(tuple(row))
         if len(rows) > 1:
             lines.append(f"## {norm}\n\n{pipes(rows)}\n")
-    examples = next(subject.examples for subject in SUBJECTS if getattr(subject, "finalists", False))
+    examples = next(subject.examples for subject in SUBJECTS if _slow(subject))
     about = ABOUT.format(advlib=version("adv-lib"), foolbox=version("foolbox"), examples=examples)
     return about + "\n".join(lines)
 

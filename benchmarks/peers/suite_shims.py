@@ -58,13 +58,21 @@ def predicted(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return model(x).argmax(1)
 
 
-def install(library: str, folder: Path) -> None:
+def install(library: str, folder: Path, shared: Path) -> None:
     """Puts our names in the library's place, before its tests are imported."""
+    from benchmarks.peers import suite_shims_art
+    from benchmarks.peers import suite_shims_statistics as statistics
+
     {
         "adversarial-library": _adversarial_library,
         "foolbox": _foolbox,
         "cleverhans": _cleverhans,
         "torchattacks": _torchattacks,
+        "ART": lambda _: suite_shims_art.install(folder, shared),
+        "RobustBench": lambda _: statistics.robustbench(_module, folder),
+        "confseq": lambda _: statistics.confseq(_module),
+        "statsmodels": lambda _: statistics.statsmodels(folder),
+        "torchcubicspline": lambda _: statistics.torchcubicspline(_module),
     }[library](folder)
 
 
@@ -235,13 +243,19 @@ def _cleverhans(folder: Path) -> None:
             float(x.max()) + room if high is None else float(high),
         )
 
-    def within(name: str, fixed: float | None = None, checked: bool = False) -> Callable[..., Tensor]:
+    def within(
+        name: str,
+        fixed: float | None = None,
+        checked: bool = False,
+        step_size: float | None = None,
+        steps: int | None = None,
+    ) -> Callable[..., Tensor]:
         def run(
             model_fn: Any,
             x: Tensor,
             eps: float = 0.3,
-            eps_iter: float | None = None,
-            nb_iter: int | None = None,
+            eps_iter: float | None = step_size,
+            nb_iter: int | None = steps,
             norm: float = inf,
             clip_min: Any = None,
             clip_max: Any = None,
@@ -293,7 +307,7 @@ def _cleverhans(folder: Path) -> None:
     made = {
         "fast_gradient_method": within("fgsm"),
         "projected_gradient_descent": within("pgd"),
-        "sparse_l1_descent": within("pgd", 1, checked=True),
+        "sparse_l1_descent": within("pgd", 1, checked=True, step_size=1.0, steps=20),
         "spsa": within("spsa"),
         "carlini_wagner_l2": minimal("fab", 2, 50),
         "hop_skip_jump_attack": minimal("hopskipjump", 2, 800),
