@@ -247,15 +247,14 @@ def _cleverhans(folder: Path) -> None:
         name: str,
         fixed: float | None = None,
         checked: bool = False,
-        step_size: float | None = None,
-        steps: int | None = None,
+        unsaid: str | None = None,
     ) -> Callable[..., Tensor]:
         def run(
             model_fn: Any,
             x: Tensor,
             eps: float = 0.3,
-            eps_iter: float | None = step_size,
-            nb_iter: int | None = steps,
+            eps_iter: float | None = None,
+            nb_iter: int | None = None,
             norm: float = inf,
             clip_min: Any = None,
             clip_max: Any = None,
@@ -274,7 +273,8 @@ def _cleverhans(folder: Path) -> None:
             queries = (
                 (nb_iter or 1) * 2 * options.get("spsa_samples", 128)
             )  # where each step asks for samples
-            text = f"{name}-{queries if name == 'spsa' else nb_iter or 40}" if name != "fgsm" else name
+            kind = name if eps_iter or unsaid is None else unsaid  # where they do not say how long a step is
+            text = f"{kind}-{queries if name == 'spsa' else nb_iter or 40}" if name != "fgsm" else name
             if eps_iter == 0:
                 return x
             step = {"step_size": eps_iter / (box[1] - box[0])} if eps_iter and name == "pgd" else {}
@@ -307,7 +307,7 @@ def _cleverhans(folder: Path) -> None:
     made = {
         "fast_gradient_method": within("fgsm"),
         "projected_gradient_descent": within("pgd"),
-        "sparse_l1_descent": within("pgd", 1, checked=True, step_size=1.0, steps=20),
+        "sparse_l1_descent": within("pgd", 1, checked=True, unsaid="apgd-ce"),
         "spsa": within("spsa"),
         "carlini_wagner_l2": minimal("fab", 2, 50),
         "hop_skip_jump_attack": minimal("hopskipjump", 2, 800),
