@@ -85,7 +85,7 @@ def parse_defence(text: str) -> DefenceSpec:
 
 def mixes_images(spec: DefenceSpec) -> bool:
     """Whether a defence needs images that are not evaluated."""
-    return spec.kind == "mixup-inference" or getattr(installed().get(spec.kind), "pooled", False)
+    return spec.kind == "mixup-inference" or getattr(_extension(spec.kind), "pooled", False)
 
 
 @cache
@@ -106,8 +106,13 @@ def brought(name: str) -> Any:
     """The defence of the zoo, or of another extension, that brings its model and its data; None for
     others.
     """
-    found = installed().get(name)
+    found = _extension(name)
     return found if hasattr(found, "brings") else None
+
+
+def _extension(name: str) -> Any:
+    """The defence of an extension that has this name; None where it is one of ours, or unknown."""
+    return None if name.partition(":")[0] in _OPTIONS else installed().get(name)
 
 
 def _installed(name: str, family: list[str]) -> DefenceSpec:

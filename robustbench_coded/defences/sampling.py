@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from attacks.accelerator import random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import as_logits, begin_batch, own_answer, own_input
+from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.user_code import UserCode
 
 
@@ -123,8 +124,9 @@ def _access(one: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
 def samples(model: nn.Module, x: Tensor) -> bool:
     """Whether ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
     network = getattr(model, "network", model)
-    if getattr(network, "samples", False) is True:
-        return True
+    said = getattr(network, "samples", None)
+    if said is True or (said is False and isinstance(network, BlockNetwork)):
+        return said
     with torch.no_grad(), seeded_globally(0) as has_sampled:
         model(x)
         return has_sampled()

@@ -211,19 +211,6 @@ class Witness:
         self._kinds: dict[str, Tensor] = {}
         self._seen: dict[tuple[Candidate, str, int, bool], Fingerprint] = {}
 
-    def stored_alone(self, familiar: float) -> list[BatchNormEvidence]:
-        """What the file's metadata say, if that is a whole candidate with a median of at most ``familiar``.
-
-        Nothing else is looked at then; of what a user states, a network nearby may be meant.
-        """
-        checkpoint = self.assembly.checkpoint
-        if (checkpoint.arch_source, checkpoint.normalisation_source) != ("stored", "stored"):
-            return []
-        assert checkpoint.normalisation is not None
-        candidate = Candidate(checkpoint.arch, checkpoint.normalisation)
-        best = self._best_kinds([(candidate, kind) for kind in KINDS], self.few)
-        return best if best[0].fingerprint.median <= familiar else []
-
     def nearest(self) -> list[BatchNormEvidence]:
         """What comes nearest and the nearest that is stated, on the kind of images that fits each best."""
         usual = split_variant(self.assembly.checkpoint.arch)[0]

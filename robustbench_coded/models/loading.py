@@ -1,5 +1,6 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
@@ -10,7 +11,7 @@ from torch import nn
 
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.archive import read_archive
+from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
 from robustbench_coded.models.external_architectures import (
@@ -26,9 +27,9 @@ from robustbench_coded.models.metadata import plain_entries, read_metadata, stor
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
-from robustbench_coded.models.registry import INPUT, split_variant
+from robustbench_coded.models.registry import INPUT, find, split_variant
 from robustbench_coded.models.robustbench_names import own_definitions
-from robustbench_coded.models.state_dict import StateDict, read_state_dict
+from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
 
@@ -163,6 +164,31 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         raise Refused(f"its weights have the names of timm's {name}; {error}") from None
 
 
+def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
+    """The network that metadata of this project state, where the weights are exactly those; else None."""
+    arch, classes, shape = (metadata.get(key) for key in ("arch", "classes", "image_shape"))
+    if arch is None or classes is None or shape is None or shape[0] not in (1, 3) or archive.entry:
+        return None
+    channels, size, _ = shape
+    try:
+        network = construct(arch, classes, channels, size)
+        architecture = find(arch)[0]
+    except InputError:  # read as other files are, which says what is wrong
+        return None
+    places = {name: (place.shape, place.dtype) for name, place in network.state_dict().items()}
+    if places != {name: (tensor.shape, tensor.dtype) for name, tensor in archive.contents.items()}:
+        return None
+    tensors = {name: as_float32(name, tensor) for name, tensor in archive.contents.items()}
+    network.load_state_dict(tensors, assign=True)
+    if form := split_variant(arch)[1].get(INPUT):
+        network = OtherInput(network, form)
+    dtypes = dict(sorted(Counter(str(one.dtype).removeprefix("torch.") for one in tensors.values()).items()))
+    note = f"{arch} is what the file's metadata say, and its weights fit"
+    image_size = size if architecture.takes_image_size else architecture.image_size
+    recognised = Recognised(arch, classes, channels, image_size, (note,))
+    return Assembled(recognised, network, StateDict(tensors, tensors, (), (), (), dtypes, None))
+
+
 def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
     """A network of the registry."""
     recognised, weights = _recognised(arch, weights, metadata.get("arch"))
@@ -294,8 +320,10 @@ def load_checkpoint(
     archive = read_archive(path)
     try:
         metadata = read_metadata(archive)
-        weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
-        assembled = assemble(arch, weights, archive.path, metadata)
+        assembled = _as_stated(archive, metadata) if arch is None else None
+        if assembled is None:
+            weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
+            assembled = assemble(arch, weights, archive.path, metadata)
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:

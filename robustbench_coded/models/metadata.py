@@ -124,10 +124,11 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     beside = archive.metadata if archive.metadata else archive.contents
     entries: dict[str, str | int | float | bool] = {}
     for name, value in beside.items() if isinstance(beside, dict) else ():
-        if isinstance(name, str) and is_accuracy(name) and isinstance(value, Tensor) and value.numel() == 1:
+        if not isinstance(name, str) or name == KEY:
+            continue
+        if isinstance(value, Tensor) and value.numel() == 1 and is_accuracy(name):
             value = float(value)  # as much older code stores it
-        plain = isinstance(name, str) and isinstance(value, str | int | float | bool)
-        if plain and name != KEY and len(name) <= 60 and len(str(value)) <= 200:
+        if isinstance(value, str | int | float | bool) and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value
     return entries
 

@@ -40,6 +40,8 @@ RECOGNISED, FAMILIAR = 0.003, 0.015
 # gains behind a wrong normalisation. A file's own accuracy is confirmed within CONFIRMED.
 FAR_BELOW, CONFIRMED = 0.05, 0.02
 
+BY_METADATA = "its metadata"  # decide an architecture
+
 Budget = Callable[[tuple[float, ...]], PerturbationBudget]  # from the deviations of a normalisation
 
 
@@ -137,7 +139,25 @@ def recognise_network(
         torch.manual_seed(0)
         assembly = Assembly(checkpoint, images, labels, torch.device("cpu") if device is None else device)
         with few_threads(assembly.cost):
-            return _Decision(assembly, budget).made(guess=guess)
+            return _as_stated(assembly) or _Decision(assembly, budget).made(guess=guess)
+
+
+def _as_stated(assembly: Assembly) -> Recognition | None:
+    """What the file's metadata say, where it answers as many images rightly as they say; else None."""
+    checkpoint, stated = assembly.checkpoint, assembly.checkpoint.metadata.get("accuracy")
+    sources = checkpoint.arch_source, checkpoint.normalisation_source
+    if sources != ("stored", "stored") or assembly.labels is None or not isinstance(stated, float):
+        return None
+    assert checkpoint.normalisation is not None
+    candidate = Candidate(checkpoint.arch, checkpoint.normalisation)
+    own = _labelled(assembly, candidate)
+    if own.accuracy + own.error < stated or own.accuracy - own.error <= 1 / checkpoint.classes:
+        return None
+    return Recognition(candidate, (BY_METADATA, "stored"), own, None, ("accuracy", stated), (), "", None)
+
+
+def _labelled(assembly: Assembly, candidate: Candidate) -> Labelled:
+    return assembly.labelled(candidate, assembly.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS))
 
 
 class _Decision:
@@ -153,7 +173,7 @@ class _Decision:
         stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
         self.normalisations = normalisations_of(mean, std, checkpoint.normalisation, stored)
         self.definition = published_definition(checkpoint.arch, checkpoint.layout.names)
-        said = {"given": "--arch", "stored": "its metadata"}
+        said = {"given": "--arch", "stored": BY_METADATA}
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
         self.warnings: list[str] = []
@@ -204,7 +224,7 @@ class _Decision:
     def _by_batch_norms(self) -> Candidate:
         """What comes closest to what batch-norms remember, of what is stated."""
         witness = Witness(self.assembly, self.normalisations, self.stated)
-        found = witness.stored_alone(FAMILIAR) or witness.nearest()
+        found = witness.nearest()
         allowed = [one for one in found if self.stated.allows(one.candidate)]
         tied = [one for one in allowed if one.score <= TIE * allowed[0].score]
         chosen = min(tied, key=lambda one: (one.candidate.unusual_parts, one.score))
@@ -222,7 +242,8 @@ class _Decision:
             )
         is_open = self.stated.normalisation is None
         known = seen.median <= FAMILIAR and not (is_open and seen.score > RECOGNISED)
-        if not known and self.accuracy is not None and (own := self._labelled(chosen.candidate)) is not None:
+        if not known and self.accuracy is not None and self.assembly.labels is not None:
+            own = _labelled(self.assembly, chosen.candidate)
             known = own.accuracy >= self.accuracy[1] - CONFIRMED
         if not known and not self.assembly.samples:
             unfamiliar = (
@@ -245,15 +266,11 @@ class _Decision:
             self.normalisations = [chosen.candidate.normalisation]
         return chosen.candidate
 
-    def _labelled(self, candidate: Candidate) -> Labelled | None:
-        count = self.assembly.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS)
-        return None if self.assembly.labels is None else self.assembly.labelled(candidate, count)
-
     def _confirmed(self, candidate: Candidate) -> Labelled | None:
         """The candidate on labelled images; what they say against it is among the warnings."""
-        own = self._labelled(candidate)
-        if own is None:
+        if self.assembly.labels is None:
             return None
+        own = _labelled(self.assembly, candidate)
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy + own.error < value - allowed_shortfall(name):
             self.warnings.append(

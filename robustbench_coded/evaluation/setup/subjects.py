@@ -7,8 +7,10 @@ from math import prod
 from torch import Tensor
 
 from robustbench_coded.defences import options, probe, protocol
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.kept_memory import remembers as remembers_queries
+from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_user_defence
@@ -103,7 +105,8 @@ def _subject(
         began = time.perf_counter()
         figures = probing.gradient_figures(asked, x, y, config.seed)
         taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
-        if not ours or figures["zero_share"] > probing.ZERO_SHARE:
+        # Nothing in these around our own networks hides a gradient that is there.
+        if not (ours and isinstance(defence, Standard | Coded)) or figures["zero_share"]:
             with probe.blamed_on(defence, x):
                 without = found.figures["no_gradient"]
                 hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
