@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.planning import Rates
 
 pytestmark = pytest.mark.long
 
@@ -16,7 +16,7 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 @pytest.fixture
 def a_second_an_image(monkeypatch):
     """Forecasts of that much, whatever the machine does."""
-    monkeypatch.setattr(Rates, "of", lambda self, subject, of_base=False: 1.0)
+    monkeypatch.setattr(Rates, "of", lambda self, case: 1.0)
 
 
 def rows(table):

@@ -5,7 +5,7 @@ units, and when units of a defence that keeps exceeding them are skipped.
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -38,13 +38,25 @@ MAX_TIMEOUTS = 3
 class UnitTimeLimits:
     """The time limit of each unit, and a count of timeouts per subject.
 
+    Units are planned to take seconds to minutes: without a limit of the user's an hour, or 20 times what the
+    unit's images take by the probe of its subject where that is more, ends only those that hang.
+
     Args:
-        limit: seconds that a unit may take.
+        timeout: ``--unit-timeout``, seconds; None without.
+        probe_seconds: of one forward and backward of a batch, by subject.
     """
 
-    def __init__(self, limit: Callable[[Unit], float]):
-        self.seconds = limit
+    def __init__(self, timeout: float | None, probe_seconds: Mapping[ProbedSubject, float]):
+        self._timeout, self._probe_seconds = timeout, probe_seconds
         self._timeouts: Counter[ProbedSubject] = Counter()
+
+    def seconds(self, unit: Unit) -> float:
+        """Seconds that a unit may take."""
+        if self._timeout is not None:
+            return self._timeout
+        subject = unit.case.subject
+        forecast = self._probe_seconds.get(subject, 0.0) / subject.images * unit.images
+        return min(max(LEAST_SECONDS, TIMES_FORECAST * forecast), MOST_SECONDS)
 
     def record_timeout(self, unit: Unit) -> str:
         """Counts a timeout; returns its error message."""
@@ -56,20 +68,6 @@ class UnitTimeLimits:
         if self._timeouts[unit.case.subject] < MAX_TIMEOUTS:
             return None
         return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
-
-
-def limit_for(timeout: float | None, forecast: Callable[[Unit], float]) -> Callable[[Unit], float]:
-    """``--unit-timeout`` for every unit; without it an hour, or 20 times the forecast where that is more.
-
-    Units are planned to take seconds to minutes, so the default only ends units that hang.
-
-    Args:
-        timeout: seconds; infinite for no limit.
-        forecast: seconds that a unit will take.
-    """
-    if timeout is not None:
-        return lambda unit: timeout
-    return lambda unit: min(max(LEAST_SECONDS, TIMES_FORECAST * forecast(unit)), MOST_SECONDS)
 
 
 # A fresh process can help if the last one was killed, hung or lost its device. One retry.
@@ -220,18 +218,15 @@ def run_in_process(
     """
     with torch_threads(context.setup.threads):
         for unit in units:
-            reason = time_limits.reason_to_skip(unit)
-            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(context, unit, time_limits)
-
-
-def _within_its_time(
-    context: WorkerContext, unit: Unit, time_limits: UnitTimeLimits
-) -> UnitResult | UnitFailure:
-    try:
-        with time_limit(time_limits.seconds(unit)):
-            return attempt(context, unit)
-    except TimeLimitExceeded:
-        return UnitFailure(unit, time_limits.record_timeout(unit), 1)
+            if reason := time_limits.reason_to_skip(unit):
+                yield UnitFailure(unit, reason, 0)
+                continue
+            try:
+                with time_limit(time_limits.seconds(unit)):
+                    outcome = attempt(context, unit)
+            except TimeLimitExceeded:
+                outcome = UnitFailure(unit, time_limits.record_timeout(unit), 1)
+            yield outcome
 
 
 class Engine:
@@ -241,10 +236,11 @@ class Engine:
 
     Args:
         context: of this process; its setup is what workers get.
+        unit_timeout: seconds that a unit may take; None for the default of `UnitTimeLimits`.
     """
 
-    def __init__(self, context: WorkerContext):
-        self._context = context
+    def __init__(self, context: WorkerContext, unit_timeout: float | None = None):
+        self._context, self._unit_timeout = context, unit_timeout
         self._pool: WorkerPool | None = None
         self._workers = 0
         self._idle: set[int] = set()
@@ -256,13 +252,8 @@ class Engine:
         if self._pool is not None:
             self._pool.close()
 
-    def run(
-        self, units: Sequence[Unit], limit: Callable[[Unit], float]
-    ) -> Generator[UnitResult | UnitFailure, None, None]:
+    def run(self, units: Sequence[Unit]) -> Generator[UnitResult | UnitFailure, None, None]:
         """Yields one outcome for each unit. With several workers only their order can differ.
-
-        Args:
-            limit: seconds that a unit may take.
 
         Raises:
             InputError: the Ray cluster does not answer, or has no room for a worker.
@@ -271,7 +262,7 @@ class Engine:
         if not units:
             return
         processes = self._context.setup.processes
-        time_limits = UnitTimeLimits(limit)
+        time_limits = UnitTimeLimits(self._unit_timeout, self._context.probe_seconds)
         if (
             processes.engine != "ray"
             and processes.workers is None

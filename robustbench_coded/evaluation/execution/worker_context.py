@@ -105,7 +105,7 @@ class WorkerContext:
         keep_memory()
         self.setup = setup
         self.device = torch.device(setup.device)
-        # Of one forward and backward of a batch, where a defence does not say how many images it forwards.
+        # Of one forward and backward of a batch, about.
         self.probe_seconds: dict[cases.ProbedSubject, float] = {}
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}

@@ -39,5 +39,5 @@ def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
 
 def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
     """What else decides what is found."""
-    data = [VERSION_OF_BOUNDS, subject.spec, prepared.conditions.known_draws]
+    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

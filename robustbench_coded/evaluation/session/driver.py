@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.planning.comparisons import Comparison
-from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.evaluation.session.listener import Stop
 from robustbench_coded.evaluation.session.policies import next_step, table_sizes
 from robustbench_coded.evaluation.session.recording import Recorder
@@ -16,7 +15,7 @@ from robustbench_coded.evaluation.session.selftesting import run_selftests
 from robustbench_coded.schema.words import CONTROLS, VerdictName
 
 
-def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
+def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
     """Runs steps until nothing is left to do; returns what is known then.
 
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
@@ -31,7 +30,7 @@ def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
         steps = (*evidence.steps, step)
         recorder.listener.begun(step)
         recorder.write(steps)
-        _compute(recorder, engine, rates, steps)
+        _compute(recorder, engine, steps)
         if any(part.case.attack not in CONTROLS for part in step.cases):  # nothing is judged before
             run_selftests(recorder.folder, recorder.evaluation.prepared, recorder.listener)
         evidence = recorder.evidence(steps)
@@ -47,7 +46,7 @@ def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
     return evidence
 
 
-def _compute(recorder: Recorder, engine: Engine, rates: Rates, steps: tuple[Step, ...]) -> None:
+def _compute(recorder: Recorder, engine: Engine, steps: tuple[Step, ...]) -> None:
     """Every unit of what has begun that is neither committed nor failed yet."""
     evaluation, done = recorder.evaluation, recorder.done
     plan, random = evaluation.begun(steps), evaluation.random(steps)
@@ -58,7 +57,7 @@ def _compute(recorder: Recorder, engine: Engine, rates: Rates, steps: tuple[Step
         plan = replace(plan, units=left, notes=())
         folder, prepared = recorder.folder, evaluation.prepared
         later = _later(recorder, steps)
-        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, rates, later)
+        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, later)
 
 
 def _later(recorder: Recorder, steps: tuple[Step, ...]) -> int:

@@ -13,7 +13,6 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
-from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
@@ -96,7 +95,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     prepared, path = made_ready(config, in_memory, listener.preparing)
     with (
         opened_folder(RunFolder(path), listener, _write_reports) as folder,
-        Engine(prepared.context) as engine,
+        Engine(prepared.context, config.unit_timeout) as engine,
     ):
         failures = _evaluate_into(folder, engine, prepared, listener, run_file)
     if failures:
@@ -156,7 +155,6 @@ def _evaluate_into(
     for text in (*prepared.notes, *recorder.manifest.notes):
         listener.note(text)
     folder.write_run_file(run_file)
-    rates = Rates(prepared)
-    evidence = run_steps(recorder, engine, rates)
-    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
+    evidence = run_steps(recorder, engine)
+    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
     return list(recorder.done.failures.values())

@@ -182,7 +182,7 @@ def _record_of(
     random: Sequence[Unit],
 ) -> CaseRecord:
     subject, config = case.subject, prepared.config
-    known = prepared.conditions.known_draws
+    known = prepared.setup.conditions.known_draws
     return CaseRecord(
         case=case.case,
         spec=subject.spec,
@@ -195,7 +195,7 @@ def _record_of(
         examples_planned=examples,
         draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
         query_budget=None if case.attack in CONTROLS else config.budget,
-        stopped=stopped(prepared.conditions, case),
+        stopped=stopped(prepared.setup.conditions, case),
         looks=looks,
         table=table,
         units=tuple(units),

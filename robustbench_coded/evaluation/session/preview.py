@@ -9,8 +9,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.session.evaluate import made_ready
-from robustbench_coded.evaluation.session.forecast import Rates
-from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.evaluation.session.planning import Rates, planned_evaluation
 from robustbench_coded.evaluation.session.policies import table_sizes
 from robustbench_coded.evaluation.session.schedule import Evidence
 from robustbench_coded.judge.run import load_manifest

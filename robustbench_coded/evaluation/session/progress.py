@@ -16,7 +16,6 @@ from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.listener import Listener, Stop, case_name
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
@@ -124,13 +123,13 @@ class ProgressListener(Listener):
         self._end_status()
         self.note(str(step))
 
-    def planned(self, plan: Plan, forecast: Forecast) -> None:
+    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
         self._end_status()
         for unit in plan.units:
             self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
-        self._again = forecast.again
+        self._again = again
         self._began = self._began or self._clock()
-        self._total = self._done + forecast.images + forecast.later
+        self._total = self._done + images
         if self._quiet:
             return
         if not self._console.is_terminal:

@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.evaluation.planning.cases import planned_case
-from robustbench_coded.evaluation.session import evaluate, forecast
+from robustbench_coded.evaluation.session import evaluate
 from robustbench_coded.evaluation.session.evaluation import plan_of
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, with_earlier
@@ -336,8 +336,8 @@ def _into(
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
-    with Engine(prepared.context) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener, forecast.Rates(prepared))
+    with Engine(prepared.context, evaluation.unit_timeout) as engine:
+        run_plan(engine, folder, prepared, plan, done, store, listener)
     store.remove()
     manifest = structs.replace(manifest, finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))
