@@ -1,5 +1,5 @@
-"""Each subject is self-tested once, on the object that is scored, when the first attacks have run and before
-any is judged; what came out lies in the run folder.
+"""Each subject is self-tested once, on the object that is scored, when attacks have run and before checks are
+read; what came out lies in the run folder.
 """
 
 import hashlib
