@@ -1,5 +1,6 @@
 """Networks by the name of their architecture, with places for stored weights."""
 
+import inspect
 from collections.abc import Container, Mapping
 from contextlib import suppress
 
@@ -66,11 +67,11 @@ def construct(
         if image_size is None:
             raise InputError(f"{arch} is made for one image size; none was given")
         parameters["image_size"] = image_size
-    if dropout and not architecture.takes_dropout:
+    constructor = inside(architecture.constructor)
+    if dropout and "dropout" not in inspect.signature(constructor).parameters:
         raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
     if dropout:
         parameters["dropout"] = dropout
-    constructor = inside(architecture.constructor)
     with torch.device("meta"):
         try:
             return constructor(classes=classes, in_channels=in_channels, **parameters)
