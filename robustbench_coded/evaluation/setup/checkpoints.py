@@ -113,7 +113,7 @@ def from_file(
         channels=checkpoint.channels,
         metadata=checkpoint.metadata,
         recognition=found.as_data() | {"sentence": sentence},
-        guessed=found.guessed,
+        guessed=found.by[0] == "--guess",
     )
     # Workers load the variant; where it is the usual one, as before.
     loaded = replace(loaded, arch=config.arch if found.arch == checkpoint.arch else found.arch)
