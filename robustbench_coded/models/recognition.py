@@ -162,13 +162,13 @@ class _Decision:
     def __init__(self, assembly: Assembly, budget: Budget) -> None:
         self.assembly, self.budget = assembly, budget
         checkpoint = assembly.checkpoint
-        self.accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.layout.entries)
+        self.accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.entries)
         arch = checkpoint.arch if checkpoint.arch_source != "guessed" else None
         self.stated = Stated(arch, checkpoint.normalisation)
         mean, std = assembly.images.mean((0, 2, 3)).tolist(), assembly.images.std((0, 2, 3)).tolist()
         stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
         self.normalisations = normalisations_of(mean, std, checkpoint.normalisation, stored)
-        self.definition = published_definition(checkpoint.arch, checkpoint.layout.names)
+        self.definition = published_definition(checkpoint.arch, checkpoint.names)
         said = {"given": "--arch", "stored": BY_METADATA}
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
