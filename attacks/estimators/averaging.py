@@ -228,7 +228,9 @@ class Estimator:
             leaf.requires_grad_(differentiate)
             # Relaxed, a defence may change its input in place.
             shown = leaf if relaxed is None else leaf.view_as(leaf)
-            logits = self.oracle.logits(shown, self._draws_for(leaf, draw_sets))
+            draws = list(chain.from_iterable(draw_sets))
+            # Attacks on a per-example target may have merged its batches.
+            logits = self.oracle.logits(shown, draws if self.oracle.randomised else draws[: len(leaf)])
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))
@@ -264,11 +266,6 @@ class Estimator:
         self.forwards += forwards
         self.backwards += backwards
         return _Answer(losses.detach(), logits.detach(), grad)
-
-    def _draws_for(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> DrawSet:
-        draws = list(chain.from_iterable(draw_sets))
-        # Attacks on a per-example target may have merged its batches.
-        return draws if self.oracle.randomised else draws[: len(x)]
 
     def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
         """Images forwarded and differentiated by one answer to ``x``."""

@@ -39,8 +39,8 @@ from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.models.build import build
-from robustbench_coded.models.metadata import save_checkpoint
+from robustbench_coded.paper.training.fresh import build
+from robustbench_coded.paper.training.save import save_checkpoint
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent / "growth.md"

@@ -5,7 +5,6 @@
 1,000 logits those alone are compared. Images are decoded when a batch asks for them.
 """
 
-import hashlib
 import re
 from functools import cache
 from importlib import resources
@@ -14,7 +13,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.image_folders import SUFFIXES, ImageFiles, Preprocessing, split_folder
+from robustbench_coded.data.image_folders import (
+    SUFFIXES,
+    ImageFiles,
+    Preprocessing,
+    fixed_order,
+    split_folder,
+)
 from robustbench_coded.errors import InputError
 
 NAMES = ("imagenet", "imagenet-r")
@@ -100,7 +105,7 @@ def _all_files(root: Path, present: list[str]) -> list[PurePosixPath]:
     ]
     if not found:
         raise InputError(f"{root}: its folders hold no images ({', '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=lambda path: hashlib.sha256(str(path).encode()).digest())
+    return sorted(found, key=fixed_order)
 
 
 def _listed(root: Path, file: Path) -> list[PurePosixPath]:

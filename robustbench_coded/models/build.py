@@ -1,5 +1,6 @@
-"""Networks by the name of their architecture: with fresh weights, or with places for stored ones."""
+"""Networks by the name of their architecture, with places for stored weights."""
 
+import inspect
 from collections.abc import Container, Mapping
 from contextlib import suppress
 
@@ -10,35 +11,6 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import Refused, Shapes
 from robustbench_coded.models.registry import INPUT, changed, find, inside, split_variant, unchanged
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Fills every parameter and buffer of ``network`` in place, in the order of its modules.
-
-    Convolutions are normal with variance 2 / fan-out (He et al. 2015, arXiv 1502.01852), linear layers
-    uniform within 1 / sqrt(fan-in), normalisation layers the identity, class tokens and positions normal of
-    deviation 0.02. A layer of another kind with ``reset_parameters`` and buffers fills these itself.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = module.out_channels // module.groups * module.weight[0, 0].numel()
-            module.weight.normal_(0, (2 / fan_out) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.Linear):
-            bound = module.in_features**-0.5
-            module.weight.uniform_(-bound, bound, generator=generator)
-            if module.bias is not None:
-                module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
-            module.reset_parameters()
-        else:
-            for parameter in module.parameters(recurse=False):
-                parameter.normal_(0, 0.02, generator=generator)
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset) and [*module.buffers(recurse=False)]:
-                reset()
 
 
 def with_biases(shapes: Shapes, expected: Shapes) -> dict[str, tuple[int, ...]]:
@@ -95,35 +67,16 @@ def construct(
         if image_size is None:
             raise InputError(f"{arch} is made for one image size; none was given")
         parameters["image_size"] = image_size
-    if dropout and not architecture.takes_dropout:
+    constructor = inside(architecture.constructor)
+    if dropout and "dropout" not in inspect.signature(constructor).parameters:
         raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
     if dropout:
         parameters["dropout"] = dropout
-    constructor = inside(architecture.constructor)
     with torch.device("meta"):
         try:
             return constructor(classes=classes, in_channels=in_channels, **parameters)
         except ValueError as error:
             raise InputError(f"{arch}: {error}") from None
-
-
-def build(
-    arch: str,
-    classes: int,
-    in_channels: int = 3,
-    image_size: int | None = None,
-    *,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> nn.Module:
-    """A network with fresh weights, in train mode, float32 on the CPU; arguments as in :func:`construct`.
-
-    Args:
-        generator: CPU generator of the weights; None for one seeded with 0. Torch's global one is not read.
-    """
-    network = construct(arch, classes, in_channels, image_size, dropout=dropout).to_empty(device="cpu")
-    initialise(network, generator if generator is not None else torch.Generator().manual_seed(0))
-    return network.train()
 
 
 class Variants:

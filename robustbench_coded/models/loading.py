@@ -11,16 +11,16 @@ from torch import nn
 
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
+from robustbench_coded.extensions import load
 from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
+from robustbench_coded.models.detect import Recognised, channels_of, recognise
 from robustbench_coded.models.external_architectures import (
     Assembled,
     classes_answered,
     classes_in,
     in_rows_of_one,
     is_library,
-    load_library,
     load_user_defence,
 )
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
@@ -28,7 +28,6 @@ from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_n
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
 from robustbench_coded.models.registry import INPUT, find, split_variant
-from robustbench_coded.models.robustbench_names import own_definitions
 from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
 
@@ -144,24 +143,21 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.
     """
-    if arch is not None and arch.startswith("robustbench:"):
-        return _noted(_robustbench(arch, weights, path, metadata))
     if arch is not None and is_library(arch):
-        return _noted(load_library(arch, weights, path, metadata))
+        library, _, name = arch.partition(":")
+        if (assembled := load("libraries", library)(name, weights, path, metadata)) is None:
+            raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
+        return assembled
     if arch is not None and ":" in arch:
-        return _noted(_plugin(arch, weights, metadata))
+        return _plugin(arch, weights, metadata)
     try:
-        return _noted(_known(arch, weights, metadata))
+        return _known(arch, weights, metadata)
     except Refused as refused:
-        name = timm_name(shapes_in(weights.tensors)) if arch is None else None
-        if name is None and arch is None and (path.parent / "config.json").is_file():
+        if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
+            return assembled
+        if arch is None and (path.parent / "config.json").is_file():
             raise Refused(f"{refused}, or --arch hf: for the network that config.json describes") from None
-        if name is None:
-            raise
-    try:
-        return _noted(load_library(f"timm:{name}", weights, path, metadata))
-    except InputError as error:
-        raise Refused(f"its weights have the names of timm's {name}; {error}") from None
+        raise
 
 
 def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
@@ -205,39 +201,6 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     if form := split_variant(recognised.arch)[1].get(INPUT):
         network = OtherInput(network, form)
     return Assembled(recognised, network, weights)
-
-
-def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
-    """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
-    fitting: list[Assembled] = []
-    refused: list[Refused | InputError] = []
-    for named in own_definitions(arch.partition(":")[2], classes_in(weights.tensors)):
-        try:
-            if is_library(named.arch):
-                assembled = load_library(named.arch, weights, path, {})
-            else:
-                assembled = _known(named.arch, weights, {})
-        except (Refused, InputError) as error:
-            refused.append(error)
-            continue
-        note = f"robustbench:{named.path} is {named.arch} with the normalisation {named.normalisation}"
-        recognised = replace(assembled.recognised, notes=(*assembled.recognised.notes, note))
-        fitting.append(replace(assembled, recognised=recognised, stated=named.normalisation))
-    if len(fitting) > 1:
-        notes = " and ".join(assembled.recognised.notes[-1] for assembled in fitting)
-        raise InputError(f"--arch {arch}: {notes}; name one of them with its data set and threat model")
-    if fitting:
-        return fitting[0]
-    try:
-        return load_library(arch, weights, path, metadata)
-    except InputError as error:
-        raise (refused[0] if refused else error) from None
-
-
-def _noted(assembled: Assembled) -> Assembled:
-    """With what the reading of the file chose or left out among the notes."""
-    notes = (*assembled.recognised.notes, *assembled.weights.notes)
-    return replace(assembled, recognised=replace(assembled.recognised, notes=notes))
 
 
 def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
@@ -342,7 +305,7 @@ def load_checkpoint(
         metadata=metadata,
         normalisation=normalisation,
         normalisation_source=source,
-        notes=(*recognised.notes, *_contradicted(metadata, recognised), *notes),
+        notes=(*recognised.notes, *weights.notes, *_contradicted(metadata, recognised), *notes),
         layout=FileLayout(
             archive.format,
             archive.nbytes,

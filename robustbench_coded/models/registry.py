@@ -64,7 +64,6 @@ class Architecture:
         pattern: regular expression of further names; its groups are integer keyword arguments.
         resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
             answers the architecture of a name, or None.
-        takes_dropout: whether its blocks can have dropout.
         takes_image_size: whether it is made for one image size, which the name does not say.
         image_size: height and width in pixels that the name says; None where it says none.
         stochastic: how its activation samples in every answer; None where nothing does.
@@ -78,7 +77,6 @@ class Architecture:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
     resolver: str | None = None
-    takes_dropout: bool = False
     takes_image_size: bool = False
     image_size: int | None = None
     stochastic: str | None = None
@@ -123,7 +121,6 @@ def _cifar(depth: int) -> Architecture:
         f"CIFAR ResNet-{depth} of He et al. 2015, shortcuts of option A (arXiv 1512.03385)",
         "resnet_cifar:ResNetCifar",
         {"depth": depth},
-        takes_dropout=True,
         variants=CIFAR_OPTION_A,
     )
 
@@ -136,7 +133,6 @@ def _projected(option: str, where: str) -> Architecture:
         "resnet_cifar:ResNetCifar",
         {"option": option},
         pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
-        takes_dropout=True,
         variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
     )
 
@@ -147,7 +143,6 @@ def _common(depth: int) -> Architecture:
         f"ResNet-{depth} with a 3x3 stem for small images (names of weights: shortcut, linear)",
         "resnet:ResNet",
         {"depth": depth},
-        takes_dropout=True,
         variants={
             **STEM,
             "activation": BESIDE_RELU,
@@ -171,7 +166,6 @@ _ARCHITECTURES = (
         "digits-cnn",
         "three small convolutions for 8x8 digits",
         "sequential:DigitsCNN",
-        takes_dropout=True,
         variants={"activation": BESIDE_RELU, "pooling": ("max",)},
     ),
     *(_cifar(depth) for depth in (20, 32, 44, 56)),
@@ -179,7 +173,6 @@ _ARCHITECTURES = (
         "preact-resnet18",
         "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
         "resnet:PreActResNet18",
-        takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
     Architecture(
@@ -187,7 +180,6 @@ _ARCHITECTURES = (
         "PreActResNet-18 with a batch-norm before the pooling, as most robust checkpoints have it",
         "resnet:PreActResNet18",
         {"final_bn": True},
-        takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
     *(_common(depth) for depth in (18, 34, 50)),
@@ -196,7 +188,6 @@ _ARCHITECTURES = (
         "wide ResNet of Zagoruyko & Komodakis 2016 (arXiv 1605.07146); any wrn-DEPTH-WIDTH",
         "wide_resnet:WideResNet",
         pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
-        takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
     Architecture(
@@ -261,7 +252,6 @@ _ARCHITECTURES = (
         "CIFAR ResNet-110, shortcuts of option A (arXiv 1512.03385); any resnetDEPTH of depth 6 n + 2",
         "resnet_cifar:ResNetCifar",
         pattern=r"resnet(?P<depth>\d{1,4})",
-        takes_dropout=True,
         variants=CIFAR_OPTION_A,
     ),
 )

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.models.build import build
+from robustbench_coded.paper.training.fresh import build
 
 pytestmark = pytest.mark.long
 

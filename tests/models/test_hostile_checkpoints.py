@@ -21,9 +21,9 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.torch_file import read_torch
+from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.user_code import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.paper.training.fresh import build
+from robustbench_coded.paper.training.save import save_checkpoint
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
@@ -110,7 +110,7 @@ def test_what_is_stated_wrongly_is_evaluated_with_a_warning(silu, test_images, a
 def test_the_users_own_code_is_evaluated_as_it_is(silu, test_images, tmp_path, monkeypatch):
     """Its batch-norms were taken behind another activation: a warning, or no guess of the normalisation."""
     (tmp_path / "own_code.py").write_text(
-        "from robustbench_coded.models.build import build\n"
+        "from robustbench_coded.paper.training.fresh import build\n"
         "def wrong(classes=10): return build('digits-cnn', classes, 1)\n"
         "def right(classes=10): return build('digits-cnn[activation=silu]', classes, 1)\n"
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures import layers, sequential_names
-from robustbench_coded.models.pixel_model import BlockNetwork
+from robustbench_coded.models.pixel_model import BlockNetwork, Chain
 
 
 class Activate(nn.Module):
@@ -85,19 +85,7 @@ class Sequential(BlockNetwork):
             if not groups or isinstance(module, nn.Conv2d | nn.Linear):
                 groups.append([])
             groups[-1].append(module)
-        return [_Chain(group) for group in groups]
-
-
-class _Chain:
-    """Modules one after the other."""
-
-    def __init__(self, modules: list[nn.Module]):
-        self.modules = modules
-
-    def __call__(self, x: Tensor) -> Tensor:
-        for module in self.modules:
-            x = module(x)
-        return x
+        return [Chain(group) for group in groups]
 
 
 class DigitsCNN(BlockNetwork):
