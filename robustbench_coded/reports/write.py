@@ -16,7 +16,7 @@ from robustbench_coded.reports.render.sections import Figures, Section, report_o
 from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
 from robustbench_coded.reports.run.opening import Opening, opening_of
 from robustbench_coded.reports.text.escape import csv_document, csv_row
-from robustbench_coded.runs.atomic import replace_text, write_text
+from robustbench_coded.runs.atomic import write_text
 
 
 def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequence[Section]) -> None:
@@ -53,17 +53,17 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
     """
     certified = run.certified
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
-    replace_text(run.path / "summary.csv", csv_table(run.summary))
-    replace_text(run.path / "timings.csv", csv_table(run.timings))
-    replace_text(run.path / "verdicts.csv", csv_table(run.verdicts))
+    write_text(run.path / "summary.csv", csv_table(run.summary), synced=False)
+    write_text(run.path / "timings.csv", csv_table(run.timings), synced=False)
+    write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
     if certified:
-        replace_text(run.path / "certified.csv", csv_table(certified_frame(certified)))
+        write_text(run.path / "certified.csv", csv_table(certified_frame(certified)), synced=False)
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)
     report = report_of(run, opening, figures, worst, pictures_of(run, worst))
-    replace_text(run.path / "report.md", markdown.markdown_report(report))
-    replace_text(run.path / "details.md", markdown.markdown_details(report))
-    replace_text(run.path / "report.html", html_report(report))
+    write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
+    write_text(run.path / "details.md", markdown.markdown_details(report), synced=False)
+    write_text(run.path / "report.html", html_report(report), synced=False)
     for figure in figures:
         figure.write(run.path / "figures")
     _remove_others(run.path / "figures", {figure.name for figure in figures})

@@ -5,6 +5,7 @@ costs of a unit, collected while it runs.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,7 @@ def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor 
     repeated = x.repeat(draws, *[1] * (x.ndim - 1))
     independent = not defence.randomised and not defence.batch_dependent
 
-    def ask(inputs: Tensor, chosen: Sequence[Any]) -> Tensor:
-        return logits_grouped(defence, inputs, chosen)
-
+    ask = partial(logits_grouped, defence)
     logits = answers_or_nan(ask, repeated, samples, clean, independent=independent)
     if logits.ndim != 3 or logits.shape[:2] != (len(samples), k):
         expected = f"expected logits of shape ({len(samples)}, {k}, classes)"
