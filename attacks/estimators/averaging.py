@@ -99,12 +99,8 @@ class Estimator:
         """Whether the query budget is used up: the attack then ends with what it has."""
         return (
             self.query_budget is not None
-            and self._cost_so_far + self._cost_per_input * self._inputs > self.query_budget
+            and self.forwards + self.backwards + self._cost_per_input * self._inputs > self.query_budget
         )
-
-    @property
-    def _cost_so_far(self) -> int:
-        return self.forwards + self.backwards
 
     def check_losses(self) -> None:
         """Asks for what no query has waited for: on an accelerator at the end of an attack.
@@ -140,9 +136,10 @@ class Estimator:
     @contextmanager
     def _query(self, y: Tensor) -> Iterator[None]:
         """Records what the query about ``y`` inside the block costs."""
-        before, self._inputs = self._cost_so_far, y.shape[0] * y.shape[1]
+        before, self._inputs = self.forwards + self.backwards, y.shape[0] * y.shape[1]
         yield
-        self._cost_per_input = max(self._cost_per_input, (self._cost_so_far - before) / self._inputs)
+        cost = self.forwards + self.backwards - before
+        self._cost_per_input = max(self._cost_per_input, cost / self._inputs)
 
     def _average(
         self,
