@@ -19,10 +19,9 @@ from attacks import presets
 from attacks.naming import suited
 from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, option, takes, takes_only
 from robustbench_coded.cli.process import foreign_output
-from robustbench_coded.cli.run import run_evaluation
+from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import named_norm
-from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
@@ -68,8 +67,7 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     Takes the options of eval. Nothing is written.
     """
     chosen = config_from(**options)
-    for _, path in chosen.checkpoints:
-        present(path)  # before torch is imported
+    require_checkpoints(chosen)
 
     from robustbench_coded.evaluation.session.preview import preview
     from robustbench_coded.reports.text.formatting import counted, duration
@@ -88,11 +86,11 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     units = counted(sum(row.units for row in found.certain), "unit")
     images = sum(row.images for row in found.certain)
     print(
-        f"{len(found.certain)} rows in {units}{finished}: {images:,} images forward and backward, "
-        f"about {duration(found.seconds)} on this machine"
+        f"{len(found.certain)} rows in {units}{finished}: {images:,} gradients, about "
+        f"{duration(found.seconds)} on this machine"
     )
     if len(found.certain) < len(found.rows):
-        print(f"rows marked * run only while a verdict is open: up to {found.open_images:,} images more")
+        print(f"rows marked * run only while a verdict is open: up to {found.open_images:,} gradients more")
     print("not in the sum: what outcomes decide (checks, submissions, random batches, more examples)")
     print(f"run folder: {found.path}")
     return 0
@@ -109,7 +107,7 @@ def _table(found: "Preview") -> list[str]:
     from robustbench_coded.evaluation.session.listener import case_name
     from robustbench_coded.reports.text.formatting import duration
 
-    cells = [("examples", "images", "time", "row")]
+    cells = [("examples", "gradients", "time", "case")]
     for p in found.rows:
         taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
         star = "" if p.certain else "* "

@@ -10,8 +10,7 @@ from typing import Any
 
 from attacks.attack_name import Norm
 from attacks.naming import norm_named
-from robustbench_coded.errors import InputError
-from robustbench_coded.log import LOG
+from robustbench_coded.errors import LOG, InputError
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]

@@ -159,10 +159,12 @@ class Step:
     reached: tuple[tuple[Comparison, int], ...] = ()
 
     def __str__(self) -> str:
-        """``pgd-20: expected to take away most for its cost, where a verdict is open (640 images)``."""
+        """``pgd-20: expected to take away most, where a verdict is open (cost: 640 gradients)``."""
         attacks = list(dict.fromkeys(part.case.attack for part in self.parts))
         more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
-        return f"{', '.join(attacks[:3]) or self.policy}{more}: {self.reason} ({self.images:,} images)"
+        return (
+            f"{', '.join(attacks[:3]) or self.policy}{more}: {self.reason} (cost: {self.images:,} gradients)"
+        )
 
     @property
     def images(self) -> int:

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from robustbench_coded.cli import help, options, process
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.evaluation.options.option import radius
-from robustbench_coded.log import LOG
 
 
 @help.examples(
