@@ -22,7 +22,6 @@ from robustbench_coded.data.image_folders import (
 )
 from robustbench_coded.errors import InputError
 
-NAMES = ("imagenet", "imagenet-r")
 _EXPECTED = {
     "imagenet": "ImageNet's validation images",
     "imagenet-r": "ImageNet-R, imagenet-r.tar unpacked",
@@ -44,7 +43,7 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
     """Reads ``DIR/WNID/IMAGE``, or ``DIR/val/WNID/IMAGE``.
 
     Args:
-        name: one of :data:`NAMES`.
+        name: ``imagenet`` or ``imagenet-r``.
         place: the folder, and behind it perhaps ``+list=FILE``, whose lines ``WNID/IMAGE`` are the images in
             their order, and ``+prep=HOW``, a name as :meth:`Preprocessing.named` takes it; ``Res256Crop224``
             unless given.

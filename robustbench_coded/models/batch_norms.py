@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from robustbench_coded.data.augment import KINDS, images_of_kind
+from robustbench_coded.data.augment import KINDS
 from robustbench_coded.data.representative import representative_order
 from robustbench_coded.models.candidates import ANSWERED_AT_ONCE, Assembly, Candidate, Stated
 from robustbench_coded.models.normalisation import Normalisation
@@ -249,7 +249,8 @@ class Witness:
         key = (candidate, kind, count, first)
         if key not in self._seen:
             if kind not in self._kinds:
-                self._kinds[kind] = images_of_kind(kind, self.images)
+                generator = torch.Generator().manual_seed(0)
+                self._kinds[kind] = KINDS[kind](self.images.clone(), generator)
             device = self.assembly.device
             rounds = multiplies_bfloat16(device) and not self.assembly.samples
             torch.manual_seed(0)
