@@ -95,7 +95,8 @@ class Recorder:
         """Takes over what the folder holds of these units."""
         unknown = [unit.id for unit in units if unit.id not in self._looked]
         self._looked |= set(unknown)
-        self.done.metadata.update(self.folder.committed(unknown)[0])
+        if self.evaluation.old is not None:  # else it holds none
+            self.done.metadata.update(self.folder.committed(unknown)[0])
 
     def _write(self, manifest: RunManifest) -> None:
         self.manifest = manifest

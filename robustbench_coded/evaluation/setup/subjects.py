@@ -137,11 +137,11 @@ def _subject(
         images=images_of(defence, k),
         sequence=sequence,
         hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
-        differentiable=hidden.differentiable,
+        differentiable=not hidden.without,
         relaxable=hidden.found,
     )
     # A forward alone is a third of what is remembered.
-    context.probe_seconds[subject] = taken if hidden.differentiable else 3 * taken
+    context.probe_seconds[subject] = 3 * taken if hidden.without else taken
     if theirs:
         context.keep(subject, defence)
     record = ProbeRecord(
