@@ -200,9 +200,9 @@ class PerturbedDigest:
             self.total = (self.total + int.from_bytes(digest, "little")) % (1 << _BITS)
             self.count += 1
 
-    def metadata(self) -> dict[str, str]:
-        """For the metadata of a unit; empty where nothing was added."""
-        return {DIGEST: f"{self.total:032x}"} if self.count else {}
+    def __str__(self) -> str:
+        """For the metadata of a unit."""
+        return f"{self.total:032x}"
 
 
 def sum_of(digests: Iterable[object]) -> str | None:

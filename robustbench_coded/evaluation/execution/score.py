@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.execution.target import answers_or_nan, draws_
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.streams import Purpose
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.runs.adversarials import Adversarials, PerturbedDigest
+from robustbench_coded.runs.adversarials import DIGEST, Adversarials, PerturbedDigest
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.pictures import Pictures
 
@@ -146,7 +146,9 @@ class Tally:
 
     def metadata(self) -> dict[str, Any]:
         """Counts, as the unit's outcome file stores them."""
-        found = {**self.counts, **self.perturbed.metadata()}
+        found: dict[str, Any] = {**self.counts}
+        if self.perturbed.count:
+            found[DIGEST] = str(self.perturbed)
         if self.unanswered_at is not None:
             found["unanswered_at"] = list(self.unanswered_at)
         return dict(sorted(found.items()))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.setup.brought import with_zoo
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare, with_zoo
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
@@ -92,10 +92,10 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    run_file = None if in_memory is not None else run_toml(config)
+    given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
     with (
-        opened_folder(RunFolder(path), listener, _write_reports) as folder,
+        opened_folder(RunFolder(path), listener, partial(_write_reports, given)) as folder,
         Engine(prepared.context, config.unit_timeout) as engine,
     ):
         if prepared.config.overwrite:
@@ -110,20 +110,28 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
             )
         for text in (*prepared.notes, *evaluation.notes):
             listener.note(text)
-        if run_file is None:
-            (path / RUN_FILE).unlink(missing_ok=True)
-        else:
-            write_text(path / RUN_FILE, run_file)
         evidence = run_steps(recorder, engine)
+        _write_run_file(path, given)
         recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
     if recorder.done.failures:
         raise IncompleteRun(path, list(recorder.done.failures.values()))
     return path
 
 
-def _write_reports(path: Path) -> None:
+def _write_run_file(path: Path, config: EvalConfig | None) -> None:
+    """Replaces run.toml, the options of the last evaluation; removes it where no file can repeat that."""
+    text = None if config is None else run_toml(config)
+    if text is None:
+        (path / RUN_FILE).unlink(missing_ok=True)
+    else:
+        write_text(path / RUN_FILE, text)
+
+
+def _write_reports(config: EvalConfig | None, path: Path) -> None:
+    """What is finished of an evaluation that is stopped."""
     from robustbench_coded.reports.write import write_reports  # imports matplotlib
 
+    _write_run_file(path, config)
     write_reports(path)
 
 
