@@ -33,31 +33,6 @@ from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, 
 
 
 @dataclass(frozen=True)
-class FileLayout:
-    """How the weights lay in the file.
-
-    Attributes:
-        format: ``safetensors``, ``torch`` or ``torch (before 1.6)``.
-        nbytes: size of the file.
-        nesting: the entries that the weights lay under, from the outside.
-        prefixes: what was taken off every name, from the outside.
-        dropped: weights that the network does not use.
-        dtypes: number of tensors by type.
-        entries: single values beside the weights.
-        names: of the network's weights, as the file has them.
-    """
-
-    format: str
-    nbytes: int
-    nesting: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    dropped: tuple[str, ...]
-    dtypes: dict[str, int]
-    entries: dict[str, str | int | float | bool]
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """A trained network, and what its file says about it.
 
@@ -65,6 +40,7 @@ class Checkpoint:
         name: as printed in tables.
         path: the file.
         sha256: of the file, in hexadecimal.
+        format, nbytes: of the file, as of its ``Archive``.
         arch: name of the architecture, or the ``package.module:function`` it was built by.
         arch_source: ``given`` by the user, ``stored`` in the file, or ``guessed`` from its weights.
         classes: number of classes.
@@ -75,12 +51,16 @@ class Checkpoint:
         normalisation: given or stored; None when it has to be guessed from labelled images.
         normalisation_source: ``given``, ``stored`` or ``guessed``.
         notes: what was recognised and why, a sentence each.
-        layout: how the weights lay in the file.
+        entries: single values beside the weights.
+        names: of the network's weights, as the file has them.
+        layout: how the weights lay in the file, without them.
     """
 
     name: str
     path: Path
     sha256: str
+    format: str
+    nbytes: int
     arch: str
     arch_source: Literal["given", "stored", "guessed"]
     classes: int
@@ -91,7 +71,9 @@ class Checkpoint:
     normalisation: Normalisation | None
     normalisation_source: Literal["given", "stored", "guessed"]
     notes: tuple[str, ...]
-    layout: FileLayout
+    entries: dict[str, str | int | float | bool]
+    names: tuple[str, ...]
+    layout: StateDict
 
 
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
@@ -296,6 +278,8 @@ def load_checkpoint(
         name=name if name is not None else archive.path.stem,
         path=archive.path,
         sha256=archive.sha256,
+        format=archive.format,
+        nbytes=archive.nbytes,
         arch=recognised.arch,
         arch_source="given" if arch is not None else "stored" if is_stored else "guessed",
         classes=recognised.classes,
@@ -306,16 +290,9 @@ def load_checkpoint(
         normalisation=normalisation,
         normalisation_source=source,
         notes=(*recognised.notes, *weights.notes, *_contradicted(metadata, recognised), *notes),
-        layout=FileLayout(
-            archive.format,
-            archive.nbytes,
-            weights.nesting,
-            weights.prefixes,
-            weights.dropped,
-            weights.dtypes,
-            plain_entries(archive),
-            tuple(weights.original),
-        ),
+        entries=plain_entries(archive),
+        names=tuple(weights.original),
+        layout=replace(weights, tensors={}, original={}),
     )
 
 

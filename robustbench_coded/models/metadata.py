@@ -58,16 +58,10 @@ def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def _fraction(value: Any) -> float | None:
-    """A figure from 0 to 1 or in percent, also as text; None where it is no accuracy."""
-    percent = isinstance(value, str) and value.strip().endswith("%")
-    if isinstance(value, str):
-        try:
-            value = float(value.strip().rstrip("%"))
-        except ValueError:
-            return None
+    """A figure from 0 to 1 or in percent; None where it is no accuracy."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 100:
         return None
-    return float(value) if value <= 1 and not percent else value / 100
+    return float(value) if value <= 1 else value / 100
 
 
 def _words(name: str) -> frozenset[str]:

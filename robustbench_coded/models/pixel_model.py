@@ -30,6 +30,18 @@ class BlockNetwork(nn.Module):
         return x
 
 
+class Chain:
+    """Blocks one after the other."""
+
+    def __init__(self, blocks: Sequence[Callable[[Tensor], Tensor]]):
+        self.blocks = blocks
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
 def blocks_of(network: nn.Module) -> list[Callable[[Tensor], Tensor]]:
     """The blocks of a network; one from outside is a single block."""
     return network.blocks() if isinstance(network, BlockNetwork) else [network]

@@ -58,6 +58,7 @@ class Recognition:
         candidate: what is evaluated, or what comes closest where there is a refusal.
         by: what decided the architecture, and what its normalisation; the second is ``given`` by the user,
             ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` because ``guess`` was said.
+            Where the first is ``--guess``, nobody knows whether the network is right.
         labelled: the candidate on labelled images; None where there are no labels.
         batch_norms: its batch-norms; None where none remembers anything.
         accuracy: what the file states, by the entry's name.
@@ -80,11 +81,6 @@ class Recognition:
         """The variant, as ``--arch`` takes it."""
         return self.candidate.arch
 
-    @property
-    def guessed(self) -> bool:
-        """Whether it is the first answer to a question, and nobody knows whether it is right."""
-        return self.by[0] == "--guess" and not self.refusal
-
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""
         return InputError(f"{checkpoint.path}: {self.refusal}", self.question.lines if self.question else ())
@@ -101,7 +97,7 @@ class Recognition:
                 f"on {seen.images} images ({self.batch_norms.kind})"
             )
         if self.labelled is not None:
-            evidence.append(f"{self.labelled.accuracy:.1%} of {self.labelled.examples} images right")
+            evidence.append(f"{self.labelled.accuracy:.1%} of {len(self.labelled.rightly)} images right")
         if self.accuracy is not None:
             evidence.append(f"the file says {self.accuracy[0]} {self.accuracy[1]:.2%}")
         return f"{said}: {', '.join(evidence) or 'there are no labelled images'}"
@@ -166,13 +162,13 @@ class _Decision:
     def __init__(self, assembly: Assembly, budget: Budget) -> None:
         self.assembly, self.budget = assembly, budget
         checkpoint = assembly.checkpoint
-        self.accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.layout.entries)
+        self.accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.entries)
         arch = checkpoint.arch if checkpoint.arch_source != "guessed" else None
         self.stated = Stated(arch, checkpoint.normalisation)
         mean, std = assembly.images.mean((0, 2, 3)).tolist(), assembly.images.std((0, 2, 3)).tolist()
         stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
         self.normalisations = normalisations_of(mean, std, checkpoint.normalisation, stored)
-        self.definition = published_definition(checkpoint.arch, checkpoint.layout.names)
+        self.definition = published_definition(checkpoint.arch, checkpoint.names)
         said = {"given": "--arch", "stored": BY_METADATA}
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
@@ -198,8 +194,8 @@ class _Decision:
         if labelled is not None and labelled.accuracy - labelled.error <= chance:
             asked = None
             refusal = (
-                f"{labelled.accuracy:.1%} of {labelled.examples} labelled images are right, and chance is "
-                f"{chance:.1%}: it is not trained, its labels are others, or a part without weights is "
+                f"{labelled.accuracy:.1%} of {len(labelled.rightly)} labelled images are right, and chance "
+                f"is {chance:.1%}: it is not trained, its labels are others, or a part without weights is "
                 "wrong; try another --arch, --normalize or --data"
             )
         by, warnings = (self.by_arch, self.by_normalisation), tuple(self.warnings)
@@ -210,7 +206,7 @@ class _Decision:
         """Without batch-norms: what is stated, and a published definition."""
         stated, arch = self.stated, self.assembly.checkpoint.arch
         if stated.arch is None:
-            self.parts = () if self.definition else list(self.assembly.variants.parts)
+            self.parts = () if self.definition else list(self.assembly.parts)
             self.by_arch = self.definition or self.by_arch
         unknown = [", ".join(self.parts)] if self.parts else []
         unknown += [] if stated.normalisation else ["normalisation"]
@@ -218,7 +214,7 @@ class _Decision:
             self.open = f"neither its weights nor its file say its {' and '.join(unknown)}"
         chosen = Candidate(arch, stated.normalisation or self.normalisations[0])
         self.beside = [replace(chosen, normalisation=one) for one in self.normalisations]
-        self.beside += [replace(chosen, arch=form) for form in self.assembly.variants.one_part_away(arch)]
+        self.beside += [replace(chosen, arch=form) for form in self.assembly.one_part_away(arch)]
         return chosen
 
     def _by_batch_norms(self) -> Candidate:
@@ -274,7 +270,7 @@ class _Decision:
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy + own.error < value - allowed_shortfall(name):
             self.warnings.append(
-                f"{own.accuracy:.1%} of {own.examples} labelled images are right, its file says {name} "
+                f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
                 f"{value:.2%}: a part without weights is wrong, or that was on other images; try another "
                 "--arch, --normalize or --data"
             )
@@ -285,7 +281,7 @@ class _Decision:
             if best.accuracy > own.accuracy + FAR_BELOW and own.less_accurate_than(best):
                 self.warnings.append(
                     f"its labelled images contradict {candidate}: {best.candidate} answers "
-                    f"{best.accuracy:.1%} of {best.examples} rightly instead of {own.accuracy:.1%}; try "
+                    f"{best.accuracy:.1%} of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try "
                     f"{best.candidate.flags}"
                 )
         return own

@@ -73,8 +73,8 @@ def test_the_sum_is_over_the_rows_that_run_in_any_case(
     assert any(line.startswith("run folder: reports/digits-erm-") for line in lines)
     table = [line for line in lines if " digits-erm | " in line]
     assert [not line.partition("* digits-erm")[1] for line in table] == [r["certain"] for r in plan["rows"]]
-    (marked,) = [line for line in lines if line.startswith("rows marked *")]
-    assert f"up to {plan['open_images']:,} images more" in marked
+    (marked,) = [line for line in lines if line.startswith("cases marked *")]
+    assert f"up to {plan['open_images']:,} gradients more" in marked
 
 
 def test_a_wish_for_time_gets_the_examples_that_fit(csrobust, digits_erm, a_second_an_image):

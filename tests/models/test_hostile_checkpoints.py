@@ -490,8 +490,8 @@ def test_plain_data_of_training_programs_beside_the_weights_are_no_harm(tmp_path
     }
     torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
     loaded = load_checkpoint(tmp_path / "model.pt")
-    assert loaded.layout.entries == {"acc": 91.5, "epoch": 3, "best": True}
-    assert {type(value) for value in loaded.layout.entries.values()} == {float, int, bool}
+    assert loaded.entries == {"acc": 91.5, "epoch": 3, "best": True}
+    assert {type(value) for value in loaded.entries.values()} == {float, int, bool}
 
 
 class Settings(dict):

@@ -119,7 +119,8 @@ def check_options(config: EvalConfig) -> None:
         raise InputError('--engine ray: Ray is not installed; install it with: pip install "csrobust[ray]"')
     if config.address is not None and config.engine != "ray":
         raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
-    check_inputs(config.inputs, config.eps or ())
+    if config.inputs != ("batch",):
+        check_inputs(config.inputs, config.eps or ())
     if config.claim is not None:
         check_claim(config)
     for name in _OF_CLAIM if config.claim is None else ():

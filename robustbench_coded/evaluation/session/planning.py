@@ -5,7 +5,7 @@ images take here, and what further commands would do.
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -43,7 +43,7 @@ from robustbench_coded.evaluation.session.schedule import (
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.prepare import tf32
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
+from robustbench_coded.schema.words import CONTROLS, LEFT_OUT
 from robustbench_coded.threads import torch_threads
 
 TIMED_PIXELS = 64 * 32 * 32  # small images go through a network in larger pieces
@@ -194,7 +194,7 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         random_batches=config.mix is None and not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
-        relus=_relus(prepared) if config.checks and config.norm != "l0" else {},
+        relus=cache(partial(_relus, prepared)),
     )
 
 
@@ -218,13 +218,14 @@ def _always_shown(case: PlannedCase) -> bool:
     return of_paper or case.attack not in (*in_presets, *CONTROLS)
 
 
-def _relus(prepared: PreparedEvaluation) -> dict[str, int]:
-    """How many ReLUs answer an image, of each network that is evaluated by itself."""
+def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
+    """How many ReLUs answer an image; 0 where crossover is not run."""
+    if not prepared.config.checks or prepared.config.norm == "l0":
+        return 0
     context = prepared.context
     x = context.data.batch([0])[0].to(context.device)
-    names = dict.fromkeys(s.checkpoint for s in prepared.subjects if s.spec == STANDARD)
     with accelerator.random_states_kept():  # a network may sample
-        return {name: crossover.relus(context.model(name), x) for name in names}
+        return crossover.relus(context.model(checkpoint), x)
 
 
 def _seconds_per_image(plan: EvaluationPlan, rates: Rates) -> float:

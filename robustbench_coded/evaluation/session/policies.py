@@ -160,10 +160,9 @@ def _recombine(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
         standings = standings_of(plan, evidence, comparison)
         stuck = any(standing.verdict == VerdictName.NOT_SETTLED for standing in standings)
         ran = [case for case in plan.attacks.get(comparison, ()) if case in evidence.sizes]
-        relus = plan.relus.get(comparison.subject.checkpoint, 0)
         if comparison.subject.spec != STANDARD or not stuck or any(map(_by_interval, standings)) or not ran:
             continue
-        if 0 < relus * evidence.sizes[ran[0]] <= MOST_RELUS:
+        if 0 < plan.relus(comparison.subject.checkpoint) * evidence.sizes[ran[0]] <= MOST_RELUS:
             wanted.append(replace(ran[0], case=ran[0].case.of_attack(presets.RECOMBINED)))
     reason = "what attacks left close to the boundary, recombined"
     return _step("recombine", reason, _affordable(plan, evidence, wanted))

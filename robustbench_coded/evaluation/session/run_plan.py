@@ -118,8 +118,10 @@ def run_plan(
             if isinstance(outcome, UnitFailure):
                 _failed(folder, outcome, done, listener)
                 continue
-            kept = encoded(outcome.adversarials) if config.keeps_adversarials else None
-            if kept is None:
+            kept = None
+            if outcome.adversarials and config.keeps_adversarials:
+                kept = encoded(outcome.adversarials)
+            elif outcome.adversarials:
                 store.put(outcome.unit.id, outcome.adversarials)
             folder.commit(
                 outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing, kept, outcome.pictures

@@ -154,7 +154,7 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
             found = selftest_subject(
                 prepared.context, subject, _perturbation(prepared), prepared.config.unit_timeout
             )
-            folder.commit_selftests(name, {**subject.subject.as_columns(), **found})
+            folder.commit_selftests(name, {**structs.asdict(subject.subject), **found})
 
 
 def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
@@ -179,6 +179,6 @@ def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | Non
         "checkpoint": prepared.fixed["checkpoints"][subject.checkpoint],
         "spec": subject.spec,
         "k": subject.k,
-        "perturbation": list(perturbation.as_columns().values()),
+        "perturbation": list(structs.asdict(perturbation).values()),
     }
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -14,12 +14,13 @@ from scipy.special import bdtrc
 
 from attacks import accelerator, naming
 from robustbench_coded.data import dataset, registry
+from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory
 from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_options
-from robustbench_coded.evaluation.options.conditions import RequestedAttacks
-from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
+from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
+from robustbench_coded.evaluation.options.config import EvalConfig, default_eps, without_checkpoint
 from robustbench_coded.evaluation.options.device import (
     device_named,
     gradient_of_sum,
@@ -30,10 +31,10 @@ from robustbench_coded.evaluation.options.device import (
 )
 from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import (
+    STRATIFIED,
     batches_at,
     evaluated,
     scored_slots,
-    subset_rule,
     victims_at,
 )
 from robustbench_coded.evaluation.setup.checkpoints import (
@@ -43,10 +44,12 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     from_file,
     with_gradients,
 )
-from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
+from robustbench_coded.evaluation.setup.subjects import probed_subjects
+from robustbench_coded.extensions import load
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
+from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.version import __version__
 
 
@@ -196,28 +199,6 @@ class PreparedEvaluation:
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
-    def on_other_images(self, data: dataset.Dataset) -> "PreparedEvaluation":
-        """The same checkpoints behind the same defences, to be asked about all of ``data``.
-
-        Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
-        ones would mislead.
-        """
-        identity = structs.replace(
-            self.identity, data=data.name, data_sha256=data.sha256, limit=None, subset=None
-        )
-        setup = replace(
-            self.setup, data=data.name, examples=len(data), in_memory=replace(self.setup.in_memory, data=data)
-        )
-        self.context.exchange(setup, data)
-        return replace(
-            self,
-            setup=setup,
-            identity=identity,
-            data_facts=_data_facts(data, len(data)),
-            fixed=fixed_facts(setup, identity),
-            folder_name=folder_name(setup.checkpoints, identity),
-        )
-
     def maker(self, size: int | None = None) -> plan.UnitMaker:
         """What cuts rows into units, on so many examples; None for all."""
         setup = self.setup
@@ -303,7 +284,7 @@ def prepare(
         data_dir=config.data_dir,
         first=config.first,
         class_mix=config.mix,
-        processes=config.processes,
+        processes=WorkerProcesses(config.engine, config.workers, config.address),
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
@@ -330,7 +311,10 @@ def prepare(
             notes.append(f"{name}: {info}")
     if any(c.attack_precision == "bfloat16" for c in loaded) and not multiplies_bfloat16(device):
         notes.append(SLOW_BFLOAT16)
-    specs = specs_of(config, context)
+    given = [PREFIX + name for name in in_memory.defences]
+    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     with worker_context.own_threads(context):
@@ -341,7 +325,7 @@ def prepare(
         data=data_name,
         data_sha256=data.sha256,
         limit=config.limit,
-        subset=subset_rule(first=config.first),
+        subset=None if config.first else STRATIFIED,
         class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
@@ -355,7 +339,7 @@ def prepare(
         probes=tuple(probes),
         requested=config.requested(eps),
         identity=identity,
-        data_facts=_data_facts(data, len(whole)),
+        data_facts=facts_of(data, len(whole)),
         fixed=fixed_facts(setup, identity),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
@@ -365,7 +349,12 @@ def prepare(
     )
 
 
-def _data_facts(data: dataset.Dataset, available: int) -> DataFacts:
+def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
+    """What the report says about the data.
+
+    Args:
+        available: examples that there are.
+    """
     return DataFacts(
         name=data.name,
         source=data.source,
@@ -375,3 +364,40 @@ def _data_facts(data: dataset.Dataset, available: int) -> DataFacts:
         classes=data.classes,
         image_shape=tuple(data.image_shape),
     )
+
+
+def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """The options of an evaluation of a zoo entry or of a process alone, complete, and what these bring.
+
+    Raises:
+        InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
+            started.
+    """
+    names = [text for text in config.defences if brought(text) is not None]
+    if not names and not config.checkpoints and without_checkpoint(config.defences):
+        return _of_a_process(config)
+    if not names:
+        return config, InMemory()
+    name = names[0]
+    for option, there in (
+        ("--ckpt", bool(config.checkpoints)),
+        ("--data", config.data != "auto"),
+        (f"--defence {names[-1]}", len(names) > 1),
+        ("--rci, --coded or --defence", len(config.defences) > 1),
+    ):
+        if there:
+            raise InputError(
+                f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
+                f"{option}"
+            )
+    return brought(name).brings(config)
+
+
+def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """A process that stands for the network, too: there is none to compare it with."""
+    (spec,) = config.defences
+    defence = load("processes", "cmd")(spec.strip(), None)
+    if defence.defence.process.declared.get("base"):
+        raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
+    model = Alone(defence, config.batch_sizes[0])
+    return replace(config, standard=False), InMemory(models={defence.name: model})

@@ -44,11 +44,6 @@ class HiddenGradients:
     found: bool = True
 
     @property
-    def differentiable(self) -> bool:
-        """Whether torch's own gradient exists at all."""
-        return not self.without
-
-    @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
         said = [f"{hiding_text(met)}; the relaxed- attacks smooth it" for met in self.operators]

@@ -45,7 +45,13 @@ def probed_subjects(
         for spec in specs:
             for k in config.batch_sizes:
                 subject, record = _subject(config, context, checkpoint, spec, k, refuse=refuse, glance=glance)
-                _refuse_clash(subject, subjects)
+                for other in subjects:  # two of one name would end up in one row
+                    if other.subject == subject.subject:
+                        named = f"{other.spec} and {subject.spec} are both named {subject.label}"
+                        twice = other.spec == subject.spec
+                        raise InputError(
+                            f"{subject.spec} is given twice" if twice else f"{named}; give one another name"
+                        )
                 subjects.append(subject)
                 probes.append(record)
                 if not subject.batch_dependent:
@@ -131,11 +137,11 @@ def _subject(
         images=images_of(defence, k),
         sequence=sequence,
         hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
-        differentiable=hidden.differentiable,
+        differentiable=not hidden.without,
         relaxable=hidden.found,
     )
     # A forward alone is a third of what is remembered.
-    context.probe_seconds[subject] = taken if hidden.differentiable else 3 * taken
+    context.probe_seconds[subject] = 3 * taken if hidden.without else taken
     if theirs:
         context.keep(subject, defence)
     record = ProbeRecord(
@@ -169,28 +175,3 @@ def _probed(
         remembers=probing.probe_batch(data, len(x), probing.REMEMBERED).to(device) if theirs else None,
         whole=x if theirs else None,
     )
-
-
-def specs_of(config: EvalConfig, context: WorkerContext) -> list[str]:
-    """What every checkpoint is put behind, as it was named.
-
-    Raises:
-        InputError: there is nothing.
-    """
-    given = [PREFIX + name for name in context.setup.in_memory.defences]
-    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
-    if not specs:
-        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    return specs
-
-
-def _refuse_clash(subject: ProbedSubject, others: list[ProbedSubject]) -> None:
-    """Two defences of one name would end up in one row."""
-    for other in others:
-        same = other.subject == subject.subject
-        if same and other.spec == subject.spec:
-            raise InputError(f"{subject.spec} is given twice")
-        if same:
-            raise InputError(
-                f"{other.spec} and {subject.spec} are both named {subject.label}; give one another name"
-            )

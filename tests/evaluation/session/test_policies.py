@@ -186,7 +186,7 @@ def test_next_to_nothing_is_proven_where_no_attack_shows_that_nothing_is_gained(
 
 def test_an_open_verdict_meets_attacks_submissions_checks_and_crossover_before_more_examples():
     asked, twice = case("pgd-200"), case("pgd-20", STANDARD)
-    plan = plan_of(relus={"net": 100})
+    plan = plan_of(relus=lambda checkpoint: 100)
     standings = {DEFENDED: OPEN, BASE: CHECKED}
     evidence = simulate(plan, 0.9, lambda steps: standings, [submitted()], [asked, twice])
     order = list(dict.fromkeys(policies(evidence)))
@@ -198,7 +198,7 @@ def test_an_open_verdict_meets_attacks_submissions_checks_and_crossover_before_m
 
 @pytest.mark.parametrize("relus", [0, 200_000 // 256 + 1])
 def test_crossover_is_for_small_networks_on_few_images(relus):
-    plan = plan_of(relus={"net": relus})
+    plan = plan_of(relus=lambda checkpoint: relus)
     assert "recombine" not in policies(simulate(plan, 0.9, lambda steps: {BASE: CHECKED}))
 
 
