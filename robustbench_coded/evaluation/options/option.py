@@ -10,8 +10,7 @@ from typing import Any
 
 from attacks.attack_name import Norm
 from attacks.naming import norm_named
-from robustbench_coded.errors import InputError
-from robustbench_coded.log import LOG
+from robustbench_coded.errors import LOG, InputError
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]
@@ -43,8 +42,8 @@ def check_values(config: Any) -> None:
         rule, value = entry.metadata.get("rule"), getattr(config, entry.name)
         if rule is None or (value is None and entry.default is None):
             continue
-        for one in value if isinstance(value, tuple) else (value,):
-            check_value(flag_of(entry), one, rule)
+        for each in value if isinstance(value, tuple) else (value,):
+            check_value(flag_of(entry), each, rule)
 
 
 def check_value(flag: str, value: Any, rule: Rule) -> None:
