@@ -1,7 +1,8 @@
 """The one exception that means 'the user's input is wrong', what a mistyped name may have meant,
-and messages in Python's words.
+messages in Python's words, and the logger for what is said beside the answer.
 """
 
+import logging
 import re
 import sysconfig
 import traceback
@@ -11,6 +12,7 @@ from pathlib import Path
 
 _OURS = tuple(str(Path(__file__).resolve().parents[1] / name) for name in ("robustbench_coded", "attacks"))
 _LIBRARIES = tuple(sysconfig.get_path(name) + "/" for name in ("stdlib", "purelib", "platlib"))
+LOG = logging.getLogger("csrobust")  # `cli.main` shows it
 
 
 class InputError(ValueError):

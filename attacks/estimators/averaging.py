@@ -99,12 +99,8 @@ class Estimator:
         """Whether the query budget is used up: the attack then ends with what it has."""
         return (
             self.query_budget is not None
-            and self._cost_so_far + self._cost_per_input * self._inputs > self.query_budget
+            and self.forwards + self.backwards + self._cost_per_input * self._inputs > self.query_budget
         )
-
-    @property
-    def _cost_so_far(self) -> int:
-        return self.forwards + self.backwards
 
     def check_losses(self) -> None:
         """Asks for what no query has waited for: on an accelerator at the end of an attack.
@@ -140,9 +136,10 @@ class Estimator:
     @contextmanager
     def _query(self, y: Tensor) -> Iterator[None]:
         """Records what the query about ``y`` inside the block costs."""
-        before, self._inputs = self._cost_so_far, y.shape[0] * y.shape[1]
+        before, self._inputs = self.forwards + self.backwards, y.shape[0] * y.shape[1]
         yield
-        self._cost_per_input = max(self._cost_per_input, (self._cost_so_far - before) / self._inputs)
+        cost = self.forwards + self.backwards - before
+        self._cost_per_input = max(self._cost_per_input, cost / self._inputs)
 
     def _average(
         self,
@@ -228,7 +225,9 @@ class Estimator:
             leaf.requires_grad_(differentiate)
             # Relaxed, a defence may change its input in place.
             shown = leaf if relaxed is None else leaf.view_as(leaf)
-            logits = self.oracle.logits(shown, self._draws_for(leaf, draw_sets))
+            draws = list(chain.from_iterable(draw_sets))
+            # Attacks on a per-example target may have merged its batches.
+            logits = self.oracle.logits(shown, draws if self.oracle.randomised else draws[: len(leaf)])
             if logits.shape[:-1] != leaf.shape[:2]:
                 raise ValueError(f"expected logits {(*leaf.shape[:2], 'classes')}, got {tuple(logits.shape)}")
             logits = logits.unflatten(0, (n, x.shape[0]))
@@ -264,11 +263,6 @@ class Estimator:
         self.forwards += forwards
         self.backwards += backwards
         return _Answer(losses.detach(), logits.detach(), grad)
-
-    def _draws_for(self, x: Tensor, draw_sets: Sequence[DrawSet]) -> DrawSet:
-        draws = list(chain.from_iterable(draw_sets))
-        # Attacks on a per-example target may have merged its batches.
-        return draws if self.oracle.randomised else draws[: len(x)]
 
     def _cost(self, x: Tensor, differentiated: bool) -> tuple[int, int]:
         """Images forwarded and differentiated by one answer to ``x``."""

@@ -133,10 +133,7 @@ def scatter(mode: Relaxing, call: Call) -> Any:
     met = mode.record.note("scatter")
     if not real.is_floating_point():
         return attach(real, Shadow(straight_through(real.float(), extra.float(), met)))
-    extra = straight_through(torch.zeros_like(real), extra.to(real.dtype), met)
-    return (
-        straight_through(real.detach(), real + extra) if real.requires_grad else straight_through(real, extra)
-    )
+    return _beside(real, extra, met)
 
 
 def looked_up(mode: Relaxing, call: Call) -> Any:
@@ -158,11 +155,13 @@ def looked_up(mode: Relaxing, call: Call) -> Any:
     if soft.shape != real.shape or not soft.requires_grad:
         return real
     met = mode.record.note("lookup")
-    # Beside the gradient in the index that in the table, where it has one.
+    return _beside(real, soft, met)
+
+
+def _beside(real: Tensor, soft: Tensor, met: Met | None) -> Tensor:
+    """``real`` with the gradient of ``soft``, beside its own where it has one."""
     extra = straight_through(torch.zeros_like(real), soft.to(real.dtype), met)
-    return (
-        straight_through(real.detach(), real + extra) if real.requires_grad else straight_through(real, extra)
-    )
+    return straight_through(real.detach(), real + extra if real.requires_grad else extra)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from robustbench_coded.data.augment import shift, shift_and_flip
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.data.registry import load_data
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import OtherInput, PixelModel
 from robustbench_coded.models.registry import INPUT, changed, find, split_variant
+from robustbench_coded.paper.training.fresh import build
 
 BATCH = 128
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"

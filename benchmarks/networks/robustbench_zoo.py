@@ -32,13 +32,13 @@ from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.extras.libraries import robustbench as robustbench_library
+from robustbench_coded.extras.libraries.robustbench_names import own_definitions
 from robustbench_coded.models import loading, registry
 from robustbench_coded.models.archive import read_archive
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import Checkpoint, load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN, Normalisation
 from robustbench_coded.models.pixel_model import OtherInput
-from robustbench_coded.models.robustbench_names import own_definitions
 
 TABLE = Path(__file__).with_suffix(".md")
 TOLERANCE = 1e-5

@@ -14,8 +14,8 @@ import torch
 
 from benchmarks.bench.table import pipes
 from benchmarks.bench.timing import TimedContender, in_words, interleaved, machine
-from robustbench_coded.models.build import build
 from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.paper.training.recipes import CodedRecipe, Erm, Moment, Recipe
 from robustbench_coded.paper.training.stages import TrainingStages
 from robustbench_coded.runs.atomic import write_text

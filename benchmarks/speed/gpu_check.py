@@ -81,7 +81,7 @@ def forecast(name: str, data: str, device: str, limit: int = 256) -> str:
         checkpoints=((name, str(ROOT / "checkpoints" / f"{name}.safetensors")),), data=data, limit=limit,
         attacks=("pgd-100",), checks=False, device=device, out=FOLDER / f"{name}-forecast", overwrite=True,
     )  # fmt: skip
-    said = preview(config).seconds
+    said = preview(config).as_data()["seconds"]
     run = evaluate(
         config.checkpoints[0][1], data, attacks=["pgd-100"], limit=limit, device=device, out=config.out,
         overwrite=True,

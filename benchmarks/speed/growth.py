@@ -36,12 +36,11 @@ from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.evaluate import evaluate
 from robustbench_coded.evaluation.session.evaluation import make_plan
-from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.models.build import build
-from robustbench_coded.models.metadata import save_checkpoint
+from robustbench_coded.paper.training.fresh import build
+from robustbench_coded.paper.training.save import save_checkpoint
 from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).parent / "growth.md"
@@ -141,7 +140,7 @@ class Watch(Listener):
     def __init__(self) -> None:
         self.planned_at = 0.0
 
-    def planned(self, plan: Plan, forecast: Forecast) -> None:
+    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
         self.planned_at = self.planned_at or time.perf_counter()
 
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from benchmarks.networks.recognition_networks import SHARED, cifar10_images
 from robustbench_coded.data.augment import shift_and_flip
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.paper.training.fresh import build
 
 NETWORKS = (
     ("resnet18", "cifar10"),

@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import logging
 import os
 import sys
 import traceback
@@ -11,9 +12,8 @@ from typing import Any
 import typer
 
 from robustbench_coded.cli.process import DONE, FAILED, INTERRUPTED, WRONG_INPUT, spin_briefly
-from robustbench_coded.errors import InputError, did_you_mean, where_raised
+from robustbench_coded.errors import LOG, InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
-from robustbench_coded.log import show_log
 from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.threads import keep_memory
 
@@ -42,7 +42,10 @@ def run(arguments: list[str]) -> int:
     Errors are one line, unless ``--debug`` stands somewhere: then their tracebacks come first.
     """
     debug = DEBUG in arguments
-    show_log()
+    if not LOG.handlers:  # the program that runs this may have given it one
+        LOG.addHandler(_OnStandardError())
+        LOG.setLevel(logging.INFO)
+        LOG.propagate = False
     try:
         require_own_attacks()
     except ImportError as error:
@@ -70,6 +73,13 @@ def run(arguments: list[str]) -> int:
         if (unusable := _unusable_path(error)) is not None:
             return _complain(unusable, WRONG_INPUT)
         return _complain(_unexpected(error, debug), FAILED)
+
+
+class _OnStandardError(logging.Handler):
+    """A line each, on what standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(one_line(f"csrobust: {record.getMessage()}"), file=sys.stderr, flush=True)
 
 
 @functools.cache

@@ -21,8 +21,8 @@ from robustbench_coded.cli.process import (
     importing,
     stoppable,
 )
+from robustbench_coded.errors import LOG
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.log import LOG
 from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
 
@@ -81,6 +81,12 @@ def run_evaluation(
     return FAILED_VERDICT if failing and code == DONE else code
 
 
+def require_checkpoints(config: EvalConfig) -> None:
+    """Raises InputError for a checkpoint that is not there, before torch is imported, which takes seconds."""
+    for _, path in config.checkpoints:
+        present(path)
+
+
 def evaluated(
     config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool
 ) -> tuple[Path | None, int]:
@@ -93,9 +99,8 @@ def evaluated(
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.
     """
-    for _, path in config.checkpoints:
-        present(path)
-    if not silent:  # before torch is imported, which takes seconds
+    require_checkpoints(config)
+    if not silent:
         print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped

@@ -65,7 +65,7 @@ class Codec:
         device: torch.device | str = "cpu",
     ) -> Tensor:
         """E ``[n, k]`` (cached: never write to it), or E_p ``[G, n, k]`` for permutations ``[G, k]``."""
-        matrix = _encoder(self, dtype, torch.device(device))
+        matrix = _matrix(self, dtype, torch.device(device), encodes=True)
         return matrix if perm is None else matrix.T[self._slots(perm).to(device)].transpose(1, 2)
 
     def decoder(
@@ -76,7 +76,7 @@ class Codec:
         device: torch.device | str = "cpu",
     ) -> Tensor:
         """D ``[k, n]`` (cached: never write to it), or D_p ``[G, k, n]`` for permutations ``[G, k]``."""
-        matrix = _decoder(self, dtype, torch.device(device))
+        matrix = _matrix(self, dtype, torch.device(device), encodes=False)
         return matrix if perm is None else matrix[self._slots(perm).to(device)]
 
     def encode(self, x: Tensor, perm: Tensor | None = None) -> Tensor:
@@ -125,27 +125,15 @@ def _combine(matrix: Tensor, rows: Tensor) -> Tensor:
     return mixed.reshape(groups, matrix.shape[-2], *shape)
 
 
-# The matrices depend on nothing but these arguments.
-@lru_cache(maxsize=128)
-def _encoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
-    alpha, beta = _points(codec)
-    exact = spline.spline_matrix(alpha, beta, order=codec.order, smoothing=codec.smoothing_encoder)
-    return _shared_tensor(exact, dtype, device)
-
-
-@lru_cache(maxsize=128)
-def _decoder(codec: Codec, dtype: torch.dtype, device: torch.device) -> Tensor:
-    alpha, beta = _points(codec)
-    exact = spline.spline_matrix(beta, alpha, order=codec.order, smoothing=codec.smoothing_decoder)
-    return _shared_tensor(exact, dtype, device)
-
-
-def _points(codec: Codec) -> tuple[spline.Matrix, spline.Matrix]:
-    alpha, beta = spline.NODES[codec.nodes]
-    return alpha(codec.k), beta(codec.n)
-
-
-def _shared_tensor(exact: spline.Matrix, dtype: torch.dtype, device: torch.device) -> Tensor:
+@lru_cache(maxsize=256)  # it depends on nothing but these arguments
+def _matrix(codec: Codec, dtype: torch.dtype, device: torch.device, *, encodes: bool) -> Tensor:
+    """The encoder ``[n, k]`` or the decoder ``[k, n]``, shared by all who ask."""
+    nodes = spline.NODES[codec.nodes]
+    alpha, beta = nodes.alpha(codec.k), nodes.beta(codec.n)
+    if encodes:
+        exact = spline.spline_matrix(alpha, beta, order=codec.order, smoothing=codec.smoothing_encoder)
+    else:
+        exact = spline.spline_matrix(beta, alpha, order=codec.order, smoothing=codec.smoothing_decoder)
     if not dtype.is_floating_point:
         raise ValueError(f"expected floating-point tensors, got {dtype}")
     # A tensor made under inference_mode could not serve a later backward pass.

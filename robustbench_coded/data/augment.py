@@ -34,9 +34,6 @@ def unchanged(x: Tensor, generator: torch.Generator) -> Tensor:
     return x
 
 
-AUGMENTATIONS = {"none": unchanged, "shift": shift, "shift-flip": shift_and_flip}
-
-
 Kind = Callable[[Tensor, torch.Generator], Tensor]
 
 
@@ -96,11 +93,6 @@ KINDS: dict[str, Kind] = {
 def _augmented(x: Tensor, generator: torch.Generator) -> Tensor:
     """Colour images shifted and flipped; digits and letters as they are."""
     return shift_and_flip(x, generator) if x.shape[1] == 3 else x
-
-
-def images_of_kind(kind: str, images: Tensor, *, seed: int = 0) -> Tensor:
-    """images [n, C, H, W] in [0, 1] as in that kind of training; the same each time."""
-    return KINDS[kind](images.clone(), torch.Generator().manual_seed(seed))
 
 
 def _evenly(count: int, generator: torch.Generator) -> Tensor:

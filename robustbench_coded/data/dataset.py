@@ -90,7 +90,9 @@ class Dataset:
 
     def subset(self, rows: np.ndarray) -> Dataset:
         """The images of these rows, in this order."""
-        return replace(self, images=_Rows.of(self.images, rows), labels=self.labels[rows], numbers=rows)
+        whole = self.images
+        taken = _Rows(whole.images, whole.rows[rows]) if isinstance(whole, _Rows) else _Rows(whole, rows)
+        return replace(self, images=taken, labels=self.labels[rows], numbers=rows)
 
     def of_all_classes(self, classes: int) -> Dataset:
         """The same images with labels as a network of ``classes`` outputs has them.
@@ -130,12 +132,6 @@ class _Rows:
 
     images: Images
     rows: np.ndarray
-
-    @staticmethod
-    def of(images: Images, rows: np.ndarray) -> Images:
-        if isinstance(images, _Rows):
-            return _Rows(images.images, images.rows[rows])
-        return _Rows(images, rows)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -39,9 +39,9 @@ def load_folder(root: Path, split: str = "test", size: int | None = None) -> Dat
     """
     root = split_folder(root, _SPLITS[split], "one with a folder of images per class")
     files, class_names = _list(root)
-    order = sorted(range(len(files)), key=lambda i: _key(files[i][0].relative_to(root)))
-    paths = [files[i][0] for i in order]
-    labels = np.array([files[i][1] for i in order], dtype=np.int64)
+    files.sort(key=lambda file: fixed_order(file[0].relative_to(root)))
+    paths = [path for path, _ in files]
+    labels = np.array([number for _, number in files], dtype=np.int64)
     scaled = f", scaled and cropped to {size} x {size}" if size else ""
     return Dataset(
         name=f"folder:{root}@{size}" if size else f"folder:{root}",
@@ -89,7 +89,8 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
     return files, tuple(folder.name for folder in folders)
 
 
-def _key(path: Path) -> bytes:
+def fixed_order(path: PurePath) -> bytes:
+    """What images are sorted by; see ``load_folder``."""
     return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()
 
 

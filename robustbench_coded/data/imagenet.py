@@ -5,7 +5,6 @@
 1,000 logits those alone are compared. Images are decoded when a batch asks for them.
 """
 
-import hashlib
 import re
 from functools import cache
 from importlib import resources
@@ -14,10 +13,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.data.image_folders import SUFFIXES, ImageFiles, Preprocessing, split_folder
+from robustbench_coded.data.image_folders import (
+    SUFFIXES,
+    ImageFiles,
+    Preprocessing,
+    fixed_order,
+    split_folder,
+)
 from robustbench_coded.errors import InputError
 
-NAMES = ("imagenet", "imagenet-r")
 _EXPECTED = {
     "imagenet": "ImageNet's validation images",
     "imagenet-r": "ImageNet-R, imagenet-r.tar unpacked",
@@ -39,7 +43,7 @@ def load_imagenet(name: str, place: str, split: str) -> Dataset:
     """Reads ``DIR/WNID/IMAGE``, or ``DIR/val/WNID/IMAGE``.
 
     Args:
-        name: one of :data:`NAMES`.
+        name: ``imagenet`` or ``imagenet-r``.
         place: the folder, and behind it perhaps ``+list=FILE``, whose lines ``WNID/IMAGE`` are the images in
             their order, and ``+prep=HOW``, a name as :meth:`Preprocessing.named` takes it; ``Res256Crop224``
             unless given.
@@ -100,7 +104,7 @@ def _all_files(root: Path, present: list[str]) -> list[PurePosixPath]:
     ]
     if not found:
         raise InputError(f"{root}: its folders hold no images ({', '.join(sorted(SUFFIXES))})")
-    return sorted(found, key=lambda path: hashlib.sha256(str(path).encode()).digest())
+    return sorted(found, key=fixed_order)
 
 
 def _listed(root: Path, file: Path) -> list[PurePosixPath]:

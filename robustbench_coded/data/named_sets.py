@@ -184,24 +184,15 @@ MAX_IMAGES = 200_000
 # Of each kind of file: how it begins, the bytes of its header, and those of one image or label.
 FORMATS = {"images": (b"\x00\x00\x08\x03", 16, 28 * 28), "labels": (b"\x00\x00\x08\x01", 8, 1)}
 
-_FASHION = (
-    "T-shirt/top",
-    "trouser",
-    "pullover",
-    "dress",
-    "coat",
-    "sandal",
-    "shirt",
-    "sneaker",
-    "bag",
-    "boot",
-)
-
+_FASHION = "T-shirt/top trouser pullover dress coat sandal shirt sneaker bag boot"
 
 MNIST = {
     "mnist": _Published("MNIST", ("MNIST/raw", "mnist"), "MNIST", tuple("0123456789")),
     "fashion-mnist": _Published(
-        "Fashion-MNIST", ("FashionMNIST/raw", "fashion-mnist", "fashion_mnist"), "FashionMNIST", _FASHION
+        "Fashion-MNIST",
+        ("FashionMNIST/raw", "fashion-mnist", "fashion_mnist"),
+        "FashionMNIST",
+        tuple(_FASHION.split()),
     ),
 }
 _STEMS = {"test": "t10k", "train": "train"}

@@ -44,11 +44,11 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
     """
     if split not in ("test", "train"):
         raise ValueError(f"expected split 'test' or 'train', got {split!r}")
+    from robustbench_coded.data import arrays, named_sets
+
     kind, _, place = spec.partition(":")
     if kind == "npz" and place:
-        from robustbench_coded.data.arrays import load_npz
-
-        return load_npz(Path(place))
+        return arrays.load_npz(Path(place))
     if kind == "folder" and place:
         from robustbench_coded.data.image_folders import load_folder
 
@@ -59,17 +59,12 @@ def load_data(spec: str, *, data_dir: Path | str | None = None, split: str = "te
 
         return load_imagenet(kind, place, split)
     if spec == "digits":
-        from robustbench_coded.data.named_sets import load_digits
-
-        return load_digits(split)
-    if spec in ("cifar10", "cifar100"):
-        from robustbench_coded.data.named_sets import load_cifar
-
-        return load_cifar(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
-    if spec in ("mnist", "fashion-mnist"):
-        from robustbench_coded.data.named_sets import load_idx
-
-        return load_idx(spec, split=split, data_dir=Path(data_dir) if data_dir else None)
+        return named_sets.load_digits(split)
+    first = Path(data_dir) if data_dir else None
+    if spec in named_sets.CIFAR:
+        return named_sets.load_cifar(spec, split=split, data_dir=first)
+    if spec in named_sets.MNIST:
+        return named_sets.load_idx(spec, split=split, data_dir=first)
     near = difflib.get_close_matches(spec, DATA, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise InputError(f"unknown data {spec!r}; {hint}known: {', '.join(DATA)}")

@@ -63,15 +63,9 @@ class Sentinel:
             ("gradient", self.slope, _slope(self.defence, self.x, self.draw)),
         )
         for what, first, now in first_then_now:
-            if changed := _changed(first, now):
-                return f"its {what} to one batch under one draw {changed}"
+            if not (moved := _moved(first, now)) <= ROUNDING:
+                return f"its {what} to one batch under one draw has changed {_by(moved)}"
         return None
-
-
-def _changed(first: Tensor, now: Tensor) -> str | None:
-    """What became of an answer; None where it is the same."""
-    moved = _moved(first, now)
-    return None if moved <= ROUNDING else f"has changed {_by(moved)}"
 
 
 def _by(moved: float) -> str:
@@ -98,8 +92,9 @@ def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[s
         return [f"has a memory: asked again at once, {change}{unset}"]
     for duplicate in near:
         answer = _answer(defence, duplicate, draw)
-        if duplicate is near[1] and fresh is not None and not _moved(fresh, answer) <= ROUNDING:
-            return [_memory(fresh, answer)]
+        if duplicate is near[1] and fresh is not None and not (moved := _moved(fresh, answer)) <= ROUNDING:
+            where = "to an input after it was asked about one that is nearly the same"
+            return [f"has a memory: its answer {where} is another, changed {_by(moved)}"]
     if change := sentinel.change():
         return [f"has a memory: after near-duplicates of a batch {change}"]
     few = 4 if defence.batch_dependent else 2
@@ -120,11 +115,6 @@ def _unset(defence: Defence, draw: Draw) -> str:
     if isinstance(draw, torch.Generator):
         return _A_GENERATOR
     return f"; {_OR_RANDOM}{_OF_A_MODULE if isinstance(defence, SamplingModule) else _OF_AN_OBJECT}"
-
-
-def _memory(fresh: Tensor, answer: Tensor) -> str:
-    where = "to an input after it was asked about one that is nearly the same"
-    return f"has a memory: its answer {where} is another, changed {_by(_moved(fresh, answer))}"
 
 
 def _modes(defence: Defence, sentinel: Sentinel) -> list[str]:

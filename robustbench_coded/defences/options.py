@@ -48,8 +48,19 @@ class DefenceSpec:
         return f"{name}[{shown}]" if shown else name
 
     def resolve_n(self, k: int) -> int | None:
-        """Coded inputs for batches of ``k``; None for a defence that has none."""
-        return None if self.n is None else resolve_n(self.n, k)
+        """Coded inputs for batches of ``k``: ``190`` is itself, ``1.5K`` is 1.5 k rounded half up; None for a
+        defence that has none.
+
+        Raises:
+            InputError: not a count or a multiple of K, below 4 or above 65536; a batch of fewer than 4.
+        """
+        if self.n is None:
+            return None
+        refuse_small_batch(k)
+        try:
+            return coded_size(self.n, k)
+        except ValueError as error:
+            raise InputError(f"N={self.n}: {error}; write for example N=190 or N=1.5K") from error
 
 
 def parse_defence(text: str) -> DefenceSpec:
@@ -85,7 +96,7 @@ def parse_defence(text: str) -> DefenceSpec:
 
 def mixes_images(spec: DefenceSpec) -> bool:
     """Whether a defence needs images that are not evaluated."""
-    return spec.kind == "mixup-inference" or getattr(installed().get(spec.kind), "pooled", False)
+    return spec.kind == "mixup-inference" or getattr(_extension(spec.kind), "pooled", False)
 
 
 @cache
@@ -106,8 +117,13 @@ def brought(name: str) -> Any:
     """The defence of the zoo, or of another extension, that brings its model and its data; None for
     others.
     """
-    found = installed().get(name)
+    found = _extension(name)
     return found if hasattr(found, "brings") else None
+
+
+def _extension(name: str) -> Any:
+    """The defence of an extension that has this name; None where it is one of ours, or unknown."""
+    return None if name.partition(":")[0] in _OPTIONS else installed().get(name)
 
 
 def _installed(name: str, family: list[str]) -> DefenceSpec:
@@ -131,19 +147,6 @@ def refuse_small_batch(k: int) -> None:
     """Raises InputError where coded inference has no N for batches of ``k``."""
     if k < FEWEST:
         raise InputError(f"coded inference needs batches of at least {FEWEST}; --batch-size {k} is too small")
-
-
-def resolve_n(n: str | int, k: int) -> int:
-    """Coded inputs for a batch of ``k``: ``190`` is itself, ``1.5K`` is 1.5 k rounded half up.
-
-    Raises:
-        InputError: not a count or a multiple of K, below 4 or above 65536; a batch of fewer than 4.
-    """
-    refuse_small_batch(k)
-    try:
-        return coded_size(n, k)
-    except ValueError as error:
-        raise InputError(f"N={n}: {error}; write for example N=190 or N=1.5K") from error
 
 
 @dataclass(frozen=True)

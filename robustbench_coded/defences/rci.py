@@ -4,7 +4,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from robustbench_coded.coding.sizes import FEWEST, coded_size
 from robustbench_coded.defences.options import refuse_small_batch
 from robustbench_coded.defences.protocol import Draw
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.pixel_model import Chain
 
 
 class LayerRun(NamedTuple):
@@ -24,18 +24,6 @@ class LayerRun(NamedTuple):
 
     coded: bool
     f: Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Blocks one after the other."""
-
-    blocks: tuple[Callable[[Tensor], Tensor], ...]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x
 
 
 def _runs(model: nn.Module, chosen: set[int]) -> list[LayerRun]:
@@ -50,7 +38,7 @@ def _runs(model: nn.Module, chosen: set[int]) -> list[LayerRun]:
             f"choose from 0 to {len(blocks) - 1}"
         )
     cut = groupby(enumerate(blocks), key=lambda numbered: numbered[0] in chosen)
-    return [LayerRun(coded, Blocks(tuple(block for _, block in run))) for coded, run in cut]
+    return [LayerRun(coded, Chain([block for _, block in run])) for coded, run in cut]
 
 
 class Coded:

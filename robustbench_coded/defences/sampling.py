@@ -4,8 +4,8 @@ they hold.
 
 import pickle
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,11 +15,29 @@ from torch import Tensor, nn
 
 from attacks.accelerator import random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import as_logits, begin_batch, own_answer, own_input
+from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.user_code import UserCode
 
+Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
-@contextmanager
-def seeded_globally(seed: int) -> Iterator[Callable[[], bool]]:
+
+class _Source(NamedTuple):
+    """How the state of a generator is read and set, and how it is seeded."""
+
+    read: Callable[[], Any]
+    put: Callable[[Any], Any]
+    seed: Callable[[int], Any]
+
+
+_GLOBAL = (
+    _Source(torch.get_rng_state, torch.set_rng_state, torch.default_generator.manual_seed),
+    _Source(random_states, set_random_states, seed_accelerators),
+    _Source(np.random.get_state, np.random.set_state, np.random.seed),
+    _Source(random.getstate, random.setstate, random.seed),
+)
+
+
+def seeded_globally(seed: int) -> AbstractContextManager[Callable[[], bool]]:
     """Within it torch's, numpy's and Python's generators start at ``seed``; afterwards they are as before.
 
     For code that is not ours and samples from them. Those of accelerators in use are included.
@@ -28,42 +46,7 @@ def seeded_globally(seed: int) -> Iterator[Callable[[], bool]]:
     Args:
         seed: from 0 to 2**32 - 1.
     """
-    before = _states()
-    try:
-        torch.default_generator.manual_seed(seed)
-        seed_accelerators(seed)
-        np.random.seed(seed)
-        random.seed(seed)
-        start = _states()
-        yield lambda: not _equal(start, _states())
-    finally:
-        torch.set_rng_state(before.torch)
-        np.random.set_state(before.numpy)
-        random.setstate(before.python)
-        set_random_states(before.accelerators)
-
-
-class _States(NamedTuple):
-    torch: Tensor
-    accelerators: list[Tensor]
-    numpy: Any
-    python: Any
-
-
-def _states() -> _States:
-    return _States(torch.get_rng_state(), random_states(), np.random.get_state(), random.getstate())
-
-
-def _equal(one: _States, other: _States) -> bool:
-    return (
-        torch.equal(one.torch, other.torch)
-        and all(torch.equal(a, b) for a, b in zip(one.accelerators, other.accelerators))
-        and all(np.array_equal(a, b) for a, b in zip(one.numpy, other.numpy))
-        and one.python == other.python
-    )
-
-
-Held = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+    return _seeded(_GLOBAL, [seed] * len(_GLOBAL))
 
 
 def held_generators(module: nn.Module) -> list[Held]:
@@ -76,55 +59,50 @@ def held_generators(module: nn.Module) -> list[Held]:
     return list(found.values())
 
 
+def seeded(generators: list[Held], seed: int) -> AbstractContextManager[Callable[[], bool]]:
+    """The same of held generators; the i-th one starts at ``seed`` + 1 + i."""
+    seeds = [(seed + 1 + i) % 2**32 for i in range(len(generators))]
+    return _seeded([_source(one) for one in generators], seeds)
+
+
 @contextmanager
-def seeded(generators: list[Held], seed: int) -> Iterator[Callable[[], bool]]:
-    """Within it the i-th generator starts at ``seed`` + 1 + i; afterwards they are as before.
-
-    Yields a function that tells whether any number has been drawn since.
-
-    Args:
-        seed: from 0 to 2**32 - 1.
-    """
-    accesses = [_access(one) for one in generators]
-    before = [read() for read, _ in accesses]
-
-    def plain() -> list[bytes]:  # states hold arrays, which do not compare as a whole
-        return [pickle.dumps(read()) for read, _ in accesses]
-
+def _seeded(sources: Sequence[_Source], seeds: Sequence[int]) -> Iterator[Callable[[], bool]]:
+    before = [one.read() for one in sources]
     try:
-        for i, one in enumerate(generators):
-            _seed(one, (seed + 1 + i) % 2**32)
-        start = plain()
-        yield lambda: start != plain()
+        for one, seed in zip(sources, seeds, strict=True):
+            one.seed(seed)
+        start = [_plain(one.read()) for one in sources]
+        yield lambda: start != [_plain(one.read()) for one in sources]
     finally:
-        for (_, put), state in zip(accesses, before, strict=True):
-            put(state)
+        for one, state in zip(sources, before, strict=True):
+            one.put(state)
 
 
-def _seed(one: Held, seed: int) -> None:
+def _plain(state: Any) -> Any:
+    """A state to compare: those that hold arrays do not compare as a whole."""
+    if isinstance(state, list):
+        return [_plain(one) for one in state]
+    return state.cpu().numpy().tobytes() if isinstance(state, Tensor) else pickle.dumps(state)
+
+
+def _source(one: Held) -> _Source:
     if isinstance(one, torch.Generator):
-        one.manual_seed(seed)
-    elif isinstance(one, np.random.Generator):
-        one.bit_generator.state = type(one.bit_generator)(seed).state
-    else:
-        one.seed(seed)
-
-
-def _access(one: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-    """How its state is read, and set."""
-    if isinstance(one, np.random.Generator):
-        bits = one.bit_generator
-        return (lambda: bits.state), partial(setattr, bits, "state")
+        return _Source(one.get_state, one.set_state, one.manual_seed)
     if isinstance(one, random.Random):
-        return one.getstate, one.setstate
-    return one.get_state, one.set_state
+        return _Source(one.getstate, one.setstate, one.seed)
+    if isinstance(one, np.random.RandomState):
+        return _Source(one.get_state, one.set_state, one.seed)
+    bits = one.bit_generator
+    put = partial(setattr, bits, "state")
+    return _Source(lambda: bits.state, put, lambda seed: put(type(bits)(seed).state))
 
 
 def samples(model: nn.Module, x: Tensor) -> bool:
     """Whether ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
     network = getattr(model, "network", model)
-    if getattr(network, "samples", False) is True:
-        return True
+    said = getattr(network, "samples", None)
+    if said is True or (said is False and isinstance(network, BlockNetwork)):
+        return said
     with torch.no_grad(), seeded_globally(0) as has_sampled:
         model(x)
         return has_sampled()

@@ -143,6 +143,8 @@ class Piped:
 class _AskedForGradient(torch.autograd.Function):
     """The logits, whose gradient is asked of the process."""
 
+    runs_elsewhere = True  # relaxed attacks cannot run its forward again on operators of their own
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, piped: Piped, draw: int | None) -> Tensor:
         ctx.save_for_backward(x)

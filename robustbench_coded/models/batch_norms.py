@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from robustbench_coded.data.augment import KINDS, images_of_kind
+from robustbench_coded.data.augment import KINDS
 from robustbench_coded.data.representative import representative_order
 from robustbench_coded.models.candidates import ANSWERED_AT_ONCE, Assembly, Candidate, Stated
 from robustbench_coded.models.normalisation import Normalisation
@@ -211,19 +211,6 @@ class Witness:
         self._kinds: dict[str, Tensor] = {}
         self._seen: dict[tuple[Candidate, str, int, bool], Fingerprint] = {}
 
-    def stored_alone(self, familiar: float) -> list[BatchNormEvidence]:
-        """What the file's metadata say, if that is a whole candidate with a median of at most ``familiar``.
-
-        Nothing else is looked at then; of what a user states, a network nearby may be meant.
-        """
-        checkpoint = self.assembly.checkpoint
-        if (checkpoint.arch_source, checkpoint.normalisation_source) != ("stored", "stored"):
-            return []
-        assert checkpoint.normalisation is not None
-        candidate = Candidate(checkpoint.arch, checkpoint.normalisation)
-        best = self._best_kinds([(candidate, kind) for kind in KINDS], self.few)
-        return best if best[0].fingerprint.median <= familiar else []
-
     def nearest(self) -> list[BatchNormEvidence]:
         """What comes nearest and the nearest that is stated, on the kind of images that fits each best."""
         usual = split_variant(self.assembly.checkpoint.arch)[0]
@@ -250,10 +237,10 @@ class Witness:
 
     def unseen(self, arch: str) -> list[str]:
         """Parts of a variant whose form no batch-norm sees, such as a pooling before the last layer."""
-        variants, any_one = self.assembly.variants, self.normalisations[0]
+        assembly, any_one = self.assembly, self.normalisations[0]
         seen = {
             part: {self._look(Candidate(form, any_one), "plain", 2).divergences for form in forms[:3]}
-            for part, forms in ((part, variants.forms(arch, part)) for part in variants.parts)
+            for part, forms in ((part, assembly.forms(arch, part)) for part in assembly.parts)
         }
         return [part for part, divergences in seen.items() if len(divergences) == 1]
 
@@ -262,13 +249,14 @@ class Witness:
         key = (candidate, kind, count, first)
         if key not in self._seen:
             if kind not in self._kinds:
-                self._kinds[kind] = images_of_kind(kind, self.images)
+                generator = torch.Generator().manual_seed(0)
+                self._kinds[kind] = KINDS[kind](self.images.clone(), generator)
             device = self.assembly.device
             rounds = multiplies_bfloat16(device) and not self.assembly.samples
             torch.manual_seed(0)
             # Rounding moves a score by less than a tenth of what is by chance.
             with torch.autocast(device.type, torch.bfloat16, enabled=rounds):
-                norms = trained_batch_norms(self.assembly.variants.network(candidate.arch))
+                norms = trained_batch_norms(self.assembly.network(candidate.arch))
                 images, layers = self._kinds[kind][:count].to(device), 1 if first else None
                 self._seen[key] = fingerprint(self.assembly.model(candidate), norms, images, layers)
         return self._seen[key]
@@ -278,7 +266,7 @@ class Witness:
         channels = self.assembly.checkpoint.channels
         per_image = Normalisation("none", (0.0,) * channels, (1.0,) * channels), PER_IMAGE
         inputs: list[tuple[Normalisation, str | None]] = [(one, None) for one in self.normalisations]
-        inputs += [per_image] if self.assembly.variants.parts else []
+        inputs += [per_image] if self.assembly.parts else []
         left: list[Input] = [(*one, kind) for one in inputs for kind in KINDS]
         for images in FIRST_IMAGES:
             count = min(images, len(self.images))
@@ -287,8 +275,8 @@ class Witness:
 
     def _best_form(self, best: BatchNormEvidence) -> BatchNormEvidence:
         """The same with one part after the other in another form, while that is clearly better."""
-        for _ in range(MOST_PARTS if self.assembly.variants.parts else 0):
-            forms = self.assembly.variants.one_part_away(best.candidate.arch)
+        for _ in range(MOST_PARTS if self.assembly.parts else 0):
+            forms = self.assembly.one_part_away(best.candidate.arch)
             ends = [(replace(best.candidate, arch=form), best.kind) for form in forms]
             few = self._best_kinds(ends, max(8, self.few // 4))[: 2 * RIVALS]
             found = self._best_kinds([(one.candidate, one.kind) for one in few], self.few)

@@ -1,44 +1,14 @@
-"""Networks by the name of their architecture: with fresh weights, or with places for stored ones."""
+"""Networks by the name of their architecture, with places for stored weights."""
 
-from collections.abc import Container, Mapping
-from contextlib import suppress
+import inspect
+from collections.abc import Container
 
 import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import Refused, Shapes
-from robustbench_coded.models.registry import INPUT, changed, find, inside, split_variant, unchanged
-
-
-@torch.no_grad()
-def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Fills every parameter and buffer of ``network`` in place, in the order of its modules.
-
-    Convolutions are normal with variance 2 / fan-out (He et al. 2015, arXiv 1502.01852), linear layers
-    uniform within 1 / sqrt(fan-in), normalisation layers the identity, class tokens and positions normal of
-    deviation 0.02. A layer of another kind with ``reset_parameters`` and buffers fills these itself.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            fan_out = module.out_channels // module.groups * module.weight[0, 0].numel()
-            module.weight.normal_(0, (2 / fan_out) ** 0.5, generator=generator)
-            if module.bias is not None:
-                module.bias.zero_()
-        elif isinstance(module, nn.Linear):
-            bound = module.in_features**-0.5
-            module.weight.uniform_(-bound, bound, generator=generator)
-            if module.bias is not None:
-                module.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
-            module.reset_parameters()
-        else:
-            for parameter in module.parameters(recurse=False):
-                parameter.normal_(0, 0.02, generator=generator)
-            reset = getattr(module, "reset_parameters", None)
-            if callable(reset) and [*module.buffers(recurse=False)]:
-                reset()
+from robustbench_coded.models.registry import find, inside
 
 
 def with_biases(shapes: Shapes, expected: Shapes) -> dict[str, tuple[int, ...]]:
@@ -95,85 +65,13 @@ def construct(
         if image_size is None:
             raise InputError(f"{arch} is made for one image size; none was given")
         parameters["image_size"] = image_size
-    if dropout and not architecture.takes_dropout:
+    constructor = inside(architecture.constructor)
+    if dropout and "dropout" not in inspect.signature(constructor).parameters:
         raise InputError(f"{arch}: dropout has no place in this architecture; leave it at 0")
     if dropout:
         parameters["dropout"] = dropout
-    constructor = inside(architecture.constructor)
     with torch.device("meta"):
         try:
             return constructor(classes=classes, in_channels=in_channels, **parameters)
         except ValueError as error:
             raise InputError(f"{arch}: {error}") from None
-
-
-def build(
-    arch: str,
-    classes: int,
-    in_channels: int = 3,
-    image_size: int | None = None,
-    *,
-    dropout: float = 0.0,
-    generator: torch.Generator | None = None,
-) -> nn.Module:
-    """A network with fresh weights, in train mode, float32 on the CPU; arguments as in :func:`construct`.
-
-    Args:
-        generator: CPU generator of the weights; None for one seeded with 0. Torch's global one is not read.
-    """
-    network = construct(arch, classes, in_channels, image_size, dropout=dropout).to_empty(device="cpu")
-    initialise(network, generator if generator is not None else torch.Generator().manual_seed(0))
-    return network.train()
-
-
-class Variants:
-    """Networks that share the weights of a trained one, and differ in parts that leave no trace in these.
-
-    Args:
-        arch: of the trained network.
-        network: in eval mode, its parameters frozen; variants are on its device.
-        sizes: its classes, channels and image size.
-
-    Attributes:
-        parts: those of the architecture that leave no trace, with their other forms; none of the user's own.
-    """
-
-    parts: Mapping[str, tuple[str | int, ...]]
-
-    def __init__(self, arch: str, network: nn.Module, sizes: tuple[int, int, int | None]) -> None:
-        self.sizes = sizes
-        self._networks = {arch: network}
-        self._weights = (network.network if isinstance(network, OtherInput) else network).state_dict()
-        try:
-            self.parts = find(arch)[0].variants
-        except InputError:
-            self.parts = {}
-
-    def network(self, arch: str) -> nn.Module:
-        """The network of a variant.
-
-        Raises:
-            InputError: there is no such variant.
-        """
-        if arch not in self._networks:
-            if (form := split_variant(arch)[1].get(INPUT)) is not None:
-                built: nn.Module = OtherInput(self.network(unchanged(arch, INPUT)), form)
-            else:
-                built = construct(arch, *self.sizes)
-                give_places(built, self._weights)
-                built.load_state_dict(self._weights, assign=True)
-            self._networks[arch] = built.eval().requires_grad_(False)
-        return self._networks[arch]
-
-    def forms(self, arch: str, part: str) -> list[str]:
-        """``arch`` with that part as usual and in its other forms, as far as there are such networks."""
-        found = [unchanged(arch, part)]
-        for form in self.parts[part]:
-            with suppress(InputError):
-                self.network(changed(arch, part, form))
-                found.append(changed(arch, part, form))
-        return found
-
-    def one_part_away(self, arch: str) -> list[str]:
-        """``arch`` with each of its parts in every form."""
-        return [form for part in self.parts for form in self.forms(arch, part)]

@@ -5,20 +5,22 @@ A network that was trained adversarially often answers more images rightly behin
 is robust behind the right one alone. So labels order candidates for a person, and choose none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import standing_under_pgd
-from robustbench_coded.models import registry
-from robustbench_coded.models.build import Variants
+from robustbench_coded.errors import InputError
+from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.normalisation import Normalisation
-from robustbench_coded.models.pixel_model import PixelModel, multiplications
+from robustbench_coded.models.pixel_model import OtherInput, PixelModel, multiplications
+from robustbench_coded.models.registry import INPUT, changed, find, split_variant, unchanged
 
 ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster than 128
 
@@ -45,12 +47,15 @@ class Candidate:
     normalisation: Normalisation
 
     def __str__(self) -> str:
-        return f"{self.arch} {self.normalisation.described}"
+        taken = self.normalisation
+        if taken.name == "none":
+            return f"{self.arch} without normalisation"
+        return f"{self.arch} with normalisation {taken if taken.name == 'custom' else taken.name}"
 
     @property
     def unusual_parts(self) -> int:
         """How many parts of its architecture are not as usual."""
-        return len(registry.split_variant(self.arch)[1])
+        return len(split_variant(self.arch)[1])
 
     @property
     def flags(self) -> str:
@@ -83,17 +88,13 @@ class Labelled:
     rightly: Tensor = field(compare=False, repr=False)
 
     @property
-    def examples(self) -> int:
-        return len(self.rightly)
-
-    @property
     def accuracy(self) -> float:
         return float(self.rightly.double().mean())
 
     @property
     def error(self) -> float:
         """Three standard errors of the accuracy, and half an image."""
-        return 3 * (self.accuracy * (1 - self.accuracy) / self.examples) ** 0.5 + 0.5 / self.examples
+        return 3 * (self.accuracy * (1 - self.accuracy) / len(self.rightly)) ** 0.5 + 0.5 / len(self.rightly)
 
     def less_accurate_than(self, other: "Labelled") -> bool:
         """Whether it is so beyond chance."""
@@ -105,7 +106,8 @@ class Assembly:
     """Builds candidates of one checkpoint and has them answer labelled images; each image once.
 
     Attributes:
-        checkpoint: as loaded; its weights are shared by all candidates.
+        checkpoint: as loaded; its weights are shared by all candidates, which differ in parts that leave no
+            trace in these.
         images: [n, C, H, W] in [0, 1].
         labels: [n] int64; None where there are none.
         device: where candidates answer.
@@ -116,19 +118,55 @@ class Assembly:
     labels: Tensor | None
     device: torch.device
     _rightly: dict[Candidate, Tensor] = field(default_factory=dict)
+    _networks: dict[str, nn.Module] = field(default_factory=dict)
 
     @cached_property
-    def variants(self) -> Variants:
-        """Networks with the checkpoint's weights, by variant."""
+    def parts(self) -> Mapping[str, tuple[str | int, ...]]:
+        """Those of the architecture that leave no trace, with their other forms; none of the user's own."""
+        try:
+            return find(self.checkpoint.arch)[0].variants
+        except InputError:
+            return {}
+
+    def network(self, arch: str) -> nn.Module:
+        """The network of a variant, with the checkpoint's weights.
+
+        Raises:
+            InputError: there is no such variant.
+        """
         one = self.checkpoint
-        sizes = one.classes, one.channels, one.image_size
-        return Variants(one.arch, one.network.to(self.device), sizes)
+        if not self._networks:
+            self._networks[one.arch] = one.network.to(self.device)
+        if arch not in self._networks:
+            if (form := split_variant(arch)[1].get(INPUT)) is not None:
+                built: nn.Module = OtherInput(self.network(unchanged(arch, INPUT)), form)
+            else:
+                inner = one.network.network if isinstance(one.network, OtherInput) else one.network
+                weights = inner.state_dict()
+                built = construct(arch, one.classes, one.channels, one.image_size)
+                give_places(built, weights)
+                built.load_state_dict(weights, assign=True)
+            self._networks[arch] = built.eval().requires_grad_(False)
+        return self._networks[arch]
+
+    def forms(self, arch: str, part: str) -> list[str]:
+        """``arch`` with that part as usual and in its other forms, as far as there are such networks."""
+        found = [unchanged(arch, part)]
+        for form in self.parts[part]:
+            with suppress(InputError):
+                self.network(changed(arch, part, form))
+                found.append(changed(arch, part, form))
+        return found
+
+    def one_part_away(self, arch: str) -> list[str]:
+        """``arch`` with each of its parts in every form."""
+        return [form for part in self.parts for form in self.forms(arch, part)]
 
     @cached_property
     def cost(self) -> int:
         """Multiplications for one image."""
         image = self.images[:1].contiguous()
-        return multiplications(self.variants.network(self.checkpoint.arch), image.to(self.device))
+        return multiplications(self.network(self.checkpoint.arch), image.to(self.device))
 
     @property
     def samples(self) -> bool:
@@ -141,7 +179,7 @@ class Assembly:
 
     def model(self, candidate: Candidate) -> PixelModel:
         """The candidate, from pixels to logits."""
-        network, taken = self.variants.network(candidate.arch), candidate.normalisation
+        network, taken = self.network(candidate.arch), candidate.normalisation
         classes = self.checkpoint.classes
         model = PixelModel(network, taken.mean, taken.std, classes=classes, arch=candidate.arch)
         return model.to(self.device)
@@ -196,7 +234,7 @@ class Question:
         attacked = [f"{one / self.attacked:.1%} of {self.attacked}" for one in self.standing if self.attacked]
         pairs = zip(self.asked, attacked or ["not attacked"] * LINES, strict=False)
         return tuple(
-            f"  {one.candidate.flags}  ({one.accuracy:.1%} of {one.examples}; {under})"
+            f"  {one.candidate.flags}  ({one.accuracy:.1%} of {len(one.rightly)}; {under})"
             for one, under in pairs
         )
 
@@ -238,7 +276,7 @@ def _compared(
     """The best few forms behind every normalisation, each on the same images."""
     best = [usual]
     for part in [*parts, *parts]:  # a wrong form of one hides another
-        forms = assembly.variants.forms(best[0].arch, part)
+        forms = assembly.forms(best[0].arch, part)
         tried = (Candidate(form, one) for form in forms for one in normalisations)
         best = _screened(assembly, [*best, *tried])
     archs = list(dict.fromkeys([*list(dict.fromkeys(one.arch for one in best))[:FORMS], usual.arch]))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from attacks.adapters.user_modules import file_named, object_named, own_folders_first
 from robustbench_coded.errors import InputError, described, where_raised
-from robustbench_coded.extensions import load, points_of
+from robustbench_coded.extensions import points_of
 from robustbench_coded.models import detect, refusal, state_dict
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation
@@ -223,33 +223,6 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
     return function(classes) if required else function()
 
 
-@dataclass(frozen=True)
-class Definition:
-    """A network without trained weights, as a library builds it.
-
-    Attributes:
-        network: on the CPU.
-        classes: number of classes.
-        channels: channels of the image.
-        image_size: height and width in pixels; None where it takes any.
-        from_pixels: whether it takes pixels in [0, 1], a normalisation of its own inside.
-        normalisation: what a configuration beside the weights states; None where there is none.
-        notes: what the library says about it, a sentence each.
-    """
-
-    network: nn.Module
-    classes: int
-    channels: int = 3
-    image_size: int | None = None
-    from_pixels: bool = False
-    normalisation: Normalisation | None = None
-    notes: tuple[str, ...] = ()
-
-
-# Two definitions of one name are the same function where they agree on one image so closely.
-SAME_LOGITS = 1e-6
-
-
 def is_library(arch: str) -> bool:
     """Whether ``arch`` is ``LIBRARY:NAME`` for a library that is known here."""
     return ":" in arch and arch.partition(":")[0] in points_of("libraries")
@@ -272,52 +245,3 @@ class Assembled:
     weights: state_dict.StateDict
     normalises_itself: bool = False
     stated: Normalisation | None = None
-
-
-def load_library(
-    arch: str, weights: state_dict.StateDict, checkpoint: Path, metadata: dict[str, Any]
-) -> Assembled:
-    """The library's network with the weights of the file.
-
-    Args:
-        arch: ``timm:NAME``, ``torchvision:NAME``, ``robustbench:NAME`` or ``hf:[FOLDER]``.
-        weights: of the checkpoint.
-        checkpoint: its file.
-        metadata: what this project stored beside the weights.
-    Raises:
-        InputError: the library is not installed, or has no such network.
-        Refused: the weights are not those of its network.
-    """
-    classes = metadata.get("classes") or classes_in(weights.tensors)
-    fits: list[tuple[Definition, Fit, str]] = []
-    refused: list[refusal.Refused | InputError] = []
-    channels = detect.channels_of(refusal.shapes_in(weights.tensors)) or 3
-    library, _, name = arch.partition(":")
-    for spec, build in load("libraries", library)(name, classes, channels, checkpoint):
-        try:
-            definition = build()
-            fits.append((definition, fit(spec, definition.network, weights), spec))
-        except (refusal.Refused, InputError) as error:
-            refused.append(error)
-    if not fits:
-        raise refused[0]
-    definition, how, spec = fits[0]
-    network = definition.network.eval()
-    for other, _, other_spec in fits[1:]:
-        if not _same_logits(network, other.network.eval(), definition):
-            raise InputError(
-                f"--arch {arch}: {spec} and {other_spec} both fit and answer differently; name one"
-            )
-    notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
-    sizes = definition.classes, definition.channels, definition.image_size
-    own = definition.from_pixels or how.holds_normalisation
-    recognised = detect.Recognised(spec, *sizes, notes)
-    return Assembled(recognised, network, weights, own, definition.normalisation)
-
-
-def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
-    """Whether two networks of the same weights answer one image alike."""
-    side = definition.image_size or 224
-    image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        return bool((one(image) - other(image)).abs().max() <= SAME_LOGITS)

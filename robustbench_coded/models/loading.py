@@ -1,5 +1,6 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
@@ -10,51 +11,25 @@ from torch import nn
 
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.archive import read_archive
+from robustbench_coded.extensions import load
+from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise, timm_name
+from robustbench_coded.models.detect import Recognised, channels_of, recognise
 from robustbench_coded.models.external_architectures import (
     Assembled,
     classes_answered,
     classes_in,
     in_rows_of_one,
     is_library,
-    load_library,
     load_user_defence,
 )
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
 from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
-from robustbench_coded.models.registry import INPUT, split_variant
-from robustbench_coded.models.robustbench_names import own_definitions
-from robustbench_coded.models.state_dict import StateDict, read_state_dict
+from robustbench_coded.models.registry import INPUT, find, split_variant
+from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
-
-
-@dataclass(frozen=True)
-class FileLayout:
-    """How the weights lay in the file.
-
-    Attributes:
-        format: ``safetensors``, ``torch`` or ``torch (before 1.6)``.
-        nbytes: size of the file.
-        nesting: the entries that the weights lay under, from the outside.
-        prefixes: what was taken off every name, from the outside.
-        dropped: weights that the network does not use.
-        dtypes: number of tensors by type.
-        entries: single values beside the weights.
-        names: of the network's weights, as the file has them.
-    """
-
-    format: str
-    nbytes: int
-    nesting: tuple[str, ...]
-    prefixes: tuple[str, ...]
-    dropped: tuple[str, ...]
-    dtypes: dict[str, int]
-    entries: dict[str, str | int | float | bool]
-    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +40,7 @@ class Checkpoint:
         name: as printed in tables.
         path: the file.
         sha256: of the file, in hexadecimal.
+        format, nbytes: of the file, as of its ``Archive``.
         arch: name of the architecture, or the ``package.module:function`` it was built by.
         arch_source: ``given`` by the user, ``stored`` in the file, or ``guessed`` from its weights.
         classes: number of classes.
@@ -75,12 +51,16 @@ class Checkpoint:
         normalisation: given or stored; None when it has to be guessed from labelled images.
         normalisation_source: ``given``, ``stored`` or ``guessed``.
         notes: what was recognised and why, a sentence each.
-        layout: how the weights lay in the file.
+        entries: single values beside the weights.
+        names: of the network's weights, as the file has them.
+        layout: how the weights lay in the file, without them.
     """
 
     name: str
     path: Path
     sha256: str
+    format: str
+    nbytes: int
     arch: str
     arch_source: Literal["given", "stored", "guessed"]
     classes: int
@@ -91,7 +71,9 @@ class Checkpoint:
     normalisation: Normalisation | None
     normalisation_source: Literal["given", "stored", "guessed"]
     notes: tuple[str, ...]
-    layout: FileLayout
+    entries: dict[str, str | int | float | bool]
+    names: tuple[str, ...]
+    layout: StateDict
 
 
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
@@ -143,24 +125,46 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.
     """
-    if arch is not None and arch.startswith("robustbench:"):
-        return _noted(_robustbench(arch, weights, path, metadata))
     if arch is not None and is_library(arch):
-        return _noted(load_library(arch, weights, path, metadata))
+        library, _, name = arch.partition(":")
+        if (assembled := load("libraries", library)(name, weights, path, metadata)) is None:
+            raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
+        return assembled
     if arch is not None and ":" in arch:
-        return _noted(_plugin(arch, weights, metadata))
+        return _plugin(arch, weights, metadata)
     try:
-        return _noted(_known(arch, weights, metadata))
+        return _known(arch, weights, metadata)
     except Refused as refused:
-        name = timm_name(shapes_in(weights.tensors)) if arch is None else None
-        if name is None and arch is None and (path.parent / "config.json").is_file():
+        if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
+            return assembled
+        if arch is None and (path.parent / "config.json").is_file():
             raise Refused(f"{refused}, or --arch hf: for the network that config.json describes") from None
-        if name is None:
-            raise
+        raise
+
+
+def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
+    """The network that metadata of this project state, where the weights are exactly those; else None."""
+    arch, classes, shape = (metadata.get(key) for key in ("arch", "classes", "image_shape"))
+    if arch is None or classes is None or shape is None or shape[0] not in (1, 3) or archive.entry:
+        return None
+    channels, size, _ = shape
     try:
-        return _noted(load_library(f"timm:{name}", weights, path, metadata))
-    except InputError as error:
-        raise Refused(f"its weights have the names of timm's {name}; {error}") from None
+        network = construct(arch, classes, channels, size)
+        architecture = find(arch)[0]
+    except InputError:  # read as other files are, which says what is wrong
+        return None
+    places = {name: (place.shape, place.dtype) for name, place in network.state_dict().items()}
+    if places != {name: (tensor.shape, tensor.dtype) for name, tensor in archive.contents.items()}:
+        return None
+    tensors = {name: as_float32(name, tensor) for name, tensor in archive.contents.items()}
+    network.load_state_dict(tensors, assign=True)
+    if form := split_variant(arch)[1].get(INPUT):
+        network = OtherInput(network, form)
+    dtypes = dict(sorted(Counter(str(one.dtype).removeprefix("torch.") for one in tensors.values()).items()))
+    note = f"{arch} is what the file's metadata say, and its weights fit"
+    image_size = size if architecture.takes_image_size else architecture.image_size
+    recognised = Recognised(arch, classes, channels, image_size, (note,))
+    return Assembled(recognised, network, StateDict(tensors, tensors, (), (), (), dtypes, None))
 
 
 def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
@@ -179,39 +183,6 @@ def _known(arch: str | None, weights: StateDict, metadata: dict[str, Any]) -> As
     if form := split_variant(recognised.arch)[1].get(INPUT):
         network = OtherInput(network, form)
     return Assembled(recognised, network, weights)
-
-
-def _robustbench(arch: str, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
-    """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
-    fitting: list[Assembled] = []
-    refused: list[Refused | InputError] = []
-    for named in own_definitions(arch.partition(":")[2], classes_in(weights.tensors)):
-        try:
-            if is_library(named.arch):
-                assembled = load_library(named.arch, weights, path, {})
-            else:
-                assembled = _known(named.arch, weights, {})
-        except (Refused, InputError) as error:
-            refused.append(error)
-            continue
-        note = f"robustbench:{named.path} is {named.arch} with the normalisation {named.normalisation}"
-        recognised = replace(assembled.recognised, notes=(*assembled.recognised.notes, note))
-        fitting.append(replace(assembled, recognised=recognised, stated=named.normalisation))
-    if len(fitting) > 1:
-        notes = " and ".join(assembled.recognised.notes[-1] for assembled in fitting)
-        raise InputError(f"--arch {arch}: {notes}; name one of them with its data set and threat model")
-    if fitting:
-        return fitting[0]
-    try:
-        return load_library(arch, weights, path, metadata)
-    except InputError as error:
-        raise (refused[0] if refused else error) from None
-
-
-def _noted(assembled: Assembled) -> Assembled:
-    """With what the reading of the file chose or left out among the notes."""
-    notes = (*assembled.recognised.notes, *assembled.weights.notes)
-    return replace(assembled, recognised=replace(assembled.recognised, notes=notes))
 
 
 def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Recognised, StateDict]:
@@ -294,8 +265,10 @@ def load_checkpoint(
     archive = read_archive(path)
     try:
         metadata = read_metadata(archive)
-        weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
-        assembled = assemble(arch, weights, archive.path, metadata)
+        assembled = _as_stated(archive, metadata) if arch is None else None
+        if assembled is None:
+            weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
+            assembled = assemble(arch, weights, archive.path, metadata)
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
@@ -305,6 +278,8 @@ def load_checkpoint(
         name=name if name is not None else archive.path.stem,
         path=archive.path,
         sha256=archive.sha256,
+        format=archive.format,
+        nbytes=archive.nbytes,
         arch=recognised.arch,
         arch_source="given" if arch is not None else "stored" if is_stored else "guessed",
         classes=recognised.classes,
@@ -314,17 +289,10 @@ def load_checkpoint(
         metadata=metadata,
         normalisation=normalisation,
         normalisation_source=source,
-        notes=(*recognised.notes, *_contradicted(metadata, recognised), *notes),
-        layout=FileLayout(
-            archive.format,
-            archive.nbytes,
-            weights.nesting,
-            weights.prefixes,
-            weights.dropped,
-            weights.dtypes,
-            plain_entries(archive),
-            tuple(weights.original),
-        ),
+        notes=(*recognised.notes, *weights.notes, *_contradicted(metadata, recognised), *notes),
+        entries=plain_entries(archive),
+        names=tuple(weights.original),
+        layout=replace(weights, tensors={}, original={}),
     )
 
 

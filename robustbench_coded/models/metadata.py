@@ -1,22 +1,16 @@
-"""What a file says beside its weights: architecture, normalisation, accuracy; and how checkpoints are
-saved with it.
-"""
+"""What a file says beside its weights: architecture, normalisation, accuracy."""
 
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-import safetensors.torch
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robustbench_coded.models.archive import Archive
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, named
 from robustbench_coded.models.refusal import Refused
-from robustbench_coded.runs.atomic import write_bytes
 
 # Words of the names of accuracies, as ``best_prec1``, ``Test/Acc`` or ``metrics/val_acc@1``: each has one of
 # the first row, and others of these alone. A word that is not here, as ``train``, ``robust`` or ``pgd``, is
@@ -64,16 +58,10 @@ def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def _fraction(value: Any) -> float | None:
-    """A figure from 0 to 1 or in percent, also as text; None where it is no accuracy."""
-    percent = isinstance(value, str) and value.strip().endswith("%")
-    if isinstance(value, str):
-        try:
-            value = float(value.strip().rstrip("%"))
-        except ValueError:
-            return None
+    """A figure from 0 to 1 or in percent; None where it is no accuracy."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 100:
         return None
-    return float(value) if value <= 1 and not percent else value / 100
+    return float(value) if value <= 1 else value / 100
 
 
 def _words(name: str) -> frozenset[str]:
@@ -124,10 +112,11 @@ def plain_entries(archive: Archive) -> dict[str, str | int | float | bool]:
     beside = archive.metadata if archive.metadata else archive.contents
     entries: dict[str, str | int | float | bool] = {}
     for name, value in beside.items() if isinstance(beside, dict) else ():
-        if isinstance(name, str) and is_accuracy(name) and isinstance(value, Tensor) and value.numel() == 1:
+        if not isinstance(name, str) or name == KEY:
+            continue
+        if isinstance(value, Tensor) and value.numel() == 1 and is_accuracy(name):
             value = float(value)  # as much older code stores it
-        plain = isinstance(name, str) and isinstance(value, str | int | float | bool)
-        if plain and name != KEY and len(name) <= 60 and len(str(value)) <= 200:
+        if isinstance(value, str | int | float | bool) and len(name) <= 60 and len(str(value)) <= 200:
             entries[name] = value
     return entries
 
@@ -151,25 +140,3 @@ def stored_normalisation(metadata: dict[str, Any], channels: int) -> Normalisati
     if normalisation is None or len(normalisation.mean) != channels:
         raise Refused(f"its metadata's normalisation is not for {channels} channels; pass --normalize")
     return normalisation
-
-
-def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, Any]) -> None:
-    """Saves the weights of ``network`` beside ``metadata``.
-
-    Args:
-        path: a file ending in ``.safetensors``; one that is there is replaced in one step.
-        network: as built by ``models.build``; saved from whatever device it is on.
-        metadata: plain data; ``arch``, ``classes``, ``image_shape`` ([channels, height, width]) and
-            ``normalisation`` (``{"mean": [...], "std": [...]}`` or a known name) are what loading reads.
-    Raises:
-        ValueError: weights that are NaN or infinite, or metadata that are not JSON.
-    """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"expected finite weights, got NaN or infinite ones in {name}")
-    try:
-        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
-    except TypeError as error:
-        raise ValueError(f"expected metadata fit for JSON, got {error}") from None
-    write_bytes(Path(path), safetensors.torch.save(tensors, {KEY: text}))

@@ -33,13 +33,6 @@ class Normalisation:
     def __str__(self) -> str:
         return "/".join(",".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
 
-    @property
-    def described(self) -> str:
-        """As a sentence about a network ends: ``with normalisation imagenet``."""
-        if self.name == "none":
-            return "without normalisation"
-        return f"with normalisation {self if self.name == 'custom' else self.name}"
-
 
 # Where a normalisation comes from: the user, the file, what batch-norms remember, or ``--guess``.
 Source = Literal["given", "stored", "recognised", "guessed"]

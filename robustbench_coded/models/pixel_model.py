@@ -18,12 +18,26 @@ class BlockNetwork(nn.Module):
 
     Attributes:
         blocks: answers the functions whose composition, first to last, is the network.
+        samples: whether it draws random numbers in every answer; None where nobody knows.
     """
 
     blocks: Callable[[], list[Callable[[Tensor], Tensor]]]
+    samples: bool | None = False
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks():
+            x = block(x)
+        return x
+
+
+class Chain:
+    """Blocks one after the other."""
+
+    def __init__(self, blocks: Sequence[Callable[[Tensor], Tensor]]):
+        self.blocks = blocks
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
             x = block(x)
         return x
 
@@ -58,6 +72,7 @@ class OtherInput(BlockNetwork):
         super().__init__()
         self.network = network
         self.form = form
+        self.samples = getattr(network, "samples", None)
 
     def _first(self, x: Tensor) -> Tensor:
         return blocks_of(self.network)[0](INPUTS[self.form](x))
@@ -80,6 +95,7 @@ class SomeClasses(BlockNetwork):
     def __init__(self, network: nn.Module, outputs: Sequence[int]) -> None:
         super().__init__()
         self.network = network
+        self.samples = getattr(network, "samples", None)
         self.register_buffer("outputs", torch.tensor(list(outputs)), persistent=False)
 
     def _last(self, x: Tensor) -> Tensor:

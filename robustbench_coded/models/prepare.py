@@ -43,15 +43,10 @@ def fold_batch_norms(network: nn.Module) -> int:
         alone = len(before.users) == calls[before.target] == calls[node.target] == 1
         both = isinstance(bn, nn.BatchNorm2d) and isinstance(conv, nn.Conv2d)
         if both and alone and bn.running_var is not None:
-            _replace(network, str(before.target), fuse_conv_bn_eval(conv, bn))
-            _replace(network, str(node.target), nn.Identity())
+            network.set_submodule(str(before.target), fuse_conv_bn_eval(conv, bn))
+            network.set_submodule(str(node.target), nn.Identity())
             folded += 1
     return folded
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(network.get_submodule(parent), child, module)
 
 
 @contextmanager
@@ -121,26 +116,6 @@ class AttackCopy(NamedTuple):
     info: PreparedInfo
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A way to prepare a model, and how alike the result must be.
-
-    Attributes:
-        logits: largest difference of a logit that passes, as a share of the largest logit.
-        predictions: fraction that must be the same.
-        signs: fraction of the gradients' signs that must be the same.
-    """
-
-    dtype: torch.dtype
-    logits: float
-    predictions: float
-    signs: float
-
-    @property
-    def precision(self) -> Computed:
-        return cast(Computed, str(self.dtype).removeprefix("torch."))
-
-
 def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "float32") -> AttackCopy:
     """Folds batch-norms, lays the weights out channels-last, lowers the precision where that is asked for.
 
@@ -155,23 +130,33 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
             signs of this model's gradients agree with float32's, else float32.
     """
     reference = _ask(model, images, allow_tf32=False)
-    declined = []
-    for candidate in _candidates(precision, images.device):
+    declined: tuple[str, ...] = ()
+    for dtype, (logits, predictions, signs) in _tried(precision, images.device):
+        computed = cast(Computed, str(dtype).removeprefix("torch."))
         try:
-            network, folded = _rebuilt(model.network, candidate.dtype, images.device)
+            network = copy.deepcopy(model.network)
+            folded = fold_batch_norms(network)
+            # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this
+            # layout, and would rearrange every image otherwise.
+            network = network.to(dtype).to(memory_format=accelerator.layout(images.device))
             mean, std = model.mean.flatten().tolist(), model.std.flatten().tolist()
-            prepared = PixelModel(
-                network, mean, std, classes=model.classes, arch=model.arch, dtype=candidate.dtype
-            ).to(model.mean.device)
+            prepared = PixelModel(network, mean, std, classes=model.classes, arch=model.arch, dtype=dtype)
+            prepared = prepared.to(model.mean.device)
             answer = _ask(prepared, images, allow_tf32=True, raised=reference.predicted)
         except Exception as error:  # a network from outside can refuse any of this, in any way
-            declined.append(f"{candidate.precision}: it failed ({' '.join(str(error).split())[:200]})")
+            declined += (f"{computed}: it failed ({' '.join(str(error).split())[:200]})",)
             continue
-        info = _compared(reference, answer, candidate, folded, tuple(declined))
-        if _passes(info, candidate):
+        info = PreparedInfo(True, computed, folded, len(images), *_compared(reference, answer), declined)
+        # Written so that NaN does not pass.
+        if (
+            info.logit_difference <= logits * info.largest_logit
+            and info.same_predictions >= predictions
+            and info.same_signs >= signs
+        ):
             return AttackCopy(prepared, info)
-        declined.append(f"{candidate.precision}: {info.comparison}")
-    return AttackCopy(model, _compared(reference, reference, None, 0, tuple(declined)))
+        declined += (f"{computed}: {info.comparison}",)
+    same = _compared(reference, reference)
+    return AttackCopy(model, PreparedInfo(False, "float32", 0, len(images), *same, declined))
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
@@ -186,23 +171,15 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def _candidates(precision: Precision, device: torch.device) -> Iterator[_Candidate]:
-    """The best first."""
+def _tried(
+    precision: Precision, device: torch.device
+) -> Iterator[tuple[torch.dtype, tuple[float, float, float]]]:
+    """Number types, the best first, and how alike the result must be: the largest difference of a logit as a
+    share of the largest one, and the fractions of predictions and of gradients' signs that are the same."""
     auto = precision == "auto"
     if precision == "bfloat16" or (auto and multiplies_bfloat16(device)):
-        yield _Candidate(torch.bfloat16, 0.1, 0.9, AUTO_AGREEMENT if auto else 0.0)
-    if device.type != "cpu":
-        yield _Candidate(torch.float32, 0.02, 0.9, 0.0)
-    else:
-        yield _Candidate(torch.float32, 1e-3, 1.0, 0.99)
-
-
-def _rebuilt(network: nn.Module, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, int]:
-    network = copy.deepcopy(network)
-    folded = fold_batch_norms(network)
-    # Folded in float32 before it is rounded. Convolutions on a CPU and on tensor cores run in this layout,
-    # and would rearrange every image otherwise.
-    return network.to(dtype).to(memory_format=accelerator.layout(device)), folded
+        yield torch.bfloat16, (0.1, 0.9, AUTO_AGREEMENT if auto else 0.0)
+    yield torch.float32, ((1e-3, 1.0, 0.99) if device.type == "cpu" else (0.02, 0.9, 0.0))
 
 
 class _Asked(NamedTuple):
@@ -224,32 +201,13 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
     return _Asked(logits.detach(), predicted, grad)
 
 
-def _compared(
-    reference: _Asked,
-    answer: _Asked,
-    candidate: _Candidate | None,
-    folded: int,
-    declined: tuple[str, ...],
-) -> PreparedInfo:
-    return PreparedInfo(
-        prepared=candidate is not None,
-        precision="float32" if candidate is None else candidate.precision,
-        folded=folded,
-        images=len(reference.logits),
-        logit_difference=float((answer.logits - reference.logits).abs().max()),
-        largest_logit=float(reference.logits.abs().max()),
-        same_predictions=_share(answer.predicted == reference.predicted),
-        same_signs=_share(answer.grad.sign() == reference.grad.sign()),
-        declined=declined,
-    )
-
-
-def _passes(info: PreparedInfo, candidate: _Candidate) -> bool:
-    # Written so that NaN does not pass.
+def _compared(reference: _Asked, answer: _Asked) -> tuple[float, float, float, float]:
+    """The four figures of ``PreparedInfo``."""
     return (
-        info.logit_difference <= candidate.logits * info.largest_logit
-        and info.same_predictions >= candidate.predictions
-        and info.same_signs >= candidate.signs
+        float((answer.logits - reference.logits).abs().max()),
+        float(reference.logits.abs().max()),
+        _share(answer.predicted == reference.predicted),
+        _share(answer.grad.sign() == reference.grad.sign()),
     )
 
 

@@ -40,6 +40,8 @@ RECOGNISED, FAMILIAR = 0.003, 0.015
 # gains behind a wrong normalisation. A file's own accuracy is confirmed within CONFIRMED.
 FAR_BELOW, CONFIRMED = 0.05, 0.02
 
+BY_METADATA = "its metadata"  # decide an architecture
+
 Budget = Callable[[tuple[float, ...]], PerturbationBudget]  # from the deviations of a normalisation
 
 
@@ -56,6 +58,7 @@ class Recognition:
         candidate: what is evaluated, or what comes closest where there is a refusal.
         by: what decided the architecture, and what its normalisation; the second is ``given`` by the user,
             ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` because ``guess`` was said.
+            Where the first is ``--guess``, nobody knows whether the network is right.
         labelled: the candidate on labelled images; None where there are no labels.
         batch_norms: its batch-norms; None where none remembers anything.
         accuracy: what the file states, by the entry's name.
@@ -78,11 +81,6 @@ class Recognition:
         """The variant, as ``--arch`` takes it."""
         return self.candidate.arch
 
-    @property
-    def guessed(self) -> bool:
-        """Whether it is the first answer to a question, and nobody knows whether it is right."""
-        return self.by[0] == "--guess" and not self.refusal
-
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""
         return InputError(f"{checkpoint.path}: {self.refusal}", self.question.lines if self.question else ())
@@ -99,7 +97,7 @@ class Recognition:
                 f"on {seen.images} images ({self.batch_norms.kind})"
             )
         if self.labelled is not None:
-            evidence.append(f"{self.labelled.accuracy:.1%} of {self.labelled.examples} images right")
+            evidence.append(f"{self.labelled.accuracy:.1%} of {len(self.labelled.rightly)} images right")
         if self.accuracy is not None:
             evidence.append(f"the file says {self.accuracy[0]} {self.accuracy[1]:.2%}")
         return f"{said}: {', '.join(evidence) or 'there are no labelled images'}"
@@ -137,7 +135,25 @@ def recognise_network(
         torch.manual_seed(0)
         assembly = Assembly(checkpoint, images, labels, torch.device("cpu") if device is None else device)
         with few_threads(assembly.cost):
-            return _Decision(assembly, budget).made(guess=guess)
+            return _as_stated(assembly) or _Decision(assembly, budget).made(guess=guess)
+
+
+def _as_stated(assembly: Assembly) -> Recognition | None:
+    """What the file's metadata say, where it answers as many images rightly as they say; else None."""
+    checkpoint, stated = assembly.checkpoint, assembly.checkpoint.metadata.get("accuracy")
+    sources = checkpoint.arch_source, checkpoint.normalisation_source
+    if sources != ("stored", "stored") or assembly.labels is None or not isinstance(stated, float):
+        return None
+    assert checkpoint.normalisation is not None
+    candidate = Candidate(checkpoint.arch, checkpoint.normalisation)
+    own = _labelled(assembly, candidate)
+    if own.accuracy + own.error < stated or own.accuracy - own.error <= 1 / checkpoint.classes:
+        return None
+    return Recognition(candidate, (BY_METADATA, "stored"), own, None, ("accuracy", stated), (), "", None)
+
+
+def _labelled(assembly: Assembly, candidate: Candidate) -> Labelled:
+    return assembly.labelled(candidate, assembly.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS))
 
 
 class _Decision:
@@ -146,14 +162,14 @@ class _Decision:
     def __init__(self, assembly: Assembly, budget: Budget) -> None:
         self.assembly, self.budget = assembly, budget
         checkpoint = assembly.checkpoint
-        self.accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.layout.entries)
+        self.accuracy = stored_accuracy(checkpoint.metadata) or stored_accuracy(checkpoint.entries)
         arch = checkpoint.arch if checkpoint.arch_source != "guessed" else None
         self.stated = Stated(arch, checkpoint.normalisation)
         mean, std = assembly.images.mean((0, 2, 3)).tolist(), assembly.images.std((0, 2, 3)).tolist()
         stored = stored_normalisation(checkpoint.metadata, checkpoint.channels)
         self.normalisations = normalisations_of(mean, std, checkpoint.normalisation, stored)
-        self.definition = published_definition(checkpoint.arch, checkpoint.layout.names)
-        said = {"given": "--arch", "stored": "its metadata"}
+        self.definition = published_definition(checkpoint.arch, checkpoint.names)
+        said = {"given": "--arch", "stored": BY_METADATA}
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
         self.warnings: list[str] = []
@@ -178,8 +194,8 @@ class _Decision:
         if labelled is not None and labelled.accuracy - labelled.error <= chance:
             asked = None
             refusal = (
-                f"{labelled.accuracy:.1%} of {labelled.examples} labelled images are right, and chance is "
-                f"{chance:.1%}: it is not trained, its labels are others, or a part without weights is "
+                f"{labelled.accuracy:.1%} of {len(labelled.rightly)} labelled images are right, and chance "
+                f"is {chance:.1%}: it is not trained, its labels are others, or a part without weights is "
                 "wrong; try another --arch, --normalize or --data"
             )
         by, warnings = (self.by_arch, self.by_normalisation), tuple(self.warnings)
@@ -190,7 +206,7 @@ class _Decision:
         """Without batch-norms: what is stated, and a published definition."""
         stated, arch = self.stated, self.assembly.checkpoint.arch
         if stated.arch is None:
-            self.parts = () if self.definition else list(self.assembly.variants.parts)
+            self.parts = () if self.definition else list(self.assembly.parts)
             self.by_arch = self.definition or self.by_arch
         unknown = [", ".join(self.parts)] if self.parts else []
         unknown += [] if stated.normalisation else ["normalisation"]
@@ -198,13 +214,13 @@ class _Decision:
             self.open = f"neither its weights nor its file say its {' and '.join(unknown)}"
         chosen = Candidate(arch, stated.normalisation or self.normalisations[0])
         self.beside = [replace(chosen, normalisation=one) for one in self.normalisations]
-        self.beside += [replace(chosen, arch=form) for form in self.assembly.variants.one_part_away(arch)]
+        self.beside += [replace(chosen, arch=form) for form in self.assembly.one_part_away(arch)]
         return chosen
 
     def _by_batch_norms(self) -> Candidate:
         """What comes closest to what batch-norms remember, of what is stated."""
         witness = Witness(self.assembly, self.normalisations, self.stated)
-        found = witness.stored_alone(FAMILIAR) or witness.nearest()
+        found = witness.nearest()
         allowed = [one for one in found if self.stated.allows(one.candidate)]
         tied = [one for one in allowed if one.score <= TIE * allowed[0].score]
         chosen = min(tied, key=lambda one: (one.candidate.unusual_parts, one.score))
@@ -222,7 +238,8 @@ class _Decision:
             )
         is_open = self.stated.normalisation is None
         known = seen.median <= FAMILIAR and not (is_open and seen.score > RECOGNISED)
-        if not known and self.accuracy is not None and (own := self._labelled(chosen.candidate)) is not None:
+        if not known and self.accuracy is not None and self.assembly.labels is not None:
+            own = _labelled(self.assembly, chosen.candidate)
             known = own.accuracy >= self.accuracy[1] - CONFIRMED
         if not known and not self.assembly.samples:
             unfamiliar = (
@@ -245,19 +262,15 @@ class _Decision:
             self.normalisations = [chosen.candidate.normalisation]
         return chosen.candidate
 
-    def _labelled(self, candidate: Candidate) -> Labelled | None:
-        count = self.assembly.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS)
-        return None if self.assembly.labels is None else self.assembly.labelled(candidate, count)
-
     def _confirmed(self, candidate: Candidate) -> Labelled | None:
         """The candidate on labelled images; what they say against it is among the warnings."""
-        own = self._labelled(candidate)
-        if own is None:
+        if self.assembly.labels is None:
             return None
+        own = _labelled(self.assembly, candidate)
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy + own.error < value - allowed_shortfall(name):
             self.warnings.append(
-                f"{own.accuracy:.1%} of {own.examples} labelled images are right, its file says {name} "
+                f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
                 f"{value:.2%}: a part without weights is wrong, or that was on other images; try another "
                 "--arch, --normalize or --data"
             )
@@ -268,7 +281,7 @@ class _Decision:
             if best.accuracy > own.accuracy + FAR_BELOW and own.less_accurate_than(best):
                 self.warnings.append(
                     f"its labelled images contradict {candidate}: {best.candidate} answers "
-                    f"{best.accuracy:.1%} of {best.examples} rightly instead of {own.accuracy:.1%}; try "
+                    f"{best.accuracy:.1%} of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try "
                     f"{best.candidate.flags}"
                 )
         return own

@@ -64,7 +64,6 @@ class Architecture:
         pattern: regular expression of further names; its groups are integer keyword arguments.
         resolver: ``module:function`` beside the constructor's, for names that no expression describes: it
             answers the architecture of a name, or None.
-        takes_dropout: whether its blocks can have dropout.
         takes_image_size: whether it is made for one image size, which the name does not say.
         image_size: height and width in pixels that the name says; None where it says none.
         stochastic: how its activation samples in every answer; None where nothing does.
@@ -78,7 +77,6 @@ class Architecture:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     pattern: str | None = None
     resolver: str | None = None
-    takes_dropout: bool = False
     takes_image_size: bool = False
     image_size: int | None = None
     stochastic: str | None = None
@@ -107,27 +105,6 @@ BESIDE_SILU = {
 }
 
 
-def _dm_preact(depth: int) -> Architecture:
-    return Architecture(
-        f"dm-preact-resnet{depth}",
-        f"pre-activation ResNet-{depth} of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
-        "deepmind_resnet:DMPreActResNet",
-        {"depth": depth},
-        variants=BESIDE_SILU,
-    )
-
-
-def _cifar(depth: int) -> Architecture:
-    return Architecture(
-        f"resnet{depth}",
-        f"CIFAR ResNet-{depth} of He et al. 2015, shortcuts of option A (arXiv 1512.03385)",
-        "resnet_cifar:ResNetCifar",
-        {"depth": depth},
-        takes_dropout=True,
-        variants=CIFAR_OPTION_A,
-    )
-
-
 def _projected(option: str, where: str) -> Architecture:
     return Architecture(
         f"resnet20-{option}",
@@ -136,33 +113,7 @@ def _projected(option: str, where: str) -> Architecture:
         "resnet_cifar:ResNetCifar",
         {"option": option},
         pattern=rf"resnet(?P<depth>\d{{1,4}})-{option}",
-        takes_dropout=True,
         variants={"activation": BESIDE_RELU, "after_sum": ("raw",)},
-    )
-
-
-def _common(depth: int) -> Architecture:
-    return Architecture(
-        f"resnet{depth}",
-        f"ResNet-{depth} with a 3x3 stem for small images (names of weights: shortcut, linear)",
-        "resnet:ResNet",
-        {"depth": depth},
-        takes_dropout=True,
-        variants={
-            **STEM,
-            "activation": BESIDE_RELU,
-            "after_sum": ("raw",),
-            **({"stride_at": ("conv1",)} if depth == 50 else {}),
-        },
-    )
-
-
-def _torchvision(depth: int) -> Architecture:
-    return Architecture(
-        f"torchvision-resnet{depth}",
-        f"torchvision's ResNet-{depth} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
-        "torchvision_resnet:TorchvisionResNet",
-        {"depth": depth},
     )
 
 
@@ -170,16 +121,23 @@ _ARCHITECTURES = (
     Architecture(
         "digits-cnn",
         "three small convolutions for 8x8 digits",
-        "sequential:DigitsCNN",
-        takes_dropout=True,
+        "digits_cnn:DigitsCNN",
         variants={"activation": BESIDE_RELU, "pooling": ("max",)},
     ),
-    *(_cifar(depth) for depth in (20, 32, 44, 56)),
+    *(
+        Architecture(
+            f"resnet{depth}",
+            f"CIFAR ResNet-{depth} of He et al. 2015, shortcuts of option A (arXiv 1512.03385)",
+            "resnet_cifar:ResNetCifar",
+            {"depth": depth},
+            variants=CIFAR_OPTION_A,
+        )
+        for depth in (20, 32, 44, 56)
+    ),
     Architecture(
         "preact-resnet18",
         "PreActResNet-18 of He et al. 2016 (arXiv 1603.05027), five blocks",
         "resnet:PreActResNet18",
-        takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
     Architecture(
@@ -187,16 +145,28 @@ _ARCHITECTURES = (
         "PreActResNet-18 with a batch-norm before the pooling, as most robust checkpoints have it",
         "resnet:PreActResNet18",
         {"final_bn": True},
-        takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
-    *(_common(depth) for depth in (18, 34, 50)),
+    *(
+        Architecture(
+            f"resnet{depth}",
+            f"ResNet-{depth} with a 3x3 stem for small images (names of weights: shortcut, linear)",
+            "resnet:ResNet",
+            {"depth": depth},
+            variants={
+                **STEM,
+                "activation": BESIDE_RELU,
+                "after_sum": ("raw",),
+                **({"stride_at": ("conv1",)} if depth == 50 else {}),
+            },
+        )
+        for depth in (18, 34, 50)
+    ),
     Architecture(
         "wrn-28-10",
         "wide ResNet of Zagoruyko & Komodakis 2016 (arXiv 1605.07146); any wrn-DEPTH-WIDTH",
         "wide_resnet:WideResNet",
         pattern=r"wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
-        takes_dropout=True,
         variants={**STEM, **PREACT},
     ),
     Architecture(
@@ -206,7 +176,15 @@ _ARCHITECTURES = (
         pattern=r"lwta-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
         stochastic="of channels 2i and 2i + 1 one survives at each pixel, drawn anew in every answer",
     ),
-    *(_torchvision(depth) for depth in (18, 34, 50, 101)),
+    *(
+        Architecture(
+            f"torchvision-resnet{depth}",
+            f"torchvision's ResNet-{depth} with ImageNet's 7x7 stem (names of weights: downsample, fc)",
+            "torchvision_resnet:TorchvisionResNet",
+            {"depth": depth},
+        )
+        for depth in (18, 34, 50, 101)
+    ),
     Architecture(
         "torchvision-wide-resnet50-2",
         "torchvision's wide ResNet-50-2 (arXiv 1605.07146) with ImageNet's 7x7 stem",
@@ -220,7 +198,16 @@ _ARCHITECTURES = (
         pattern=r"dm-wrn-(?P<depth>\d{1,3})-(?P<width>\d{1,3})",
         variants=BESIDE_SILU,
     ),
-    *(_dm_preact(depth) for depth in (18, 34)),
+    *(
+        Architecture(
+            f"dm-preact-resnet{depth}",
+            f"pre-activation ResNet-{depth} of Gowal et al. 2020 (arXiv 2010.03593), with SiLU",
+            "deepmind_resnet:DMPreActResNet",
+            {"depth": depth},
+            variants=BESIDE_SILU,
+        )
+        for depth in (18, 34)
+    ),
     Architecture(
         "wrn-34-r",
         "wide ResNet-34 with fewer channels in its last stage, of Huang et al. 2021 (arXiv 2110.03825)",
@@ -261,7 +248,6 @@ _ARCHITECTURES = (
         "CIFAR ResNet-110, shortcuts of option A (arXiv 1512.03385); any resnetDEPTH of depth 6 n + 2",
         "resnet_cifar:ResNetCifar",
         pattern=r"resnet(?P<depth>\d{1,4})",
-        takes_dropout=True,
         variants=CIFAR_OPTION_A,
     ),
 )

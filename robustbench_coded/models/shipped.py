@@ -15,14 +15,9 @@ _HOMES = (Path(__file__).parents[1] / "shipped", Path(__file__).parents[2] / "ch
 
 
 @cache
-def _home() -> Path | None:
-    return next((home for home in _HOMES if (home / "manifest.toml").is_file()), None)
-
-
-@cache
 def shipped() -> dict[str, Path]:
     """Name -> file of every checkpoint that comes with the package."""
-    home = _home()
+    home = next((home for home in _HOMES if (home / "manifest.toml").is_file()), None)
     files = [] if home is None else sorted(home.glob("*.safetensors"), key=lambda path: path.stem)
     return {path.stem: path for path in files}
 
@@ -45,19 +40,16 @@ def split_entry(named: str | Path) -> tuple[Path, str | None]:
     return Path(text), entry
 
 
-def located(path: Path) -> Path:
-    """The file that ``--ckpt`` means: the path where it exists, else the shipped checkpoint of that name."""
-    return path if path.exists() else shipped().get(str(path), path)
-
-
 def present(named: str | Path) -> Path:
-    """The same of ``located``, which has to be a file; ``#ENTRY`` behind its name is left out.
+    """The file that ``--ckpt`` means, without ``#ENTRY``: the path where it exists, else the shipped
+    checkpoint of that name.
 
     Raises:
         InputError: there is none; a file beside it, or a shipped checkpoint, with a similar name is named.
     """
     try:
-        path = located(split_entry(named)[0])
+        path = split_entry(named)[0]
+        path = path if path.exists() else shipped().get(str(path), path)
         found, file = path.exists(), path.is_file()
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise InputError(f"{named}: cannot be read ({getattr(error, 'strerror', None) or error})") from None

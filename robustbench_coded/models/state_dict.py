@@ -86,7 +86,7 @@ def read_state_dict(contents: Any, available: int, entry: str | None = None) -> 
     if longest > available or sum(tensor.nbytes for tensor in stored.values()) > 2 * available:
         raise Refused("its weights are larger than the file: damaged; copy or download it again")
     dtypes = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in stored.values())
-    original = {name: _float32(name, tensor) for name, tensor in stored.items()}
+    original = {name: as_float32(name, tensor) for name, tensor in stored.items()}
     read = stripped(original, nesting, dict(sorted(dtypes.items())))
     return replace(read, original=original, notes=tuple(notes))
 
@@ -177,7 +177,12 @@ def _tensors(contents: Any) -> dict[str, Tensor]:
     }
 
 
-def _float32(name: str, tensor: Tensor) -> Tensor:
+def as_float32(name: str, tensor: Tensor) -> Tensor:
+    """A weight with floating numbers in float32.
+
+    Raises:
+        Refused: NaN or infinite values, a variance below 0.
+    """
     if not tensor.is_floating_point():
         return tensor.detach().contiguous()
     converted = tensor.detach().to(torch.float32).contiguous()

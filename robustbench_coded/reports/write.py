@@ -1,8 +1,5 @@
-"""Writes reports into a folder, each file whole or not at all: those of a run with all figures that it has
-data for, and those that are no evaluation's.
-"""
+"""Writes the reports of a run into its folder, each file whole or not at all."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,23 +8,12 @@ from robustbench_coded.judge.certified import certified_frame
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.figures import bars, curves, style
 from robustbench_coded.reports.render import markdown
-from robustbench_coded.reports.render.html import html_report, plain_html
-from robustbench_coded.reports.render.sections import Figures, Section, report_of
+from robustbench_coded.reports.render.html import html_report
+from robustbench_coded.reports.render.sections import report_of
 from robustbench_coded.reports.run.examples import pictures_of, remove_unshown, worst_examples
 from robustbench_coded.reports.run.opening import Opening, opening_of
 from robustbench_coded.reports.text.escape import csv_document, csv_row
-from robustbench_coded.runs.atomic import replace_text, write_text
-
-
-def write_plain(folder: Path, title: str, opening: Sequence[str], sections: Sequence[Section]) -> None:
-    """Writes report.md, details.md (where there are any), report.html and the figures that they show."""
-    write_text(folder / "report.md", markdown.plain_markdown(title, opening, sections))
-    if any(section.detail for section in sections):
-        write_text(folder / "details.md", markdown.plain_details(title, sections))
-    write_text(folder / "report.html", plain_html(title, opening, sections))
-    for block in (block for section in sections for block in section.blocks):
-        for figure in block.figures if isinstance(block, Figures) else ():
-            figure.write(folder / "figures")
+from robustbench_coded.runs.atomic import write_text
 
 
 def write_reports(path: str | Path) -> None:
@@ -53,17 +39,17 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
     """
     certified = run.certified
     # Not synced to the disk, which takes longer than writing: all of it follows from the outcomes, which are.
-    replace_text(run.path / "summary.csv", csv_table(run.summary))
-    replace_text(run.path / "timings.csv", csv_table(run.timings))
-    replace_text(run.path / "verdicts.csv", csv_table(run.verdicts))
+    write_text(run.path / "summary.csv", csv_table(run.summary), synced=False)
+    write_text(run.path / "timings.csv", csv_table(run.timings), synced=False)
+    write_text(run.path / "verdicts.csv", csv_table(run.verdicts), synced=False)
     if certified:
-        replace_text(run.path / "certified.csv", csv_table(certified_frame(certified)))
+        write_text(run.path / "certified.csv", csv_table(certified_frame(certified)), synced=False)
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)
     report = report_of(run, opening, figures, worst, pictures_of(run, worst))
-    replace_text(run.path / "report.md", markdown.markdown_report(report))
-    replace_text(run.path / "details.md", markdown.markdown_details(report))
-    replace_text(run.path / "report.html", html_report(report))
+    write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
+    write_text(run.path / "details.md", markdown.markdown_details(report), synced=False)
+    write_text(run.path / "report.html", html_report(report), synced=False)
     for figure in figures:
         figure.write(run.path / "figures")
     _remove_others(run.path / "figures", {figure.name for figure in figures})

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from robustbench_coded.runs.atomic import replace_bytes
+from robustbench_coded.runs.atomic import write_bytes
 
 EVERY = -1  # victim: the whole batch is scored; known: no draw was known
 NAMES = ("batch", "victim", "known", "evaluation", "slot", "x")
@@ -147,7 +147,7 @@ class PerturbationStore:
         if content is None or (len(content) > self._left and not whatever_the_size):
             return
         self._left -= len(content)
-        replace_bytes(self._folder / f"{unit}.safetensors", _digest(content) + content)
+        write_bytes(self._folder / f"{unit}.safetensors", _digest(content) + content, synced=False)
 
     def get(self, unit: str) -> list[PerturbedBatch] | None:
         """The perturbed inputs of a unit, in the order of its batches; None where they are missing."""
@@ -200,9 +200,9 @@ class PerturbedDigest:
             self.total = (self.total + int.from_bytes(digest, "little")) % (1 << _BITS)
             self.count += 1
 
-    def metadata(self) -> dict[str, str]:
-        """For the metadata of a unit; empty where nothing was added."""
-        return {DIGEST: f"{self.total:032x}"} if self.count else {}
+    def __str__(self) -> str:
+        """For the metadata of a unit."""
+        return f"{self.total:032x}"
 
 
 def sum_of(digests: Iterable[object]) -> str | None:

@@ -5,43 +5,36 @@ import secrets
 from pathlib import Path
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes ``content`` to a temporary file, syncs it and renames it to ``path``.
+def write_bytes(path: Path, content: bytes, *, synced: bool = True) -> None:
+    """Writes ``content`` to a temporary file and renames it to ``path``; folders are made.
 
-    The folder is synced, too: a committed file survives a power failure.
+    Args:
+        synced: whether the file and its folder are synced to the disk, so that a committed file survives a
+            power failure. It takes longer than writing.
     """
-    replace_bytes(path, content, sync=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def replace_bytes(path: Path, content: bytes, *, sync: bool = False) -> None:
-    """The same without syncing the folder, and the file only if ``sync``: a power failure may lose it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with aside.open("wb") as file:
             file.write(content)
-            if sync:
+            if synced:
                 file.flush()
                 os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+    if synced:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def write_text(path: Path, content: str) -> None:
+def write_text(path: Path, content: str, *, synced: bool = True) -> None:
     """``write_bytes`` of UTF-8 text."""
-    write_bytes(path, content.encode())
-
-
-def replace_text(path: Path, content: str) -> None:
-    """``replace_bytes`` of UTF-8 text."""
-    replace_bytes(path, content.encode())
+    write_bytes(path, content.encode(), synced=synced)
 
 
 def is_unfinished(path: Path) -> bool:

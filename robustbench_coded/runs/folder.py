@@ -54,7 +54,9 @@ class RunFolder:
         self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            if not (path / manifest).exists() and not _is_empty(path):
+            # A run that is killed before it writes run.json leaves these alone.
+            others = [p for p in path.iterdir() if p.name != LOCK and not atomic.is_unfinished(p)]
+            if others and not self.holds_run:
                 raise InputError(
                     f"{path} holds other files and no {manifest}; give --out a new or an empty folder"
                 )
@@ -89,17 +91,6 @@ class RunFolder:
         text = json.dumps({"format_version": FORMAT_VERSION, **manifest}, indent=1) + "\n"
         atomic.write_text(self.path / self._manifest, text)
 
-    def write_run_file(self, text: str | None) -> None:
-        """Replaces run.toml, the options of the last evaluation; None where no file can repeat it."""
-        if text is None:
-            (self.path / RUN_FILE).unlink(missing_ok=True)
-        else:
-            atomic.write_text(self.path / RUN_FILE, text)
-
-    def write_steps(self, text: str) -> None:
-        """Replaces steps.jsonl, the steps of the last evaluation."""
-        atomic.write_text(self.path / STEPS, text)
-
     def clear(self) -> None:
         """Removes what runs write, for ``--overwrite``, and nothing else.
 
@@ -125,7 +116,8 @@ class RunFolder:
         for kind, content in (("adversarials", adversarials), ("pictures", pictures)):
             if content:
                 atomic.write_bytes(self.path / kind / f"{unit}.safetensors", content)
-        atomic.replace_text(self.path / "timings" / f"{unit}.json", json.dumps(timing, sort_keys=True) + "\n")
+        text = json.dumps(timing, sort_keys=True) + "\n"
+        atomic.write_text(self.path / "timings" / f"{unit}.json", text, synced=False)
         outcomes.write_outcomes(self._outcomes(unit), rows, {**metadata, "unit": unit})
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
@@ -303,11 +295,6 @@ def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
         if isinstance(frame[column].dtype, pd.CategoricalDtype):
             frame[column] = frame[column].cat.set_categories(sorted(frame[column].cat.categories))
     return frame
-
-
-def _is_empty(path: Path) -> bool:
-    """Whether a folder contains only what a run leaves if it is killed before it writes run.json."""
-    return all(p.name == LOCK or atomic.is_unfinished(p) for p in path.iterdir())
 
 
 def _lock(path: Path) -> IO:

@@ -118,10 +118,6 @@ class Subject(Struct, frozen=True):
         """The same inference on another checkpoint."""
         return replace(self, checkpoint=name)
 
-    def as_columns(self) -> dict[str, Any]:
-        """Its columns in tables, in their order."""
-        return asdict(self)
-
 
 class Perturbation(Struct, frozen=True):
     """How far an input may be moved: norm, radius, and the space that the radius is measured in."""
@@ -129,10 +125,6 @@ class Perturbation(Struct, frozen=True):
     norm: str
     eps: Number
     eps_space: str
-
-    def as_columns(self) -> dict[str, Any]:
-        """Its columns in tables, in their order."""
-        return asdict(self)
 
 
 class Case(Struct, frozen=True):
@@ -173,10 +165,10 @@ class Case(Struct, frozen=True):
     def as_columns(self) -> dict[str, Any]:
         """The key columns of every table and outcome file, in their order."""
         return {
-            **self.subject.as_columns(),
+            **asdict(self.subject),
             "threat": str(self.threat),
             "attack": self.attack,
-            **self.perturbation.as_columns(),
+            **asdict(self.perturbation),
             "step_size": self.step_size,
         }
 

@@ -312,8 +312,3 @@ def manifest_from(data: Any) -> RunManifest:
         place = where.strip("`").removeprefix("$").removeprefix(".")
         what = what[:1].lower() + what[1:]
         raise ManifestError(f"{place}: {what}" if place else what) from error
-
-
-def manifest_data(manifest: RunManifest) -> dict[str, Any]:
-    """The manifest as JSON data, fields in their order."""
-    return msgspec.to_builtins(manifest)

@@ -7,7 +7,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.setup.prepare import prepare
-from robustbench_coded.models.build import build
+from robustbench_coded.paper.training.fresh import build
 
 
 def notes(ckpt, **options):

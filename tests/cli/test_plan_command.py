@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.planning import Rates
 
 pytestmark = pytest.mark.long
 
@@ -16,7 +16,7 @@ ATTACKS = ("--rci", "N=12", "--attacks", "fgsm,pgd-40,transfer-pgd-2")
 @pytest.fixture
 def a_second_an_image(monkeypatch):
     """Forecasts of that much, whatever the machine does."""
-    monkeypatch.setattr(Rates, "of", lambda self, subject, of_base=False: 1.0)
+    monkeypatch.setattr(Rates, "of", lambda self, case: 1.0)
 
 
 def rows(table):
@@ -73,8 +73,8 @@ def test_the_sum_is_over_the_rows_that_run_in_any_case(
     assert any(line.startswith("run folder: reports/digits-erm-") for line in lines)
     table = [line for line in lines if " digits-erm | " in line]
     assert [not line.partition("* digits-erm")[1] for line in table] == [r["certain"] for r in plan["rows"]]
-    (marked,) = [line for line in lines if line.startswith("rows marked *")]
-    assert f"up to {plan['open_images']:,} images more" in marked
+    (marked,) = [line for line in lines if line.startswith("cases marked *")]
+    assert f"up to {plan['open_images']:,} gradients more" in marked
 
 
 def test_a_wish_for_time_gets_the_examples_that_fit(csrobust, digits_erm, a_second_an_image):

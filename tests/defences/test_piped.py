@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from attacks.relaxation.stop_gradients import functions
 from robustbench_coded.defences.build import build_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.probing import probed
@@ -227,3 +228,7 @@ def test_what_it_declares_is_checked(faulty):
         )
     with pytest.raises(InputError, match="cmd: needs a command"):
         build_defence("cmd: ", torch.nn.Identity(), K)
+
+
+def test_relaxed_attacks_leave_the_gradient_to_the_process():
+    assert piped._AskedForGradient not in set(functions())

@@ -10,7 +10,7 @@ from robustbench_coded import evaluate
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.planning.batches import evaluated, subset_rule
+from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 
@@ -36,14 +36,12 @@ def test_a_random_part_is_numbered_as_in_the_whole():
 def test_the_first_come_in_the_order_of_the_data(limit):
     part = evaluated(toy(), limit, first=True, seed=0)
     assert part.numbers.tolist() == list(range(limit or 40))
-    assert subset_rule(first=True) is None
 
 
 def test_all_come_in_random_order_so_that_the_first_of_them_are_a_sample():
     part = evaluated(toy(400), None, first=False, seed=0)
     assert sorted(part.numbers.tolist()) == list(range(400))
     assert len(set(part.labels[:100])) > 20  # of 40 classes, which stand one behind the other in the data
-    assert subset_rule(first=False) == "stratified"
 
 
 def test_more_than_there_are_is_refused():

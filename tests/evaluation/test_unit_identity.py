@@ -11,7 +11,6 @@ from robustbench_coded.evaluation.planning.cases import (
     Victim,
     planned_case,
     unit_id,
-    unit_payload,
 )
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
@@ -48,15 +47,15 @@ VICTIMS = replace(
 )
 def test_ids_of_version_2_are_what_they_were(unit, budget, pinned):
     assert FORMAT_VERSION == 2
-    assert unit_id(unit_payload(unit, FIXED, budget)) == pinned
+    assert unit_id(unit, FIXED, budget) == pinned
 
 
 def test_a_budget_decides_nothing_about_a_control():
     clean = replace(UNIT, case=CASE.of_attack("clean"))
-    assert unit_payload(clean, FIXED, 400) == unit_payload(clean, FIXED, None)
-    assert unit_payload(UNIT, FIXED, 400) != unit_payload(UNIT, FIXED, None)
+    assert unit_id(clean, FIXED, 400) == unit_id(clean, FIXED, None)
+    assert unit_id(UNIT, FIXED, 400) != unit_id(UNIT, FIXED, None)
 
 
 def test_cost_and_who_asked_decide_nothing():
     other = replace(UNIT, images=5, id="x", case=replace(CASE, for_check=True))
-    assert unit_payload(other, FIXED, None) == unit_payload(UNIT, FIXED, None)
+    assert unit_id(other, FIXED, None) == unit_id(UNIT, FIXED, None)

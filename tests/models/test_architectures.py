@@ -8,8 +8,8 @@ from torchvision.models.resnet import resnet18, resnet50
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.layers import seed_dropout
-from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import shapes_of
+from robustbench_coded.paper.training.fresh import build
 
 # Parameters for 10 classes and 3 channels: 0.27, 0.46, 0.66 and 0.85 million in He et al.'s Table 6, 36.5
 # million in Zagoruyko & Komodakis' Table 4, the others counted in the implementations of these names.

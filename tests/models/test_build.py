@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.build import build, construct
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.registry import MODELS
+from robustbench_coded.paper.training.fresh import build
 
 
 def test_names_and_normalisations_are_readable_without_torch():

@@ -21,9 +21,9 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.torch_file import read_torch
+from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.user_code import time_limit
 
 MUTATIONS = {"short": 300, "soak": 10_000}
@@ -490,8 +490,8 @@ def test_plain_data_of_training_programs_beside_the_weights_are_no_harm(tmp_path
     }
     torch.save(state, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
     loaded = load_checkpoint(tmp_path / "model.pt")
-    assert loaded.layout.entries == {"acc": 91.5, "epoch": 3, "best": True}
-    assert {type(value) for value in loaded.layout.entries.values()} == {float, int, bool}
+    assert loaded.entries == {"acc": 91.5, "epoch": 3, "best": True}
+    assert {type(value) for value in loaded.entries.values()} == {float, int, bool}
 
 
 class Settings(dict):

@@ -13,10 +13,10 @@ from torch import nn
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import describe, with_normalisation
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import check_data, load_checkpoint
-from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
+from robustbench_coded.paper.training.fresh import build
+from robustbench_coded.paper.training.save import save_checkpoint
 
 IMAGENET = KNOWN[3]["imagenet"]
 

@@ -7,11 +7,11 @@ import torch
 
 from robustbench_coded.defences.sampling import samples
 from robustbench_coded.models.architectures.wide_resnet import Competition, LwtaWideResNet
-from robustbench_coded.models.build import build
 from robustbench_coded.models.detect import recognise
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.refusal import Refused
+from robustbench_coded.paper.training.fresh import build
 
 SHARED = Path(__file__).parents[3] / "shared" / "checkpoints" / "lwta-wrn34-1.pt"
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.models.candidates import Candidate
 from robustbench_coded.models.normalisation import (
     KNOWN,
     Normalisation,
@@ -69,7 +70,13 @@ def test_impossible_numbers_are_refused(mean, std):
         Normalisation("custom", mean, std)
 
 
-def test_a_normalisation_is_described_as_a_sentence_ends():
-    assert KNOWN[3]["imagenet"].described == "with normalisation imagenet"
-    assert Normalisation("custom", (0.5,), (0.25,)).described == "with normalisation 0.5/0.25"
-    assert all(one.described for known in KNOWN.values() for one in known.values())
+def test_a_candidate_is_described_as_a_sentence_ends():
+    described = [
+        str(Candidate("resnet20", one))
+        for one in (KNOWN[3]["imagenet"], KNOWN[1]["none"], Normalisation("custom", (0.5,), (0.25,)))
+    ]
+    assert described == [
+        "resnet20 with normalisation imagenet",
+        "resnet20 without normalisation",
+        "resnet20 with normalisation 0.5/0.25",
+    ]

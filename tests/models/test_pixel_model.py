@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from attacks.crossover import SmoothedReLU
-from robustbench_coded.models.build import build
 from robustbench_coded.models.pixel_model import CPU_IMAGES, SMALL_IMAGES, PixelModel
+from robustbench_coded.paper.training.fresh import build
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

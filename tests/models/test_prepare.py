@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from robustbench_coded.models import prepare
-from robustbench_coded.models.build import build
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.prepare import fold_batch_norms, prepare_model, tf32
+from robustbench_coded.paper.training.fresh import build
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

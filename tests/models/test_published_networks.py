@@ -11,7 +11,7 @@ import torch
 from robustbench_coded.models.architectures.deepmind_resnet import DMWideResNet
 from robustbench_coded.models.architectures.resnet import PreActResNet18
 from robustbench_coded.models.architectures.wide_resnet import RobustWideResNet, WideResNet
-from robustbench_coded.models.build import build
+from robustbench_coded.paper.training.fresh import build
 
 
 def filled(network):

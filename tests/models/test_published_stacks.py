@@ -136,7 +136,7 @@ def test_a_published_definition_decides_all_but_the_normalisation(tmp_path, name
     x = torch.rand(64, channels, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(checkpoint.network(x), network(x), rtol=1e-4, atol=1e-5)
-    assert published_definition(checkpoint.arch, checkpoint.layout.names)
+    assert published_definition(checkpoint.arch, checkpoint.names)
     found = recognise_network(checkpoint, x, None)
     assert (found.refusal, found.by[1]) == ("", "given")
     bare = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
@@ -154,7 +154,7 @@ def test_layers_under_other_names_are_not_the_published_definition(tmp_path):
     }
     torch.save(renamed, tmp_path / "b.pt")
     checkpoint = load_checkpoint(tmp_path / "b.pt", normalize="none")
-    assert published_definition(checkpoint.arch, checkpoint.layout.names) is None
+    assert published_definition(checkpoint.arch, checkpoint.names) is None
     found = recognise_network(checkpoint, torch.rand(64, 1, 28, 28), None)
     assert "say its activation" in found.refusal
 

@@ -71,9 +71,8 @@ def test_a_question_has_the_figures_and_the_options_of_every_candidate(robust_pe
 def test_a_guess_takes_the_first_line_and_says_so(robust_perceptron, test_images):
     checkpoint = load_checkpoint(robust_perceptron)
     asked = recognise_network(checkpoint, *test_images, budget=within(EPS))
-    assert not asked.guessed
     found = recognise_network(checkpoint, *test_images, budget=within(EPS), guess=True)
-    assert found.guessed and found.refusal == ""
+    assert found.by[0] == "--guess" and found.refusal == ""
     assert found.candidate == asked.question.asked[0].candidate
     assert "(architecture by --guess, normalisation guessed)" in found.sentence
 

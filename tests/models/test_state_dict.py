@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
+from robustbench_coded.paper.training.fresh import build
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,6 @@ from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy
         ({"acc": 80.0, "clean_acc": 82.5}, ("clean_acc", 0.825)),
         ({"Test/Acc": 82.5, "acc": 80.0}, ("Test/Acc", 0.825)),
         ({"accuracy": True}, None),
-        ({"accuracy": "0.9"}, ("accuracy", 0.9)),
-        ({"clean_acc": "99.5 %"}, ("clean_acc", 0.995)),
         ({"clean_acc": "best"}, None),
         ({"best_clean_acc": 82.5, "acc": 80.0}, ("best_clean_acc", 0.825)),
         ({"val/acc@1": 82.5}, ("val/acc@1", 0.825)),

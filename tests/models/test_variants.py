@@ -16,11 +16,12 @@ from robustbench_coded.models.architectures.resnet_cifar import (
     subsampled,
     widened,
 )
-from robustbench_coded.models.build import build, construct
+from robustbench_coded.models.build import construct
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import OtherInput, standardised
 from robustbench_coded.models.prepare import fold_batch_norms
 from robustbench_coded.models.registry import BESIDE_RELU, changed, find, split_variant
+from robustbench_coded.paper.training.fresh import build
 
 SMALL = ("digits-cnn", "resnet20", "preact-resnet18", "resnet18", "wrn-10-1", "vit-4-24-2-3")
 

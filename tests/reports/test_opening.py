@@ -64,7 +64,8 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
         f"{said}. 10.1% [5.1, 15.1] of answers are right under attack, 6.0% [1.0, 11.0] without the defence; "
         "decided by pgd-20."
     ]
-    assert str(found.next) == "What would change it? Nothing that is left to run."
+    praised = verdict == VerdictName.NO_FAILURE_FOUND
+    assert str(found.next) == ("What would change it? Nothing that is left to run." if praised else "")
 
 
 def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
@@ -183,7 +184,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
     for place, defence in enumerate(("rci", "standard")):
         row = rows[defence, "pgd-10"]
         assert clean[place] == Span.of([judged[defence].clean])
-        assert papers[place] == (row.accuracy, row.accuracy, row.low, row.high)
+        assert papers[place] == (row.accuracy, row.accuracy, *row.about_these)
         assert left[place] == Span.of([judged[defence].accuracy])
     assert f"{left[0]} of answers are right under attack, {left[1]} without" in found.answers[0].found
 

@@ -2,9 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import to_builtins
 
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-from robustbench_coded.schema.manifest import ManifestError, manifest_data, manifest_from
+from robustbench_coded.schema.manifest import ManifestError, manifest_from
 
 UNREAD = {
     "relaxed_gradients",
@@ -18,7 +19,7 @@ RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.parent.name)
 def test_every_committed_run_is_read_and_written_without_loss(path):
     data = json.loads(path.read_text())
-    again = json.loads(json.dumps(manifest_data(manifest_from(data))))
+    again = json.loads(json.dumps(to_builtins(manifest_from(data))))
 
     def lost(one, other, where):
         if isinstance(one, dict):

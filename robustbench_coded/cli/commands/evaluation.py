@@ -19,10 +19,9 @@ from attacks import presets
 from attacks.naming import suited
 from robustbench_coded.cli.options import EVAL, SHARED, attacks_option, config_from, option, takes, takes_only
 from robustbench_coded.cli.process import foreign_output
-from robustbench_coded.cli.run import run_evaluation
+from robustbench_coded.cli.run import require_checkpoints, run_evaluation
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import named_norm
-from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.render.sentence import print_line
 
 if TYPE_CHECKING:
@@ -68,52 +67,44 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     Takes the options of eval. Nothing is written.
     """
     chosen = config_from(**options)
-    for _, path in chosen.checkpoints:
-        present(path)  # before torch is imported
+    require_checkpoints(chosen)
 
     from robustbench_coded.evaluation.session.preview import preview
     from robustbench_coded.reports.text.formatting import counted, duration
 
     with foreign_output():
         found = preview(chosen)
+    data = found.as_data()
     if as_json:
-        print(json.dumps(found.as_data()))
+        print(json.dumps(data))
         return 0
     if not quiet:
-        _notes(found)
+        for text in found.notes:
+            print_line(Console(stderr=True), text)
         for line in _table(found):
             print(line)
-    done = sum(row.done for row in found.certain)
-    finished = f" ({done} done)" if done else ""
-    units = counted(sum(row.units for row in found.certain), "unit")
-    images = sum(row.images for row in found.certain)
-    print(
-        f"{len(found.certain)} rows in {units}{finished}: {images:,} images forward and backward, "
-        f"about {duration(found.seconds)} on this machine"
-    )
-    if len(found.certain) < len(found.rows):
-        print(f"rows marked * run only while a verdict is open: up to {found.open_images:,} images more")
+    certain = sum(p.certain for p in found.cases)
+    finished = f" ({data['done']} done)" if data["done"] else ""
+    cases, units = counted(certain, "case"), counted(data["units"], "unit")
+    about = f"about {duration(data['seconds'])} on this machine"
+    print(f"{cases} in {units}{finished}: {data['images']:,} gradients, {about}")
+    if certain < len(found.cases):
+        print(f"cases marked * run only while a verdict is open: up to {found.open_images:,} gradients more")
     print("not in the sum: what outcomes decide (checks, submissions, random batches, more examples)")
     print(f"run folder: {found.path}")
     return 0
 
 
-def _notes(found: "Preview") -> None:
-    console = Console(stderr=True)
-    for text in found.notes:
-        print_line(console, text)
-
-
 def _table(found: "Preview") -> list[str]:
-    """A line for each row, uncut, for people and for grep."""
+    """A line for each case, uncut, for people and for grep."""
     from robustbench_coded.evaluation.session.listener import case_name
     from robustbench_coded.reports.text.formatting import duration
 
-    cells = [("examples", "images", "time", "row")]
-    for p in found.rows:
+    cells = [("examples", "gradients", "time", "case")]
+    for p in found.cases:
         taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
         star = "" if p.certain else "* "
-        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + case_name(p.row)))
+        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + case_name(p.case)))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
     return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
 

@@ -5,8 +5,8 @@ units, and when units of a defence that keeps exceeding them are skipped.
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 from robustbench_coded.evaluation.engine.worker import attempt
@@ -38,13 +38,25 @@ MAX_TIMEOUTS = 3
 class UnitTimeLimits:
     """The time limit of each unit, and a count of timeouts per subject.
 
+    Units are planned to take seconds to minutes: without a limit of the user's an hour, or 20 times what the
+    unit's images take by the probe of its subject where that is more, ends only those that hang.
+
     Args:
-        limit: seconds that a unit may take.
+        timeout: ``--unit-timeout``, seconds; None without.
+        probe_seconds: of one forward and backward of a batch, by subject.
     """
 
-    def __init__(self, limit: Callable[[Unit], float]):
-        self.seconds = limit
+    def __init__(self, timeout: float | None, probe_seconds: Mapping[ProbedSubject, float]):
+        self._timeout, self._probe_seconds = timeout, probe_seconds
         self._timeouts: Counter[ProbedSubject] = Counter()
+
+    def seconds(self, unit: Unit) -> float:
+        """Seconds that a unit may take."""
+        if self._timeout is not None:
+            return self._timeout
+        subject = unit.case.subject
+        forecast = self._probe_seconds.get(subject, 0.0) / subject.images * unit.images
+        return min(max(LEAST_SECONDS, TIMES_FORECAST * forecast), MOST_SECONDS)
 
     def record_timeout(self, unit: Unit) -> str:
         """Counts a timeout; returns its error message."""
@@ -56,20 +68,6 @@ class UnitTimeLimits:
         if self._timeouts[unit.case.subject] < MAX_TIMEOUTS:
             return None
         return f"not tried, since {MAX_TIMEOUTS} tries of this defence took longer than their time limit"
-
-
-def limit_for(timeout: float | None, forecast: Callable[[Unit], float]) -> Callable[[Unit], float]:
-    """``--unit-timeout`` for every unit; without it an hour, or 20 times the forecast where that is more.
-
-    Units are planned to take seconds to minutes, so the default only ends units that hang.
-
-    Args:
-        timeout: seconds; infinite for no limit.
-        forecast: seconds that a unit will take.
-    """
-    if timeout is not None:
-        return lambda unit: timeout
-    return lambda unit: min(max(LEAST_SECONDS, TIMES_FORECAST * forecast(unit)), MOST_SECONDS)
 
 
 # A fresh process can help if the last one was killed, hung or lost its device. One retry.
@@ -99,116 +97,110 @@ def dispatch(
         EngineError: workers die before they can take a unit.
     """
     try:
-        yield from _Dispatch(pool, idle, units, workers, time_limits, clock).run()
+        yield from _Dispatch(pool, idle, deque(units), workers, time_limits, clock).run()
     except BaseException:
         pool.close()
         idle.clear()
         raise
 
 
+@dataclass
 class _Dispatch:
-    def __init__(
-        self,
-        pool: WorkerPool,
-        idle: set[int],
-        units: Sequence[Unit],
-        workers: int,
-        time_limits: UnitTimeLimits,
-        clock: Callable[[], float],
-    ):
-        self._pool = pool
-        self._idle = idle
-        self._waiting = deque(units)
-        self._workers = workers
-        self._time_limits = time_limits
-        self._clock = clock
-        self._starting: set[int] = set()
-        self._busy: dict[int, Unit] = {}
-        self._deadlines: dict[int, float] = {}  # of the unit that a worker was given last
-        self._attempts: Counter[str] = Counter()
-        self._outcomes: deque[UnitResult | UnitFailure] = deque()
-        self._failed_starts = 0
+    """Attributes:
+    deadlines: of the unit that a worker was given last.
+    """
+
+    pool: WorkerPool
+    idle: set[int]
+    waiting: deque[Unit]
+    workers: int
+    time_limits: UnitTimeLimits
+    clock: Callable[[], float]
+    starting: set[int] = field(default_factory=set)
+    busy: dict[int, Unit] = field(default_factory=dict)
+    deadlines: dict[int, float] = field(default_factory=dict)
+    attempts: Counter[str] = field(default_factory=Counter)
+    outcomes: deque[UnitResult | UnitFailure] = field(default_factory=deque)
+    failed_starts: int = 0
 
     def run(self) -> Generator[UnitResult | UnitFailure, None, None]:
-        while self._waiting or self._busy or self._outcomes:
+        while self.waiting or self.busy or self.outcomes:
             self._start_workers()
-            for event in self._pool.wait(0 if self._outcomes else self._time_left()):
+            for event in self.pool.wait(0 if self.outcomes else self._time_left()):
                 self._handle(event)
             self._stop_overdue()
-            if self._outcomes:
-                yield self._outcomes.popleft()
-        for worker in self._starting:
-            self._pool.stop(worker)
+            if self.outcomes:
+                yield self.outcomes.popleft()
+        for worker in self.starting:
+            self.pool.stop(worker)
 
     def _start_workers(self) -> None:
-        while len(self._starting) + len(self._busy) < min(
-            self._workers, len(self._waiting) + len(self._busy)
-        ):
-            if self._idle:
-                self._assign(self._idle.pop())
+        while len(self.starting) + len(self.busy) < min(self.workers, len(self.waiting) + len(self.busy)):
+            if self.idle:
+                self._assign(self.idle.pop())
             else:
-                self._starting.add(self._pool.start())
+                self.starting.add(self.pool.start())
 
     def _handle(self, event: Event) -> None:
         worker = event.worker
         match event:
             case Ready():
-                self._starting.remove(worker)
-                self._failed_starts = 0
+                self.starting.remove(worker)
+                self.failed_starts = 0
                 self._assign(worker)
             case Finished(outcome=UnitFailure(process_unusable=True) as failure):
-                self._pool.stop(worker)
-                self._retry(replace(failure, unit=self._busy.pop(worker)))
+                self.pool.stop(worker)
+                self._retry(replace(failure, unit=self.busy.pop(worker)))
             case Finished(outcome=outcome):
-                del self._busy[worker]
-                self._outcomes.append(self._with_all_attempts(outcome))
+                del self.busy[worker]
+                self.outcomes.append(self._with_all_attempts(outcome))
                 self._assign(worker)
-            case Died(reason=reason) if worker in self._starting:
-                self._starting.remove(worker)
-                self._failed_starts += 1
-                if self._failed_starts >= self._workers + SPARE_STARTS:
+            case Died(reason=reason) if worker in self.starting:
+                self.starting.remove(worker)
+                self.failed_starts += 1
+                if self.failed_starts >= self.workers + SPARE_STARTS:
                     raise EngineError(f"workers end before they have begun: {reason}")
-            case Died() if worker in self._idle:
-                self._idle.remove(worker)
+            case Died() if worker in self.idle:
+                self.idle.remove(worker)
             case Died(reason=reason):
-                self._retry(UnitFailure(self._busy.pop(worker), f"its worker died: {reason}", 1))
+                self._retry(UnitFailure(self.busy.pop(worker), f"its worker died: {reason}", 1))
 
     def _assign(self, worker: int) -> None:
         """Assigns the next unit that is worth trying to a worker, which is idle if there is none."""
-        while self._waiting:
-            unit = self._waiting.popleft()
-            reason = self._time_limits.reason_to_skip(unit)
+        while self.waiting:
+            unit = self.waiting.popleft()
+            reason = self.time_limits.reason_to_skip(unit)
             if reason is None:
-                self._pool.assign(worker, unit)
-                self._busy[worker] = unit
-                self._deadlines[worker] = self._clock() + self._time_limits.seconds(unit)
+                self.pool.assign(worker, unit)
+                self.busy[worker] = unit
+                self.deadlines[worker] = self.clock() + self.time_limits.seconds(unit)
                 return
-            self._outcomes.append(UnitFailure(unit, reason, self._attempts[unit.id]))
-        self._idle.add(worker)
+            self.outcomes.append(UnitFailure(unit, reason, self.attempts[unit.id]))
+        self.idle.add(worker)
 
     def _retry(self, failure: UnitFailure) -> None:
         unit = failure.unit
-        self._attempts[unit.id] += failure.attempts
-        if self._attempts[unit.id] < ATTEMPTS:
-            self._waiting.appendleft(unit)
+        self.attempts[unit.id] += failure.attempts
+        if self.attempts[unit.id] < ATTEMPTS:
+            self.waiting.appendleft(unit)
         else:
-            self._outcomes.append(replace(failure, attempts=self._attempts[unit.id]))
+            self.outcomes.append(replace(failure, attempts=self.attempts[unit.id]))
 
     def _with_all_attempts(self, outcome: UnitResult | UnitFailure) -> UnitResult | UnitFailure:
         if isinstance(outcome, UnitFailure):
-            return replace(outcome, attempts=outcome.attempts + self._attempts[outcome.unit.id])
+            return replace(outcome, attempts=outcome.attempts + self.attempts[outcome.unit.id])
         return outcome
 
     def _time_left(self) -> float | None:
         """Seconds until the first unit is overdue; None if no unit has a limit."""
-        first = min((self._deadlines[worker] for worker in self._busy), default=math.inf)
-        return max(0.0, first - self._clock()) if math.isfinite(first) else None
+        first = min((self.deadlines[worker] for worker in self.busy), default=math.inf)
+        return max(0.0, first - self.clock()) if math.isfinite(first) else None
 
     def _stop_overdue(self) -> None:
-        for worker in [worker for worker in self._busy if self._deadlines[worker] <= self._clock()]:
-            self._pool.stop(worker)
-            unit = self._busy.pop(worker)
-            self._retry(UnitFailure(unit, self._time_limits.record_timeout(unit), 1))
+        for worker in [worker for worker in self.busy if self.deadlines[worker] <= self.clock()]:
+            self.pool.stop(worker)
+            unit = self.busy.pop(worker)
+            self._retry(UnitFailure(unit, self.time_limits.record_timeout(unit), 1))
 
 
 def run_in_process(
@@ -220,18 +212,15 @@ def run_in_process(
     """
     with torch_threads(context.setup.threads):
         for unit in units:
-            reason = time_limits.reason_to_skip(unit)
-            yield UnitFailure(unit, reason, 0) if reason else _within_its_time(context, unit, time_limits)
-
-
-def _within_its_time(
-    context: WorkerContext, unit: Unit, time_limits: UnitTimeLimits
-) -> UnitResult | UnitFailure:
-    try:
-        with time_limit(time_limits.seconds(unit)):
-            return attempt(context, unit)
-    except TimeLimitExceeded:
-        return UnitFailure(unit, time_limits.record_timeout(unit), 1)
+            if reason := time_limits.reason_to_skip(unit):
+                yield UnitFailure(unit, reason, 0)
+                continue
+            try:
+                with time_limit(time_limits.seconds(unit)):
+                    outcome = attempt(context, unit)
+            except TimeLimitExceeded:
+                outcome = UnitFailure(unit, time_limits.record_timeout(unit), 1)
+            yield outcome
 
 
 class Engine:
@@ -241,10 +230,11 @@ class Engine:
 
     Args:
         context: of this process; its setup is what workers get.
+        unit_timeout: seconds that a unit may take; None for the default of `UnitTimeLimits`.
     """
 
-    def __init__(self, context: WorkerContext):
-        self._context = context
+    def __init__(self, context: WorkerContext, unit_timeout: float | None = None):
+        self._context, self._unit_timeout = context, unit_timeout
         self._pool: WorkerPool | None = None
         self._workers = 0
         self._idle: set[int] = set()
@@ -256,13 +246,8 @@ class Engine:
         if self._pool is not None:
             self._pool.close()
 
-    def run(
-        self, units: Sequence[Unit], limit: Callable[[Unit], float]
-    ) -> Generator[UnitResult | UnitFailure, None, None]:
+    def run(self, units: Sequence[Unit]) -> Generator[UnitResult | UnitFailure, None, None]:
         """Yields one outcome for each unit. With several workers only their order can differ.
-
-        Args:
-            limit: seconds that a unit may take.
 
         Raises:
             InputError: the Ray cluster does not answer, or has no room for a worker.
@@ -271,7 +256,7 @@ class Engine:
         if not units:
             return
         processes = self._context.setup.processes
-        time_limits = UnitTimeLimits(limit)
+        time_limits = UnitTimeLimits(self._unit_timeout, self._context.probe_seconds)
         if (
             processes.engine != "ray"
             and processes.workers is None

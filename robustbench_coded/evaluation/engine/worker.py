@@ -40,33 +40,24 @@ def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     tries = 0
     while True:
         tries += 1
-        outcome, error = _try(context, unit, images, tries)
-        if error is None:
-            if images < planned:
-                context.setup.fitting[checkpoint] = images
-            return outcome
-        no_memory, stalled = is_out_of_memory(error), isinstance(error, OSError) and tries == 1
-        del error  # its traceback references the tensors that filled the memory
+        try:
+            if images == planned:
+                return execute(context, unit)
+            result = _executed(context, unit, images)
+            context.setup.fitting[checkpoint] = images
+            return replace(result, unit=unit, metadata={**result.metadata, "group_images": images})
+        except (Exception, SystemExit) as error:
+            details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
+            failure = UnitFailure(unit, one_line(error), tries, details, makes_process_unusable(error))
+            no_memory, stalled = is_out_of_memory(error), isinstance(error, OSError) and tries == 1
+        # The traceback, which references the tensors that filled the memory, is gone by now.
         if no_memory:
             gc.collect()
             release_memory()
         again = _fewer(context, unit, images) if no_memory else images if stalled else None
         if again is None:
-            return outcome
+            return failure
         images = again
-
-
-def _try(
-    context: WorkerContext, unit: Unit, images: int, tries: int
-) -> tuple[UnitResult | UnitFailure, BaseException | None]:
-    try:
-        if images == context.setup.group_images:
-            return execute(context, unit), None
-        result = _executed(context, unit, images)
-        return replace(result, unit=unit, metadata={**result.metadata, "group_images": images}), None
-    except (Exception, SystemExit) as error:
-        details = "".join(traceback.format_exception(error))[-DETAILS_LENGTH:]
-        return UnitFailure(unit, one_line(error), tries, details, makes_process_unusable(error)), error
 
 
 def _fewer(context: WorkerContext, unit: Unit, images: int) -> int | None:

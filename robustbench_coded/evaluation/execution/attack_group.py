@@ -1,10 +1,10 @@
 """The groups of a unit, batches that are attacked and answered side by side, and how they are
 perturbed as the case's threat model and attack say; perturbed inputs that were made elsewhere, put into the
-batches of a group, and attacks on a user defence's checkpoint that make some for the user defence alone.
+batches of a group.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple, cast
 
@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
-from attacks.naming import parse, suited
+from attacks.naming import parse
 from attacks.objective import Roles, co_batch, collateral, copies, one_victim
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
-from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import Session
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_user_defence
+from robustbench_coded.evaluation.execution.in_memory import is_user_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of
@@ -29,27 +28,11 @@ from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots
 from robustbench_coded.evaluation.planning.cases import (
     CHOICE_DRAWS,
     PlannedCase,
-    ProbedSubject,
     Unit,
-    planned_case,
 )
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch
-from robustbench_coded.schema.case import WHOLE_BATCH, Subject
-from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
-
-
-def draws_to_score(
-    context: WorkerContext, case: PlannedCase, known: int | None
-) -> list[tuple[Purpose, list[int]]]:
-    """Which draws a case is scored on, by purpose: the one that the attacker knew, if any; a deterministic
-    defence has only one answer.
-    """
-    if known is not None or not case.subject.randomised:
-        return [("scoring", [known or 0])]
-    conditions = context.setup.conditions
-    selection, scoring = range(conditions.selection_draws), range(conditions.draws)
-    return [("selection", list(selection)), ("scoring", list(scoring))]
+from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN
 
 
 def budget_of(
@@ -62,15 +45,15 @@ def budget_of(
     return PerturbationBudget(norm, eps, cast(EpsSpace, space), deviation, eps_scale)
 
 
-def query_budget_of(context: WorkerContext, case: PlannedCase, inputs: int) -> int | None:
-    """Images forwarded and differentiated that an attack on so many inputs may cost; None for any number.
+def query_budget_of(context: WorkerContext, case: PlannedCase, budget: int, inputs: int) -> int:
+    """Images forwarded and differentiated that an attack on so many inputs may cost.
 
     Inputs that only fill a batch up cost as much as those that are scored, and are paid for by them: no case
     costs more for each scored example than was asked for, and all of its batches are attacked alike.
+
+    Args:
+        budget: images for each scored example.
     """
-    budget = context.setup.conditions.query_budget
-    if budget is None:
-        return None
     if case.threat.one_victim:
         return budget * inputs
     batches = context.batches(case.subject)
@@ -115,10 +98,6 @@ class UnitRun(NamedTuple):
     tally: Tally
     session: Session | None = None  # where the defence remembers the attack's queries
 
-    @property
-    def seed(self) -> int:
-        return self.context.setup.conditions.seed
-
 
 def groups_of(run: UnitRun) -> Iterator[Group]:
     """The groups of a unit, in their order."""
@@ -126,9 +105,10 @@ def groups_of(run: UnitRun) -> Iterator[Group]:
     batches = context.batches(case.subject)
     for indices in unit.groups:
         members = tuple(batches[i] for i in indices)
-        slots = (np.asarray(scored_slots(case.threat, batch, run.seed), dtype=np.int64) for batch in members)
-        yield Group(members, tuple(slots))
-    yield from groups_of_victims(run, context.setup.group_images // case.subject.images)
+        slots = (scored_slots(case.threat, batch, context.setup.conditions.seed) for batch in members)
+        yield Group(members, tuple(np.asarray(own, dtype=np.int64) for own in slots))
+    if unit.victims:
+        yield from groups_of_victims(run, context.setup.group_images // case.subject.images)
 
 
 def groups_of_victims(run: UnitRun, most: int) -> Iterator[Group]:
@@ -164,7 +144,7 @@ def answers_of(
         x,
         y,
         clean=None if run.unit.case.attack == CLEAN else clean,
-        seed=run.seed,
+        seed=run.context.setup.conditions.seed,
         batches=group.indices,
         purpose=purpose,
         draws=draws,
@@ -209,17 +189,17 @@ def attack_group(run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | 
         x, y: its images and labels.
         known: the scoring draw that the attacker knows, if any.
     """
-    case = run.unit.case
+    case, seed = run.unit.case, run.context.setup.conditions.seed
     if case.attack == CLEAN:
         return x
     if group.victims:
         make = co_batch if case.threat.free else one_victim
         roles: Roles | None = make(torch.tensor(group.victims), group.k)
-    else:
-        roles = batch_roles(case, group.batches, run.seed)
+    else:  # without malicious inputs all are alike
+        roles = batch_roles(case, group.batches, seed) if case.threat.collateral else None
     if case.attack == RANDOM_SIGN:
         budget = budget_of(run.context, case, None if roles is None else roles.eps_scale.to(x.device))
-        return budget.around(x).random_sign(_generators(group, run.seed, known or 0))
+        return budget.around(x).random_sign(_generators(group, seed, known or 0))
     return run.tally.attacked(perturbed(run, group, x, y, known, roles))
 
 
@@ -227,7 +207,7 @@ def perturbed(
     run: UnitRun, group: Group, x: Tensor, y: Tensor, known: int | None, roles: Roles | None
 ) -> AttackResult:
     """The attack of a unit on x [G, k, C, H, W] and y [G, k]; ``roles`` None where all inputs are alike."""
-    context, case, seed = run.context, run.unit.case, run.seed
+    context, case, conditions = run.context, run.unit.case, run.context.setup.conditions
     budget = budget_of(context, case, None if roles is None else roles.eps_scale.to(x.device))
     name = parse(case.attack)
     defence, scored = context.attack_defence(case.subject), context.defence(case.subject)
@@ -243,21 +223,23 @@ def perturbed(
     theirs = is_user_defence(case.subject.spec)
     if theirs and base is not None:
         base = BaseOrNan(base, x.flatten(0, 1))
-    target = Target(defence, group.k, seed, group.indices, x if theirs else None)
+    target = Target(defence, group.k, conditions.seed, group.indices, x if theirs else None)
     inputs = AttackInputs(
         target=target,
         base=base,
         x=x,
         y=y,
         budget=budget,
-        generators=_generators(group, seed, known or 0),
+        generators=_generators(group, conditions.seed, known or 0),
         known=None if known is None else target.known_draws(known),
         weights=None if roles is None else roles.weights.to(x.device),
         scored=None if group.victims or run.session else scored,
-        query_budget=query_budget_of(context, case, len(group.victims) or y.numel()),
+        query_budget=None
+        if conditions.query_budget is None
+        else query_budget_of(context, case, conditions.query_budget, len(group.victims) or y.numel()),
         max_images=context.setup.group_images,
-        early_stop=context.setup.conditions.early_stop and not (standard and name.uses_base),
-        raw_views=context.setup.conditions.own_batches,
+        early_stop=conditions.early_stop and not (standard and name.uses_base),
+        raw_views=conditions.own_batches,
     )
     return perturb(name, inputs)
 
@@ -376,46 +358,3 @@ def _of_batches(figure: np.ndarray, group: Group) -> np.ndarray:
     """[G, K], each slot bearing the sum over the scored slots of its batch."""
     sums = [figure[position, slots].sum() for position, slots in enumerate(group.scored)]
     return np.broadcast_to(np.asarray(sums)[:, None], figure.shape)
-
-
-def hidden_sources(
-    context: WorkerContext, cases: Sequence[PlannedCase]
-) -> dict[ProbedSubject, list[PlannedCase]]:
-    """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
-    found: dict[ProbedSubject, list[PlannedCase]] = {}
-    evaluated = {case.subject for case in cases}
-    for subject in dict.fromkeys(case.subject for case in cases):
-        if not is_user_defence(subject.spec) or not _needs(context, subject, evaluated):
-            continue
-        standard = replace(
-            subject,
-            subject=Subject(subject.checkpoint, STANDARD, None, None),
-            spec=STANDARD,
-            randomised=context.samples(context.model(subject.checkpoint)),
-            batch_dependent=False,
-            has_base=False,
-            images=subject.k,
-        )
-        budgets = {
-            case.perturbation: case
-            for case in reversed(cases)
-            if case.subject == subject and case.attack not in CONTROLS and not case.for_check
-        }
-        names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
-        found[subject] = [
-            planned_case(standard, WHOLE_BATCH, suited(name, budget.norm), budget)
-            for budget in budgets
-            for name in names
-        ]
-    return found
-
-
-def _needs(context: WorkerContext, subject: ProbedSubject, evaluated: set[ProbedSubject]) -> bool:
-    """Whether attacks through the user defence's base are not attacks on its checkpoint."""
-    model = context.model(subject.checkpoint)
-    if isinstance(model, ModelInMemory) and not model.differentiable:
-        return False  # these attacks follow its gradient
-    if isinstance(model.network, Alone):
-        return False  # the user defence came without a model, and this is itself
-    beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)
-    return not beside or context.defence(subject).base is not model

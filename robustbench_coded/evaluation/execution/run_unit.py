@@ -26,15 +26,16 @@ from robustbench_coded.evaluation.execution.attack_group import (
     UnitRun,
     attack_group,
     attacked_alone,
-    draws_to_score,
     groups_of,
     placed,
     score_group,
     submitted_group,
     with_victims,
 )
+from robustbench_coded.evaluation.execution.in_memory import is_user_defence
 from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch
@@ -191,6 +192,18 @@ class UnitFailure:
     process_unusable: bool = False
 
 
+def draws_to_score(
+    conditions: Conditions, case: cases.PlannedCase, known: int | None
+) -> list[tuple[streams.Purpose, list[int]]]:
+    """Which draws a case is scored on, by purpose: the one that the attacker knew, if any; a deterministic
+    defence has only one answer.
+    """
+    if known is not None or not case.subject.randomised:
+        return [("scoring", [known or 0])]
+    selection, scoring = range(conditions.selection_draws), range(conditions.draws)
+    return [("selection", list(selection)), ("scoring", list(scoring))]
+
+
 def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
     """Attacks and scores the groups of a unit; where the draw is known, anew for each scored draw."""
     if unit.random_batches:
@@ -226,7 +239,7 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
             if not unit.scored:
                 continue
-            for purpose, draws in draws_to_score(context, unit.case, draw):
+            for purpose, draws in draws_to_score(conditions, unit.case, draw):
                 margins = score_group(run, group, x, adversarial, y, purpose, draws)
             if tally.pictures is not None:
                 _picture(tally.pictures, group, margins, x, adversarial, context.numbers)
@@ -268,7 +281,7 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
     tally = Tally(adversarials=Adversarials() if keeps else None, pictures=Pictures() if shows else None)
     context.defence(unit.case.subject)  # built and asked how it answers before it is attacked
     run_unit(context, unit, tally)
-    if change := context.memory(unit.case.subject):
+    if is_user_defence(unit.case.subject.spec) and (change := context.memory(unit.case.subject)):
         raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
     if change := context.changed(context.model(unit.case.subject.checkpoint)):
         raise InvalidAnswer(f"a defence {change}")

@@ -5,6 +5,7 @@ costs of a unit, collected while it runs.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from robustbench_coded.evaluation.execution.target import answers_or_nan, draws_
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.evaluation.planning.streams import Purpose
 from robustbench_coded.models.prepare import tf32
-from robustbench_coded.runs.adversarials import Adversarials, PerturbedDigest
+from robustbench_coded.runs.adversarials import DIGEST, Adversarials, PerturbedDigest
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.pictures import Pictures
 
@@ -106,9 +107,7 @@ def _answers(defence: Defence, x: Tensor, samples: Sequence[Any], clean: Tensor 
     repeated = x.repeat(draws, *[1] * (x.ndim - 1))
     independent = not defence.randomised and not defence.batch_dependent
 
-    def ask(inputs: Tensor, chosen: Sequence[Any]) -> Tensor:
-        return logits_grouped(defence, inputs, chosen)
-
+    ask = partial(logits_grouped, defence)
     logits = answers_or_nan(ask, repeated, samples, clean, independent=independent)
     if logits.ndim != 3 or logits.shape[:2] != (len(samples), k):
         expected = f"expected logits of shape ({len(samples)}, {k}, classes)"
@@ -147,7 +146,9 @@ class Tally:
 
     def metadata(self) -> dict[str, Any]:
         """Counts, as the unit's outcome file stores them."""
-        found = {**self.counts, **self.perturbed.metadata()}
+        found: dict[str, Any] = {**self.counts}
+        if self.perturbed.count:
+            found[DIGEST] = str(self.perturbed)
         if self.unanswered_at is not None:
             found["unanswered_at"] = list(self.unanswered_at)
         return dict(sorted(found.items()))

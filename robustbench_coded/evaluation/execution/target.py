@@ -3,6 +3,7 @@ some inputs as NaN; and a defence seen as one of two classes, for targeted attac
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -179,10 +180,9 @@ class Target:
 
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable, where the defence is."""
-
-        def answer(x: Tensor) -> Tensor:
-            return answers_or_nan(self._asked, x, draws, self._clean, independent=self.independent)
-
+        answer = partial(
+            answers_or_nan, self._asked, draws=draws, clean=self._clean, independent=self.independent
+        )
         return gradients.recorded(answer, x)
 
     def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:

@@ -105,7 +105,7 @@ class WorkerContext:
         keep_memory()
         self.setup = setup
         self.device = torch.device(setup.device)
-        # Of one forward and backward of a batch, where a defence does not say how many images it forwards.
+        # Of one forward and backward of a batch, about.
         self.probe_seconds: dict[cases.ProbedSubject, float] = {}
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}
@@ -173,19 +173,22 @@ class WorkerContext:
         Raises:
             InputError: it cannot be built, or changed the answers of ``model`` when it was.
         """
-        if is_user_defence(spec):
-            self._hand_out(model)
-        defence = self._built(spec, model, k)
-        if is_user_defence(spec) and (change := self.changed(model)):
+        theirs = is_user_defence(spec)
+        if theirs and id(model) not in self._sentinels and not isinstance(model.network, Alone):
+            # How it answers before user code has it.
+            standard = self.build(inferences.Standard.name, model, SENTINEL)
+            self._sentinels[id(model)] = self._asked(standard, SENTINEL)
+        if spec.startswith(PREFIX):
+            defence = self.setup.in_memory.defence(spec, model, self.data)
+        elif spec == inferences.Standard.name and self.samples(model):
+            defence = sampling.SamplingModule(model, name=inferences.Standard.name)
+        else:
+            parsed = options.parse_defence(spec)
+            pool = self._pool if options.mixes_images(parsed) else None
+            defence = build.build_defence(parsed, model, k, pool=pool)
+        if theirs and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
-
-    def _hand_out(self, model: PixelModel) -> None:
-        """Asks how a model answers before user code has it."""
-        if id(model) not in self._sentinels and not isinstance(model.network, Alone):
-            self._sentinels[id(model)] = self._asked(
-                self._built(inferences.Standard.name, model, SENTINEL), SENTINEL
-            )
 
     def _asked(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
@@ -204,16 +207,6 @@ class WorkerContext:
         return (
             f"changes the network that it is given, which other defences are given, too: {change}; "
             "let it change a copy (copy.deepcopy(model))"
-        )
-
-    def _built(self, spec: str, model: PixelModel, k: int) -> protocol.Defence:
-        if spec.startswith(PREFIX):
-            return self.setup.in_memory.defence(spec, model, self.data)
-        if spec == inferences.Standard.name and self.samples(model):
-            return sampling.SamplingModule(model, name=inferences.Standard.name)
-        parsed = options.parse_defence(spec)
-        return build.build_defence(
-            parsed, model, k, pool=self._pool if options.mixes_images(parsed) else None
         )
 
     def samples(self, model: PixelModel) -> bool:
@@ -256,30 +249,30 @@ class WorkerContext:
         """The defence of a subject, around its checkpoint's model."""
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._defences:
-            defence = self.build(subject.spec, self.model(subject.checkpoint), _batch_size(subject))
-            defence = self._settled(defence, subject)
-            self.keep(subject, defence)
+            self._defences[key] = self._built(subject, self.model(subject.checkpoint))
+            if is_user_defence(subject.spec):
+                self.keep(subject, self._defences[key])
         return self._defences[key]
 
     def keep(self, subject: cases.ProbedSubject, defence: protocol.Defence) -> None:
-        """Takes this very object as the subject's defence; a user's is asked how it answers now."""
+        """Takes this very object, a user's, as the subject's defence, and asks how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
-        if is_user_defence(subject.spec):
-            self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
+        self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
     def memory(self, subject: cases.ProbedSubject) -> str | None:
         """What has changed about a user's defence since it was kept, as a clause."""
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 
-    @staticmethod
-    def _settled(defence: protocol.Defence, subject: cases.ProbedSubject) -> protocol.Defence:
-        """What the probe found out in the process that planned."""
+    def _built(self, subject: cases.ProbedSubject, model: PixelModel) -> protocol.Defence:
+        """A subject's defence around a model, with what the probe found out in the process that planned."""
+        k = subject.k // subject.sequence if subject.sequence else subject.k
+        defence = self.build(subject.spec, model, k)
         if isinstance(defence, sampling.SamplingModule):
             defence.settle(randomised=subject.randomised, batch_dependent=subject.batch_dependent)
         if subject.sequence and isinstance(defence, PerBatch):
-            return KeptMemory(defence, _batch_size(subject))
+            return KeptMemory(defence, k)
         return defence
 
     def gradients(self, checkpoint: str) -> AttackCopy:
@@ -300,9 +293,7 @@ class WorkerContext:
         key = (subject.checkpoint, subject.spec, subject.k)
         if key not in self._attack_defences:
             model = self.gradients(subject.checkpoint).model
-            self._attack_defences[key] = self._settled(
-                self.build(subject.spec, model, _batch_size(subject)), subject
-            )
+            self._attack_defences[key] = self._built(subject, model)
         return self._attack_defences[key]
 
     def batches(self, subject: cases.ProbedSubject) -> list[Batch]:
@@ -316,11 +307,6 @@ class WorkerContext:
         x, y = self.data.batch([member for batch in batches for member in batch.members])
         shape = (len(batches), batches[0].k)
         return x.view(*shape, *x.shape[1:]).to(self.device), y.view(shape).to(self.device)
-
-
-def _batch_size(subject: cases.ProbedSubject) -> int:
-    """Inputs that are answered together; of a sequence each batch."""
-    return subject.k // subject.sequence if subject.sequence else subject.k
 
 
 def own_threads(context: WorkerContext) -> AbstractContextManager[None]:

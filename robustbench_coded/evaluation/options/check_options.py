@@ -2,6 +2,7 @@
 everything else.
 """
 
+import importlib.util
 from collections.abc import Iterable, Sequence
 
 from attacks import catalogue, naming
@@ -10,27 +11,19 @@ from attacks.adapters.third_party import installed
 from attacks.norms import base_of, frequencies_of, is_union, members_of
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
-from robustbench_coded.evaluation.options import device, option
+from robustbench_coded.evaluation.options import option
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.schema.case import INPUTS, RANDOMNESS, ThreatModel, setting_of_claim
 
+_OF_CLAIM = ("claim_threat", "claim_eps", "claim_votes", "claim_attack")
+
 
 def check_claim(config: EvalConfig) -> None:
-    """Refuses what a claim cannot be about, and words about a claim where none is made.
+    """Refuses what a claim cannot be about.
 
     Raises:
         InputError: the first of them.
     """
-    if config.claim is None:
-        for flag, given in (
-            ("--claim-threat", config.claim_threat is not None),
-            ("--claim-eps", config.claim_eps is not None),
-            ("--claim-votes", config.claim_votes is not None),
-            ("--claim-attack", config.claim_attack is not None),
-        ):
-            if given:
-                raise InputError(f"{flag} needs a claim to be about; add --claim 72%")
-        return
     threat, _ = setting_of_claim(config.claim_threat, config.claim_eps, config.inputs, ())
     try:
         judged = not ThreatModel.parse(threat).collateral
@@ -52,19 +45,15 @@ def check_claim(config: EvalConfig) -> None:
                 f"--claim-votes {config.claim_votes} needs as many scoring draws; add --draws "
                 f"{config.claim_votes}"
             )
-    if config.eps is not None:
-        check_claimed_eps(config, config.eps)
+    if config.eps is not None and config.claim_eps is not None:
+        check_claimed_eps(config.claim_eps, config.eps)
 
 
-def check_claimed_eps(config: EvalConfig, eps: Sequence[float]) -> None:
-    """Refuses a claim about a radius that is not evaluated.
-
-    Raises:
-        InputError: it is not among ``eps``.
-    """
-    if config.claim_eps is not None and config.claim_eps not in eps:
+def check_claimed_eps(claimed: float, eps: Sequence[float]) -> None:
+    """Raises InputError for a claim about a radius that is not evaluated."""
+    if claimed not in eps:
         known = ", ".join(f"{radius:g}" for radius in eps)
-        raise InputError(f"--claim-eps {config.claim_eps:g} is not among --eps {known}; add it there")
+        raise InputError(f"--claim-eps {claimed:g} is not among --eps {known}; add it there")
 
 
 def inputs_for(asked: Iterable[str], k: int) -> list[str]:
@@ -97,8 +86,6 @@ def check_until(config: EvalConfig) -> None:
     Raises:
         InputError: the first of them.
     """
-    if config.until is None:
-        return
     if config.until == "claim" and config.claim is None:
         raise InputError("--until claim needs a claim; add --claim 72%, or write --until settled")
     if config.all:
@@ -153,10 +140,19 @@ def check_options(config: EvalConfig) -> None:
         InputError: the first of them.
     """
     option.check_values(config)
-    device.check_engine_options(config)
-    check_inputs(config.inputs, config.eps or ())
-    check_claim(config)
-    check_until(config)
+    if config.engine == "ray" and importlib.util.find_spec("ray") is None:
+        raise InputError('--engine ray: Ray is not installed; install it with: pip install "csrobust[ray]"')
+    if config.address is not None and config.engine != "ray":
+        raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
+    if config.inputs != ("batch",):
+        check_inputs(config.inputs, config.eps or ())
+    if config.claim is not None:
+        check_claim(config)
+    for name in _OF_CLAIM if config.claim is None else ():
+        if getattr(config, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} needs a claim to be about; add --claim 72%")
+    if config.until is not None:
+        check_until(config)
     if config.submissions is not None and config.submissions > config.draws:
         count = config.submissions
         raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")

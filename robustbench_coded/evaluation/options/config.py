@@ -19,7 +19,7 @@ from attacks.norms import base_of, is_union
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, TRANSFER
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks, WorkerProcesses
+from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.option import count, known_norm, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
 
@@ -230,11 +230,6 @@ class EvalConfig:
             claim_alone=self.until == "claim",
         )
 
-    @property
-    def processes(self) -> WorkerProcesses:
-        """Where units are computed."""
-        return WorkerProcesses(self.engine, self.workers, self.address)
-
     def as_data(self) -> dict:
         """Plain JSON data, for run.json."""
         data = asdict(self)
@@ -302,7 +297,8 @@ def attack_options(
     except ValueError as error:
         raise InputError(f"--attacks: {error}") from error
     # What a person names, or another preset has, runs whatever the defence is like.
-    written = {name for part in parts for name in _named(part)}
+    always = {"adaptive": (), "full": LAST_RESORT}
+    written = {name for part in parts for name in always.get(part, PRESETS.get(part, (part,)))}
     if claimed is not None:
         try:
             name = parse(claimed).text
@@ -323,13 +319,6 @@ def attack_options(
         "victim_attacks": tuple(suited(name, norm) for name in VICTIM_ATTACKS) if adaptive else (),
         "checks": checks or adaptive,
     }
-
-
-def _named(part: str) -> tuple[str, ...]:
-    """The attacks that a name or a preset runs on every defence."""
-    if part == "adaptive":
-        return ()
-    return LAST_RESORT if part == "full" else PRESETS.get(part, (part,))
 
 
 # Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The

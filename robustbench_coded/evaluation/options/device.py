@@ -2,7 +2,6 @@
 their threads.
 """
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from math import prod
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from attacks import accelerator, gradients
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.models.pixel_model import images_at_once
 
 # Images in one group of batches. On a CPU a network takes them in pieces (`PixelModel`), small images in
@@ -90,14 +88,6 @@ def gradient_of_sum(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
     """A forward and backward, as attacks ask for it."""
     leaf = x.detach().clone().requires_grad_()
     gradients.gradient_or_zero(gradients.recorded(model, leaf).sum(), leaf)
-
-
-def check_engine_options(config: EvalConfig) -> None:
-    """Raises InputError for the first option of the engine that can't be followed."""
-    if config.engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise InputError('--engine ray: Ray is not installed; install it with: pip install "csrobust[ray]"')
-    if config.address is not None and config.engine != "ray":
-        raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
 
 
 def worker_count(workers: int | None, device: torch.device) -> int:

@@ -9,8 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from attacks.norms import CHOICE, Norm, members_of, norm_named
-from robustbench_coded.errors import InputError
-from robustbench_coded.log import LOG
+from robustbench_coded.errors import LOG, InputError
 
 # What is wrong with one value, as it follows ``--flag VALUE``; None where nothing is.
 Rule = Callable[[Any], str | None]
@@ -42,8 +41,8 @@ def check_values(config: Any) -> None:
         rule, value = entry.metadata.get("rule"), getattr(config, entry.name)
         if rule is None or (value is None and entry.default is None):
             continue
-        for one in value if isinstance(value, tuple) else (value,):
-            check_value(flag_of(entry), one, rule)
+        for each in value if isinstance(value, tuple) else (value,):
+            check_value(flag_of(entry), each, rule)
 
 
 def check_value(flag: str, value: Any, rule: Rule) -> None:

@@ -55,11 +55,6 @@ def dealt(labels: np.ndarray) -> np.ndarray:
     return np.lexsort((np.arange(len(labels)), rank))
 
 
-def subset_rule(*, first: bool) -> str | None:
-    """``STRATIFIED`` where images are taken and ordered at random; None for their own order."""
-    return None if first else STRATIFIED
-
-
 @dataclass(frozen=True)
 class Batch:
     """One batch of queries.

@@ -232,8 +232,8 @@ def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
 FORMAT_VERSION = 2
 
 
-def unit_payload(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> dict[str, Any]:
-    """What is hashed, as JSON data.
+def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
+    """20 hexadecimal digits.
 
     Args:
         unit: the unit; its cost (``images``) and its id decide nothing.
@@ -242,7 +242,7 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], query_budget: int | None) ->
     """
     planned = unit.case
     subject, submission = planned.subject, planned.submission
-    return {
+    payload = {
         "format": FORMAT_VERSION,
         "case": to_builtins(planned.case),
         "subject": {
@@ -262,8 +262,4 @@ def unit_payload(unit: Unit, fixed: dict[str, Any], query_budget: int | None) ->
         "context": {key: value for key, value in fixed.items() if key != "checkpoints"},
         "checkpoint": fixed["checkpoints"][subject.checkpoint],
     }
-
-
-def unit_id(payload: dict[str, Any]) -> str:
-    """20 hexadecimal digits."""
     return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -1,6 +1,6 @@
 """The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -84,13 +84,15 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 
 def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
-) -> tuple[list[cases.PlannedCase], list[str]]:
+) -> tuple[list[PlannedCase], list[str]]:
     """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
-    rows: dict[cases.PlannedCase, None] = {}
+    rows: dict[PlannedCase, None] = {}
     notes: dict[str, None] = {}
     for subject in subjects:
-        for case in _controls(requested, subject):
-            rows[case] = None
+        unmoved = structs.replace(requested.perturbations[0], eps=0.0)
+        rows[cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)] = None
+        for perturbation in requested.perturbations:
+            rows[cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, perturbation)] = None
         for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
             name = naming.parse(text)
             for threat in _threats(requested, conditions, subject, name, notes):
@@ -98,13 +100,6 @@ def cases_for(
                     step_size = step_size_of(name, perturbation.eps)
                     rows[cases.planned_case(subject, threat, text, perturbation, step_size)] = None
     return list(rows), list(notes)
-
-
-def _controls(requested: RequestedAttacks, subject: cases.ProbedSubject) -> Iterable[cases.PlannedCase]:
-    unmoved = structs.replace(requested.perturbations[0], eps=0.0)
-    yield cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)
-    for perturbation in requested.perturbations:
-        yield cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, perturbation)
 
 
 def _in_their_place(
@@ -177,6 +172,8 @@ def _no_sense(
         return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
+    if conditions.query_budget is None or name.third_party is not None:
+        return None
     images = subject.images / (1 if threat.one_victim else subject.k)
     cost = images_per_query(
         name,
@@ -184,15 +181,15 @@ def _no_sense(
         randomised=subject.randomised,
         independent=subject.independent,
     )
-    if conditions.query_budget is not None and name.third_party is None and cost > conditions.query_budget:
-        return (
-            f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
-            f"for each example, and --budget {conditions.query_budget} is less."
-        )
-    return None
+    if cost <= conditions.query_budget:
+        return None
+    return (
+        f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
+        f"for each example, and --budget {conditions.query_budget} is less."
+    )
 
 
-def stopped(conditions: Conditions, case: cases.PlannedCase) -> bool:
+def stopped(conditions: Conditions, case: PlannedCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
     if conditions.query_budget is None or case.attack in CONTROLS:
         return False
@@ -203,10 +200,7 @@ def stopped(conditions: Conditions, case: cases.PlannedCase) -> bool:
     return per_query * sum(queries_of(name, randomised=subject.randomised)) > conditions.query_budget
 
 
-def scoring_images(conditions: Conditions, case: cases.PlannedCase) -> int:
-    """Image gradients that scoring one batch, or one victim, costs: a forward is a third of one."""
-    draws = conditions.draws + conditions.selection_draws if case.subject.randomised else 1
-    return case.subject.images * draws // 3
+_Part = list[tuple[Batch | cases.Victim, int]]  # batches or victims, each with its image gradients
 
 
 class UnitMaker:
@@ -246,68 +240,59 @@ class UnitMaker:
         """The same for another sample size."""
         return UnitMaker(self.conditions, self.examples, self.group_images, self._fixed, self.sizes, size)
 
-    def units(self, case: cases.PlannedCase) -> list[cases.Unit]:
+    def units(self, case: PlannedCase) -> list[Unit]:
         """The units of one case."""
-        if case.threat.one_victim:
-            return [unit for part in self._victims(case) for unit in self._victim_units(case, part)]
-        return [unit for part in self._batches(case) for unit in self._batch_units(case, part)]
+        # A defence that keeps its memory over a sequence answers one sequence after the other.
+        alone = case.threat.one_victim or case.subject.sequence
+        per_group = 1 if alone else max(1, self.group_images // case.subject.images)
+        return [unit for part in self._parts(case) for unit in self._cut(case, part, per_group)]
 
-    def images(self, case: cases.PlannedCase) -> int:
+    def images(self, case: PlannedCase) -> int:
         """Image gradients of one case, scoring included."""
+        return sum(images for part in self._parts(case) for _, images in part)
+
+    def _parts(self, case: PlannedCase) -> list[_Part]:
+        """The batches or victims that each sample size adds."""
         whole = self._images_per_batch(case)
+        batches = batches_for(self.conditions, case.subject, self.examples)
         if case.threat.one_victim:
-            return whole * sum(map(len, self._victims(case)))
-        return sum(_of_batch(whole, batch.k, case) for part in self._batches(case) for batch in part)
-
-    def _victims(self, case: cases.PlannedCase) -> list[list[cases.Victim]]:
-        batches = batches_for(self.conditions, case.subject, self.examples)
-        return victims_at(batches, self.sizes, self.size, self.conditions.victims, self.conditions.seed)
-
-    def _batches(self, case: cases.PlannedCase) -> list[list[Batch]]:
-        batches = batches_for(self.conditions, case.subject, self.examples)
+            count, seed = self.conditions.victims, self.conditions.seed
+            victims = victims_at(batches, self.sizes, self.size, count, seed)
+            return [[(victim, whole) for victim in part] for part in victims]
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
-        malicious = case.threat.malicious or 0
-        parts = batches_at(batches, self.sizes, self.size)
-        kept = [[batch for batch in part if malicious < batch.k] for part in parts]
-        return [part for part in kept if part]
-
-    def _batch_units(self, case: cases.PlannedCase, batches: list[Batch]) -> list[cases.Unit]:
-        per_group = 1 if case.subject.sequence else max(1, self.group_images // case.subject.images)
-        groups: list[list[int]] = []
-        k = None
-        for batch in batches:
-            if groups and len(groups[-1]) < per_group and k == batch.k:
-                groups[-1].append(batch.index)
-            else:
-                groups.append([batch.index])
-            k = batch.k
-        whole, sizes = self._images_per_batch(case), {batch.index: batch.k for batch in batches}
-        made: list[cases.Unit] = []
-        piece: list[list[int]] = []
-        images = 0
-        for group in groups:
-            cost = len(group) * _of_batch(whole, sizes[group[0]], case)
-            if piece and images + cost > self.images_per_unit:
-                made.append(self._unit(case, piece, [], images))
-                piece, images = [], 0
-            piece.append(group)
-            images += cost
-        made.append(self._unit(case, piece, [], images))
-        return made
-
-    def _victim_units(self, case: cases.PlannedCase, victims: Sequence[cases.Victim]) -> list[cases.Unit]:
-        cost = self._images_per_batch(case)
-        per_unit = max(1, self.images_per_unit // max(cost, 1))
-        return [
-            self._unit(case, [], victims[i : i + per_unit], cost * len(victims[i : i + per_unit]))
-            for i in range(0, len(victims), per_unit)
+        malicious, k = case.threat.malicious or 0, case.subject.k
+        parts: list[_Part] = [
+            [(batch, max(1, whole * batch.k // k)) for batch in part if malicious < batch.k]
+            for part in batches_at(batches, self.sizes, self.size)
         ]
+        return [part for part in parts if part]
 
-    def _images_per_batch(self, case: cases.PlannedCase) -> int:
-        """Image gradients for one batch (or one victim), scoring included at a third of a gradient."""
-        subject = case.subject
-        separate = self.conditions.aware_attacks if case.threat.randomness == "known" else 1
-        images = scoring_images(self.conditions, case)
+    def _cut(self, case: PlannedCase, part: _Part, per_group: int) -> Iterator[Unit]:
+        """Units of whole groups of equally large batches, or of victims."""
+        groups: list[_Part] = []
+        for item, images in part:
+            if groups and len(groups[-1]) < per_group and groups[-1][-1][0].k == item.k:  # type: ignore[union-attr]
+                groups[-1].append((item, images))
+            else:
+                groups.append([(item, images)])
+        piece: list[_Part] = []
+        total = 0
+        for group in [*groups, []]:
+            cost = sum(images for _, images in group)
+            if piece and (not group or total + cost > self.images_per_unit):
+                victims = tuple(item for own in piece for item, _ in own if isinstance(item, cases.Victim))
+                indices = tuple(tuple(b.index for b, _ in own if isinstance(b, Batch)) for own in piece)
+                yield self.identified(Unit(case, () if victims else indices, victims, total, ""))
+                piece, total = [], 0
+            piece.append(group)
+            total += cost
+
+    def _images_per_batch(self, case: PlannedCase) -> int:
+        """Image gradients for one batch (or one victim), scoring included: a forward is a third of one."""
+        subject, conditions = case.subject, self.conditions
+        separate = conditions.aware_attacks if case.threat.draw_known else 1
+        draws = conditions.draws + conditions.selection_draws if subject.randomised else 1
+        images = subject.images * draws // 3
         if case.submission is not None:
             images += subject.images * case.submission.questions // 3
         elif case.attack not in CONTROLS:
@@ -317,23 +302,11 @@ class UnitMaker:
             per_query = inputs if name.estimator == "transfer" else subject.images
             members = len(members_of(case.perturbation.norm))
             cost = separate * members * per_query * (forwards + 2 * backwards) // 3
-            if self.conditions.query_budget is not None:
-                cost = min(cost, separate * self.conditions.query_budget * inputs // 2)
+            if conditions.query_budget is not None:
+                cost = min(cost, separate * conditions.query_budget * inputs // 2)
             images += cost
         return max(images, 1)
 
-    def _unit(
-        self, case: cases.PlannedCase, groups: list, victims: Sequence[cases.Victim], images: int
-    ) -> cases.Unit:
-        return self.identified(cases.Unit(case, tuple(map(tuple, groups)), tuple(victims), images, ""))
-
-    def identified(self, unit: cases.Unit) -> cases.Unit:
+    def identified(self, unit: Unit) -> Unit:
         """The unit under the id that belongs to it."""
-        return replace(
-            unit, id=cases.unit_id(cases.unit_payload(unit, self._fixed, self.conditions.query_budget))
-        )
-
-
-def _of_batch(whole: int, size: int, case: cases.PlannedCase) -> int:
-    """Images of one batch: a last one may be much smaller than the others, or the only one."""
-    return max(1, whole * size // case.subject.k)
+        return replace(unit, id=cases.unit_id(unit, self._fixed, self.conditions.query_budget))

@@ -6,17 +6,16 @@ from dataclasses import replace
 
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.planning.comparisons import Comparison
-from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.evaluation.session.listener import Stop
-from robustbench_coded.evaluation.session.policies import next_step, table_sizes
+from robustbench_coded.evaluation.session.policies import SELF_TESTS, next_step, table_sizes
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import run_plan
 from robustbench_coded.evaluation.session.schedule import Evidence, Step, settled, size_of
 from robustbench_coded.evaluation.session.selftesting import run_selftests
-from robustbench_coded.schema.words import CONTROLS, VerdictName
+from robustbench_coded.schema.words import VerdictName
 
 
-def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
+def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
     """Runs steps until nothing is left to do; returns what is known then.
 
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
@@ -29,10 +28,11 @@ def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
         if step is None:
             break
         steps = (*evidence.steps, step)
-        recorder.listener.begun(step)
+        if step.parts:
+            recorder.listener.begun(step)
         recorder.write(steps)
-        _compute(recorder, engine, rates, steps)
-        if any(part.case.attack not in CONTROLS for part in step.cases):  # nothing is judged before
+        _compute(recorder, engine, steps)
+        if step.policy == SELF_TESTS:
             run_selftests(recorder.folder, recorder.evaluation.prepared, recorder.listener)
         evidence = recorder.evidence(steps)
         _close(recorder, evidence, [c for c in settled(plan, evidence) if c not in closed])
@@ -47,7 +47,7 @@ def run_steps(recorder: Recorder, engine: Engine, rates: Rates) -> Evidence:
     return evidence
 
 
-def _compute(recorder: Recorder, engine: Engine, rates: Rates, steps: tuple[Step, ...]) -> None:
+def _compute(recorder: Recorder, engine: Engine, steps: tuple[Step, ...]) -> None:
     """Every unit of what has begun that is neither committed nor failed yet."""
     evaluation, done = recorder.evaluation, recorder.done
     plan, random = evaluation.begun(steps), evaluation.random(steps)
@@ -58,7 +58,7 @@ def _compute(recorder: Recorder, engine: Engine, rates: Rates, steps: tuple[Step
         plan = replace(plan, units=left, notes=())
         folder, prepared = recorder.folder, evaluation.prepared
         later = _later(recorder, steps)
-        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, rates, later)
+        run_plan(engine, folder, prepared, plan, done, recorder.store, recorder.listener, later)
 
 
 def _later(recorder: Recorder, steps: tuple[Step, ...]) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,13 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
-from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.setup.brought import with_zoo
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare, with_zoo
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.runs.folder import MANIFEST, RunFolder
+from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
 
 
 class IncompleteRun(Exception):
@@ -92,21 +92,46 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
     listener = listener or Listener()
-    run_file = None if in_memory is not None else run_toml(config)
+    given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
     with (
-        opened_folder(RunFolder(path), listener, _write_reports) as folder,
-        Engine(prepared.context) as engine,
+        opened_folder(RunFolder(path), listener, partial(_write_reports, given)) as folder,
+        Engine(prepared.context, config.unit_timeout) as engine,
     ):
-        failures = _evaluate_into(folder, engine, prepared, listener, run_file)
-    if failures:
-        raise IncompleteRun(path, failures)
+        if prepared.config.overwrite:
+            folder.clear()
+        old = load_manifest(path) if folder.holds_run else None
+        evaluation = planned_evaluation(prepared, old, path)
+        prepared = selftesting.with_selftests(evaluation.prepared)
+        recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
+        if old is not None:
+            listener.note(
+                f"goes on with the run in {path}, which holds {len(recorder.held):,} finished units"
+            )
+        for text in (*prepared.notes, *evaluation.notes):
+            listener.note(text)
+        evidence = run_steps(recorder, engine)
+        _write_run_file(path, given)
+        recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
+    if recorder.done.failures:
+        raise IncompleteRun(path, list(recorder.done.failures.values()))
     return path
 
 
-def _write_reports(path: Path) -> None:
+def _write_run_file(path: Path, config: EvalConfig | None) -> None:
+    """Replaces run.toml, the options of the last evaluation; removes it where no file can repeat that."""
+    text = None if config is None else run_toml(config)
+    if text is None:
+        (path / RUN_FILE).unlink(missing_ok=True)
+    else:
+        write_text(path / RUN_FILE, text)
+
+
+def _write_reports(config: EvalConfig | None, path: Path) -> None:
+    """What is finished of an evaluation that is stopped."""
     from robustbench_coded.reports.write import write_reports  # imports matplotlib
 
+    _write_run_file(path, config)
     write_reports(path)
 
 
@@ -134,29 +159,3 @@ def made_ready(
     if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
         prepared = prepare(config, in_memory)
     return prepared, path
-
-
-def _evaluate_into(
-    folder: RunFolder,
-    engine: Engine,
-    prepared: PreparedEvaluation,
-    listener: Listener,
-    run_file: str | None,
-) -> list[UnitFailure]:
-    """Brings a run folder up to date with its options; returns the units that failed."""
-    if prepared.config.overwrite:
-        folder.clear()
-    old = load_manifest(folder.path) if (folder.path / MANIFEST).exists() else None
-    evaluation = planned_evaluation(prepared, old, folder.path)
-    prepared = selftesting.with_selftests(evaluation.prepared)
-    recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
-    if old is not None:
-        held = f"{len(recorder.held):,} finished units"
-        listener.note(f"goes on with the run in {folder.path}, which holds {held}")
-    for text in (*prepared.notes, *recorder.manifest.notes):
-        listener.note(text)
-    folder.write_run_file(run_file)
-    rates = Rates(prepared)
-    evidence = run_steps(recorder, engine, rates)
-    recorder.finish(evidence, outlook_of(recorder.evaluation, evidence, rates))
-    return list(recorder.done.failures.values())

@@ -10,10 +10,13 @@ from typing import Any
 
 from msgspec import structs
 
+from attacks.naming import suited
+from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from attacks.relaxation import LEVELS
-from robustbench_coded.evaluation.execution.attack_group import hidden_sources
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_user_defence
 from robustbench_coded.evaluation.execution.run_unit import random_units
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit, planned_case
 from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
 from robustbench_coded.evaluation.planning.follow_up import follow_up
 from robustbench_coded.evaluation.planning.plan import Plan, cases_for
@@ -31,9 +34,9 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import is_final
-from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
 from robustbench_coded.schema.manifest import RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
 
 
 def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -106,7 +109,7 @@ def plan_of(
 
 def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every case that may run, on all of its examples."""
-    cases, notes = cases_for(prepared.requested, prepared.conditions, prepared.subjects)
+    cases, notes = cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
     return plan_of(cases, prepared.maker().units, notes)
 
 
@@ -247,3 +250,46 @@ class Evaluation:
         offered = resubmissions(measured, hidden, self.prepared.maker(max(sizes)), context.levels)
         known = {case.case for case in ran.sizes}
         return [case for case in offered if case.case not in known]
+
+
+def hidden_sources(
+    context: WorkerContext, cases: Sequence[PlannedCase]
+) -> dict[ProbedSubject, list[PlannedCase]]:
+    """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
+    found: dict[ProbedSubject, list[PlannedCase]] = {}
+    evaluated = {case.subject for case in cases}
+    for subject in dict.fromkeys(case.subject for case in cases):
+        if not is_user_defence(subject.spec) or not _needs(context, subject, evaluated):
+            continue
+        standard = replace(
+            subject,
+            subject=Subject(subject.checkpoint, STANDARD, None, None),
+            spec=STANDARD,
+            randomised=context.samples(context.model(subject.checkpoint)),
+            batch_dependent=False,
+            has_base=False,
+            images=subject.k,
+        )
+        budgets = {
+            case.perturbation: case
+            for case in reversed(cases)
+            if case.subject == subject and case.attack not in CONTROLS and not case.for_check
+        }
+        names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
+        found[subject] = [
+            planned_case(standard, WHOLE_BATCH, suited(name, budget.norm), budget)
+            for budget in budgets
+            for name in names
+        ]
+    return found
+
+
+def _needs(context: WorkerContext, subject: ProbedSubject, evaluated: set[ProbedSubject]) -> bool:
+    """Whether attacks through the user defence's base are not attacks on its checkpoint."""
+    model = context.model(subject.checkpoint)
+    if isinstance(model, ModelInMemory) and not model.differentiable:
+        return False  # these attacks follow its gradient
+    if isinstance(model.network, Alone):
+        return False  # the user defence came without a model, and this is itself
+    beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)
+    return not beside or context.defence(subject).base is not model

@@ -26,7 +26,7 @@ from robustbench_coded.evaluation.options.option import named_norm, radii
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.progress import ProgressListener
-from robustbench_coded.evaluation.setup.brought import with_zoo
+from robustbench_coded.evaluation.setup.prepare import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
 
@@ -181,7 +181,10 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
         single = isinstance(defences, str) or callable(defences) or hasattr(defences, "logits")
         if not single and not isinstance(defences, Iterable):
             raise InputError(f"defences: expected one or a list of them, got {type(defences).__name__}")
-        pairs = [(_own_name(defence), defence) for defence in ([defences] if single else defences)]
+        listed = [defences] if single else list(defences)
+        own = [getattr(defence, "name", None) for defence in listed]
+        names = [name if isinstance(name, str) else name_of(d) for name, d in zip(own, listed, strict=True)]
+        pairs = list(zip(names, listed, strict=True))
     built: dict[str, Any] = {}
     for name, defence in pairs:
         if not name or not name.isprintable() or ("/" in name and not isinstance(defence, str)):
@@ -193,11 +196,6 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
         if not isinstance(defence, str):
             built[name] = defence
     return tuple(defence for _, defence in pairs if isinstance(defence, str)), built
-
-
-def _own_name(defence: Any) -> str:
-    name = getattr(defence, "name", None)
-    return name if isinstance(name, str) else name_of(defence)
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.text.escape import one_line
@@ -43,8 +42,14 @@ class Listener:
     def begun(self, step: Step) -> None:
         """This is what runs next, and why."""
 
-    def planned(self, plan: Plan, forecast: Forecast) -> None:
-        """The units of a step are known and none has run yet."""
+    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
+        """The units of a step are known and none has run yet.
+
+        Args:
+            images: image gradients of its units that are not committed yet, and of what runs after them
+                whatever comes out; an open verdict adds more.
+            again: units of an interrupted run whose perturbed inputs are made again first.
+        """
 
     def inputs_made(self, unit: Unit, number: int) -> None:
         """The perturbed inputs of a unit are made again, as the ``number``-th of those planned."""

@@ -10,10 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
 from msgspec import convert
 from msgspec.structs import replace
 
 import attacks
+from attacks.accelerator import device_name
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
@@ -77,6 +79,7 @@ def new_manifest(
     units: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     for unit in plan.units:
         units[unit.case].append(unit.id)
+    device = prepared.setup.device
     invocation = Invocation(
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=prepared.config.command,
@@ -84,24 +87,42 @@ def new_manifest(
         resolved=prepared.resolved,
         versions=dict(_versions()),
         git=_git(),
-        machine=_machine(prepared.setup.device),
+        machine=Machine(
+            system=platform.system(),
+            processor=platform.machine(),
+            device=device,
+            gpu=None if device == "cpu" else device_name(torch.device(device)),
+        ),
     )
+    conditions = prepared.setup.conditions
+    records = []
+    for case in plan.cases:
+        subject, known = case.subject, case.threat.draw_known
+        draws = 1 if not subject.randomised else conditions.known_draws if known else conditions.draws
+        record = CaseRecord(
+            case=case.case,
+            spec=subject.spec,
+            batch_size=subject.k,
+            sequence=subject.sequence,
+            randomised=subject.randomised,
+            batch_dependent=subject.batch_dependent,
+            has_base=subject.has_base,
+            for_check=case.for_check,
+            examples_planned=prepared.examples_planned(case, sizes.get(case)),
+            draws=draws,
+            query_budget=None if case.attack in CONTROLS else conditions.query_budget,
+            stopped=stopped(conditions, case),
+            looks=looks.get(case, 0),
+            table=case in table,
+            units=tuple(units[case]),
+            random_batches=tuple(unit.id for unit in random.get(case, ())),
+        )
+        records.append(record)
     return RunManifest(
         identity=prepared.identity,
         data=prepared.data_facts,
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
-        cases=tuple(
-            _record_of(
-                prepared,
-                case,
-                prepared.examples_planned(case, sizes.get(case)),
-                units[case],
-                looks.get(case, 0),
-                case in table,
-                random.get(case, ()),
-            )
-            for case in plan.cases
-        ),
+        cases=tuple(records),
         probes=prepared.probes,
         notes=plan.notes,
         invocations=(invocation,),
@@ -137,17 +158,15 @@ def checked_against(
             )
 
 
-def with_earlier(new: RunManifest, old: RunManifest | None, committed: Collection[str]) -> RunManifest:
+def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str]) -> RunManifest:
     """An evaluation's manifest with the cases that earlier ones left in its folder and that have outcomes.
 
     A case of both has the examples of the earlier evaluation where that finished more of them.
 
     Args:
-        old: the manifest that the folder held; None for none.
+        old: the manifest that the folder held.
         committed: units of ``old`` whose outcomes are in the folder.
     """
-    if old is None:
-        return new
     own = {record.case: record for record in new.cases}
     least = {record.case.setting: record.examples_planned for record in new.cases if record.looks}
     others = {}
@@ -169,37 +188,6 @@ def with_earlier(new: RunManifest, old: RunManifest | None, committed: Collectio
         notes=tuple(dict.fromkeys([*new.notes, *old.notes])),
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
-    )
-
-
-def _record_of(
-    prepared: PreparedEvaluation,
-    case: PlannedCase,
-    examples: int,
-    units: list[str],
-    looks: int,
-    table: bool,
-    random: Sequence[Unit],
-) -> CaseRecord:
-    subject, config = case.subject, prepared.config
-    known = prepared.conditions.known_draws
-    return CaseRecord(
-        case=case.case,
-        spec=subject.spec,
-        batch_size=subject.k,
-        sequence=subject.sequence,
-        randomised=subject.randomised,
-        batch_dependent=subject.batch_dependent,
-        has_base=subject.has_base,
-        for_check=case.for_check,
-        examples_planned=examples,
-        draws=1 if not subject.randomised else known if case.threat.draw_known else config.draws,
-        query_budget=None if case.attack in CONTROLS else config.budget,
-        stopped=stopped(prepared.conditions, case),
-        looks=looks,
-        table=table,
-        units=tuple(units),
-        random_batches=tuple(unit.id for unit in random),
     )
 
 
@@ -229,14 +217,3 @@ def _git() -> GitState:
     except (OSError, subprocess.SubprocessError):
         return GitState()
     return GitState(commit=commit, dirty=bool(changes))
-
-
-def _machine(device: str) -> Machine:
-    gpu = None
-    if device != "cpu":
-        import torch
-
-        from attacks.accelerator import device_name
-
-        gpu = device_name(torch.device(device))
-    return Machine(system=platform.system(), processor=platform.machine(), device=device, gpu=gpu)

@@ -1,26 +1,30 @@
-"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent."""
+"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent; how long
+images take here, and what further commands would do.
+"""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from pathlib import Path
+from statistics import median
 
 from msgspec import structs
 
-from attacks import accelerator, crossover
+from attacks import accelerator, crossover, gradients, naming
 from attacks.presets import FOLLOWS_SHOWN, PRESETS
+from robustbench_coded.evaluation.execution.target import says_images
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.device import worker_count
+from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
 from robustbench_coded.evaluation.planning import plan as units
-from robustbench_coded.evaluation.planning.cases import PlannedCase
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.comparisons import (
     comparisons_judged,
     first_look,
     sample_sizes,
 )
 from robustbench_coded.evaluation.session.evaluation import Evaluation
-from robustbench_coded.evaluation.session.forecast import Rates
 from robustbench_coded.evaluation.session.listener import case_name
 from robustbench_coded.evaluation.session.manifest import checked_against
 from robustbench_coded.evaluation.session.policies import lacking, table_sizes
@@ -37,8 +41,67 @@ from robustbench_coded.evaluation.session.schedule import (
     waiting,
 )
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.models.prepare import tf32
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
+from robustbench_coded.schema.words import CONTROLS, LEFT_OUT
+from robustbench_coded.threads import torch_threads
+
+TIMED_PIXELS = 64 * 32 * 32  # small images go through a network in larger pieces
+TIMED_SECONDS = 0.25
+LONG_SECONDS = 2.0  # beside which warming up is little, so that once will do
+MOST_TIMES = 20
+NO_MEMORY_SECONDS = 1.0  # for an image that could not be timed; its units say why
+
+
+class Rates:
+    """Seconds for an image forwarded and differentiated, timed once for each checkpoint: for display, and to
+    turn a wish for time into images once.
+
+    A user's defence takes as long as it took when it was probed; our own take as long as their network.
+    """
+
+    def __init__(self, prepared: PreparedEvaluation):
+        self._prepared = prepared
+        self._timed: dict[str, float] = {}
+
+    def together(self, units: Iterable[Unit]) -> float:
+        """Seconds that all workers take for them."""
+        context = self._prepared.context
+        seconds = sum(unit.images * self.of(unit.case) for unit in units)
+        return seconds / worker_count(self._prepared.config.workers, context.device)
+
+    def of(self, case: PlannedCase) -> float:
+        """For one image of a case: through its defence, or through the base model that its attack asks."""
+        subject, context = case.subject, self._prepared.context
+        of_base = case.attack not in CONTROLS and naming.parse(case.attack).estimator == "transfer"
+        if not of_base and not says_images(context.defence(subject)):
+            return context.probe_seconds[subject] / subject.images
+        if subject.checkpoint not in self._timed:
+            self._timed[subject.checkpoint] = self._time(subject.checkpoint)
+        return self._timed[subject.checkpoint]
+
+    @tf32(True)
+    def _time(self, checkpoint: str) -> float:
+        context, setup = self._prepared.context, self._prepared.setup
+        height, width = context.data.image_shape[-2:]
+        fitting = setup.fitting.get(checkpoint, setup.group_images)
+        count = max(1, min(TIMED_PIXELS // (height * width), fitting, setup.examples))
+        x = context.data.batch(range(count))[0].to(context.device)
+        model = context.gradients(checkpoint).model
+        taken: list[float] = []
+        with torch_threads(setup.threads):
+            while len(taken) < MOST_TIMES and sum(taken) < (TIMED_SECONDS if taken[2:] else LONG_SECONDS):
+                start = time.perf_counter()
+                try:
+                    gradient_of_sum(model, x)
+                except (RuntimeError, MemoryError) as error:
+                    if gradients.is_out_of_memory(error):
+                        return NO_MEMORY_SECONDS
+                    raise
+                accelerator.synchronise(context.device)
+                taken.append(time.perf_counter() - start)
+        # The first pays for warming up; the others for whatever else the machine does, as the run will.
+        return median(taken[1:] or taken) / count
 
 
 def planned_evaluation(
@@ -57,7 +120,7 @@ def planned_evaluation(
         prepared = prepared.resumed_from(old)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
-    cases, notes = units.cases_for(prepared.requested, prepared.conditions, prepared.subjects)
+    cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
         maker = prepared.maker()
@@ -131,7 +194,7 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         random_batches=config.mix is None and not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
-        relus=_relus(prepared) if config.checks and config.norm != "l0" else {},
+        relus=cache(partial(_relus, prepared)),
     )
 
 
@@ -155,19 +218,20 @@ def _always_shown(case: PlannedCase) -> bool:
     return of_paper or case.attack not in (*in_presets, *CONTROLS)
 
 
-def _relus(prepared: PreparedEvaluation) -> dict[str, int]:
-    """How many ReLUs answer an image, of each network that is evaluated by itself."""
+def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
+    """How many ReLUs answer an image; 0 where crossover is not run."""
+    if not prepared.config.checks or prepared.config.norm == "l0":
+        return 0
     context = prepared.context
     x = context.data.batch([0])[0].to(context.device)
-    names = dict.fromkeys(s.checkpoint for s in prepared.subjects if s.spec == STANDARD)
     with accelerator.random_states_kept():  # a network may sample
-        return {name: crossover.relus(context.model(name), x) for name in names}
+        return crossover.relus(context.model(checkpoint), x)
 
 
 def _seconds_per_image(plan: EvaluationPlan, rates: Rates) -> float:
     """Of all that is planned, on the first sample size."""
     images = {case: plan.images(case, plan.start) for case in plan.cases}
-    seconds = sum(cost * rates.of_case(case) for case, cost in images.items())
+    seconds = sum(cost * rates.of(case) for case, cost in images.items())
     return round(seconds / sum(images.values()), 9) or 1e-9
 
 
@@ -177,7 +241,7 @@ def _wished(plan: EvaluationPlan, images: int) -> Ceilings:
     return Ceilings((images - table) // max(len(plan.judged), 1), table, plan.ceilings.extras)
 
 
-def outlook_of(evaluation: Evaluation, evidence: Evidence, rates: Rates) -> list[Outlook]:
+def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
     """What further commands would do, what did not fit, and what these would cost."""
     plan, config = evaluation.plan, evaluation.prepared.config
     found: list[Outlook] = []
@@ -196,7 +260,7 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence, rates: Rates) -> list
         found += _left_out(plan, _open_ones(plan, evidence), evidence, option)
     if plan.ceilings.table != 0:
         found += _left_out(plan, [case for case in plan.cases if case in plan.table], evidence, "--all")
-    mean = _seconds_per_image(plan, rates) if found else 0.0
+    mean = _seconds_per_image(plan, Rates(evaluation.prepared)) if found else 0.0
     once = {(one.purpose, one.case): one for one in reversed(found)}  # a row may be in both lists
     return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in reversed(once.values())]
 

@@ -9,8 +9,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.session.evaluate import made_ready
-from robustbench_coded.evaluation.session.forecast import Rates
-from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.evaluation.session.planning import Rates, planned_evaluation
 from robustbench_coded.evaluation.session.policies import table_sizes
 from robustbench_coded.evaluation.session.schedule import Evidence
 from robustbench_coded.judge.run import load_manifest
@@ -20,17 +19,17 @@ from robustbench_coded.schema.words import CLEAN
 
 @dataclass(frozen=True)
 class CasePreview:
-    """One row of the summary before it is measured.
+    """A case before it is measured.
 
     Attributes:
         certain: whether it runs whatever the others find; else only while a verdict is open.
         examples: how many it scores.
-        images: image gradients that are still to be computed, about; a forward alone counts as a third.
+        images: gradients that are still to be computed, about; a forward alone counts as a third.
         seconds: what these take, shared out over the workers.
         units, done: pieces of work, and how many of them an earlier evaluation has committed.
     """
 
-    row: PlannedCase
+    case: PlannedCase
     certain: bool
     examples: int
     images: int
@@ -45,43 +44,31 @@ class Preview:
 
     Attributes:
         path: the run folder that it would write, or go on with.
-        rows: in the order of tables.
-        open_images: the most that open verdicts add: the rows that are not certain. What outcomes decide is
+        cases: in the order of tables.
+        open_images: the most that open verdicts add: the cases that are not certain. What outcomes decide is
             not in it: checks, submissions, random batches and more examples.
         notes: what else the user should know.
     """
 
     path: Path
-    rows: tuple[CasePreview, ...]
+    cases: tuple[CasePreview, ...]
     open_images: int
     notes: tuple[str, ...]
 
-    @property
-    def certain(self) -> list[CasePreview]:
-        """The rows that run whatever the others find."""
-        return [row for row in self.rows if row.certain]
-
-    @property
-    def seconds(self) -> float:
-        """Of these rows."""
-        return sum(row.seconds for row in self.certain)
-
     def as_data(self) -> dict[str, Any]:
-        """Plain JSON data; times in seconds. Sums are over certain rows."""
+        """Plain JSON data; times in seconds. Sums are over certain cases."""
+        rows = [{**p.case.case.as_columns(), **vars(p)} for p in self.cases]
+        for row in rows:
+            del row["case"]
+        sums = {
+            name: sum(row[name] for row in rows if row["certain"])
+            for name in ("images", "seconds", "units", "done")
+        }
         return {
             "run": str(self.path),
-            "rows": [
-                {
-                    **p.row.case.as_columns(),
-                    **{name: value for name, value in vars(p).items() if name != "row"},
-                }
-                for p in self.rows
-            ],
-            "images": sum(row.images for row in self.certain),
-            "seconds": self.seconds,
+            "rows": rows,
+            **sums,
             "open_images": self.open_images,
-            "units": sum(row.units for row in self.certain),
-            "done": sum(row.done for row in self.certain),
             "notes": list(self.notes),
         }
 
@@ -111,14 +98,14 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         return next((larger for larger in further if not pending(evaluation.units(case, larger))), size)
 
     table = {} if plan.ceilings.table == 0 else table_sizes(plan, Evidence())
-    rows = []
+    previews = []
     for case in plan.cases:
         size = furthest(case, table.get(case, plan.start))
         units = evaluation.units(case, size)
         left = pending(units)
-        rows.append(
+        previews.append(
             CasePreview(
-                row=case,
+                case=case,
                 certain=case in table or case.attack == CLEAN,
                 examples=prepared.examples_planned(case, size),
                 images=sum(unit.images for unit in left),
@@ -127,7 +114,7 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
                 done=len(units) - len(left),
             )
         )
-    maybe = sum(row.images for row in rows if not row.certain)
+    maybe = sum(one.images for one in previews if not one.certain)
     ceiling = plan.ceilings.verdict
     most = maybe if ceiling is None else min(maybe, ceiling * len(plan.judged))
-    return Preview(path, tuple(rows), most, (*prepared.notes, *evaluation.notes))
+    return Preview(path, tuple(previews), most, (*prepared.notes, *evaluation.notes))

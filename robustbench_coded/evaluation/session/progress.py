@@ -1,9 +1,9 @@
-"""Progress on standard error: how far the whole is, in images with the time left, and what each row found.
+"""Progress on standard error: how far the whole is, with the time left, and what each case found.
 
-At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds.
+At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds. The cost counts
+gradients: one is an image forwarded and differentiated, and a forward alone is a third.
 """
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,6 @@ from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.listener import Listener, Stop, case_name
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
@@ -25,26 +24,8 @@ from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.reports.text.formatting import duration, perturbation_text, subject_text
 
 BAR = 16  # cells
-
-
-class Ticker:
-    """Says something every so many seconds, from a thread of its own, until it is stopped."""
-
-    def __init__(self, say: Callable[[], None], seconds: float = 10.0) -> None:
-        self._say, self._seconds, self._over = say, seconds, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Does nothing where it runs or was stopped."""
-        if not self._thread.ident:
-            self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-
-    def _run(self) -> None:
-        while not self._over.wait(self._seconds):
-            self._say()
+EVERY = 10.0  # seconds between two lines where there is no terminal
+FIRST = 30.0  # seconds that say little of the speed
 
 
 class ProgressListener(Listener):
@@ -59,7 +40,7 @@ class ProgressListener(Listener):
     def __init__(self, console: Console, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic):
         self._console = console
         self._quiet = quiet
-        # Names of rows are shortened to whatever the line has left; figures are shown whole.
+        # Names of cases are shortened to whatever the line has left; figures are shown whole.
         self._live = Progress(
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(BAR),
@@ -77,8 +58,8 @@ class ProgressListener(Listener):
         self._status: Status | None = None
         self._left: dict[tuple[PlannedCase, bool], int] = {}
         self._done = self._total = 0  # image gradients
-        self._clock, self._began = clock, 0.0
-        self._ticker = Ticker(lambda: self.note(f"  {self._how_far()}"))
+        self._clock = clock
+        self._began = self._told = 0.0
         self._again = 0
         self._tally: dict[tuple[PlannedCase, bool], list[int]] = {}
 
@@ -124,17 +105,15 @@ class ProgressListener(Listener):
         self._end_status()
         self.note(str(step))
 
-    def planned(self, plan: Plan, forecast: Forecast) -> None:
+    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
         self._end_status()
         for unit in plan.units:
             self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
-        self._again = forecast.again
+        self._again = again
         self._began = self._began or self._clock()
-        self._total = self._done + forecast.images + forecast.later
-        if self._quiet:
-            return
-        if not self._console.is_terminal:
-            self._ticker.start()
+        self._told = self._told or self._began
+        self._total = self._done + images
+        if self._live.disable:
             return
         self._live.start()
         if self._task is None:
@@ -148,7 +127,7 @@ class ProgressListener(Listener):
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         name, shown = case_name(unit.case), _shown(unit)
         tally = self._tally.setdefault(shown, [0, 0])
-        if unit.random_batches:  # of rows whose own batches were counted before
+        if unit.random_batches:  # of cases whose own batches were counted before
             tally[0] += len(unit.random_batches)
             said = f"{tally[0]:,} random batches"
         else:  # a count; accuracies have intervals, and come at the end
@@ -166,7 +145,6 @@ class ProgressListener(Listener):
     def close(self) -> None:
         """Takes the live display away."""
         self._end_status()
-        self._ticker.stop()
         if not self._live.disable:  # older versions of rich print an empty line all the same
             self._live.stop()
 
@@ -175,13 +153,16 @@ class ProgressListener(Listener):
         if self._task is not None:
             fields["progress"] = self._how_far()
             self._live.update(self._task, completed=self._done, total=self._total, **fields)  # type: ignore[arg-type]
+        elif self._clock() - self._told >= EVERY:
+            self._told = self._clock()
+            self.note(f"  {self._how_far()}")
 
     def _how_far(self) -> str:
-        said = f"{self._done:,} of at least {self._total:,} images"
-        if self._done < self._total / 50:  # the first units say little of the speed
-            return said
-        left = (self._clock() - self._began) * max(self._total - self._done, 0) / self._done
-        return f"{said}, {duration(left)} left"
+        share = f"{self._done / max(self._total, 1):.0%} of at least {self._total:,} gradients"
+        passed = self._clock() - self._began
+        if passed < FIRST or self._done < self._total / 50:
+            return share
+        return f"{share}, {duration(passed * max(self._total - self._done, 0) / self._done)} left"
 
     def _end_status(self) -> None:
         if self._status is not None:
@@ -190,5 +171,5 @@ class ProgressListener(Listener):
 
 
 def _shown(unit: Unit) -> tuple[PlannedCase, bool]:
-    """What a line is for: a row in its own batches, or in random ones."""
+    """What a line is for: a case in its own batches, or in random ones."""
     return unit.case, bool(unit.random_batches)

@@ -2,25 +2,29 @@
 read, and what is left over in the end is removed.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
 from msgspec import Struct, structs
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.evaluation.session.certifying import certify
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
-from robustbench_coded.evaluation.session.policies import next_step
 from robustbench_coded.evaluation.session.run_plan import Done
 from robustbench_coded.evaluation.session.schedule import Evidence, Standing, Step
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.extensions import load
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
-from robustbench_coded.runs.folder import RunFolder
-from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import Outlook, RunManifest, manifest_data
+from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
+from robustbench_coded.runs.folder import STEPS, RunFolder
+from robustbench_coded.schema.case import Case, Perturbation
+from robustbench_coded.schema.manifest import Outlook, RunManifest
 
 
 class Recorder:
@@ -41,10 +45,8 @@ class Recorder:
         self._last: Evidence | None = None
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
-        self._set_aside_damaged()
-        # What runs first needs no outcomes.
-        first = next_step(evaluation.plan, Evidence())
-        self.write(() if first is None else (first,))
+        if evaluation.old is not None:
+            self._look_through(evaluation.old)
         self.store = PerturbationStore(folder.path)
 
     def evidence(self, steps: Sequence[Step]) -> Evidence:
@@ -55,13 +57,16 @@ class Recorder:
         """Adds a line to steps.jsonl: a step, and what it was decided by."""
         self._decisions.append(decision_line(evidence, step, self._last))
         self._last = evidence
-        self.folder.write_steps("".join(self._decisions))
+        write_text(self.folder.path / STEPS, "".join(self._decisions))
 
     def write(self, steps: tuple[Step, ...]) -> None:
         """Writes run.json with what has begun, and with what earlier evaluations left."""
         own = self.evaluation.manifest(steps, tuple(self._remarks))
-        manifest = with_earlier(own, self.evaluation.old, self.held)
-        self._write(structs.replace(manifest, superseded=self._superseded(manifest)))
+        old = self.evaluation.old
+        manifest = own if old is None else with_earlier(own, old, self.held)
+        now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
+        superseded = [unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now]
+        self._write(structs.replace(manifest, superseded=tuple(superseded)))
 
     def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
         """Removes what is no longer needed and writes certificates, evidence and reports."""
@@ -90,23 +95,16 @@ class Recorder:
         """Takes over what the folder holds of these units."""
         unknown = [unit.id for unit in units if unit.id not in self._looked]
         self._looked |= set(unknown)
-        self.done.metadata.update(self.folder.committed(unknown)[0])
+        if self.evaluation.old is not None:  # else it holds none
+            self.done.metadata.update(self.folder.committed(unknown)[0])
 
     def _write(self, manifest: RunManifest) -> None:
         self.manifest = manifest
-        self.folder.write_manifest(manifest_data(manifest))
+        self.folder.write_manifest(msgspec.to_builtins(manifest))
 
-    def _superseded(self, manifest: RunManifest) -> tuple[str, ...]:
-        """Units that the folder may hold and that belong to no case now."""
-        now, old = set(manifest.unit_ids), self.evaluation.old
-        before = () if old is None else (*old.superseded, *old.unit_ids)
-        return tuple(unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now)
-
-    def _set_aside_damaged(self) -> None:
-        """Names files that can't be trusted, and sets them aside."""
-        old = self.evaluation.old
-        ours = [] if old is None else [*old.unit_ids, *old.superseded]
-        held, damaged = self.folder.committed(ours)
+    def _look_through(self, old: RunManifest) -> None:
+        """Takes note of the units that the folder holds; files that can't be trusted are set aside."""
+        held, damaged = self.folder.committed([*old.unit_ids, *old.superseded])
         self.held = frozenset(held)
         for unit, reason in damaged.items():
             aside = self.folder.set_aside(unit)
@@ -143,16 +141,14 @@ def decision_line(evidence: Evidence, step: Step | None, before: Evidence | None
         step=None if step is None else replace(step, cases=tuple(cases), random=tuple(random)),
         shares=tuple(shares),
         standings=tuple(changed),
-        submissions=_changed(evidence.submissions, old.submissions),
-        checks=_changed(evidence.checks, old.checks),
+        submissions=None if evidence.submissions == old.submissions else _all_bare(evidence.submissions),
+        checks=None if evidence.checks == old.checks else _all_bare(evidence.checks),
     )
     return msgspec.json.encode(decision).decode() + "\n"
 
 
-def _changed(
-    cases: tuple[PlannedCase, ...], before: tuple[PlannedCase, ...]
-) -> tuple[PlannedCase, ...] | None:
-    return None if cases == before else tuple(map(_bare, cases))
+def _all_bare(cases: Sequence[PlannedCase]) -> tuple[PlannedCase, ...]:
+    return tuple(map(_bare, cases))
 
 
 def _bare(case: PlannedCase) -> PlannedCase:
@@ -165,3 +161,35 @@ def _bare(case: PlannedCase) -> PlannedCase:
         for source in submission.sources
     )
     return replace(case, submission=replace(submission, sources=sources))
+
+
+VERSION_OF_BOUNDS = 1  # another one computes them again
+
+
+def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
+    """Certifies every subject at every radius that the folder has no certificate for, and stores it.
+
+    The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
+    """
+    for subject in prepared.subjects:
+        for perturbation in prepared.requested.perturbations:
+            name, settings = _name(subject, perturbation), _settings(prepared, subject)
+            stored = read_stored(folder.path, name)
+            if stored is not None and stored.settings == settings:
+                continue
+            where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
+            listener.preparing(f"certifying {where}")
+            found = load("bounds", "certify")(prepared.context, subject, perturbation)
+            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
+
+
+def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
+    """20 hexadecimal digits."""
+    data = [*structs.asdict(subject.subject).values(), *structs.asdict(perturbation).values()]
+    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
+
+
+def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
+    """What else decides what is found."""
+    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws]
+    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

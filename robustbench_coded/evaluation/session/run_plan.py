@@ -10,12 +10,11 @@ from typing import Any
 
 import torch
 
-from robustbench_coded.evaluation.engine.run import Engine, limit_for
+from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import SubmittedInputs, Unit, sources_of
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.forecast import Forecast, Rates
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import EVERY, PerturbationStore, PerturbedBatch, encoded
@@ -83,7 +82,6 @@ def run_plan(
     done: Done,
     store: PerturbationStore,
     listener: Listener,
-    rates: Rates,
     later: int = 0,
 ) -> None:
     """Computes the units of a plan; ``done`` gets what became of each, ``store`` what they perturbed.
@@ -100,9 +98,8 @@ def run_plan(
     # Named streams of random numbers make perturbed inputs what they were.
     again = [replace(unit, keep=True, scored=False) for unit in sources.values() if unit.id not in store]
     ahead = [*again, *pending]
-    listener.planned(plan, Forecast(sum(unit.images for unit in ahead), later, len(again)))
-    limit = limit_for(config.unit_timeout, rates.seconds)
-    with closing(engine.run(again, limit)) as outcomes:
+    listener.planned(plan, later + sum(unit.images for unit in ahead), again=len(again))
+    with closing(engine.run(again)) as outcomes:
         for number, outcome in enumerate(outcomes, start=1):
             if isinstance(outcome, UnitResult):
                 store.put(outcome.unit.id, outcome.adversarials, whatever_the_size=True)
@@ -116,13 +113,15 @@ def run_plan(
             ready.append(replace(unit, submitted=SubmittedInputs(read)))
         else:
             ready.append(kept_for_later(unit))
-    with closing(engine.run(ready, limit)) as outcomes:
+    with closing(engine.run(ready)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):
                 _failed(folder, outcome, done, listener)
                 continue
-            kept = encoded(outcome.adversarials) if config.keeps_adversarials else None
-            if kept is None:
+            kept = None
+            if outcome.adversarials and config.keeps_adversarials:
+                kept = encoded(outcome.adversarials)
+            elif outcome.adversarials:
                 store.put(outcome.unit.id, outcome.adversarials)
             folder.commit(
                 outcome.unit.id, outcome.rows, outcome.metadata, outcome.timing, kept, outcome.pictures

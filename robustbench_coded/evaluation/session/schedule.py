@@ -63,7 +63,7 @@ class EvaluationPlan:
         random_batches: whether a batch may be any of the images: their order is random.
         claimed: the accuracy that is claimed, by comparison.
         classes: of the data.
-        relus: of each checkpoint that crossover may be run on.
+        relus: how many ReLUs answer an image of a checkpoint; 0 where crossover is not run.
     """
 
     cases: tuple[PlannedCase, ...]
@@ -80,7 +80,7 @@ class EvaluationPlan:
     random_batches: bool = True
     claimed: Mapping[Comparison, float] = field(default_factory=dict)
     classes: int = 10
-    relus: Mapping[str, int] = field(default_factory=dict)
+    relus: Callable[[str], int] = lambda checkpoint: 0
 
     @cached_property
     def attacks(self) -> dict[Comparison, list[PlannedCase]]:
@@ -159,10 +159,12 @@ class Step:
     reached: tuple[tuple[Comparison, int], ...] = ()
 
     def __str__(self) -> str:
-        """``pgd-20: expected to take away most for its cost, where a verdict is open (640 images)``."""
+        """``pgd-20: expected to take away most, where a verdict is open (cost: 640 gradients)``."""
         attacks = list(dict.fromkeys(part.case.attack for part in self.parts))
         more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
-        return f"{', '.join(attacks[:3]) or self.policy}{more}: {self.reason} ({self.images:,} images)"
+        return (
+            f"{', '.join(attacks[:3]) or self.policy}{more}: {self.reason} (cost: {self.images:,} gradients)"
+        )
 
     @property
     def images(self) -> int:

@@ -1,5 +1,5 @@
-"""Each subject is self-tested once, on the object that is scored, when the first attacks have run and before
-any is judged; what came out lies in the run folder.
+"""Each subject is self-tested once, on the object that is scored, when attacks have run and before checks are
+read; what came out lies in the run folder.
 """
 
 import hashlib
@@ -156,7 +156,7 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
             found = selftest_subject(
                 prepared.context, subject, _perturbation(prepared), prepared.config.unit_timeout
             )
-            folder.commit_selftests(name, {**subject.subject.as_columns(), **found})
+            folder.commit_selftests(name, {**structs.asdict(subject.subject), **found})
 
 
 def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
@@ -181,6 +181,6 @@ def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | Non
         "checkpoint": prepared.fixed["checkpoints"][subject.checkpoint],
         "spec": subject.spec,
         "k": subject.k,
-        "perturbation": list(perturbation.as_columns().values()),
+        "perturbation": list(structs.asdict(perturbation).values()),
     }
     return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10).hexdigest()

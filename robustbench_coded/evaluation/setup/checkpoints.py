@@ -113,7 +113,7 @@ def from_file(
         channels=checkpoint.channels,
         metadata=checkpoint.metadata,
         recognition=found.as_data() | {"sentence": sentence},
-        guessed=found.guessed,
+        guessed=found.by[0] == "--guess",
     )
     # Workers load the variant; where it is the usual one, as before.
     loaded = replace(loaded, arch=config.arch if found.arch == checkpoint.arch else found.arch)
@@ -210,8 +210,8 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "name": checkpoint.name,
         "path": str(checkpoint.path),
         "sha256": checkpoint.sha256,
-        "bytes": layout.nbytes,
-        "format": layout.format,
+        "bytes": checkpoint.nbytes,
+        "format": checkpoint.format,
         "architecture": checkpoint.arch if recognition is None else recognition.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
@@ -226,7 +226,7 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         else {"name": taken.name, "mean": list(taken.mean), "std": list(taken.std)},
         "normalisation_source": source,
         "metadata": checkpoint.metadata,
-        "other_entries": layout.entries,
+        "other_entries": checkpoint.entries,
         "notes": notes,
     }
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}

@@ -14,16 +14,17 @@ from scipy.special import bdtrc
 
 from attacks import accelerator, naming
 from robustbench_coded.data import dataset, registry
+from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, InMemory
+from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory
 from robustbench_coded.evaluation.options.check_options import (
     check_claimed_eps,
     check_frequencies,
     check_options,
 )
-from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
-from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
+from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
+from robustbench_coded.evaluation.options.config import EvalConfig, default_eps, without_checkpoint
 from robustbench_coded.evaluation.options.device import (
     device_named,
     gradient_of_sum,
@@ -34,10 +35,10 @@ from robustbench_coded.evaluation.options.device import (
 )
 from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import (
+    STRATIFIED,
     batches_at,
     evaluated,
     scored_slots,
-    subset_rule,
     victims_at,
 )
 from robustbench_coded.evaluation.setup.checkpoints import (
@@ -47,10 +48,12 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     from_file,
     with_gradients,
 )
-from robustbench_coded.evaluation.setup.subjects import probed_subjects, specs_of
+from robustbench_coded.evaluation.setup.subjects import probed_subjects
+from robustbench_coded.extensions import load
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
+from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.version import __version__
 
 
@@ -60,7 +63,13 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
         **_hashed(identity),
         # Another version may attack or score differently: what it computed is not taken over.
         "csrobust": __version__,
-        "checkpoints": {c.name: _what_it_computes(c) for c in setup.checkpoints},
+        "checkpoints": {
+            c.name: [
+                *(c.sha256, c.arch, c.mean, c.deviation),
+                *(c.attack_precision, c.facts["gradients"]["prepared"]),
+            ]
+            for c in setup.checkpoints
+        },
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
@@ -76,12 +85,6 @@ def _hashed(identity: Identity) -> dict[str, Any]:
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
-def _what_it_computes(checkpoint: worker_context.LoadedCheckpoint) -> list[Any]:
-    """What decides a checkpoint's answers, and the gradients that attacks take of it."""
-    c = checkpoint
-    return [c.sha256, c.arch, c.mean, c.deviation, c.attack_precision, c.facts["gradients"]["prepared"]]
-
-
 def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity: Identity) -> str:
     """The first checkpoint's name, and a hash of its weights and of what may not change within a run.
 
@@ -95,50 +98,46 @@ def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity
 
 
 MOST_CODED = 4  # coded inputs for each input beyond which more only cost
-GLANCE = 64  # examples that a network is asked, to see whether it was trained at all
+GLANCE = 64  # examples that a model in memory is asked, to see whether it was trained at all
 BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
 
-def doubts(
-    subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext, *, glance: bool
-) -> Iterator[str]:
-    """A sentence for each thing that the user may not have meant; at a glance no network is asked."""
+def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant."""
     for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
         if n < k:
             yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
         elif n > MOST_CODED * k:
             yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
-    for checkpoint in () if glance else context.setup.checkpoints:
-        yield from _without_its_defence(checkpoint, subjects)
-        x, y = context.data.batch(range(min(GLANCE, len(context.data))))
-        right = _right(context, checkpoint.name, x, y)
-        one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
-        if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
-            from_zero = _right(context, checkpoint.name, x, y - 1)
-            doubt = "are its weights trained, and on these data?"
-            if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
-                doubt = f"{from_zero} where labels begin at 0: give y - 1"
-            yield f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: {doubt}"
-
-
-def _without_its_defence(
-    checkpoint: worker_context.LoadedCheckpoint, subjects: Sequence[cases.ProbedSubject]
-) -> Iterator[str]:
-    trained = checkpoint.facts["metadata"].get("defence")
-    around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
-    if isinstance(trained, str) and trained not in around:
-        yield (
-            f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
-            f"add --defence {trained}"
-        )
+    for checkpoint in context.setup.checkpoints:
+        trained = checkpoint.facts["metadata"].get("defence")
+        around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
+        if isinstance(trained, str) and trained not in around:
+            yield (
+                f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
+                f"add --defence {trained}"
+            )
+        if not checkpoint.path:  # a file whose network answers as by chance is refused
+            yield from _untrained(checkpoint, context)
 
 
 @torch.no_grad()
-def _right(context: worker_context.WorkerContext, checkpoint: str, x: torch.Tensor, y: torch.Tensor) -> int:
-    with accelerator.random_states_kept():  # a model in memory may sample
-        answers = context.model(checkpoint)(x.to(context.device)).argmax(1).cpu()
-    return int((answers == y).sum())
+def _untrained(
+    checkpoint: worker_context.LoadedCheckpoint, context: worker_context.WorkerContext
+) -> Iterator[str]:
+    """A sentence where a model in memory answers as by chance."""
+    x, y = context.data.batch(range(min(GLANCE, len(context.data))))
+    with accelerator.random_states_kept():  # it may sample
+        answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
+    right = int((answers == y).sum())
+    one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
+    if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
+        from_zero = int((answers == y - 1).sum())
+        doubt = "are its weights trained, and on these data?"
+        if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
+            doubt = f"{from_zero} where labels begin at 0: give y - 1"
+        yield f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: {doubt}"
 
 
 MEASURED_IMAGES = 4  # by which the memory that an image takes is measured
@@ -158,7 +157,7 @@ class PreparedEvaluation:
         context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
         probes: what the probe of each subject found.
-        eps: radii.
+        requested: which attacks are asked for, and how far they may go.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
         fixed: what decides outcomes beside the rows themselves.
@@ -173,7 +172,7 @@ class PreparedEvaluation:
     context: worker_context.WorkerContext
     subjects: tuple[cases.ProbedSubject, ...]
     probes: tuple[ProbeRecord, ...]
-    eps: tuple[float, ...]
+    requested: RequestedAttacks
     identity: Identity
     data_facts: DataFacts
     fixed: dict[str, Any]
@@ -204,48 +203,18 @@ class PreparedEvaluation:
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
-    def on_other_images(self, data: dataset.Dataset) -> "PreparedEvaluation":
-        """The same checkpoints behind the same defences, to be asked about all of ``data``.
-
-        Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
-        ones would mislead.
-        """
-        identity = structs.replace(
-            self.identity, data=data.name, data_sha256=data.sha256, limit=None, subset=None
-        )
-        setup = replace(
-            self.setup, data=data.name, examples=len(data), in_memory=replace(self.setup.in_memory, data=data)
-        )
-        self.context.exchange(setup, data)
-        return replace(
-            self,
-            setup=setup,
-            identity=identity,
-            data_facts=_data_facts(data, len(data)),
-            fixed=fixed_facts(setup, identity),
-            folder_name=folder_name(setup.checkpoints, identity),
-        )
-
-    @property
-    def conditions(self) -> Conditions:
-        """How cases are attacked and scored."""
-        return self.setup.conditions
-
-    @property
-    def requested(self) -> RequestedAttacks:
-        """Which attacks are asked for, and how far they may go."""
-        return self.config.requested(self.eps)
-
     def maker(self, size: int | None = None) -> plan.UnitMaker:
         """What cuts rows into units, on so many examples; None for all."""
+        setup = self.setup
         return plan.UnitMaker(
-            self.conditions, self.setup.examples, self.setup.group_images, self.fixed, self.sizes, size
+            setup.conditions, setup.examples, setup.group_images, self.fixed, self.sizes, size
         )
 
     def examples_planned(self, case: cases.PlannedCase, size: int | None = None) -> int:
         """How many examples a case scores at a sample size; None for all."""
-        seed, victims = self.conditions.seed, self.conditions.victims
-        batches = plan.batches_for(self.conditions, case.subject, self.setup.examples)
+        conditions = self.setup.conditions
+        seed, victims = conditions.seed, conditions.victims
+        batches = plan.batches_for(conditions, case.subject, self.setup.examples)
         sizes = self.sizes or (self.setup.examples,)
         size = size or sizes[-1]
         if case.threat.one_victim:
@@ -289,8 +258,15 @@ def prepare(
     whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
     check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
-    _check_batches(config, len(data))
-    _check_targets(config, whole)
+    for k in config.batch_sizes:
+        if config.last_batch == "drop" and k > len(data):
+            raise InputError(
+                f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
+                "--batch-size, or pad or shrink"
+            )
+    for name in map(naming.parse, config.attacks):
+        if name.target is not None and name.target >= whole.classes:
+            raise InputError(f"{name.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
     loaded, notes = [], []
     for checkpoint in checkpoints:
         say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
@@ -304,7 +280,8 @@ def prepare(
             notes.append(note)
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
-    check_claimed_eps(config, eps)
+    if config.claim_eps is not None:
+        check_claimed_eps(config.claim_eps, eps)
     threads = config.threads or threads_each(worker_count(config.workers, device))
     setup = worker_context.Setup(
         conditions=config.conditions,
@@ -312,7 +289,7 @@ def prepare(
         data_dir=config.data_dir,
         first=config.first,
         class_mix=config.mix,
-        processes=config.processes,
+        processes=WorkerProcesses(config.engine, config.workers, config.address),
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
@@ -339,18 +316,21 @@ def prepare(
             notes.append(f"{name}: {info}")
     if any(c.attack_precision == "bfloat16" for c in loaded) and not multiplies_bfloat16(device):
         notes.append(SLOW_BFLOAT16)
-    specs = specs_of(config, context)
+    given = [PREFIX + name for name in in_memory.defences]
+    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
     named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
-    notes += doubts(subjects, context, glance=glance)
+    notes += doubts(subjects, context)
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,
         limit=config.limit,
-        subset=subset_rule(first=config.first),
+        subset=None if config.first else STRATIFIED,
         class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
@@ -362,9 +342,9 @@ def prepare(
         context=context,
         subjects=tuple(subjects),
         probes=tuple(probes),
-        eps=eps,
+        requested=config.requested(eps),
         identity=identity,
-        data_facts=_data_facts(data, len(whole)),
+        data_facts=facts_of(data, len(whole)),
         fixed=fixed_facts(setup, identity),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
@@ -374,7 +354,12 @@ def prepare(
     )
 
 
-def _data_facts(data: dataset.Dataset, available: int) -> DataFacts:
+def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
+    """What the report says about the data.
+
+    Args:
+        available: examples that there are.
+    """
     return DataFacts(
         name=data.name,
         source=data.source,
@@ -386,17 +371,38 @@ def _data_facts(data: dataset.Dataset, available: int) -> DataFacts:
     )
 
 
-def _check_targets(config: EvalConfig, data: dataset.Dataset) -> None:
-    for name in map(naming.parse, config.attacks):
-        if name.target is not None and name.target >= data.classes:
-            raise InputError(f"{name.text}: the classes of {data.name} are 0 to {data.classes - 1}")
+def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """The options of an evaluation of a zoo entry or of a process alone, complete, and what these bring.
 
-
-def _check_batches(config: EvalConfig, examples: int) -> None:
-    """Raises InputError where ``--last-batch drop`` leaves no batch at all."""
-    for k in config.batch_sizes:
-        if config.last_batch == "drop" and k > examples:
+    Raises:
+        InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
+            started.
+    """
+    names = [text for text in config.defences if brought(text) is not None]
+    if not names and not config.checkpoints and without_checkpoint(config.defences):
+        return _of_a_process(config)
+    if not names:
+        return config, InMemory()
+    name = names[0]
+    for option, there in (
+        ("--ckpt", bool(config.checkpoints)),
+        ("--data", config.data != "auto"),
+        (f"--defence {names[-1]}", len(names) > 1),
+        ("--rci, --coded or --defence", len(config.defences) > 1),
+    ):
+        if there:
             raise InputError(
-                f"--last-batch drop leaves none of {examples} examples in batches of {k}; give a smaller "
-                "--batch-size, or pad or shrink"
+                f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
+                f"{option}"
             )
+    return brought(name).brings(config)
+
+
+def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
+    """A process that stands for the network, too: there is none to compare it with."""
+    (spec,) = config.defences
+    defence = load("processes", "cmd")(spec.strip(), None)
+    if defence.defence.process.declared.get("base"):
+        raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
+    model = Alone(defence, config.batch_sizes[0])
+    return replace(config, standard=False), InMemory(models={defence.name: model})

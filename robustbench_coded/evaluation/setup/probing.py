@@ -2,7 +2,6 @@
 says; its operators are relaxed once, to see whether they hide its gradient.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -45,11 +44,6 @@ class HiddenGradients:
     found: bool = True
 
     @property
-    def differentiable(self) -> bool:
-        """Whether torch's own gradient exists at all."""
-        return not self.without
-
-    @property
     def sentences(self) -> list[str]:
         """A clause for each operator, and one where nothing helps."""
         said = [f"{hiding_text(met)}; the relaxed- attacks smooth it" for met in self.operators]
@@ -76,20 +70,6 @@ def hidden_gradients(
     relaxation = Relaxation(measuring=True)
     found = bool(_gradient(defence, x, y, draw, relaxation).any())
     return HiddenGradients(tuple(met.plain() for met in relaxation.record.hiding()), without, found)
-
-
-def _usable(grads: Sequence[Tensor]) -> dict[str, float]:
-    """How usable gradients [k, pixels] in one draw or two are.
-
-    Returns:
-        zero_share: inputs whose gradient is 0 in every pixel; and between two draws: cosine (mean over
-        inputs) and sign (share of pixels whose gradients have the same sign).
-    """
-    figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
-    if len(grads) == 2:
-        figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
-        figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
-    return figures
 
 
 def _batch(defence: Defence, values: Tensor) -> Tensor:
@@ -145,6 +125,10 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
     """How usable the gradients of the cross-entropy are, on one batch x [k, C, H, W] with labels y [k];
     in two draws of a randomised defence.
 
+    Returns:
+        zero_share: inputs whose gradient is 0 in every pixel; and between two draws: cosine (mean over
+        inputs) and sign (share of pixels whose gradients have the same sign).
+
     Raises:
         InputError: the defence fails on the batch.
     """
@@ -162,7 +146,11 @@ def gradient_figures(defence: Defence, x: Tensor, y: Tensor, seed: int) -> dict[
                 grads.append(gradients.slope(partial(defence.logits, draw=draw), cross_entropy, x).flatten(1))
             except gradients.NoGradient:
                 grads.append(torch.zeros_like(x).flatten(1))
-        return _usable(grads)
+        figures = {"zero_share": float((grads[0] == 0).all(1).float().mean())}
+        if len(grads) == 2:
+            figures["cosine"] = float(functional.cosine_similarity(grads[0], grads[1]).mean())
+            figures["sign"] = float((grads[0].sign() == grads[1].sign()).float().mean())
+        return figures
 
 
 def probed(

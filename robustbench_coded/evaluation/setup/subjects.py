@@ -7,13 +7,15 @@ from math import prod
 from torch import Tensor
 
 from robustbench_coded.defences import options, probe, protocol
+from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.kept_memory import remembers as remembers_queries
+from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_user_defence
-from robustbench_coded.evaluation.execution.target import images_of, says_images
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
+from robustbench_coded.evaluation.execution.target import images_of
+from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.setup import probing
@@ -42,62 +44,16 @@ def probed_subjects(
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
             for k in config.batch_sizes:
-                defence = context.build(spec, context.model(checkpoint.name), k)
-                theirs = is_user_defence(spec)
-                sequence = config.batches_kept if remembers_queries(defence) else 0
-                if sequence:
-                    defence, k = KeptMemory(defence, k), k * sequence  # type: ignore[arg-type]
-                x, y = context.data.batch([i % len(context.data) for i in range(k)])
-                x, y = x.to(context.device), y.to(context.device)
-                brief = glance and not theirs
-                # Our own inferences around our own networks do what they say.
-                known = refuse and checkpoint.ours and not isinstance(defence, SamplingModule)
-                if brief or (known and not theirs):
-                    found = probing.NOT_PROBED
-                else:
-                    found = _probed(defence, context, config, x, theirs=theirs)
-                if brief:
-                    x, y = x[: probing.LARGEST], y[: probing.LARGEST]
-                alone = brief and defence.batch_dependent
-                asked = context.build(STANDARD, context.model(checkpoint.name), k) if alone else defence
-                shown = spec
-                if spec.startswith(PREFIX):
-                    shown += "@" + answers_digest(
-                        defence, probing.probe_batch(context.data, k).to(context.device)
-                    )
-                refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
-                if found.contradictions and refuse:
-                    raise InputError(refusal)
-                try:
-                    with probe.blamed_on(defence, x):
-                        without = found.figures["no_gradient"]
-                        hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
-                    began = time.perf_counter()
-                    figures = probing.gradient_figures(asked, x, y, config.seed)
-                except InputError as error:
-                    if found.contradictions:  # it is asked all the same, and they say why it fails
-                        raise InputError(refusal) from error
-                    raise
-                taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
-                if not hidden.differentiable:  # a forward alone: a third of what is remembered
-                    taken *= 3
-                subject = _subject(checkpoint.name, shown, k, defence, hidden, figures, sequence)
-                _refuse_clash(subject, subjects)
+                subject, record = _subject(config, context, checkpoint, spec, k, refuse=refuse, glance=glance)
+                for other in subjects:  # two of one name would end up in one row
+                    if other.subject == subject.subject:
+                        named = f"{other.spec} and {subject.spec} are both named {subject.label}"
+                        twice = other.spec == subject.spec
+                        raise InputError(
+                            f"{subject.spec} is given twice" if twice else f"{named}; give one another name"
+                        )
                 subjects.append(subject)
-                if not says_images(defence):
-                    context.probe_seconds[subject] = taken
-                if theirs:
-                    context.keep(subject, defence)
-                probes.append(
-                    ProbeRecord(
-                        subject=subject.subject,
-                        figures=found.figures,
-                        gradients=figures,
-                        hidden_by=hidden.operators,
-                        warnings=(*found.warnings, *hidden.sentences),
-                        contradictions=found.contradictions,
-                    )
-                )
+                probes.append(record)
                 if not subject.batch_dependent:
                     break  # its answers do not know a batch size
     if config.batches_kept and not any(subject.sequence for subject in subjects):
@@ -105,7 +61,9 @@ def probed_subjects(
             "--memory kept: no defence here has remembers = True, and so a memory to keep; leave it out"
         )
     for subject in subjects if refuse else ():
-        if is_user_defence(subject.spec) and (change := context.changed(context.model(subject.checkpoint))):
+        if not is_user_defence(subject.spec):
+            continue
+        if change := context.changed(context.model(subject.checkpoint)):
             raise InputError(f"{subject.label} is not evaluated: it {change}")
         if change := context.memory(subject):
             raise InputError(
@@ -113,6 +71,88 @@ def probed_subjects(
                 "give it a reset() that forgets"
             )
     return subjects, probes
+
+
+def _subject(
+    config: EvalConfig,
+    context: WorkerContext,
+    checkpoint: LoadedCheckpoint,
+    spec: str,
+    k: int,
+    *,
+    refuse: bool,
+    glance: bool,
+) -> tuple[ProbedSubject, ProbeRecord]:
+    """One subject, probed."""
+    data, model = context.data, context.model(checkpoint.name)
+    defence = asked = context.build(spec, model, k)
+    theirs = is_user_defence(spec)
+    # Our own inferences around our own networks do what they say.
+    ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
+    sequence = config.batches_kept if remembers_queries(defence) else 0
+    if sequence:
+        defence = asked = KeptMemory(defence, k)  # type: ignore[arg-type]
+        k *= sequence
+    x, y = data.batch([i % len(data) for i in range(k)])
+    x, y = x.to(context.device), y.to(context.device)
+    brief = glance and not theirs
+    found = probing.NOT_PROBED if brief or ours else _probed(defence, context, config, x, theirs=theirs)
+    if brief:
+        x, y = x[: probing.LARGEST], y[: probing.LARGEST]
+        asked = context.build(STANDARD, model, k) if defence.batch_dependent else defence
+    shown = spec
+    if spec.startswith(PREFIX):
+        shown += "@" + answers_digest(defence, probing.probe_batch(data, k).to(context.device))
+    refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
+    if found.contradictions and refuse:
+        raise InputError(refusal)
+    hidden = probing.HiddenGradients()
+    try:
+        began = time.perf_counter()
+        figures = probing.gradient_figures(asked, x, y, config.seed)
+        taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
+        # Nothing in these around our own networks hides a gradient that is there.
+        if not (ours and isinstance(defence, Standard | Coded)) or figures["zero_share"]:
+            with probe.blamed_on(defence, x):
+                without = found.figures["no_gradient"]
+                hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
+    except InputError as error:
+        if found.contradictions:  # it is asked all the same, and they say why it fails
+            raise InputError(refusal) from error
+        raise
+    if spec.startswith(PREFIX):
+        label, n = shown.removeprefix(PREFIX).rpartition("@")[0], None
+    else:
+        parsed = options.parse_defence(shown)
+        label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
+    if sequence:
+        label += f"[memory={sequence}x{k // sequence}]"
+    subject = ProbedSubject(
+        subject=Subject(checkpoint.name, label, k if defence.batch_dependent else None, n),
+        spec=shown,
+        k=k,
+        randomised=defence.randomised,
+        batch_dependent=defence.batch_dependent,
+        has_base=defence.base is not None,
+        images=images_of(defence, k),
+        sequence=sequence,
+        hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
+        differentiable=not hidden.without,
+        relaxable=hidden.found,
+    )
+    # A forward alone is a third of what is remembered.
+    context.probe_seconds[subject] = 3 * taken if hidden.without else taken
+    if theirs:
+        context.keep(subject, defence)
+    record = ProbeRecord(
+        subject=subject.subject,
+        figures=found.figures,
+        gradients=figures,
+        hidden_by=hidden.operators,
+        warnings=(*found.warnings, *hidden.sentences),
+        contradictions=found.contradictions,
+    )
+    return subject, record
 
 
 def _probed(
@@ -134,60 +174,4 @@ def _probed(
         highest=int(data.labels.max()),
         remembers=probing.probe_batch(data, len(x), probing.REMEMBERED).to(device) if theirs else None,
         whole=x if theirs else None,
-    )
-
-
-def specs_of(config: EvalConfig, context: WorkerContext) -> list[str]:
-    """What every checkpoint is put behind, as it was named.
-
-    Raises:
-        InputError: there is nothing.
-    """
-    given = [PREFIX + name for name in context.setup.in_memory.defences]
-    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
-    if not specs:
-        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    return specs
-
-
-def _refuse_clash(subject: ProbedSubject, others: list[ProbedSubject]) -> None:
-    """Two defences of one name would end up in one row."""
-    for other in others:
-        same = other.subject == subject.subject
-        if same and other.spec == subject.spec:
-            raise InputError(f"{subject.spec} is given twice")
-        if same:
-            raise InputError(
-                f"{other.spec} and {subject.spec} are both named {subject.label}; give one another name"
-            )
-
-
-def _subject(
-    checkpoint: str,
-    spec: str,
-    k: int,
-    defence: protocol.Defence,
-    hidden: probing.HiddenGradients,
-    figures: dict[str, float],
-    sequence: int,
-) -> ProbedSubject:
-    if spec.startswith(PREFIX):
-        label, n = spec.removeprefix(PREFIX).rpartition("@")[0], None
-    else:
-        parsed = options.parse_defence(spec)
-        label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
-    if sequence:
-        label += f"[memory={sequence}x{k // sequence}]"
-    return ProbedSubject(
-        subject=Subject(checkpoint, label, k if defence.batch_dependent else None, n),
-        spec=spec,
-        k=k,
-        randomised=defence.randomised,
-        batch_dependent=defence.batch_dependent,
-        has_base=defence.base is not None,
-        images=images_of(defence, k),
-        sequence=sequence,
-        hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
-        differentiable=hidden.differentiable,
-        relaxable=hidden.found,
     )

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
@@ -192,10 +194,10 @@ def _entry(
         **told,
         dataset=_data_name(run),
         architecture=None if checkpoint is None else checkpoint.arch,
-        **judgement.case.subject.as_columns(),
+        **structs.asdict(judgement.case.subject),
         number_forward_passes=None if fgsm is None else fgsm.forwards,
         threat=str(judgement.threat),
-        **judgement.perturbation.as_columns(),
+        **structs.asdict(judgement.perturbation),
         randomised=planned.randomised,
         batch_dependent=planned.batch_dependent,
         clean_acc=None if verdict.clean is None else verdict.clean.estimate,

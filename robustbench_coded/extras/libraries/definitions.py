@@ -4,10 +4,12 @@ downloading anything.
 
 import inspect
 import json
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
 from unittest import mock
@@ -16,10 +18,35 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.external_architectures import Definition
+from robustbench_coded.models.detect import Recognised, channels_of
+from robustbench_coded.models.external_architectures import Assembled, Fit, classes_in, fit
 from robustbench_coded.models.in_memory import answering_logits
 from robustbench_coded.models.normalisation import Normalisation, named
-from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.refusal import Refused, Shapes, shapes_in
+from robustbench_coded.models.state_dict import StateDict
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A network without trained weights, as a library builds it.
+
+    Attributes:
+        network: on the CPU.
+        classes: number of classes.
+        channels: channels of the image.
+        image_size: height and width in pixels; None where it takes any.
+        from_pixels: whether it takes pixels in [0, 1], a normalisation of its own inside.
+        normalisation: what a configuration beside the weights states; None where there is none.
+        notes: what the library says about it, a sentence each.
+    """
+
+    network: nn.Module
+    classes: int
+    channels: int = 3
+    image_size: int | None = None
+    from_pixels: bool = False
+    normalisation: Normalisation | None = None
+    notes: tuple[str, ...] = ()
 
 
 class WouldDownload(Exception):
@@ -207,31 +234,126 @@ def _numbers(values: Any) -> TypeGuard[Sequence[float]]:
     return isinstance(values, list | tuple) and bool(values) and all(type(v) in (int, float) for v in values)
 
 
-# As the core asks for them: (name, classes, channels, file of the weights) -> specifications with what builds
-# their definition.
-Builders = Iterator[tuple[str, Callable[[], Definition]]]
+# Two definitions of one name are the same function where they agree on one image so closely.
+SAME_LOGITS = 1e-6
 
 
-def timm(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
-    """timm's network of that name."""
-    known = _known("timm", name, classes)
-    yield f"timm:{name}", lambda: timm_definition(name, known, channels)
+def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
+    """Whether two networks of the same weights answer one image alike."""
+    side = definition.image_size or 224
+    image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return bool((one(image) - other(image)).abs().max() <= SAME_LOGITS)
 
 
-def torchvision(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
-    """torchvision's network of that name."""
-    known = _known("torchvision", name, classes)
-    yield f"torchvision:{name}", lambda: torchvision_definition(name, known, channels)
+def fitted(
+    arch: str,
+    builders: Iterable[tuple[str, Callable[[], Definition]]],
+    weights: StateDict,
+) -> Assembled:
+    """The network of a definition with the weights of the file.
+
+    Args:
+        arch: as it was given.
+        builders: what ``arch`` may stand for: specifications with what builds their definition.
+        weights: of the checkpoint.
+    Raises:
+        InputError: a definition cannot be built, or several fit and answer differently.
+        Refused: the weights are not those of its network.
+    """
+    fits: list[tuple[Definition, Fit, str]] = []
+    refused: list[Refused | InputError] = []
+    for spec, build in builders:
+        try:
+            definition = build()
+            fits.append((definition, fit(spec, definition.network, weights), spec))
+        except (Refused, InputError) as error:
+            refused.append(error)
+    if not fits:
+        raise refused[0]
+    definition, how, spec = fits[0]
+    network = definition.network.eval()
+    for other, _, other_spec in fits[1:]:
+        if not _same_logits(network, other.network.eval(), definition):
+            raise InputError(
+                f"--arch {arch}: {spec} and {other_spec} both fit and answer differently; name one"
+            )
+    notes = (f"built by {spec}, which was given", *definition.notes, *filter(None, (how.note,)))
+    sizes = definition.classes, definition.channels, definition.image_size
+    own = definition.from_pixels or how.holds_normalisation
+    recognised = Recognised(spec, *sizes, notes)
+    return Assembled(recognised, network, weights, own, definition.normalisation)
 
 
-def hf(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
-    """What a config.json describes, in the folder ``name`` or beside the weights."""
-    yield f"hf:{name}", lambda: huggingface_definition(name, checkpoint, classes, channels)
+# By the channels after the stem and the number of blocks in the third stage.
+CONVNEXT = {(96, 9): "tiny", (96, 27): "small", (128, 27): "base", (192, 27): "large", (256, 27): "xlarge"}
+SWIN = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
+# By the number of relative positions in a window: its width and the size of the images.
+WINDOWS = {13 * 13: "window7_224", 23 * 23: "window12_384"}
 
 
-def _known(library: str, name: str, classes: int | None) -> int:
+def timm_name(shapes: Shapes) -> str | None:
+    """timm's name; None for another family, or one whose strides or heads leave no trace in the shapes."""
+    stem = shapes.get("stem.0.weight", ())
+    if len(stem) == 4 and stem[2:] == (4, 4) and "stages.0.blocks.0.conv_dw.weight" in shapes:
+        size = CONVNEXT.get((stem[0], _blocks(shapes, "stages.2.blocks.")))
+        return f"convnext_{size}" if size else None
+    stem = shapes.get("patch_embed.proj.weight", ())
+    table = shapes.get("layers.0.blocks.0.attn.relative_position_bias_table", ())
+    if len(stem) == 4 and len(table) == 2:
+        size = SWIN.get((stem[0], _blocks(shapes, "layers.2.blocks.")))
+        window = WINDOWS.get(table[0])
+        return f"swin_{size}_patch4_{window}" if size and window else None
+    return None
+
+
+def _blocks(shapes: Shapes, prefix: str) -> int:
+    """How many numbers follow the prefix."""
+    numbers = (
+        re.match(r"\d{1,3}\.", name.removeprefix(prefix)) for name in shapes if name.startswith(prefix)
+    )
+    return len({number[0] for number in numbers if number})
+
+
+def timm(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled | None:
+    """timm's network of that name; without a name the one that the weights tell, or None."""
     if not name:
-        raise InputError(f"--arch {library}:: expected {library}:NAME")
+        if (known := timm_name(shapes_in(weights.tensors))) is None:
+            return None
+        try:
+            return timm(known, weights, checkpoint, metadata)
+        except InputError as error:
+            raise Refused(f"its weights have the names of timm's {known}; {error}") from None
+    classes, channels = _sizes(f"timm:{name}", weights, metadata)
+    return fitted(
+        f"timm:{name}", [(f"timm:{name}", lambda: timm_definition(name, classes, channels))], weights
+    )
+
+
+def torchvision(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
+    """torchvision's network of that name."""
+    if not name:
+        raise InputError("--arch torchvision:: expected torchvision:NAME")
+    spec = f"torchvision:{name}"
+    classes, channels = _sizes(spec, weights, metadata)
+    return fitted(spec, [(spec, lambda: torchvision_definition(name, classes, channels))], weights)
+
+
+def hf(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
+    """What a config.json describes, in the folder ``name`` or beside the weights."""
+    classes, channels = sizes(weights, metadata)
+    build = partial(huggingface_definition, name, checkpoint, classes, channels)
+    return fitted(f"hf:{name}", [(f"hf:{name}", build)], weights)
+
+
+def sizes(weights: StateDict, metadata: dict[str, Any]) -> tuple[int | None, int]:
+    """Classes, None where they show nowhere, and channels of the network with these weights."""
+    classes = metadata.get("classes") or classes_in(weights.tensors)
+    return classes, channels_of(shapes_in(weights.tensors)) or 3
+
+
+def _sizes(spec: str, weights: StateDict, metadata: dict[str, Any]) -> tuple[int, int]:
+    classes, channels = sizes(weights, metadata)
     if classes is None:
-        raise Refused(f"--arch {library}:{name}: the number of classes shows nowhere in its weights")
-    return classes
+        raise Refused(f"--arch {spec}: the number of classes shows nowhere in its weights")
+    return classes, channels

@@ -1,10 +1,11 @@
-"""RobustBench's own definitions, out of its package (models/robustbench_names.py has those known here)."""
+"""RobustBench's own definitions, out of its package (robustbench_names.py has those that are our own)."""
 
 import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
 from io import StringIO
@@ -16,17 +17,44 @@ from unittest import mock
 from torch import nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.libraries.definitions import Builders, called
-from robustbench_coded.models.external_architectures import Definition
-from robustbench_coded.models.robustbench_names import CLASSES
+from robustbench_coded.extras.libraries.definitions import Definition, called, fitted, sizes
+from robustbench_coded.extras.libraries.robustbench_names import CLASSES, own_definitions
+from robustbench_coded.models.external_architectures import Assembled, classes_in
+from robustbench_coded.models.loading import assemble
+from robustbench_coded.models.refusal import Refused
+from robustbench_coded.models.state_dict import StateDict
 
 THREATS = ("Linf", "L2", "corruptions")
 
 
-def robustbench(name: str, classes: int | None, channels: int, checkpoint: Path) -> Builders:
-    """The definitions that a name stands for, the most usual first."""
-    for path, constructor in entries(name, classes):
-        yield f"robustbench:{path}", partial(robustbench_definition, path, constructor)
+def robustbench(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
+    """A definition of RobustBench: one of our own architectures where it is one, else its package's."""
+    fitting: list[Assembled] = []
+    refused: list[Refused | InputError] = []
+    for own in own_definitions(name, classes_in(weights.tensors)):
+        try:
+            assembled = assemble(own.arch, weights, checkpoint, {})
+        except (Refused, InputError) as error:
+            refused.append(error)
+            continue
+        note = f"robustbench:{own.path} is {own.arch} with the normalisation {own.normalisation}"
+        recognised = replace(assembled.recognised, notes=(*assembled.recognised.notes, note))
+        fitting.append(replace(assembled, recognised=recognised, stated=own.normalisation))
+    if len(fitting) > 1:
+        notes = " and ".join(assembled.recognised.notes[-1] for assembled in fitting)
+        raise InputError(
+            f"--arch robustbench:{name}: {notes}; name one of them with its data set and threat model"
+        )
+    if fitting:
+        return fitting[0]
+    try:
+        definitions = [
+            (f"robustbench:{path}", partial(robustbench_definition, path, constructor))
+            for path, constructor in entries(name, sizes(weights, metadata)[0])
+        ]
+        return fitted(f"robustbench:{name}", definitions, weights)
+    except InputError as error:
+        raise (refused[0] if refused else error) from None
 
 
 def entries(name: str, classes: int | None) -> list[tuple[str, Callable[[], Any]]]:

@@ -1,11 +1,11 @@
-"""Plain stacks of layers, as ``nn.Sequential`` numbers them, and the small network for digits."""
+"""Plain stacks of layers, as ``nn.Sequential`` numbers them."""
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 from robustbench_coded.models.architectures import layers, sequential_names
-from robustbench_coded.models.pixel_model import BlockNetwork
+from robustbench_coded.models.pixel_model import BlockNetwork, Chain
 
 
 class Activate(nn.Module):
@@ -85,66 +85,4 @@ class Sequential(BlockNetwork):
             if not groups or isinstance(module, nn.Conv2d | nn.Linear):
                 groups.append([])
             groups[-1].append(module)
-        return [_Chain(group) for group in groups]
-
-
-class _Chain:
-    """Modules one after the other."""
-
-    def __init__(self, modules: list[nn.Module]):
-        self.modules = modules
-
-    def __call__(self, x: Tensor) -> Tensor:
-        for module in self.modules:
-            x = module(x)
-        return x
-
-
-class DigitsCNN(BlockNetwork):
-    """Three 3x3 convolutions with batch-norm, each but the first halving the image, then a global mean.
-
-    Args:
-        classes: number of classes.
-        in_channels: channels of the image.
-        width: channels after the first convolution; doubled by each further one.
-        dropout: probability after the second batch-norm.
-        activation: one of ``activations.ACTIVATIONS``.
-        pooling: ``mean`` or ``max``, before the linear layer.
-    """
-
-    def __init__(
-        self,
-        classes: int = 10,
-        in_channels: int = 1,
-        width: int = 16,
-        dropout: float = 0.0,
-        activation: str = "relu",
-        pooling: str = "mean",
-    ) -> None:
-        super().__init__()
-        if pooling not in ("mean", "max"):
-            raise ValueError(f"expected pooling mean or max, got {pooling}")
-        self.activation = layers.activation_named(activation)
-        self.pooling = pooling
-        self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(2 * width)
-        self.dropout = layers.Dropout(dropout)
-        self.conv3 = nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(4 * width)
-        self.linear = nn.Linear(4 * width, classes)
-
-    def _first(self, x: Tensor) -> Tensor:
-        return self.activation(self.bn1(self.conv1(x)))
-
-    def _second(self, x: Tensor) -> Tensor:
-        return self.activation(self.dropout(self.bn2(self.conv2(x))))
-
-    def _last(self, x: Tensor) -> Tensor:
-        x = self.activation(self.bn3(self.conv3(x)))
-        return self.linear(x.mean((2, 3)) if self.pooling == "mean" else x.amax((2, 3)))
-
-    def blocks(self) -> list[Callable[[Tensor], Tensor]]:
-        """Three functions whose composition is the network."""
-        return [self._first, self._second, self._last]
+        return [Chain(group) for group in groups]

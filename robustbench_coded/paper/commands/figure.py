@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_coded.cli.help import GroupedCommand
-from robustbench_coded.cli.options import Arch, AsJson, DataDir, FirstSeed, made, named_paths
+from robustbench_coded.cli.options import AsJson, named_paths
 from robustbench_coded.errors import InputError
+from robustbench_coded.paper.commands.training_options import Arch, DataDir, FirstSeed, made
 
 if TYPE_CHECKING:
     from torch import Tensor

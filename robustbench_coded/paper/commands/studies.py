@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from robustbench_coded.cli import help, options, process
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.evaluation.options.option import radius
-from robustbench_coded.log import LOG
+from robustbench_coded.paper.commands import training_options
 
 
 @help.examples(
@@ -23,30 +23,30 @@ def ablate_command(
         list[str], typer.Argument(help="recipe, n, mu, blocks, dropout, order, nodes; or all.")
     ],
     data: Annotated[str, typer.Option(help="Training images, as for eval.")],
-    arch: options.Arch,
+    arch: training_options.Arch,
     out: Annotated[
         Path | None, typer.Option(help="Folder; reports/ablations-DATA-ARCH unless given.")
     ] = None,
     values: Annotated[
-        options.Text,
+        training_options.Text,
         typer.Option(help="Settings of one study instead of the usual: 110,1.5K or 0,0+1 or erm,coded."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs per setting.")] = 5,
-    seed: options.FirstSeed = 0,
-    test_data: options.TestData = None,
-    data_dir: options.DataDir = None,
-    epochs: options.Epochs = None,
-    schedule: Annotated[options.Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
-    batch_size: Annotated[options.Count, typer.Option(help="K, of training and of RCI.")] = None,
-    learning_rate: options.LearningRate = None,
-    weight_decay: options.WeightDecay = None,
-    validation: options.Validation = None,
-    precision: options.Precision = None,
-    device: options.Device = None,
+    seed: training_options.FirstSeed = 0,
+    test_data: training_options.TestData = None,
+    data_dir: training_options.DataDir = None,
+    epochs: training_options.Epochs = None,
+    schedule: Annotated[training_options.Text, typer.Option(help="one-cycle or paper (350 epochs).")] = None,
+    batch_size: Annotated[training_options.Count, typer.Option(help="K, of training and of RCI.")] = None,
+    learning_rate: training_options.LearningRate = None,
+    weight_decay: training_options.WeightDecay = None,
+    validation: training_options.Validation = None,
+    precision: training_options.Precision = None,
+    device: training_options.Device = None,
     limit: Annotated[int, typer.Option(help="Test images for RCI and attacks.")] = 640,
     draws: Annotated[int, typer.Option(help="Scoring draws of RCI.")] = 10,
     eps: Annotated[
-        options.Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")
+        training_options.Text, typer.Option(help="Radius of the attacks, default 8/255 (digits: 0.3).")
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
@@ -73,7 +73,7 @@ def ablate_command(
     planned = [(study, study.points(settings, listed)) for study in chosen]
     folder = out or Path("reports") / f"ablations-{_plain(data)}-{arch}"
     laboratory = Laboratory(folder, settings, quiet=False)
-    options.made(folder)
+    training_options.made(folder)
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:
@@ -109,7 +109,7 @@ def gan_command(
         ),
     ],
     data: Annotated[str, typer.Option(help="Training images, as for train.")] = "digits",
-    data_dir: options.DataDir = None,
+    data_dir: training_options.DataDir = None,
     n: Annotated[str, typer.Option("--n", help="Coded inputs of the coded generators: 64,96.")] = "64,96",
     mu: Annotated[float, typer.Option(help="Weight of the coded path.")] = 0.5,
     iterations: Annotated[int, typer.Option(help="Generator steps; the paper has 100000.")] = 1000,
@@ -119,10 +119,10 @@ def gan_command(
         int, typer.Option(help="Generated images per measurement; the paper has 50000.")
     ] = 2000,
     seeds: Annotated[int, typer.Option(help="Trainings of each generator.")] = 3,
-    seed: options.FirstSeed = 0,
+    seed: training_options.FirstSeed = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda ...")] = "cpu",
     out: Annotated[Path, typer.Option(help="Folder.")] = Path("reports/gan"),
-    quiet: options.Quiet = False,
+    quiet: training_options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Train plain and coded generators and compare them.
@@ -140,7 +140,7 @@ def gan_command(
     coded = [replace(plain, n=size) for size in options.counts(n, "--n")]
     on = str(device_named(device))
     try:
-        with options.made_for(out):
+        with training_options.made_for(out):
             study([plain, *coded], features, out, seeds=seeds, data_dir=data_dir, device=on, quiet=quiet)
     except KeyboardInterrupt:
         LOG.warning(f"stopped; {out} holds what was measured; {AGAIN}")

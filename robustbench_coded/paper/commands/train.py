@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_coded.cli import help
-from robustbench_coded.cli.options import (
-    AsJson,
+from robustbench_coded.cli.options import AsJson, counts
+from robustbench_coded.cli.process import foreign_output
+from robustbench_coded.errors import InputError
+from robustbench_coded.paper.commands.training_options import (
     Count,
     DataDir,
     Device,
@@ -21,11 +23,8 @@ from robustbench_coded.cli.options import (
     Text,
     Validation,
     WeightDecay,
-    counts,
     made,
 )
-from robustbench_coded.cli.process import foreign_output
-from robustbench_coded.errors import InputError
 
 
 @help.examples("csrobust train --recipe coded --arch digits-cnn --data digits --out coded.safetensors")

@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from robustbench_coded.errors import InputError
-from robustbench_coded.models.build import initialise
 from robustbench_coded.paper.ablations.run import EpochRecord
 from robustbench_coded.paper.figures.written import Numbers, PaperFigure
 from robustbench_coded.paper.training import config, loader
+from robustbench_coded.paper.training.fresh import initialise
 from robustbench_coded.paper.training.recipes import Moment, build_recipe
 from robustbench_coded.paper.training.stages import TrainingStages
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, drawing, logarithmic_y, style_of, styled

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from robustbench_coded.errors import InputError
 from robustbench_coded.paper.generation.config import PAPERS_ITERATIONS, PLAIN, GeneratorPoint
 from robustbench_coded.paper.generation.train import POINTS, SAMPLES, SHOWN
+from robustbench_coded.paper.studies import plain_report
 from robustbench_coded.paper.studies.over_seeds import Records, SeedSpread, spread
-from robustbench_coded.reports import write
 from robustbench_coded.reports.figures.style import COLOURS, WIDTH, Drawing, drawing, logarithmic_y, styled
 from robustbench_coded.reports.render.sections import Bullets, Figures, Legend, Section
 from robustbench_coded.reports.text.formatting import TextTable, counted
@@ -54,7 +54,7 @@ def write_gan_report(folder: Path) -> list[GeneratorPoint]:
         Section("samples", "Samples", (Figures((grid,)) if grid is not None else Legend("None yet."),)),
         Section("measured", "How this was measured", (Bullets(tuple(_facts(facts, names))),)),
     ]
-    write.write_plain(
+    plain_report.write_plain(
         folder,
         f"WGAN-GP on {facts['data']}, plain and coded",
         [*_opening(ends, names, facts["test_distance"]), _standing(ends)],

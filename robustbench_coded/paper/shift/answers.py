@@ -20,7 +20,6 @@ from robustbench_coded.schema.manifest import (
     CaseRecord,
     ManifestError,
     RunManifest,
-    manifest_data,
     manifest_from,
 )
 
@@ -74,7 +73,7 @@ def facts_of(sets: Sequence[ShiftSet], k: int) -> tuple[SetFacts, ...]:
 
 def as_data(facts: ShiftFacts, manifest: RunManifest) -> dict[str, Any]:
     """The content of shift.json."""
-    return {"shift": msgspec.to_builtins(facts), "evaluation": manifest_data(manifest)}
+    return {"shift": msgspec.to_builtins(facts), "evaluation": msgspec.to_builtins(manifest)}
 
 
 def from_data(data: dict[str, Any], where: str) -> tuple[ShiftFacts, RunManifest]:

@@ -20,13 +20,19 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import evaluated
 from robustbench_coded.evaluation.planning.cases import planned_case
-from robustbench_coded.evaluation.session import evaluate, forecast
+from robustbench_coded.evaluation.session import evaluate
 from robustbench_coded.evaluation.session.evaluation import plan_of
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
+from robustbench_coded.evaluation.setup.prepare import (
+    PreparedEvaluation,
+    facts_of,
+    fixed_facts,
+    folder_name,
+    prepare,
+)
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.shift import answers, corruptions, report
 from robustbench_coded.paper.shift.images import WHERE, cached_sets, published_sets
@@ -281,7 +287,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     )
     evaluation = _forward_only(options)
     prepared = prepare(evaluation, InMemory(data=reference), say=listener.preparing)
-    prepared = prepared.on_other_images(data)
+    prepared = _on_other_images(prepared, data)
     path = options.out or Path("reports") / f"shift-{prepared.folder_name}"
     with evaluate.opened_folder(
         RunFolder(path, answers.SHIFT), listener, report.write_shift_report
@@ -290,6 +296,28 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     if failures:
         raise evaluate.IncompleteRun(path, failures)
     return path
+
+
+def _on_other_images(prepared: PreparedEvaluation, data: Dataset) -> PreparedEvaluation:
+    """The same checkpoints behind the same defences, to be asked about all of ``data``.
+
+    Networks and normalisations are recognised by the images that a checkpoint was made for, which shifted
+    ones would mislead.
+    """
+    identity = structs.replace(
+        prepared.identity, data=data.name, data_sha256=data.sha256, limit=None, subset=None
+    )
+    in_memory = replace(prepared.setup.in_memory, data=data)
+    setup = replace(prepared.setup, data=data.name, examples=len(data), in_memory=in_memory)
+    prepared.context.exchange(setup, data)
+    return replace(
+        prepared,
+        setup=setup,
+        identity=identity,
+        data_facts=facts_of(data, len(data)),
+        fixed=fixed_facts(setup, identity),
+        folder_name=folder_name(setup.checkpoints, identity),
+    )
 
 
 def _forward_only(options: EvalConfig) -> EvalConfig:
@@ -332,12 +360,12 @@ def _into(
     if old is not None:
         checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
     before = set() if old is None else set(folder.committed(old.unit_ids)[0])
-    manifest = with_earlier(fresh, old, before)
+    manifest = fresh if old is None else with_earlier(fresh, old, before)
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
-    with Engine(prepared.context) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener, forecast.Rates(prepared))
+    with Engine(prepared.context, evaluation.unit_timeout) as engine:
+        run_plan(engine, folder, prepared, plan, done, store, listener)
     store.remove()
     manifest = structs.replace(manifest, finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from robustbench_coded.paper.shift.answers import Answers, SetFacts, ShiftRun
 from robustbench_coded.paper.shift.estimates import ShiftEstimate, accuracy, corruption_error, difference
 from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
@@ -89,7 +91,7 @@ class Row(NamedTuple):
         """One flat object, for ``--json``."""
         figures = dict(zip(("value", "ci_low", "ci_high"), self.estimate, strict=True))
         rest = {name: value for name, value in self._asdict().items() if name not in ("subject", "estimate")}
-        return {**self.subject.as_columns(), **rest, **figures}
+        return {**structs.asdict(self.subject), **rest, **figures}
 
 
 def rows_of(run: ShiftRun) -> list[Row]:

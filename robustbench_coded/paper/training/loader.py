@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_coded.data.augment import AUGMENTATIONS
+from robustbench_coded.data.augment import shift, shift_and_flip, unchanged
 from robustbench_coded.data.dataset import Dataset
 
 # Named streams of random numbers for training.
@@ -16,6 +16,8 @@ from robustbench_coded.data.dataset import Dataset
 # A stream is named by (seed, purpose, index), so a run that was killed goes on from the start of an epoch
 # with the numbers it would have had, and no number depends on torch's global generator.
 
+
+AUGMENTATIONS = {"none": unchanged, "shift": shift, "shift-flip": shift_and_flip}
 
 Purpose = Literal["initialisation", "split", "order", "augmentation", "recipe", "dropout", "defence"]
 

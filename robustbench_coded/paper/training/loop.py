@@ -17,11 +17,11 @@ from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.device import device_named
 from robustbench_coded.models.architectures.layers import seed_dropout
-from robustbench_coded.models.build import build
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.paper.studies.over_seeds import load_state, save_state
 from robustbench_coded.paper.training import loader, save
 from robustbench_coded.paper.training.config import TrainConfig, milestones, one_cycle
+from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.paper.training.listener import EpochRow, ProgressBar
 from robustbench_coded.paper.training.recipes import Moment
 from robustbench_coded.paper.training.stages import Defended, TrainingStages, check_blocks

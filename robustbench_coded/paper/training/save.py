@@ -2,11 +2,13 @@
 there; and what a training starts from: the state of a killed run, or the weights of a checkpoint.
 """
 
+import json
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -15,11 +17,12 @@ import robustbench_coded
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.loading import check_data, load_checkpoint
-from robustbench_coded.models.metadata import save_checkpoint
+from robustbench_coded.models.metadata import KEY
 from robustbench_coded.models.normalisation import named
 from robustbench_coded.paper.training import listener, recipes
 from robustbench_coded.paper.training.config import TrainConfig
 from robustbench_coded.paper.training.stages import TrainingStages
+from robustbench_coded.runs.atomic import write_bytes
 
 _BATCH = 500
 
@@ -42,6 +45,28 @@ def measure(network: nn.Module, data: Dataset, device: torch.device) -> Score:
         loss += float(cross_entropy(logits, y, reduction="sum"))
     network.train(was_training)
     return Score(right / len(data), loss / len(data))
+
+
+def save_checkpoint(path: str | Path, network: nn.Module, metadata: dict[str, Any]) -> None:
+    """Saves the weights of ``network`` beside ``metadata``.
+
+    Args:
+        path: a file ending in ``.safetensors``; one that is there is replaced in one step.
+        network: as built by ``fresh.build``; saved from whatever device it is on.
+        metadata: plain data; ``arch``, ``classes``, ``image_shape`` ([channels, height, width]) and
+            ``normalisation`` (``{"mean": [...], "std": [...]}`` or a known name) are what loading reads.
+    Raises:
+        ValueError: weights that are NaN or infinite, or metadata that are not JSON.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"expected finite weights, got NaN or infinite ones in {name}")
+    try:
+        text = json.dumps(metadata, sort_keys=True, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"expected metadata fit for JSON, got {error}") from None
+    write_bytes(Path(path), safetensors.torch.save(tensors, {KEY: text}))
 
 
 def save_trained(

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text import escape, formatting
-from robustbench_coded.runs.atomic import replace_bytes
+from robustbench_coded.runs.atomic import write_bytes
 from robustbench_coded.schema.case import Subject
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
@@ -73,13 +73,13 @@ class Drawing:
         pdf, path = io.BytesIO(), folder / f"{self.name}.pdf"
         with styled():
             self.figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
-        replace_bytes(path, pdf.getvalue())
+        write_bytes(path, pdf.getvalue(), synced=False)
         return path
 
     def write(self, folder: Path) -> Path:
         """Writes NAME.svg, not synced to the disk: it can be drawn again. Returns its path."""
         path = folder / f"{self.name}.svg"
-        replace_bytes(path, self.svg)
+        write_bytes(path, self.svg, synced=False)
         return path
 
 

@@ -33,19 +33,11 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:
     yield Section("runs", "Runs", (run_text_table(comparison),))
-    yield apart_section(comparison.incompatibilities)
+    apart = comparison.incompatibilities
+    shown = Bullets(apart) if apart else Legend("None that matters here.")
+    yield Section("apart", "Differences between the runs", (shown,))
     for table in comparison.tables:
         yield Section("accuracies", table.title, (table, Legend(LEGEND)))
     if comparison.unpaired:
-        yield unpaired_section(comparison.unpaired)
-
-
-def apart_section(apart: tuple[str, ...]) -> Section:
-    """What the runs do not share."""
-    found = Bullets(apart) if apart else Legend("None that matters here.")
-    return Section("apart", "Differences between the runs", (found,))
-
-
-def unpaired_section(unpaired: tuple[str, ...]) -> Section:
-    """Why some differences are missing."""
-    return Section("unpaired", "Differences that could not be computed", (Bullets(unpaired),))
+        unpaired = Bullets(comparison.unpaired)
+        yield Section("unpaired", "Differences that could not be computed", (unpaired,))

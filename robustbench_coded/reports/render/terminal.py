@@ -28,7 +28,7 @@ NAME_WIDTH = 60
 
 
 def result(run: Run) -> Group:
-    """What an evaluation prints: the answer, then the tables and verdicts in terms of the glossary."""
+    """What an evaluation prints: the answer, then the tables and what is open in terms of the glossary."""
     terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
     return Group(answer(run), Text(), terms, summary_table(run))
 
@@ -51,13 +51,15 @@ def summary_table(run: Run) -> Group:
     parts: list[Any] = [_Accuracies(table) for table in found]
     if any(None in row.cells for table in found for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
+    if any(table.over_draws for table in found):
+        parts.append(_sentence(sections.OVER_DRAWS_LEGEND))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
-    return Group(*parts, *map(_sentence, _verdicts(run)), *certified)
+    return Group(*parts, *map(_sentence, _open(run)), *certified)
 
 
 def run_table(run: Run) -> Group:
-    """What a run is, its tables and verdicts, and what it found."""
+    """What a run is, its tables, what is open, and what it found."""
     return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
 
 
@@ -141,12 +143,11 @@ def example_table(title: str, text_table: formatting.TextTable) -> Group:
     return Group(Text(one_line("; ".join(about))), *parts)
 
 
-def _verdicts(run: Run) -> Iterator[str]:
-    """A line per verdict, what is open of it, and what is missing."""
+def _open(run: Run) -> Iterator[str]:
+    """Why verdicts are open, and what is missing; the first screen has the settled ones."""
     for judgement in run.judgements:
-        yield str(judgement)
         if judgement.verdict.name == VerdictName.NOT_SETTLED:
-            yield f"  {judgement.verdict.reason}"
+            yield f"{judgement}. {judgement.verdict.reason}"
     if run.failures:
         yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
         # A command computes what it plans: damaged files of another one's rows wait for that one.

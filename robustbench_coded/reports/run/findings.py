@@ -142,8 +142,8 @@ def failures_of(run: Run) -> list[str]:
 def left_out(run: Run) -> list[str]:
     """What did not fit, a sentence per row: its price and the option that runs it."""
     return [
-        f"{one.case}: left out; it costs {one.images:,} images, about {duration(one.seconds)}; {one.option} "
-        "runs it"
+        f"{one.case}: left out; it costs {one.images:,} gradients, about {duration(one.seconds)}; "
+        f"{one.option} runs it"
         for one in run.manifest.outlook
         if one.purpose == LEFT_OUT
     ]

@@ -13,7 +13,7 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import CONTAINS_BAR
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.schema.manifest import Outlook
-from robustbench_coded.schema.words import VerdictName
+from robustbench_coded.schema.words import STANDARD, VerdictName
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
 RUN_FILE = "run.toml"
@@ -23,6 +23,7 @@ class NextCommand(NamedTuple):
     """A command and what it brings; without one where nothing is left to do.
 
     Attributes:
+        purpose: empty where nothing would change the answer.
         seconds: about how long it takes, as run.json says; None where it does not.
     """
 
@@ -32,6 +33,8 @@ class NextCommand(NamedTuple):
 
     def __str__(self) -> str:
         """``What would change it? Twice the draws (about 4 min):``, behind which the command stands."""
+        if not self.purpose:
+            return ""
         about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
         return f"What would change it? {self.purpose}{about}{':' if self.command else '.'}"
 
@@ -58,6 +61,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if unsettled:
         steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
         return next(steps, everything or _more(run))
+    about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
+    if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
+        return NextCommand("")  # what has fallen stays where it is
     if everything is not None:
         return everything
     if _stands(run) and manifest.last.command and not (run.path / "power.json").is_file():

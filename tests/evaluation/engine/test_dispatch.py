@@ -89,7 +89,7 @@ class Clockwork:
 
 
 def run(pool, units, workers=2, idle=None):
-    limits = UnitTimeLimits(lambda unit: LIMIT)
+    limits = UnitTimeLimits(LIMIT, {})
     return list(dispatch(pool, set() if idle is None else idle, units, workers, limits, lambda: pool.now))
 
 
@@ -181,7 +181,7 @@ def test_workers_that_never_start_end_the_run():
 def test_idle_workers_are_refilled_before_an_outcome_is_handed_out_and_leaving_early_ends_all():
     pool = Clockwork(lambda unit, attempt: ("ok", 1.0))
     outcomes = dispatch(
-        pool, set(), [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(lambda unit: LIMIT), lambda: pool.now
+        pool, set(), [unit(str(i)) for i in range(9)], 3, UnitTimeLimits(LIMIT, {}), lambda: pool.now
     )
     next(outcomes)
     assert len(pool.given) == 6  # three are through, three more are under way

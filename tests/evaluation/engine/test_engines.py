@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from robustbench_coded.evaluation.engine.run import Engine
+from robustbench_coded.evaluation.engine.run import Engine, UnitTimeLimits
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.session.evaluation import make_plan
 from robustbench_coded.evaluation.setup.prepare import prepare
@@ -12,13 +12,13 @@ from robustbench_coded.evaluation.setup.prepare import prepare
 ENGINES = [{}, {"workers": 2}]
 
 
-def outcomes_of(config, limit=lambda unit: math.inf, before=lambda: None):
-    """Outcomes by unit id; ``limit``: seconds a unit may take; ``before`` is called after the probes."""
+def outcomes_of(config, before=lambda: None):
+    """Outcomes by unit id; ``before`` is called after the probes."""
     prepared = prepare(config)
     units = make_plan(prepared).units
     before()
     with Engine(prepared.context) as engine:
-        return {o.unit.id: o for o in engine.run(units, limit)}, units
+        return {o.unit.id: o for o in engine.run(units)}, units
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +59,15 @@ def test_what_a_defence_does_wrong_is_a_failure(config, faulty, tmp_path, engine
 
 
 @pytest.mark.parametrize("engine", [{}, {"workers": 1}], ids=str)
-def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine):
+def test_a_defence_that_hangs_is_a_failure(config, faulty, tmp_path, engine, monkeypatch):
     """Only what hangs has a limit, so that no busy machine is taken for a hanging defence."""
     chosen = config(defences=(faulty,), attacks=("fgsm", "pgd-2"), **engine)
-    outcomes, units = outcomes_of(
-        chosen,
-        limit=lambda unit: math.inf if unit.case.subject.spec == "standard" else 1.0,
-        before=lambda: (tmp_path / "fault").write_text("hang"),
+    monkeypatch.setattr(
+        UnitTimeLimits,
+        "seconds",
+        lambda self, unit: math.inf if unit.case.subject.spec == "standard" else 1.0,
     )
+    outcomes, units = outcomes_of(chosen, before=lambda: (tmp_path / "fault").write_text("hang"))
     tries = [outcomes[u.id].attempts for u in units if u.case.subject.spec != "standard"]
     assert len(tries) == 4 and tries[-1] == 0  # given up after three timeouts
     assert not any(

@@ -2,7 +2,6 @@
 
 import io
 import re
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +10,8 @@ from rich.console import Console
 
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.forecast import Forecast
 from robustbench_coded.evaluation.session.listener import Stop
-from robustbench_coded.evaluation.session.progress import ProgressListener, Ticker
+from robustbench_coded.evaluation.session.progress import ProgressListener
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 
 
@@ -46,10 +44,10 @@ def clean_on(checkpoint="erm", defence="standard", k=None, n=None):
     return planned_case(subject, WHOLE_BATCH, "clean", Perturbation("linf", 0.0, "pixel"))
 
 
-def ahead(*cases, images=30, later=0, again=0):
-    """A step of one unit for each case, and its forecast."""
+def ahead(*cases, images=30, later=0):
+    """A step of one unit for each case, and the images of these and of what runs later."""
     units = tuple(SimpleNamespace(case=case, images=images, random_batches=()) for case in cases)
-    return Plan(cases, units, ()), Forecast(images * len(units), later, again)
+    return Plan(cases, units, ()), images * len(units) + later
 
 
 def live(listener):
@@ -62,8 +60,8 @@ def test_no_spinner_is_left_whatever_was_shown_before_the_results():
     for defence in ("standard", "rci", "coded"):
         listener.preparing(f"self-testing attacks on {defence}")
         assert live(listener) == 1
-    plan, forecast = ahead(clean_on())
-    listener.planned(plan, forecast)
+    plan, images = ahead(clean_on())
+    listener.planned(plan, images)
     assert live(listener) == 1  # the bar alone
     listener.unit_done(plan.units[0], 3, 4)
     listener.preparing("certifying standard")
@@ -78,38 +76,38 @@ def test_one_line_says_how_far_the_whole_is_whatever_the_row_is_called(width):
     listener._live.live.auto_refresh = False
     case = clean_on("cifar10-resnet20-coded", "rci", 128, 1190)
     now = 10.0
-    plan, forecast = ahead(case, case, images=15_000, later=70_000)
-    listener.planned(plan, forecast)
+    plan, images = ahead(case, case, images=15_000, later=70_000)
+    listener.planned(plan, images)
     now = 40.0
     listener.unit_done(plan.units[0], 12_345, 20_000)
     listener.unit_done(plan.units[1], 12_345, 20_000)
-    plan, forecast = ahead(case, images=20_000, later=50_000)  # the next step of the same evaluation
-    listener.planned(plan, forecast)
+    plan, images = ahead(case, images=20_000, later=50_000)  # the next step of the same evaluation
+    listener.planned(plan, images)
     screen.truncate(0)
     listener._live.refresh()
     line = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).strip("\x00\r\n")
     assert len(line) <= width
-    assert "30,000 of at least 100,000 images, 70 s left" in line and line.startswith("cifar10")
+    assert "30% of at least 100,000 gradients, 70 s left" in line and line.startswith("cifar10")
     listener.close()
 
 
-def test_what_takes_long_says_so_where_no_terminal_shows_it():
-    said = threading.Event()
-    ticker = Ticker(said.set, seconds=0.01)
-    ticker.start()
-    assert said.wait(30)
-    ticker.stop()
-    ticker._thread.join(30)
-    assert not ticker._thread.is_alive()
+def test_how_far_it_is_stands_on_a_line_every_ten_seconds_where_there_is_no_terminal():
+    screen, now = io.StringIO(), [100.0]
+    listener = ProgressListener(Console(file=screen, width=120), clock=lambda: now[0])
+    plan, images = ahead(*[clean_on()] * 4, images=25)
+    listener.planned(plan, images)
+    for now[0] in (104.0, 111.0, 115.0):
+        listener.unit_done(plan.units[0], 3, 4)
+    assert screen.getvalue() == "  50% of at least 100 gradients\n"  # too early to tell how long it takes
 
 
 def test_random_batches_are_counted_apart_from_answers():
     screen, case = io.StringIO(), clean_on()
     listener = ProgressListener(Console(file=screen, width=120))
     for number, batches in enumerate([(), (1, 2, 3), (4, 5)]):
-        plan, forecast = ahead(case)
+        plan, images = ahead(case)
         plan.units[0].random_batches = batches
-        listener.planned(plan, forecast)
+        listener.planned(plan, images)
         listener.unit_done(plan.units[0], *((3, 4) if number == 0 else (0, 0)))
     lines = [line.split("  erm")[0].strip() for line in screen.getvalue().splitlines()]
     assert lines == ["3/4 right", "3 random batches", "5 random batches"]
@@ -118,7 +116,7 @@ def test_random_batches_are_counted_apart_from_answers():
 def test_inputs_that_are_made_again_are_counted_at_a_terminal():
     screen = io.StringIO()
     listener = ProgressListener(Console(file=screen, force_terminal=True, width=120))
-    listener.planned(*ahead(clean_on(), again=2))
+    listener.planned(*ahead(clean_on()), again=2)
     listener.inputs_made(SimpleNamespace(case=SimpleNamespace(attack="pgd-100"), images=10), 1)
     listener.close()
     assert "making inputs of pgd-100 again, 1 of 2" in screen.getvalue()

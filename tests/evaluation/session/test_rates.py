@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import made_ready
 from robustbench_coded.evaluation.session.evaluation import make_plan
-from robustbench_coded.evaluation.session.forecast import Rates
+from robustbench_coded.evaluation.session.planning import Rates
 
 K = 8
 MODEL, DEFENCE = 1.0, 48.0  # seconds of an image through the network, and of a batch as it was probed
@@ -64,10 +64,9 @@ def test_a_unit_takes_its_images_times_the_seconds_of_one(tmp_path, monkeypatch,
         selection_draws=2, threads=1, out=tmp_path / "run",
     )  # fmt: skip
     prepared, _ = made_ready(config, brought)
-    (probed,) = prepared.context.probe_seconds
-    assert probed.label == "many"  # the others say what they forward
-    monkeypatch.setitem(prepared.context.probe_seconds, probed, DEFENCE)
+    for subject in prepared.context.probe_seconds:
+        monkeypatch.setitem(prepared.context.probe_seconds, subject, DEFENCE)
     monkeypatch.setattr(Rates, "_time", lambda *args: MODEL)
     rates, units = Rates(prepared), make_plan(prepared).units
     own = [u for u in units if (u.case.subject.label, u.case.attack) == (defence, attack)]
-    assert own and all(rates.seconds(unit) == pytest.approx(unit.images * each) for unit in own)
+    assert own and all(rates.together([unit]) == pytest.approx(unit.images * each) for unit in own)

@@ -14,8 +14,8 @@ from robustbench_coded.extras.certification.bounds import (
     off_by_rounding,
 )
 from robustbench_coded.extras.certification.graph import graph_of
+from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
-from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from tests.extras.certification.conftest import images, seeded
 

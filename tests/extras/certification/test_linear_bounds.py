@@ -9,8 +9,8 @@ from robustbench_coded.extras.certification import bounds as linear_bounds
 from robustbench_coded.extras.certification.affine import Bend, Lines
 from robustbench_coded.extras.certification.bounds import BEYOND, Region, intervals
 from robustbench_coded.extras.certification.graph import graph_of
+from robustbench_coded.models.architectures.digits_cnn import DigitsCNN
 from robustbench_coded.models.architectures.resnet_cifar import ResNetCifar
-from robustbench_coded.models.architectures.sequential import DigitsCNN
 from robustbench_coded.models.pixel_model import PixelModel
 from tests.extras.certification.conftest import exact_least, images, lowest_lead, seeded
 

@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
-from robustbench_coded.models.build import build
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.paper.training import save
 from robustbench_coded.paper.training.config import TrainConfig, one_cycle
+from robustbench_coded.paper.training.fresh import build
 from robustbench_coded.paper.training.loader import stream, train_validation
 from robustbench_coded.paper.training.loop import train
 from robustbench_coded.paper.training.recipes import CodedRecipe, Erm, ManifoldMixup, Mixup, PgdAt

@@ -48,5 +48,5 @@ def own_definitions(name: str, classes: int | None) -> list[Named]:
 
 @cache
 def _table() -> Mapping[str, Mapping[str, Mapping[str, tuple[str, str]]]]:
-    file = resources.files("robustbench_coded.models").joinpath("robustbench_names.toml")
+    file = resources.files("robustbench_coded.extras.libraries").joinpath("robustbench_names.toml")
     return tomllib.loads(file.read_text("utf-8"))
