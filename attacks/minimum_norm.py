@@ -10,7 +10,7 @@ from math import cos, inf, log, pi
 import torch
 from torch import Tensor
 
-from attacks.attack import Attack, Problem
+from attacks.attack import Attack, Problem, wide
 from attacks.balls import DUAL, Ball, most, pixels_apart
 from attacks.losses import margin_loss
 
@@ -56,7 +56,7 @@ class Nearest:
         wrong = logits.argmax(-1) != y
         distance = self.length(self.away(point))
         nearer = wrong & (distance < self.distance)
-        self.point = torch.where((nearer | ~self.has_wrong_answer)[..., None, None, None], point, self.point)
+        self.point = torch.where(wide(nearer | ~self.has_wrong_answer), point, self.point)
         self.distance = torch.where(nearer, distance, self.distance)
         return wrong
 
@@ -157,15 +157,15 @@ def annealed(first: float, last: float, step: int, steps: int) -> float:
 
 def _at_radius(u: Tensor, radius: Tensor, order: float) -> Tensor:
     """``u`` projected onto the ball of each example's radius ``[G, K]`` around 0, or scaled to its edge."""
-    wide = radius[..., None, None, None]
+    height = wide(radius)
     if order == 0:
-        return torch.where(most(u.square().sum(2, keepdim=True), wide), u, 0)
+        return torch.where(most(u.square().sum(2, keepdim=True), height), u, 0)
     if order == 1:  # what the proximal operator of the dual norm leaves
         u = u - _proximal(u, radius, inf)
     elif order == inf:
-        u = u.clamp(-wide, wide)
+        u = u.clamp(-height, height)
     length = torch.linalg.vector_norm(u, ord=order, dim=(2, 3, 4), keepdim=True)
-    return u / length.clamp(min=torch.finfo(u.dtype).tiny) * wide
+    return u / length.clamp(min=torch.finfo(u.dtype).tiny) * height
 
 
 # Of the paper's experiments: the length of a step, first and last; the ratio w0 / w1 to begin with, and its
@@ -226,16 +226,15 @@ class Pdpgd(Attack):
             assert answer.grad is not None
             wrong = nearest.see(nearest.at(u), answer.logits, y)
             scale = level(answer.logits, MARGIN_SPREAD) if step == 0 else scale
-            # Of softplus(margin) while the answer is right; after that only the norm counts.
-            slope = torch.where(wrong, 0, -scale * torch.sigmoid(-scale * answer.loss))[..., None, None, None]
-            grad = slope * answer.grad * ball.unit
+            slope = -scale * torch.sigmoid(-scale * answer.loss)  # of softplus(margin)
+            grad = wide(slope) * answer.grad * ball.unit
             size = PDPGD_STEP * (PDPGD_LAST_STEP / PDPGD_STEP) ** (step / self.steps)
             moved = adam.step(u, grad, size)
             steepest = adam.metric.amax((2, 3, 4))
             weight = (1 - share) / share * size / steepest
             u = _in_box(moved, nearest)
             for _ in range(PROXIMAL_ROUNDS):
-                gap = (moved - u) * adam.metric / steepest[..., None, None, None]
+                gap = (moved - u) * adam.metric / wide(steepest)
                 u = _in_box(_proximal(u + gap, weight, ball.order), nearest)
             rise = WEIGHT_STEP + (LAST_WEIGHT_STEP - WEIGHT_STEP) * step / max(1, self.steps - 1)
             ratio = (ratio + torch.where(wrong, -rise, rise)).clamp(log(SMALLEST_RATIO), -log(SMALLEST_RATIO))
@@ -251,12 +250,12 @@ def _in_box(u: Tensor, nearest: Nearest) -> Tensor:
 
 def _proximal(v: Tensor, weight: Tensor, order: float) -> Tensor:
     """The z that minimises |z - v|_2^2 / 2 + weight * |z|; ``weight`` [G, K], the norm by its order."""
-    wide = weight[..., None, None, None]
+    cut = wide(weight)
     if order == 1:
-        return (v.abs() - wide).clamp_min(0) * v.sign()
+        return (v.abs() - cut).clamp_min(0) * v.sign()
     if order == 2:
         norm = torch.linalg.vector_norm(v, dim=(2, 3, 4), keepdim=True)
-        return v * (1 - wide / norm.clamp_min(torch.finfo(v.dtype).tiny)).clamp_min(0)
+        return v * (1 - cut / norm.clamp_min(torch.finfo(v.dtype).tiny)).clamp_min(0)
     assert order == inf
     # All is cut at the height t beyond which the sizes sum up to the weight.
     sizes = v.abs().flatten(2).sort(-1, descending=True).values

@@ -9,12 +9,14 @@ what is assumed of batches.
 """
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from benchmarks.errors.coverage_populations import (
     Evaluation,
@@ -31,7 +33,7 @@ from benchmarks.errors.coverage_populations import (
     two_kinds,
 )
 from robustbench_coded.judge.correlation import pooled
-from robustbench_coded.judge.intervals import accuracy_interval, clustered_interval
+from robustbench_coded.judge.intervals import accuracy_interval, clustered_interval, over_draws
 from robustbench_coded.judge.paired import clustered_difference
 from robustbench_coded.judge.variance import NOT_SHARED, drawn, shared_of
 
@@ -200,6 +202,31 @@ def difference_table(simulations: int) -> Iterator[str]:
             yield f"| {pair.name} | {batches} | {found} |"
 
 
+def draws_table(simulations: int) -> Iterator[str]:
+    """Markdown, one line per evaluation of fixed batches: the truth is the accuracy over draws alone.
+
+    Answers are right with a probability whose logit is one of the image, plus one of the draw of its batch.
+    """
+    yield f"| logits: mean, of images, of draws | batches | draws | {HEAD} |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    points, weights = np.polynomial.hermite_e.hermegauss(60)
+    for mean, of_images, of_draws in itertools.product((0, -2, -5, 3), (0, 3), (0.2, 1.5)):
+        for batches, draws in itertools.product((2, 5), (4, 10, 20)):
+            rng, batch, ends = np.random.default_rng(SEED), np.repeat(np.arange(batches), K), []
+            for _ in range(simulations // 4):
+                rows = []
+                for middle in (mean, 0, 2):  # the row, and two others of its subject
+                    images = middle + of_images * rng.standard_normal((len(batch), 1))
+                    moved = of_draws * rng.standard_normal((batches, draws))
+                    rows.append((images, rng.random((len(batch), draws)) < expit(images + moved[batch])))
+                images, correct = rows[0]
+                truth = float((expit(images + of_draws * points) @ weights).mean() / weights.sum())
+                found = over_draws(correct, batch, shared_of(drawn(row, batch) for _, row in rows))
+                ends.append((found[0] > truth, found[1] < truth, found[1] - found[0]))
+            errors = Errors(*map(float, np.mean(ends, axis=0)))
+            yield f"| {mean}, {of_images}, {of_draws} | {batches} | {draws} | {errors} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -208,8 +235,12 @@ def main() -> None:
         "--write", action="store_true", help="put the tables into benchmarks/errors/intervals.md"
     )
     parser.add_argument("--simulations", type=int, default=SIMULATIONS, help="evaluations simulated per cell")
+    parser.add_argument("--only", help="coverage, differences or over-draws: this table alone")
     options = parser.parse_args()
-    for name, made in {"coverage": table, "differences": difference_table}.items():
+    made_by = {"coverage": table, "differences": difference_table, "over-draws": draws_table}
+    for name, made in made_by.items():
+        if options.only not in (None, name):
+            continue
         lines = []
         for line in made(options.simulations):
             print(line, flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.errors.coverage import BEYOND, TABLES, write
 from benchmarks.errors.coverage_random_populations import BATCHES_OF_ALL, KINDS_OF_BATCHES
 
-NUMBERS = TABLES.with_name("numbers.md")
+NUMBERS = TABLES.parents[2] / "docs" / "numbers.md"
 
 Line = Sequence[tuple[str, str]]  # a line of a table: the name and the text of each column
 
@@ -58,6 +58,7 @@ ROWS = {
     "These images: the same, bets over batches alone, at any look": [Part("these-images", "{} ever errs")],
     "These images: single victims, at any look": [Part("victims", "{} ever errs")],
     "These images: an ensemble of two attacks, at any look": [Part("ensembles", "{} ever errs")],
+    "These inputs in these batches: over draws": [Part("over-draws")],
     "Other images: answered one by one": [
         Part("coverage", of=lambda line: line["unit"].startswith("example"))
     ],

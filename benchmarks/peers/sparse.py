@@ -1,6 +1,6 @@
 """Attacks in l0 beside those of torchattacks, foolbox, ART and adversarial-library, at equal passes.
 
-    python benchmarks/peers/sparse.py
+    python benchmarks/peers/sparse.py [--data-dir DIR]
 
 Writes benchmarks/peers/sparse.md. An image that is forwarded or differentiated once is one pass. foolbox,
 ART and adv-lib are no dependencies: install them in an environment of their own, in which this runs.
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.bench.table import pipes
-from benchmarks.peers.league_networks import Network, Sources
+from benchmarks.peers.league_networks import CIFAR10, Network, Sources
 from robustbench_coded import attack
 from robustbench_coded.runs.atomic import write_text
 
@@ -313,11 +313,13 @@ def version_of(package: str) -> str:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data-dir", type=Path, default=CIFAR10)
+    given = parser.parse_args()
     torch.set_num_threads(1)
     text = ABOUT.format(versions=", ".join(map(version_of, PACKAGES)))
     for setting, examples, counts, passes in SETTINGS:
-        network, x, y = setting.plain(Sources(examples=examples))
+        network, x, y = setting.plain(Sources(cifar10=given.data_dir, examples=examples))
         with torch.no_grad():
             clean = float((network(x).argmax(1) == y).float().mean())
         heads = ("library", "attack", "counts", *(f"{k} px" for k in counts), "passes an image")

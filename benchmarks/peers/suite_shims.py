@@ -58,13 +58,21 @@ def predicted(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return model(x).argmax(1)
 
 
-def install(library: str, folder: Path) -> None:
+def install(library: str, folder: Path, shared: Path) -> None:
     """Puts our names in the library's place, before its tests are imported."""
+    from benchmarks.peers import suite_shims_art
+    from benchmarks.peers import suite_shims_statistics as statistics
+
     {
         "adversarial-library": _adversarial_library,
         "foolbox": _foolbox,
         "cleverhans": _cleverhans,
         "torchattacks": _torchattacks,
+        "ART": lambda _: suite_shims_art.install(folder, shared),
+        "RobustBench": lambda _: statistics.robustbench(_module, folder),
+        "confseq": lambda _: statistics.confseq(_module),
+        "statsmodels": lambda _: statistics.statsmodels(folder),
+        "torchcubicspline": lambda _: statistics.torchcubicspline(_module),
     }[library](folder)
 
 
@@ -235,7 +243,12 @@ def _cleverhans(folder: Path) -> None:
             float(x.max()) + room if high is None else float(high),
         )
 
-    def within(name: str, fixed: float | None = None, checked: bool = False) -> Callable[..., Tensor]:
+    def within(
+        name: str,
+        fixed: float | None = None,
+        checked: bool = False,
+        unsaid: str | None = None,
+    ) -> Callable[..., Tensor]:
         def run(
             model_fn: Any,
             x: Tensor,
@@ -260,7 +273,8 @@ def _cleverhans(folder: Path) -> None:
             queries = (
                 (nb_iter or 1) * 2 * options.get("spsa_samples", 128)
             )  # where each step asks for samples
-            text = f"{name}-{queries if name == 'spsa' else nb_iter or 40}" if name != "fgsm" else name
+            kind = name if eps_iter or unsaid is None else unsaid  # where they do not say how long a step is
+            text = f"{kind}-{queries if name == 'spsa' else nb_iter or 40}" if name != "fgsm" else name
             if eps_iter == 0:
                 return x
             step = {"step_size": eps_iter / (box[1] - box[0])} if eps_iter and name == "pgd" else {}
@@ -293,7 +307,7 @@ def _cleverhans(folder: Path) -> None:
     made = {
         "fast_gradient_method": within("fgsm"),
         "projected_gradient_descent": within("pgd"),
-        "sparse_l1_descent": within("pgd", 1, checked=True),
+        "sparse_l1_descent": within("pgd", 1, checked=True, unsaid="apgd-ce"),
         "spsa": within("spsa"),
         "carlini_wagner_l2": minimal("fab", 2, 50),
         "hop_skip_jump_attack": minimal("hopskipjump", 2, 800),

@@ -90,10 +90,9 @@ class Dataset:
 
     def subset(self, rows: np.ndarray) -> Dataset:
         """The images of these rows, in this order."""
-        whole, own = self.images, rows
-        if isinstance(whole, _Rows):
-            whole, own = whole.images, whole.rows[rows]
-        return replace(self, images=_Rows(whole, own), labels=self.labels[rows], numbers=rows)
+        whole = self.images
+        taken = _Rows(whole.images, whole.rows[rows]) if isinstance(whole, _Rows) else _Rows(whole, rows)
+        return replace(self, images=taken, labels=self.labels[rows], numbers=rows)
 
     def of_all_classes(self, classes: int) -> Dataset:
         """The same images with labels as a network of ``classes`` outputs has them.

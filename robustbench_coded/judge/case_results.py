@@ -34,12 +34,20 @@ from robustbench_coded.judge.ensemble import (
     strongest,
     worst_case,
 )
-from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
+from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval, over_draws
 from robustbench_coded.judge.outcomes import Cell, cells, majorities
 from robustbench_coded.judge.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 from robustbench_coded.schema.case import Case, Subject
 from robustbench_coded.schema.manifest import CaseRecord
-from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STRONGEST
+from robustbench_coded.schema.words import (
+    CLEAN,
+    COMBINED,
+    CONTROLS,
+    ENSEMBLE,
+    NAIVE_MIN,
+    RANDOM_SIGN,
+    STRONGEST,
+)
 
 Cells = dict[tuple[Case, str], Cell]
 
@@ -115,6 +123,18 @@ class CaseResult:
         if not self.random_batches:
             return interval
         return self.on_these_images(interval, [scored.interval for scored in self.random_batches], tail)
+
+    @property
+    def over_draws(self) -> tuple[float, float] | None:
+        """Both ends for the accuracy of these inputs in these batches, over draws alone; None where the batch
+        does not matter, where random batches say more, and where fewer than two draws do not tell.
+        """
+        cell = self.cell
+        if cell is None or not (self.batch_dependent and self.randomised) or self.random_batches:
+            return None
+        if self.case.threat.draw_known or self.case.attack in COMBINED or len(cell.draw) < 2:
+            return None
+        return over_draws(cell.correct, cell.batch, self.shared)
 
     def on_these_images(
         self, interval: Interval, ends: Sequence[Callable[[float], tuple[float, float]]], tail: float
@@ -211,13 +231,13 @@ def correlations(results: Sequence[CaseResult]) -> dict[tuple[Subject, str], Cor
 
 
 def shared_draws(results: Sequence[CaseResult], found: Cells) -> dict[Subject, SharedDraws]:
-    """By subject that draws and answers inputs one by one, what its attacked results say of shared draws.
+    """By subject that draws, what its attacked results say of shared draws.
 
     The draws on which attacks were chosen say it as well as those on which they are scored.
     """
     shows: dict[Subject, list[Drawn | None]] = defaultdict(list)
     for result in results:
-        if result.randomised and not result.batch_dependent and result.cell is not None:
+        if result.randomised and result.cell is not None:
             seen = (
                 (result.cell, found.get((result.case, "selection")))
                 if result.case.attack not in CONTROLS

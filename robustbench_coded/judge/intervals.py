@@ -178,3 +178,40 @@ def accuracy_interval(
     never = clopper_pearson(0, worth, tail)[1]
     low, high = _ends(correct, estimate, variance, min(spread.least, worth), never, tail)
     return Interval(estimate, low, high)
+
+
+def over_draws(
+    correct: NDArray[np.bool_],
+    batch: NDArray[np.integer],
+    shared: SharedDraws = NOT_SHARED,
+    tail: float = TAIL,
+) -> tuple[float, float]:
+    """Both ends for the accuracy of these inputs in these batches, over draws of the defence alone.
+
+    The draws of a batch are independent, and so are batches. Clopper and Pearson's interval with the
+    effective number of answers that the variance between draws gives, and Student's factor (degrees of
+    freedom: Welch and Satterthwaite), each end made for half of its error as from batches. Answers that never
+    moved may move as often as 0 of n leaves open, n being the effective number of answers at the share that
+    draws have in common in other rows of the subject.
+
+    Args:
+        correct: [examples, draws >= 2], whether each answer is right. batch: [examples].
+        shared: what outcomes of a batch and draw have in common, as the rows of the subject show it.
+        tail: with which probability each end may err, in (0, 0.5).
+    """
+    draws, estimate = correct.shape[1], float(correct.mean())
+    skewed = tail * OF_BATCHES
+    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
+    totals = np.stack([np.bincount(members, weights=right) for right in correct.T], axis=1)
+    parts = totals.var(axis=1, ddof=1) / len(correct) ** 2 / draws
+    variance = float(parts.sum())
+    degrees = variance**2 / float(parts @ parts) * (draws - 1) if variance else np.inf
+    of_answers = float(correct.var(axis=1, ddof=1).sum()) / len(correct) ** 2 / draws
+    variance = max(variance * student_factor(degrees, skewed), LEAST_DESIGN_EFFECT * of_answers)
+    alike = 1 + shared.share * (float(sizes @ sizes) / len(correct) - 1)
+    never = clopper_pearson(0, correct.size / alike, tail)[1]
+    low = high = estimate
+    if variance:
+        effective = estimate * (1 - estimate) / variance
+        low, high = clopper_pearson(estimate * effective, effective, skewed)
+    return max(min(low, estimate - never), 0.0), min(max(high, estimate + never), 1.0)

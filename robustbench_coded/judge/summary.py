@@ -91,8 +91,10 @@ class SummaryRow:
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
         others: both ends for other images, where ``low`` and ``high`` are about these images in random
-        batches. unit: of the interval, ``batch`` or ``example``. strongest_attack, selection_draws: of
-        combined rows: which attack `strongest` is, and on how many
+            batches.
+        over_draws: both ends for these inputs in these batches, over draws (`CaseResult.over_draws`).
+        unit: of the interval, ``batch`` or ``example``.
+        strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
         submissions: M of an attacker who submits M times; None where it was not asked for.
         reached: of an attack towards a class: share of answers that are this class, on examples of others.
@@ -115,6 +117,7 @@ class SummaryRow:
     clean_majority: float | None
     clean_every_draw: float | None
     others: tuple[float, float] | None
+    over_draws: tuple[float, float] | None
     unit: str
     strongest_attack: str
     selection_draws: int
@@ -144,6 +147,11 @@ class SummaryRow:
         return self.case.step_size
 
     @property
+    def about_these(self) -> tuple[float | None, float | None]:
+        """The ends that tables show: over draws of these batches where few batches say little of others."""
+        return self.over_draws or (self.low, self.high)
+
+    @property
     def measured(self) -> bool:
         """Whether the row is one attack's own, not made from several."""
         return self.attack not in COMBINED
@@ -166,8 +174,8 @@ class SummaryRow:
             "clean_accuracy": _number(self.clean_accuracy),
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),
-            "ci_low_other_images": _number(_rounded(self.others[0] if self.others else None)),
-            "ci_high_other_images": _number(_rounded(self.others[1] if self.others else None)),
+            **_ends("other_images", self.others),
+            **_ends("over_draws", self.over_draws),
             "unit": self.unit,
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
@@ -178,6 +186,12 @@ class SummaryRow:
         if self.reached is not None:
             columns |= _measured("reached", "reached", self.reached)
         return columns
+
+
+def _ends(of: str, ends: tuple[float, float] | None) -> dict[str, object]:
+    """The columns of an interval, empty where there is none."""
+    low, high = ends or (None, None)
+    return {f"ci_low_{of}": _number(_rounded(low)), f"ci_high_{of}": _number(_rounded(high))}
 
 
 def _measured(name: str, of: str, share: Interval | None) -> dict[str, object]:
@@ -230,6 +244,7 @@ def _summary_row(
         clean_majority=_figure(outcomes.accuracy_majority, result.clean),
         clean_every_draw=_figure(outcomes.accuracy_every_draw, result.clean),
         others=interval.others if interval else None,
+        over_draws=result.over_draws,
         unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,

@@ -11,9 +11,11 @@ import torch
 
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
+from attacks.norms import base_of, kind_of
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LISTED, PRESETS
 from attacks.registry import attack_for, estimator_for
+from robustbench_coded import attack
 
 OURS = dict.fromkeys(
     [
@@ -36,6 +38,9 @@ TARGETS = [
     ("linf", 5, 3, (3, 4, 5), {}),
     ("l2", 7, 10, (1, 5, 4), {"mixing": 1.0}),
     ("linf", 512, 2, (1, 3, 2), {"noise": 0.3}),
+    ("l2", 1, 4, (3, 5, 2), {}),
+    ("linf-low2", 4, 3, (3, 4, 5), {}),
+    ("l2-low3", 4, 3, (1, 5, 4), {"noise": 0.3}),
 ]
 
 
@@ -51,8 +56,9 @@ def short(text: str) -> str:
 
 
 def budget_of(text: str, norm: str, eps: float) -> PerturbationBudget:
-    """In the norm, or of a pixel for each tenth of eps where the attack knows l0 alone."""
+    """In the norm, or in one that the attack knows: of a pixel for each tenth of eps in l0."""
     known = CATALOGUE[parse(text).algorithm].norms
+    norm = norm if kind_of(norm) in known else base_of(norm)
     return PerturbationBudget("l0", round(10 * eps)) if known == ("l0",) else PerturbationBudget(norm, eps)
 
 
@@ -142,3 +148,22 @@ def test_the_scale_of_logits_and_the_layout_of_inputs_may_be_any(linear, text, s
     problem.x = problem.x.transpose(-1, -3).contiguous().transpose(-1, -3)
     assert not problem.x.is_contiguous()
     torch.testing.assert_close(perturbed(problem, short(text), budget), x, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", OURS)
+def test_each_image_may_have_a_target_of_its_own_and_the_memory_of_a_channels_last_tensor(text):
+    norm, eps = ("l0", 6) if CATALOGUE[parse(text).algorithm].norms == ("l0",) else ("linf", 0.3)
+    generator = torch.Generator().manual_seed(2)
+    weights = torch.randn(5, 60, generator=generator)
+    x = torch.rand(8, 3, 4, 5, generator=generator).contiguous(memory_format=torch.channels_last)
+
+    def network(z):
+        return z.flatten(1) @ weights.T
+
+    y = network(x).argmax(1)
+    targets = (y + torch.arange(8) % 4 + 1) % 5
+    found = attack(network, x, y, short(text), eps, norm=norm, target=targets, seed=0, base=network)
+    assert found.min() >= 0 and found.max() <= 1
+    moved = (found - x).abs()
+    size = (moved.amax(1) > 0).sum((1, 2)) if norm == "l0" else moved.amax((1, 2, 3))
+    assert 0 < size.max() <= eps * (1 + 1e-6)

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from scipy.stats import binomtest
 
 from robustbench_coded.judge.correlation import Correlation
-from robustbench_coded.judge.intervals import accuracy_interval, clopper_pearson
+from robustbench_coded.judge.intervals import accuracy_interval, clopper_pearson, over_draws
+from robustbench_coded.judge.variance import SharedDraws
 
 
 @given(st.integers(1, 300), st.data())
@@ -95,3 +97,34 @@ def test_the_order_of_examples_and_the_names_of_batches_do_not_matter():
 def test_nothing_to_average_is_refused(examples, draws):
     with pytest.raises(ValueError, match=r"expected correct \[n, draws\]"):
         accuracy_interval(np.zeros((examples, draws), bool), np.zeros(examples, int), batch_dependent=True)
+
+
+def test_over_draws_of_fixed_batches_images_say_nothing_and_draws_all():
+    batch = np.repeat([0, 1], 50)
+    always = np.repeat(np.arange(100) < 40, 10).reshape(100, 10)  # the same images are right in every draw
+    low, high = over_draws(always, batch)
+    never = clopper_pearson(0, 1000, 0.025)[1]  # 0 of 1,000 answers moved
+    assert (low, high) == pytest.approx((0.4 - never, 0.4 + never))
+    # Where draws are known to be shared by a batch, they are worth as many answers as there are of them.
+    low, high = over_draws(always, batch, SharedDraws(1.0, 18))
+    assert (low, high) == pytest.approx((0.4 - (out := clopper_pearson(0, 20, 0.025)[1]), 0.4 + out))
+    # Everything right or wrong by the draw of its batch: 20 coins.
+    coins = np.repeat(np.random.default_rng(0).random((2, 10)) < 0.5, 50, axis=0)
+    low, high = over_draws(coins, batch)
+    assert 0.35 < high - low < 0.6
+    assert over_draws(np.zeros((100, 10), dtype=bool), batch)[0] == 0
+
+
+def test_over_draws_hold_the_truth_of_these_inputs():
+    """Logits of images plus one of each draw: the accuracy over draws is a sum over quadrature points."""
+    rng, batch = np.random.default_rng(1), np.repeat([0, 1], 64)
+    points, weights = np.polynomial.hermite_e.hermegauss(40)
+    missed = []
+    for _ in range(400):
+        images, moved = 2 * rng.standard_normal((128, 1)) - 2, rng.standard_normal((2, 10))
+        correct = rng.random((128, 10)) < expit(images + moved[batch])
+        truth = float((expit(images + points) @ weights).mean() / weights.sum())
+        low, high = over_draws(correct, batch)
+        missed.append((low > truth, high < truth))
+    assert np.all(np.mean(missed, axis=0) < 0.05)  # 2.5% each; 400 evaluations: 0.8 points
+    assert np.sum(missed) > 2  # a wider one would be no use

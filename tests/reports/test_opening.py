@@ -184,7 +184,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
     for place, defence in enumerate(("rci", "standard")):
         row = rows[defence, "pgd-10"]
         assert clean[place] == Span.of([judged[defence].clean])
-        assert papers[place] == (row.accuracy, row.accuracy, row.low, row.high)
+        assert papers[place] == (row.accuracy, row.accuracy, *row.about_these)
         assert left[place] == Span.of([judged[defence].accuracy])
     assert f"{left[0]} of answers are right under attack, {left[1]} without" in found.answers[0].found
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.planning.comparisons import Comparison
 from robustbench_coded.evaluation.session.listener import Stop
-from robustbench_coded.evaluation.session.policies import next_step, table_sizes
+from robustbench_coded.evaluation.session.policies import SELF_TESTS, next_step, table_sizes
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import run_plan
 from robustbench_coded.evaluation.session.schedule import Evidence, Step, settled, size_of
 from robustbench_coded.evaluation.session.selftesting import run_selftests
-from robustbench_coded.schema.words import CONTROLS, VerdictName
+from robustbench_coded.schema.words import VerdictName
 
 
 def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
@@ -28,10 +28,11 @@ def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
         if step is None:
             break
         steps = (*evidence.steps, step)
-        recorder.listener.begun(step)
+        if step.parts:
+            recorder.listener.begun(step)
         recorder.write(steps)
         _compute(recorder, engine, steps)
-        if any(part.case.attack not in CONTROLS for part in step.cases):  # nothing is judged before
+        if step.policy == SELF_TESTS:
             run_selftests(recorder.folder, recorder.evaluation.prepared, recorder.listener)
         evidence = recorder.evidence(steps)
         _close(recorder, evidence, [c for c in settled(plan, evidence) if c not in closed])

@@ -2,9 +2,9 @@
 that has a step decides.
 
 ``next_step(plan, evidence)`` is a function of frozen arguments: no clock, no folder, no worker. While a
-verdict is open, the answer is an attack, random batches, submitted inputs, what a check asks for, or more
-examples; then the table is filled. The same evidence gives the same step, on any machine, so an evaluation
-that was interrupted goes on as if it had not been.
+verdict is open, the answer is an attack, random batches, self-tests, submitted inputs, what a check asks
+for, or more examples; then the table is filled. The same evidence gives the same step, on any machine, so an
+evaluation that was interrupted goes on as if it had not been.
 """
 
 from collections.abc import Callable, Iterable
@@ -57,7 +57,7 @@ CHECK_ROUNDS = 3  # how often checks may ask for attacks at one sample size
 # Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
 # take about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
-MORE_EXAMPLES = "more examples"
+MORE_EXAMPLES, SELF_TESTS = "more examples", "self-tests"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
 CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
 Policy = Callable[[EvaluationPlan, Evidence], Step | None]
@@ -117,6 +117,13 @@ def _random_batches(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> 
     """The same where what is left is below the bar as far as that is known."""
     random = _likely(plan, evidence, victims, "known")
     return _step(_named("random batches", victims), "they may prove that what is left is no gain", (), random)
+
+
+def _self_test(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
+    """Once, where attacks alone have not condemned: praise needs self-tests, and checks read them."""
+    if any(step.policy == SELF_TESTS for step in evidence.steps):
+        return None
+    return Step(SELF_TESTS, "attacks are tested on each defence before its checks are read")
 
 
 def _prove_it_broken(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -240,6 +247,7 @@ def _of(kind: str, *policies: Callable[..., Step | None]) -> list[Policy]:
 POLICIES: tuple[Policy, ...] = (
     _answer_clean_inputs,
     *_of("batches", _prove_a_break, _attack, _random_batches),
+    _self_test,
     _fill_the_table_first,
     *_of("batches", _submit, _check, _recombine, _prove_it_broken),
     *_of("batches", _prove_that_it_holds, _take_more_examples),

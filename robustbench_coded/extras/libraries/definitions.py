@@ -317,9 +317,9 @@ def _blocks(shapes: Shapes, prefix: str) -> int:
 
 def timm(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled | None:
     """timm's network of that name; without a name the one that the weights tell, or None."""
-    if not name and (known := timm_name(shapes_in(weights.tensors))) is None:
-        return None
     if not name:
+        if (known := timm_name(shapes_in(weights.tensors))) is None:
+            return None
         try:
             return timm(known, weights, checkpoint, metadata)
         except InputError as error:

@@ -9,7 +9,7 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening
-from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
+from robustbench_coded.reports.run.tables import OVER_DRAWS, Table, narrowed, tables_of
 from robustbench_coded.reports.text.formatting import TextTable
 
 ACCURACY_LEGEND = (
@@ -19,6 +19,10 @@ ACCURACY_LEGEND = (
 EMPTY_LEGEND = (
     "Empty: the attack needs what is not there (randomness, a base model, other inputs in the batch), or was "
     "left out, which is then said."
+)
+OVER_DRAWS_LEGEND = (
+    f"{OVER_DRAWS}: over draws alone, for these inputs in these batches; for other images see 'Accuracy' in "
+    "the last table."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
@@ -188,6 +192,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
 def _accuracies(table: Table) -> Section:
     legend = f"On {table.examples:,} images, where no other number (n) is given. {ACCURACY_LEGEND}"
     legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
+    legend += f" {OVER_DRAWS_LEGEND}" if table.over_draws else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""
     return _section("accuracies", table.title, table, Legend(legend))
 

@@ -51,6 +51,8 @@ def summary_table(run: Run) -> Group:
     parts: list[Any] = [_Accuracies(table) for table in found]
     if any(None in row.cells for table in found for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
+    if any(table.over_draws for table in found):
+        parts.append(_sentence(sections.OVER_DRAWS_LEGEND))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
     return Group(*parts, *map(_sentence, _open(run)), *certified)

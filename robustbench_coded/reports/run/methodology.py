@@ -268,7 +268,7 @@ _TERMS = {
     "Accuracy": "the share of right answers, in percent; the mean over images and draws.",
     "Interval": "in brackets; each end errs with probability 2.5%. It is about other images like these; "
     "of inputs that were scored in random batches, about these images in any batches, with 'Other images' "
-    "beside it.",
+    "beside it; with §, about these inputs in these batches, over draws.",
     "K, N": "K inputs are answered together; coded inference answers N mixtures of them.",
     "Draw": "one sample of a defence's random numbers; figures use draws made after the attack.",
     "Ensemble": "all attacks together: the attack that is lowest for each image (or batch, where it is "

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from attacks.norms import base_of, frequencies_of, members_of
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
@@ -42,6 +43,7 @@ _THESE = (
     "In brackets: 95% intervals for these {images} images in random batches. For other images like these the "
     "interval is {others}, because few separate batches were attacked."
 )
+_OVER_DRAWS = " For the paper's attacks they are over draws, for these inputs in these batches."
 _LIKE_THESE = "In brackets: 95% intervals for images like these {images}."
 
 
@@ -131,7 +133,7 @@ def opening_of(run: Run) -> Opening:
         asked=_asked(subjects, judged[0].perturbation, judged[0].verdict.claim),
         answers=tuple(_answer(run, judged, group) for group in reversed(groups.values())),
         others=tuple(_others(run, judged)),
-        certainty=_certainty(judged),
+        certainty=_certainty(run, judged),
         next=following,
         bars=tuple(_bars(run, judged)),
         settings=_named(subjects),
@@ -174,13 +176,20 @@ def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim
         on = "" if bare else f" on {_networks(subjects)}"
         return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
     does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
-    normalised = "" if perturbation.eps_space == "pixel" else "normalised "
-    changes = {
-        "linf": f"up to {pixels(perturbation.eps)} per {normalised}pixel",
-        "l0": f"of {counted(round(perturbation.eps), 'pixel')}",
-    }
-    change = changes.get(perturbation.norm, f"up to {perturbation.norm} norm {perturbation.eps:g}")
-    return f"{does} changes {change}?"
+    changes = (
+        _change(norm, radius * perturbation.eps, perturbation.eps_space)
+        for norm, radius in members_of(perturbation.norm)
+    )
+    return f"{does} changes {' or '.join(changes)}?"
+
+
+def _change(norm: str, eps: float, eps_space: str) -> str:
+    """How far an input is moved in one norm: ``up to 8/255 per pixel in the 8 x 8 lowest frequencies``."""
+    normalised = "" if eps_space == "pixel" else "normalised "
+    base, size = base_of(norm), frequencies_of(norm)
+    far = {"linf": f"up to {pixels(eps)} per {normalised}pixel", "l0": f"of {counted(round(eps), 'pixel')}"}
+    low = "" if size is None else f" in the {size} x {size} lowest frequencies"
+    return far.get(base, f"up to {base} norm {eps:g}") + low
 
 
 def _named(subjects: Sequence[Subject]) -> str:
@@ -270,17 +279,19 @@ def _others(run: Run, judged: Sequence[Judgement]) -> Iterable[str]:
         yield f"Other attackers ({threats}): the same verdicts."
 
 
-def _certainty(judged: Sequence[Judgement]) -> str:
+def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
     """What the intervals are about."""
     sizes = sorted({j.examples for j in judged if j.verdict.accuracy is not None})
     if not sizes:
         return ""
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
     others = [a.others for j in judged if (a := j.verdict.accuracy) is not None and a.others is not None]
+    papers = (lowest_of_papers(run.rows, j.subject, j.perturbation) for j in judged)
+    beside = _OVER_DRAWS if any(row and row.over_draws for row in papers) else ""
     if not others:
-        return _LIKE_THESE.format(images=images)
+        return _LIKE_THESE.format(images=images) + beside
     proven = interval(min(low for low, _ in others), max(high for _, high in others))
-    return _THESE.format(images=images, others=proven)
+    return _THESE.format(images=images, others=proven) + beside
 
 
 def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
@@ -300,9 +311,10 @@ def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
 
     def papers(j: Judgement) -> Interval | None:
         row = lowest_of_papers(run.rows, j.subject, j.perturbation)
-        if row is None or row.accuracy is None or row.low is None or row.high is None:
+        low, high = (None, None) if row is None else row.about_these
+        if row is None or row.accuracy is None or low is None or high is None:
             return None
-        return Interval(row.accuracy, row.low, row.high)
+        return Interval(row.accuracy, low, high)
 
     figures = {
         "clean images": lambda j: j.verdict.clean,

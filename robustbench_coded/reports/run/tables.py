@@ -88,6 +88,7 @@ def cost(row: SummaryRow) -> float:
     return (row.forwards or 0.0) + (row.backwards or 0.0)
 
 
+OVER_DRAWS = "§"  # stands behind an interval over draws alone
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
@@ -121,7 +122,8 @@ class TableCell:
         line = self.line
         found = [(percent(line.accuracy), self.strongest)]
         if line.low is not None:
-            found.append((interval(line.low, line.high), False))
+            mark = OVER_DRAWS if line.over_draws else ""
+            found.append((interval(*line.about_these) + mark, False))
         if not line.done:
             found.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
@@ -157,6 +159,11 @@ class Table:
         """On how many examples most of its accuracies rest; another number stands beside its accuracy."""
         cells = [cell for row in self.rows for cell in row.cells if cell is not None]
         return Counter(cell.line.examples for cell in cells).most_common(1)[0][0] if cells else 0
+
+    @property
+    def over_draws(self) -> bool:
+        """Whether any interval is over draws alone."""
+        return any(cell is not None and cell.line.over_draws for row in self.rows for cell in row.cells)
 
     @property
     def has_paper(self) -> bool:

@@ -107,6 +107,7 @@ _FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
     "Draws": lambda line: str(line.draws),
     "Accuracy": lambda line: accuracy_text(line.accuracy, line.low, line.high),
     "Other images": lambda line: "" if line.others is None else interval(*line.others),
+    "Over draws": lambda line: "" if line.over_draws is None else interval(*line.over_draws),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
     "All submissions": lambda line: with_interval(line.survival),

@@ -8,7 +8,13 @@ import pytest
 
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Submission, Unit, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
-from robustbench_coded.evaluation.session.policies import MORE_EXAMPLES, lacking, next_step, table_sizes
+from robustbench_coded.evaluation.session.policies import (
+    MORE_EXAMPLES,
+    SELF_TESTS,
+    lacking,
+    next_step,
+    table_sizes,
+)
 from robustbench_coded.evaluation.session.schedule import (
     Ceilings,
     EvaluationPlan,
@@ -126,8 +132,8 @@ def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_and_only_clean_
 
     left = {"transfer-pgd-20": 0.0, "fgsm": 0.5}
     evidence = simulate(plan_of(), lambda c: left.get(c.attack, 0.9), standings)
-    assert policies(evidence) == ["clean", "attack", "attack", "break", "clean batches"]
-    (batches,) = evidence.steps[-2].random
+    assert policies(evidence) == ["clean", "attack", "attack", "break", SELF_TESTS, "clean batches"]
+    (batches,) = evidence.steps[-3].random
     assert batches.case.attack == "transfer-pgd-20" and batches.size == 256
     assert batches.batches == values_needed(0.0, 0.03, plan_of().tail(256))
     assert batches.images == batches.batches * (190 // 3)
@@ -138,8 +144,8 @@ def test_a_break_is_always_paid_and_further_attacks_are_not():
     broken = simulate(plan, 0.0)
     assert policies(broken)[:3] == ["clean", "attack", "break"]
     # The first attack on each verdict, and the first random batches: no more of either.
-    assert policies(broken)[3:] == ["clean batches"]
-    assert policies(simulate(plan, 0.5)) == ["clean", "attack", "clean batches"]
+    assert policies(broken)[3:] == [SELF_TESTS, "clean batches"]
+    assert policies(simulate(plan, 0.5)) == ["clean", "attack", SELF_TESTS, "clean batches"]
 
 
 def test_what_has_no_gain_is_attacked_no_further_but_its_base_is():
@@ -184,7 +190,8 @@ def test_an_open_verdict_meets_attacks_submissions_checks_and_crossover_before_m
     standings = {DEFENDED: OPEN, BASE: CHECKED}
     evidence = simulate(plan, 0.9, lambda steps: standings, [submitted()], [asked, twice])
     order = list(dict.fromkeys(policies(evidence)))
-    assert order == ["clean", "attack", "submissions", "checks", "recombine", MORE_EXAMPLES, "clean batches"]
+    before = ["clean", "attack", SELF_TESTS, "submissions", "checks", "recombine"]
+    assert order == [*before, MORE_EXAMPLES, "clean batches"]
     (recombined,) = next(step for step in evidence.steps if step.policy == "recombine").cases
     assert (recombined.case.attack, recombined.case.subject) == ("crossover-160", STANDARD)
 
@@ -265,7 +272,7 @@ def test_more_examples_take_all_that_a_verdict_rests_on_twice_as_far_and_submiss
 def test_no_verdict_gets_more_examples_while_an_attack_did_not_fit():
     first = 256 * (2 + 10)  # fgsm and pgd-10
     plan = plan_of(*ON_STANDARD, ceilings=Ceilings(first + 10_000, 0, None))
-    assert policies(simulate(plan)) == ["clean", "attack", "attack"]
+    assert policies(simulate(plan)) == ["clean", "attack", "attack", SELF_TESTS]
     # Beyond one attack, a verdict by checks alone never gets them.
     assert MORE_EXAMPLES not in policies(
         simulate(plan_of(), 0.9, lambda steps: {BASE: CHECKED, DEFENDED: CHECKED})
@@ -300,8 +307,9 @@ def with_table(*cases, table=100_000, paper=("clean", "random-sign", "fgsm", "pg
 def test_rows_that_every_table_has_are_paid_whatever_the_ceiling_and_victims_come_behind_them():
     plan = with_table(*ON_STANDARD, *ON_RCI, ON_VICTIM, table=1)
     evidence = simulate(plan)
-    assert policies(evidence) == ["clean", "attack", "first rows", "attack of victims", "clean batches"]
-    first = evidence.steps[2]
+    after = ["first rows", "attack of victims", "clean batches"]
+    assert policies(evidence) == ["clean", "attack", SELF_TESTS, *after]
+    first = evidence.steps[3]
     assert ran(first) == [
         (label, name)
         for label, name in (*[("standard", n) for n in PRICES], *[("rci", n) for n in PRICES])
