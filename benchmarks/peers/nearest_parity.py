@@ -205,8 +205,9 @@ Every attack has the passes of 50 or 200 steps of ours, 2 an image and step. In 
 one, whatever the attack itself counts. Other options are the defaults, but for the searches of C&W and EAD,
 whose defaults need thousands of steps. adv-lib's SuperDeepFool is left out: its passes cannot be limited.
 adv-lib {advlib}, foolbox {foolbox}. On ResNet-20 ({examples} images; 200 elsewhere), without and with
-adversarial training, ours run all, and of the other libraries the two each that are nearest to the best on
-average over the other networks, in the same norm and at the same steps. Left out there are:
+adversarial training, ours run, and of each other library the two attacks that are nearest to the best on
+average over the other networks, in the same norm and at the same steps; what is empty was not measured.
+Left out there:
 
 {left_out}
 
