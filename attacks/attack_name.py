@@ -33,7 +33,6 @@ SUBMITTED: EstimatorName = "submitted"
 Family = Literal["gradient", "search", "estimate", "decision", "nearest"]
 WITHOUT_GRADIENTS: tuple[Family, ...] = ("search", "decision", "estimate")
 LossName = Literal["ce", "margin", "dlr"]
-Norm = Literal["linf", "l2", "l1", "l0"]
 
 
 @dataclass(frozen=True, kw_only=True)

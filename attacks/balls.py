@@ -7,7 +7,6 @@ stays inside the ball in every type.
 
 from collections.abc import Callable, Sequence
 from math import inf, prod
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -40,12 +39,14 @@ class Ball:
 
     Attributes:
         order: of the norm, as ``torch.linalg.vector_norm`` takes it.
+        solid: whether a point of the set may be moved back towards x0 in any of its pixels and stays in it.
         radius: how far each slot may move, ``[G or 1, K or 1, 1, 1, 1]``, in the space of eps; for a free
             slot the size of the whole box.
         low, high: how far the box lets each value move, in the space of eps.
     """
 
-    order: ClassVar[float]
+    order: float
+    solid = True
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit
@@ -91,7 +92,7 @@ class Ball:
 class LinfBall(Ball):
     """A box: the l-infinity ball intersected with [0, 1]; a projection is one clamp in place."""
 
-    order: ClassVar[float] = inf
+    order = inf
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         super().__init__(x0, eps, unit, eps_scale)
@@ -114,7 +115,7 @@ class LinfBall(Ball):
 class L2Ball(Ball):
     """The Euclidean ball, in units of each channel's deviation if given, intersected with [0, 1]."""
 
-    order: ClassVar[float] = 2.0
+    order = 2.0
     # The projection's active set grows in every round; four rounds are usually enough.
     PROJECTION_ROUNDS = 16
 
@@ -195,7 +196,7 @@ class L1Ball(Ball):
     A step moves few values: steepest ascent in l1 moves one, which is slow.
     """
 
-    order: ClassVar[float] = 1.0
+    order = 1.0
 
     def project_(self, x: Tensor) -> Tensor:
         """Exact: the nearest point moves every value by as much less, but for those that the box holds.
@@ -269,7 +270,7 @@ class L0Ball(Ball):
     2405.05075.
     """
 
-    order: ClassVar[float] = 0.0
+    order = 0.0
 
     def __init__(self, x0: Tensor, eps: float, unit: Tensor, eps_scale: Tensor):
         self.x0, self.unit = x0, unit

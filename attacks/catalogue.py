@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from attacks.attack_name import WITHOUT_GRADIENTS, AttackName, Traits
+from attacks.norms import kind_of, members_of
 
 
 class Cost(NamedTuple):
@@ -21,6 +22,7 @@ class Cost(NamedTuple):
 
 
 GRADIENT, QUERY = Cost(1, 1), Cost(1, 0)
+LOW = ("linf-low", "l2-low")
 
 
 def _late(path: str) -> Callable[..., Any]:
@@ -47,7 +49,7 @@ class Algorithm(Traits):
         stops_early: whether it may leave examples alone once they are answered wrongly.
         takes_steps: whether its name says how many steps or queries it makes.
         fewest_steps: below which it can't make a move.
-        norms: that it knows.
+        norms: kinds of norms that it knows (``attacks.norms.kind_of``).
     """
 
     words: str
@@ -62,7 +64,7 @@ class Algorithm(Traits):
     stops_early: bool = True
     takes_steps: bool = True
     fewest_steps: int = 1
-    norms: tuple[str, ...] = ("linf", "l2", "l1")
+    norms: tuple[str, ...] = ("linf", "l2", "l1", *LOW)
 
     def build(self, attack: AttackName, *, early_stop: bool) -> Any:
         """The attack that the name describes.
@@ -151,6 +153,7 @@ _TARGETS = ("init", "targets")
 _DRAWN: dict[str, Any] = {"options": ("init",), "draws": SEARCH_DRAWS, "cost": QUERY}
 
 _CURVED = ("linf", "l2")
+_GRADED = (*_CURVED, "l1")
 _L0: tuple[str, ...] = ("l0",)
 _AUTO_PGD = "auto-pgd"
 _NEAREST: dict[str, Any] = {"family": "nearest", "loss": "margin", "stops_early": False}
@@ -278,7 +281,7 @@ CATALOGUE: dict[str, Algorithm] = {
         ("init", "apart"),
         family="search",
         loss="margin",
-        norms=("linf", "l2", "l1", "l0"),
+        norms=(*_GRADED, *LOW, "l0"),
         draws=SEARCH_DRAWS,
         cost=QUERY,
     ),
@@ -342,24 +345,31 @@ CATALOGUE: dict[str, Algorithm] = {
         "minimum_norm",
         "Fmn",
         _steps,
-        norms=(*_CURVED, "l1", "l0"),
+        norms=(*_GRADED, "l0"),
         **_NEAREST,
     ),
-    "fab": Algorithm("FAB, the nearest wrong answer", "boundary", "Fab", _steps, **_NEAREST),
-    "pdpgd": Algorithm("PDPGD, the nearest wrong answer", "minimum_norm", "Pdpgd", _steps, **_NEAREST),
+    "fab": Algorithm("FAB, the nearest wrong answer", "boundary", "Fab", _steps, norms=_GRADED, **_NEAREST),
+    "pdpgd": Algorithm(
+        "PDPGD, the nearest wrong answer", "minimum_norm", "Pdpgd", _steps, norms=_GRADED, **_NEAREST
+    ),
 }
 
 
+# What other packages' attacks know.
+_ELSEWHERE = {"torchattacks": _CURVED, "autoattack": _GRADED}
+
+
 def refuse_norm(name: AttackName, norm: str) -> None:
-    """Raises ValueError where an attack of this package does not know a norm."""
+    """Raises ValueError where an attack does not know a norm, or one of a union."""
     if name.init is not None:
         refuse_norm(name.init, norm)
-    if name.third_party is None and name.algorithm in CATALOGUE:
-        known = CATALOGUE[name.algorithm].norms
-        if norm not in known:
-            *others, last = (other for other, algorithm in CATALOGUE.items() if norm in algorithm.norms)
+    entry = CATALOGUE.get(name.algorithm) if name.third_party is None else None
+    known = _ELSEWHERE.get(name.third_party or "") if entry is None else entry.norms
+    for member, _ in members_of(norm):
+        if known is not None and (kind := kind_of(member)) not in known:
+            *others, last = (other for other, algorithm in CATALOGUE.items() if kind in algorithm.norms)
             instead = f"{', '.join(others)} and {last}"
-            raise ValueError(f"{name.text} knows {' and '.join(known)}; for {norm} there are {instead}")
+            raise ValueError(f"{name.text} knows {' and '.join(known)}; for {member} there are {instead}")
 
 
 def stand_in(algorithm: Algorithm, norm: str) -> str:

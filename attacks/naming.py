@@ -17,7 +17,7 @@ from math import isfinite
 from typing import get_args
 
 from attacks import attack_name
-from attacks.attack_name import SUBMITTED, WITHOUT_GRADIENTS, AttackName, EstimatorName, LossName, Norm
+from attacks.attack_name import SUBMITTED, WITHOUT_GRADIENTS, AttackName, EstimatorName, LossName
 from attacks.catalogue import (
     AUTOATTACK,
     CATALOGUE,
@@ -145,21 +145,6 @@ def with_options(
         kept = [part for part in options.split("+") if part and not part.startswith("loss=")]
         plus, options = "+", "+".join([*kept, f"loss={loss}"])
     return f"{algorithm}{at}{size}{plus}{options}"
-
-
-_SPELT = {"inf": "linf", "∞": "linf", "0": "l0", "1": "l1", "2": "l2"}
-
-
-def norm_named(norm: object) -> Norm:
-    """A norm by any of its usual names: "linf", "Linf", "inf", math.inf; 2, 2.0, "2", "L2", "l_2".
-
-    Raises:
-        ValueError: none of these.
-    """
-    text = str(norm).lower().strip().removesuffix(".0").replace("_", "").replace("-", "").removeprefix("l")
-    if isinstance(norm, bool) or text not in _SPELT:
-        raise ValueError(f"expected norm linf, l2, l1 or l0, got {norm!r}")
-    return _SPELT[text]  # type: ignore[return-value]
 
 
 def suited(text: str, norm: str) -> str:

@@ -7,7 +7,7 @@ directions. If one breaks an example that gradient attacks do not break, the gra
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod, sqrt
+from math import inf, prod, sqrt
 
 import torch
 from torch import Tensor
@@ -98,7 +98,8 @@ class RandomSearch(Attack):
             nonlocal corner
             if self.apart:
                 again = _each(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
-                return torch.where(again.to(x.device), ball.random_sign(generators), best)
+                mixed = torch.where(again.to(x.device), ball.random_sign(generators), best)
+                return mixed if ball.solid else ball.project_(mixed)
             corner = not corner
             return ball.random_sign(generators) if corner else ball.uniform(generators)
 
@@ -125,8 +126,8 @@ class Square(Attack):
         """See ``attacks.attack.Attack``; ``start`` replaces the stripes or tiles."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
-        candidate = _linf_candidate if budget.norm == "linf" else _l2_candidate
-        first = _stripes if budget.norm == "linf" else _tiles
+        candidate = _linf_candidate if ball.order == inf else _l2_candidate
+        first = _stripes if ball.order == inf else _tiles
 
         def square(query: int, best: Tensor) -> Tensor:
             return candidate(best, x, ball, _side(query, self.steps, x), generators)

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from attacks.attack_name import Norm
+from attacks.norms import Norm
 from benchmarks.bench.table import pipes
 from benchmarks.peers.league_networks import CIFAR10, SHARED, Network, Sources
 from benchmarks.peers.sparse import Counted, pixels

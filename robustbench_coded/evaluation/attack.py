@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from attacks.attack_name import AttackName, Norm
+from attacks.attack_name import AttackName
 from attacks.catalogue import refuse_norm
 from attacks.estimators import FreshDraws
 from attacks.gradients import NoGradient, raise_machine_fault
 from attacks.losses import margin_loss
 from attacks.naming import parse, with_options
+from attacks.norms import Norm
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.presets import LAST_RESORT, RELAXED
 from attacks.relaxation import Relaxation
@@ -24,6 +25,7 @@ from robustbench_coded.errors import InputError, described, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
 from robustbench_coded.evaluation.guard import guarded
+from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import named_norm, radius
 from robustbench_coded.evaluation.planning import streams
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory
@@ -38,7 +40,7 @@ def attack(
     name: str,
     eps: float | str,
     *,
-    norm: Norm | str | float = "linf",
+    norm: Norm | float = "linf",
     seed: int | None = None,
     target: int | Tensor | None = None,
     steps: int | None = None,
@@ -63,7 +65,8 @@ def attack(
         y: true classes [B], integers.
         name: one attack, as ``csrobust list attacks`` prints it: ``"pgd-10"``, ``"eot10-pgd-20"`` ...
         eps: radius in units of pixels in [0, 1]: 8/255 or "8/255", never 8; in l0 how many pixels may change.
-        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one.
+        norm: "linf", "l2", "l1" or "l0", in which all channels of a pixel together count as one; low
+            frequencies, "linf-low8"; or a union, "linf:8/255+l2:0.5", with eps a factor on its radii.
         seed: decides the random start and the attacker's draws. None draws one from torch's generator, so
             that every call starts anew, and ``torch.manual_seed`` repeats them all.
         target: the class that the inputs are to be answered with, one for all, or [B] for a defence that
@@ -121,6 +124,7 @@ def _perturbed(
             refuse_norm(attack_name, budget.norm)
         except ValueError as error:
             raise InputError(str(error)) from None
+        check_frequencies(budget.norm, images.shape[1:])
         defence = _as_defence(model, images, int(classes.max()))
         if base is not None:
             defence = copy(defence)

@@ -172,7 +172,7 @@ def test_other_attacks_have_one_of_their_kind(given, wanted):
         ({"eps": 2, "eps_space": "normalized"}, "leave --eps-space out"),
         ({"eps": 2, "certify": True}, "--certify: bounds are not available in l0"),
         ({"eps": 2, "attacks": "pgd-10"}, "for l0 there are"),
-        ({"eps": 2, "attacks": "torchattacks:PGD"}, "torchattacks:PGD knows no number of pixels"),
+        ({"eps": 2, "attacks": "torchattacks:PGD"}, "torchattacks:PGD knows linf and l2; for l0 there are"),
     ],
 )
 def test_what_makes_no_sense_in_l0_is_refused_in_one_line(options, said):

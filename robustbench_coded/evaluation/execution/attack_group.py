@@ -6,7 +6,7 @@ batches of a group.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from attacks.attack_name import BITS, LEVELS, SHRUNK, SLOTS
 from attacks.naming import parse
 from attacks.objective import Roles, co_batch, collateral, copies, one_victim
-from attacks.perturbation_budget import PerturbationBudget
+from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import Session
@@ -31,7 +31,7 @@ from robustbench_coded.evaluation.planning.cases import (
     Unit,
 )
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
-from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch
+from robustbench_coded.runs.adversarials import PerturbedBatch
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN
 
 
@@ -42,7 +42,7 @@ def budget_of(
     normalized = case.perturbation.eps_space == "normalized"
     deviation = context.checkpoint(case.subject.checkpoint).deviation if normalized else None
     norm, eps, space = case.perturbation.norm, case.perturbation.eps, case.perturbation.eps_space
-    return PerturbationBudget(norm, eps, space, deviation, eps_scale)  # type: ignore[arg-type]
+    return PerturbationBudget(norm, eps, cast(EpsSpace, space), deviation, eps_scale)
 
 
 def query_budget_of(context: WorkerContext, case: PlannedCase, budget: int, inputs: int) -> int:
@@ -83,11 +83,6 @@ class Group:
     @property
     def k(self) -> int:
         return self.batches[0].k
-
-    @property
-    def stored_victims(self) -> list[int]:
-        """What stored perturbed inputs say about who was attacked."""
-        return list(self.victims) or [EVERY] * len(self.batches)
 
 
 class UnitRun(NamedTuple):
@@ -328,7 +323,7 @@ def _transformed(run: UnitRun, x: Tensor, clean: Tensor) -> Tensor:
             x = rounded(x, clean, budget)
         else:
             raise ValueError(f"expected shrunk, slots, levels or bits, got {option!r}")
-    return x
+    return inside(x, clean, budget)
 
 
 def _worst(run: UnitRun, group: Group, candidates: list[Tensor], clean: Tensor, y: Tensor) -> Tensor:

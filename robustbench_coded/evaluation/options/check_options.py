@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from attacks import catalogue, naming
 from attacks.adapters import plugin
 from attacks.adapters.third_party import installed
+from attacks.norms import base_of, frequencies_of, is_union, members_of
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options import option
@@ -94,7 +95,7 @@ def check_until(config: EvalConfig) -> None:
 
 
 def check_pixels(config: EvalConfig) -> None:
-    """Refuses what is no number of pixels, and bounds, of which there are none in l0.
+    """Refuses what is no number of pixels.
 
     Raises:
         InputError: the first of them.
@@ -104,8 +105,32 @@ def check_pixels(config: EvalConfig) -> None:
             raise InputError(f"--norm l0 counts pixels; --eps {size:g} is no whole number from 1 on")
     if config.eps_space != "pixel":
         raise InputError("--norm l0 counts pixels, whatever space they are in; leave --eps-space out")
-    if config.certify:
-        raise InputError("--certify: bounds are not available in l0; leave it out")
+
+
+def check_union(config: EvalConfig) -> None:
+    """Refuses radii that no member of a union can have, and a number of images, which none can be held to.
+
+    Raises:
+        InputError: the first of them.
+    """
+    if config.budget is not None:
+        raise InputError("--budget holds one attack to it, and a union runs each in several; leave one out")
+    for size in config.eps or (1.0,):
+        for norm, radius in members_of(config.norm):
+            if base_of(norm) == "linf" and config.eps_space == "pixel" and size * radius > 1:
+                raise InputError(f"--norm {config.norm}: {norm} {size * radius:g} is larger than all pixels")
+
+
+def check_frequencies(norm: str, image_shape: Sequence[int]) -> None:
+    """Refuses a norm of more frequencies than images ``[C, H, W]`` have each way.
+
+    Raises:
+        InputError: it is one.
+    """
+    for member, _ in members_of(norm):
+        if (frequencies_of(member) or 0) > min(image_shape[-2:]):
+            size = "x".join(map(str, image_shape[-2:]))
+            raise InputError(f"--norm {member}: images of {size} have fewer frequencies; ask for less")
 
 
 def check_options(config: EvalConfig) -> None:
@@ -132,10 +157,14 @@ def check_options(config: EvalConfig) -> None:
         count = config.submissions
         raise InputError(f"--submissions {count} needs as many scoring draws; add --draws {count}")
     for size in config.eps or ():
-        if config.norm == "linf" and config.eps_space == "pixel" and size > 1:
+        if base_of(config.norm) == "linf" and config.eps_space == "pixel" and size > 1:
             raise InputError(f"--eps {size:g} is larger than the whole range of pixels; write 8/255, not 8")
     if config.norm == "l0":
         check_pixels(config)
+    if config.certify and config.norm not in ("linf", "l2", "l1"):
+        raise InputError(f"--certify: bounds are not available in {config.norm}; leave it out")
+    if is_union(config.norm):
+        check_union(config)
     for name in map(naming.parse, config.attacks):
         try:
             catalogue.refuse_norm(name, config.norm)
@@ -143,10 +172,6 @@ def check_options(config: EvalConfig) -> None:
             raise InputError(f"--norm {config.norm}: {error}") from error
         if name.third_party is None:
             continue
-        if name.third_party == "torchattacks" and config.norm == "l1":
-            raise InputError(f"--norm l1: {name.text} knows linf and l2; autoattack: knows l1, too")
-        if name.third_party in ("torchattacks", "autoattack") and config.norm == "l0":
-            raise InputError(f"--norm l0: {name.text} knows no number of pixels; run --attacks sparse")
         if name.third_party == "plugin":
             try:
                 plugin.load(name)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from attacks.naming import expand, parse, suited
+from attacks.norms import base_of, is_union
 from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, TRANSFER
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
-from robustbench_coded.evaluation.options.option import count, number, one_of, option
+from robustbench_coded.evaluation.options.option import count, known_norm, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
@@ -101,7 +102,9 @@ class EvalConfig:
     relaxed_attacks: tuple[str, ...] = ()
     second_attacks: tuple[str, ...] = ()
     norm: str = option(
-        "linf", "linf, l2, l1 or l0 (pixels, all channels of one as one).", one_of("linf", "l2", "l1", "l0")
+        "linf",
+        "linf, l2, l1, l0 (pixels); linf-low8 or l2-low8 (low frequencies); linf:8/255+l2:0.5 (a union).",
+        known_norm,
     )
     eps: tuple[float, ...] | None = option(
         None, "Radius; default 8/255 (digits: 0.3; l2: 0.5 on 32x32 images). Several give a curve.", number(0)
@@ -241,7 +244,7 @@ CIFAR_SHAPE = (3, 32, 32)
 
 
 def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
-    """The default radius, in pixel units.
+    """The default radius, in pixel units; of a union, the factor 1.
 
     Args:
         norm: of the perturbation budget.
@@ -251,9 +254,11 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
     Raises:
         InputError: the field has no usual radius for this norm on such images.
     """
-    if norm == "linf":
+    if is_union(norm):
+        return 1.0
+    if base_of(norm) == "linf":
         return DIGITS_LINF if data in ("digits", "mnist") else LINF
-    if norm == "l2" and tuple(image_shape) == CIFAR_SHAPE:
+    if base_of(norm) == "l2" and tuple(image_shape) == CIFAR_SHAPE:
         return CIFAR_L2
     size = "x".join(map(str, image_shape))
     example = "10" if norm == "l0" else "0.5"

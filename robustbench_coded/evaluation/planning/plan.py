@@ -8,6 +8,7 @@ from msgspec import structs
 
 from attacks import attack_name, naming, presets, surrogate
 from attacks.catalogue import CATALOGUE
+from attacks.norms import members_of
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
@@ -299,7 +300,8 @@ class UnitMaker:
             forwards, backwards = queries_of(name, randomised=subject.randomised)
             inputs = 1 if case.threat.one_victim else subject.k
             per_query = inputs if name.estimator == "transfer" else subject.images
-            cost = separate * per_query * (forwards + 2 * backwards) // 3
+            members = len(members_of(case.perturbation.norm))
+            cost = separate * members * per_query * (forwards + 2 * backwards) // 3
             if conditions.query_budget is not None:
                 cost = min(cost, separate * conditions.query_budget * inputs // 2)
             images += cost

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from msgspec import structs
@@ -113,7 +113,9 @@ def _scene(
     norm, eps, space = perturbation.norm, perturbation.eps, perturbation.eps_space
     normalized = space == "normalized"
     deviation = context.checkpoint(subject.checkpoint).deviation if normalized else None
-    budget = perturbation_budget.PerturbationBudget(norm, eps, space, deviation)  # type: ignore[arg-type]
+    budget = perturbation_budget.PerturbationBudget(
+        norm, eps, cast(perturbation_budget.EpsSpace, space), deviation
+    ).members[0]
     if norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
         size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
         budget = perturbation_budget.PerturbationBudget("linf", size)

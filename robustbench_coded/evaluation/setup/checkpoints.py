@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.attack_name import Norm
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
@@ -80,7 +79,8 @@ def recognised(
 
     def budget(deviation: tuple[float, ...]) -> PerturbationBudget:
         own = deviation if config.eps_space == "normalized" else None
-        return PerturbationBudget(cast(Norm, config.norm), radius, cast(EpsSpace, config.eps_space), own)
+        whole = PerturbationBudget(config.norm, radius, cast(EpsSpace, config.eps_space), own)
+        return whole.members[0]
 
     if key not in _RECOGNISED:
         _RECOGNISED[key] = recognise_network(

@@ -18,7 +18,11 @@ from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory
-from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_options
+from robustbench_coded.evaluation.options.check_options import (
+    check_claimed_eps,
+    check_frequencies,
+    check_options,
+)
 from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps, without_checkpoint
 from robustbench_coded.evaluation.options.device import (
@@ -252,6 +256,7 @@ def prepare(
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
     whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
+    check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
     for k in config.batch_sizes:
         if config.last_batch == "drop" and k > len(data):

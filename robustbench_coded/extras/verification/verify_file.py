@@ -152,7 +152,7 @@ def _scored(
     context, eps = prepared.context, prepared.requested.perturbations[0].eps
     defence = context.defence(subject)
     place = {int(example): i for i, example in enumerate(given.examples)}
-    budget = PerturbationBudget(config.norm, eps)  # type: ignore[arg-type]
+    budget = PerturbationBudget(config.norm, eps)
     right: list[np.ndarray] = []
     rounded: list[np.ndarray] = []
     unit: list[int] = []

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from attacks.norms import base_of, frequencies_of, members_of
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
@@ -175,13 +176,20 @@ def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim
         on = "" if bare else f" on {_networks(subjects)}"
         return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
     does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
-    normalised = "" if perturbation.eps_space == "pixel" else "normalised "
-    changes = {
-        "linf": f"up to {pixels(perturbation.eps)} per {normalised}pixel",
-        "l0": f"of {counted(round(perturbation.eps), 'pixel')}",
-    }
-    change = changes.get(perturbation.norm, f"up to {perturbation.norm} norm {perturbation.eps:g}")
-    return f"{does} changes {change}?"
+    changes = (
+        _change(norm, radius * perturbation.eps, perturbation.eps_space)
+        for norm, radius in members_of(perturbation.norm)
+    )
+    return f"{does} changes {' or '.join(changes)}?"
+
+
+def _change(norm: str, eps: float, eps_space: str) -> str:
+    """How far an input is moved in one norm: ``up to 8/255 per pixel in the 8 x 8 lowest frequencies``."""
+    normalised = "" if eps_space == "pixel" else "normalised "
+    base, size = base_of(norm), frequencies_of(norm)
+    far = {"linf": f"up to {pixels(eps)} per {normalised}pixel", "l0": f"of {counted(round(eps), 'pixel')}"}
+    low = "" if size is None else f" in the {size} x {size} lowest frequencies"
+    return far.get(base, f"up to {base} norm {eps:g}") + low
 
 
 def _named(subjects: Sequence[Subject]) -> str:

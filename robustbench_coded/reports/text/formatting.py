@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from attacks.attack_name import PREFIX, AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.naming import parse
+from attacks.norms import frequencies_of, is_union
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
@@ -157,14 +158,10 @@ def with_interval(figure: Interval | None, missing: str = "") -> str:
     return missing if figure is None else accuracy_text(figure.estimate, figure.low, figure.high)
 
 
-def gain_text(estimate: float, low: float, high: float) -> str:
-    """``+4.2 [+1.0, +7.4]`` in percentage points, each with its sign."""
-    return f"{100 * estimate:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
 def difference_text(difference: Difference) -> str:
-    """``+4.2 [+1.0, +7.4]`` in percentage points."""
-    return gain_text(difference.estimate, difference.low, difference.high)
+    """``+4.2 [+1.0, +7.4]`` in percentage points, each with its sign."""
+    estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def settled(difference: Difference) -> bool:
@@ -243,6 +240,10 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
         return "unperturbed inputs"
     if name == RANDOM_SIGN and norm == "l0":
         return "eps pixels at random, each channel of them black or white, no gradients"
+    if name == RANDOM_SIGN and is_union(norm):
+        return "random signs in one of the norms, chosen at random for each input, no gradients"
+    if name == RANDOM_SIGN and frequencies_of(norm):
+        return "the low frequencies of random signs, eps far, no gradients"
     if name == RANDOM_SIGN:
         return "plus or minus eps at random in each pixel, no gradients"
     parsed = parsed_attack(name)

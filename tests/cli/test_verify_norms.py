@@ -1,0 +1,48 @@
+"""`csrobust verify` on csrobust's own run in every norm, and on one of its inputs that left the set."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.torch import load_file, save_file
+
+pytestmark = pytest.mark.long
+
+NORMS = {"linf": 0.1, "l2": 0.8, "l1": 4, "l0": 3, "linf-low3": 0.15, "l2-low4": 1, "linf:0.1+l2-low4:1": 1}
+
+
+def run_in(csrobust, digits_erm, out, norm, attacks):
+    answer = csrobust(
+        "eval", "--ckpt", digits_erm, "--data", "digits", "--limit", 48, "--batch-size", 16, "--draws", 3,
+        "--victims", 4, "--rci", "N=1.5K", "--inputs", "batch,co-batch", "--norm", norm, "--eps", NORMS[norm],
+        "--attacks", attacks, "--save-adversarials", "--out", out, "--quiet",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm, tmp_path, norm):
+    attacks = (
+        "sparse" if norm == "l0" else "pgd-5,apgd-ce-10,eot2-pgd-5,aware-pgd-3,parts-24,growing-16,square-40"
+    )
+    run_in(csrobust, digits_erm, tmp_path / "run", norm, attacks)
+    answer = csrobust("verify", tmp_path / "run", "--json")
+    rows = json.loads(answer.out)
+    assert answer.code == 0 and all(row["holds"] and row["furthest"] <= 1 + 1e-5 for row in rows)
+    assert max(row["furthest"] for row in rows) > 0.9
+    summary = pd.read_csv(tmp_path / "run" / "summary.csv")
+    assert set(summary[summary.attack != "clean"].norm) == {norm}
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    record = next(
+        r for r in manifest["cases"] if "-5" in r["case"]["attack"] or "spgd" in r["case"]["attack"]
+    )
+    path = tmp_path / "run" / "adversarials" / f"{record['units'][0]}.safetensors"
+    tensors = load_file(path)
+    # Three grey levels, up and down: further than the plain norms allow, and no low frequency.
+    chequered = (-1.0) ** (np.arange(8)[:, None] + np.arange(8)) * (3 / 255 if "low" in norm else 0.2)
+    tensors["x"][0] = (tensors["x"][0] + chequered.astype(np.float32)).clamp(0, 1)
+    save_file(tensors, path)
+    answer = csrobust("verify", tmp_path / "run", "--json")
+    rows = json.loads(answer.out)
+    assert answer.code == 1 and sum(row["outside"] for row in rows) == 1
