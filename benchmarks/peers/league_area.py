@@ -16,7 +16,7 @@ import torch
 from benchmarks.bench.table import pipes
 from benchmarks.peers.league import measured
 from benchmarks.peers.league_attacks import LIBRARIES, installed, missing
-from benchmarks.peers.league_networks import ENTRIES, SHARED, Entry, Sources
+from benchmarks.peers.league_networks import ENTRIES, SHARED, Network, Sources, Subject
 from robustbench_coded.reports.render.terminal import excess
 from robustbench_coded.runs.atomic import write_text
 
@@ -59,15 +59,16 @@ def main() -> None:
     write_text(OUT, f"{about}{pipes(rows)}\n")
 
 
-def _entry(name: str) -> Entry:
-    return next(entry for entry in ENTRIES if entry.name == name)
+def _entry(name: str) -> Network:
+    return next(entry for entry in ENTRIES if isinstance(entry, Network) and entry.name == name)
 
 
 def _areas(name: str, sources: Sources, budget: int) -> dict[tuple[str, str], float]:
     """(library, attack) -> points above the lowest of all, on average over eps."""
-    entry, curves = _entry(name), {}
-    subject = entry.load(sources)
-    clean = float((subject.network(subject.x).argmax(1) == subject.y).double().mean())
+    entry = _entry(name)
+    curves: dict[tuple[str, str], dict[float, float]] = {}
+    network, x, y = entry.plain(sources)
+    subject, clean = Subject(network, x, y), float((network(x).argmax(1) == y).double().mean())
     for library, attack, run in installed(False, subject.classes):
         curve = {0.0: clean}
         for share in SHARES[1:]:

@@ -23,7 +23,7 @@ INTRODUCTION = """# The league
 
 Accuracy left, in percent, by our attacks and by those of other libraries, each given the same number of
 images for an example. The first {examples} test images of each network, l-infinity.
-`benchmarks/peers/league.sh` writes it.
+`benchmarks/peers/league.sh` writes it. Over all eps: benchmarks/peers/league_area.md.
 
 One counter stands where the network is asked: an image forward is 1, its gradient 1 more. An attack ends when
 its budget is used up. Attacks are told their steps so that they fit the budget; other options are the

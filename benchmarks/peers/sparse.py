@@ -199,6 +199,7 @@ ENTRIES = (
     Entry("csrobust", "spgd-u", "pixels", True, ours("spgd-u", 2)),
     Entry("csrobust", "spgd-p", "pixels", True, ours("spgd-p", 2)),
     Entry("csrobust", "sigma-zero", "pixels", False, ours("sigma-zero", 2)),
+    Entry("csrobust", "fmn", "pixels", False, ours("fmn", 2)),
     Entry("csrobust", "sparse-rs", "pixels", True, ours("sparse-rs", 1)),
     Entry("csrobust", "random", "pixels", True, ours("random", 1)),
     Entry(

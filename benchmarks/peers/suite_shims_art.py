@@ -69,17 +69,10 @@ def _generating(text: str, fixed: str, radius: float) -> Any:
         labels = None if y is None else torch.as_tensor(np.asarray(y))
         if mask is None:
             return _perturbed(self, clean, labels, None, text, fixed, radius).numpy()
-        masks = torch.as_tensor(mask).to(clean).expand_as(clean)
-        found = [
-            _perturbed(
-                self,
-                *(None if part is None else part[i : i + 1] for part in (clean, labels, masks)),
-                text,
-                fixed,
-                radius,
-            )
-            for i in range(len(clean))
-        ]
+        masks, found = torch.as_tensor(mask).to(clean).expand_as(clean), []
+        for i in range(len(clean)):
+            label = None if labels is None else labels[i : i + 1]
+            found.append(_perturbed(self, clean[i : i + 1], label, masks[i : i + 1], text, fixed, radius))
         return torch.cat(found).numpy()
 
     return generate

@@ -1,6 +1,6 @@
 """Our attacks under the test suites of other libraries: their assertions, our attacks behind their names.
 
-    python benchmarks/peers/suites.py --sources DIR [--shared DIR] [--only NAME ...]
+    python benchmarks/peers/suites.py --sources DIR --runs DIR [--shared DIR] [--only NAME ...]
 
 Writes benchmarks/peers/suites.md. DIR has checkouts, by the names of their repositories; their test files are
 read when this runs, and nothing of them is kept here. In place of each library stand names that call ours
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.league_networks import ROOT, SHARED
+from robustbench_coded.runs.atomic import write_text
 
 OUT = Path(__file__).with_suffix(".md")
 
@@ -190,26 +191,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sources", type=Path, required=True)
     parser.add_argument("--shared", type=Path, default=SHARED, help="Folder of MNIST.")
-    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--runs", type=Path, required=True, help="Folder of what has been measured.")
+    parser.add_argument(
+        "--only", nargs="*", help="Suites to run once more; the others are as they were kept."
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)  # in a process of its own
     given = parser.parse_args()
     if given.one:
         suite = next(suite for suite in SUITES if suite.name == given.one)
         _run_here(suite, given.sources.resolve(), given.shared.resolve())
         return
+    given.runs.mkdir(parents=True, exist_ok=True)
     rows, reasons, failures = [], [], []
     for suite in SUITES:
-        if given.only and suite.name not in given.only:
-            continue
-        places = ("--sources", str(given.sources), "--shared", str(given.shared))
-        command = [sys.executable, __file__, *places, "--one", suite.name]
-        said = subprocess.run(
-            command, capture_output=True, text=True, cwd=ROOT, env=_environment(), check=False
-        )
-        try:
-            results = json.loads(said.stdout.splitlines()[-1])
-        except (IndexError, ValueError):
-            sys.exit(f"{suite.name}: {said.stdout[-2000:]}{said.stderr[-2000:]}")
+        kept = given.runs / f"{suite.name}.json"
+        if not kept.exists() or suite.name in (given.only or ()):
+            places = (
+                "--sources",
+                str(given.sources),
+                "--shared",
+                str(given.shared),
+                "--runs",
+                str(given.runs),
+            )
+            command = [sys.executable, __file__, *places, "--one", suite.name]
+            said = subprocess.run(
+                command, capture_output=True, text=True, cwd=ROOT, env=_environment(), check=False
+            )
+            if not said.stdout.rpartition("\n{")[2].endswith("}\n"):
+                sys.exit(f"{suite.name}: {said.stdout[-2000:]}{said.stderr[-2000:]}")
+            write_text(kept, said.stdout.splitlines()[-1])
+        results = json.loads(kept.read_text())
         counts: Counter[str] = Counter()
         for test, (outcome, why) in results.items():
             reason = next((text for part, text in suite.differs if part in test), "")
@@ -224,7 +236,7 @@ def main() -> None:
         print(suite.name, dict(counts), flush=True)
         rows.append((suite.name, counts))
     print(*failures, sep="\n")
-    OUT.write_text(_page(rows, reasons, failures))
+    write_text(OUT, _page(rows, reasons, failures))
 
 
 def _environment() -> dict[str, str]:

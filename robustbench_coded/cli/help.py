@@ -68,9 +68,11 @@ class SharingCommand(GroupedCommand):
     """A command with the options of ``csrobust eval``: described there, and only named here."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        as_in_eval = {param.name: param for param in _command_beside(ctx, "eval").get_params(ctx)}
-        params = list(self.get_params(ctx))
-        own = [p for p in params if not _alike(p, as_in_eval.get(p.name))]
+        evaluation = ctx.parent.command.commands["eval"] if ctx.parent is not None else ctx.command
+        as_in_eval = {param.name: param for param in evaluation.get_params(ctx)}
+        params: list[Any] = list(self.get_params(ctx))
+        alike = ((p, as_in_eval.get(p.name)) for p in params)
+        own = [p for p, e in alike if e is None or (p.help, p.default) != (e.help, e.default)]
         for _, records in self._grouped(ctx, [p for p in own if p.name not in _GROUP_OF]):
             with formatter.section("Options of its own"):
                 formatter.write_dl(records)
@@ -92,14 +94,6 @@ def _record(param: Any, ctx: Any) -> tuple[str, str] | None:
         return None
     written, described = record
     return _METAVAR.sub(lambda match: _METAVARS[match[1]], written), described
-
-
-def _command_beside(ctx: Any, name: str) -> Any:
-    return ctx.parent.command.commands[name] if ctx.parent is not None else ctx.command
-
-
-def _alike(one: Any, other: Any) -> bool:
-    return other is not None and (one.help, one.default) == (other.help, other.default)
 
 
 def examples(*lines: str) -> Callable[[F], F]:

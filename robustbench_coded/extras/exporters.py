@@ -1,5 +1,6 @@
 """A run in the formats of other tools: RobustBench (arXiv 2010.09670), pandas and LaTeX."""
 
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -9,12 +10,13 @@ from typing import Any
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.render.latex import PACKAGE, latex_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
 from robustbench_coded.reports.text.formatting import inference_text, pixels
 from robustbench_coded.reports.write import figures_of
-from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.case import WHOLE_BATCH
 
 # Entries in the format of RobustBench's ``model_info`` (arXiv 2010.09670): one JSON file per subject.
@@ -112,4 +114,13 @@ def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]
     """
     file = out / "tables.tex"
     write_text(file, "\n".join([PACKAGE, *(latex_table(table, attacks) for table in tables_of(run))]))
-    return [file, *(figure.write_pdf(out) for figure in figures_of(run, opening_of(run)))]
+    return [file, *(_pdf(figure, out) for figure in figures_of(run, opening_of(run)))]
+
+
+def _pdf(drawing: Drawing, folder: Path) -> Path:
+    """Writes NAME.pdf, for a paper. Returns its path."""
+    pdf, path = io.BytesIO(), folder / f"{drawing.name}.pdf"
+    with styled():
+        drawing.figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
+    write_bytes(path, pdf.getvalue(), synced=False)
+    return path

@@ -6,7 +6,7 @@ import pandas as pd
 
 from robustbench_coded.judge.certified import certified_frame
 from robustbench_coded.judge.run import Run, load_run
-from robustbench_coded.reports.figures import bars, curves, style
+from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render import markdown
 from robustbench_coded.reports.render.html import html_report
 from robustbench_coded.reports.render.sections import report_of
@@ -52,16 +52,12 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
     write_text(run.path / "report.html", html_report(report), synced=False)
     for figure in figures:
         figure.write(run.path / "figures")
-    _remove_others(run.path / "figures", {figure.name for figure in figures})
+    drawn = {figure.name for figure in figures}
+    for path in (run.path / "figures").glob("*.svg"):
+        if path.stem not in drawn:  # the run once had data for it
+            path.unlink()
     if final:
         remove_unshown(run, worst)
-
-
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Figures that the run once had data for and has no more."""
-    for path in folder.glob("*.svg"):
-        if path.stem not in names:
-            path.unlink()
 
 
 def csv_table(table: pd.DataFrame) -> str:
@@ -77,7 +73,7 @@ def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
     rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in asked]
     with style.styled():
         drawn = [
-            bars.draw_answer(opening),
+            curves.draw_answer(opening),
             curves.draw_ladder(rows),
             curves.draw_batch_sizes(rows),
             curves.draw_eps(rows),

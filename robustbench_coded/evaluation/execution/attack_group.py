@@ -31,7 +31,7 @@ from robustbench_coded.evaluation.planning.cases import (
     Unit,
 )
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
-from robustbench_coded.runs.adversarials import EVERY, PerturbedBatch
+from robustbench_coded.runs.adversarials import PerturbedBatch
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN
 
 
@@ -83,11 +83,6 @@ class Group:
     @property
     def k(self) -> int:
         return self.batches[0].k
-
-    @property
-    def stored_victims(self) -> list[int]:
-        """What stored perturbed inputs say about who was attacked."""
-        return list(self.victims) or [EVERY] * len(self.batches)
 
 
 class UnitRun(NamedTuple):

@@ -40,7 +40,7 @@ from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch
 from robustbench_coded.evaluation.planning.comparisons import on_whole_batches, random_batch_images
-from robustbench_coded.runs.adversarials import Adversarials
+from robustbench_coded.runs.adversarials import EVERY, Adversarials
 from robustbench_coded.runs.outcomes import SCHEMA
 from robustbench_coded.runs.pictures import Pictures, lowest
 from robustbench_coded.schema.case import WHOLE_BATCH
@@ -233,7 +233,9 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
             else:
                 adversarial = attack_group(run, group, x, y, draw)
             if tally.adversarials is not None:
-                tally.adversarials.add(group.indices, group.stored_victims, draw, x, adversarial)
+                tally.adversarials.add(
+                    group.indices, list(group.victims) or [EVERY] * len(group.batches), draw, x, adversarial
+                )
             if unit.case.threat.whole_batch and draw is None and unit.case.attack != CLEAN:
                 for batch, inputs in zip(group.batches, adversarial, strict=True):
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])

@@ -140,7 +140,11 @@ def planned_evaluation(
         if config.time is not None:
             rate = rate or _seconds_per_image(plan, rates or Rates(prepared))
             workers = worker_count(config.workers, prepared.context.device)
-            plan = replace(plan, ceilings=_wished(plan, int(config.time / rate * workers)))
+            images = int(config.time / rate * workers)
+            # Half for the table, where there is one, the rest for the verdicts in equal parts.
+            table = 0 if plan.ceilings.table == 0 else images // 2
+            verdict = (images - table) // max(len(plan.judged), 1)
+            plan = replace(plan, ceilings=Ceilings(verdict, table, plan.ceilings.extras))
         sequential = SampleSizes(
             until=config.until or "",
             sample_sizes=sizes,
@@ -165,6 +169,13 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
     def images(case: PlannedCase, size: int) -> int:
         return prepared.maker(size).images(case)
 
+    in_presets = {name for names in PRESETS.values() for name in names}
+
+    def shown(case: PlannedCase) -> bool:
+        """The paper's cases, controls, and what no preset has, so that the user has named it."""
+        of_paper = case.attack in (*PRESETS["paper"], *CONTROLS) and case.threat.inputs == "batch"
+        return of_paper or case.attack not in (*in_presets, *CONTROLS)
+
     table = [case for case in cases if in_table(config, case)]
     # No preset with checks was asked for: who names his attacks wants those.
     named = config.until is None and not config.checks
@@ -183,9 +194,7 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         start=start,
         images=images,
         table=frozenset(table),
-        first_rows=frozenset(
-            case for case in table if config.time is None and (named or _always_shown(case))
-        ),
+        first_rows=frozenset(case for case in table if config.time is None and (named or shown(case))),
         ceilings=ceilings,
         table_first=whole,
         checks=config.checks,
@@ -211,13 +220,6 @@ def in_table(config: EvalConfig, case: PlannedCase) -> bool:
     return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
 
 
-def _always_shown(case: PlannedCase) -> bool:
-    """The paper's cases, controls, and what no preset has, so that the user has named it."""
-    in_presets = {name for names in PRESETS.values() for name in names}
-    of_paper = case.attack in (*PRESETS["paper"], *CONTROLS) and case.threat.inputs == "batch"
-    return of_paper or case.attack not in (*in_presets, *CONTROLS)
-
-
 def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
     """How many ReLUs answer an image; 0 where crossover is not run."""
     if not prepared.config.checks or prepared.config.norm == "l0":
@@ -233,12 +235,6 @@ def _seconds_per_image(plan: EvaluationPlan, rates: Rates) -> float:
     images = {case: plan.images(case, plan.start) for case in plan.cases}
     seconds = sum(cost * rates.of(case) for case, cost in images.items())
     return round(seconds / sum(images.values()), 9) or 1e-9
-
-
-def _wished(plan: EvaluationPlan, images: int) -> Ceilings:
-    """Half for the table, where there is one, the rest for the verdicts in equal parts."""
-    table = 0 if plan.ceilings.table == 0 else images // 2
-    return Ceilings((images - table) // max(len(plan.judged), 1), table, plan.ceilings.extras)
 
 
 def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
@@ -257,20 +253,16 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
         elif plan.ceilings.extras is not None:
             option = "--checks"
         found.append(Outlook(purpose="settle", option=option, images=images))
-        found += _left_out(plan, _open_ones(plan, evidence), evidence, option)
+        open_ = open_comparisons(plan, evidence)
+        attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
+        offered = (*(evidence.checks if plan.checks else ()), *evidence.submissions)
+        attacks += [case for case in offered if any(comparison.holds(case) for comparison in open_)]
+        found += _left_out(plan, attacks, evidence, option)
     if plan.ceilings.table != 0:
         found += _left_out(plan, [case for case in plan.cases if case in plan.table], evidence, "--all")
     mean = _seconds_per_image(plan, Rates(evaluation.prepared)) if found else 0.0
     once = {(one.purpose, one.case): one for one in reversed(found)}  # a row may be in both lists
     return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in reversed(once.values())]
-
-
-def _open_ones(plan: EvaluationPlan, evidence: Evidence) -> list[PlannedCase]:
-    """What may still run on open comparisons: attacks, what checks ask for, inputs to be submitted."""
-    open_ = open_comparisons(plan, evidence)
-    planned = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
-    offered = (*(evidence.checks if plan.checks else ()), *evidence.submissions)
-    return [*planned, *(case for case in offered if any(comparison.holds(case) for comparison in open_))]
 
 
 def _left_out(

@@ -264,9 +264,9 @@ def prepare(
                 f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
                 "--batch-size, or pad or shrink"
             )
-    for name in map(naming.parse, config.attacks):
-        if name.target is not None and name.target >= whole.classes:
-            raise InputError(f"{name.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
+    for attack in map(naming.parse, config.attacks):
+        if attack.target is not None and attack.target >= whole.classes:
+            raise InputError(f"{attack.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
     loaded, notes = [], []
     for checkpoint in checkpoints:
         say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")

@@ -27,6 +27,7 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     perturbation_text,
     series,
+    subject_text,
 )
 from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.manifest import RunManifest
@@ -196,7 +197,8 @@ def _table(
         other = counterpart(contender)
         cells = [build[name].cell(subject, perturbation, column) for column in columns]
         if other is None:
-            pairing.without_counterpart(contender, baseline)
+            named = subject_text(subject, with_k=True)
+            pairing.reasons[f"{named} in {name} has no counterpart in the baseline, {baseline}."] = None
         elif other != contender:
             cells = [
                 cell and replace(cell, difference=pairing.difference(contender, other, cell.line))

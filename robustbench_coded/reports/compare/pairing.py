@@ -15,7 +15,7 @@ from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.text.formatting import inference_text, subject_text
+from robustbench_coded.reports.text.formatting import inference_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
 
 
@@ -121,7 +121,10 @@ class Pairing:
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
         """The accuracy of ``row`` less that of the same attack on ``other``."""
         first = self._result(mine, row, row.threat)
-        second = self._result(other, row, row.threat) or self._of_a_fixed_answer(other, row)
+        second = self._result(other, row, row.threat)
+        if second is None:  # a fixed answer to each input is the same under every threat model
+            second = self._result(other, row, WHOLE_BATCH)
+            second = None if second is None or second.randomised or second.batch_dependent else second
         if first is None or second is None or first.cell is None or second.cell is None:
             return None
         why = self._other_data(mine.run, other.run)
@@ -136,20 +139,10 @@ class Pairing:
             self.reasons[f"{where}: {error}."] = None
             return None
 
-    def without_counterpart(self, mine: Contender, baseline: str) -> None:
-        """Keeps that a subject has nothing to be compared with."""
-        subject = subject_text(mine.subject, with_k=True)
-        self.reasons[f"{subject} in {mine.run} has no counterpart in the baseline, {baseline}."] = None
-
     def _result(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The result of the same attack and perturbation; a step size that differs is another attack."""
         key = Case(contender.subject, threat, row.perturbation, row.attack, row.step_size)
         return self._results.get((contender.run, key))
-
-    def _of_a_fixed_answer(self, contender: Contender, line: SummaryRow) -> CaseResult | None:
-        """A deterministic defence that answers inputs one by one is the same under every threat model."""
-        found = self._result(contender, line, WHOLE_BATCH)
-        return found if found is not None and not found.randomised and not found.batch_dependent else None
 
     def _other_data(self, one: str, other: str) -> str:
         """Why examples of two runs are not the same ones; '' where they are."""

@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.reports.text import escape, formatting
+from robustbench_coded.reports.text import escape
 from robustbench_coded.runs.atomic import write_bytes
-from robustbench_coded.schema.case import Subject
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -68,14 +67,6 @@ class Drawing:
     svg: bytes
     figure: Figure = field(repr=False, compare=False)
 
-    def write_pdf(self, folder: Path) -> Path:
-        """Writes NAME.pdf, for a paper. Returns its path."""
-        pdf, path = io.BytesIO(), folder / f"{self.name}.pdf"
-        with styled():
-            self.figure.savefig(pdf, format="pdf", transparent=True, metadata={"CreationDate": None})
-        write_bytes(path, pdf.getvalue(), synced=False)
-        return path
-
     def write(self, folder: Path) -> Path:
         """Writes NAME.svg, not synced to the disk: it can be drawn again. Returns its path."""
         path = folder / f"{self.name}.svg"
@@ -99,7 +90,9 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
     if engine is not None:
         figure.dpi = SVG_DPI
         engine.execute(figure)
-        height, panels_height = figure.get_figheight(), height_of_panels(figure)
+        shown = (axes.get_position() for axes in figure.axes if axes.get_visible())
+        rows, height = {place.y0: place.height for place in shown}, figure.get_figheight()
+        panels_height = height * sum(rows.values())
         if panels_height < PANELS_SHARE * height:
             figure.set_figheight((height - panels_height) / (1 - PANELS_SHARE))
             engine.execute(figure)
@@ -112,12 +105,6 @@ def drawing(figure: Figure, name: str, title: str, caption: str) -> Drawing:
 
 # Ink and colours for a page that is dark: white for black, hues as they are.
 DARK = b"@media (prefers-color-scheme: dark){svg{filter:invert(1) hue-rotate(180deg)}}"
-
-
-def height_of_panels(figure: Figure) -> float:
-    """Inches that the rows of panels take together."""
-    rows = {axes.get_position().y0: axes.get_position().height for axes in figure.axes if axes.get_visible()}
-    return figure.get_figheight() * sum(rows.values())
 
 
 _COORDINATES = re.compile(rb' (?:d|x|y)="[^"]*"|translate\([^)]*\)')
@@ -199,12 +186,6 @@ def legend(figure: Figure, axes: Sequence[Axes], columns: int = 3) -> None:
 def first_of(shown: int, all_of_them: int, what: str) -> str:
     """The end of a caption where a figure has no place for all; empty where it shows them."""
     return f" The first {shown} of {all_of_them} {what} are shown." if shown < all_of_them else ""
-
-
-def subject_title(axes: Axes, subject: Subject) -> None:
-    """Inference and checkpoint over a panel, a line each: together they are wider than a third of a page."""
-    inference = label(formatting.inference_text(subject, with_k=True), TITLE_WIDTH)
-    axes.set_title(f"{inference}\n{label(subject.checkpoint, TITLE_WIDTH)}")
 
 
 def logarithmic_y(axes: Axes) -> None:

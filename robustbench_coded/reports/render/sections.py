@@ -141,7 +141,9 @@ def report_of(
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),
-        sections=tuple(section for section in sections if _says_something(section)),
+        sections=tuple(
+            section for section in sections if section.id in _ALWAYS or any(map(_filled, section.blocks))
+        ),
     )
 
 
@@ -209,10 +211,6 @@ def _section(name: str, title: str, *blocks: Block, detail: bool = False) -> Sec
 
 # Said even where they are empty: that there is none is an answer, too.
 _ALWAYS = ("verdicts", "why", "checks", "cost")
-
-
-def _says_something(section: Section) -> bool:
-    return section.id in _ALWAYS or any(_filled(block) for block in section.blocks)
 
 
 def _filled(block: Block) -> bool:

@@ -65,11 +65,6 @@ def _choice(manifest: RunManifest) -> list[str]:
     return [text.format(taken=data.examples, all=data.available, name=data.name) for text in found]
 
 
-def population_of(manifest: RunManifest) -> str:
-    """What the intervals of a run are about, in one sentence."""
-    return f"the intervals apply to {_choice(manifest)[1]}"
-
-
 _NOT_TRIED = "No attacker {} was tried: there is no row under a {} threat model."
 
 
@@ -119,7 +114,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Cost", _cost_limits(manifest)),
         ("Draws", [_draws(manifest, rows)]),
         ("Intervals", [_INTERVALS]),
-        ("Population", [population_of(manifest)]),
+        ("Population", [f"the intervals apply to {_choice(manifest)[1]}"]),
         ("Random batches", [_SCORED_AGAIN] if any(result.random_batches for result in run.results) else []),
         ("Seed", [f"{manifest.identity.seed}; every random number comes from a stream named by it."]),
         (

@@ -62,11 +62,14 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
         return next(steps, everything or _more(run))
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
-    if about and not any(j.verdict.name == VerdictName.NO_FAILURE_FOUND for j in about):
+    praised = [j for j in about if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
+    if about and not praised:
         return NextCommand("")  # what has fallen stays where it is
     if everything is not None:
         return everything
-    if _stands(run) and manifest.last.command and not (run.path / "power.json").is_file():
+    # Weaknesses are planted where nothing was found.
+    planted = any(j.case.threat.whole_batch and not j.case.threat.draw_known for j in praised)
+    if planted and manifest.last.command and not (run.path / "power.json").is_file():
         return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
     return NextCommand("Nothing that is left to run")
 
@@ -81,12 +84,6 @@ def _needs_images(run: Run, unsettled: Sequence[Judgement]) -> bool:
     return limited and {(judgement.verdict.rule, judgement.examples) for judgement in whole} == {
         (CONTAINS_BAR, data.examples)
     }
-
-
-def _stands(run: Run) -> bool:
-    """Whether nothing was found where weaknesses can be planted."""
-    found = [j for j in run.judgements if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
-    return any(j.case.threat.whole_batch and not j.case.threat.draw_known for j in found)
 
 
 def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from robustbench_coded.extensions import load
-from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
@@ -87,11 +86,6 @@ def checkpoints_of(rows: Iterable[SummaryRow]) -> list[str]:
 def cost(row: SummaryRow) -> float:
     """Images forward and backward per scored example."""
     return (row.forwards or 0.0) + (row.backwards or 0.0)
-
-
-def is_attacked(row: CaseResult) -> bool:
-    """Whether an attack is among what a row was counted from, and not only inputs left alone."""
-    return any(key.attack not in words.CONTROLS for key in row.sources)
 
 
 OVER_DRAWS = "§"  # stands behind an interval over draws alone
@@ -203,7 +197,8 @@ def tables_of(run: Run) -> list[Table]:
     rows = [
         row
         for row, result in zip(run.rows, run.results, strict=True)
-        if row.threat.malicious is None and (row.attack != words.ENSEMBLE or is_attacked(result))
+        if row.threat.malicious is None
+        and (row.attack != words.ENSEMBLE or any(key.attack not in words.CONTROLS for key in result.sources))
     ]
     asked = run.manifest.judged_perturbations
     perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in asked))

@@ -158,14 +158,10 @@ def with_interval(figure: Interval | None, missing: str = "") -> str:
     return missing if figure is None else accuracy_text(figure.estimate, figure.low, figure.high)
 
 
-def gain_text(estimate: float, low: float, high: float) -> str:
-    """``+4.2 [+1.0, +7.4]`` in percentage points, each with its sign."""
-    return f"{100 * estimate:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
 def difference_text(difference: Difference) -> str:
-    """``+4.2 [+1.0, +7.4]`` in percentage points."""
-    return gain_text(difference.estimate, difference.low, difference.high)
+    """``+4.2 [+1.0, +7.4]`` in percentage points, each with its sign."""
+    estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def settled(difference: Difference) -> bool:
