@@ -1,4 +1,4 @@
-"""What an evaluation names, loaded and checked; what its folder is named after, and what decides its outcomes."""
+"""What an evaluation names, loaded and checked; what its folder is named after and its outcomes depend on."""
 
 import hashlib
 import json
