@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.long
@@ -41,7 +42,7 @@ def test_a_run_in_every_norm_holds_until_an_input_leaves_it(csrobust, digits_erm
     tensors = load_file(path)
     # Three grey levels, up and down: further than the plain norms allow, and no low frequency.
     chequered = (-1.0) ** (np.arange(8)[:, None] + np.arange(8)) * (3 / 255 if "low" in norm else 0.2)
-    tensors["x"][0] = (tensors["x"][0] + chequered.astype(np.float32)).clamp(0, 1)
+    tensors["x"][0] = (tensors["x"][0] + torch.from_numpy(chequered).float()).clamp(0, 1)
     save_file(tensors, path)
     answer = csrobust("verify", tmp_path / "run", "--json")
     rows = json.loads(answer.out)

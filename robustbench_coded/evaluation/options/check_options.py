@@ -148,9 +148,9 @@ def check_options(config: EvalConfig) -> None:
         check_inputs(config.inputs, config.eps or ())
     if config.claim is not None:
         check_claim(config)
-    for name in _OF_CLAIM if config.claim is None else ():
-        if getattr(config, name) is not None:
-            raise InputError(f"--{name.replace('_', '-')} needs a claim to be about; add --claim 72%")
+    for field in _OF_CLAIM if config.claim is None else ():
+        if getattr(config, field) is not None:
+            raise InputError(f"--{field.replace('_', '-')} needs a claim to be about; add --claim 72%")
     if config.until is not None:
         check_until(config)
     if config.submissions is not None and config.submissions > config.draws:
