@@ -1,16 +1,14 @@
-"""What makes a run this run: what its folder is named after, and what decides its outcomes."""
+"""What an evaluation names, loaded and checked; what its folder is named after and its outcomes depend on."""
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
-import torch
 from msgspec import structs, to_builtins
-from scipy.special import bdtrc
 
 from attacks import accelerator, naming
 from robustbench_coded.data import dataset, registry
@@ -48,7 +46,7 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     from_file,
     with_gradients,
 )
-from robustbench_coded.evaluation.setup.subjects import probed_subjects
+from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
 from robustbench_coded.extensions import load
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
@@ -95,49 +93,6 @@ def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity
         name += f"-and-{len(checkpoints) - 1}-more"
     content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256}, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
-
-
-MOST_CODED = 4  # coded inputs for each input beyond which more only cost
-GLANCE = 64  # examples that a model in memory is asked, to see whether it was trained at all
-BY_CHANCE = 0.01
-PAPER = "the paper takes N from K to 1.5K"
-
-
-def doubts(subjects: Sequence[cases.ProbedSubject], context: worker_context.WorkerContext) -> Iterator[str]:
-    """A sentence for each thing that the user may not have meant."""
-    for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
-        if n < k:
-            yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
-        elif n > MOST_CODED * k:
-            yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
-    for checkpoint in context.setup.checkpoints:
-        trained = checkpoint.facts["metadata"].get("defence")
-        around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
-        if isinstance(trained, str) and trained not in around:
-            yield (
-                f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
-                f"add --defence {trained}"
-            )
-        if not checkpoint.path:  # a file whose network answers as by chance is refused
-            yield from _untrained(checkpoint, context)
-
-
-@torch.no_grad()
-def _untrained(
-    checkpoint: worker_context.LoadedCheckpoint, context: worker_context.WorkerContext
-) -> Iterator[str]:
-    """A sentence where a model in memory answers as by chance."""
-    x, y = context.data.batch(range(min(GLANCE, len(context.data))))
-    with accelerator.random_states_kept():  # it may sample
-        answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
-    right = int((answers == y).sum())
-    one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
-    if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
-        from_zero = int((answers == y - 1).sum())
-        doubt = "are its weights trained, and on these data?"
-        if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
-            doubt = f"{from_zero} where labels begin at 0: give y - 1"
-        yield f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: {doubt}"
 
 
 MEASURED_IMAGES = 4  # by which the memory that an image takes is measured

@@ -1,11 +1,16 @@
-"""Every checkpoint behind every defence at every batch size, probed before anything is attacked."""
+"""Every checkpoint behind every defence at every batch size, probed before anything is attacked; and what the
+user may not have meant.
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
+import torch
+from scipy.special import bdtrc
 from torch import Tensor
 
+from attacks import accelerator
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import KeptMemory
@@ -175,3 +180,44 @@ def _probed(
         remembers=probing.probe_batch(data, len(x), probing.REMEMBERED).to(device) if theirs else None,
         whole=x if theirs else None,
     )
+
+
+MOST_CODED = 4  # coded inputs for each input beyond which more only cost
+GLANCE = 64  # examples that a model in memory is asked, to see whether it was trained at all
+BY_CHANCE = 0.01
+PAPER = "the paper takes N from K to 1.5K"
+
+
+def doubts(subjects: Sequence[ProbedSubject], context: WorkerContext) -> Iterator[str]:
+    """A sentence for each thing that the user may not have meant."""
+    for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
+        if n < k:
+            yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
+        elif n > MOST_CODED * k:
+            yield f"N = {n} is {n / k:.1f} times K = {k}, and so is the cost; {PAPER}"
+    for checkpoint in context.setup.checkpoints:
+        trained = checkpoint.facts["metadata"].get("defence")
+        around = {subject.spec for subject in subjects if subject.checkpoint == checkpoint.name}
+        if isinstance(trained, str) and trained not in around:
+            yield (
+                f"{checkpoint.name} was trained behind {trained} and is evaluated without it; "
+                f"add --defence {trained}"
+            )
+        if not checkpoint.path:  # a file whose network answers as by chance is refused
+            yield from _untrained(checkpoint, context)
+
+
+@torch.no_grad()
+def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator[str]:
+    """A sentence where a model in memory answers as by chance."""
+    x, y = context.data.batch(range(min(GLANCE, len(context.data))))
+    with accelerator.random_states_kept():  # it may sample
+        answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
+    right = int((answers == y).sum())
+    one_class = int(y.bincount().max()) / len(y)  # what a network that always names it gets right
+    if bdtrc(right - 1, len(x), max(one_class, 1 / checkpoint.classes)) > BY_CHANCE:
+        from_zero = int((answers == y - 1).sum())
+        doubt = "are its weights trained, and on these data?"
+        if int(y.min()) > 0 and from_zero > max(right, len(x) // 2):
+            doubt = f"{from_zero} where labels begin at 0: give y - 1"
+        yield f"{checkpoint.name} gets {right} of {len(x)} clean examples right, as by chance: {doubt}"
