@@ -30,6 +30,9 @@ MOST_RANDOM_BATCHES = 600
 FEWEST_TO_HOLD = 20  # where little would do: their images are few, too
 # How far below the bar what is left has to be, for random batches to settle a verdict.
 ROOM = 0.8
+# What random batches may leave beyond what a few thousand answers showed: six batches more where none was
+# right. If they are too few to prove it, twice as many are scored.
+UNSEEN = 0.001
 SLACK = 0.01  # shares that attacks are chosen by are of all draws, and those of a verdict of the common ones
 
 
@@ -65,7 +68,7 @@ def likely_batches(
         return None
     lowest = next(known for known in bars if evidence.shares[case] <= ROOM * known)
     tail = plan.tail(size_of(plan, evidence, comparison))
-    needed = values_needed(evidence.shares[case], lowest, tail) or MOST_RANDOM_BATCHES
+    needed = values_needed(evidence.shares[case] + UNSEEN, lowest, tail) or MOST_RANDOM_BATCHES
     scored = _scored(evidence, case)
     count, size = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES), evidence.sizes[case]
     if comparison.one_victim:

@@ -15,6 +15,7 @@ from robustbench_coded.evaluation.session.policies import (
     next_step,
     table_sizes,
 )
+from robustbench_coded.evaluation.session.random_batches import UNSEEN
 from robustbench_coded.evaluation.session.schedule import (
     Ceilings,
     EvaluationPlan,
@@ -135,7 +136,7 @@ def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_and_only_clean_
     assert policies(evidence) == ["clean", "attack", "attack", "break", SELF_TESTS, "clean batches"]
     (batches,) = evidence.steps[-3].random
     assert batches.case.attack == "transfer-pgd-20" and batches.size == 256
-    assert batches.batches == values_needed(0.0, 0.03, plan_of().tail(256))
+    assert batches.batches == values_needed(UNSEEN, 0.03, plan_of().tail(256))
     assert batches.images == batches.batches * (190 // 3)
 
 
@@ -159,7 +160,7 @@ def test_what_has_no_gain_is_attacked_no_further_but_its_base_is():
 def test_random_batches_are_doubled_while_the_verdict_is_open():
     evidence = simulate(plan_of(), lambda c: 0.0 if c.attack == "transfer-pgd-20" else 0.9)
     counts = [part.batches for step in evidence.steps for part in step.random if step.policy == "break"]
-    first = values_needed(0.0, 0.03, plan_of().tail(256))
+    first = values_needed(UNSEEN, 0.03, plan_of().tail(256))
     assert counts[:3] == [first, 2 * first, 600]  # as many as there may be
     costs = [part.images for step in evidence.steps for part in step.random]
     assert costs[1] == first * (190 // 3)  # those before are not scored again
@@ -181,7 +182,7 @@ def test_next_to_nothing_is_proven_where_no_attack_shows_that_nothing_is_gained(
     assert order.index("broken") == order.index(MORE_EXAMPLES) - 1 > order.index("attack")
     assert order.count("broken") == 1 and "break" not in order and "random batches" not in order
     (batches,) = evidence.steps[order.index("broken")].random
-    assert batches.batches == values_needed(0.06, 0.15, plan.tail(256))
+    assert batches.batches == values_needed(0.06 + UNSEEN, 0.15, plan.tail(256))
 
 
 def test_an_open_verdict_meets_attacks_submissions_checks_and_crossover_before_more_examples():
