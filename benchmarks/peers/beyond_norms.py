@@ -1,12 +1,14 @@
-"""Low frequencies beside another implementation of them.
+"""Low frequencies beside another implementation of them, and a union beside torchattacks.
 
-    python benchmarks/peers/beyond_norms.py --cifar FILE --ckpt RESNET20        writes beyond_norms.md
+    python benchmarks/peers/beyond_norms.py                                     writes beyond_norms.md
+    python benchmarks/peers/beyond_norms.py --cifar FILE --ckpt RESNET20        with low frequencies as well
 
-FILE is CIFAR-10's test set as .npz.
+FILE is CIFAR-10's test set as .npz. Unions run on the shipped digits network and need torchattacks.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,15 @@ from benchmarks.errors.coverage import write
 from robustbench_coded import attack
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
+from robustbench_coded.extras.published.input_transformations import BITS, compressed, rounded
 from robustbench_coded.models.loading import load_checkpoint
 
 PAGE = Path(__file__).with_suffix(".md")
 IMAGES, STEPS = 64, 20
+DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-pgd-at.safetensors"
+RADII = {"linf": 0.25, "l2": 0.8}
+UNION = "+".join(f"{norm}:{radius}" for norm, radius in RADII.items())
+ENSEMBLE = ("pgd-100", "apgd-ce-100", "apgd-mt-100")
 
 
 def low_frequencies(x: np.ndarray, size: int) -> np.ndarray:
@@ -82,13 +89,71 @@ def _cell(network: nn.Module, x: Tensor, y: Tensor) -> str:
     return f"{100 * right(network, x, y).double().mean():.1f} ({loss:.2f})"
 
 
+def digits(images: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """The adversarially trained network of digits, with inputs and labels."""
+    x, y = load_data("digits").batch(range(images))
+    return with_normalisation(load_checkpoint(str(DIGITS)), x, y), x, y
+
+
+def union_beside_torchattacks() -> Iterator[str]:
+    """Accuracy of each member and of the union, ours by attacks on it, theirs by each member's result."""
+    import torchattacks
+
+    network, x, y = digits(100)
+    yield "| | " + " | ".join(f"{norm} {radius}" for norm, radius in RADII.items()) + " | union |"
+    yield "| --- | ---: | ---: | ---: |"
+    for names in (*((name,) for name in ENSEMBLE), ENSEMBLE):
+        stand = [
+            torch.stack([right(network, attack(network, x, y, n, e, norm=norm, seed=0), y) for n in names])
+            for norm, e in (*RADII.items(), (UNION, 1))
+        ]
+        yield _row(" + ".join(f"`{name}`" for name in names), [each.all(0) for each in stand])
+    members = [
+        right(network, torchattacks.AutoAttack(network, norm.capitalize(), eps, n_classes=10)(x, y), y)
+        for norm, eps in RADII.items()
+    ]
+    yield _row("torchattacks' AutoAttack", [*members, members[0] & members[1]])
+
+
+def behind_transformations() -> Iterator[str]:
+    """Accuracy under PGD in linf, in its low frequencies and in the union, behind published defences."""
+    network, x, y = digits(IMAGES)
+    norms = {"linf": RADII["linf"], "linf-low4": RADII["linf"], UNION: 1}
+    yield "| defence, attack | clean | " + " | ".join(norms) + " |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    changes = {"published:jpeg": compressed, "published:bit-depth": partial(rounded, bits=BITS)}
+    for defence, change in changes.items():
+        defended = nn.Sequential(Change(change), network)
+        for name in (f"pgd-{STEPS}", f"relaxed-pgd-{STEPS}"):
+            found = [attack(defended, x, y, name, eps, norm=n, seed=0) for n, eps in norms.items()]
+            yield _row(f"`{defence}`, `{name}`", [right(defended, each, y) for each in (x, *found)])
+
+
+class Change(nn.Module):
+    """A transformation of images as the first layer of a network."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.change = change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(x)
+
+
+def _row(name: str, stand: list[Tensor]) -> str:
+    return f"| {name} | " + " | ".join(f"{100 * each.double().mean():.1f}" for each in stand) + " |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cifar", required=True)
-    parser.add_argument("--ckpt", required=True)
+    parser.add_argument("--cifar")
+    parser.add_argument("--ckpt")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    write("reference", "\n".join(beside_reference(args.ckpt, args.cifar)), PAGE)
+    write("union", "\n".join(union_beside_torchattacks()), PAGE)
+    write("transformations", "\n".join(behind_transformations()), PAGE)
+    if args.cifar and args.ckpt:
+        write("reference", "\n".join(beside_reference(args.ckpt, args.cifar)), PAGE)
 
 
 if __name__ == "__main__":
