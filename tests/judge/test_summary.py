@@ -208,4 +208,4 @@ def test_an_interval_over_draws_is_of_one_attack_on_unknown_draws_of_a_defence_w
     attacks = ("clean", "random-sign", "fgsm", "pgd-10", "pgd-100")
     assert has == {("rci", "batch/unknown", attack) for attack in attacks}
     fgsm = line(table, "fgsm")
-    assert fgsm.ci_low < fgsm.ci_low_over_draws < fgsm.accuracy < fgsm.ci_high_over_draws < fgsm.ci_high
+    assert fgsm.ci_low_over_draws < fgsm.accuracy < fgsm.ci_high_over_draws < fgsm.accuracy + 0.05
