@@ -121,7 +121,10 @@ def behind_transformations() -> Iterator[str]:
     norms = {"linf": RADII["linf"], "linf-low4": RADII["linf"], UNION: 1}
     yield "| defence, attack | clean | " + " | ".join(norms) + " |"
     yield "| --- | ---: | ---: | ---: | ---: |"
-    changes = {"published:jpeg": compressed, "published:bit-depth": partial(rounded, bits=BITS)}
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
+        "published:jpeg": compressed,
+        "published:bit-depth": partial(rounded, bits=BITS),
+    }
     for defence, change in changes.items():
         defended = nn.Sequential(Change(change), network)
         for name in (f"pgd-{STEPS}", f"relaxed-pgd-{STEPS}"):
