@@ -36,6 +36,7 @@ from robustbench_coded.judge.variance import (
     SharedDraws,
     between_batches,
     between_examples,
+    by_batch,
     shared_by_draws,
 )
 
@@ -201,8 +202,7 @@ def over_draws(
     """
     draws, estimate = correct.shape[1], float(correct.mean())
     skewed = tail * OF_BATCHES
-    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
-    totals = np.stack([np.bincount(members, weights=right) for right in correct.T], axis=1)
+    _, sizes, totals = by_batch(correct, batch)
     parts = totals.var(axis=1, ddof=1) / len(correct) ** 2 / draws
     variance = float(parts.sum())
     degrees = variance**2 / float(parts @ parts) * (draws - 1) if variance else np.inf

@@ -50,6 +50,14 @@ class Drawn(NamedTuple):
     degrees: int
 
 
+def by_batch(
+    values: NDArray[np.generic], batch: NDArray[np.integer]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Which batch each example is of [examples], how large each is [batches], sums [batches, draws]."""
+    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
+    return members, sizes, np.stack([np.bincount(members, weights=one) for one in values.T], axis=1)
+
+
 def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | None:
     """What one row shows; None where every batch has one example.
 
@@ -59,14 +67,13 @@ def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | Non
         correct: [examples, draws], whether each answer is right. batch: [examples].
     """
     draws = correct.shape[1]
-    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
+    members, sizes, totals = by_batch(correct, batch)
     if (sizes == 1).all():
         return None
     if draws == 1:
         alike = measured(correct, batch)
         return Drawn(alike.high, alike.high, alike.low > 0, len(sizes) - 1)
     degrees = int((sizes > 1).sum()) * (draws - 1)
-    totals = np.stack([np.bincount(members, weights=right) for right in correct.T], axis=1)
     between = (sizes * (totals / sizes[:, None]).var(axis=1, ddof=1))[sizes > 1]
     within = np.bincount(members, weights=correct.var(axis=1, ddof=1))[sizes > 1] - between
     mean, size = float(correct.mean()), float(sizes[sizes > 1].mean())
@@ -145,9 +152,8 @@ def between_examples(values: NDArray[np.generic], batch: NDArray[np.integer]) ->
 
 def _shared_draws(values: NDArray[np.generic], batch: NDArray[np.integer]) -> float:
     """Variance that the mean owes to draws shared by a batch; 0 or less where there is no sign of any."""
-    members, sizes = np.unique(batch, return_inverse=True, return_counts=True)[1:]
+    members, sizes, totals = by_batch(values, batch)
     draws = values.shape[1]
-    totals = np.stack([np.bincount(members, weights=values[:, draw]) for draw in range(draws)], axis=1)
     of_means = (totals / sizes[:, None]).var(axis=1, ddof=1)
     of_answers = np.bincount(members, weights=values.var(axis=1, ddof=1)) / sizes
     several = sizes > 1
