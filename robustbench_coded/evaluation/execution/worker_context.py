@@ -184,8 +184,7 @@ class WorkerContext:
             defence = sampling.SamplingModule(model, name=inferences.Standard.name)
         else:
             parsed = options.parse_defence(spec)
-            pool = self._pool if options.mixes_images(parsed) else None
-            defence = build.build_defence(parsed, model, k, pool=pool)
+            defence = build.build_defence(parsed, model, k, pool=lambda: self._pool)
         if theirs and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
