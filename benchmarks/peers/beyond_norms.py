@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.errors.coverage import write
+from benchmarks.peers.sparse import Counted
 from robustbench_coded import attack
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.evaluation.setup.checkpoints import with_normalisation
@@ -29,7 +30,8 @@ IMAGES, STEPS = 64, 20
 DIGITS = Path(__file__).parents[2] / "checkpoints" / "digits-pgd-at.safetensors"
 RADII = {"linf": 0.25, "l2": 0.8}
 UNION = "+".join(f"{norm}:{radius}" for norm, radius in RADII.items())
-ENSEMBLE = ("pgd-100", "apgd-ce-100", "apgd-mt-100")
+OURS = ("pgd-100", "apgd-ce-100", "apgd-mt-100", "aa-100")
+SEEDS = 3  # of AutoAttack
 
 
 def low_frequencies(x: np.ndarray, size: int) -> np.ndarray:
@@ -100,19 +102,21 @@ def union_beside_torchattacks() -> Iterator[str]:
     import torchattacks
 
     network, x, y = digits(100)
-    yield "| | " + " | ".join(f"{norm} {radius}" for norm, radius in RADII.items()) + " | union |"
-    yield "| --- | ---: | ---: | ---: |"
-    for names in (*((name,) for name in ENSEMBLE), ENSEMBLE):
-        stand = [
-            torch.stack([right(network, attack(network, x, y, n, e, norm=norm, seed=0), y) for n in names])
-            for norm, e in (*RADII.items(), (UNION, 1))
+    yield "| | " + " | ".join(f"{norm} {radius}" for norm, radius in RADII.items()) + " | union | passes |"
+    yield "| --- | ---: | ---: | ---: | ---: |"
+    for name in OURS:
+        found = [attack(network, x, y, name, e, norm=norm, seed=0) for norm, e in RADII.items()]
+        counted = Counted(network).eval()
+        found.append(attack(counted, x, y, name, 1, norm=UNION, seed=0))
+        yield _row(f"`{name}`", [right(network, each, y) for each in found], counted.passes)
+    for seed in range(SEEDS):
+        counted = Counted(network).eval()
+        found = [
+            torchattacks.AutoAttack(counted, norm.capitalize(), eps, n_classes=10, seed=seed)(x, y)
+            for norm, eps in RADII.items()
         ]
-        yield _row(" + ".join(f"`{name}`" for name in names), [each.all(0) for each in stand])
-    members = [
-        right(network, torchattacks.AutoAttack(network, norm.capitalize(), eps, n_classes=10)(x, y), y)
-        for norm, eps in RADII.items()
-    ]
-    yield _row("torchattacks' AutoAttack", [*members, members[0] & members[1]])
+        stand = [right(network, each, y) for each in found]
+        yield _row(f"torchattacks' AutoAttack, seed {seed}", [*stand, stand[0] & stand[1]], counted.passes)
 
 
 def behind_transformations() -> Iterator[str]:
@@ -143,8 +147,9 @@ class Change(nn.Module):
         return self.change(x)
 
 
-def _row(name: str, stand: list[Tensor]) -> str:
-    return f"| {name} | " + " | ".join(f"{100 * each.double().mean():.1f}" for each in stand) + " |"
+def _row(name: str, stand: list[Tensor], passes: int | None = None) -> str:
+    shares = " | ".join(f"{100 * each.double().mean():.1f}" for each in stand)
+    return f"| {name} | {shares} |" + (f" {passes / len(stand[0]):,.0f} |" if passes else "")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from robustbench_coded.runs.atomic import write_text
 
 OURS = "csrobust"
 CLOSE = 0.2  # points
+AREA = Path(__file__).with_name("league_area.md")  # over all eps, by league_area.py
 PACKAGES = {"ART": "adversarial-robustness-toolbox"}
 ACROSS = 3  # curves in a row of the figure
 GRID = sorted({round(10 ** (k / 8)) for k in range(33)})
@@ -23,7 +24,7 @@ INTRODUCTION = """# The league
 
 Accuracy left, in percent, by our attacks and by those of other libraries, each given the same number of
 images for an example. The first {examples} test images of each network, l-infinity.
-`benchmarks/peers/league.sh` writes it. Over all eps: benchmarks/peers/league_area.md.
+`benchmarks/peers/league.sh` writes it.
 
 One counter stands where the network is asked: an image forward is 1, its gradient 1 more. An attack ends when
 its budget is used up. Attacks are told their steps so that they fit the budget; other options are the
@@ -96,6 +97,7 @@ def _page(
     if fixed:
         lines += [DETERMINISTIC, *_standings(fixed, libraries, entries), "\n![curves](curves.png)"]
         lines += _every_attack(fixed, entries)
+        lines.append("\n" + AREA.read_text().replace("# The league over", "## Over").strip())
     if drawn:
         lines += [RANDOM, *_standings(drawn, libraries, entries), *_every_attack(drawn, entries)]
     reported = {r.network for r in results}

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from itertools import pairwise
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,9 +33,9 @@ OUT = Path(__file__).with_suffix(".md")
 NORMS: tuple[Norm, ...] = ("linf", "l2", "l1", "l0")
 ORDERS = {"linf": inf, "l2": 2.0, "l1": 1.0, "l0": 0}
 STEPS = (50, 200)
-RESNET_EXAMPLES = 48
+FEW, MANY = 48, 200  # images of a ResNet-20: of the first round and of the second
 CLOSE = 1.02
-FINALISTS = 2  # attacks of a library on the networks that are slow
+FINALISTS = 2  # attacks of a library in the first round; of both together in the second
 OURS = "csrobust"
 Run = Callable[[nn.Module, Tensor, Tensor, Norm, int], Tensor]  # network, x, y, norm, steps
 
@@ -70,16 +70,16 @@ class Stored:
     """A checkpoint of the league, on its first examples.
 
     Attributes:
-        finalists: whether only each library's ``FINALISTS`` run, by the cells of the networks before.
+        choice: which attacks run: all, ``few`` (see ``_finalists``), or those that ``decide`` after these.
     """
 
     network: Network
     examples: int = 200
-    finalists: bool = False
+    choice: Literal["all", "few", "decide"] = "all"
 
     @property
     def name(self) -> str:
-        return self.network.name
+        return self.network.name + (f" ({self.examples})" if self.choice == "decide" else "")
 
     def load(self, sources: Sources) -> tuple[nn.Module, Tensor, Tensor]:
         given = Sources(sources.shared, sources.cifar10, self.examples)
@@ -95,8 +95,11 @@ SUBJECTS = (
     Trained("mlp", (64, 64)),
     Stored(_of_checkpoint("mnist-fgsm", "mnist", "{shared}/checkpoints", "pth")),
     Stored(_of_checkpoint("mnist-pgd-madry", "mnist", "{shared}/checkpoints", "pth")),
-    Stored(_of_checkpoint("cifar10-erm-resnet20", "cifar10"), RESNET_EXAMPLES, finalists=True),
-    Stored(_of_checkpoint("cifar10-pgd-at-resnet20", "cifar10"), RESNET_EXAMPLES, finalists=True),
+    *(
+        Stored(_of_checkpoint(name, "cifar10"), examples, choice)
+        for examples, choice in ((FEW, "few"), (MANY, "decide"))
+        for name in ("cifar10-erm-resnet20", "cifar10-pgd-at-resnet20")
+    ),
 )
 
 
@@ -204,10 +207,13 @@ image, as a share of what lies between the latter and no attack at all, taken fr
 Every attack has the passes of 50 or 200 steps of ours, 2 an image and step. In l0 a pixel's channels count as
 one, whatever the attack itself counts. Other options are the defaults, but for the searches of C&W and EAD,
 whose defaults need thousands of steps. adv-lib's SuperDeepFool is left out: its passes cannot be limited.
-adv-lib {advlib}, foolbox {foolbox}. On ResNet-20 ({examples} images; 200 elsewhere), without and with
-adversarial training, ours run, and of each other library the two attacks that are nearest to the best on
-average over the other networks, in the same norm and at the same steps; what is empty was not measured.
-Left out there:
+adv-lib {advlib}, foolbox {foolbox}.
+
+On ResNet-20, without and with adversarial training, ours ran on the first {few} images, and of each other
+library the two attacks that are nearest to the best on average over the other networks, in the same norm and
+at the same steps; then ours, and the two of the others with the smallest medians, on {many} images, as
+elsewhere. A cell's images are those answered correctly; fewer than {few} are of the first round alone. Empty
+cells were not measured. Left out of both rounds:
 
 {left_out}
 
@@ -242,6 +248,9 @@ class Found:
         return float(1 - (own - least) / (end - least).clamp(min=1e-12))
 
 
+Table = dict[tuple[str, Norm, int], list[Found]]  # by network, norm and steps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--shared", type=Path, default=SHARED)
@@ -255,15 +264,14 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     given.runs.mkdir(parents=True, exist_ok=True)
-    table: dict[tuple[str, Norm, int], list[Found]] = {}
+    table: Table = {}
     for subject in SUBJECTS:
         wanted = not given.only or subject.name in given.only
         loaded = _answered(subject.load(Sources(given.shared, given.data_dir))) if wanted else None
         for norm, steps in ((norm, steps) for norm in NORMS for steps in STEPS):
-            finals = _finalists(table, norm, steps) if _slow(subject) else None
+            chosen = _chosen(table, subject, norm, steps)
             for library, name, norms, run in ATTACKS:
-                left_out = finals is not None and library != OURS and (library, name) not in finals
-                if norm not in norms or left_out:
+                if norm not in norms or (library, name) not in chosen:
                     continue
                 kept = given.runs / f"{subject.name}-{norm}-{steps}-{library}-{name}.pt"
                 again = library == OURS and name in given.again
@@ -275,6 +283,10 @@ def main() -> None:
                     print(subject.name, norm, steps, library, name, said, flush=True)
                 if kept.exists():
                     table.setdefault((subject.name, norm, steps), []).append(Found(**torch.load(kept)))
+            if isinstance(subject, Stored) and subject.choice == "decide":
+                found_now = table.pop((subject.name, norm, steps), [])
+                if len(found_now) == len(chosen):
+                    table[subject.network.name, norm, steps] = found_now
     write_text(OUT, _page(table))
 
 
@@ -303,11 +315,22 @@ def _measured(
     return Found(library, name, torch.where(wrong, length, inf), counted.passes / len(x), note)
 
 
-def _finalists(
-    table: dict[tuple[str, Norm, int], list[Found]], norm: Norm, steps: int
-) -> set[tuple[str, str]]:
+def _chosen(table: Table, subject: Trained | Stored, norm: Norm, steps: int) -> set[tuple[str, str]]:
+    """The attacks, by library and name, that run in a cell; none without the rounds before it."""
+    if not isinstance(subject, Stored) or subject.choice == "all":
+        return {(library, name) for library, name, _, _ in ATTACKS}
+    if subject.choice == "few":
+        return _finalists(table, norm, steps) | {
+            (library, name) for library, name, _, _ in ATTACKS if library == OURS
+        }
+    before = table.get((subject.network.name, norm, steps), [])
+    others = sorted((one for one in before if one.library != OURS), key=lambda one: one.median)
+    return {(one.library, one.name) for one in before if one.library == OURS or one in others[:FINALISTS]}
+
+
+def _finalists(table: Table, norm: Norm, steps: int) -> set[tuple[str, str]]:
     """Of each library those whose mean optimality is largest at these steps, on the networks that ran all."""
-    slow = [subject.name for subject in SUBJECTS if _slow(subject)]
+    slow = [subject.name for subject in SUBJECTS if isinstance(subject, Stored) and subject.choice != "all"]
     shares: dict[tuple[str, str], list[float]] = {}
     for (network, *cell), found in table.items():
         if cell == [norm, steps] and network not in slow:
@@ -322,21 +345,18 @@ def _finalists(
     }
 
 
-def _slow(subject: Trained | Stored) -> bool:
-    return isinstance(subject, Stored) and subject.finalists
-
-
 def _best(found: list[Found]) -> Tensor:
     """The least distance of each image, over attacks."""
     return torch.stack([one.distances for one in found]).amin(0)
 
 
-def _page(table: dict[tuple[str, Norm, int], list[Found]]) -> str:
+def _page(table: Table) -> str:
     standings = list(_standings(table))
     head = (
         "network",
         "norm",
         "steps",
+        "images",
         "ours",
         "best of adv-lib",
         "best of foolbox",
@@ -363,14 +383,13 @@ def _page(table: dict[tuple[str, Norm, int], list[Found]]) -> str:
             rows.append(tuple(row))
         if len(rows) > 1:
             lines.append(f"## {norm}\n\n{pipes(rows)}\n")
-    examples = next(subject.examples for subject in SUBJECTS if _slow(subject))
     about = ABOUT.format(
-        advlib=version("adv-lib"), foolbox=version("foolbox"), examples=examples, left_out=_left_out(table)
+        advlib=version("adv-lib"), foolbox=version("foolbox"), few=FEW, many=MANY, left_out=_left_out(table)
     )
     return about + "\n".join(lines)
 
 
-def _left_out(table: dict[tuple[str, Norm, int], list[Found]]) -> str:
+def _left_out(table: Table) -> str:
     """Which attacks of other libraries no slow network saw, by norm and steps."""
     lines = []
     for norm, steps in ((norm, steps) for norm in NORMS for steps in STEPS):
@@ -384,7 +403,7 @@ def _cell(one: Found) -> str:
     return f"{one.median:.4g} ({100 * one.share:.0f}%)"
 
 
-def _standings(table: dict[tuple[str, Norm, int], list[Found]]) -> Iterator[tuple[str, ...]]:
+def _standings(table: Table) -> Iterator[tuple[str, ...]]:
     for (network, norm, steps), found in table.items():
         best: dict[str, Found] = {}
         for one in found:
@@ -396,7 +415,15 @@ def _standings(table: dict[tuple[str, Norm, int], list[Found]]) -> Iterator[tupl
         if other.median == inf:
             continue
         ratio = f"{best[OURS].median / other.median:.3f}"
-        yield network, norm, str(steps), *cells, ratio, f"{_paired(best[OURS], other):.3f}"
+        yield (
+            network,
+            norm,
+            str(steps),
+            str(len(other.distances)),
+            *cells,
+            ratio,
+            f"{_paired(best[OURS], other):.3f}",
+        )
 
 
 def _paired(one: Found, other: Found) -> float:

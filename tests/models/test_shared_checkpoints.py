@@ -58,7 +58,9 @@ def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(recognised, 
     found = recognised(file)
     assert (found.candidate.normalisation.name, found.by[1]) == ("imagenet", "recognised")
     right = found.labelled
-    assert right.accuracy == pytest.approx(stated, abs=3 * (stated * (1 - stated) / len(right.rightly)) ** 0.5)
+    assert right.accuracy == pytest.approx(
+        stated, abs=3 * (stated * (1 - stated) / len(right.rightly)) ** 0.5
+    )
 
 
 def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10, recognised):
