@@ -184,7 +184,8 @@ class WorkerContext:
             defence = sampling.SamplingModule(model, name=inferences.Standard.name)
         else:
             parsed = options.parse_defence(spec)
-            defence = build.build_defence(parsed, model, k, pool=lambda: self._pool)
+            pool = self._pool if options.mixes_images(parsed) else None
+            defence = build.build_defence(parsed, model, k, pool=pool)
         if theirs and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
