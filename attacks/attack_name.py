@@ -94,14 +94,9 @@ class AttackName:
         return self.estimator == SUBMITTED
 
     @property
-    def family(self) -> Family:
-        """What the algorithm asks of the defence."""
-        return self.traits.family
-
-    @property
     def asks_answers_alone(self) -> bool:
         """Whether the algorithm asks for no gradients."""
-        return self.family in WITHOUT_GRADIENTS
+        return self.traits.family in WITHOUT_GRADIENTS
 
     @property
     def target(self) -> int | None:

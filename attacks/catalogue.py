@@ -6,7 +6,7 @@ end.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -66,21 +66,6 @@ class Algorithm(Traits):
     fewest_steps: int = 1
     norms: tuple[str, ...] = ("linf", "l2", "l1", *LOW)
 
-    def build(self, attack: AttackName, *, early_stop: bool) -> Any:
-        """The attack that the name describes.
-
-        Raises:
-            ValueError: it is no longer run.
-        """
-        if not self.module:
-            raise ValueError(f"expected an attack that can be run, got {attack.text}, which no longer is")
-        kind = getattr(import_module(f"attacks.{self.module}"), self.name)
-        arguments = self.arguments(attack)
-        if "loss" in arguments:
-            arguments["loss"] = import_module("attacks.losses").BY_NAME[arguments["loss"]]
-        stopping = {"early_stop": early_stop} if self.stops_early else {}
-        return kind(**arguments, **stopping)
-
     def queries(self, attack: AttackName, *, randomised: bool) -> Cost:
         """Forwards and backwards of each input with one draw a query; a start from another attack aside.
 
@@ -91,11 +76,6 @@ class Algorithm(Traits):
             return self.cost(attack, randomised)
         steps = (attack.steps or 1) * _option(attack, "restarts", 1)
         return Cost(steps * self.cost.forwards, steps * self.cost.backwards)
-
-    @property
-    def traits(self) -> Traits:
-        """The traits alone."""
-        return Traits(**{trait.name: getattr(self, trait.name) for trait in fields(Traits)})
 
 
 TARGETS, MT_TARGETS = 9, 3  # of a targeted attack whose name does not say, on as many classes or more
@@ -410,6 +390,6 @@ def traits_elsewhere(package: str, name: str) -> Traits:
     if package == "plugin":
         return Traits(kind=_AUTO_PGD)
     if name.lower() in CATALOGUE:
-        return replace(CATALOGUE[name.lower()].traits, kind=_AUTO_PGD)
+        return replace(CATALOGUE[name.lower()], kind=_AUTO_PGD)
     on_cross_entropy = package == "torchattacks" and name not in ("APGDT", "FAB")
     return Traits(loss="ce" if on_cross_entropy else "dlr", kind=_AUTO_PGD)

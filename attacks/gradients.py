@@ -69,7 +69,8 @@ def recorded(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     Raises:
         Exception: what ``answer`` raises without a graph, too.
     """
-    if not x.requires_grad or not torch.is_grad_enabled() or relaxing():
+    relaxing = torch._C._len_torch_function_stack() > 0
+    if not x.requires_grad or not torch.is_grad_enabled() or relaxing:
         return answer(x)
     try:
         return answer(x)
@@ -77,11 +78,6 @@ def recorded(answer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         raise_machine_fault(error)
         with torch.no_grad():
             return answer(x.detach())
-
-
-def relaxing() -> bool:
-    """Whether operators are relaxed now."""
-    return torch._C._len_torch_function_stack() > 0
 
 
 def gradient(of: Tensor, x: Tensor, *, again: bool = False) -> Tensor:

@@ -119,7 +119,7 @@ def parse(text: str) -> AttackName:
         _step_size(match["step_size"], text) if match["step_size"] else None,
         options=options,
         relaxed=bool(match["relaxed"]),
-        traits=entry.traits,
+        traits=entry,
         init=parse(dict(options)["init"]) if "init" in dict(options) else None,
     )
 

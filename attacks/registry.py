@@ -1,6 +1,7 @@
 """Builds the attack that a name describes, and the estimator that the attack queries."""
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import Bpda, FixedDraw, FreshDraws, KnownDraw, Transfer
 from attacks.estimators.averaging import Estimator, Shared
+from attacks.losses import BY_NAME
 from attacks.objective import Objective
 from attacks.oracle import Oracle
 from attacks.relaxation import Relaxation
@@ -26,13 +28,19 @@ def attack_for(name: AttackName, *, early_stop: bool = False) -> Attack:
             answers at its steps.
 
     Raises:
-        ValueError: a third-party attack, which an adapter runs.
+        ValueError: a third-party attack, which an adapter runs; or one that is no longer run.
     """
     if name.third_party is not None:
         raise ValueError(f"expected an attack of this package, got {name.text}")
     algorithm = CATALOGUE[name.algorithm]
-    blind = name.estimator in ("transfer", "surrogate")
-    attack = algorithm.build(name, early_stop=early_stop and not blind)
+    if not algorithm.module:
+        raise ValueError(f"expected an attack that can be run, got {name.text}, which no longer is")
+    arguments = algorithm.arguments(name)
+    if "loss" in arguments:
+        arguments["loss"] = BY_NAME[arguments["loss"]]
+    if algorithm.stops_early:
+        arguments["early_stop"] = early_stop and name.estimator not in ("transfer", "surrogate")
+    attack = getattr(import_module(f"attacks.{algorithm.module}"), algorithm.name)(**arguments)
     return Surrogate(attack) if name.estimator == "surrogate" else attack
 
 

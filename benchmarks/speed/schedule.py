@@ -154,7 +154,8 @@ def full_evaluation() -> list[Unit]:
         for n in CODED:
             subjects.append(ProbedSubject(Subject(name, "rci", K, n), f"rci:N={n}", K, True, True, True, n))
     rows, _ = cases_for(config.requested([8 / 255]), config.conditions, subjects)
-    maker = UnitMaker(config.conditions, EXAMPLES, GROUP_IMAGES, {"checkpoints": dict.fromkeys(names, "0")})
+    fixed = {"checkpoints": dict.fromkeys(names, "0")}
+    maker = UnitMaker(config.conditions, GROUP_IMAGES, fixed, (EXAMPLES,), EXAMPLES)
     return [unit for row in rows for unit in maker.units(row)]
 
 

@@ -76,18 +76,6 @@ class Dataset:
         pixels = torch.from_numpy(np.ascontiguousarray(self.images[rows].transpose(0, 3, 1, 2)))
         return pixels.to(torch.float32).div_(self.scale), torch.from_numpy(self.labels[rows])
 
-    def first(self, limit: int) -> Dataset:
-        """The first ``limit`` images.
-
-        Raises:
-            InputError: ``limit`` is below 1 or above the number of images.
-        """
-        if not 1 <= limit <= len(self):
-            raise InputError(
-                f"--limit {limit}: give a count from 1 to {len(self)}, the images {self.name} has"
-            )
-        return self.subset(np.arange(limit))
-
     def subset(self, rows: np.ndarray) -> Dataset:
         """The images of these rows, in this order."""
         whole = self.images

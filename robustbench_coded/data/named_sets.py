@@ -277,8 +277,15 @@ TRAIN_SIZE = 1157  # the other 640 are five test batches of 128
 
 
 def load_digits(split: str) -> Dataset:
-    """The first 1,157 (``train``) or last 640 (``test``) images of a fixed permutation."""
-    stored = _stored()
+    """The first 1,157 (``train``) or last 640 (``test``) images of a fixed permutation.
+
+    They are read from the file in scikit-learn's package: importing that takes two seconds.
+    """
+    package = find_spec("sklearn")
+    assert package is not None and package.submodule_search_locations is not None
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(file, "rt") as lines:
+        stored = np.loadtxt(lines, delimiter=",")  # images and labels [1797, 65]
     # RandomState's stream is frozen by numpy's compatibility policy; default_rng's is not.
     order = np.random.RandomState(0).permutation(len(stored))
     rows = order[:TRAIN_SIZE] if split == "train" else order[TRAIN_SIZE:]
@@ -291,15 +298,3 @@ def load_digits(split: str) -> Dataset:
         class_names=tuple("0123456789"),
         source=f"scikit-learn's digits, {split} split of a fixed permutation",
     )
-
-
-def _stored() -> np.ndarray:
-    """All images and labels [1797, 65], from the file in scikit-learn's package.
-
-    Importing scikit-learn, which reads the same file, takes two seconds.
-    """
-    package = find_spec("sklearn")
-    assert package is not None and package.submodule_search_locations is not None
-    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
-    with gzip.open(file, "rt") as lines:
-        return np.loadtxt(lines, delimiter=",")

@@ -84,21 +84,20 @@ class Coded:
             raise InputError(f"coded inference with N={n} on batches of {k}: {error}") from error
         self._runs = [LayerRun(True, model)] if blocks is None else _runs(model, set(blocks))
 
-    def n_for(self, k: int) -> int:
-        """Coded inputs for a batch of ``k``: N scaled where the batch is not a full one."""
-        if k == self.k or "K" in str(self._n_given).upper():
-            return coded_size(self._n_given, k)
-        return max(FEWEST, math.floor(Fraction(self.n * k, self.k) + Fraction(1, 2)))
-
     def codec_for(self, k: int) -> Codec:
-        """The codec of a batch of ``k``; its matrices are cached by value."""
+        """The codec of a batch of ``k``, with N scaled where that is not a full one; its matrices are cached
+        by value.
+        """
         if k not in self._codecs:
-            self._codecs[k] = Codec(k, self.n_for(k), **self._codec_options)
+            n = max(FEWEST, math.floor(Fraction(self.n * k, self.k) + Fraction(1, 2)))
+            if k == self.k or "K" in str(self._n_given).upper():
+                n = coded_size(self._n_given, k)
+            self._codecs[k] = Codec(k, n, **self._codec_options)
         return self._codecs[k]
 
     def images(self, k: int) -> int:
         """The most images that any part of the network sees for a batch of ``k``."""
-        return max(self.n_for(k) if run.coded else k for run in self._runs)
+        return max(self.codec_for(k).n if run.coded else k for run in self._runs)
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
         return None

@@ -217,7 +217,7 @@ def _targeted(
     if len(classes) > 1 and defence.batch_dependent:
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
     found, answers = x.clone(), None
-    if len(classes) > 1 and name.family == "decision":
+    if len(classes) > 1 and name.traits.family == "decision":
         answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
     for each in classes:
         rows = wanted == each

@@ -127,7 +127,7 @@ def _at_its_end(
                 check = compared(name, fewer, more, f"more {number} find more", doubled(more))
                 if check is not None:
                     return _unless_stopped(check, stopped)
-    alike = [result for result in as_strong if name_of(result).family == name_of(best).family]
+    alike = [result for result in as_strong if name_of(result).traits.family == name_of(best).traits.family]
     fewer, more = min(alike, key=count), max(alike, key=count)
     if count(more) < 2 * count(fewer):
         return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
@@ -318,4 +318,4 @@ def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult
 
 
 def _is_search(result: CaseResult) -> bool:
-    return name_of(result).family == "search"
+    return name_of(result).traits.family == "search"

@@ -121,7 +121,7 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
         result for result in usable if is_black_box(name_of(result)) and not name_of(result).is_submitted
     ]
     seeing = [result for result in usable if result not in blind]
-    decisions = [result for result in blind if name_of(result).family == "decision"]
+    decisions = [result for result in blind if name_of(result).traits.family == "decision"]
     if not decisions:
         return "without gradients: no attack by labels alone ran", presets.BY_LABELS
     best, left = lowest(blind), accuracy_of(ensemble)
@@ -165,7 +165,7 @@ def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], e
     made_here = [result for result in usable if not name_of(result).is_submitted]
     best: dict[str, CaseResult] = {}
     for result in sorted(made_here, key=accuracy_of):
-        best.setdefault(name_of(result).family, result)
+        best.setdefault(name_of(result).traits.family, result)
     one, other, *_ = [*best.values(), None, None]
     if one is None or other is None or accuracy_of(other) - accuracy_of(one) > CLOSE:
         return ""
@@ -182,7 +182,7 @@ class _ByLength(NamedTuple):
 
 
 def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
-    decisions = [result for result in results if name_of(result).family == "decision"]
+    decisions = [result for result in results if name_of(result).traits.family == "decision"]
     pairs = [
         (fewer, more)
         for fewer in decisions

@@ -203,13 +203,7 @@ def _ask(model: PixelModel, images: Tensor, *, allow_tf32: bool, raised: Tensor 
 
 def _compared(reference: _Asked, answer: _Asked) -> tuple[float, float, float, float]:
     """The four figures of ``PreparedInfo``."""
-    return (
-        float((answer.logits - reference.logits).abs().max()),
-        float(reference.logits.abs().max()),
-        _share(answer.predicted == reference.predicted),
-        _share(answer.grad.sign() == reference.grad.sign()),
-    )
-
-
-def _share(same: Tensor) -> float:
-    return float(same.cpu().double().mean())
+    apart, largest = (answer.logits - reference.logits).abs().max(), reference.logits.abs().max()
+    same = answer.predicted == reference.predicted, answer.grad.sign() == reference.grad.sign()
+    predictions, signs = (float(alike.cpu().double().mean()) for alike in same)
+    return float(apart), float(largest), predictions, signs

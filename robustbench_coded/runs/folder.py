@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,7 +33,7 @@ MAX_OBJECT_BYTES = 1 << 20
 _UNIT = re.compile(r"[0-9a-f]{20}")
 
 
-class RunFolder:
+class RunFolder(AbstractContextManager["RunFolder"]):
     """A run folder opened for writing by one process.
 
     Writing methods raise OSError if the disk or the permissions fail; earlier commits are kept.
@@ -66,7 +66,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"{path} can't be written ({error.strerror}); give another --out") from error
 
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         """Unlocks the folder; removes it if it is new and empty.
 
         The lock file is kept: if it were removed, two later processes could lock two different files.
@@ -74,12 +74,6 @@ class RunFolder:
         if self._made and {p.name for p in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path)
         self._lock.close()
-
-    def __enter__(self) -> "RunFolder":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     @property
     def holds_run(self) -> bool:

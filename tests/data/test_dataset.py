@@ -7,7 +7,6 @@ import torch
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.data.dataset import Dataset, levels_of, stratified_rows
 from robustbench_coded.data.named_sets import load_digits
-from robustbench_coded.errors import InputError
 
 
 def toy(count=6, channels=3, dtype=np.uint8):
@@ -31,18 +30,12 @@ def test_batch_does_not_change_the_stored_pixels():
     assert np.array_equal(data.images, before)
 
 
-def test_first_and_subset_name_rows_of_the_whole_set():
+def test_subset_names_rows_of_the_whole_set():
     data = toy()
-    assert torch.equal(data.first(4).batch([3])[0], data.batch([3])[0])
+    assert torch.equal(data.subset(np.arange(4)).batch([3])[0], data.batch([3])[0])
     nested = data.subset(np.array([5, 1, 3])).subset(np.array([2, 0]))
     assert torch.equal(nested.batch([0, 1])[0], data.batch([3, 5])[0])
     assert len(nested) == 2 and nested.labels.tolist() == [0, 2] and nested.images.shape == (2, 4, 5, 3)
-
-
-@pytest.mark.parametrize("limit", [0, -1, 7])
-def test_a_limit_outside_the_data_is_refused(limit):
-    with pytest.raises(InputError, match="count from 1 to 6"):
-        toy().first(limit)
 
 
 def test_digest_depends_on_pixels_and_labels_and_nothing_else():
@@ -50,7 +43,7 @@ def test_digest_depends_on_pixels_and_labels_and_nothing_else():
     same = Dataset(
         "other name", data.images[np.arange(6)], 255.0, data.labels, 3, ("a", "b", "c"), "elsewhere"
     )
-    assert data.sha256 == same.sha256 == data.first(6).sha256
+    assert data.sha256 == same.sha256 == data.subset(np.arange(6)).sha256
     pixels, labels = data.images.copy(), data.labels.copy()
     pixels[5, 0, 0, 0] ^= 1
     labels[5] = 0

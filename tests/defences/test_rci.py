@@ -173,9 +173,9 @@ def test_images_counts_what_the_network_sees(model):
 
 
 def test_n_scales_with_a_batch_that_is_not_full(model):
-    assert RCI(model, 128, 190).n_for(64) == 95
-    assert RCI(model, 128, "1.5K").n_for(63) == 95
-    assert RCI(model, 128, 128).n_for(4) == 4
+    assert RCI(model, 128, 190).codec_for(64).n == 95
+    assert RCI(model, 128, "1.5K").codec_for(63).n == 95
+    assert RCI(model, 128, 128).codec_for(4).n == 4
     x = torch.rand(4, *SHAPE, dtype=torch.float64)
     assert RCI(model, 128, 190).logits(x, torch.arange(4)).shape == (4, CLASSES)
 

@@ -44,9 +44,10 @@ def test_all_come_in_random_order_so_that_the_first_of_them_are_a_sample():
     assert len(set(part.labels[:100])) > 20  # of 40 classes, which stand one behind the other in the data
 
 
-def test_more_than_there_are_is_refused():
+@pytest.mark.parametrize("limit", [-1, 0, 41])
+def test_a_limit_outside_the_data_is_refused(limit):
     with pytest.raises(InputError, match="count from 1 to 40"):
-        evaluated(toy(), 41, first=False, seed=0)
+        evaluated(toy(), limit, first=False, seed=0)
 
 
 def test_outcomes_of_data_in_memory_name_the_images_they_belong_to(tmp_path):

@@ -1,5 +1,6 @@
 """On how many examples cases run, what belongs to a sample size, and which cases a claim is about."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,15 +68,15 @@ def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown", "collateral-2/unknown"])
-@pytest.mark.parametrize("sizes", [SIZES, ()])
+@pytest.mark.parametrize("sizes", [SIZES, (10_000,)])
 def test_a_case_costs_what_its_units_cost_and_more_examples_only_add_units(threat, sizes):
     conditions = EvalConfig(checkpoints=(("net", Path("net.pt")),)).conditions
-    maker = UnitMaker(conditions, 10_000, 4096, {"checkpoints": {"net": "0"}}, sizes)
+    maker = UnitMaker(conditions, 4096, {"checkpoints": {"net": "0"}}, sizes, sizes[-1])
     case = planned_case(RCI, ThreatModel.parse(threat), "pgd-10", Perturbation("linf", 0.1, "pixel"), 0.02)
     before: list = []
     for size in sizes[1:] or (10_000,):
-        units = maker.at(size).units(case)
-        assert maker.at(size).images(case) == sum(unit.images for unit in units)
+        units = replace(maker, size=size).units(case)
+        assert replace(maker, size=size).images(case) == sum(unit.images for unit in units)
         assert [unit.id for unit in units[: len(before)]] == before
         before = [unit.id for unit in units]
 

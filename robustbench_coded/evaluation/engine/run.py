@@ -6,8 +6,8 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Self
 
 from robustbench_coded.evaluation.engine.worker import attempt
 from robustbench_coded.evaluation.engine.worker_pool import (
@@ -223,7 +223,7 @@ def run_in_process(
             yield outcome
 
 
-class Engine:
+class Engine(AbstractContextManager["Engine"]):
     """Runs units. Its workers start with the first units and are kept for later calls.
 
     A context manager: the workers end with it.
@@ -238,9 +238,6 @@ class Engine:
         self._pool: WorkerPool | None = None
         self._workers = 0
         self._idle: set[int] = set()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:

@@ -197,7 +197,7 @@ def _confirmed(
     early[early.clone()] = _wrong(estimator, adversarial[early], s.y[early])
     if not bool(early.any()):
         return adversarial
-    if start is None and name.family not in ("search", "decision"):  # these examples' start
+    if start is None and name.traits.family not in ("search", "decision"):  # these examples' start
         start = s.budget.around(s.x).uniform(s.generators)
     begun = None if start is None else start[early][None]
     again = attack_for(name, early_stop=False).perturb(

@@ -86,7 +86,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
     groups = tuple(group for unit in base for group in unit.groups)
     if victims:
         attacked = {index for group in groups for index in group}
-        batches = plan.batches_for(maker.conditions, case.subject, maker.examples)
+        batches = plan.batches_for(maker.conditions, case.subject, maker.sizes[-1])
         images = sum(batch.scored for batch in batches if batch.index in attacked)
         count = min(count, images)
     cost = random_batch_images(case)

@@ -174,7 +174,7 @@ class Tally:
             self.columns.append(
                 {
                     **by_example,
-                    "purpose": np.full(size, purpose),
+                    "purpose": np.full(size, purpose, dtype=object),
                     "draw": np.full(size, draw),
                     "prediction": prediction[i],
                     "margin": margin[i],
@@ -185,28 +185,9 @@ class Tally:
         """All blocks as outcome rows, in an order that does not depend on how they were computed."""
         found = {name: np.concatenate([block[name] for block in self.columns]) for name in self.columns[0]}
         order = np.lexsort([found[name] for name in ("slot", "batch", "draw", "purpose")])
-        constant = unit.case.case.as_columns()
-        columns = [
-            _repeated(constant[field.name], field.type, len(order))
-            if field.name in constant
-            else _column(found[field.name][order], field.type)
-            for field in SCHEMA
-        ]
-        return pa.Table.from_arrays(columns, schema=SCHEMA)
-
-
-def _column(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """A column of an outcome file; a NaN is stored as no value."""
-    if pa.types.is_dictionary(kind):
-        texts, codes = np.unique(values, return_inverse=True)
-        return pa.DictionaryArray.from_arrays(codes.astype(np.int32), texts.astype(object))
-    return pa.array(values, type=kind, from_pandas=True)
-
-
-def _repeated(value: Any, kind: pa.DataType, times: int) -> pa.Array:
-    """A column that holds one value."""
-    if value is None or value != value:
-        return pa.nulls(times, kind)
-    if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(np.zeros(times, np.int32), [value])
-    return pa.repeat(pa.scalar(value, kind), times)
+        columns = {name: values[order] for name, values in found.items()}
+        for name, value in unit.case.case.as_columns().items():
+            columns[name] = np.full(len(order), value, dtype=object)
+        # Texts become dictionaries in the order in which they occur; a NaN is stored as no value.
+        arrays = [pa.array(columns[field.name], type=field.type, from_pandas=True) for field in SCHEMA]
+        return pa.Table.from_arrays(arrays, schema=SCHEMA)

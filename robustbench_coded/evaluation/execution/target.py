@@ -118,20 +118,16 @@ def draws_of(
     return [defence.sample(stream(seed, batch, purpose, index), k) for batch in batches]
 
 
-def says_images(defence: Defence | torch.nn.Module) -> bool:
-    """Whether it says how many images it forwards through the network."""
-    return callable(getattr(defence, "images", None))
-
-
 def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
     """Images through the network for one answered batch of ``k``; a module without a say takes ``k``.
 
     Raises:
         InputError: it says that there are none.
     """
-    if not says_images(defence):
+    said = getattr(defence, "images", None)
+    if not callable(said):
         return k
-    images = int(defence.images(k))  # type: ignore[union-attr, operator]
+    images = int(said(k))
     if images < 1:
         name = getattr(defence, "name", type(defence).__name__)
         raise InputError(f"{name}: images({k}) is {images}; costs are counted in it, so it is at least 1")

@@ -189,11 +189,6 @@ class EvalConfig:
         return None if self.class_mix == ("data" if self.first else "shuffled") else self.class_mix
 
     @property
-    def keeps_adversarials(self) -> bool:
-        """Whether perturbed inputs are stored; a claim that is refuted needs them as evidence."""
-        return self.save_adversarials or self.claim is not None
-
-    @property
     def batches_kept(self) -> int:
         """Batches over which memory is kept; 0 where it is emptied before each."""
         return self.sequence if self.memory == "kept" else 0
@@ -211,7 +206,8 @@ class EvalConfig:
             query_budget=self.budget,
             early_stop=self.drop,
             own_batches=self.peer_raw,
-            keeps_adversarials=self.keeps_adversarials,
+            # A claim that is refuted needs them as evidence.
+            keeps_adversarials=self.save_adversarials or self.claim is not None,
         )
 
     def requested(self, eps: Sequence[float]) -> RequestedAttacks:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from robustbench_coded.data.dataset import Dataset, stratified_rows
+from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
 from robustbench_coded.evaluation.planning.cases import Victim
 from robustbench_coded.evaluation.planning.comparisons import first_look
@@ -34,12 +35,12 @@ def evaluated(data: Dataset, limit: int | None, *, first: bool, seed: int, mix: 
     Raises:
         InputError: ``limit`` is below 1 or above the number of images.
     """
-    part = data.first(len(data) if limit is None else limit)
+    count = len(data) if limit is None else limit
+    if not 1 <= count <= len(data):
+        raise InputError(f"--limit {count}: give a count from 1 to {len(data)}, the images {data.name} has")
     generator = stream(seed, -1, "examples")
-    rows = np.arange(len(part)) if first else stratified_rows(data.labels, len(part), generator)
-    if first and mix is None:
-        return part
-    if first:
+    rows = np.arange(count) if first else stratified_rows(data.labels, count, generator)
+    if first and mix is not None:
         rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
     if mix == "balanced":
         rows = rows[dealt(data.labels[rows])]

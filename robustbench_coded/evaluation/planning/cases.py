@@ -91,11 +91,6 @@ class ProbedSubject:
         """The defence as tables name it."""
         return self.subject.defence
 
-    @property
-    def n(self) -> int | None:
-        """Coded inputs per batch, None where that means nothing."""
-        return self.subject.n
-
     def has_gradient_for(self, name: AttackName) -> bool:
         """Whether there is a gradient for an attack that differentiates the defence."""
         return self.relaxable if name.relaxed else self.differentiable

@@ -118,9 +118,9 @@ def _most(case: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
     if case.attack == RECOMBINED:  # what the verdict may cost bounds it
         return math.inf
     dearest = DEAREST * max(planned)
-    if parse(case.attack).family != "decision":
+    if parse(case.attack).traits.family != "decision":
         return dearest
-    alone = 0 if case.subject.batch_dependent else MOST_DECISIONS * maker.examples
+    alone = 0 if case.subject.batch_dependent else MOST_DECISIONS * maker.sizes[-1]
     return max(dearest, sum(planned), alone)
 
 
@@ -146,7 +146,7 @@ def _asked_for(
         if text in CONTROLS:
             continue
         name = parse(text)
-        if name.family == "search" and check not in DOUBLING:
+        if name.traits.family == "search" and check not in DOUBLING:
             name = _as_long_as_gradients(name, like, cases)
         if name.uses_base and not like.subject.has_base:
             continue
@@ -154,7 +154,7 @@ def _asked_for(
         if followed is None or followed.text in (case.attack for case in found):
             continue
         name = followed
-        if not like.threat.whole_batch and name.family in ("search", "decision"):
+        if not like.threat.whole_batch and name.traits.family in ("search", "decision"):
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 from msgspec import structs
 
@@ -23,18 +24,14 @@ THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its nam
 
 def step_size_of(name: attack_name.AttackName, eps: float) -> float | None:
     """The step size an attack takes, in units of eps's space; None where it has none of its own."""
-    if name.third_party is not None or name.is_submitted:
+    entry = CATALOGUE.get(name.algorithm)
+    if name.third_party is not None or entry is None or entry.step_size is None:
         return None
-    usual = CATALOGUE[name.algorithm].step_size
-    if usual is None:
-        return None
-    return usual(eps, name.steps or 1) if name.step_size is None else name.step_size
+    return entry.step_size(eps, name.steps or 1) if name.step_size is None else name.step_size
 
 
 def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, int]:
     """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
-    if name.is_submitted:
-        return 0, 0
     draws = name.draws if randomised else 1
     if name.estimator == "surrogate":
         forwards, backwards = surrogate.QUERIES, 0
@@ -60,7 +57,7 @@ def images_per_query(
         return images * draws
     if name.asks_answers_alone:
         # Where chance or the batch has a say, two points are compared under the same draws.
-        return images * draws * (1 if independent and name.family != "estimate" else 2)
+        return images * draws * (1 if independent and name.traits.family != "estimate" else 2)
     return 2 * images * draws
 
 
@@ -191,7 +188,7 @@ def _no_sense(
 
 def stopped(conditions: Conditions, case: PlannedCase) -> bool:
     """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
-    if conditions.query_budget is None or case.attack in CONTROLS:
+    if conditions.query_budget is None or case.attack in CONTROLS or case.submission is not None:
         return False
     name, subject = naming.parse(case.attack), case.subject
     per_query = subject.images / (1 if case.threat.one_victim else subject.k)
@@ -203,42 +200,22 @@ def stopped(conditions: Conditions, case: PlannedCase) -> bool:
 _Part = list[tuple[Batch | cases.Victim, int]]  # batches or victims, each with its image gradients
 
 
+@dataclass(frozen=True)
 class UnitMaker:
-    """Cuts rows into units; two makers with the same arguments give the same units with the same ids.
+    """Cuts cases into units; two makers with the same fields give the same units with the same ids.
 
     Attributes:
-        images_per_unit: image gradients in one unit, about.
+        group_images: images that may go through the network in one forward.
+        fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
+        sizes: sample sizes, between which units are cut; the last one is all examples.
+        size: the one that cases are cut for.
     """
 
-    def __init__(
-        self,
-        conditions: Conditions,
-        examples: int,
-        group_images: int,
-        fixed: dict,
-        sizes: tuple[int, ...] = (),
-        size: int | None = None,
-    ):
-        """
-        Args:
-            examples: examples evaluated.
-            group_images: images that may go through the network in one forward.
-            fixed: what else decides outcomes (hashes of checkpoints and data, precision ...), as JSON data.
-            sizes: sample sizes, between which units are cut; without any all examples are one.
-            size: the one that rows are cut for; None for the last.
-        """
-        self.conditions = conditions
-        self.examples = examples
-        self.sizes = sizes or (examples,)
-        self.size = size or self.sizes[-1]
-        # A step waits for the last of its units: small ones keep all workers busy.
-        self.images_per_unit = IMAGES_PER_UNIT if len(self.sizes) == 1 else IMAGES_PER_UNIT // 20
-        self.group_images = group_images
-        self._fixed = fixed
-
-    def at(self, size: int) -> "UnitMaker":
-        """The same for another sample size."""
-        return UnitMaker(self.conditions, self.examples, self.group_images, self._fixed, self.sizes, size)
+    conditions: Conditions
+    group_images: int
+    fixed: dict[str, Any]
+    sizes: tuple[int, ...]
+    size: int
 
     def units(self, case: PlannedCase) -> list[Unit]:
         """The units of one case."""
@@ -254,7 +231,7 @@ class UnitMaker:
     def _parts(self, case: PlannedCase) -> list[_Part]:
         """The batches or victims that each sample size adds."""
         whole = self._images_per_batch(case)
-        batches = batches_for(self.conditions, case.subject, self.examples)
+        batches = batches_for(self.conditions, case.subject, self.sizes[-1])
         if case.threat.one_victim:
             count, seed = self.conditions.victims, self.conditions.seed
             victims = victims_at(batches, self.sizes, self.size, count, seed)
@@ -275,11 +252,13 @@ class UnitMaker:
                 groups[-1].append((item, images))
             else:
                 groups.append([(item, images)])
+        # A step waits for the last of its units: small ones keep all workers busy.
+        most = IMAGES_PER_UNIT if len(self.sizes) == 1 else IMAGES_PER_UNIT // 20
         piece: list[_Part] = []
         total = 0
         for group in [*groups, []]:
             cost = sum(images for _, images in group)
-            if piece and (not group or total + cost > self.images_per_unit):
+            if piece and (not group or total + cost > most):
                 victims = tuple(item for own in piece for item, _ in own if isinstance(item, cases.Victim))
                 indices = tuple(tuple(b.index for b, _ in own if isinstance(b, Batch)) for own in piece)
                 yield self.identified(Unit(case, () if victims else indices, victims, total, ""))
@@ -309,4 +288,4 @@ class UnitMaker:
 
     def identified(self, unit: Unit) -> Unit:
         """The unit under the id that belongs to it."""
-        return replace(unit, id=cases.unit_id(unit, self._fixed, self.conditions.query_budget))
+        return replace(unit, id=cases.unit_id(unit, self.fixed, self.conditions.query_budget))

@@ -240,13 +240,13 @@ def _coarse(levels: int | None, perturbation: Perturbation) -> list[attack_name.
 
 def _in_some_slots(subject: ProbedSubject) -> list[attack_name.Transforms]:
     """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
-    if not subject.batch_dependent or subject.n is not None:
+    if not subject.batch_dependent or subject.subject.n is not None:
         return []
     return [((attack_name.SLOTS, share),) for share in SHARES_OF_SLOTS]
 
 
 def _name(source: ProbedSubject, attack: str, transforms: attack_name.Transforms) -> str:
-    size = "" if source.n is None else f":N={source.n}"
+    size = "" if source.subject.n is None else f":N={source.subject.n}"
     return attack_name.name_of_submitted(f"{source.label}{size}", attack, transforms)
 
 

@@ -17,7 +17,7 @@ from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare, with_zoo
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare, with_zoo
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
@@ -155,7 +155,7 @@ def made_ready(
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, glance=glance, say=say)
-    path = config.out or Path("reports") / prepared.folder_name
+    path = config.out or Path("reports") / folder_name(prepared.setup.checkpoints, prepared.identity)
     if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
         prepared = prepare(config, in_memory)
     return prepared, path

@@ -3,7 +3,7 @@ and the evidence for the next step. Nothing here runs or writes anything.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from robustbench_coded.evaluation.planning.follow_up import follow_up
 from robustbench_coded.evaluation.planning.plan import Plan, cases_for
 from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions, share_left
 from robustbench_coded.evaluation.session.manifest import new_manifest
+from robustbench_coded.evaluation.session.policies import table_sizes
 from robustbench_coded.evaluation.session.schedule import (
     EvaluationPlan,
     Evidence,
@@ -152,6 +153,19 @@ class Evaluation:
         random = Evidence(tuple(steps)).random
         maker = self.prepared.maker
         return {case: random_units(case, maker(part.size), part.batches) for case, part in random.items()}
+
+    def table_left(self, steps: Sequence[Step], held: Collection[str]) -> int:
+        """Image gradients of the rows of the table that have not begun.
+
+        Args:
+            held: units that the folder held before, which cost nothing.
+        """
+        if self.plan.ceilings.table == 0:
+            return 0
+        rows = table_sizes(self.plan, Evidence(tuple(steps)))
+        free = {unit.id for unit in self.begun(steps).units} | set(held)
+        units = (unit for case, size in rows.items() for unit in self.units(case, size))
+        return sum(unit.images for unit in units if unit.id not in free)
 
     def manifest(self, steps: Sequence[Step], remarks: Sequence[str] = ()) -> RunManifest:
         """What has begun, without what earlier evaluations left.

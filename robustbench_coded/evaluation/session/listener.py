@@ -77,7 +77,7 @@ def case_name(case: PlannedCase) -> str:
     """A case in one line: checkpoint, defence with its sizes, threat model, attack and eps."""
     s = case.subject
     sizes = ", ".join(
-        f"{name}={value}" for name, value in (("K", s.subject.k), ("N", s.n)) if value is not None
+        f"{name}={value}" for name, value in (("K", s.subject.k), ("N", s.subject.n)) if value is not None
     )
     defence = f"{s.label} {sizes}".strip()
     eps = "" if case.attack == CLEAN else f" | eps {pixels(case.perturbation.eps)}"

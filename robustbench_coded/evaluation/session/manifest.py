@@ -33,18 +33,6 @@ from robustbench_coded.schema.manifest import (
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
-
-@functools.cache
-def attack_code() -> str:
-    """Twelve hexadecimal digits for the names and contents of the package's files, which say more than a
-    version number.
-    """
-    package, digest = Path(attacks.__path__[0]), hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
-
-
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
 # What may not change within a run folder, and the option that says it.
 IDENTITY = {
@@ -194,7 +182,11 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.
 @functools.cache
 def _versions() -> dict[str, str]:
-    found = {"csrobust": __version__, "attacks": attack_code(), "python": platform.python_version()}
+    """Of the attacks twelve hexadecimal digits for their files, which say more than a version number."""
+    package, digest = Path(attacks.__path__[0]), hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    found = {"csrobust": __version__, "attacks": digest.hexdigest()[:12], "python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

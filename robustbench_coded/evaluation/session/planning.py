@@ -14,7 +14,6 @@ from msgspec import structs
 
 from attacks import accelerator, crossover, gradients, naming
 from attacks.presets import FOLLOWS_SHOWN, PRESETS
-from robustbench_coded.evaluation.execution.target import says_images
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
 from robustbench_coded.evaluation.planning import plan as units
@@ -74,7 +73,7 @@ class Rates:
         """For one image of a case: through its defence, or through the base model that its attack asks."""
         subject, context = case.subject, self._prepared.context
         of_base = case.attack not in CONTROLS and naming.parse(case.attack).estimator == "transfer"
-        if not of_base and not says_images(context.defence(subject)):
+        if not of_base and not callable(getattr(context.defence(subject), "images", None)):
             return context.probe_seconds[subject] / subject.images
         if subject.checkpoint not in self._timed:
             self._timed[subject.checkpoint] = self._time(subject.checkpoint)

@@ -5,6 +5,7 @@ gradients: one is an image forwarded and differentiated, and a forward alone is 
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +57,8 @@ class ProgressListener(Listener):
         self.when_stopping: Callable[[], None] = lambda: None
         self._task: TaskID | None = None
         self._status: Status | None = None
-        self._left: dict[tuple[PlannedCase, bool], int] = {}
+        # By what a line is for: a case in its own batches, or in random ones.
+        self._left: Counter[tuple[PlannedCase, bool]] = Counter()
         self._done = self._total = 0  # image gradients
         self._clock = clock
         self._began = self._told = 0.0
@@ -107,8 +109,7 @@ class ProgressListener(Listener):
 
     def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
         self._end_status()
-        for unit in plan.units:
-            self._left[_shown(unit)] = self._left.get(_shown(unit), 0) + 1
+        self._left.update((unit.case, bool(unit.random_batches)) for unit in plan.units)
         self._again = again
         self._began = self._began or self._clock()
         self._told = self._told or self._began
@@ -125,7 +126,7 @@ class ProgressListener(Listener):
         self._advance(unit.images, description=one_line(said))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
-        name, shown = case_name(unit.case), _shown(unit)
+        name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of cases whose own batches were counted before
             tally[0] += len(unit.random_batches)
@@ -168,8 +169,3 @@ class ProgressListener(Listener):
         if self._status is not None:
             self._status.stop()
             self._status = None
-
-
-def _shown(unit: Unit) -> tuple[PlannedCase, bool]:
-    """What a line is for: a case in its own batches, or in random ones."""
-    return unit.case, bool(unit.random_batches)

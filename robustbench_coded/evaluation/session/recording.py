@@ -42,21 +42,28 @@ class Recorder:
         self.held: frozenset[str] = frozenset()
         self.manifest: RunManifest
         self._decisions: list[str] = []
-        self._last: Evidence | None = None
+        self._last = Evidence()
         self._remarks: dict[str, None] = {}
         self._looked: set[str] = set()
         if evaluation.old is not None:
             self._look_through(evaluation.old)
         self.store = PerturbationStore(folder.path)
 
-    def evidence(self, steps: Sequence[Step]) -> Evidence:
-        """What the committed outcomes of these steps say."""
-        return self.evaluation.evidence(steps, self.folder.path, self.done.metadata)
-
     def write_decision(self, evidence: Evidence, step: Step | None) -> None:
-        """Adds a line to steps.jsonl: a step, and what it was decided by."""
-        self._decisions.append(decision_line(evidence, step, self._last))
-        self._last = evidence
+        """Adds a line to steps.jsonl: a step, and what has changed of what it was decided by."""
+        old, self._last = self._last, evidence
+        shares = ((_bare(c), share) for c, share in evidence.shares.items() if old.shares.get(c) != share)
+        changed = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
+        if step is not None:
+            cases = tuple(replace(part, case=_bare(part.case)) for part in step.cases)
+            random = tuple(replace(part, case=_bare(part.case)) for part in step.random)
+            step = replace(step, cases=cases, random=random)
+        submissions, checks = (
+            None if now == before else tuple(map(_bare, now))
+            for now, before in ((evidence.submissions, old.submissions), (evidence.checks, old.checks))
+        )
+        decision = Decision(step, tuple(shares), tuple(changed), submissions, checks)
+        self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
         write_text(self.folder.path / STEPS, "".join(self._decisions))
 
     def write(self, steps: tuple[Step, ...]) -> None:
@@ -124,31 +131,6 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     standings: tuple[tuple[Case, Standing], ...] = ()
     submissions: tuple[PlannedCase, ...] | None = None
     checks: tuple[PlannedCase, ...] | None = None
-
-
-def decision_line(evidence: Evidence, step: Step | None, before: Evidence | None) -> str:
-    """A decision as a line of JSON.
-
-    Args:
-        before: the evidence of the line before.
-    """
-    old = before or Evidence()
-    shares = ((_bare(c), share) for c, share in evidence.shares.items() if old.shares.get(c) != share)
-    changed = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
-    cases = () if step is None else (replace(part, case=_bare(part.case)) for part in step.cases)
-    random = () if step is None else (replace(part, case=_bare(part.case)) for part in step.random)
-    decision = Decision(
-        step=None if step is None else replace(step, cases=tuple(cases), random=tuple(random)),
-        shares=tuple(shares),
-        standings=tuple(changed),
-        submissions=None if evidence.submissions == old.submissions else _all_bare(evidence.submissions),
-        checks=None if evidence.checks == old.checks else _all_bare(evidence.checks),
-    )
-    return msgspec.json.encode(decision).decode() + "\n"
-
-
-def _all_bare(cases: Sequence[PlannedCase]) -> tuple[PlannedCase, ...]:
-    return tuple(map(_bare, cases))
 
 
 def _bare(case: PlannedCase) -> PlannedCase:

@@ -89,7 +89,7 @@ def run_plan(
     Args:
         later: image gradients of what is known to run after it.
     """
-    config = prepared.config
+    keeps_adversarials = prepared.setup.conditions.keeps_adversarials
     pending = [unit for unit in plan.units if unit.id not in done.metadata and unit.id not in done.failures]
     for unit in plan.units:  # of an interrupted run, too
         if fitted := done.metadata.get(unit.id, {}).get("group_images"):
@@ -119,7 +119,7 @@ def run_plan(
                 _failed(folder, outcome, done, listener)
                 continue
             kept = None
-            if outcome.adversarials and config.keeps_adversarials:
+            if outcome.adversarials and keeps_adversarials:
                 kept = encoded(outcome.adversarials)
             elif outcome.adversarials:
                 store.put(outcome.unit.id, outcome.adversarials)

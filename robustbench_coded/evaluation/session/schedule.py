@@ -245,9 +245,6 @@ class Evidence:
         last = max((i for i, step in enumerate(self.steps) if step.reached), default=0)
         return self.steps[last:]
 
-    def standing(self, setting: Case) -> Standing:
-        return self.standings.get(setting, Standing())
-
 
 # Questions that policies ask of both.
 
@@ -336,8 +333,8 @@ def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) ->
 
 
 def standings_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Standing]:
-    settings: tuple[Case, ...] = plan.judged[comparison]
-    return [evidence.standing(setting) for setting in settings]
+    """By the settings of the comparison."""
+    return [evidence.standings.get(setting, Standing()) for setting in plan.judged[comparison]]
 
 
 def shares_of(evidence: Evidence, cases: Iterable[PlannedCase]) -> list[float]:

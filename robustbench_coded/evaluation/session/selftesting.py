@@ -136,17 +136,36 @@ _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threa
 
 
 def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
-    """The same with the id of each subject's self-tests beside its probe, where run.json names it."""
-    probes = (
-        structs.replace(probe, selftests=_id(prepared, subject))
-        for probe, subject in zip(prepared.probes, prepared.subjects, strict=True)
-    )
+    """The same with the id of each subject's self-tests beside its probe, where run.json names it: a hash of
+    what decides the results. None where nothing is tested: nothing may be moved, or it is a network of ours
+    that hides no gradient, in our own code.
+    """
+    perturbation, probes = _perturbation(prepared), []
+    for probe, subject in zip(prepared.probes, prepared.subjects, strict=True):
+        ours = subject.spec == STANDARD and prepared.context.checkpoint(subject.checkpoint).ours
+        if perturbation.eps == 0 or (ours and not subject.hides_gradient):
+            probes.append(structs.replace(probe, selftests=None))
+            continue
+        data = {
+            "version": VERSION,
+            "context": {name: prepared.fixed[name] for name in _CONTEXT},
+            "checkpoint": prepared.fixed["checkpoints"][subject.checkpoint],
+            "spec": subject.spec,
+            "k": subject.k,
+            "perturbation": list(structs.asdict(perturbation).values()),
+        }
+        digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)
+        probes.append(structs.replace(probe, selftests=digest.hexdigest()))
     return replace(prepared, probes=tuple(probes))
 
 
 def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
-    """Tests the subjects whose results the folder does not hold yet, and commits one after the other."""
-    named = ((subject, _id(prepared, subject)) for subject in prepared.subjects)
+    """Tests the subjects whose results the folder does not hold yet, and commits one after the other.
+
+    Args:
+        prepared: with the ids of the self-tests.
+    """
+    named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
     open_ones = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
     if not open_ones:
         return
@@ -164,23 +183,3 @@ def _perturbation(prepared: PreparedEvaluation) -> Perturbation:
     requested = prepared.requested.perturbations
     larger = sorted((p for p in requested if p.eps > 0), key=lambda p: p.eps)
     return larger[(len(larger) - 1) // 2] if larger else structs.replace(requested[0], eps=0.0)
-
-
-def _id(prepared: PreparedEvaluation, subject: cases.ProbedSubject) -> str | None:
-    """A hash of what decides the results; None where nothing is tested: nothing may be moved, or it is a
-    network of ours that hides no gradient, in our own code.
-    """
-    perturbation = _perturbation(prepared)
-    checkpoint = prepared.context.checkpoint(subject.checkpoint)
-    ours = subject.spec == STANDARD and checkpoint.ours
-    if perturbation.eps == 0 or (ours and not subject.hides_gradient):
-        return None
-    data = {
-        "version": VERSION,
-        "context": {name: prepared.fixed[name] for name in _CONTEXT},
-        "checkpoint": prepared.fixed["checkpoints"][subject.checkpoint],
-        "spec": subject.spec,
-        "k": subject.k,
-        "perturbation": list(structs.asdict(perturbation).values()),
-    }
-    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10).hexdigest()

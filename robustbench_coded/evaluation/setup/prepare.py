@@ -117,7 +117,6 @@ class PreparedEvaluation:
         data_facts: what the report says about the data.
         fixed: what decides outcomes beside the rows themselves.
         resolved: options after defaults were filled in.
-        folder_name: the run folder's name where none was given.
         notes: what the user should know before anything runs.
         sizes: the numbers of examples that a case may run on, increasing; the last one is all.
     """
@@ -132,9 +131,8 @@ class PreparedEvaluation:
     data_facts: DataFacts
     fixed: dict[str, Any]
     resolved: Resolved
-    folder_name: str
     notes: tuple[str, ...]
-    sizes: tuple[int, ...] = ()
+    sizes: tuple[int, ...]
 
     def resumed_from(self, manifest: RunManifest) -> "PreparedEvaluation":
         """The same with the threads and group size of a run folder's evaluations on the same device.
@@ -160,21 +158,18 @@ class PreparedEvaluation:
 
     def maker(self, size: int | None = None) -> plan.UnitMaker:
         """What cuts rows into units, on so many examples; None for all."""
-        setup = self.setup
-        return plan.UnitMaker(
-            setup.conditions, setup.examples, setup.group_images, self.fixed, self.sizes, size
-        )
+        size = size or self.sizes[-1]
+        return plan.UnitMaker(self.setup.conditions, self.setup.group_images, self.fixed, self.sizes, size)
 
     def examples_planned(self, case: cases.PlannedCase, size: int | None = None) -> int:
         """How many examples a case scores at a sample size; None for all."""
         conditions = self.setup.conditions
         seed, victims = conditions.seed, conditions.victims
         batches = plan.batches_for(conditions, case.subject, self.setup.examples)
-        sizes = self.sizes or (self.setup.examples,)
-        size = size or sizes[-1]
+        size = size or self.sizes[-1]
         if case.threat.one_victim:
-            return sum(map(len, victims_at(batches, sizes, size, victims, seed)))
-        parts = batches_at(batches, sizes, size)
+            return sum(map(len, victims_at(batches, self.sizes, size, victims, seed)))
+        parts = batches_at(batches, self.sizes, size)
         return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
 
 
@@ -304,8 +299,8 @@ def prepare(
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
         ),
-        folder_name=folder_name(loaded, identity),
         notes=tuple(notes),
+        sizes=(len(data),),
     )
 
 

@@ -190,7 +190,9 @@ PAPER = "the paper takes N from K to 1.5K"
 
 def doubts(subjects: Sequence[ProbedSubject], context: WorkerContext) -> Iterator[str]:
     """A sentence for each thing that the user may not have meant."""
-    for k, n in dict.fromkeys((s.k, s.n) for s in subjects if s.n is not None and s.batch_dependent):
+    for k, n in dict.fromkeys((s.k, s.subject.n) for s in subjects if s.batch_dependent):
+        if n is None:
+            continue
         if n < k:
             yield f"N = {n} is less than K = {k}: decoding loses clean accuracy; {PAPER}"
         elif n > MOST_CODED * k:

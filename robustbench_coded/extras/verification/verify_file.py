@@ -189,7 +189,7 @@ def _scored(
         checkpoint=subject.checkpoint,
         defence=subject.label,
         k=subject.subject.k,
-        n=subject.n,
+        n=subject.subject.n,
         threat="batch/unknown",
         attack=attack,
         eps=eps,

@@ -288,7 +288,8 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     evaluation = _forward_only(options)
     prepared = prepare(evaluation, InMemory(data=reference), say=listener.preparing)
     prepared = _on_other_images(prepared, data)
-    path = options.out or Path("reports") / f"shift-{prepared.folder_name}"
+    name = folder_name(prepared.setup.checkpoints, prepared.identity)
+    path = options.out or Path("reports") / f"shift-{name}"
     with evaluate.opened_folder(
         RunFolder(path, answers.SHIFT), listener, report.write_shift_report
     ) as folder:
@@ -316,7 +317,7 @@ def _on_other_images(prepared: PreparedEvaluation, data: Dataset) -> PreparedEva
         identity=identity,
         data_facts=facts_of(data, len(data)),
         fixed=fixed_facts(setup, identity),
-        folder_name=folder_name(setup.checkpoints, identity),
+        sizes=(len(data),),
     )
 
 

@@ -33,6 +33,6 @@ def test_files_are_read_by_actors_of_this_machine_and_sent_to_others(folder, row
 
 
 def test_of_an_array_only_the_rows_that_are_evaluated_are_sent():
-    data = load_digits("test").first(3)
+    data = load_digits("test").subset(np.arange(3))
     assert sent(data, here=True).images.shape == (3, 8, 8, 1)
     assert isinstance(sent(data, here=True).images, np.ndarray)

@@ -5,6 +5,7 @@ import dataclasses
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -122,7 +123,7 @@ def test_a_run_that_diverges_is_a_result(settings, tmp_path, monkeypatch):
 
 def test_rci_is_scored_on_the_streams_of_an_evaluation():
     """The clean accuracy of RCI against its definition, batch by batch and draw by draw."""
-    data = load_data("digits").first(300)
+    data = load_data("digits").subset(np.arange(300))
     path = Path(__file__).parents[3] / "checkpoints" / "digits-erm.safetensors"
     model = with_normalisation(load_checkpoint(path), *data.batch(range(1)))
     asked = AblationSettings(base_config("digits-cnn", "digits"), limit=300, draws=2, eps=0.1)

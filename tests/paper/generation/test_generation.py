@@ -100,7 +100,7 @@ def trained(folder, iterations, **more):
     from dataclasses import replace
 
     config = replace(CONFIG, iterations=iterations, **more)
-    data = load_data("digits", split="train").first(64)
+    data = load_data("digits", split="train").subset(np.arange(64))
 
     def measure(images):
         return float(images.mean()), float(images.std())
