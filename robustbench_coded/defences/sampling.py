@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from attacks.accelerator import random_states, seed_accelerators, set_random_states
 from robustbench_coded.defences.per_batch import as_logits, begin_batch, own_answer, own_input
+from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.user_code import UserCode
 
@@ -66,6 +67,13 @@ def seeded(generators: list[Held], seed: int) -> AbstractContextManager[Callable
 
 
 @contextmanager
+def all_seeded(module: nn.Module, seed: int) -> Iterator[Callable[[], bool]]:
+    """Both: the global generators, and those that ``module`` holds."""
+    with seeded_globally(seed) as drawn, seeded(held_generators(module), seed) as own_drawn:
+        yield lambda: drawn() or own_drawn()
+
+
+@contextmanager
 def _seeded(sources: Sequence[_Source], seeds: Sequence[int]) -> Iterator[Callable[[], bool]]:
     before = [one.read() for one in sources]
     try:
@@ -103,7 +111,7 @@ def samples(model: nn.Module, x: Tensor) -> bool:
     said = getattr(network, "samples", None)
     if said is True or (said is False and isinstance(network, BlockNetwork)):
         return said
-    with torch.no_grad(), seeded_globally(0) as has_sampled:
+    with torch.no_grad(), all_seeded(model, 0) as has_sampled:
         model(x)
         return has_sampled()
 
@@ -167,9 +175,40 @@ class SamplingModule:
 
     def logits(self, x: Tensor, draw: int | None) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]. A module that is not randomised gets draw None."""
-        seed, own = draw or 0, held_generators(self.module)
-        with self.user_code, seeded_globally(seed) as sampled, seeded(own, seed) as own_sampled:
+        with self.user_code, all_seeded(self.module, draw or 0) as sampled:
             begin_batch(self.module, own_input(x))
             answers: Tensor = own_answer(as_logits(self.module(own_input(x)), self.name))
-            self.has_sampled = self.has_sampled or sampled() or own_sampled()
+            self.has_sampled = self.has_sampled or sampled()
         return answers
+
+
+class AroundSampling:
+    """One of this package's defences around a network that samples whenever it is asked.
+
+    A draw is the defence's own draw, and the integer that the network's generators are seeded with for one
+    answer. The defence's own draws are those that it makes around any other network.
+
+    Args:
+        defence: built around ``model``.
+        model: pixels -> logits; draws from the global generators or from its own attributes.
+    """
+
+    randomised = True
+    logits_grouped = None  # an answer must not depend on what is answered beside it
+
+    def __init__(self, defence: Defence, model: nn.Module):
+        self.defence, self.model = defence, model
+        self.name, self.base = defence.name, defence.base
+        self.batch_dependent = defence.batch_dependent
+        self.abstain: int | None = getattr(defence, "abstain", None)
+        self.images = getattr(defence, "images", None)
+
+    def sample(self, generator: torch.Generator, k: int) -> tuple[Draw, int]:
+        own = self.defence.sample(generator, k)
+        return own, int(torch.randint(2**32, (), generator=generator))
+
+    def logits(self, x: Tensor, draw: tuple[Draw, int]) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        own, seed = draw
+        with all_seeded(self.model, seed):
+            return self.defence.logits(x, own)

@@ -19,6 +19,7 @@ from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import Session
+from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.evaluation.execution.in_memory import is_user_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
@@ -236,7 +237,10 @@ def perturbed(
         early_stop=conditions.early_stop and not (standard and name.uses_base),
         raw_views=conditions.own_batches,
     )
-    return perturb(name, inputs)
+    # A base model that samples is asked without a draw.
+    network = context.model(case.subject.checkpoint)
+    with all_seeded(network, stream(conditions.seed, group.indices[0], "base").initial_seed()):
+        return perturb(name, inputs)
 
 
 def batch_roles(case: PlannedCase, batches: Sequence[Batch], seed: int) -> Roles | None:

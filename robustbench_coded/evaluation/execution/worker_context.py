@@ -185,7 +185,10 @@ class WorkerContext:
         else:
             parsed = options.parse_defence(spec)
             pool = self._pool if options.mixes_images(parsed) else None
-            defence = build.build_defence(parsed, model, k, pool=pool)
+            with sampling.all_seeded(model, 0):  # it may be asked here already
+                defence = build.build_defence(parsed, model, k, pool=pool)
+            if not theirs and self.samples(model):
+                defence = sampling.AroundSampling(defence, model)
         if theirs and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence

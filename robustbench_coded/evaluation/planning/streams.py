@@ -16,6 +16,7 @@ Purpose = Literal[
     "probe",
     "selftest",
     "start",
+    "base",
     "attack",
     "selection",
     "scoring",

@@ -47,7 +47,6 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictNam
 # base model serve any batch: their inputs can be scored in random batches, which settles verdicts.
 GUESSED = {"transfer": 1.0, "aware": 0.95, "fresh": 0.9, "fixed": 0.8}
 OTHERWISE = 0.7
-ONE_STEP = 0.4
 # Where an operator hides the gradient: attacks that smooth it, and others.
 SMOOTHED, HIDDEN = 0.95, 0.3
 IN_ANY_BATCH = 3.0
@@ -330,14 +329,18 @@ def _named(policy: str, victims: bool) -> str:
 
 
 def _damage(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, case: PlannedCase) -> float:
-    """Accuracy that an attack is expected to take away, for each image."""
+    """Accuracy that an attack is expected to take away, for each image. One of one step comes last: those of
+    more steps find what it finds.
+    """
     name, subject = naming.parse(case.attack), comparison.subject
+    if name.algorithm == presets.ONE_STEP:
+        return 0.0
     seen = []
     for other, cases in plan.attacks.items():
         if other.inputs == comparison.inputs and other.subject != subject:
             left = shares_of(evidence, (like for like in cases if like.attack == case.attack))
             seen += [1 - share / max(clean_share(evidence, other), share, 1e-9) for share in left]
-    guess = ONE_STEP if name.algorithm == presets.ONE_STEP else GUESSED.get(name.estimator, OTHERWISE)
+    guess = GUESSED.get(name.estimator, OTHERWISE)
     if subject.hides_gradient and name.differentiates and name.estimator != "transfer":
         guess = SMOOTHED if name.relaxed else HIDDEN
     expected = sum(seen) / len(seen) if seen else guess
