@@ -63,7 +63,7 @@ class Traits:
 class AttackName:
     """Attributes:
     text: the name as given, as stored in results.
-    estimator: what the attacker knows.
+    estimator: what the attacker knows; ``submitted`` of perturbed inputs that were made elsewhere.
     draws: fresh draws averaged in each query (M); 1 for the other estimators.
     algorithm: a name of the ``CATALOGUE``, or a third-party package's name for it.
     steps: steps, or queries of a black-box attack; None for FGSM.
@@ -87,11 +87,6 @@ class AttackName:
     relaxed: bool = False
     traits: Traits = field(default=Traits(), compare=False)
     init: "AttackName | None" = field(default=None, compare=False)
-
-    @property
-    def is_submitted(self) -> bool:
-        """Whether its perturbed inputs were made against another subject, or by another attack."""
-        return self.estimator == SUBMITTED
 
     @property
     def asks_answers_alone(self) -> bool:

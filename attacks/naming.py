@@ -188,7 +188,7 @@ def expand(text: str) -> tuple[AttackName, ...]:
                 raise
             if (entry := CATALOGUE.get(names[name].algorithm)) is not None and not entry.module:
                 raise ValueError(f"expected an attack that can be run, got {part!r}, which no longer is")
-            if names[name].is_submitted:
+            if names[name].estimator == "submitted":
                 raise ValueError(
                     f"expected an attack that can be run, got {part!r}: perturbed inputs of other subjects "
                     "are submitted by the evaluation itself"

@@ -82,7 +82,12 @@ class Pgd(Attack):
                 break
             found = estimator.gradient(adv, y, self.loss)
             assert found.grad is not None
-            velocity = self._velocity(velocity, found.grad)
+            if self.momentum:
+                sizes = found.grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
+                tiny = torch.finfo(found.grad.dtype).tiny
+                velocity = self.momentum * velocity + found.grad / sizes.clamp_min(tiny)
+            else:
+                velocity = found.grad
             if self.early_stop and not bool((right := found.logits[0].argmax(-1) == y[0]).all()):
                 done = done.index_copy(1, left, adv)
                 if not bool(right.any()):
@@ -92,13 +97,6 @@ class Pgd(Attack):
                 ball = budget.around(x)
             adv = ball.step_(adv, velocity, size)
         return done.index_copy(1, left, adv).view(shape) if self.early_stop else adv
-
-    def _velocity(self, before: Tensor, grad: Tensor) -> Tensor:
-        """The direction of the next step; ``before`` is that of the last one, [G, K, C, H, W]."""
-        if not self.momentum:
-            return grad
-        size = grad.abs().mean(dim=(-3, -2, -1), keepdim=True)
-        return self.momentum * before + grad / size.clamp_min(torch.finfo(grad.dtype).tiny)
 
 
 def standing_under_pgd(

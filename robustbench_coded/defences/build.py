@@ -1,5 +1,7 @@
 """From a defence's specification to the defence itself, around a model."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from robustbench_coded.defences import inferences, plugin, protocol, rci
@@ -9,7 +11,7 @@ from robustbench_coded.extensions import load
 
 
 def build_defence(
-    spec: DefenceSpec | str, model: nn.Module, k: int, *, pool: Tensor | None = None
+    spec: DefenceSpec | str, model: nn.Module, k: int, *, pool: Callable[[], Tensor] | None = None
 ) -> protocol.Defence:
     """The defence that ``spec`` describes, around ``model``; it has ``spec.resolve_n(k)`` coded inputs.
 
@@ -17,8 +19,8 @@ def build_defence(
         spec: as parsed, or as text for ``options.parse_defence``.
         model: pixels in [0, 1] -> logits.
         k: size of a full batch.
-        pool: images [P, C, H, W] that are not evaluated, for the defences that mix them in; on the model's
-            device.
+        pool: gives images [P, C, H, W] that are not evaluated, for the defences that mix them in; on the
+            model's device.
     Raises:
         InputError: a defence that cannot be built around this model, or at this k.
     """
@@ -37,18 +39,18 @@ def build_defence(
         case "resize-pad":
             return inferences.ResizePad(model, name=spec.label, **options)
         case "mixup-inference":
-            return inferences.MixupInference(model, _given(pool, spec), name=spec.label, **options)
+            return inferences.MixupInference(model, _images(pool, spec), name=spec.label, **options)
         case "plugin" if (spec.target or "").startswith(PIPED):
             return load("processes", "cmd")(spec.target or "", model)
         case "plugin":
             return plugin.load_user_defence(spec.target or "", model)
         case kind if mixes_images(spec):
-            return installed()[kind].build(model, _given(pool, spec))
+            return installed()[kind].build(model, _images(pool, spec))
         case kind:
             return installed()[kind].build(model)
 
 
-def _given(pool: Tensor | None, spec: DefenceSpec) -> Tensor:
+def _images(pool: Callable[[], Tensor] | None, spec: DefenceSpec) -> Tensor:
     if pool is None:
         raise InputError(f"{spec.label} cannot be built without a pool of images that are not evaluated")
-    return pool
+    return pool()

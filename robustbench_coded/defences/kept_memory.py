@@ -15,11 +15,6 @@ from robustbench_coded.defences.per_batch import PerBatch, as_logits, own_answer
 from robustbench_coded.defences.protocol import Defence, Draw
 
 
-def remembers(defence: Defence) -> bool:
-    """Whether a defence says that what it remembers is part of it."""
-    return isinstance(defence, PerBatch) and bool(getattr(defence.defence, "remembers", False))
-
-
 class KeptMemory(PerBatch):
     """A defence that remembers, as one that answers whole sequences, each from an empty memory.
 

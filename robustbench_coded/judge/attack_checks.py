@@ -199,7 +199,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     others = [result for result in usable if result not in adaptive]
     if not adaptive:
         # Where queries ran instead, there are no gradients to ask for.
-        queries = [result for result in others if not name_of(result).is_submitted]
+        queries = [result for result in others if name_of(result).estimator != "submitted"]
         wanted = [doubled_steps(lowest(queries)), *presets.BY_LABELS_STRONGER] if queries else []
         return not_run(
             name, "No attack with the defence's gradients ran.", *(wanted or [presets.FOLLOWS_SHOWN])
@@ -208,7 +208,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
     if check := nothing_left(name, best):
         return check
     signs = [result for result in results if result.case == ensemble.case.of_attack(RANDOM_SIGN)]
-    made_here = [result for result in others if not name_of(result).is_submitted]
+    made_here = [result for result in others if name_of(result).estimator != "submitted"]
     estimator = "aware" if ensemble.case.threat.draw_known else "eot10"
     check = None
     # Submitted inputs may show that the gradients mislead; a search of its own they do not replace.
@@ -255,7 +255,9 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     if not ends:
         # What was found elsewhere was found at this eps: it cannot be submitted at another. Nor does a part
         # of the ball reach any image.
-        made_here = [result for result in usable if not name_of(result).is_submitted and result not in parts]
+        made_here = [
+            result for result in usable if name_of(result).estimator != "submitted" and result not in parts
+        ]
         wanted = lowest(made_here).case.attack if made_here else presets.USUAL
         return not_run(name, f"No attack ran at eps {unbounded_eps:g}, which reaches any image.", wanted)
     end = lowest(ends)
@@ -289,7 +291,7 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     name = CheckName.ATTACKS_AGREE
     if ensemble.randomised or ensemble.batch_dependent:
         return passed(name, "Attacks are not combined image by image: answers are random or tied to a batch.")
-    own = [result for result in usable_by(results, ensemble) if not name_of(result).is_submitted]
+    own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
     if not own:
         return passed(name, "No attack ran that could disagree.")
     best = lowest(own)

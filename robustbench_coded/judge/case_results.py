@@ -375,7 +375,7 @@ def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
         # inputs, and one that is not attacked has no signs at all.
         same = [result for result in results if not result.case.threat.one_victim]
-        if attack == RANDOM_SIGN and not key.threat.whole_batch:
+        if attack == RANDOM_SIGN and key.threat.inputs != "batch":
             same = []
         served += (own or same)[:1]
     return served

@@ -60,7 +60,7 @@ def name_of(result: CaseResult) -> AttackName:
 
 def is_black_box(name: AttackName) -> bool:
     """Whether it uses no gradients of the defence."""
-    return name.is_submitted or name.estimator == "surrogate" or name.asks_answers_alone
+    return name.estimator in ("submitted", "surrogate") or name.asks_answers_alone
 
 
 def is_adaptive(name: AttackName) -> bool:

@@ -118,7 +118,9 @@ def _by_labels(usable: Sequence[CaseResult], ensemble: CaseResult) -> tuple[str,
     """What attacks without gradients say, a clause; and what to run next, () where they answer."""
     # They search this defence by its answers, as inputs made elsewhere and submitted do not.
     blind = [
-        result for result in usable if is_black_box(name_of(result)) and not name_of(result).is_submitted
+        result
+        for result in usable
+        if is_black_box(name_of(result)) and name_of(result).estimator != "submitted"
     ]
     seeing = [result for result in usable if result not in blind]
     decisions = [result for result in blind if name_of(result).traits.family == "decision"]
@@ -162,7 +164,7 @@ def _of_two_kinds(results: Sequence[CaseResult], usable: Sequence[CaseResult], e
     compared = checkpoints_ensemble(results, ensemble) is not None
     if compared or any(is_adaptive(name_of(result)) for result in usable):
         return ""
-    made_here = [result for result in usable if not name_of(result).is_submitted]
+    made_here = [result for result in usable if name_of(result).estimator != "submitted"]
     best: dict[str, CaseResult] = {}
     for result in sorted(made_here, key=accuracy_of):
         best.setdefault(name_of(result).traits.family, result)

@@ -197,7 +197,8 @@ def _deciding(results: Sequence[case_results.CaseResult], ensemble: case_results
     least = min(map(accuracy_of, found), default=0.0)
     names = [name_of(result) for result in found if accuracy_of(result) <= least + WORTH]
     costs = [
-        (name.is_submitted, name.third_party is not None, (name.steps or 1) * name.draws) for name in names
+        (name.estimator == "submitted", name.third_party is not None, (name.steps or 1) * name.draws)
+        for name in names
     ]
     return min(zip(costs, names, strict=True), key=lambda pair: pair[0])[1].text if names else ""
 

@@ -76,11 +76,6 @@ class Recognition:
     refusal: str
     question: Question | None
 
-    @property
-    def arch(self) -> str:
-        """The variant, as ``--arch`` takes it."""
-        return self.candidate.arch
-
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""
         return InputError(f"{checkpoint.path}: {self.refusal}", self.question.lines if self.question else ())

@@ -67,11 +67,6 @@ class ThreatModel(Struct, frozen=True):
         return self.inputs in ("victim", "co-batch")
 
     @property
-    def whole_batch(self) -> bool:
-        """Whether every input of a batch is the attacker's."""
-        return self.inputs == "batch"
-
-    @property
     def malicious(self) -> int | None:
         """M of ``collateral-M``; None elsewhere."""
         match = _COLLATERAL.fullmatch(self.inputs)

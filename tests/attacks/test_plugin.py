@@ -87,7 +87,7 @@ def test_a_file_is_named_in_place_of_a_module(folder, monkeypatch, place):
     assert named.third_party == "plugin" and named.steps == 3
     assert plugin.load(named).steps == 3
     submitted = parse(f"from:standard/{named.text}+bits=8")
-    assert submitted.is_submitted and submitted.options == (("bits", "8"),)
+    assert submitted.estimator == "submitted" and submitted.options == (("bits", "8"),)
 
 
 def test_a_file_that_is_not_there_is_said(folder):

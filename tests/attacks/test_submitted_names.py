@@ -16,7 +16,7 @@ def test_a_name_is_read_as_it_was_made(subject, attack, transforms):
     text = name_of_submitted(subject, attack, transforms)
     assert split_submitted(text) == (subject, attack, transforms)
     name = parse(text)
-    assert name.is_submitted and name.text == text and name.options == transforms
+    assert name.estimator == "submitted" and name.text == text and name.options == transforms
     assert not name.uses_base and not name.differentiates and name.steps is None
 
 

@@ -81,7 +81,7 @@ def test_a_guess_takes_the_first_line_and_says_so(robust_perceptron, test_images
 def test_what_the_user_states_is_not_asked_about(robust_perceptron, test_images, normalize):
     stated = load_checkpoint(robust_perceptron, arch=STACK, normalize=normalize)
     found = recognise_network(stated, *test_images)
-    assert (found.arch, found.candidate.normalisation.name, found.refusal) == (STACK, normalize, "")
+    assert (found.candidate.arch, found.candidate.normalisation.name, found.refusal) == (STACK, normalize, "")
     assert found.by == ("--arch", "given")
 
 
@@ -100,7 +100,7 @@ def test_labels_contradict_what_is_stated_with_a_warning(tmp_path, test_images):
     path = trained(tmp_path / "a.pt", nn.Tanh(), lambda x: (x - 0.5) / 0.5)
     stated = load_checkpoint(path, arch=STACK, normalize="half")
     found = recognise_network(stated, *test_images)
-    assert found.refusal == "" and found.arch == STACK
+    assert found.refusal == "" and found.candidate.arch == STACK
     said = f"labelled images contradict {STACK} with normalisation half: {STACK}[activation="
     assert said in found.warnings[0]
     right = load_checkpoint(path, arch=f"{STACK}[activation=tanh]", normalize="half")

@@ -59,7 +59,7 @@ def silu(tmp_path_factory):
 
 def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_images):
     found = recognise_network(load_checkpoint(silu), *test_images)
-    assert (found.arch, found.candidate.normalisation.name) == (
+    assert (found.candidate.arch, found.candidate.normalisation.name) == (
         "digits-cnn[activation=silu]",
         "mnist",
     )
@@ -68,9 +68,9 @@ def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_ima
     assert found.labelled.accuracy > 0.9
     assert found.batch_norms.fingerprint.median < 0.005
     model = with_normalisation(load_checkpoint(silu), *test_images)
-    assert model.arch == found.arch
+    assert model.arch == found.candidate.arch
     x, known = test_images[0][:8], KNOWN[1]["mnist"]
-    right = load_checkpoint(silu, arch=found.arch).network
+    right = load_checkpoint(silu, arch=found.candidate.arch).network
     assert torch.equal(model(x), right((x - known.mean[0]) / known.std[0]))
     assert found.sentence.startswith(
         "taken as digits-cnn[activation=silu] with normalisation mnist (architecture by batch-norms, "
@@ -81,7 +81,7 @@ def test_a_bare_file_with_batch_norms_is_recognised_as_what_it_is(silu, test_ima
 
 def test_without_labels_batch_norms_alone_decide(silu, test_images):
     found = recognise_network(load_checkpoint(silu), test_images[0], None)
-    assert (found.arch, found.candidate.normalisation.name, found.refusal) == (
+    assert (found.candidate.arch, found.candidate.normalisation.name, found.refusal) == (
         "digits-cnn[activation=silu]",
         "mnist",
         "",
@@ -105,7 +105,7 @@ def test_without_labels_batch_norms_alone_decide(silu, test_images):
 def test_what_is_stated_wrongly_is_evaluated_with_a_warning(silu, test_images, arch, normalize, message):
     found = recognise_network(load_checkpoint(silu, arch=arch, normalize=normalize), *test_images)
     assert (found.candidate.normalisation.name, found.by[1], found.refusal) == (normalize, "given", "")
-    assert arch in (None, found.arch)
+    assert arch in (None, found.candidate.arch)
     assert message in found.warnings[0]
     assert "try --arch 'digits-cnn[activation=silu]' --normalize mnist" in found.warnings[0]
 
@@ -120,7 +120,7 @@ def test_the_users_own_code_is_evaluated_as_it_is(silu, test_images, tmp_path, m
     monkeypatch.chdir(tmp_path)
     stated = load_checkpoint(silu, arch="own_code:wrong", normalize="mnist")
     wrong = recognise_network(stated, *test_images)
-    assert (wrong.arch, wrong.candidate.normalisation.name) == ("own_code:wrong", "mnist")
+    assert (wrong.candidate.arch, wrong.candidate.normalisation.name) == ("own_code:wrong", "mnist")
     assert "do not fit these images" in wrong.warnings[0]
     assert "first at bn2" in wrong.warnings[0]
     assert wrong.refusal == ""
@@ -154,7 +154,7 @@ def test_trainings_on_other_inputs_are_not_refused(recipe, test_images):
     """Their batch-norms remember mixed, coded or perturbed digits."""
     found = recognise_network(load_checkpoint(SHIPPED / f"digits-{recipe}.safetensors"), *test_images)
     assert (found.warnings, found.refusal) == ((), "")
-    assert (found.arch, found.by) == ("digits-cnn", ("its metadata", "stored"))
+    assert (found.candidate.arch, found.by) == ("digits-cnn", ("its metadata", "stored"))
 
 
 def test_a_stored_normalisation_that_is_wrong_is_contradicted(silu, test_images, tmp_path):
@@ -191,7 +191,7 @@ def test_per_image_normalisation_is_found(tmp_path, test_images, remembering):
     own = load_checkpoint(tmp_path / "a.safetensors", arch="digits-cnn[input=per-image]").network
     torch.save(remembering(own, x).network.state_dict(), tmp_path / "b.pt")
     found = recognise_network(load_checkpoint(tmp_path / "b.pt"), test_images[0], None)
-    assert (found.arch, found.candidate.normalisation.name) == (
+    assert (found.candidate.arch, found.candidate.normalisation.name) == (
         "digits-cnn[input=per-image]",
         "none",
     )
@@ -218,7 +218,7 @@ def test_pixels_to_255_are_found_and_what_is_not_known_is_asked_about(
     torch.save(network.state_dict(), tmp_path / "a.pt")
     found = recognise_network(load_checkpoint(tmp_path / "a.pt"), x, None)
     if known:
-        assert (found.arch, found.candidate.normalisation.name, found.warnings, found.refusal) == (
+        assert (found.candidate.arch, found.candidate.normalisation.name, found.warnings, found.refusal) == (
             "digits-cnn",
             "bytes",
             (),

@@ -65,7 +65,7 @@ def test_files_trained_on_cuda_by_others_give_their_stated_accuracy(recognised, 
 
 def test_accuracy_would_have_chosen_a_wrong_normalisation(cifar10, recognised):
     found = recognised("resnet20-12fca82f.th")
-    assert (found.arch, found.candidate.normalisation.name, found.warnings) == (
+    assert (found.candidate.arch, found.candidate.normalisation.name, found.warnings) == (
         "resnet20",
         "imagenet",
         (),

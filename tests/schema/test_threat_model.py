@@ -33,6 +33,6 @@ def test_who_moves_and_how_far():
     )
     free = ThreatModel.parse("co-batch/unknown")
     assert (free.malicious, free.free, free.collateral, free.one_victim) == (None, True, False, True)
-    assert WHOLE_BATCH.whole_batch and not WHOLE_BATCH.one_victim and not WHOLE_BATCH.free
+    assert WHOLE_BATCH.inputs == "batch" and not WHOLE_BATCH.one_victim and not WHOLE_BATCH.free
     assert ThreatModel("victim", "unknown").one_victim and not ThreatModel("victim", "unknown").free
     assert WHOLE_BATCH.with_draw("known") == ThreatModel.parse("batch/known")

@@ -35,27 +35,28 @@ MOST_SECONDS = 20 * 86400.0
 MAX_TIMEOUTS = 3
 
 
+@dataclass
 class UnitTimeLimits:
     """The time limit of each unit, and a count of timeouts per subject.
 
     Units are planned to take seconds to minutes: without a limit of the user's an hour, or 20 times what the
     unit's images take by the probe of its subject where that is more, ends only those that hang.
 
-    Args:
+    Attributes:
         timeout: ``--unit-timeout``, seconds; None without.
         probe_seconds: of one forward and backward of a batch, by subject.
     """
 
-    def __init__(self, timeout: float | None, probe_seconds: Mapping[ProbedSubject, float]):
-        self._timeout, self._probe_seconds = timeout, probe_seconds
-        self._timeouts: Counter[ProbedSubject] = Counter()
+    timeout: float | None
+    probe_seconds: Mapping[ProbedSubject, float]
+    _timeouts: Counter[ProbedSubject] = field(default_factory=Counter)
 
     def seconds(self, unit: Unit) -> float:
         """Seconds that a unit may take."""
-        if self._timeout is not None:
-            return self._timeout
+        if self.timeout is not None:
+            return self.timeout
         subject = unit.case.subject
-        forecast = self._probe_seconds.get(subject, 0.0) / subject.images * unit.images
+        forecast = self.probe_seconds.get(subject, 0.0) / subject.images * unit.images
         return min(max(LEAST_SECONDS, TIMES_FORECAST * forecast), MOST_SECONDS)
 
     def record_timeout(self, unit: Unit) -> str:
@@ -223,21 +224,22 @@ def run_in_process(
             yield outcome
 
 
+@dataclass
 class Engine(AbstractContextManager["Engine"]):
     """Runs units. Its workers start with the first units and are kept for later calls.
 
     A context manager: the workers end with it.
 
-    Args:
+    Attributes:
         context: of this process; its setup is what workers get.
         unit_timeout: seconds that a unit may take; None for the default of `UnitTimeLimits`.
     """
 
-    def __init__(self, context: WorkerContext, unit_timeout: float | None = None):
-        self._context, self._unit_timeout = context, unit_timeout
-        self._pool: WorkerPool | None = None
-        self._workers = 0
-        self._idle: set[int] = set()
+    context: WorkerContext
+    unit_timeout: float | None = None
+    _pool: WorkerPool | None = None
+    _workers: int = 0
+    _idle: set[int] = field(default_factory=set)
 
     def __exit__(self, *error: object) -> None:
         if self._pool is not None:
@@ -252,17 +254,17 @@ class Engine(AbstractContextManager["Engine"]):
         """
         if not units:
             return
-        processes = self._context.setup.processes
-        time_limits = UnitTimeLimits(self._unit_timeout, self._context.probe_seconds)
+        processes = self.context.setup.processes
+        time_limits = UnitTimeLimits(self.unit_timeout, self.context.probe_seconds)
         if (
             processes.engine != "ray"
             and processes.workers is None
-            and worker_count(None, self._context.device) == 1
+            and worker_count(None, self.context.device) == 1
         ):
-            yield from run_in_process(self._context, units, time_limits)
+            yield from run_in_process(self.context, units, time_limits)
             return
         if self._pool is None:
-            self._pool, self._workers = _pool(self._context)
+            self._pool, self._workers = _pool(self.context)
         if self._workers > 1:  # the longest first, so that all workers finish at about the same time
             units = sorted(units, key=lambda unit: -unit.images)
         try:

@@ -237,8 +237,10 @@ def perturbed(
         early_stop=conditions.early_stop and not (standard and name.uses_base),
         raw_views=conditions.own_batches,
     )
-    # A base model that samples is asked without a draw.
     network = context.model(case.subject.checkpoint)
+    if not context.samples(network):
+        return perturb(name, inputs)
+    # A base model that samples is asked without a draw.
     with all_seeded(network, stream(conditions.seed, group.indices[0], "base").initial_seed()):
         return perturb(name, inputs)
 

@@ -236,7 +236,7 @@ def run_unit(context: WorkerContext, unit: cases.Unit, tally: Tally) -> None:
                 tally.adversarials.add(
                     group.indices, list(group.victims) or [EVERY] * len(group.batches), draw, x, adversarial
                 )
-            if unit.case.threat.whole_batch and draw is None and unit.case.attack != CLEAN:
+            if unit.case.threat.inputs == "batch" and draw is None and unit.case.attack != CLEAN:
                 for batch, inputs in zip(group.batches, adversarial, strict=True):
                     tally.perturbed.add(batch.members[: batch.scored], inputs[: batch.scored])
             if not unit.scored:

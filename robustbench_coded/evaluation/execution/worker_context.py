@@ -184,10 +184,11 @@ class WorkerContext:
             defence = sampling.SamplingModule(model, name=inferences.Standard.name)
         else:
             parsed = options.parse_defence(spec)
-            pool = self._pool if options.mixes_images(parsed) else None
-            with sampling.all_seeded(model, 0):  # it may be asked here already
-                defence = build.build_defence(parsed, model, k, pool=pool)
-            if not theirs and self.samples(model):
+            samples = not theirs and self.samples(model)
+            # It may be asked here already.
+            with sampling.all_seeded(model, 0) if theirs or samples else nullcontext():
+                defence = build.build_defence(parsed, model, k, pool=lambda: self._pool)
+            if samples:
                 defence = sampling.AroundSampling(defence, model)
         if theirs and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")

@@ -76,7 +76,7 @@ def follow_up(
                 judgement.verdict.could_fall or _misled(check, judgement)
             ):
                 continue
-            if not like.threat.whole_batch and check.name not in _FOR_VICTIMS:
+            if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
                 continue
             for case in _asked_for(check.run_next, check.name, judgement, like, cases):
                 if case.case in known or case.case in wanted:
@@ -154,7 +154,7 @@ def _asked_for(
         if followed is None or followed.text in (case.attack for case in found):
             continue
         name = followed
-        if not like.threat.whole_batch and name.traits.family in ("search", "decision"):
+        if like.threat.inputs != "batch" and name.traits.family in ("search", "decision"):
             continue  # every query would be a batch of its own for each victim
         randomness = "known" if name.estimator == "aware" else "unknown"
         if randomness == "known" and not like.subject.randomised:

@@ -50,7 +50,7 @@ class MeasuredAttack:
 
 def kind_of(name: attack_name.AttackName) -> str:
     """Attacks of one kind tend to find the same; the strongest of another kind may find something else."""
-    if name.is_submitted:
+    if name.estimator == "submitted":
         return "submitted"
     if name.uses_base:
         return "base"

@@ -49,10 +49,9 @@ def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
 def _compute(recorder: Recorder, engine: Engine, steps: tuple[Step, ...]) -> None:
     """Every unit of what has begun that is neither committed nor failed yet."""
     evaluation, done = recorder.evaluation, recorder.done
-    plan, random = evaluation.begun(steps), evaluation.random(steps)
-    units = [*plan.units, *(unit for own in random.values() for unit in own)]
-    recorder.look_up(units)
-    left = tuple(unit for unit in units if unit.id not in done.metadata)
+    plan = evaluation.begun(steps)
+    recorder.look_up(plan.units)
+    left = tuple(unit for unit in plan.units if unit.id not in done.metadata)
     if any(unit.id not in done.failures for unit in left):
         plan = replace(plan, units=left, notes=())
         later = evaluation.table_left(steps, recorder.held)

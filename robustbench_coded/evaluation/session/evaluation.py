@@ -5,6 +5,7 @@ and the evidence for the next step. Nothing here runs or writes anything.
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +41,25 @@ from robustbench_coded.schema.manifest import RunManifest, SampleSizes
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
 
 
-def remarks_on(plan: Plan, metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def remarks_on(units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence for each case with units whose forwards had to be smaller than planned, with failed inputs,
     or with operators that could not be relaxed.
 
     Args:
+        units: those in random batches do not count.
         metadata: of the committed units, by id.
     """
+    units = [unit for unit in units if not unit.random_batches]
     smaller = Counter(
         (unit.case, metadata[unit.id]["group_images"])
-        for unit in plan.units
+        for unit in units
         if "group_images" in metadata.get(unit.id, {})
     )
     unanswered: Counter[PlannedCase] = Counter()
     without_gradient: Counter[PlannedCase] = Counter()
     relaxed_less: Counter[tuple[PlannedCase, str]] = Counter()
     first: dict[PlannedCase, Sequence[int]] = {}  # an example and a draw
-    for unit in plan.units:
+    for unit in units:
         found = metadata.get(unit.id, {})
         unanswered[unit.case] += found.get("unanswered", 0)
         without_gradient[unit.case] += found.get("without_gradient", 0)
@@ -142,17 +145,13 @@ class Evaluation:
         return self._units[case, size]
 
     def begun(self, steps: Sequence[Step]) -> Plan:
-        """What has begun, in the order of tables, with its units."""
-        sizes = Evidence(tuple(steps)).sizes
+        """What has begun, in the order of tables, with its units; those in random batches come last."""
+        ran, maker = Evidence(tuple(steps)), self.prepared.maker
         order = {case: place for place, case in enumerate(self.plan.cases)}
-        cases = sorted(sizes, key=lambda case: order.get(case, len(order)))
-        return plan_of(cases, lambda case: self.units(case, sizes[case]), self.notes)
-
-    def random(self, steps: Sequence[Step]) -> dict[PlannedCase, list[Unit]]:
-        """The units in random batches, by case."""
-        random = Evidence(tuple(steps)).random
-        maker = self.prepared.maker
-        return {case: random_units(case, maker(part.size), part.batches) for case, part in random.items()}
+        cases = sorted(ran.sizes, key=lambda case: order.get(case, len(order)))
+        plan = plan_of(cases, lambda case: self.units(case, ran.sizes[case]), self.notes)
+        random = (random_units(case, maker(part.size), part.batches) for case, part in ran.random.items())
+        return replace(plan, units=(*plan.units, *chain.from_iterable(random)))
 
     def table_left(self, steps: Sequence[Step], held: Collection[str]) -> int:
         """Image gradients of the rows of the table that have not begun.
@@ -184,7 +183,6 @@ class Evaluation:
             sizes=ran.sizes,
             looks={case: looks(self.plan.sizes, ran.sizes[case]) for case in judged},
             table=short,
-            random=self.random(steps),
         )
         notes = tuple(dict.fromkeys([*fresh.notes, *remarks]))
         return structs.replace(fresh, notes=notes, sequential=self.sequential)

@@ -18,7 +18,7 @@ import attacks
 from attacks.accelerator import device_name
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.plan import Plan, stopped
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.manifest import (
@@ -54,7 +54,6 @@ def new_manifest(
     sizes: Mapping[PlannedCase, int] = MappingProxyType({}),
     looks: Mapping[PlannedCase, int] = MappingProxyType({}),
     table: Collection[PlannedCase] = (),
-    random: Mapping[PlannedCase, Sequence[Unit]] = MappingProxyType({}),
 ) -> RunManifest:
     """The manifest of this evaluation alone.
 
@@ -62,11 +61,11 @@ def new_manifest(
         sizes: the examples that a record runs on; all for records that are not named.
         looks: by what the error of verdicts that rest on a record is divided; 0 for those that are not named.
         table: records on fewer examples than the verdict of their setting.
-        random: units in random batches, by record.
     """
     units: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
+    random: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     for unit in plan.units:
-        units[unit.case].append(unit.id)
+        (random if unit.random_batches else units)[unit.case].append(unit.id)
     device = prepared.setup.device
     invocation = Invocation(
         time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -103,7 +102,7 @@ def new_manifest(
             looks=looks.get(case, 0),
             table=case in table,
             units=tuple(units[case]),
-            random_batches=tuple(unit.id for unit in random.get(case, ())),
+            random_batches=tuple(random[case]),
         )
         records.append(record)
     return RunManifest(

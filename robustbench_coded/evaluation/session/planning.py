@@ -121,9 +121,11 @@ def planned_evaluation(
     examples = prepared.setup.examples
     cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
+    height, width = prepared.context.data.image_shape[-2:]
+    smaller = max(1.0, WHOLE_PIXELS / (height * width))
     if config.until is None and before is None and not whole:
         maker = prepared.maker()
-        cheap = sum(map(maker.images, cases)) <= TABLE_IMAGES * _smaller(prepared)
+        cheap = sum(map(maker.images, cases)) <= TABLE_IMAGES * smaller
         whole = config.time is None and (old is not None or cheap)
     fixed = before is None and (whole or old is not None)
     if before is not None:
@@ -132,7 +134,7 @@ def planned_evaluation(
         ladder = sample_sizes(examples, min(max(config.batch_sizes) * (config.batches_kept or 1), examples))
         sizes = (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
-    plan = _plan(prepared, cases, whole=whole)
+    plan = _plan(prepared, cases, smaller, whole=whole)
     sequential = None
     if not fixed or config.time is not None:
         rate = None if before is None else before.seconds_per_image
@@ -152,7 +154,15 @@ def planned_evaluation(
     return Evaluation(prepared, plan, tuple(notes), old, sequential)
 
 
-def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: bool) -> EvaluationPlan:
+def _plan(
+    prepared: PreparedEvaluation, cases: Sequence[PlannedCase], smaller: float, *, whole: bool
+) -> EvaluationPlan:
+    """What may run, of these cases.
+
+    Args:
+        smaller: how many images cost what one of 32 x 32 costs; 1 for all larger ones.
+        whole: whether all of them run on all examples.
+    """
     config, sizes = prepared.config, prepared.sizes
     judged = comparisons_judged(prepared.requested, cases)
     claim = prepared.requested.claimed
@@ -183,8 +193,7 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
     if config.until is not None:
         ceilings = Ceilings(None, 0, None)
     else:
-        times = _smaller(prepared)
-        ceilings = Ceilings(int(VERDICT_IMAGES * times), int(TABLE_IMAGES * times), extras)
+        ceilings = Ceilings(int(VERDICT_IMAGES * smaller), int(TABLE_IMAGES * smaller), extras)
         ceilings = Ceilings(None, None, extras) if whole else ceilings
     return EvaluationPlan(
         cases=tuple(cases),
@@ -204,12 +213,6 @@ def _plan(prepared: PreparedEvaluation, cases: Sequence[PlannedCase], *, whole: 
         classes=prepared.data_facts.classes or 1,
         relus=cache(partial(_relus, prepared)),
     )
-
-
-def _smaller(prepared: PreparedEvaluation) -> float:
-    """How many images cost what one of 32 x 32 costs; 1 for all larger ones."""
-    height, width = prepared.context.data.image_shape[-2:]
-    return max(1.0, WHOLE_PIXELS / (height * width))
 
 
 def in_table(config: EvalConfig, case: PlannedCase) -> bool:

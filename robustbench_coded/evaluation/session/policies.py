@@ -79,14 +79,27 @@ def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence) -> Step | Non
     )
 
 
-def _prove_a_break(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """Random batches for an attack that left so little that these settle the verdict, whatever else would
-    run.
+PROOFS: dict[Bar, tuple[str, str]] = {  # names and reasons of these steps
+    "certain": ("break", "an attack left so little that random batches prove it"),
+    "known": ("random batches", "they may prove that what is left is no gain"),
+    "broken": ("broken", "they may prove that next to nothing is left"),
+}
+
+
+def _prove(plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar) -> Step | None:
+    """Random batches for attacks that left so little that these are likely to prove it: less than a bar.
+
+    Args:
+        bar: ``certain`` settles the verdict whatever else would run, ``known`` is the bar as far as the base
+            model has been attacked; ``broken`` is next to nothing, which may be a gain all the same.
     """
-    random = _likely(plan, evidence, victims, "certain")
-    return _step(
-        _named("break", victims), "an attack left so little that random batches prove it", (), random
-    )
+    policy, reason = PROOFS[bar]
+    random: list[ScheduledRandomBatches] = []
+    for comparison in open_comparisons(plan, evidence, victims):
+        batches = likely_batches(plan, evidence, comparison, bar)
+        if batches and extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
+            random.append(batches)
+    return _step(_named(policy, victims), reason, (), random)
 
 
 def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -112,23 +125,11 @@ def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
     return _step(_named("attack", victims), reason, chosen)
 
 
-def _random_batches(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """The same where what is left is below the bar as far as that is known."""
-    random = _likely(plan, evidence, victims, "known")
-    return _step(_named("random batches", victims), "they may prove that what is left is no gain", (), random)
-
-
 def _self_test(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
     """Once, where attacks alone have not condemned: praise needs self-tests, and checks read them."""
     if any(step.policy == SELF_TESTS for step in evidence.steps):
         return None
     return Step(SELF_TESTS, "attacks are tested on each defence before its checks are read")
-
-
-def _prove_it_broken(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """The same where what is left may be a gain, and is next to nothing."""
-    random = _likely(plan, evidence, victims, "broken")
-    return _step(_named("broken", victims), "they may prove that next to nothing is left", (), random)
 
 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -243,15 +244,19 @@ def _of(kind: str, *policies: Callable[..., Step | None]) -> list[Policy]:
     return [partial(policy, victims=kind == "victims") for policy in policies]
 
 
+_prove_a_break = partial(_prove, bar="certain")
+_prove_no_gain = partial(_prove, bar="known")
+_prove_it_broken = partial(_prove, bar="broken")
+
 POLICIES: tuple[Policy, ...] = (
     _answer_clean_inputs,
-    *_of("batches", _prove_a_break, _attack, _random_batches),
+    *_of("batches", _prove_a_break, _attack, _prove_no_gain),
     _self_test,
     _fill_the_table_first,
     *_of("batches", _submit, _check, _recombine, _prove_it_broken),
     *_of("batches", _prove_that_it_holds, _take_more_examples),
     _run_first_rows,
-    *_of("victims", _prove_a_break, _attack, _random_batches, _check, _prove_it_broken, _take_more_examples),
+    *_of("victims", _prove_a_break, _attack, _prove_no_gain, _check, _prove_it_broken, _take_more_examples),
     _fill_the_table,
     _answer_clean_batches,
 )
@@ -310,18 +315,6 @@ def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
             break
         evidence = replace(evidence, steps=(*evidence.steps, step))
     return images
-
-
-def _likely(
-    plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar
-) -> list[ScheduledRandomBatches]:
-    """Random batches that are likely to put open comparisons below a bar."""
-    random: list[ScheduledRandomBatches] = []
-    for comparison in open_comparisons(plan, evidence, victims):
-        batches = likely_batches(plan, evidence, comparison, bar)
-        if batches and extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
-            random.append(batches)
-    return random
 
 
 def _named(policy: str, victims: bool) -> str:

@@ -32,6 +32,7 @@ class Recorder:
 
     Attributes:
         done: what became of units.
+        manifest: as it was last written.
         store: perturbed inputs that may be submitted.
         held: ids of the units that the folder held when it was opened.
     """
@@ -73,13 +74,14 @@ class Recorder:
         manifest = own if old is None else with_earlier(own, old, self.held)
         now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
         superseded = [unit for unit in dict.fromkeys([*before, *sorted(self._looked)]) if unit not in now]
-        self._write(structs.replace(manifest, superseded=tuple(superseded)))
+        self.manifest = structs.replace(manifest, superseded=tuple(superseded))
+        self.folder.write_manifest(msgspec.to_builtins(self.manifest))
 
     def finish(self, evidence: Evidence, outlook: Sequence[Outlook] = ()) -> None:
         """Removes what is no longer needed and writes certificates, evidence and reports."""
         self.store.remove()
         prepared, plan = self.evaluation.prepared, self.evaluation.begun(evidence.steps)
-        remarks = [*evidence.remarks, *remarks_on(plan, self.done.metadata)]
+        remarks = [*evidence.remarks, *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
         self.write(evidence.steps)
         if not self.done.failures:
@@ -87,7 +89,8 @@ class Recorder:
             self.manifest = structs.replace(self.manifest, superseded=())
         if prepared.config.certify:
             certify(self.folder, prepared, self.listener)
-        self._write(structs.replace(self.manifest, outlook=tuple(outlook), finished=True))
+        self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
+        self.folder.write_manifest(msgspec.to_builtins(self.manifest))
         run = load_run(self.folder.path)
         from robustbench_coded.reports.run.findings import left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
@@ -104,10 +107,6 @@ class Recorder:
         self._looked |= set(unknown)
         if self.evaluation.old is not None:  # else it holds none
             self.done.metadata.update(self.folder.committed(unknown)[0])
-
-    def _write(self, manifest: RunManifest) -> None:
-        self.manifest = manifest
-        self.folder.write_manifest(msgspec.to_builtins(manifest))
 
     def _look_through(self, old: RunManifest) -> None:
         """Takes note of the units that the folder holds; files that can't be trusted are set aside."""

@@ -19,15 +19,8 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.runs.adversarials import EVERY, PerturbationStore, PerturbedBatch, encoded
 from robustbench_coded.runs.folder import RunFolder
+from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS
-
-
-def kept_for_later(unit: Unit) -> Unit:
-    """The unit with its perturbed inputs wanted back, if they are of the kind that is submitted elsewhere."""
-    case = unit.case
-    wanted = case.attack not in CONTROLS and not sources_of(unit) and not case.for_check
-    wanted = wanted and str(case.threat) == "batch/unknown"
-    return replace(unit, keep=True) if wanted else unit
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:
@@ -111,8 +104,10 @@ def run_plan(
         elif sources_of(unit):
             read = partial(_read, unit, store, prepared.context)
             ready.append(replace(unit, submitted=SubmittedInputs(read)))
-        else:
-            ready.append(kept_for_later(unit))
+        else:  # what is submitted elsewhere comes back with the outcomes
+            submitted = unit.case.threat == WHOLE_BATCH and not unit.case.for_check
+            keep = unit.keep or (submitted and unit.case.attack not in CONTROLS)
+            ready.append(replace(unit, keep=keep))
     with closing(engine.run(ready)) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, UnitFailure):

@@ -108,7 +108,7 @@ def from_file(
         name=checkpoint.name,
         path=str(checkpoint.path),
         sha256=checkpoint.sha256,
-        arch=found.arch,
+        arch=found.candidate.arch,
         classes=checkpoint.classes,
         channels=checkpoint.channels,
         metadata=checkpoint.metadata,
@@ -116,7 +116,8 @@ def from_file(
         guessed=found.by[0] == "--guess",
     )
     # Workers load the variant; where it is the usual one, as before.
-    loaded = replace(loaded, arch=config.arch if found.arch == checkpoint.arch else found.arch)
+    usual = found.candidate.arch == checkpoint.arch
+    loaded = replace(loaded, arch=config.arch if usual else found.candidate.arch)
     warned = [f"warning: {reason}" for reason in found.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
 
@@ -212,7 +213,7 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "sha256": checkpoint.sha256,
         "bytes": checkpoint.nbytes,
         "format": checkpoint.format,
-        "architecture": checkpoint.arch if recognition is None else recognition.arch,
+        "architecture": checkpoint.arch if recognition is None else recognition.candidate.arch,
         "classes": checkpoint.classes,
         "channels": checkpoint.channels,
         "image_size": checkpoint.image_size,

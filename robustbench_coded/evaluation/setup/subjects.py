@@ -14,7 +14,7 @@ from attacks import accelerator
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import KeptMemory
-from robustbench_coded.defences.kept_memory import remembers as remembers_queries
+from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
@@ -94,7 +94,9 @@ def _subject(
     theirs = is_user_defence(spec)
     # Our own inferences around our own networks do what they say.
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
-    sequence = config.batches_kept if remembers_queries(defence) else 0
+    sequence = 0
+    if isinstance(defence, PerBatch) and getattr(defence.defence, "remembers", False):
+        sequence = config.batches_kept
     if sequence:
         defence = asked = KeptMemory(defence, k)  # type: ignore[arg-type]
         k *= sequence

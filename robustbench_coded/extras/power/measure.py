@@ -190,7 +190,7 @@ def measure(
         judgement
         for judgement in run.judgements
         if judgement.verdict.name == VerdictName.NO_FAILURE_FOUND
-        and judgement.case.threat.whole_batch
+        and judgement.case.threat.inputs == "batch"
         and not judgement.case.threat.draw_known
     ]
     if not standing:
@@ -250,7 +250,7 @@ def _can_run(attack: str) -> bool:
     """Whether an attack of an earlier run can be run again: what was submitted cannot, nor what is gone."""
     name = naming.parse(attack)
     entry = CATALOGUE.get(name.algorithm)
-    return not name.is_submitted and (entry is None or bool(entry.module))
+    return name.estimator != "submitted" and (entry is None or bool(entry.module))
 
 
 @torch.no_grad()

@@ -254,9 +254,9 @@ def _rung(row: SummaryRow) -> str | None:
     if row.attack in CONTROLS:
         return _CONTROLS[row.attack] if row.threat == WHOLE_BATCH else None
     name = parsed_attack(row.attack)
-    if name is None or name.is_submitted:
+    if name is None or name.estimator == "submitted":
         return None
-    if not row.threat.whole_batch:
+    if row.threat.inputs != "batch":
         one_victim = row.threat.inputs == "victim" and name.estimator == "transfer"
         return "transfer, one victim" if one_victim else None
     papers = papers_attack(row.attack)

@@ -72,7 +72,9 @@ def limits_of(run: Run) -> list[str]:
     """What the tables do not prove, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
-    blind = any(n.estimator == "transfer" or n.asks_answers_alone for n in names if not n.is_submitted)
+    blind = any(
+        n.estimator == "transfer" or n.asks_answers_alone for n in names if n.estimator != "submitted"
+    )
     inputs = {row.threat.inputs for row in rows}
     alone = not any(case.batch_dependent for case in run.manifest.cases)
     bounds = (

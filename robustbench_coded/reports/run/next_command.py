@@ -68,7 +68,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if everything is not None:
         return everything
     # Weaknesses are planted where nothing was found.
-    planted = any(j.case.threat.whole_batch and not j.case.threat.draw_known for j in praised)
+    planted = any(j.case.threat.inputs == "batch" and not j.case.threat.draw_known for j in praised)
     if planted and manifest.last.command and not (run.path / "power.json").is_file():
         return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
     return NextCommand("Nothing that is left to run")
@@ -80,7 +80,7 @@ def _needs_images(run: Run, unsettled: Sequence[Judgement]) -> bool:
     """
     data = run.manifest.data
     limited = (data.examples or 0) < (data.available or 0)
-    whole = [judgement for judgement in unsettled if judgement.case.threat.whole_batch]
+    whole = [judgement for judgement in unsettled if judgement.case.threat.inputs == "batch"]
     return limited and {(judgement.verdict.rule, judgement.examples) for judgement in whole} == {
         (CONTAINS_BAR, data.examples)
     }

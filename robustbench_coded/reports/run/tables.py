@@ -342,7 +342,7 @@ def _rank(table: Table, column: Column) -> int:
         return 1
     if column.attack == words.RANDOM_SIGN:
         return 2
-    if papers_attack(column.attack) is not None and column.threat.whole_batch:
+    if papers_attack(column.attack) is not None and column.threat.inputs == "batch":
         return 3
     cells = [row.cells[table.columns.index(column)] for row in table.rows]
     return _LAST if any(cell is not None and cell.strongest for cell in cells) else _LAST + 1

@@ -249,7 +249,7 @@ def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf")
     parsed = parsed_attack(name)
     if parsed is None:
         return "an attack unknown to this version"
-    if parsed.is_submitted:
+    if parsed.estimator == "submitted":
         return "perturbed inputs of that attack on that subject, submitted again" + _options(parsed)
     if parsed.third_party == "plugin":
         return f"{parsed.algorithm}, a user-defined attack" + _options(parsed)
@@ -292,7 +292,7 @@ def papers_attack(attack: str) -> str | None:
 def is_submitted(attack: str) -> bool:
     """Whether it is perturbed inputs that were made elsewhere, submitted again."""
     name = parsed_attack(attack) if attack.startswith(PREFIX) else None
-    return name is not None and name.is_submitted
+    return name is not None and name.estimator == "submitted"
 
 
 def is_peers(attack: str) -> bool:

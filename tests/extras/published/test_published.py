@@ -41,7 +41,7 @@ def model():
 
 @pytest.fixture(params=BUILT)
 def defence(request, model):
-    return build_defence(PREFIX + request.param, model, K, pool=images(40, seed=9))
+    return build_defence(PREFIX + request.param, model, K, pool=lambda: images(40, seed=9))
 
 
 def draw_of(defence, seed=1):
