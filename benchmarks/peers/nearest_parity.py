@@ -90,16 +90,14 @@ def _of_checkpoint(name: str, data: str, folder: str = "checkpoints", kind: str 
     return Network(name, f"{folder}/{name}.{kind}", data, 0.0)
 
 
-SUBJECTS = (
+RESNETS = ("cifar10-erm-resnet20", "cifar10-pgd-at-resnet20")
+SUBJECTS: tuple[Trained | Stored, ...] = (
     Trained("linear", ()),
     Trained("mlp", (64, 64)),
     Stored(_of_checkpoint("mnist-fgsm", "mnist", "{shared}/checkpoints", "pth")),
     Stored(_of_checkpoint("mnist-pgd-madry", "mnist", "{shared}/checkpoints", "pth")),
-    *(
-        Stored(_of_checkpoint(name, "cifar10"), examples, choice)
-        for examples, choice in ((FEW, "few"), (MANY, "decide"))
-        for name in ("cifar10-erm-resnet20", "cifar10-pgd-at-resnet20")
-    ),
+    *(Stored(_of_checkpoint(name, "cifar10"), FEW, "few") for name in RESNETS),
+    *(Stored(_of_checkpoint(name, "cifar10"), MANY, "decide") for name in RESNETS),
 )
 
 
