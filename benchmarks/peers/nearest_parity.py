@@ -35,7 +35,7 @@ ORDERS = {"linf": inf, "l2": 2.0, "l1": 1.0, "l0": 0}
 STEPS = (50, 200)
 FEW, MANY = 48, 200  # images of a ResNet-20: of the first round and of the second
 CLOSE = 1.02
-FINALISTS = 2  # attacks of a library in the first round; of both together in the second
+FINALISTS = 2  # attacks of a library in the first round; of ours and of all others in the second
 OURS = "csrobust"
 Run = Callable[[nn.Module, Tensor, Tensor, Norm, int], Tensor]  # network, x, y, norm, steps
 
@@ -211,7 +211,7 @@ adv-lib {advlib}, foolbox {foolbox}.
 
 On ResNet-20, without and with adversarial training, ours ran on the first {few} images, and of each other
 library the two attacks that are nearest to the best on average over the other networks, in the same norm and
-at the same steps; then ours, and the two of the others with the smallest medians, on {many} images, as
+at the same steps; then, of ours and of the others, the two with the smallest medians on {many} images, as
 elsewhere. A cell's images are those answered correctly; fewer than {few} are of the first round alone. Empty
 cells were not measured. Left out of both rounds:
 
@@ -317,15 +317,14 @@ def _measured(
 
 def _chosen(table: Table, subject: Trained | Stored, norm: Norm, steps: int) -> set[tuple[str, str]]:
     """The attacks, by library and name, that run in a cell; none without the rounds before it."""
+    known = {(library, name) for library, name, _, _ in ATTACKS}
     if not isinstance(subject, Stored) or subject.choice == "all":
-        return {(library, name) for library, name, _, _ in ATTACKS}
+        return known
     if subject.choice == "few":
-        return _finalists(table, norm, steps) | {
-            (library, name) for library, name, _, _ in ATTACKS if library == OURS
-        }
-    before = table.get((subject.network.name, norm, steps), [])
-    others = sorted((one for one in before if one.library != OURS), key=lambda one: one.median)
-    return {(one.library, one.name) for one in before if one.library == OURS or one in others[:FINALISTS]}
+        return {each for each in known if each[0] == OURS} | _finalists(table, norm, steps)
+    before = sorted(table.get((subject.network.name, norm, steps), []), key=lambda one: one.median)
+    ours, others = ([one for one in before if (one.library == OURS) == own] for own in (True, False))
+    return {(one.library, one.name) for one in ours[:FINALISTS] + others[:FINALISTS]}
 
 
 def _finalists(table: Table, norm: Norm, steps: int) -> set[tuple[str, str]]:
