@@ -1,8 +1,7 @@
-"""Loss and gradient of a target as an attacker sees them: one file per kind of attacker knowledge."""
+"""Loss and gradient of a target as an attacker sees them: by what the attacker knows."""
 
-from attacks.estimators.averaging import Estimate, Estimator
+from attacks.estimators.averaging import Estimate, Estimator, FixedDraw, FreshDraws, KnownDraw
 from attacks.estimators.base_model import Bpda, Transfer
-from attacks.estimators.draws import FixedDraw, FreshDraws, KnownDraw
 
 __all__ = [
     "Bpda",

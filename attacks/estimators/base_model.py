@@ -6,8 +6,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from attacks.estimators.averaging import DrawSet, Estimator, Shared
-from attacks.estimators.draws import FreshDraws
+from attacks.estimators.averaging import DrawSet, Estimator, FreshDraws, Shared
 from attacks.oracle import Oracle
 
 

@@ -27,7 +27,7 @@ from robustbench_coded.models.shipped import present
 from robustbench_coded.reports.text.escape import one_line, shell
 
 if TYPE_CHECKING:
-    from robustbench_coded.evaluation.session.progress import ProgressListener
+    from robustbench_coded.evaluation.session.listener import ProgressListener
     from robustbench_coded.judge.run import Run
 
 
@@ -104,7 +104,7 @@ def evaluated(
         print(one_line(_what_will_run(config)), file=sys.stderr, flush=True)
     with importing():
         from robustbench_coded.evaluation.session.evaluate import IncompleteRun, RunStopped
-        from robustbench_coded.evaluation.session.progress import ProgressListener
+        from robustbench_coded.evaluation.session.listener import ProgressListener
         from robustbench_coded.judge.certified import CertificateContradicted
 
     listener = ProgressListener(Console(stderr=True), quiet=silent)

@@ -16,6 +16,7 @@ from robustbench_coded.extensions import all_of
 
 CODED = ("coded", "rci")  # the defences that take N
 PIPED = "cmd:"  # of a defence in a process of its own; its command follows
+GIVEN = "given:"  # of one in memory; its name follows
 _LARGE_K = 1024  # multiples of K may be up to 64 K
 _PLUGIN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -94,9 +95,14 @@ def parse_defence(text: str) -> DefenceSpec:
     )
 
 
+def is_user_defence(spec: str) -> bool:
+    """Whether a specification, as text, names user code."""
+    return spec.startswith(GIVEN) or parse_defence(spec).kind not in DEFENCES
+
+
 def mixes_images(spec: DefenceSpec) -> bool:
     """Whether a defence needs images that are not evaluated."""
-    return spec.kind == "mixup-inference" or getattr(_extension(spec.kind), "pooled", False)
+    return spec.kind == "mixup-inference" or getattr(installed().get(spec.kind), "pooled", False)
 
 
 @cache
@@ -117,13 +123,8 @@ def brought(name: str) -> Any:
     """The defence of the zoo, or of another extension, that brings its model and its data; None for
     others.
     """
-    found = _extension(name)
+    found = None if name.partition(":")[0] in _OPTIONS else installed().get(name)
     return found if hasattr(found, "brings") else None
-
-
-def _extension(name: str) -> Any:
-    """The defence of an extension that has this name; None where it is one of ours, or unknown."""
-    return None if name.partition(":")[0] in _OPTIONS else installed().get(name)
 
 
 def _installed(name: str, family: list[str]) -> DefenceSpec:

@@ -19,12 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from robustbench_coded.judge.anytime import (
-    RANDOM,
-    RandomBatches,
-    mixture_interval,
-    random_batches,
-)
+from robustbench_coded.judge.anytime import RANDOM, RandomBatches, mixture_interval, random_batches
 from robustbench_coded.judge.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
 from robustbench_coded.judge.ensemble import (
     PlayableAttack,
@@ -203,9 +198,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[
     def correlated(result: CaseResult) -> CaseResult:
         measured = known.get((result.case.subject, result.case.threat.inputs), UNMEASURED)
         together = drawn_together.get(result.case.subject, NOT_SHARED)
-        whole = result.of_complete
-        if whole is not None:
-            whole = replace(whole, correlation=measured, shared=together)
+        whole = None if result.of_complete is None else correlated(result.of_complete)
         return replace(result, correlation=measured, shared=together, of_complete=whole)
 
     return [correlated(result) for result in combined]
@@ -237,14 +230,12 @@ def shared_draws(results: Sequence[CaseResult], found: Cells) -> dict[Subject, S
     """
     shows: dict[Subject, list[Drawn | None]] = defaultdict(list)
     for result in results:
-        if result.randomised and result.cell is not None:
-            seen = (
-                (result.cell, found.get((result.case, "selection")))
-                if result.case.attack not in CONTROLS
-                else ()
-            )
-            cells_of = [cell for cell in seen if cell is not None and cell.correct.size]
-            shows[result.case.subject] += [drawn(cell.correct, cell.batch) for cell in cells_of]
+        if not result.randomised or result.cell is None:
+            continue
+        own = shows[result.case.subject]
+        if result.case.attack not in CONTROLS:
+            seen = map(_nonempty, (result.cell, found.get((result.case, "selection"))))
+            own += [drawn(cell.correct, cell.batch) for cell in seen if cell is not None]
     return {subject: shared_of(of) for subject, of in shows.items()}
 
 
@@ -359,17 +350,13 @@ def inherited(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
 def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
     """Random signs and the clean inputs, as measured under this threat, else where they mean the same."""
     served = []
-    for attack, serves in (
-        (
-            RANDOM_SIGN,
-            lambda result: (result.case.subject, result.case.perturbation) == (key.subject, key.perturbation),
-        ),
-        (CLEAN, lambda result: result.case.subject == key.subject),
-    ):
+    for attack in (RANDOM_SIGN, CLEAN):
         results = [
             result
             for result in everything
-            if result.case.attack == attack and serves(result) and not result.table
+            if (result.case.attack, result.case.subject) == (attack, key.subject)
+            and (attack == CLEAN or result.case.perturbation == key.perturbation)
+            and not result.table
         ]
         own = [result for result in results if result.case.threat == key.threat]
         # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched

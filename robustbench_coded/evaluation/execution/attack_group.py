@@ -19,8 +19,8 @@ from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from attacks.perturbation_transforms import in_some_slots, inside, rounded, scaled
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import Session
+from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.defences.sampling import all_seeded
-from robustbench_coded.evaluation.execution.in_memory import is_user_defence
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
 from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of

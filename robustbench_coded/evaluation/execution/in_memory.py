@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attacks.gradients import raise_machine_fault
 from robustbench_coded.data.dataset import Dataset
-from robustbench_coded.defences.options import DEFENCES, parse_defence
+from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
@@ -20,13 +20,7 @@ from robustbench_coded.errors import InputError, described
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
-PREFIX = "given:"  # of the specification of a defence in memory; its name follows
 ASKED = 16  # images by whose answers a function is told from another
-
-
-def is_user_defence(spec: str) -> bool:
-    """Whether a specification names user code."""
-    return spec.startswith(PREFIX) or parse_defence(spec).kind not in DEFENCES
 
 
 @dataclass(frozen=True)
@@ -87,14 +81,14 @@ class InMemory:
         return ModelInMemory(given, network, answers, channels=data.image_shape[0])
 
     def defence(self, spec: str, model: nn.Module, data: Dataset) -> Defence:
-        """The defence that a specification with `PREFIX` names, around ``model``.
+        """The defence that a specification with `GIVEN` names, around ``model``.
 
         A function that answers images of ``data`` with logits is a defence, any other builds one.
 
         Raises:
             InputError: what was given is no defence.
         """
-        name = spec.removeprefix(PREFIX)
+        name = spec.removeprefix(GIVEN)
         name = name if name in self.defences else name.rpartition("@")[0]
         built, failure = self.defences[name], ""
         if is_function(built):

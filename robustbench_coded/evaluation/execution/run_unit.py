@@ -21,6 +21,7 @@ from torch import Tensor
 from attacks.accelerator import module_of
 from attacks.naming import parse
 from robustbench_coded.defences.kept_memory import Session
+from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.attack_group import (
     Group,
     UnitRun,
@@ -32,7 +33,6 @@ from robustbench_coded.evaluation.execution.attack_group import (
     submitted_group,
     with_victims,
 )
-from robustbench_coded.evaluation.execution.in_memory import is_user_defence
 from robustbench_coded.evaluation.execution.score import InvalidAnswer, Tally
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.conditions import Conditions

@@ -16,9 +16,10 @@ from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
 from robustbench_coded.defences.kept_memory import KeptMemory
+from robustbench_coded.defences.options import GIVEN, is_user_defence
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory, is_user_defence
+from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import Batch, evaluated
@@ -178,7 +179,7 @@ class WorkerContext:
             # How it answers before user code has it.
             standard = self.build(inferences.Standard.name, model, SENTINEL)
             self._sentinels[id(model)] = self._asked(standard, SENTINEL)
-        if spec.startswith(PREFIX):
+        if spec.startswith(GIVEN):
             defence = self.setup.in_memory.defence(spec, model, self.data)
         elif spec == inferences.Standard.name and self.samples(model):
             defence = sampling.SamplingModule(model, name=inferences.Standard.name)

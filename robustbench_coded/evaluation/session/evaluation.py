@@ -14,7 +14,8 @@ from msgspec import structs
 from attacks.naming import suited
 from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from attacks.relaxation import LEVELS
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory, is_user_defence
+from robustbench_coded.defences.options import is_user_defence
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory
 from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit, planned_case

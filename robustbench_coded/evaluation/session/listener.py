@@ -1,16 +1,35 @@
-"""What an evaluation reports as it goes."""
+"""What an evaluation reports as it goes, and its progress on standard error: how far the whole is, with the
+time left, and what each case found.
 
+At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds. The cost counts
+gradients: one is an image forwarded and differentiated, and a forward alone is a third.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.status import Status
+from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.session.schedule import Step
 from robustbench_coded.judge.run import Run
+from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line
-from robustbench_coded.reports.text.formatting import pixels
+from robustbench_coded.reports.text.formatting import duration, perturbation_text, pixels, subject_text
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import CLEAN, VerdictName
+
+BAR = 16  # cells
+EVERY = 10.0  # seconds between two lines where there is no terminal
+FIRST = 30.0  # seconds that say little of the speed
 
 
 class Stop(NamedTuple):
@@ -82,3 +101,145 @@ def case_name(case: PlannedCase) -> str:
     defence = f"{s.label} {sizes}".strip()
     eps = "" if case.attack == CLEAN else f" | eps {pixels(case.perturbation.eps)}"
     return one_line(f"{s.checkpoint} | {defence} | {case.threat} | {case.attack}{eps}")
+
+
+class ProgressListener(Listener):
+    """Prints to standard error, so that standard output holds the result alone.
+
+    Attributes:
+        path: the run folder, once it is open.
+        run: what the reports were written from, once they are.
+        when_stopping: called when an interrupt has reached the run.
+    """
+
+    def __init__(self, console: Console, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic):
+        self._console = console
+        self._quiet = quiet
+        # Names of cases are shortened to whatever the line has left; figures are shown whole.
+        self._live = Progress(
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            BarColumn(BAR),
+            TextColumn("{task.fields[progress]}", markup=False, table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(Column(no_wrap=True)),
+            console=console,
+            transient=True,
+            expand=True,
+            disable=quiet or not console.is_terminal,
+        )
+        self.path: Path | None = None
+        self.run: Run | None = None
+        self.when_stopping: Callable[[], None] = lambda: None
+        self._task: TaskID | None = None
+        self._status: Status | None = None
+        # By what a line is for: a case in its own batches, or in random ones.
+        self._left: Counter[tuple[PlannedCase, bool]] = Counter()
+        self._done = self._total = 0  # image gradients
+        self._clock = clock
+        self._began = self._told = 0.0
+        self._again = 0
+        self._tally: dict[tuple[PlannedCase, bool], list[int]] = {}
+
+    def note(self, text: str) -> None:
+        if not self._quiet:
+            print_line(self._console, text)
+
+    def preparing(self, text: str) -> None:
+        # At a terminal for as long as it lasts. Elsewhere as a line, once nothing can be refused any more:
+        # what is refused is refused in one line.
+        self._end_status()
+        if self._task is not None:
+            self._advance(0, description=one_line(text))
+        elif self._console.is_terminal and not self._quiet:
+            self._status = self._console.status(escape(one_line(text)))
+            self._status.start()
+        elif self.path is not None:
+            self.note(text)
+
+    def opened(self, path: Path) -> None:
+        self._end_status()
+        self.path = path
+
+    def settled(self, stop: Stop) -> None:
+        case = stop.case
+        subject, perturbation = subject_text(case.subject, with_k=True), perturbation_text(case.perturbation)
+        under = f" under {case.attack}" if case.attack else ""
+        self.note(
+            f"{stop.verdict}: {subject} ({case.threat}, {perturbation}){under}, "
+            f"{stop.examples:,} of {stop.planned:,} examples"
+        )
+
+    def reported(self, run: Run) -> None:
+        self.close()
+        self.run = run
+
+    def stopping(self) -> None:
+        self.when_stopping()
+        self.close()
+        self.note("stopped; writing the reports of what is finished")
+
+    def begun(self, step: Step) -> None:
+        self._end_status()
+        self.note(str(step))
+
+    def planned(self, plan: Plan, images: int, *, again: int = 0) -> None:
+        self._end_status()
+        self._left.update((unit.case, bool(unit.random_batches)) for unit in plan.units)
+        self._again = again
+        self._began = self._began or self._clock()
+        self._told = self._told or self._began
+        self._total = self._done + images
+        if self._live.disable:
+            return
+        self._live.start()
+        if self._task is None:
+            self._task = self._live.add_task("starting", progress="")
+        self._advance(0)
+
+    def inputs_made(self, unit: Unit, number: int) -> None:
+        said = f"making inputs of {unit.case.attack} again, {number} of {self._again}"
+        self._advance(unit.images, description=one_line(said))
+
+    def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
+        name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
+        tally = self._tally.setdefault(shown, [0, 0])
+        if unit.random_batches:  # of cases whose own batches were counted before
+            tally[0] += len(unit.random_batches)
+            said = f"{tally[0]:,} random batches"
+        else:  # a count; accuracies have intervals, and come at the end
+            tally[0] += correct
+            tally[1] += scored
+            said = f"{tally[0]:,}/{tally[1]:,} right"
+        self._advance(unit.images, description=f"{name}  {said}")
+        self._left[shown] -= 1
+        if not self._left[shown]:
+            self.note(f"  {said:>18}  {name}")
+
+    def unit_failed(self, unit: Unit, error: str) -> None:
+        print_line(self._console, f"  failed  {case_name(unit.case)}: {error}")
+
+    def close(self) -> None:
+        """Takes the live display away."""
+        self._end_status()
+        if not self._live.disable:  # older versions of rich print an empty line all the same
+            self._live.stop()
+
+    def _advance(self, images: int, **fields: str) -> None:
+        self._done += images
+        if self._task is not None:
+            fields["progress"] = self._how_far()
+            self._live.update(self._task, completed=self._done, total=self._total, **fields)  # type: ignore[arg-type]
+        elif self._clock() - self._told >= EVERY:
+            self._told = self._clock()
+            self.note(f"  {self._how_far()}")
+
+    def _how_far(self) -> str:
+        share = f"{self._done / max(self._total, 1):.0%} of at least {self._total:,} gradients"
+        passed = self._clock() - self._began
+        if passed < FIRST or self._done < self._total / 50:
+            return share
+        return f"{share}, {duration(passed * max(self._total - self._done, 0) / self._done)} left"
+
+    def _end_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from statistics import median
@@ -178,14 +179,14 @@ def _plan(
     def images(case: PlannedCase, size: int) -> int:
         return prepared.maker(size).images(case)
 
-    in_presets = {name for names in PRESETS.values() for name in names}
-
-    def shown(case: PlannedCase) -> bool:
-        """The paper's cases, controls, and what no preset has, so that the user has named it."""
-        of_paper = case.attack in (*PRESETS["paper"], *CONTROLS) and case.threat.inputs == "batch"
-        return of_paper or case.attack not in (*in_presets, *CONTROLS)
-
     table = [case for case in cases if in_table(config, case)]
+    # The paper's cases, controls, and what no preset has, so that the user has named it.
+    of_paper, known = {*PRESETS["paper"], *CONTROLS}, {*chain(*PRESETS.values()), *CONTROLS}
+    shown = [
+        case
+        for case in table
+        if (case.attack in of_paper and case.threat.inputs == "batch") or case.attack not in known
+    ]
     # No preset with checks was asked for: who names his attacks wants those.
     named = config.until is None and not config.checks
     start = sizes[-1] if whole else first_look(sizes)
@@ -202,7 +203,7 @@ def _plan(
         start=start,
         images=images,
         table=frozenset(table),
-        first_rows=frozenset(case for case in table if config.time is None and (named or shown(case))),
+        first_rows=frozenset(() if config.time is not None else table if named else shown),
         ceilings=ceilings,
         table_first=whole,
         checks=config.checks,

@@ -12,10 +12,10 @@ from msgspec import structs, to_builtins
 
 from attacks import accelerator, naming
 from robustbench_coded.data import dataset, registry
-from robustbench_coded.defences.options import brought
+from robustbench_coded.defences.options import GIVEN, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.check_options import (
     check_claimed_eps,
     check_frequencies,
@@ -266,11 +266,11 @@ def prepare(
             notes.append(f"{name}: {info}")
     if any(c.attack_precision == "bfloat16" for c in loaded) and not multiplies_bfloat16(device):
         notes.append(SLOW_BFLOAT16)
-    given = [PREFIX + name for name in in_memory.defences]
+    given = [GIVEN + name for name in in_memory.defences]
     specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
     if not specs:
         raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    named = ", ".join(spec.removeprefix(PREFIX) for spec in specs)
+    named = ", ".join(spec.removeprefix(GIVEN) for spec in specs)
     say(f"probing {named} on {', '.join(c.name for c in loaded)}")
     with worker_context.own_threads(context):
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)

@@ -18,7 +18,7 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import PREFIX, answers_digest, is_user_defence
+from robustbench_coded.evaluation.execution.in_memory import answers_digest
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -66,7 +66,7 @@ def probed_subjects(
             "--memory kept: no defence here has remembers = True, and so a memory to keep; leave it out"
         )
     for subject in subjects if refuse else ():
-        if not is_user_defence(subject.spec):
+        if not options.is_user_defence(subject.spec):
             continue
         if change := context.changed(context.model(subject.checkpoint)):
             raise InputError(f"{subject.label} is not evaluated: it {change}")
@@ -91,7 +91,7 @@ def _subject(
     """One subject, probed."""
     data, model = context.data, context.model(checkpoint.name)
     defence = asked = context.build(spec, model, k)
-    theirs = is_user_defence(spec)
+    theirs = options.is_user_defence(spec)
     # Our own inferences around our own networks do what they say.
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
     sequence = 0
@@ -108,7 +108,7 @@ def _subject(
         x, y = x[: probing.LARGEST], y[: probing.LARGEST]
         asked = context.build(STANDARD, model, k) if defence.batch_dependent else defence
     shown = spec
-    if spec.startswith(PREFIX):
+    if spec.startswith(options.GIVEN):
         shown += "@" + answers_digest(defence, probing.probe_batch(data, k).to(context.device))
     refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
     if found.contradictions and refuse:
@@ -127,8 +127,8 @@ def _subject(
         if found.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
         raise
-    if spec.startswith(PREFIX):
-        label, n = shown.removeprefix(PREFIX).rpartition("@")[0], None
+    if spec.startswith(options.GIVEN):
+        label, n = shown.removeprefix(options.GIVEN).rpartition("@")[0], None
     else:
         parsed = options.parse_defence(shown)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)

@@ -10,8 +10,7 @@ from rich.console import Console
 
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.listener import Stop
-from robustbench_coded.evaluation.session.progress import ProgressListener
+from robustbench_coded.evaluation.session.listener import ProgressListener, Stop
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 
 
