@@ -4,10 +4,11 @@
 
 ``evaluate("digits-erm", defences=["rci:N=190"])`` with the default attacks, from the call to the return of
 the first attack's ``perturb``; the controls do not count. A function counts once however often it is called,
-lambdas and comprehensions not at all, nor what happens at import.
+lambdas and comprehensions not at all, nor what happens at import, bodies of classes among it.
 """
 
 import argparse
+import inspect
 import sys
 import tempfile
 from collections import Counter
@@ -32,7 +33,8 @@ def functions_called() -> set[CodeType]:
 
     def note(frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(PACKAGES) and not code.co_name.startswith("<"):
+        is_function = code.co_flags & inspect.CO_OPTIMIZED and not code.co_name.startswith("<")
+        if event == "call" and code.co_filename.startswith(PACKAGES) and is_function:
             called.add(code)
         if event == "return" and code.co_name == "perturb" and code.co_filename.startswith(attacked):
             raise _FirstBatch

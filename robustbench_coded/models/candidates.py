@@ -25,7 +25,9 @@ from robustbench_coded.models.registry import INPUT, changed, find, split_varian
 ANSWERED_AT_ONCE = 32  # on a CPU wide networks answer so many a third faster than 128
 
 # Work is counted in multiplications, not in seconds: a core makes about 20e9 of these a second. Of each step
-# of a question the fewest and most images of a candidate, and multiplications for all candidates together:
+# of a question the fewest and most images of a candidate, and multiplications for all candidates together;
+# the first are for the candidate that is decided on:
+LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, 2048), 30e9
 SCREENED_IMAGES, SCREENED_MULTIPLICATIONS = (4, 64), 15e9
 COMPARED_IMAGES, COMPARED_MULTIPLICATIONS = (16, 512), 30e9
 ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS = (0, 64), 90e9
@@ -185,9 +187,15 @@ class Assembly:
         return model.to(self.device)
 
     @torch.no_grad()
-    def labelled(self, candidate: Candidate, count: int) -> Labelled:
-        """The candidate on at least the first ``count`` images; labels have to be there."""
+    def labelled(self, candidate: Candidate, count: int | None = None) -> Labelled:
+        """The candidate on at least the first ``count`` images; labels have to be there.
+
+        Args:
+            count: None for as many as the candidate that is decided on is asked about.
+        """
         assert self.labels is not None
+        if count is None:
+            count = self.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS)
         known = self._rightly.get(candidate, torch.empty(0, dtype=torch.bool))
         if len(known) < min(count, len(self.images)):
             torch.manual_seed(len(known))  # networks that sample draw alike for every candidate

@@ -17,7 +17,15 @@ from attacks.accelerator import random_states_kept
 from attacks.perturbation_budget import PerturbationBudget
 from robustbench_coded.errors import InputError
 from robustbench_coded.models.batch_norms import BatchNormEvidence, Witness, trained_batch_norms
-from robustbench_coded.models.candidates import Assembly, Candidate, Labelled, Question, Stated, question
+from robustbench_coded.models.candidates import (
+    LABELLED_IMAGES,
+    Assembly,
+    Candidate,
+    Labelled,
+    Question,
+    Stated,
+    question,
+)
 from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
@@ -25,9 +33,8 @@ from robustbench_coded.models.normalisation import Source, normalisations_of
 from robustbench_coded.threads import few_threads
 
 IMAGES = 2048  # that are looked at, at most
-# With labels, as many as so many multiplications pay for: of the candidate that is decided on, and of all
-# candidates beside it; of these at least 64, or none.
-LABELLED_IMAGES, LABELLED_MULTIPLICATIONS = (64, IMAGES), 30e9
+# With labels, of all candidates beside the one that is decided on, as many as so many multiplications pay
+# for: at least as many as that one's fewest, or none.
 CONFIRMING_IMAGES, CONFIRMING_MULTIPLICATIONS = (0, 512), 20e9
 
 # Scores of batch-norms (docs/your-checkpoint.md has those of right and wrong networks). What is usual is not
@@ -141,14 +148,10 @@ def _as_stated(assembly: Assembly) -> Recognition | None:
         return None
     assert checkpoint.normalisation is not None
     candidate = Candidate(checkpoint.arch, checkpoint.normalisation)
-    own = _labelled(assembly, candidate)
+    own = assembly.labelled(candidate)
     if own.accuracy + own.error < stated or own.accuracy - own.error <= 1 / checkpoint.classes:
         return None
     return Recognition(candidate, (BY_METADATA, "stored"), own, None, ("accuracy", stated), (), "", None)
-
-
-def _labelled(assembly: Assembly, candidate: Candidate) -> Labelled:
-    return assembly.labelled(candidate, assembly.affordable(LABELLED_IMAGES, LABELLED_MULTIPLICATIONS))
 
 
 class _Decision:
@@ -234,7 +237,7 @@ class _Decision:
         is_open = self.stated.normalisation is None
         known = seen.median <= FAMILIAR and not (is_open and seen.score > RECOGNISED)
         if not known and self.accuracy is not None and self.assembly.labels is not None:
-            own = _labelled(self.assembly, chosen.candidate)
+            own = self.assembly.labelled(chosen.candidate)
             known = own.accuracy >= self.accuracy[1] - CONFIRMED
         if not known and not self.assembly.samples:
             unfamiliar = (
@@ -261,7 +264,7 @@ class _Decision:
         """The candidate on labelled images; what they say against it is among the warnings."""
         if self.assembly.labels is None:
             return None
-        own = _labelled(self.assembly, candidate)
+        own = self.assembly.labelled(candidate)
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy + own.error < value - allowed_shortfall(name):
             self.warnings.append(

@@ -287,17 +287,12 @@ def execute(context: WorkerContext, unit: cases.Unit) -> UnitResult:
         raise InvalidAnswer(f"the defence has a memory: {change} in the course of a unit")
     if change := context.changed(context.model(unit.case.subject.checkpoint)):
         raise InvalidAnswer(f"a defence {change}")
-    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": _peak_memory(context.device)}
+    # The device's peak in this unit where it counts that, else the process's so far.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if hasattr(module, "max_memory_allocated"):
+        peak = int(module.max_memory_allocated(context.device))
+    timing = {"seconds": time.perf_counter() - started, "peak_memory_bytes": peak}
     found = tally.adversarials.tensors() if tally.adversarials else {}
     pictures = tally.pictures.encoded() if tally.pictures else None
     rows = tally.rows(unit) if unit.scored else SCHEMA.empty_table()
     return UnitResult(unit, rows, tally.metadata(), timing, found, pictures)
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: the device's peak in this unit where it counts that, else the process's so far."""
-    module = module_of(device)
-    if hasattr(module, "max_memory_allocated"):
-        return int(module.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
