@@ -143,8 +143,8 @@ RUNS = {
     "whole": {},
     "wider": {"until": "settled", "examples": 1280, "near": 0.5},
     "named": {"attacks": "pgd-100,transfer-pgd-10", "examples": 1280, "side": 32},
-    "withstands": {"pixel": 1, "attacks": "paper,adaptive", "examples": 1280, "until": "settled"},
-    "timed": {"time": 60.0, "attacks": "paper,adaptive"},
+    "withstands": {"pixel": 1, "checks": True, "examples": 64, "until": "settled"},
+    "timed": {"time": 1.0},
     "victims": {"until": "settled", "inputs": ("batch", "victim")},
 }
 HAS = {
@@ -210,7 +210,7 @@ def test_words_that_fell_early_are_those_of_all_examples(stopped, tmp_path):
 
 def test_what_withstands_meets_every_attack_before_it_is_believed(tmp_path):
     told = Told()
-    run = measured(tmp_path / "run", pixel=1, until="settled", listener=told)
+    run = measured(tmp_path / "run", pixel=1, examples=64, until="settled", listener=told)
     assert set(ATTACKS.split(",")) <= set(attacked(run, "rci"))
     assert told.stops == []  # checks that these few attacks leave open
     assert set(words(run).values()) == {"not settled"}
@@ -299,7 +299,7 @@ def test_what_is_named_runs_and_all_else_costs_at_most_half_as_much(tmp_path):
 
 
 def test_a_wish_for_time_is_turned_into_images_once(tmp_path):
-    config, in_memory = given(tmp_path / "run", time=60.0, **LARGE)
+    config, in_memory = given(tmp_path / "run", time=1.0)
     run = load_run(session.evaluate(config, None, in_memory))
     told = run.manifest.sequential
     assert told.seconds_per_image > 0
