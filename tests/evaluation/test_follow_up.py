@@ -61,7 +61,7 @@ def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
     examples, queries = 8, 800 * 5
     maker = SimpleNamespace(
         images=lambda row: 10 * examples if row is like else queries * examples // 3,
-        examples=examples,
+        sizes=(examples,),
         conditions=SimpleNamespace(query_budget=None),
     )
     rows, left_out = module.follow_up([judgement], [like], maker, [like])
@@ -81,7 +81,7 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
     subject = SimpleNamespace(defence="rci" if defence else "standard")
     beside = SimpleNamespace(case=SimpleNamespace(subject=subject, setting=None))
     maker = SimpleNamespace(
-        images=lambda row: 10**9, examples=8, conditions=SimpleNamespace(query_budget=None)
+        images=lambda row: 10**9, sizes=(8,), conditions=SimpleNamespace(query_budget=None)
     )
     judgement = judgement_of(like, checks=(check, *more), could_fall=True)
     if defence:
