@@ -10,6 +10,7 @@ from torch import Tensor
 from attacks.gradients import raise_machine_fault
 from robustbench_coded.defences.protocol import Defence, misshapen, reject_class
 from robustbench_coded.errors import described
+from robustbench_coded.schema.words import STANDARD
 
 # Changes below this share of the largest logit are rounding. Another batch size may be computed by another
 # algorithm, on a GPU in less precision, hence the looser second figure.
@@ -17,6 +18,11 @@ ROUNDING = 1e-4
 ROUNDING_ACROSS_SIZES = 1e-2
 # Draws that are compared with each other.
 DRAWS = 4
+# What a network that samples out of sight can do.
+_UNSEEDED = (
+    "; let the network draw from torch's, numpy's or Python's global generators, or from generators that are "
+    "attributes of its modules: those are set before each answer"
+)
 # Share of clean inputs without an answer up to which these are errors of a defence like any other.
 UNANSWERED = 0.05
 
@@ -109,6 +115,8 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
         )
     if found:
         return found
+    if result.moved(result.same_draw) and defence.name == STANDARD:
+        return [f"answers the same input differently when asked again, by {result.same_draw:.2g}{_UNSEEDED}"]
     if result.moved(result.same_draw):
         found.append(
             f"answers the same input differently under the same draw, logits moved by {result.same_draw:.2g}"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.accelerator import random_states, seed_accelerators, set_random_states
-from robustbench_coded.defences.per_batch import as_logits, begin_batch, own_answer, own_input
+from robustbench_coded.defences.per_batch import PerBatch, as_logits, begin_batch, own_answer, own_input
 from robustbench_coded.defences.protocol import Defence, Draw
 from robustbench_coded.models.pixel_model import BlockNetwork
 from robustbench_coded.user_code import UserCode
@@ -183,25 +183,30 @@ class SamplingModule:
 
 
 class AroundSampling:
-    """One of this package's defences around a network that samples whenever it is asked.
+    """A defence around a network that samples whenever it is asked.
 
     A draw is the defence's own draw, and the integer that the network's generators are seeded with for one
-    answer. The defence's own draws are those that it makes around any other network.
+    answer. The defence's own draws are those that it makes around any other network; all else is the
+    defence's, too.
 
     Args:
         defence: built around ``model``.
         model: pixels -> logits; draws from the global generators or from its own attributes.
     """
 
+    name: str
+    batch_dependent: bool
+    base: nn.Module | None
     randomised = True
     logits_grouped = None  # an answer must not depend on what is answered beside it
 
     def __init__(self, defence: Defence, model: nn.Module):
         self.defence, self.model = defence, model
-        self.name, self.base = defence.name, defence.base
-        self.batch_dependent = defence.batch_dependent
-        self.abstain: int | None = getattr(defence, "abstain", None)
-        self.images = getattr(defence, "images", None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "defence" or name.startswith("__"):  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.defence, name)
 
     def sample(self, generator: torch.Generator, k: int) -> tuple[Draw, int]:
         own = self.defence.sample(generator, k)
@@ -212,3 +217,14 @@ class AroundSampling:
         own, seed = draw
         with all_seeded(self.model, seed):
             return self.defence.logits(x, own)
+
+
+def around_sampling(defence: Defence, model: nn.Module) -> Defence:
+    """The defence with draws that seed ``model`` as well, which it was built around and which samples."""
+    if isinstance(defence, SamplingModule):  # its draws seed whatever it asks
+        return defence
+    if not isinstance(defence, PerBatch):
+        return AroundSampling(defence, model)
+    around = PerBatch(AroundSampling(defence.defence, model))
+    around.user_code = defence.user_code
+    return around

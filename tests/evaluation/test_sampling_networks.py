@@ -4,12 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from robustbench_coded import evaluate
+from robustbench_coded import InputError, evaluate
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.sampling import AroundSampling
-from tests.evaluation.conftest import SMALL, labelled
+from tests.evaluation.conftest import SMALL, Wrapper, labelled
 
-DEFENCES = ["rci:N=12", "mixup-inference:samples=2"]
+DEFENCES = ["rci:N=12", "mixup-inference:samples=2", "published:bit-depth"]
+
+
+class Jitter(Wrapper):
+    """A user's defence that adds noise by its own draw."""
+
+    name, randomised = "jitter", True
+
+    def sample(self, generator, k):
+        return torch.randn(k, 1, 8, 8, generator=generator)
+
+    def logits(self, x, draw):
+        return self.model(x + 0.1 * draw)
 
 
 class Dropping(nn.Module):
@@ -45,7 +57,7 @@ def test_two_runs_have_the_same_bytes(network, tmp_path):
         restart(network, seed)
         attacks = ["pgd-2", "transfer-pgd-2"]
         out = tmp_path / str(seed)
-        evaluate(network, (x, y), defences=DEFENCES, out=out, attacks=attacks, limit=16, **SMALL)
+        evaluate(network, (x, y), defences=[*DEFENCES, Jitter], out=out, attacks=attacks, limit=16, **SMALL)
         files = sorted((out / "outcomes").rglob("*.parquet"))
         stored.append({file.relative_to(out): file.read_bytes() for file in files})
     assert len(stored[0]) > 10
@@ -69,3 +81,17 @@ def test_a_draw_is_the_defences_own_and_one_for_the_network(network):
 def test_a_defence_without_randomness_is_random_around_such_a_network(network, tmp_path):
     run = evaluate(network, labelled(), defences="coded:N=12", out=tmp_path, attacks="fgsm", **SMALL)
     assert {case.randomised for case in run.manifest.cases} == {True}
+
+
+class Unseeded(Dropping):
+    def forward(self, x):
+        self.own = torch.Generator()
+        self.own.seed()
+        answer = super().forward(x)
+        self.own = None
+        return answer
+
+
+def test_what_cannot_be_seeded_is_refused_and_told_what_to_do(tmp_path):
+    with pytest.raises(InputError, match=r"differently when asked again, .*generators that are attributes"):
+        evaluate(Unseeded(), labelled(), defences=(), out=tmp_path, attacks="fgsm", **SMALL)

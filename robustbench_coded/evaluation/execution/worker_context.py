@@ -175,22 +175,21 @@ class WorkerContext:
             InputError: it cannot be built, or changed the answers of ``model`` when it was.
         """
         theirs = is_user_defence(spec)
+        samples = self.samples(model)
         if theirs and id(model) not in self._sentinels and not isinstance(model.network, Alone):
             # How it answers before user code has it.
             standard = self.build(inferences.Standard.name, model, SENTINEL)
             self._sentinels[id(model)] = self._asked(standard, SENTINEL)
         if spec.startswith(GIVEN):
             defence = self.setup.in_memory.defence(spec, model, self.data)
-        elif spec == inferences.Standard.name and self.samples(model):
+        elif spec == inferences.Standard.name and samples:
             defence = sampling.SamplingModule(model, name=inferences.Standard.name)
         else:
             parsed = options.parse_defence(spec)
-            samples = not theirs and self.samples(model)
-            # It may be asked here already.
-            with sampling.all_seeded(model, 0) if theirs or samples else nullcontext():
+            with sampling.all_seeded(model, 0) if samples else nullcontext():  # it may be asked here already
                 defence = build.build_defence(parsed, model, k, pool=lambda: self._pool)
-            if samples:
-                defence = sampling.AroundSampling(defence, model)
+        if samples:
+            defence = sampling.around_sampling(defence, model)
         if theirs and (change := self.changed(model)):
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
@@ -216,6 +215,8 @@ class WorkerContext:
 
     def samples(self, model: PixelModel) -> bool:
         """Whether a model draws random numbers inside; asked once of each."""
+        if isinstance(model.network, Alone):  # a defence's answers in one draw
+            return False
         if id(model) not in self._sampling:
             x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)
             self._sampling[id(model)] = sampling.samples(model, x)

@@ -33,8 +33,6 @@ def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
         if step is None:
             break
         steps = (*steps, step)
-        if step.parts:
-            recorder.listener.begun(step)
         recorder.write(steps)
         _compute(recorder, engine, steps)
         if step.policy == SELF_TESTS:
@@ -53,6 +51,7 @@ def _compute(recorder: Recorder, engine: Engine, steps: tuple[Step, ...]) -> Non
     recorder.look_up(plan.units)
     left = tuple(unit for unit in plan.units if unit.id not in done.metadata)
     if any(unit.id not in done.failures for unit in left):
+        recorder.listener.begun(steps[-1])
         plan = replace(plan, units=left, notes=())
         later = evaluation.table_left(steps, recorder.held)
         folder, store, listener = recorder.folder, recorder.store, recorder.listener

@@ -272,7 +272,8 @@ def _left_out(
     plan: EvaluationPlan, cases: Iterable[PlannedCase], evidence: Evidence, option: str
 ) -> list[Outlook]:
     parts = at_size(plan, evidence, (case for case in cases if case not in evidence.sizes), plan.start)
-    return [
-        Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
-        for part in parts
-    ]
+    submitted = [part.images for part in parts if part.case.submission]
+    named = [(case_name(part.case), part.images) for part in parts if not part.case.submission]
+    if submitted:
+        named.append((f"perturbed inputs submitted elsewhere ({len(submitted)})", sum(submitted)))
+    return [Outlook(purpose=LEFT_OUT, case=name, option=option, images=images) for name, images in named]

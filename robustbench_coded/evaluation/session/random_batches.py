@@ -24,6 +24,7 @@ from robustbench_coded.evaluation.session.schedule import (
 )
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.judge.case_results import CLOSE
+from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 MOST_RANDOM_BATCHES = 600
@@ -66,13 +67,18 @@ def likely_batches(
     case = _promising(plan, evidence, comparison, getattr(bars, bar), below_broken=bar == "broken")
     if case is None:
         return None
-    lowest = next(known for known in bars if evidence.shares[case] <= ROOM * known)
-    tail = plan.tail(size_of(plan, evidence, comparison))
-    needed = values_needed(evidence.shares[case] + UNSEEN, lowest, tail) or MOST_RANDOM_BATCHES
+    share, tail = evidence.shares[case], plan.tail(size_of(plan, evidence, comparison))
+    size = evidence.sizes[on_whole_batches(case) if comparison.one_victim else case]
+    # However many batches: what so few images leave for others.
+    least = clopper_pearson(round(share * size), size, tail)[1]
+    asked = bars[: bars._fields.index(bar) + 1]
+    provable = [known for known in asked if share <= ROOM * known and least < known]
+    if not provable:
+        return None
+    needed = values_needed(share + UNSEEN, provable[0], tail) or MOST_RANDOM_BATCHES
     scored = _scored(evidence, case)
-    count, size = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES), evidence.sizes[case]
+    count = min(max(needed, 2 * scored), MOST_RANDOM_BATCHES)
     if comparison.one_victim:
-        size = evidence.sizes[on_whole_batches(case)]
         count = min(count, size)
     batches = ScheduledRandomBatches(case, count, size, (count - scored) * random_batch_images(case))
     fits = not scored or verdict_fits(plan, evidence, comparison, batches.images)

@@ -143,6 +143,15 @@ def test_a_break_is_proven_in_as_many_random_batches_as_it_takes_and_only_clean_
     assert batches.images == batches.batches * (190 // 3)
 
 
+def test_no_random_batches_are_scored_for_what_so_few_images_cannot_show():
+    """None right of 64 images leaves up to 5.6% of others; a break of ten classes may leave 15%."""
+    few = replace(plan_of(), sizes=(64,), start=64, classes=1000)
+    evidence = simulate(few, 0.0)
+    assert {part.case.attack for step in evidence.steps for part in step.random} <= {"clean"}
+    scored = simulate(replace(few, classes=10), 0.0)
+    assert "broken" in policies(scored) and "break" not in policies(scored)
+
+
 def test_a_break_is_always_paid_and_further_attacks_are_not():
     plan = plan_of(ceilings=Ceilings(0, 0, None))
     broken = simulate(plan, 0.0)
