@@ -103,7 +103,8 @@ def _prove(plan: EvaluationPlan, evidence: Evidence, victims: bool, bar: Bar) ->
 
 
 def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
-    """One more attack on each open comparison: what is expected to take away most for its cost.
+    """One more attack on each open comparison: what is expected to take away most for its cost. Where none
+    fits, one is paid all the same, the cheapest.
 
     Not where random batches are about to settle it, nor where only its base model may still change it.
     """
@@ -117,10 +118,12 @@ def _attack(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
         ran = any(case in evidence.sizes for case in plan.attacks.get(comparison, ()))
         late = waiting(plan, evidence, comparison)
         late.sort(key=lambda case: _damage(plan, evidence, comparison, case), reverse=True)
-        for part in at_size(plan, evidence, late, size_of(plan, evidence, comparison)):
-            if not ran or verdict_fits(plan, evidence, comparison, part.images):
-                chosen.append(part)
-                break
+        parts = at_size(plan, evidence, late, size_of(plan, evidence, comparison))
+        fitting = [part for part in parts if verdict_fits(plan, evidence, comparison, part.images)]
+        if fitting:
+            chosen.append(fitting[0])
+        elif parts and not ran:
+            chosen.append(min(parts, key=lambda part: part.images))
     reason = "expected to take away most for its cost, where a verdict is open"
     return _step(_named("attack", victims), reason, chosen)
 
