@@ -203,7 +203,7 @@ class ProgressListener(Listener):
         name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of cases whose own batches were counted before
-            tally[0] = max(tally[0], 1 + max(unit.random_batches))  # with those of an earlier command
+            tally[0] = max(tally[0], *unit.random_batches)  # with those of an earlier command
             said = f"{tally[0]:,} random batches"
         else:  # a count; accuracies have intervals, and come at the end
             tally[0] += correct

@@ -103,7 +103,7 @@ def test_how_far_it_is_stands_on_a_line_every_ten_seconds_where_there_is_no_term
 def test_random_batches_are_counted_apart_from_answers():
     screen, case = io.StringIO(), clean_on()
     listener = ProgressListener(Console(file=screen, width=120))
-    for number, batches in enumerate([(), (0, 1, 2), (3, 4)]):
+    for number, batches in enumerate([(), (1, 2, 3), (4, 5)]):
         plan, images = ahead(case)
         plan.units[0].random_batches = batches
         listener.planned(plan, images)
