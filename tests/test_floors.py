@@ -12,7 +12,7 @@ CORE = (
     "schema", "coding", "runs", "data", "models", "defences", "judge",
     "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
-    "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
+    "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning", "evaluation.protocol",
     "evaluation.execution", "evaluation.engine", "evaluation.setup", "evaluation.attack",
     "evaluation.session", "assertion", "api", "cli",
 )  # fmt: skip

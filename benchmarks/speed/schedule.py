@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from robustbench_coded.evaluation.planning.follow_up import ROUNDS
+
 from benchmarks.speed.own_files import own_files
 from benchmarks.speed.schedule_costs import RUN, Costs, kept
 from robustbench_coded.evaluation.engine.run import UnitTimeLimits, dispatch
@@ -25,7 +27,6 @@ from robustbench_coded.evaluation.engine.worker_pool import Died, Event, Finishe
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT, EvalConfig, attack_options
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
-from robustbench_coded.evaluation.planning.follow_up import ROUNDS
 from robustbench_coded.evaluation.planning.plan import UnitMaker, cases_for
 from robustbench_coded.runs.outcomes import read_table
 from robustbench_coded.schema.case import Subject

@@ -135,6 +135,7 @@ def judge(
     margin: float = MARGIN,
     claim: Claim | None = None,
     tail: float = TAIL,
+    stopped: bool = False,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
@@ -147,6 +148,7 @@ def judge(
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
         tail: with which probability each end of an interval may err.
+        stopped: True if the run was stopped before every rung of the protocol was asked.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
@@ -158,6 +160,7 @@ def judge(
         compared=ensemble.has_base and ensemble.case.subject.defence != STANDARD,
         claim=claim if claim and claim.is_about(ensemble.case) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
+        stopped=stopped,
         checks=in_norm(checks, ensemble.case.perturbation.norm),
     )
     if whole is None:

@@ -177,7 +177,8 @@ def judgements_of(
         shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
         tail = intervals.TAIL / shared
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
-        found = judge(results, result, checks, margin=margin, claim=claim, tail=tail)
+        stopped = manifest.protocol is not None and manifest.protocol.stopped
+        found = judge(results, result, checks, margin=margin, claim=claim, tail=tail, stopped=stopped)
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,

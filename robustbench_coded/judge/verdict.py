@@ -50,6 +50,7 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
+        stopped: True if the run was stopped before every rung of the protocol was asked.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
         breaks: published breaks of the defence, as their sources.
@@ -73,6 +74,7 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
+    stopped: bool = False
     unmatched_attacks: str = ""
     breaks: tuple[str, ...] = ()
 
@@ -225,11 +227,13 @@ def _constant(v: Verdict) -> str:
 
 
 def _missing(v: Verdict) -> str:
-    """Outcomes of an attack are missing, on the defence or on its base model.
+    """Outcomes of an attack are missing, on the defence or on its base model, or the run was stopped.
 
     They might be the worst. What the complete attacks decide is decided above.
     """
-    return f"{_kept(v)}, but outcomes are missing; run it again" if v.missing else ""
+    if v.missing:
+        return f"{_kept(v)}, but outcomes are missing; run it again"
+    return f"{_kept(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
 
 
 def _base_not_attacked(v: Verdict) -> str:

@@ -68,13 +68,24 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
         verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
-        seconds_per_image: by which a wish for time was turned into images; None without a wish.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
     verdicts_sharing: Count = 1
-    seconds_per_image: Number | None = None
+
+
+class Protocol(Struct, frozen=True, kw_only=True):
+    """What decided which attacks ran (docs/protocol.md).
+
+    Attributes:
+        version: of the table. rungs: those that ran, in the order in which they began.
+        stopped: True while rungs are left to ask: nothing is praised before.
+    """
+
+    version: str = ""
+    rungs: tuple[str, ...] = ()
+    stopped: bool = False
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
@@ -263,6 +274,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
+        protocol: that of the last invocation; None before there was one.
         outlook: what further commands would do, and what they would cost.
     """
 
@@ -276,6 +288,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     finished: bool = False
     superseded: tuple[str, ...] = ()
     sequential: SampleSizes | None = None
+    protocol: Protocol | None = None
     outlook: tuple[Outlook, ...] = ()
 
     @property

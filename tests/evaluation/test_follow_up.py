@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 
 import pytest
+from robustbench_coded.evaluation.planning.follow_up import _asked_for
 
 from robustbench_coded.evaluation.planning import follow_up as module
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
-from robustbench_coded.evaluation.planning.follow_up import _asked_for
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CheckName
 

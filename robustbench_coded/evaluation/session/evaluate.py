@@ -1,5 +1,6 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,8 +18,9 @@ from robustbench_coded.evaluation.session.driver import run_steps
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
+from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare, with_zoo
-from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
 
@@ -51,7 +53,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
     """Locks a run folder for the time of a run; whatever stops it, finished units are kept.
 
     Args:
-        write: the report of what is finished, where the run is stopped from outside.
+        write: the report of what is finished, where the run is stopped from outside or its time is up.
 
     Raises:
         RunStopped: the disk or the workers fail.
@@ -60,11 +62,12 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
         listener.opened(folder.path)
         try:
             yield folder
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TimeIsUp) as stopped:
             listener.stopping()
             if folder.holds_run:
                 write(folder.path)
-            raise
+            if isinstance(stopped, KeyboardInterrupt):
+                raise
         except (OSError, EngineError) as error:
             raise RunStopped(folder.path, error) from error
         finally:
@@ -91,11 +94,12 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
+    deadline = None if config.time is None else time.monotonic() + config.time
     listener = listener or Listener()
     given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
     with (
-        opened_folder(RunFolder(path), listener, partial(_write_reports, given)) as folder,
+        opened_folder(RunFolder(path), listener, partial(_write_reports, given, listener)) as folder,
         Engine(prepared.context, config.unit_timeout) as engine,
     ):
         if prepared.config.overwrite:
@@ -110,7 +114,8 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
             )
         for text in (*prepared.notes, *evaluation.notes):
             listener.note(text)
-        evidence = run_steps(recorder, engine)
+        done, store = recorder.done, recorder.store
+        evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener, deadline))
         _write_run_file(path, given)
         recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
     if recorder.done.failures:
@@ -127,12 +132,14 @@ def _write_run_file(path: Path, config: EvalConfig | None) -> None:
         write_text(path / RUN_FILE, text)
 
 
-def _write_reports(config: EvalConfig | None, path: Path) -> None:
+def _write_reports(config: EvalConfig | None, listener: Listener, path: Path) -> None:
     """What is finished of an evaluation that is stopped."""
-    from robustbench_coded.reports.write import write_reports  # imports matplotlib
+    from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
     _write_run_file(path, config)
-    write_reports(path)
+    run = load_run(path)
+    write_reports_of(run)
+    listener.reported(run)
 
 
 def made_ready(

@@ -19,7 +19,8 @@ from attacks.accelerator import device_name
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.plan import Plan, stopped
+from robustbench_coded.evaluation.planning.costs import stopped
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.manifest import (
     CaseRecord,

@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.session import evaluate
 from robustbench_coded.evaluation.session.evaluation import plan_of
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, with_earlier
-from robustbench_coded.evaluation.session.run_plan import Done, run_plan
+from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
 from robustbench_coded.evaluation.setup.prepare import (
     PreparedEvaluation,
@@ -366,7 +366,7 @@ def _into(
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context, evaluation.unit_timeout) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener)
+        run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
     manifest = structs.replace(manifest, finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))

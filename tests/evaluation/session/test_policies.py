@@ -5,9 +5,6 @@ import sys
 from dataclasses import replace
 
 import pytest
-
-from robustbench_coded.evaluation.planning.cases import ProbedSubject, Submission, Unit, planned_case
-from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.session.policies import (
     MORE_EXAMPLES,
     SELF_TESTS,
@@ -25,6 +22,9 @@ from robustbench_coded.evaluation.session.schedule import (
     Step,
     settled,
 )
+
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, Submission, Unit, planned_case
+from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.judge.anytime import values_needed
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import VerdictName

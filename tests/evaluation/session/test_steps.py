@@ -7,6 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 import torch
+from robustbench_coded.evaluation.session.policies import next_step
+from robustbench_coded.evaluation.session.schedule import EXTRAS_SHARE, TABLE_IMAGES, Evidence
 from torch import nn
 
 from attacks import crossover
@@ -19,9 +21,7 @@ from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS
 from robustbench_coded.evaluation.session import evaluate as session
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import planned_evaluation
-from robustbench_coded.evaluation.session.policies import next_step
 from robustbench_coded.evaluation.session.recording import Decision
-from robustbench_coded.evaluation.session.schedule import EXTRAS_SHARE, TABLE_IMAGES, Evidence
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
 
