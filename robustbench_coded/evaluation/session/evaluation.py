@@ -16,7 +16,7 @@ from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, cases_for
-from robustbench_coded.evaluation.protocol.rungs import VERSION
+from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, VERSION
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
@@ -187,7 +187,10 @@ class Evaluation:
         }
         if all(case.attack in CONTROLS for case in ran.sizes):
             return replace(ran, outcomes=outcomes)  # nothing is judged before an attack
-        judgements = {one.case.setting: one for one in Run(path, self.manifest(steps)).judgements}
+        # Whatever self-tests an earlier evaluation left in the folder, they are read once they are asked for.
+        tested = any(step.rung == SELF_TESTS for step in steps)
+        run = Run(path, self.manifest(steps, stopped=not tested))
+        judgements = {one.case.setting: one for one in run.judgements}
         compared_with = {
             setting: base
             for comparison, settings in self.plan.judged.items()
@@ -195,13 +198,18 @@ class Evaluation:
             if (base := self.plan.base(comparison)) is not None
         }
         standings = {
-            setting: self._standing(judgement, compared_with.get(setting), judgements)
+            setting: self._standing(judgement, compared_with.get(setting), judgements, tested=tested)
             for setting, judgement in judgements.items()
         }
         return replace(ran, outcomes=outcomes, standings=standings)
 
     def _standing(
-        self, judgement: Judgement, base: Comparison | None, judgements: Mapping[Case, Judgement]
+        self,
+        judgement: Judgement,
+        base: Comparison | None,
+        judgements: Mapping[Case, Judgement],
+        *,
+        tested: bool,
     ) -> Standing:
         verdict = judgement.verdict
         at = None if base is None else judgements.get(self.plan.judged[base][0])
@@ -220,7 +228,7 @@ class Evaluation:
             tuple(
                 OpenCheck(check.name, check.failed, tuple(check.run_next))
                 for check in verdict.checks
-                if not check.passed
+                if tested and not check.passed
             ),
         )
 
