@@ -86,8 +86,8 @@ def follow_up(
                 if check.name in DOUBLING and stopped(maker.conditions, case):
                     left_out[
                         f"{check.name}: {case.attack} on {case.subject.label} ({case.threat}) would be "
-                        "stopped by --budget before it is twice as long; give more images to settle that "
-                        "check."
+                        "stopped by --query-budget before it is twice as long; give more images to settle "
+                        "that check."
                     ] = None
                     continue
                 if too_dear(case):

@@ -40,7 +40,7 @@ IDENTITY = {
     "limit": "--limit",
     "seed": "--seed",
     "last_batch": "--last-batch",
-    "memory": "--memory",
+    "state": "--state",
     "subset": "--first",
     "class_mix": "--class-mix",
     "data_sha256": "--data",

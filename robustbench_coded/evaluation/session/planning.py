@@ -132,7 +132,7 @@ def planned_evaluation(
     if before is not None:
         sizes = before.sample_sizes
     else:
-        ladder = sample_sizes(examples, min(max(config.batch_sizes) * (config.batches_kept or 1), examples))
+        ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
         sizes = (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, smaller, whole=whole)
