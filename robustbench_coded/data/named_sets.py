@@ -278,7 +278,7 @@ TRAIN_SIZE = 1157  # the other 640 are five test batches of 128
 def load_digits(split: str) -> Dataset:
     """The first 1,157 (``train``) or last 640 (``test``) images of a fixed permutation.
 
-    The package brings all 1,797 of them (UCI's optical digits, CC BY 4.0, as scikit-learn has them), pixels 0 to 16.
+    The package brings all 1,797: UCI's optical digits (CC BY 4.0) as in scikit-learn, pixels 0 to 16.
     """
     with np.load(Path(__file__).with_name("digits.npz")) as stored:
         images, labels = stored["images"], stored["labels"]  # [1797, 8, 8] and [1797], uint8
