@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report rewrite board test check long soak oldest browser screenshots docs gpu-check format clean
+.PHONY: install eval report rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
 
@@ -105,6 +105,17 @@ browser:
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
 			chromium chromium-driver >/dev/null; \
 	fi
+
+# The wheel in an empty environment, away from the checkout: the command of README, and one call from Python.
+SMOKE := build/wheel-smoke
+wheel-smoke:
+	rm -rf $(SMOKE) && mkdir -p $(SMOKE)
+	$(PYTHON) -m venv $(SMOKE)/venv
+	$(SMOKE)/venv/bin/pip install --quiet --upgrade pip
+	$(SMOKE)/venv/bin/pip wheel --quiet --no-deps --wheel-dir $(SMOKE) .
+	$(SMOKE)/venv/bin/pip install --quiet $(SMOKE)/*.whl
+	cd $(SMOKE) && venv/bin/csrobust eval --ckpt digits-erm --rci N=190 --limit 256 --until settled --out first --quiet
+	cd $(SMOKE) && venv/bin/python -c "from robustbench_coded import load_run; assert load_run('first').judgements"
 
 # Pictures of the committed report for docs/.
 screenshots: $(INSTALLED) browser

@@ -91,7 +91,7 @@ def test_what_make_install_brings_runs_the_third_party_attacks_without_their_pin
     )
     hidden = "import sys; sys.modules['requests'] = sys.modules['tqdm'] = None\n"
     run = (
-        "import torch, torchattacks, autoattack\n"
+        "import torch, torchattacks\n"
         "net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))\n"
         "x, y = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])\n"
         "print(*torchattacks.PGD(net, eps=0.1, alpha=0.1, steps=1)(x, y).shape)"
