@@ -5,14 +5,24 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report rewrite board test check long soak oldest browser screenshots docs gpu-check format clean
+.PHONY: install eval report rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
+
+# torchattacks comes without its dependencies: it pins a version of requests with known vulnerabilities, which its
+# attacks do not import.
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable ".[peers,ray,dev]" --constraint constraints.txt
+	$(BIN)/pip install --quiet --editable . --constraint constraints.txt
+	$(BIN)/pip install --quiet --no-deps torchattacks pyautoattack --constraint constraints.txt
+	touch $@
+
+# What the tests, the linters and the type checker need besides.
+DEVELOPED := .venv/.developed
+$(DEVELOPED): $(INSTALLED)
+	$(BIN)/pip install --quiet --group dev --constraint constraints.txt
 	touch $@
 
 # Table 3 on embedded checkpoints: the paper's trainings, standard inference and RCI at N = 1.5 K.
@@ -46,12 +56,12 @@ data/cifar10_test.npz: $(INSTALLED)
 	$(BIN)/python $(SHARED)/data/unpack.py data
 
 CHECKS := $(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-check: $(INSTALLED)
+check: $(DEVELOPED)
 	$(CHECKS)
 
 # The checks run beside the tests: mypy keeps one core busy for half a minute.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
-test: $(INSTALLED)
+test: $(DEVELOPED)
 	@{ $(CHECKS); } > .venv/check.log 2>&1 & checks=$$!; \
 	$(TESTS) -m "not long"; tests=$$?; \
 	wait $$checks; checks=$$?; cat .venv/check.log; exit $$((tests + checks))
@@ -59,12 +69,12 @@ test: $(INSTALLED)
 # The tests that are marked long, two thirds of the time of all: every command of the docs, the page in a browser, simulated
 # intervals, trainings, kills. The continuous integration runs them after `make test`.
 # The imitation of an accelerator stays registered with torch, so that its tests have processes of their own.
-long: $(INSTALLED)
+long: $(DEVELOPED)
 	$(TESTS) -m long --ignore tests/accelerator
 	$(TESTS) -m long tests/accelerator
 
 # The long forms: 50 kill -9s, stops, full disks, 30,000 mutated checkpoints, every engine, many cuts of a plan.
-soak: $(INSTALLED)
+soak: $(DEVELOPED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --soak --durations=20 tests/faults \
 		tests/evaluation/engine/test_cut_plans.py tests/evaluation/engine/test_summaries.py tests/models/test_hostile_checkpoints.py
 
@@ -74,7 +84,7 @@ OTHER_BYTES := noise-wide or HopSkipJump or jitter or better_outcomes or the_sch
 .venv-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --constraint constraints-oldest.txt --editable . \
-		pytest pytest-xdist hypothesis hatchling
+		pytest pytest-xdist hypothesis hatchling scikit-learn
 	touch $@
 
 oldest: .venv-oldest/.installed
@@ -96,13 +106,23 @@ browser:
 			chromium chromium-driver >/dev/null; \
 	fi
 
+# The wheel in an empty environment, away from the checkout: the command of README, and one call from Python.
+SMOKE := build/wheel-smoke
+wheel-smoke:
+	rm -rf $(SMOKE) && mkdir -p $(SMOKE)
+	$(PYTHON) -m venv $(SMOKE)/venv
+	$(SMOKE)/venv/bin/pip install --quiet --upgrade pip
+	$(SMOKE)/venv/bin/pip wheel --quiet --no-deps --wheel-dir $(SMOKE) .
+	$(SMOKE)/venv/bin/pip install --quiet $(SMOKE)/*.whl
+	cd $(SMOKE) && venv/bin/csrobust eval --ckpt digits-erm --rci N=190 --limit 256 --until settled --out first --quiet
+	cd $(SMOKE) && venv/bin/python -c "from robustbench_coded import load_run; assert load_run('first').judgements"
+
 # Pictures of the committed report for docs/.
 screenshots: $(INSTALLED) browser
 	$(BIN)/python docs/screenshots.py reports/digits
 
-# The documentation as a site in build/site, with every link checked. Its packages need a newer `requests` than
-# torchattacks allows, so they have an environment of their own.
-DOCS_EXTRA := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])
+# The documentation as a site in build/site, with every link checked, in an environment of its own.
+DOCS_EXTRA := import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"])
 docs: .venv-docs/.installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
@@ -116,7 +136,7 @@ docs: .venv-docs/.installed
 gpu-check: $(INSTALLED)
 	PYTHONPATH=.:$$PYTHONPATH $(BIN)/python benchmarks/speed/gpu_check.py
 
-format: $(INSTALLED)
+format: $(DEVELOPED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -52,8 +52,17 @@ def described(error: BaseException) -> str:
 
 
 # Options of the command line that `evaluate` calls otherwise.
-_NAMES = {"ckpt": "models", "batch_size": "batch_sizes", "defence": "defences", "rci": "defences"}
-_SWITCHES = ("overwrite", "all", "first", "guess", "certify", "checks", "save_adversarials", "peer_raw")
+_NAMES = {"ckpt": "models", "defence": "defences", "rci": "defences"}
+_SWITCHES = (
+    "overwrite",
+    "all",
+    "first",
+    "guess",
+    "certify",
+    "checks",
+    "save_adversarials",
+    "third_party_batches",
+)
 
 
 def in_python(message: str) -> str:

@@ -79,7 +79,7 @@ def _their_own(name: str, out: Path) -> dict[str, float]:
     ]
     attacks = [attack for attack in attacks if installed(attack.partition(":")[0])]
     options: dict[str, Any] = {
-        "standard": False, "peer_raw": True, "draws": 1, "selection_draws": 1, "threads": 1,
+        "standard": False, "third_party_batches": True, "draws": 1, "selection_draws": 1, "threads": 1,
     }  # fmt: skip
     if not attacks:
         return {}

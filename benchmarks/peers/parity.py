@@ -163,7 +163,7 @@ def main() -> None:
             data_dir=given.data_dir,
             limit=given.limit,
             first=True,
-            batch_sizes=(given.batch_size,),
+            batch_size=(given.batch_size,),
             threads=given.threads,
             workers=given.workers,
             device=given.device,

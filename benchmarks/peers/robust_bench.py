@@ -95,7 +95,7 @@ def measure(entry: Entry, side: str, runs: Path, shared: str, data_dir: str) -> 
             eps=eps,
             limit=entry.examples,
             first=True,
-            batch_sizes=({"cifar10": 32, "mnist": 128, "digits": 320}[entry.data],),
+            batch_size=({"cifar10": 32, "mnist": 128, "digits": 320}[entry.data],),
             seed=seed,
             threads=1,
             out=runs / f"{entry.name}-{side}-{seed}",

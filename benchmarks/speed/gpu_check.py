@@ -127,7 +127,7 @@ def main() -> None:
     rows = list(beside("digits-erm", "digits", device, **quick))
     said = [waits(device), forecast("digits-erm", "digits", device, 256 if real else 16)]
     if real and cut_images():
-        rows += beside("cifar10-erm-resnet20", f"npz:{CUT}", device, batch_sizes=128)
+        rows += beside("cifar10-erm-resnet20", f"npz:{CUT}", device, batch_size=128)
         said.append(forecast("cifar10-erm-resnet20", f"npz:{CUT}", device))
     elif real:
         said.append("CIFAR-10 was not found: its network was not evaluated")

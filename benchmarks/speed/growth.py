@@ -76,7 +76,7 @@ class Series:
         if self.row(value) != "clean":  # which always runs
             given["attacks"] = (self.row(value),)
         if self.options != "attacks":
-            given[self.options] = (value,) if self.options == "batch_sizes" else value
+            given[self.options] = (value,) if self.options == "batch_size" else value
         return made.config(**given)
 
     def row(self, value: int) -> str:
@@ -91,7 +91,7 @@ def series(short: bool) -> list[Series]:
     steps = (5, 10, 20) if short else (5, 10, 20, 40, 80)
     draws = (10, 20, 40) if short else (10, 20, 40, 80)
     return [
-        Series("K", sizes, min(REFERENCE_K, largest), "pgd-5", "batch_sizes", constant=True),
+        Series("K", sizes, min(REFERENCE_K, largest), "pgd-5", "batch_size", constant=True),
         Series("steps", steps, steps[0], "", "attacks"),
         Series("scoring draws", draws, draws[0], "clean", "draws"),
     ]

@@ -18,10 +18,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Data and batches": (
         "data", "corruptions", "severities", "data_dir", "limit", "all", "first", "class_mix",
-        "batch_size", "last_batch", "memory", "sequence",
+        "batch_size", "last_batch", "state", "sequence_length",
     ),
     "Attacks": (
-        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "budget", "checks", "drop", "peer_raw",
+        "attacks", "norm", "eps", "eps_space", "inputs", "victims", "query_budget", "checks", "early_stop",
+        "third_party_batches",
     ),
     "Draws and seed": ("draws", "selection_draws", "submissions", "seed"),
     "Verdicts, claims, time": (

@@ -161,7 +161,7 @@ def attacks_option(shown: str, default: Sequence[str] = ()) -> Option:
 
 # Options that the command line reads as text: their type there, and their default.
 _AS_TEXT: dict[str, Option] = {
-    "batch_sizes": (str, "128"), "eps": (list[str], []), "inputs": (list[str], []),
+    "batch_size": (str, "128"), "eps": (list[str], []), "inputs": (list[str], []),
     "claim": (str | None, None), "claim_eps": (str | None, None), "time": (str | None, None),
 }  # fmt: skip
 
@@ -273,7 +273,7 @@ def config_from(
         checkpoints=named_paths(ckpt, "--ckpt"),
         defences=tuple([f"rci:{t}" for t in rci] + [f"coded:{t}" for t in coded] + defence),
         **chosen,
-        batch_sizes=counts(batch_size, "--batch-size"),
+        batch_size=counts(batch_size, "--batch-size"),
         eps=radii(eps, "--eps") if eps else None,
         inputs=tuple(dict.fromkeys(part.strip() for text in inputs or ["batch"] for part in text.split(","))),
         claim=None if claim is None else _claimed(claim),

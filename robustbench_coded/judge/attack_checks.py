@@ -57,7 +57,7 @@ def converged(
     Args:
         results: all results of the run.
         ensemble: the `ensemble` result of the threat model.
-        stopped: attacks on this defence that a budget of images (`--budget`) ended before their length.
+        stopped: attacks on this defence that a budget of images (`--query-budget`) ended before their length.
     """
     usable = usable_by(results, ensemble)
     with_steps = [
@@ -141,7 +141,7 @@ def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
     if not check.passed or not set(check.attacks) & set(stopped):
         return check
     finding = f"{' and '.join(check.attacks)} were stopped at one cost, short of what their names say."
-    step = NextStep("give more images (--budget)")
+    step = NextStep("give more images (--query-budget)")
     return replace(check, outcome=CheckOutcome.NOT_RUN, finding=finding, next_step=step)
 
 

@@ -112,7 +112,7 @@ class Identity(Struct, frozen=True, kw_only=True):
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
-        memory: ``kept over B batches``; None where it is emptied before each.
+        state: ``persistent over B batches``; None where it is reset before each.
     """
 
     data: str | None = None
@@ -122,7 +122,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     class_mix: str | None = None
     seed: int | None = None
     last_batch: str | None = None
-    memory: str | None = None
+    state: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):

@@ -45,7 +45,7 @@ def evaluated(device, folder, listener=None, **options):
         "attacks": ("fgsm", "pgd-3", "aware-pgd-2"),
         "eps": (0.3,),
         "limit": 16,
-        "batch_sizes": (8,),
+        "batch_size": (8,),
         "draws": 2,
         "selection_draws": 2,
         "threads": 1,

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.long
 
 def test_both_devices_give_the_same_verdicts(device, monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_check, "FOLDER", tmp_path)
-    quick = {"attacks": ["fgsm", "transfer-pgd-3"], "limit": 64, "batch_sizes": 16, "draws": 2, "threads": 1}
+    quick = {"attacks": ["fgsm", "transfer-pgd-3"], "limit": 64, "batch_size": 16, "draws": 2, "threads": 1}
     rows = list(gpu_check.beside("digits-erm", "digits", device, **quick))
     verdicts = [row for row in rows if row[1].startswith("verdict")]
     assert len(verdicts) == 2 and all(on_cpu == there for *_, on_cpu, there in verdicts)

@@ -1,4 +1,4 @@
-"""``--budget N``: every attack, third-party ones too, stops at the same cost."""
+"""``--query-budget N``: every attack, third-party ones too, stops at the same cost."""
 
 import json
 
@@ -22,7 +22,16 @@ def run(tmp_path_factory, digits_erm):
 
     both = installed("torchattacks") and installed("autoattack")
     out = tmp_path_factory.mktemp("budget") / "run"
-    options = ("--rci", "N=1.5K", "--inputs", "batch,victim", "--budget", str(BUDGET), "--out", str(out))
+    options = (
+        "--rci",
+        "N=1.5K",
+        "--inputs",
+        "batch,victim",
+        "--query-budget",
+        str(BUDGET),
+        "--out",
+        str(out),
+    )
     attacks = f"{OURS},{THIRD_PARTY}" if both else OURS
     code = main(["eval", "--ckpt", f"erm={digits_erm}", *SMALL, "--attacks", attacks, *options])
     assert code == 0
@@ -61,7 +70,7 @@ def test_another_budget_is_another_unit_and_replaces_the_row(run, csrobust, digi
         nulls = [unit for row in rows if row["case"]["attack"] == "clean" for unit in row["units"]]
         return row, table.forwards_per_example["pgd-10"], nulls
 
-    limited, few, clean = evaluate(("--budget", "20"))
+    limited, few, clean = evaluate(("--query-budget", "20"))
     free, many, clean_again = evaluate(())
     assert (limited["query_budget"], free["query_budget"]) == (20, None)
     assert (limited["stopped"], free["stopped"]) == (True, False)

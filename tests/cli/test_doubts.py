@@ -20,7 +20,7 @@ def matching(texts, word):
 
 
 def test_few_or_many_coded_inputs_are_said():
-    options = {"limit": 32, "batch_sizes": (16,)}
+    options = {"limit": 32, "batch_size": (16,)}
     said = notes("digits-erm", defences=("rci:N=12", "rci:N=65", "rci:N=64", "coded:N=16"), **options)
     assert matching(said, "the paper takes") == [
         "N = 12 is less than K = 16: decoding loses clean accuracy; the paper takes N from K to 1.5K",

@@ -1,4 +1,4 @@
-"""`--memory kept`: a sequence is one unit, one cluster, and the same bytes whatever happens in its course."""
+"""`--state persistent`: a sequence is one unit and one cluster, and gives the same bytes after a kill."""
 
 import signal
 import subprocess
@@ -53,7 +53,8 @@ def command(tmp_path, digits_erm):
     def of(out, *more, sequence=3):
         return [
             "eval", "--ckpt", digits_erm, "--data", "digits", "--limit", 72, "--all", "--batch-size", 8,
-            "--defence", tmp_path / "drifting.py:build", "--memory", "kept", "--sequence", sequence,
+            "--defence", tmp_path / "drifting.py:build", "--state", "persistent",
+            "--sequence-length", sequence,
             "--attacks", "pgd-3,square-10", "--eps", 0.1, "--threads", 1, "--out", out, "--quiet", *more,
         ]  # fmt: skip
 
@@ -85,25 +86,28 @@ def test_killed_in_a_sequence_resumed_and_in_workers_it_gives_the_same_bytes(csr
     assert csrobust(*command(tmp_path / "workers", "--workers", 2)).code == 0
     assert contents(tmp_path / "killed") == whole == contents(tmp_path / "workers")
     rows = pd.read_csv(tmp_path / "whole" / "summary.csv")
-    own = rows[rows.defence == "drifting[memory=3x8]"]
+    own = rows[rows.defence == "drifting[state=3x8]"]
     assert set(own.k) == {24} and {"pgd-3", "square-10"} < set(own.attack) and set(own.status) == {"done"}
-    of_attack = outcomes(tmp_path / "whole").query("defence == 'drifting[memory=3x8]' and attack == 'pgd-3'")
+    of_attack = outcomes(tmp_path / "whole").query("defence == 'drifting[state=3x8]' and attack == 'pgd-3'")
     assert of_attack.batch.nunique() == 3 and len(of_attack) == 72
     # The third batch of a sequence is answered after sixteen other inputs.
     clean = outcomes(tmp_path / "whole").query("attack == 'clean'")
     margins = clean.pivot(index="example", columns="defence", values="margin")
-    kept = margins["drifting[memory=3x8]"] / margins["standard"]
+    kept = margins["drifting[state=3x8]"] / margins["standard"]
     slots = clean[clean.defence != "standard"].set_index("example").slot
     assert kept[slots < 8].median() == pytest.approx(0.9**0.5, abs=0.005)
     assert kept[slots >= 16].median() == pytest.approx(0.9**1.5, abs=0.005)
     answer = csrobust(*command(tmp_path / "whole", sequence=4))
-    assert answer.code == 2 and "--memory kept over 3 batches, not kept over 4 batches" in answer.err
+    assert (
+        answer.code == 2 and "--state persistent over 3 batches, not persistent over 4 batches" in answer.err
+    )
 
 
 def test_a_defence_without_a_memory_has_none_to_keep(csrobust, digits_erm):
-    arguments = ["--ckpt", digits_erm, "--data", "digits", "--limit", 32, "--memory", "kept"]
+    arguments = ["--ckpt", digits_erm, "--data", "digits", "--limit", 32, "--state", "persistent"]
     answer = csrobust("eval", *arguments, "--attacks", "fgsm", "--defence", "published:jpeg")
     assert answer.code == 2
     assert answer.err.strip() == (
-        "csrobust: --memory kept: no defence here has remembers = True, and so a memory to keep; leave it out"
+        "csrobust: --state persistent: no defence here has remembers = True and so a state to keep; "
+        "leave it out"
     )

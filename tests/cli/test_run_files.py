@@ -33,7 +33,7 @@ def parsed(csrobust, monkeypatch):
         [*A],
         ["--ckpt", "erm=a.pt", "--ckpt", "x=b=c.pt", "--rci", "N=190", "--coded", "N=1.5K"],
         [*A, "--attacks", "aa", "--eps", "8/255,0.1,1/255,0.0123456789", "--norm", "l2"],
-        [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-drop"],
+        [*A, "--attacks", "full", "--checks", "--batch-size", "8,16", "--no-standard", "--no-early-stop"],
         [*A, "--attacks", "paper,pgd-7,relaxed-pgd-20+momentum=1", "--inputs", "victim,co-batch"],
         [*A, "--attacks", "paper", "--checks", "--time", "30m", "--unit-timeout", "1.5"],
         [*A, "--claim", "72%", "--claim-attack", "pgd-10", "--claim-eps", "8/255", "--eps", "8/255"],
@@ -61,7 +61,7 @@ def test_what_is_typed_counts_before_the_file(parsed, tmp_path):
     text = 'ckpt = "a.pt"\nlimit = 64\nbatch-size = [8, 16]\nstandard = false\n'
     (tmp_path / "mine.toml").write_text(text)
     config = parsed("mine.toml", "--limit", "32")
-    assert (config.limit, config.batch_sizes, config.standard) == (32, (8, 16), False)
+    assert (config.limit, config.batch_size, config.standard) == (32, (8, 16), False)
 
 
 def test_a_name_that_is_no_text_leaves_no_file():

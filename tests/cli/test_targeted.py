@@ -41,7 +41,7 @@ def test_how_often_a_linear_network_is_led_to_a_class(tmp_path):
     possible = (gaps - reach <= 0).all(1)  # necessary; sufficient where one other class is in the way
     run = evaluate(
         {"linear": network}, (x, y), attacks="apgd-ce-50+target=2", eps=eps, threads=1, out=tmp_path / "run",
-        batch_sizes=(100,),
+        batch_size=(100,),
     )  # fmt: skip
     (row,) = (row for row in run.rows if row.attack == "apgd-ce-50+target=2")
     others = y != target

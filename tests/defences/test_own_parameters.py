@@ -96,6 +96,6 @@ def test_the_parameters_of_who_asked_want_gradients_again_afterwards(tmp_path):
     attack(network, x, y, "pgd-3", 0.1, seed=0)
     attack(nearest, x, y, "relaxed-pgd-3", 0.1, seed=0)
     nearest.name = "nearest"
-    options = {"attacks": ["relaxed-pgd-3"], "eps": 0.1, "batch_sizes": (20,), "out": tmp_path / "run"}
+    options = {"attacks": ["relaxed-pgd-3"], "eps": 0.1, "batch_size": (20,), "out": tmp_path / "run"}
     evaluate(network, (x, y), defences=[nearest], **options)
     assert all(each.requires_grad for each in (*network.parameters(), *nearest.parameters()))

@@ -43,7 +43,7 @@ ADDED = {
 RUN = ("eval", "sweep", "probe", "inspect", "list", "show", "report", "compare", "verify", "export", "view")
 ELSEWHERE = (".", "ray")  # programs of the shell and of others
 SHOWN = ("console", "text", "toml", "yaml")
-TINY = {"limit": EXAMPLES, "first": True, "batch_sizes": K, "draws": 2, "selection_draws": 2}
+TINY = {"limit": EXAMPLES, "first": True, "batch_size": K, "draws": 2, "selection_draws": 2}
 TINY |= {"victims": 2, "threads": 1}
 QUICK_ATTACKS = "fgsm,transfer-pgd-2"
 

@@ -23,7 +23,7 @@ LINE = re.compile(r"^\| `((?:evaluate|attack)\(.+?\))` \| (.+) \|$", re.MULTILIN
 SECTIONS = {
     title: LINE.findall(text) for title, text in re.findall(r"^## (.+?)$(.+?)(?=^##|\Z)", PAGE, re.M | re.S)
 }
-SMALL = {"attacks": "fgsm", "batch_sizes": 8, "draws": 2, "selection_draws": 2, "limit": 16, "threads": 1}
+SMALL = {"attacks": "fgsm", "batch_size": 8, "draws": 2, "selection_draws": 2, "limit": 16, "threads": 1}
 
 
 @dataclass

@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.session.from_python import evaluate
 pytestmark = pytest.mark.long
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "docs" / "notebooks").glob("*.ipynb"))
-FEW = {"limit": 32, "batch_sizes": 16, "draws": 2, "selection_draws": 2, "threads": 1}
+FEW = {"limit": 32, "batch_size": 16, "draws": 2, "selection_draws": 2, "threads": 1}
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 K = 8
-SMALL = {"batch_sizes": K, "eps": 0.1, "draws": 2, "selection_draws": 2}
+SMALL = {"batch_size": K, "eps": 0.1, "draws": 2, "selection_draws": 2}
 
 
 class RowMean(nn.Module):

@@ -79,7 +79,7 @@ def test_a_network_of_one_batch_size_is_attacked_and_evaluated_in_it(tmp_path):
     torch.testing.assert_close(
         attack(fixed, X, Y, "apgd-ce-5", EPS, seed=0), attack(MODEL, X, Y, "apgd-ce-5", EPS, seed=0)
     )
-    given = {**SMALL, "batch_sizes": K, "attacks": "pgd-3,apgd-ce-5"}
+    given = {**SMALL, "batch_size": K, "attacks": "pgd-3,apgd-ce-5"}
     run, usual = (
         evaluate(m, (X, Y), out=tmp_path / name, **given) for m, name in ((fixed, "f"), (MODEL, "u"))
     )
@@ -153,7 +153,7 @@ def best(model, x, y, eps):
 
 
 def test_a_function_is_an_attack_and_another_one_another(tmp_path):
-    given = {**SMALL, "batch_sizes": K}
+    given = {**SMALL, "batch_size": K}
     run = evaluate(MODEL, (X, Y), attacks=[stands_still, "fgsm", best], out=tmp_path / "run", **given)
     left = run.summary.set_index("attack").accuracy
     names = [name for name in left.index if name.startswith("in_memory:")]
@@ -189,7 +189,7 @@ def test_the_first_lines_name_labels_that_begin_at_one_and_layers_in_training_mo
         ("--eps 9 is too large", "eps 9 is too large"),
         ("leave out --no-standard", "leave out standard=False"),
         ("name one with --ckpt model.pt", "name one with models model.pt"),
-        ("a -- b --batch-size 3", "a -- b batch_sizes 3"),
+        ("a -- b --batch-size 3", "a -- b batch_size 3"),
         ("torchattacks:PGD-10 is pre--made", "torchattacks:PGD-10 is pre--made"),
     ],
 )

@@ -144,7 +144,7 @@ def test_a_radius_is_a_number_or_text(eps):
 
 def test_numbers_of_numpy_are_numbers_and_devices_names():
     options = _options(
-        {"limit": np.int64(8), "batch_sizes": np.array([4, 8]), "eps": [np.float64(0.5), "1/2"]}
+        {"limit": np.int64(8), "batch_size": np.array([4, 8]), "eps": [np.float64(0.5), "1/2"]}
     )
-    assert options == {"limit": 8, "batch_sizes": (4, 8), "eps": (0.5, 0.5)}
+    assert options == {"limit": 8, "batch_size": (4, 8), "eps": (0.5, 0.5)}
     assert type(options["limit"]) is int

@@ -26,7 +26,7 @@ def options(**changes):
         checkpoints=(("erm", str(DIGITS)),),
         data="digits",
         limit=64,
-        batch_sizes=(16,),
+        batch_size=(16,),
         defences=("rci:N=24",),
         attacks=("pgd-10",),
         draws=2,
@@ -107,7 +107,7 @@ def test_an_example_that_only_the_prepared_model_sees_broken_gets_all_its_steps(
         return Wrong(used.network, *flat, classes=10, arch="")
 
     spoil(always_wrong)
-    dropped, kept = (outcomes(options(defences=(), drop=drop)) for drop in (True, False))
+    dropped, kept = (outcomes(options(defences=(), early_stop=drop)) for drop in (True, False))
     stood = [found["standard", "pgd-10"] > 0 for found in (dropped, kept)]
     assert np.array_equal(*stood)
     assert stood[1].mean() < (kept["standard", "random-sign"] > 0).mean()
@@ -122,7 +122,7 @@ def test_a_search_goes_on_where_only_the_prepared_model_sees_an_example_broken(s
 
     spoil(biased)
     first_point, dropped, kept = (
-        outcomes(options(defences=(), eps=(0.1,), attacks=(name,), drop=drop))["standard", name] > 0
+        outcomes(options(defences=(), eps=(0.1,), attacks=(name,), early_stop=drop))["standard", name] > 0
         for name, drop in (("square-1", False), ("square-200", True), ("square-200", False))
     )
     assert kept.mean() < first_point.mean() - 0.1
@@ -158,7 +158,7 @@ def with_drop():
     """Results by attack, with and without leaving broken examples alone."""
     changes = {"defences": (), "attacks": DROPPING, "eps": (0.1,), "first": True}
     return [
-        {result.unit.case.attack: result for result in executed(options(drop=drop, **changes))}
+        {result.unit.case.attack: result for result in executed(options(early_stop=drop, **changes))}
         for drop in (True, False)
     ]
 

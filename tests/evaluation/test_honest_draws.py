@@ -71,7 +71,7 @@ def run(tmp_path):
         y = torch.arange(len(x)) % 2
         x[:, 0, 0] += ((2 * y - 1) * (0.1 + torch.arange(len(x)) / 300))[:, None]
         config = EvalConfig(
-            checkpoints=(), defences=(), attacks=attacks, eps=(0.2,), batch_sizes=(K,), standard=False,
+            checkpoints=(), defences=(), attacks=attacks, eps=(0.2,), batch_size=(K,), standard=False,
             checks=False, victims=4, out=tmp_path / "run", **options,
         )  # fmt: skip
         data = dataset_in_memory((x, y), name="easy", source="made here")
@@ -129,7 +129,7 @@ def test_a_batch_keeps_its_size_though_some_of_it_is_broken(run, third_party):
         pytest.importorskip("torchattacks")
     watched = WatchedBatch(RowMean())
     attacks = ("pgd-5", "apgd-ce-5", "square-20", *(["torchattacks:PGD+steps=3"] if third_party else []))
-    found = run(attacks, lambda base: watched, drop=True)
+    found = run(attacks, lambda base: watched, early_stop=True)
     broken = accuracies(found)
     assert 0 < min(broken.values()) < 1
     # The probe asks with half a batch, too, and whether it has a memory with four inputs.

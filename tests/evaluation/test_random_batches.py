@@ -114,7 +114,7 @@ def images(seed):
 def measured(out, share, attacks="transfer-pgd-10", **more):
     return evaluate(
         {"fragile": Fragile()}, images(0), defences=[lambda base: Survives(base, share)], attacks=attacks,
-        eps=EPS, batch_sizes=K, limit=EXAMPLES, first=True, threads=1, out=out, **more,
+        eps=EPS, batch_size=K, limit=EXAMPLES, first=True, threads=1, out=out, **more,
     )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ def run_of(
         checkpoints=(),
         attacks=attacks,
         eps=options.pop("eps", (EPS,)),
-        batch_sizes=(8,),
+        batch_size=(8,),
         draws=2,
         selection_draws=2,
         threads=1,
@@ -238,7 +238,7 @@ class Made(Listener):
 
 
 def test_a_finished_folder_gets_another_defence_and_makes_again_what_is_submitted_to_it(tmp_path):
-    options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5"), "checks": False, "drop": False}
+    options = {"attacks": ("fgsm", "pgd-5", "transfer-pgd-5"), "checks": False, "early_stop": False}
 
     def made_for(*defences):
         heard = Made()

@@ -122,7 +122,7 @@ def test_a_run_counts_them_as_wrong_and_says_so(digits, tmp_path, how):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10, bias=False))
     model[1].weight = torch.nn.Parameter(defence.weights.T.clone())
     run = evaluate(
-        model, (x, y), defences=[defence], attacks="pgd-3,apgd-ce-3", eps=0.05, batch_sizes=EXAMPLES,
+        model, (x, y), defences=[defence], attacks="pgd-3,apgd-ce-3", eps=0.05, batch_size=EXAMPLES,
         threads=1, standard=False, out=tmp_path / "run",
     )  # fmt: skip
     summary = run.summary
@@ -166,7 +166,7 @@ def evaluated(digits, share, out):
     model = torch.nn.Sequential(torch.nn.Flatten(), Dividing(0).linear)
     return evaluate(
         model, (x, y), defences={"dividing": Dividing(share)}, attacks="pgd-3", eps=0.05, draws=8,
-        batch_sizes=EXAMPLES, selection_draws=2, threads=1, standard=False, out=out,
+        batch_size=EXAMPLES, selection_draws=2, threads=1, standard=False, out=out,
     )  # fmt: skip
 
 

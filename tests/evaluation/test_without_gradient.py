@@ -138,7 +138,7 @@ def test_a_run_goes_on_with_smooth_operators(tmp_path, name):
     model[1].weight = nn.Parameter(WEIGHTS)
     run = evaluate(
         model, (X, Y), defences={name: NETWORKS[name]()}, attacks="pgd-5,relaxed-pgd-5,square-5", eps=EPS,
-        batch_sizes=K, draws=2, selection_draws=2, standard=False, threads=1, out=tmp_path / "run",
+        batch_size=K, draws=2, selection_draws=2, standard=False, threads=1, out=tmp_path / "run",
     )  # fmt: skip
     rows = run.summary.set_index("attack")
     assert (rows.status == "done").all() and "pgd-5" not in rows.index
@@ -149,7 +149,7 @@ def test_a_run_goes_on_with_smooth_operators(tmp_path, name):
 
 def test_a_network_that_cannot_be_differentiated_is_evaluated_and_attacked_alike(tmp_path):
     run = evaluate(
-        Backward().eval(), (X, Y), attacks="pgd-5,relaxed-pgd-5", eps=EPS, batch_sizes=K, threads=1,
+        Backward().eval(), (X, Y), attacks="pgd-5,relaxed-pgd-5", eps=EPS, batch_size=K, threads=1,
         out=tmp_path / "run",
     )  # fmt: skip
     assert set(run.summary.attack) >= {"clean", "relaxed-pgd-5"}
@@ -235,7 +235,7 @@ def test_the_level_of_relaxation_is_counted_and_no_fault_of_the_machine_changes_
     with pytest.raises(torch.OutOfMemoryError):
         attacked(Optimising(fault=True), X[:K], "relaxed-pgd-3")
     run = evaluate(
-        Optimising(), (X, Y), attacks="relaxed-pgd-3", eps=EPS, batch_sizes=K, threads=1,
+        Optimising(), (X, Y), attacks="relaxed-pgd-3", eps=EPS, batch_size=K, threads=1,
         checks=False, out=tmp_path / "run",
     )  # fmt: skip
     report = (tmp_path / "run" / "details.md").read_text()

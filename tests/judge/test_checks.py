@@ -212,7 +212,7 @@ def test_lengths_that_a_budget_of_images_made_equal_prove_nothing(checked, attac
     assert check.outcome == outcome
     if outcome == "not run":
         assert check.finding.startswith("pgd-20 and pgd-40 were stopped at one cost")
-        assert str(check.next_step) == "give more images (--budget)"
+        assert str(check.next_step) == "give more images (--query-budget)"
 
 
 @pytest.mark.parametrize("batches", [50, 2])

@@ -16,7 +16,7 @@ EVERY = range(1, 101)
 def test_the_intervals_of_1_to_100_submissions_hold_the_truth(tmp_path, name, limit):
     run = evaluate(
         defences=[name], limit=limit, attacks="fgsm", draws=100, selection_draws=1, submissions=100,
-        batch_sizes=(128,), seed=3, threads=1, out=tmp_path / "run",
+        batch_size=(128,), seed=3, threads=1, out=tmp_path / "run",
     )  # fmt: skip
     (result,) = (result for result in run.results if result.case.attack == ENSEMBLE)
     points = {times: survival(result, times) for times in EVERY}

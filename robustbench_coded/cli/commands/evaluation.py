@@ -166,7 +166,7 @@ EXAMPLES = 256
 VICTIMS = 4
 Seconds = Annotated[float, typer.Option("--seconds", metavar="NUMBER", help="Time for all attacks together.")]
 # Options of eval that screen decides for itself: left out of its help; those with a value say so when given.
-DECIDED = ("attacks", "inputs", "checks", "peer_raw")
+DECIDED = ("attacks", "inputs", "checks", "third_party_batches")
 Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)]
 
 

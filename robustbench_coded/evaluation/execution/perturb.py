@@ -44,7 +44,7 @@ class AttackInputs:
         max_images: images that one forward may hold.
         early_stop: whether attacks may stop on misclassified examples of a per-example target.
         start: where an attack that starts from no other one begins, like x; None for its own start.
-        raw_views: whether third-party attacks may compose batches themselves (``--peer-raw``).
+        raw_views: whether third-party attacks may compose batches themselves (``--third-party-batches``).
     """
 
     target: Target

@@ -113,8 +113,10 @@ def check_union(config: EvalConfig) -> None:
     Raises:
         InputError: the first of them.
     """
-    if config.budget is not None:
-        raise InputError("--budget holds one attack to it, and a union runs each in several; leave one out")
+    if config.query_budget is not None:
+        raise InputError(
+            "--query-budget holds one attack to it, and a union runs each in several; leave one out"
+        )
     for size in config.eps or (1.0,):
         for norm, radius in members_of(config.norm):
             if base_of(norm) == "linf" and config.eps_space == "pixel" and size * radius > 1:
@@ -184,5 +186,5 @@ def check_options(config: EvalConfig) -> None:
                 f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"
             )
     for spec in config.defences:
-        for k in config.batch_sizes:
+        for k in config.batch_size:
             parse_defence(spec).resolve_n(k)

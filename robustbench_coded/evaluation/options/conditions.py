@@ -17,7 +17,7 @@ class Conditions:
         last_batch: ``pad``, ``shrink`` or ``drop``.
         query_budget: images per scored example at which attacks stop; None for no limit.
         early_stop: whether attacks may stop on misclassified examples where nothing is random.
-        own_batches: whether third-party attacks choose their batches (``--peer-raw``).
+        own_batches: whether third-party attacks choose their batches (``--third-party-batches``).
         keeps_adversarials: whether perturbed inputs are stored.
     """
 

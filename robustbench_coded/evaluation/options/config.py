@@ -58,10 +58,10 @@ class EvalConfig:
         relaxed_attacks: those of ``attacks`` that run only where an operator hides the gradient.
         second_attacks: those of ``attacks`` that run only where the others leave something.
         norm, eps, eps_space: the budget; several eps are a security curve, None is the data set's default.
-        budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
+        query_budget: images forwarded and differentiated for each scored example, N/K and co-batched inputs
             included, before which every attack stops; None for as many as its name says.
         aware_attacks: separate attacks under known randomness, each for one scoring draw.
-        drop: stop on examples already misclassified where that changes nothing but the time.
+        early_stop: stop on examples already misclassified where that changes nothing but the time.
         device: ``cpu``, ``cuda`` ...; None takes the accelerator where there is one.
         threads: CPU threads of each worker; None takes what the run folder began with, else OMP_NUM_THREADS,
             else cores / workers.
@@ -92,8 +92,8 @@ class EvalConfig:
         "Order of the images, and so the classes of a batch: balanced, shuffled (default) or data.",
         one_of(*CLASS_MIXES),
     )
-    batch_sizes: tuple[int, ...] = option(
-        (128,), "K, inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH), flag="batch-size"
+    batch_size: tuple[int, ...] = option(
+        (128,), "K, inputs answered together; several: 8,16,32.", count(most=LARGEST_BATCH)
     )
     standard: bool = option(True, "Also evaluate standard inference.")
     defences: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ class EvalConfig:
         "pixel ([0, 1]) or normalized (times each channel's deviation).",
         one_of("pixel", "normalized"),
     )
-    budget: int | None = option(
+    query_budget: int | None = option(
         None, "Stop every attack at this many images, forward and backward, per example.", count()
     )
     inputs: tuple[str, ...] = option(
@@ -131,7 +131,7 @@ class EvalConfig:
     last_batch: str = option(
         "pad", "pad, shrink or drop a last batch that is not full.", one_of(*LAST_BATCH_RULES)
     )
-    drop: bool = option(True, "Stop attacking misclassified examples if nothing is random.")
+    early_stop: bool = option(True, "Stop attacking misclassified examples if nothing is random.")
     attack_precision: str = option(
         "float32",
         "Precision of attack gradients: float32, bfloat16 or auto.",
@@ -161,13 +161,13 @@ class EvalConfig:
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
     )
     checks: bool = option(False, "Run the attacks that the checks need; always on with adaptive presets.")
-    memory: str = option(
-        "empty",
-        "empty: what a defence remembers is emptied before each batch. kept: it stays over a sequence.",
-        one_of("empty", "kept"),
+    state: str = option(
+        "reset",
+        "State of a defence: reset before each batch, or persistent over a sequence of batches.",
+        one_of("reset", "persistent"),
     )
-    sequence: int = option(8, "Batches in a sequence of --memory kept.", count(2, 10_000))
-    peer_raw: bool = option(False, "Let third-party attacks choose their own batches.")
+    sequence_length: int = option(8, "Batches in a sequence of --state persistent.", count(2, 10_000))
+    third_party_batches: bool = option(False, "Let third-party attacks choose their own batches.")
     save_adversarials: bool = option(False, "Store every perturbed input, for `csrobust verify`.")
     margin: float = option(3.0, "Smallest gain over the base model that matters, in points.", number(0, 100))
     claim: float | None = option(None, "A claimed accuracy to test, 0.72 or 72%.", number(0, 1))
@@ -190,8 +190,8 @@ class EvalConfig:
 
     @property
     def batches_kept(self) -> int:
-        """Batches over which memory is kept; 0 where it is emptied before each."""
-        return self.sequence if self.memory == "kept" else 0
+        """Batches over which a defence keeps its state; 0 where it is reset before each."""
+        return self.sequence_length if self.state == "persistent" else 0
 
     @property
     def conditions(self) -> Conditions:
@@ -203,9 +203,9 @@ class EvalConfig:
             aware_attacks=self.aware_attacks,
             victims=self.victims,
             last_batch=self.last_batch,
-            query_budget=self.budget,
-            early_stop=self.drop,
-            own_batches=self.peer_raw,
+            query_budget=self.query_budget,
+            early_stop=self.early_stop,
+            own_batches=self.third_party_batches,
             # A claim that is refuted needs them as evidence.
             keeps_adversarials=self.save_adversarials or self.claim is not None,
         )
@@ -320,7 +320,7 @@ def attack_options(
 # Written in a form of their own, or not at all: they say how a command was typed, not what it evaluates. The
 # folder is where the file lies, so that a run that is moved still names itself.
 _ATTACKS = ("attacks", "victim_attacks", "relaxed_attacks", "second_attacks", "checks")
-_OTHERWISE = {*_ATTACKS, "checkpoints", "defences", "eps", "batch_sizes"}
+_OTHERWISE = {*_ATTACKS, "checkpoints", "defences", "eps", "batch_size"}
 _NEVER = {"command", "overwrite", "out"}
 
 
@@ -345,7 +345,7 @@ def _entries(config: EvalConfig) -> Iterator[tuple[str, Any]]:
     yield from _attacks(config)
     if config.eps is not None:
         yield "eps", [_fraction(eps) for eps in config.eps]
-    yield "batch_size", list(config.batch_sizes)
+    yield "batch_size", list(config.batch_size)
     for entry in fields(config):
         value = getattr(config, entry.name)
         if entry.name in _OTHERWISE | _NEVER or value is None or value == entry.default:

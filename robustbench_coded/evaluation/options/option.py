@@ -15,20 +15,19 @@ from robustbench_coded.errors import LOG, InputError
 Rule = Callable[[Any], str | None]
 
 
-def option(default: Any, help: str = "", rule: Rule | None = None, *, flag: str = "") -> Any:
+def option(default: Any, help: str = "", rule: Rule | None = None) -> Any:
     """A field of EvalConfig. A tuple is checked value by value; None, where it is the default, is not.
 
     Args:
         help: one line for ``--help``.
         rule: what its values may be.
-        flag: its name on the command line, where that is not the field's own.
     """
-    return field(default=default, metadata={"help": help, "rule": rule, "flag": flag})
+    return field(default=default, metadata={"help": help, "rule": rule})
 
 
 def flag_of(entry: Field) -> str:
     """The option as it is typed: ``--batch-size``."""
-    return "--" + (entry.metadata.get("flag") or entry.name.replace("_", "-"))
+    return "--" + entry.name.replace("_", "-")
 
 
 def check_values(config: Any) -> None:

@@ -140,7 +140,7 @@ def _no_sense(
         return None
     return (
         f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
-        f"for each example, and --budget {conditions.query_budget} is less."
+        f"for each example, and --query-budget {conditions.query_budget} is less."
     )
 
 

@@ -44,8 +44,8 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
         where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if check.name in DOUBLING and plan.stopped(case):
             left_out[
-                f"{where} would be stopped by --budget before it is twice as long; give more images to settle"
-                " that check."
+                f"{where} would be stopped by --query-budget before it is twice as long; give more images "
+                "to settle that check."
             ] = None
         elif _too_dear(plan, evidence, case):
             left_out[f"{where} costs too much beside the attacks planned there; run it by its name."] = None

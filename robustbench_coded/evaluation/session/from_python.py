@@ -37,9 +37,15 @@ MADE_HERE = frozenset(
     }
 )
 ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
-SEVERAL = ("batch_sizes", "inputs")
+SEVERAL = ("batch_size", "inputs")
 # What other libraries call an option, where the name alone does not tell.
-CALLED_ELSEWHERE = {"epsilon": "eps", "n_examples": "limit", "dataset": "data", "bs": "batch_sizes"}
+CALLED_ELSEWHERE = {
+    "epsilon": "eps",
+    "n_examples": "limit",
+    "dataset": "data",
+    "bs": "batch_size",
+    "batch_sizes": "batch_size",
+}
 
 
 @guarded
@@ -75,7 +81,7 @@ def evaluate(
             ``(model, x, y, eps=...)`` that return perturbed inputs; none for the default of the norm.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
         listener: is told what happens. None shows progress on standard error; ``Listener()`` shows nothing.
-        options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_sizes=128``, ``limit=640``, ``draws``,
+        options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
     Returns:
@@ -117,7 +123,7 @@ def _evaluate(
         None if plain else dataset_in_memory(data if labels is None else (data, labels)),
         networks,
         built,
-        chosen.get("batch_sizes") or (128,),
+        chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
     several = [attacks] if isinstance(attacks, str) or callable(attacks) else list(attacks)

@@ -34,14 +34,14 @@ from robustbench_coded.schema.manifest import (
 from robustbench_coded.schema.words import CONTROLS
 from robustbench_coded.version import __version__
 
-PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "pandas", "pyarrow", "safetensors")
 # What may not change within a run folder, and the option that says it.
 IDENTITY = {
     "data": "--data",
     "limit": "--limit",
     "seed": "--seed",
     "last_batch": "--last-batch",
-    "memory": "--memory",
+    "state": "--state",
     "subset": "--first",
     "class_mix": "--class-mix",
     "data_sha256": "--data",

@@ -134,7 +134,7 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
         cheap = sum(map(prepared.maker().images, cases)) <= CHEAP_IMAGES * smaller
         whole = old is not None or cheap
     fixed = before is None and (whole or old is not None)
-    ladder = sample_sizes(examples, min(max(config.batch_sizes) * (config.batches_kept or 1), examples))
+    ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
     sizes = before.sample_sizes if before is not None else (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, smaller, whole=whole)

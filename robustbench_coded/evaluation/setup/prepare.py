@@ -79,7 +79,7 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("memory", None))
+    unsaid = (("class_mix", None), ("state", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -208,7 +208,7 @@ def prepare(
     whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
     check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
-    for k in config.batch_sizes:
+    for k in config.batch_size:
         if config.last_batch == "drop" and k > len(data):
             raise InputError(
                 f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
@@ -284,7 +284,7 @@ def prepare(
         class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
-        memory=f"kept over {config.batches_kept} batches" if config.batches_kept else None,
+        state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
     )
     return PreparedEvaluation(
         config=config,
@@ -354,5 +354,5 @@ def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
     defence = load("processes", "cmd")(spec.strip(), None)
     if defence.defence.process.declared.get("base"):
         raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
-    model = Alone(defence, config.batch_sizes[0])
+    model = Alone(defence, config.batch_size[0])
     return replace(config, standard=False), InMemory(models={defence.name: model})

@@ -48,7 +48,7 @@ def probed_subjects(
     probes = []
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
-            for k in config.batch_sizes:
+            for k in config.batch_size:
                 subject, record = _subject(config, context, checkpoint, spec, k, refuse=refuse, glance=glance)
                 for other in subjects:  # two of one name would end up in one row
                     if other.subject == subject.subject:
@@ -63,7 +63,7 @@ def probed_subjects(
                     break  # its answers do not know a batch size
     if config.batches_kept and not any(subject.sequence for subject in subjects):
         raise InputError(
-            "--memory kept: no defence here has remembers = True, and so a memory to keep; leave it out"
+            "--state persistent: no defence here has remembers = True and so a state to keep; leave it out"
         )
     for subject in subjects if refuse else ():
         if not options.is_user_defence(subject.spec):
@@ -133,7 +133,7 @@ def _subject(
         parsed = options.parse_defence(shown)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
     if sequence:
-        label += f"[memory={sequence}x{k // sequence}]"
+        label += f"[state={sequence}x{k // sequence}]"
     subject = ProbedSubject(
         subject=Subject(checkpoint.name, label, k if defence.batch_dependent else None, n),
         spec=shown,

@@ -185,7 +185,7 @@ def _entry(
         told["reported"] = verdict.claim.value
     if sequence := planned.sequence:
         each = (planned.batch_size or 0) // sequence
-        told["name"] += ", memory kept"
+        told["name"] += ", persistent state"
         told["footnote"] += f"; over sequences of {sequence} batches of {each}"
     # A break by others outweighs that these attacks found no failure.
     verdict = decide(replace(verdict, breaks=tuple(found.source for found in told["breaks"])))

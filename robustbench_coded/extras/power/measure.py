@@ -287,7 +287,7 @@ def _share_found(
             norm=case.perturbation.norm,
             eps=(case.perturbation.eps,),
             eps_space=case.perturbation.eps_space,
-            batch_sizes=(case.subject.k if case.subject.batch_dependent else len(images),),
+            batch_size=(case.subject.k if case.subject.batch_dependent else len(images),),
             first=True,
             all=True,
             standard=False,

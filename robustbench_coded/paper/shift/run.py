@@ -79,7 +79,7 @@ class ShiftConfig:
                 raise InputError(f"--severities {severity}: severities are 1, 2, 3, 4 and 5")
         if self.evaluation.draws < LEAST_DRAWS:
             raise InputError(f"--draws {self.evaluation.draws}: give {LEAST_DRAWS} or more")
-        if len(self.evaluation.batch_sizes) > 1:
+        if len(self.evaluation.batch_size) > 1:
             raise InputError("--batch-size: one size at a time; make a run of each")
         names = [name for name, _ in self.evaluation.checkpoints]
         if self.baseline is not None and self.baseline not in names:
@@ -186,7 +186,7 @@ def chosen_sets(
     keys = Counter((one.collection, one.name, one.severity) for one in sets)
     if twice := next((collection for (collection, *_), count in keys.items() if count > 1), None):
         raise InputError(f"--data: {twice} is given twice")
-    k = config.evaluation.batch_sizes[0]
+    k = config.evaluation.batch_size[0]
     reference = like or _reference(config, sets, classes)
     return sets, as_dataset(sets, k, classes=classes, like=reference), reference
 
@@ -276,7 +276,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     listener = listener or Listener()
     sets, data, reference = chosen_sets(config, listener)
     options = config.evaluation
-    k = options.batch_sizes[0]
+    k = options.batch_size[0]
     facts = answers.ShiftFacts(
         sets=answers.facts_of(sets, k),
         k=k,

@@ -105,7 +105,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     manifest, rows = run.manifest, run.rows
     sizes = sorted({case.batch_size for case in manifest.cases if case.batch_size is not None})
     rule = str(manifest.identity.last_batch)
-    stopped = any(invocation.options.get("drop") for invocation in manifest.invocations)
+    stopped = any(invocation.options.get("early_stop") for invocation in manifest.invocations)
     facts: list[tuple[str, Iterable[str]]] = [
         ("Data", [_data(manifest)]),
         ("Checkpoint", map(_checkpoint, manifest.checkpoints)),
@@ -138,7 +138,7 @@ _SCORED_AGAIN = (
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
-    "first misclassified iterate (--no-drop turns that off); elsewhere the last iterate counts."
+    "first misclassified iterate (--no-early-stop turns that off); elsewhere the last iterate counts."
 )
 
 

@@ -96,7 +96,7 @@ def config(digits_file):
             "data": f"npz:{digits_file}",
             "eps": (0.3,),
             "limit": 24,
-            "batch_sizes": (8,),
+            "batch_size": (8,),
             "draws": 2,
             "selection_draws": 2,
             "threads": 1,

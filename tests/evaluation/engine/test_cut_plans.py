@@ -41,7 +41,7 @@ def plan(config):
         victim_attacks=("transfer-pgd-1",),
         victims=5,
         limit=18,
-        batch_sizes=(4,),
+        batch_size=(4,),
     )
     prepared = prepare(chosen)
     setup = replace(prepared.setup, group_images=GROUP_IMAGES)

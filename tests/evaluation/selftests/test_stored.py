@@ -21,7 +21,7 @@ def config(out, **changed):
         "checkpoints": (("at", str(ROBUST)),),
         "data": "digits",
         "limit": 64,
-        "batch_sizes": (32,),
+        "batch_size": (32,),
         "eps": (0.1,),
         "attacks": ("pgd-2",),
         "checks": False,

@@ -60,7 +60,7 @@ def test_a_unit_takes_its_images_times_the_seconds_of_one(tmp_path, monkeypatch,
     defences = {"many": Many, "counted": Counted}
     brought = InMemory(dataset_in_memory((x, y), name="rows", source="a test"), {"mean": Mean()}, defences)
     config = EvalConfig(
-        checkpoints=(), batch_sizes=(K,), eps=(0.1,), attacks=("pgd-5", "transfer-pgd-5"), draws=4,
+        checkpoints=(), batch_size=(K,), eps=(0.1,), attacks=("pgd-5", "transfer-pgd-5"), draws=4,
         selection_draws=2, threads=1, out=tmp_path / "run",
     )  # fmt: skip
     prepared, _ = made_ready(config, brought)

@@ -77,7 +77,7 @@ def given(
     out, pixel=0, *, network=None, examples=EXAMPLES, near=1.0, side=2, attacks=ATTACKS, checks=False, **more
 ):
     """The options of an evaluation, and what is in memory."""
-    options = {"defences": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_sizes": (K,), **more}
+    options = {"defences": ("rci:N=12",), "draws": 2, "selection_draws": 2, "batch_size": (K,), **more}
     config = EvalConfig(
         checkpoints=(), eps=(EPS,), threads=1, out=out, **options, **attack_options([attacks], checks=checks)
     )
@@ -374,7 +374,7 @@ def test_victims_are_settled_by_random_batches(tmp_path):
 @pytest.mark.parametrize(("network", "runs"), [(Rectified, True), (Reads, False)])
 def test_crossover_is_the_last_resort_on_few_images_of_a_small_network(tmp_path, monkeypatch, network, runs):
     monkeypatch.setattr(crossover, "FIRST", 4)
-    alone = {"defences": (), "draws": 1, "selection_draws": 1, "batch_sizes": (128,)}
+    alone = {"defences": (), "draws": 1, "selection_draws": 1, "batch_size": (128,)}
     run = measured(tmp_path / "run", network=network(1), examples=12, attacks="pgd-10", checks=True, **alone)
     assert set(words(run).values()) == {"not settled"}
     assert ("crossover-160" in attacked(run, "standard")) == runs
