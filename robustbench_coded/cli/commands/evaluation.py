@@ -2,7 +2,7 @@
 and reported.
 
 plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253),
-curve over eps, steps, draws or submissions, screen takes two minutes, the most damaging attack first.
+curve over eps, steps, draws or submissions, screen takes two minutes, the first rungs of the protocol.
 """
 
 import json
@@ -52,9 +52,9 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
-    minutes: first the attacks that settle the verdicts, then a table with 256 examples in the paper's rows.
-    --all goes on to every row on every example, in the same folder.
+    Every checkpoint is evaluated with standard inference and with each named defence, by a protocol of nine
+    rungs (docs/protocol.md): verdicts first, six named rows on 256 examples or more, and whatever praise
+    needs. --all goes on to every row on every example, in the same folder.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
@@ -178,7 +178,10 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
-    """Run the most damaging attacks first, for two minutes."""
+    """Run the protocol up to one attack of each adaptive kind, for two minutes.
+
+    It stops cleanly when the time is over; the same command goes on.
+    """
     if chosen:
         raise InputError(
             "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"

@@ -163,7 +163,7 @@ class UnitMaker:
     fixed: dict[str, Any]
     sizes: tuple[int, ...]
     size: int
-    _made: dict[PlannedCase, list[Unit]] = field(default_factory=dict, compare=False)
+    _made: dict[PlannedCase, list[Unit]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def units(self, case: PlannedCase) -> list[Unit]:
         """The units of one case."""

@@ -50,22 +50,22 @@ class Rung:
 
     Attributes:
         name: as run.json and reports have it.
-        says: for users, a sentence.
-        step: the plan, the evidence and True for single victims -> the step of this rung; None where it has
-            none.
+        step: (plan, evidence, True for single victims) -> the step of this rung; None where it has none.
+        says: what runs, for users.
+        runs_on: which subjects, and how many images. skipped: when it does not run.
+        guards: the error that would pass without it.
         shown, hidden: its attacks in their order, where torch has the defence's gradient and where an
             operator hides it.
-        runs_on: which subjects, and how many images.
-        guards: the error that would pass without it.
     """
 
     name: str
-    says: str
     step: Callable[[EvaluationPlan, Evidence, bool], Step | None]
+    says: str
+    runs_on: str
+    skipped: str
+    guards: str
     shown: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
-    runs_on: str = "open verdicts"
-    guards: str = ""
 
 
 def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
@@ -204,83 +204,93 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
 
 
 SELF_TESTS, SUBMISSIONS, PRAISE, MORE = "self-tests", "cross-examination", "before praise", "more examples"
+FIRST = "everything, 256 images or more"
 RUNGS: tuple[Rung, ...] = (
     Rung(
         "clean",
-        "Clean accuracy.",
         _answer_clean_inputs,
+        "Clean accuracy.",
+        FIRST,
+        "never",
+        "Figures that nothing is compared with.",
         (CLEAN,),
         (CLEAN,),
-        "every subject",
-        "Figures without anything to compare them with.",
     ),
     Rung(
         "quick",
-        "One cheap attack, by the base model's gradients where inputs are answered together or the defence's "
-        "gradient is hidden.",
         _attack_quickly,
+        "One of these: the base model's gradients where inputs are answered together.",
+        FIRST,
+        "never",
+        "Hours on what falls in seconds.",
         presets.QUICK,
         presets.QUICK_HIDDEN,
-        guards="Minutes spent on what falls in seconds.",
     ),
     Rung(
         "confirm",
-        "Random batches of the same images, a forward pass each, where they are likely to prove how little "
-        "an attack left.",
         _confirm,
-        guards="A break that two batches of 128 images cannot prove.",
+        "Random batches of the same perturbed inputs.",
+        "batch-dependent, open",
+        "they are not likely to prove a break",
+        "Breaks that few disjoint batches cannot prove.",
     ),
     Rung(
         "named rows",
-        "Six attacks that stand in every table, where they apply.",
         _run_rows,
-        presets.NAMED,
-        presets.NAMED,
-        "every subject",
+        "Rows of every table, where they apply.",
+        FIRST,
+        "`--until`",
         "Tables that cannot be compared.",
+        presets.NAMED,
+        presets.NAMED,
     ),
     Rung(
         "adaptive",
-        "Attacks that know the defence: surrogate and known draws, margins, momentum, transfer and, behind "
-        "operators that hide the gradient, smooth ones.",
         _adapt,
+        "One after the other.",
+        "open verdicts",
+        "only the base model may change it",
+        "Gradients tied to one draw, one loss or one operator.",
         presets.ADAPTIVE,
         (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE),
-        guards="Gradients that lead astray: masked, averaged away, tied to one draw or one loss.",
     ),
     Rung(
         SELF_TESTS,
-        "Short tests of each defence's gradients and answers.",
         _self_test,
-        runs_on="every subject",
-        guards="Attacks that fail because a gradient says nothing.",
+        "Short tests of gradients and answers.",
+        "everything",
+        "never",
+        "Gradients that say nothing.",
     ),
     Rung(
         SUBMISSIONS,
-        "Perturbed inputs of every subject submitted to the others; its own shrunk, rounded, in some slots.",
         _submit,
-        guards="Defences that recognise attacks made against themselves.",
+        "Other subjects' perturbed inputs; its own, shrunk or rounded.",
+        "open verdicts",
+        "half a point or less is left",
+        "Defences that recognise attacks on themselves.",
     ),
     Rung(
         PRAISE,
-        "Special attacks, then whatever open checks ask for: twice the steps, draws, another loss, queries, "
-        "larger eps; at last crossover.",
         _doubt,
+        "These; then what open checks ask for (steps, draws, loss, queries, eps); then crossover.",
+        "what would be praised, and its base",
+        "figures rule praise out",
+        "Attacks that stopped early or looked elsewhere.",
         presets.KEPT,
         presets.KEPT,
-        "what would be praised",
-        "Praise for attacks that stopped early or never looked there.",
     ),
     Rung(
         MORE,
-        "Random batches of the strongest attacks, then twice the images, while an interval contains the bar.",
         _take_more,
-        runs_on="what is too close to call",
-        guards="Verdicts by chance, and none where more images would tell.",
+        "Random batches of the strongest attacks, then twice the images.",
+        "intervals that contain the bar",
+        "all images ran",
+        "Verdicts by chance.",
     ),
 )
-# Of csrobust screen: up to one attack of each adaptive kind.
-SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS)
+# Of csrobust screen, whose adaptive attacks are one of each kind.
+SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)
 
 
 # What they need.

@@ -1,23 +1,20 @@
-"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent; how long
-images take here, and what further commands would do.
+"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent; and what
+further commands would do.
 """
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from statistics import median
 
 from msgspec import structs
 
-from attacks import accelerator, crossover, gradients, naming, presets
+from attacks import accelerator, crossover, naming, presets
 from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
@@ -39,12 +36,11 @@ from robustbench_coded.evaluation.protocol.state import (
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.listener import case_name
 from robustbench_coded.evaluation.session.manifest import checked_against
+from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.models.prepare import tf32
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
-from robustbench_coded.threads import torch_threads
 
 # In gradient evaluations; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on 256
 # images cost 25,600. What one open verdict may cost: all attacks and their checks on 256 images of a network,
@@ -52,64 +48,9 @@ from robustbench_coded.threads import torch_threads
 VERDICT_IMAGES = 400_000
 # Where every case on all examples costs no more than this, all of it runs.
 CHEAP_IMAGES = 100_000
-WHOLE_PIXELS = 32 * 32
+WHOLE_PIXELS = 1024  # of 32 x 32
 # Of the cost of attacks that the user named, what everything else may cost together.
 EXTRAS_SHARE = 0.5
-
-TIMED_PIXELS = 64 * 32 * 32  # small images go through a network in larger pieces
-TIMED_SECONDS = 0.25
-LONG_SECONDS = 2.0  # beside which warming up is little, so that once will do
-MOST_TIMES = 20
-NO_MEMORY_SECONDS = 1.0  # for an image that could not be timed; its units say why
-
-
-class Rates:
-    """Seconds for an image forwarded and differentiated, timed once for each checkpoint: for display alone.
-
-    A user's defence takes as long as it took when it was probed; our own take as long as their network.
-    """
-
-    def __init__(self, prepared: PreparedEvaluation):
-        self._prepared = prepared
-        self._timed: dict[str, float] = {}
-
-    def seconds(self, costs: Iterable[tuple[PlannedCase, int]]) -> float:
-        """Seconds that all workers take for so many gradient evaluations of each case."""
-        total = sum(images * self.of(case) for case, images in costs)
-        return total / worker_count(self._prepared.config.workers, self._prepared.context.device)
-
-    def of(self, case: PlannedCase) -> float:
-        """For one image of a case: through its defence, or through the base model that its attack asks."""
-        subject, context = case.subject, self._prepared.context
-        of_base = case.attack not in CONTROLS and naming.parse(case.attack).estimator == "transfer"
-        if not of_base and not callable(getattr(context.defence(subject), "images", None)):
-            return context.probe_seconds[subject] / subject.images
-        if subject.checkpoint not in self._timed:
-            self._timed[subject.checkpoint] = self._time(subject.checkpoint)
-        return self._timed[subject.checkpoint]
-
-    @tf32(True)
-    def _time(self, checkpoint: str) -> float:
-        context, setup = self._prepared.context, self._prepared.setup
-        height, width = context.data.image_shape[-2:]
-        fitting = setup.fitting.get(checkpoint, setup.group_images)
-        count = max(1, min(TIMED_PIXELS // (height * width), fitting, setup.examples))
-        x = context.data.batch(range(count))[0].to(context.device)
-        model = context.gradients(checkpoint).model
-        taken: list[float] = []
-        with torch_threads(setup.threads):
-            while len(taken) < MOST_TIMES and sum(taken) < (TIMED_SECONDS if taken[2:] else LONG_SECONDS):
-                start = time.perf_counter()
-                try:
-                    gradient_of_sum(model, x)
-                except (RuntimeError, MemoryError) as error:
-                    if gradients.is_out_of_memory(error):
-                        return NO_MEMORY_SECONDS
-                    raise
-                accelerator.synchronise(context.device)
-                taken.append(time.perf_counter() - start)
-        # The first pays for warming up; the others for whatever else the machine does, as the run will.
-        return median(taken[1:] or taken) / count
 
 
 def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, path: Path) -> Evaluation:

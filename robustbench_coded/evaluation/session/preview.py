@@ -25,7 +25,8 @@ from robustbench_coded.evaluation.protocol.state import (
 )
 from robustbench_coded.evaluation.session.evaluate import made_ready
 from robustbench_coded.evaluation.session.evaluation import Evaluation
-from robustbench_coded.evaluation.session.planning import Rates, planned_evaluation
+from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName

@@ -2,28 +2,24 @@
 read, and what is left over in the end is removed.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct, structs
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.state import Evidence, Found, Standing, Step
+from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.extensions import load
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import STEPS, RunFolder
-from robustbench_coded.schema.case import Case, Perturbation
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest
 
 
@@ -116,35 +112,3 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     step: Step | None
     outcomes: tuple[tuple[PlannedCase, Found], ...] = ()
     standings: tuple[tuple[Case, Standing], ...] = ()
-
-
-VERSION_OF_BOUNDS = 1  # another one computes them again
-
-
-def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
-    """Certifies every subject at every radius that the folder has no certificate for, and stores it.
-
-    The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
-    """
-    for subject in prepared.subjects:
-        for perturbation in prepared.requested.perturbations:
-            name, settings = _name(subject, perturbation), _settings(prepared, subject)
-            stored = read_stored(folder.path, name)
-            if stored is not None and stored.settings == settings:
-                continue
-            where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
-            listener.preparing(f"certifying {where}")
-            found = load("bounds", "certify")(prepared.context, subject, perturbation)
-            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
-
-
-def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
-    """20 hexadecimal digits."""
-    data = [*structs.asdict(subject.subject).values(), *structs.asdict(perturbation).values()]
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
-
-
-def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
-    """What else decides what is found."""
-    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws]
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
