@@ -31,7 +31,7 @@ class ViewFigure:
     estimate: float
     low: float | None
     high: float | None
-    kind: IntervalKind | None
+    kind: IntervalKind
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,8 @@ def _setting(line: Columns) -> tuple[str, ...]:
 
 
 def _figure(line: Columns, estimate: str, low: str, high: str, kind: str) -> ViewFigure | None:
-    value, *ends = (_number(line.get(name, "")) for name in (estimate, low, high))
-    if value is None:
-        return None
-    return ViewFigure(value, *ends, IntervalKind(line[kind]) if line[kind] else None)
+    value, begin, end = (_number(line.get(name, "")) for name in (estimate, low, high))
+    return None if value is None else ViewFigure(value, begin, end, IntervalKind(line[kind]))
 
 
 def _number(text: str) -> float | None:
@@ -184,7 +182,7 @@ def view_page(folder: Path, out: Path) -> str:
         report=lambda entry: _link(entry, out),
         perturbation=lambda entry: formatting.short_perturbation_text(entry.perturbation),
         between=lambda figure: formatting.interval(figure.low, figure.high, figure.kind),
-        kinds=formatting.kinds_text({f.kind for entry in entries for f in _figures(entry)}),
+        kinds=formatting.kinds_text(tuple(IntervalKind)),
         signed=lambda figure: f"{100 * figure.estimate:+.1f}",
         inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),
         command=lambda entry: escape.shell([str(entry.run)]),
@@ -224,12 +222,10 @@ def _measured(entries: Sequence[Entry]) -> Markup:
 
 def _tenths(figure: ViewFigure) -> list[int | str | None]:
     ends = (figure.estimate, figure.low, figure.high)
-    mark = "" if figure.kind is None else formatting.MARKS[figure.kind]
-    return [*(None if value is None else round(1000 * value) for value in ends), mark]
-
-
-def _figures(entry: Entry) -> list[ViewFigure]:
-    return [*entry.attacks.values(), *([entry.gain] if entry.gain else [])]
+    return [
+        *(None if value is None else round(1000 * value) for value in ends),
+        formatting.MARKS[figure.kind],
+    ]
 
 
 def _link(entry: Entry, out: Path) -> str:

@@ -128,11 +128,10 @@ class CaseResult:
         Such an interval decides nothing: few batches say little of the population, which stands beside it.
         """
         cell, interval = self.cell, self.interval()
-        if cell is None or interval is None or not (self.batch_dependent and self.randomised):
+        says_more = self.random_batches or self.case.threat.draw_known or self.case.attack in COMBINED
+        if cell is None or interval is None or says_more or len(cell.draw) < 2:
             return interval
-        if self.random_batches or self.case.threat.draw_known or self.case.attack in COMBINED:
-            return interval
-        if len(cell.draw) < 2:
+        if not (self.batch_dependent and self.randomised):
             return interval
         low, high = over_draws(cell.correct, cell.batch, self.shared)
         return Interval(interval.estimate, low, high, IntervalKind.OVER_DRAWS, (interval.low, interval.high))

@@ -133,8 +133,7 @@ class Judgement:
     @property
     def left(self) -> str:
         """``0.0% [0.0%, 5.6%] right under attack for the population``, or ``nothing is known``."""
-        a = self.verdict.accuracy
-        if a is None:
+        if (a := self.verdict.accuracy) is None:
             return "nothing is known"
         return f"{a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}] right under attack {a.kind.phrase}"
 

@@ -252,8 +252,7 @@ class Run:
     def _repr_html_(self) -> str:
         """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
         verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]
-        named = ["checkpoint", "defence", "threat", "attack", "eps", "interval_kind"]
-        table = self.summary[named].copy()
+        table = self.summary[["checkpoint", "defence", "threat", "attack", "eps", "interval_kind"]].copy()
         table["accuracy"] = [
             "" if math.isnan(a) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
             for a, low, high in zip(*(self.summary[name] for name in ("accuracy", "ci_low", "ci_high")))

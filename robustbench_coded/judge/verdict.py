@@ -389,5 +389,4 @@ def _kept(v: Verdict) -> str:
 
 def told(accuracy: Interval) -> str:
     """``54.2% (51.0% to 57.3% for the population)``"""
-    ends = f"{accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase}"
-    return f"{accuracy.estimate:.1%} ({ends})"
+    return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase})"

@@ -12,6 +12,7 @@ from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
+    DECIDING,
     inference_text,
     interval,
     kinds_text,
@@ -20,7 +21,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.runs.atomic import write_bytes, write_text
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.words import IntervalKind, VerdictName
+from robustbench_coded.schema.words import VerdictName
 from robustbench_coded.version import __version__
 
 STYLE = """
@@ -49,7 +50,7 @@ COLUMNS = {
     "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
     "AutoAttack": "what it reports by its own rules, from single draws, on the inputs counted below",
     "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
-    f"{kinds_text([IntervalKind.POPULATION, IntervalKind.EVALUATED_IMAGES])}",
+    f"{kinds_text(DECIDING)}",
     "Base": "the same for the network without the defence",
     "Certified": "what no attack can undercut",
     "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
@@ -119,12 +120,7 @@ def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
 def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:
     """Threat, attack, accuracy and interval of every attack of one defence."""
     return [
-        (
-            str(row.threat),
-            row.attack,
-            percent(row.accuracy),
-            interval(row.low, row.high, row.interval_kind),
-        )
+        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high, row.interval_kind))
         for row in run.rows
         if row.subject == subject
     ]

@@ -119,9 +119,7 @@ def _checked(
 
 @dataclass(frozen=True)
 class ScoredRow(VerifiedRow):
-    """A file's inputs behind one defence; ``ci_low`` and ``ci_high`` are the 95% interval of ``accuracy``,
-    ``interval_kind`` what that is about.
-    """
+    """A file's inputs behind one defence; ``ci_low`` and ``ci_high`` are the 95% interval of ``accuracy``."""
 
     ci_low: float = 0.0
     ci_high: float = 1.0

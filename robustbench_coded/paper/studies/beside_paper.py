@@ -75,18 +75,14 @@ class PaperLine:
     Attributes:
         table: 3 or 10.
         paper: the paper's accuracy, a fraction.
+        population: both ends for the population: run and paper share no other images.
     """
 
     table: int
     training: str
     row: SummaryRow
     paper: float
-
-    @property
-    def population(self) -> tuple[float, float]:
-        """Both ends for the population, the only images that this run and the paper share."""
-        assert self.row.low is not None and self.row.high is not None  # `paper_lines`
-        return self.row.population or (self.row.low, self.row.high)
+    population: tuple[float, float]
 
     @property
     def agreement(self) -> str:
@@ -108,9 +104,10 @@ def paper_lines(run: Run) -> list[PaperLine]:
     for row in run.rows:
         training = known.get(row.subject.checkpoint)
         paper = papers_accuracy(training, row.subject, row.perturbation, row.threat, row.attack)
-        if paper is not None and training is not None and row.accuracy is not None:
+        if paper is not None and training is not None and (measured := row.interval):
+            ends = measured.population or (measured.low, measured.high)
             table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
-            found.append(PaperLine(table, training, row, paper))
+            found.append(PaperLine(table, training, row, paper, ends))
     return found
 
 

@@ -64,9 +64,7 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
 
 
 def _draw_bar(axes: Axes, place: float, kept: Span, colour: str) -> None:
-    """From 0 to the least that is kept, paler on to the most, a line over each kind of interval, and the
-    figures.
-    """
+    """From 0 to the least that is kept, paler on to the most, a line a kind of interval, and the figures."""
     least, most = 100 * kept.least, 100 * kept.most
     axes.barh([place], [most], BAR, color=colour, alpha=0.45)
     axes.barh([place], [least], BAR, color=colour)

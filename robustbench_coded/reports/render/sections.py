@@ -150,7 +150,7 @@ def _answers(run: Run) -> Iterator[Section]:
         "verdicts",
         "Verdicts",
         text_tables.verdict_text_table(run.judgements),
-        Legend(text_tables.verdict_legend(run.judgements)),
+        Legend(text_tables.VERDICT_LEGEND),
     )
     for table in tables_of(run):
         yield _accuracies(narrowed(table))

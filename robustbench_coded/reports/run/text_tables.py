@@ -10,6 +10,7 @@ from robustbench_coded.reports.run.examples import WorstExample, answer_text
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
+    DECIDING,
     PERTURBATION,
     SUBJECT,
     THREAT,
@@ -27,17 +28,8 @@ from robustbench_coded.schema.words import IntervalKind
 
 VERDICT_LEGEND = (
     "Percentages with pointwise 95% intervals: of twenty intervals, one is expected to miss the truth. "
-    "Terms: see 'Terms'."
+    f"{kinds_text(DECIDING)} Terms: see 'Terms'."
 )
-
-
-def verdict_legend(judgements: Sequence[Judgement]) -> str:
-    """How to read the verdicts' table."""
-    figures = [of for j in judgements for of in (j.verdict.accuracy, j.verdict.gain, j.verdict.clean_loss)]
-    kinds = kinds_text({figure.kind for figure in figures if figure is not None})
-    return f"{VERDICT_LEGEND} {kinds}".rstrip()
-
-
 GIVEN_UP = "Clean accuracy given up, points"
 
 

@@ -16,16 +16,9 @@ from attacks.norms import frequencies_of, is_union
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
+from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import (
-    CLEAN,
-    ENSEMBLE,
-    NAIVE_MIN,
-    RANDOM_SIGN,
-    STANDARD,
-    STRONGEST,
-    IntervalKind,
-)
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[T], object]]  # head -> what stands under it in the row of an item
@@ -152,21 +145,22 @@ def percent(accuracy: float | None) -> str:
 
 
 # What stands behind an interval for its kind, and how a legend explains it.
-MARKS = {IntervalKind.POPULATION: "", IntervalKind.EVALUATED_IMAGES: "†", IntervalKind.OVER_DRAWS: "§"}
+MARKS = dict(zip(words.IntervalKind, ("†", "", "§"), strict=True))
+DECIDING = (words.IntervalKind.POPULATION, words.IntervalKind.EVALUATED_IMAGES)  # verdicts
 _MARKED = {
-    IntervalKind.EVALUATED_IMAGES: "Intervals marked † are for the evaluated images.",
-    IntervalKind.OVER_DRAWS: "Intervals marked § cover the defence's randomness only.",
+    words.IntervalKind.EVALUATED_IMAGES: "Intervals marked † are for the evaluated images.",
+    words.IntervalKind.OVER_DRAWS: "Intervals marked § cover the defence's randomness only.",
 }
 
 
-def kinds_text(kinds: Collection[IntervalKind | None]) -> str:
+def kinds_text(kinds: Collection[words.IntervalKind | None]) -> str:
     """A legend of the intervals' kinds: a sentence for each that is there."""
     unmarked = "Unmarked intervals" if set(kinds) & set(_MARKED) else "Intervals"
-    plain = [f"{unmarked} are for the population."] if IntervalKind.POPULATION in kinds else []
+    plain = [f"{unmarked} are for the population."] if words.IntervalKind.POPULATION in kinds else []
     return " ".join([*plain, *(text for kind, text in _MARKED.items() if kind in kinds)])
 
 
-def interval(low: float | None, high: float | None, kind: IntervalKind | None) -> str:
+def interval(low: float | None, high: float | None, kind: words.IntervalKind | None) -> str:
     """``[25.1, 32.4]`` in percent with the mark of its kind, empty where there is none."""
     mark = "" if kind is None else MARKS[kind]
     return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]{mark}"
