@@ -45,10 +45,7 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def torch_defaults() -> Iterator[None]:
-    """Gradients, and by default float32, the CPU and no autocast, as in a new process; put back afterwards.
-
-    An evaluation names the device that it computes on. User code inside may set any of them again.
-    """
+    """Gradients, float32, the CPU and no autocast by default, as in a new process; put back afterwards."""
     dtype, accelerator = torch.get_default_dtype(), torch.accelerator.current_accelerator()
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as outer:
         for kind in ("cpu", *([] if accelerator is None else [accelerator.type])):

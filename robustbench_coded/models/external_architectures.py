@@ -102,7 +102,7 @@ def _last(name: str) -> str:
 
 
 def normaliser_in(network: nn.Module) -> str:
-    """What looks like a normalisation before the first layer, as ``name: class``; empty where nothing does."""
+    """What looks like a normalisation before the first layer, as ``name: class``; else empty."""
     before = True
     for name, part in network.named_modules():
         if type(part).__module__.startswith("torch.nn."):

@@ -39,11 +39,13 @@ def check_values(config: Any) -> None:
         InputError: in the same words wherever the value came from.
     """
     for entry in fields(config):
-        rule, value = entry.metadata.get("rule") or _OF_TYPE.get(entry.type), getattr(config, entry.name)
+        rule, value = entry.metadata.get("rule"), getattr(config, entry.name)
         if entry.metadata and value == ():
             raise InputError(f"{flag_of(entry)} has no value; give one or more, or leave it out")
         if type(entry.default) is bool and type(value) is not bool:
             raise InputError(f"{entry.name}: expected True or False, got {value!r}")
+        if entry.type in (str, str | None) and not isinstance(value, str | None):
+            raise InputError(f"{flag_of(entry)} {value!r} is not text")
         if rule is None or (value is None and entry.default is None):
             continue
         for each in value if isinstance(value, tuple) and "tuple" in str(entry.type) else (value,):
@@ -84,10 +86,6 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: bool = Fa
         return None
 
     return rule
-
-
-# The rules of options that have none of their own, by their type.
-_OF_TYPE = dict.fromkeys((str, str | None), lambda value: None if isinstance(value, str) else "is not text")
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
-from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -124,9 +123,7 @@ def _evaluate(
     in_hand = not plain or networks or built
     several = () if attacks is None else _several(attacks)
     if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
-        raise InputError(
-            f"attacks {attacks!r}: expected names or functions; without it, the default ones run"
-        )
+        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     if in_hand and chosen.get("workers") == 1:
         del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
@@ -218,8 +215,7 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
         if chosen.get(name) is not None:
             chosen[name] = tuple(map(_plain, _several(chosen[name])))
     if chosen.get("eps") is not None:
-        sizes = (radii([size], "eps") if isinstance(size, str) else (size,) for size in chosen["eps"])
-        chosen["eps"] = tuple(chain(*sizes))
+        chosen["eps"] = sum((radii([e], "eps") if isinstance(e, str) else (e,) for e in chosen["eps"]), ())
     if chosen.get("out") is not None:
         chosen["out"] = Path(chosen["out"])
     return chosen
