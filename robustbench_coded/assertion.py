@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.evaluation.options.option import number, read_number
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 
@@ -38,8 +39,7 @@ def assert_accuracy_under_attack(
         AssertionError: an upper end is below ``at_least``; one line says what left how much.
         InputError: ``at_least`` is no fraction, or an interval is wider than 20 points: give more images.
     """
-    if not 0 <= at_least <= 1:
-        raise InputError(f"at_least: expected a fraction in [0, 1], got {at_least}")
+    at_least = read_number(at_least, "at_least", number(0, 1))
     given = options if eps is None else {**options, "eps": eps}
     with ExitStack() as cleanup:
         if "out" not in given:
@@ -48,7 +48,7 @@ def assert_accuracy_under_attack(
         judgements = run.judgements
     defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
     for judgement in defended or judgements:
-        accuracy, place = judgement.verdict.accuracy, f"{judgement.name}: {judgement.left} right under attack"
+        accuracy, place = judgement.verdict.accuracy, f"{judgement.name}: {judgement.left}"
         if accuracy is None:
             raise InputError(f"{place}; name an attack, for example attacks='pgd-10'")
         if accuracy.high < at_least:

@@ -1,4 +1,4 @@
-"""Whether the package ``attacks``, which csrobust brings beside this one, is its own."""
+"""How csrobust is installed: its extras, and that the package ``attacks`` beside this one is its own."""
 
 import sys
 from importlib.util import find_spec
@@ -27,3 +27,8 @@ def require_own_attacks() -> None:
         f"another package named 'attacks' hides csrobust's own: {found}; rename that one, run from another "
         "folder, or install csrobust into a virtual environment of its own"
     )
+
+
+def install_line(extra: str) -> str:
+    """The command that adds an extra; of no index, where anybody could register the name."""
+    return f"pip install -e '.[{extra}]' in a checkout of csrobust"

@@ -251,9 +251,7 @@ def run_third_party(
         raise ValueError(f"expected an attack of another package, got {name.text}")
     if not installed(name.third_party):
         package = _DISTRIBUTION.get(name.third_party, name.third_party)
-        raise ValueError(
-            f"expected {package} to be installed for {name.text} (pip install 'csrobust[peers]')"
-        )
+        raise ValueError(f"expected {package} to be installed for {name.text} (pip install {package})")
     if budget.eps_space != "pixel" or budget.eps_scale is not None:
         raise ValueError(
             f"expected eps in pixel units for all inputs, which is what {name.third_party} knows"

@@ -137,6 +137,8 @@ def _as_typed(where: str, option: Any, value: Any) -> Any:
             raise InputError(f"{where} is {value!r}; write true or false")
         return value
     several = value if isinstance(value, list) else [value]
+    if not several:
+        raise InputError(f"{where} is an empty list; name one or more, or leave it out")
     for one in several:
         if isinstance(one, bool) or not isinstance(one, str | int | float):
             raise InputError(f"{where} is {str(one).lower()}; write text, a number, or a list of them")

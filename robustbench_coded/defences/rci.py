@@ -153,9 +153,8 @@ class RCI(Coded):
 
     def sample(self, generator: torch.Generator, k: int) -> Tensor:
         """A permutation of the ``k`` slots, or ``average`` of them."""
-        if self.average == 1:
-            return torch.randperm(k, generator=generator)
-        return torch.stack([torch.randperm(k, generator=generator) for _ in range(self.average)])
+        perms = [torch.randperm(k, generator=generator, device=generator.device) for _ in range(self.average)]
+        return perms[0] if self.average == 1 else torch.stack(perms)
 
     def logits_grouped(self, x: Tensor, draws: Sequence[Tensor]) -> Tensor:
         """[G, K, C, H, W] -> [G, K, classes] in one forward of G x N (x average) images."""

@@ -1,5 +1,6 @@
 """``robustbench_coded.attack``: one named attack on one batch of images."""
 
+from contextlib import suppress
 from copy import copy
 from typing import Any, TypeVar
 
@@ -26,7 +27,7 @@ from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.check_options import check_frequencies
-from robustbench_coded.evaluation.options.option import named_norm, radius
+from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
 from robustbench_coded.evaluation.planning import streams
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory
 
@@ -85,10 +86,13 @@ def attack(
     """
     for given in unknown:
         raise InputError(f"attack() has no argument {given!r}; {_meant(given)}")
-    if seed is None:
-        seed = int(torch.randint(2**63 - 1, ()))
-    text = with_options(name, steps=steps, step_size=step_size, eot=eot, loss=loss)
-    return _perturbed(model, x, y, text, eps, norm, seed, target, base=base)
+    drawn = torch.randint(2**63 - 1, (), device="cpu") if seed is None else seed
+    seed = read_number(drawn, "seed", count(0, 2**63 - 1))
+    rules = {"steps": count(), "eot": count(), "step_size": number(0, above=True)}
+    stated = {"steps": steps, "eot": eot, "step_size": step_size}
+    parts = {part: read_number(n, part, rules[part]) for part, n in stated.items() if n is not None}
+    text = with_options(name, **parts, loss=loss)
+    return _perturbed(model, x, y, text, read_number(eps, "eps", number(0)), norm, seed, target, base=base)
 
 
 # What other libraries call an argument, or have beside these.
@@ -109,7 +113,7 @@ def _perturbed(
     x: Images,
     y: Any,
     text: str,
-    eps: float | str,
+    eps: float,
     norm: Any,
     seed: int,
     target: Any,
@@ -118,9 +122,8 @@ def _perturbed(
     with in_evaluation_mode([*_training(model), *_training(base)]):
         images = _images(x, model)
         classes = torch.from_numpy(labels(y, len(images), "y")).to(images.device)
-        size = radius(eps, "eps") if isinstance(eps, str) else eps
         try:
-            attack_name, budget = parse(text), PerturbationBudget(named_norm(norm, "norm"), size)
+            attack_name, budget = parse(text), PerturbationBudget(named_norm(norm, "norm"), eps)
             refuse_norm(attack_name, budget.norm)
         except ValueError as error:
             raise InputError(str(error)) from None
@@ -145,7 +148,9 @@ def _targets(target: Any, defence: Defence, x: Tensor, seed: int) -> Tensor:
     Raises:
         InputError: another type or shape, or a class that it does not have.
     """
-    given = torch.as_tensor(target) if not isinstance(target, str) else None
+    given = None
+    with suppress(TypeError, ValueError, RuntimeError):
+        given = torch.as_tensor(target)
     if given is None or given.is_floating_point() or given.is_complex() or given.dtype == torch.bool:
         raise InputError(f"target: expected a class, a whole number, or [B] of them, got {target!r}")
     if given.ndim > 1 or (given.ndim and len(given) != len(x)):

@@ -1,10 +1,10 @@
-"""What a public call leaves as it was: the caller's networks, random numbers and grad mode."""
+"""What a public call sets and puts back: torch's defaults, the caller's networks and random numbers."""
 
 import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, ParamSpec, TypeVar
@@ -25,7 +25,7 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 
 
 def guarded(call: Callable[P, R]) -> Callable[P, R]:
-    """``call`` with gradients enabled under any outer grad mode, after which the caller's state is as before.
+    """``call`` under `torch_defaults` in any context, after which the caller's state is as before.
 
     Kept are, of every network among the arguments: modes, buffers, hooks and gradients; and the global random
     generators of torch, numpy and Python, the number of threads and the grad mode. Parameters that a defence
@@ -37,10 +37,27 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
         networks = _networks([*args[:1], *(kwargs.get(name) for name in NETWORKS)])
         for network in networks:
             _warn_of_parts_in_training(network)
-        with torch.inference_mode(False), torch.enable_grad(), _process_kept(), _networks_kept(networks):
+        with torch_defaults(), _process_kept(), _networks_kept(networks):
             return call(*args, **kwargs)
 
     return within
+
+
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Gradients, float32, the CPU and no autocast by default, as in a new process; put back afterwards."""
+    dtype, accelerator = torch.get_default_dtype(), torch.accelerator.current_accelerator()
+    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as outer:
+        for kind in ("cpu", *([] if accelerator is None else [accelerator.type])):
+            if torch.is_autocast_enabled(kind):
+                outer.enter_context(torch.autocast(kind, enabled=False))
+        if torch.get_default_device().type != "cpu":  # entered, it slows every call of torch
+            outer.enter_context(torch.device("cpu"))
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 @contextmanager

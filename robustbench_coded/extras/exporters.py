@@ -65,6 +65,7 @@ def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
     rows = {row.attack: row for row in run.rows if row.case.setting == judgement.case.setting}
     theirs = next((rows[name].accuracy for name in AUTOATTACK if name in rows), None)
     ensemble = rows["ensemble"]
+    about = "" if ensemble.interval_kind is None else ensemble.interval_kind.phrase
     return {
         "link": None,
         "name": None,
@@ -81,8 +82,9 @@ def _entry(run: Run, judgement: Judgement) -> dict[str, Any]:
         "external": _percent(ensemble.accuracy),
         "footnote": (
             f"{inference_text(subject, with_k=True)}. {_percent(ensemble.accuracy)}% robust accuracy "
-            f"(95% interval {_percent(ensemble.low)} to {_percent(ensemble.high)}, {ensemble.examples} "
-            f"examples) is due to csrobust's ensemble of attacks; its verdict: {verdict.name}."
+            f"(95% interval {_percent(ensemble.low)} to {_percent(ensemble.high)} {about}, "
+            f"{ensemble.examples} examples) is due to csrobust's ensemble of attacks; its verdict: "
+            f"{verdict.name}."
         ),
         "unreliable": None if theirs is None or ensemble.high is None else theirs > ensemble.high,
     }

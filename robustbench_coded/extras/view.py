@@ -17,10 +17,11 @@ from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.runs.folder import runs_below
 from robustbench_coded.schema.case import Perturbation, Subject
-from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STRONGEST
+from robustbench_coded.schema.words import CLEAN, ENSEMBLE, STRONGEST, IntervalKind
 
 NO_VERDICT = "no verdict"
 Columns = dict[str, str]
+ACCURACY = ("accuracy", "ci_low", "ci_high", "interval_kind")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ViewFigure:
     estimate: float
     low: float | None
     high: float | None
+    kind: IntervalKind
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _entries(path: Path) -> Iterator[Entry]:
     clean: dict[tuple[str, ...], ViewFigure] = {}
     settings: dict[tuple[str, ...], list[Columns]] = {}
     for line in _lines(path / "summary.csv"):
-        figure = _figure(line, "accuracy", "ci_low", "ci_high")
+        figure = _figure(line, *ACCURACY)
         if line["attack"] == CLEAN:
             if figure is not None:
                 clean[_setting(line)[:4]] = figure
@@ -93,9 +95,7 @@ def _entries(path: Path) -> Iterator[Entry]:
     for setting, lines in settings.items():
         judged = verdicts.get(setting, {})
         attacks = {
-            line["attack"]: figure
-            for line in lines
-            if (figure := _figure(line, "accuracy", "ci_low", "ci_high")) is not None
+            line["attack"]: figure for line in lines if (figure := _figure(line, *ACCURACY)) is not None
         }
         if setting[:4] in clean:
             attacks = {CLEAN: clean[setting[:4]], **attacks}
@@ -110,7 +110,7 @@ def _entries(path: Path) -> Iterator[Entry]:
             perturbation=Perturbation(norm, float(eps), space),
             verdict=judged.get("verdict", NO_VERDICT),
             reason=judged.get("reason", ""),
-            gain=_figure(judged, "gain", "gain_low", "gain_high"),
+            gain=_figure(judged, "gain", "gain_low", "gain_high", "gain_interval_kind"),
             strongest=next((x["strongest_attack"] for x in lines if x["attack"] == STRONGEST), ""),
             attacks=attacks,
         )
@@ -128,9 +128,9 @@ def _setting(line: Columns) -> tuple[str, ...]:
     return line["checkpoint"], line["defence"], k, n, line["threat"], line["norm"], eps, line["eps_space"]
 
 
-def _figure(line: Columns, estimate: str, low: str, high: str) -> ViewFigure | None:
-    value, *ends = (_number(line.get(name, "")) for name in (estimate, low, high))
-    return None if value is None else ViewFigure(value, *ends)
+def _figure(line: Columns, estimate: str, low: str, high: str, kind: str) -> ViewFigure | None:
+    value, begin, end = (_number(line.get(name, "")) for name in (estimate, low, high))
+    return None if value is None else ViewFigure(value, begin, end, IntervalKind(line[kind]))
 
 
 def _number(text: str) -> float | None:
@@ -181,7 +181,8 @@ def view_page(folder: Path, out: Path) -> str:
         measured=_measured(entries),
         report=lambda entry: _link(entry, out),
         perturbation=lambda entry: formatting.short_perturbation_text(entry.perturbation),
-        between=lambda figure: formatting.interval(figure.low, figure.high),
+        between=lambda figure: formatting.interval(figure.low, figure.high, figure.kind),
+        kinds=formatting.kinds_text(tuple(IntervalKind)),
         signed=lambda figure: f"{100 * figure.estimate:+.1f}",
         inference=lambda entry: formatting.inference_text(entry.subject, with_k=True),
         command=lambda entry: escape.shell([str(entry.run)]),
@@ -202,8 +203,8 @@ def _choice(folder: Path, entry: Entry, name: str) -> str:
 
 
 def _measured(entries: Sequence[Entry]) -> Markup:
-    """The accuracies as compact JSON: the names of attacks, and for each entry [name, accuracy, low, high]
-    in tenths of a percent. ``<`` is escaped, so that no name ends the element that holds it.
+    """The accuracies as compact JSON: the names of attacks, and for each entry [name, accuracy, low, high,
+    mark], figures in tenths of a percent. ``<`` is escaped, so that no name ends the element that holds it.
     """
     names: dict[str, int] = {}
     rows = []
@@ -219,9 +220,12 @@ def _measured(entries: Sequence[Entry]) -> Markup:
     return Markup(text.replace("<", "\\u003c"))
 
 
-def _tenths(figure: ViewFigure) -> list[int | None]:
+def _tenths(figure: ViewFigure) -> list[int | str | None]:
     ends = (figure.estimate, figure.low, figure.high)
-    return [None if value is None else round(1000 * value) for value in ends]
+    return [
+        *(None if value is None else round(1000 * value) for value in ends),
+        formatting.MARKS[figure.kind],
+    ]
 
 
 def _link(entry: Entry, out: Path) -> str:

@@ -42,6 +42,7 @@ from robustbench_coded.schema.words import (
     NAIVE_MIN,
     RANDOM_SIGN,
     STRONGEST,
+    IntervalKind,
 )
 
 Cells = dict[tuple[Case, str], Cell]
@@ -120,21 +121,26 @@ class CaseResult:
         return self.on_these_images(interval, [scored.interval for scored in self.random_batches], tail)
 
     @property
-    def over_draws(self) -> tuple[float, float] | None:
-        """Both ends for the accuracy of these inputs in these batches, over draws alone; None where the batch
-        does not matter, where random batches say more, and where fewer than two draws do not tell.
+    def shown(self) -> Interval | None:
+        """The accuracy with the interval that every format shows: `interval`, but over draws only for one
+        attack on a random defence whose batches matter, without random batches and with two draws or more.
+
+        Such an interval decides nothing: few batches say little of the population, which stands beside it.
         """
-        cell = self.cell
-        if cell is None or not (self.batch_dependent and self.randomised) or self.random_batches:
-            return None
-        if self.case.threat.draw_known or self.case.attack in COMBINED or len(cell.draw) < 2:
-            return None
-        return over_draws(cell.correct, cell.batch, self.shared)
+        cell, interval = self.cell, self.interval()
+        says_more = self.random_batches or self.case.threat.draw_known or self.case.attack in COMBINED
+        if cell is None or interval is None or says_more or len(cell.draw) < 2:
+            return interval
+        if not (self.batch_dependent and self.randomised):
+            return interval
+        low, high = over_draws(cell.correct, cell.batch, self.shared)
+        return Interval(interval.estimate, low, high, IntervalKind.OVER_DRAWS, (interval.low, interval.high))
 
     def on_these_images(
         self, interval: Interval, ends: Sequence[Callable[[float], tuple[float, float]]], tail: float
     ) -> Interval:
-        """``interval``, of other images, with what random batches of these images show in its place.
+        """``interval``, of the population, with what random batches of the evaluated images show in its
+        place.
 
         An attacker who may always play one attack leaves at most what that attack leaves. So random batches
         give an ensemble its upper end: the lowest of its attacks', each of which errs at its share of the
@@ -155,7 +161,8 @@ class CaseResult:
         holds = own or (self.all_near_in_random and in_random <= interval.estimate + CLOSE)
         low = min(least if holds else interval.low, interval.estimate)
         high = max(min(end[1] for end in played), interval.estimate)
-        return Interval(interval.estimate, low, high, (interval.low, interval.high))
+        population = interval.low, interval.high
+        return Interval(interval.estimate, low, high, IntervalKind.EVALUATED_IMAGES, population)
 
 
 def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[CaseResult]:

@@ -87,6 +87,7 @@ def _matching(
 COLUMNS = (
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "certified", "ci_low", "ci_high",
     "unknown", "broken", "ensemble", "ensemble_ci_high", "examples", "draws", "method", "missing",
+    "interval_kind", "ensemble_interval_kind",
 )  # fmt: skip
 
 
@@ -203,6 +204,8 @@ def _line(row: CertifiedRow) -> dict[str, object]:
         "draws": row.draws,
         "method": row.method,
         "missing": row.missing,
+        "interval_kind": None if certified is None else str(certified.kind),
+        "ensemble_interval_kind": None if ensemble is None else str(ensemble.kind),
     }
 
 

@@ -39,6 +39,7 @@ from robustbench_coded.judge.variance import (
     by_batch,
     shared_by_draws,
 )
+from robustbench_coded.schema.words import IntervalKind
 
 # Batches have half of the error: the variance between the batches that were seen is too small where the rare
 # ones are far away.
@@ -126,13 +127,18 @@ TAIL = 0.025  # on either side of a 95% interval
 
 @dataclass(frozen=True)
 class Interval:
-    """An accuracy and its 95% interval, as fractions: 0 <= low <= estimate <= high <= 1 and low < high."""
+    """An accuracy and its 95% interval, as fractions: 0 <= low <= estimate <= high <= 1 and low < high.
+
+    Attributes:
+        kind: what ``low`` and ``high`` are about.
+        population: both ends for the population, where they are about something else.
+    """
 
     estimate: float
     low: float
     high: float
-    others: tuple[float, float] | None = None
-    """For other images, where ``low`` and ``high`` are about these images in random batches."""
+    kind: IntervalKind = IntervalKind.POPULATION
+    population: tuple[float, float] | None = None
 
 
 def accuracy_interval(

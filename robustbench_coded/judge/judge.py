@@ -196,16 +196,15 @@ def _measured(
             unmatched_attacks=unmatched_attacks(results, whole, base),
         )
     claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval(tail)
-    refuted = claim is not None and claimed is not None and claimed.high < claim.value
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
+    figures = replace(figures, claimed=claimed)
     return replace(
         figures,
         accuracy=whole.interval(tail),
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
-        claimed=claimed,
-        refuted_by=_refuted_by(results, whole, claim, tail) if claim is not None and refuted else "",
+        refuted_by=_refuted_by(results, whole, claim, tail) if claim and figures.refuted_for else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )

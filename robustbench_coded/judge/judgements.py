@@ -113,8 +113,8 @@ class Judgement:
     examples: int = 0
 
     def __str__(self) -> str:
-        """``erm, rci N=190, batch/unknown, linf 0.03: no gain, 0.0% [0.0%, 2.7%] right under attack``."""
-        known = "" if self.verdict.accuracy is None else f", {self.left} right under attack"
+        """The judgement in a line: ``erm, rci N=190, batch/unknown, linf 0.03: no gain``, and `left`."""
+        known = "" if self.verdict.accuracy is None else f", {self.left}"
         return f"{self.name}: {self.verdict.name}{known}"
 
     @property
@@ -132,9 +132,10 @@ class Judgement:
 
     @property
     def left(self) -> str:
-        """``0.0% [0.0%, 5.6%]``: the accuracy under all attacks; ``nothing is known`` without outcomes."""
-        a = self.verdict.accuracy
-        return "nothing is known" if a is None else f"{a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}]"
+        """``0.0% [0.0%, 5.6%] right under attack for the population``, or ``nothing is known``."""
+        if (a := self.verdict.accuracy) is None:
+            return "nothing is known"
+        return f"{a.estimate:.1%} [{a.low:.1%}, {a.high:.1%}] right under attack {a.kind.phrase}"
 
     @property
     def subject(self) -> Subject:

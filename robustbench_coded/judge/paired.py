@@ -28,6 +28,7 @@ from robustbench_coded.judge.correlation import UNMEASURED, Correlation
 from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.variance import SharedDraws, Spread, between_batches, between_examples
+from robustbench_coded.schema.words import IntervalKind
 
 
 def clustered_difference(
@@ -140,10 +141,11 @@ class Difference:
     second: float
     examples: int
     units: int
+    kind: IntervalKind = IntervalKind.POPULATION
 
     def __str__(self) -> str:
         low, estimate, high = (f"{100 * value:+.1f}" for value in (self.low, self.estimate, self.high))
-        return f"{estimate} points ({low} to {high})"
+        return f"{estimate} points ({low} to {high} {self.kind.phrase})"
 
 
 def paired_difference(first: CaseResult, second: CaseResult, tail: float = intervals.TAIL) -> Difference:
@@ -158,7 +160,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
     one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
     by_batch = first.batch_dependent or second.batch_dependent
     left, right = one.correct, other.correct
-    estimate = float(left.mean() - right.mean())
+    estimate, kind = float(left.mean() - right.mean()), IntervalKind.POPULATION
     if by_batch:
         of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
@@ -172,10 +174,11 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
             correlation=max((row.correlation for _, row in of), key=lambda known: known.high),
         )
         if first.random_batches:
-            low, high = _on_these_images(first, second, intervals.Interval(estimate, low, high), tail)
+            found = _on_these_images(first, second, intervals.Interval(estimate, low, high), tail)
+            low, high, kind = found.low, found.high, found.kind
         elif second.random_batches:
-            below, above = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low), tail)
-            low, high = -above, -below
+            found = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low), tail)
+            low, high, kind = -found.high, -found.low, found.kind
     else:
         unit = one.example
         low, high = _independent(left, right, one.batch, tail, (first.shared, second.shared))
@@ -187,28 +190,27 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
         float(right.mean()),
         len(one.example),
         len(np.unique(unit)),
+        kind,
     )
 
 
 def _on_these_images(
     row: CaseResult, base: CaseResult, interval: intervals.Interval, tail: float
-) -> tuple[float, float]:
-    """Both ends of what random batches show of a row's accuracy less a base model's, in place of
-    ``interval``.
+) -> intervals.Interval:
+    """What random batches show of a row's accuracy less a base model's, in place of ``interval``.
 
     The base model answers inputs one by one, each once; ``interval`` stands where it does not.
     """
     cell = base.cell
     if base.batch_dependent or cell is None or cell.correct.shape[1] != 1:
-        return interval.low, interval.high
+        return interval
     if not all(np.isin(scored.images, cell.example).all() for scored in row.random_batches):
-        return interval.low, interval.high
+        return interval
 
     def answers(images: NDArray[np.int64]) -> NDArray[np.bool_]:
         return cell.at_examples(images).correct[:, 0]
 
-    ends = row.on_these_images(interval, [partial(of.above, answers) for of in row.random_batches], tail)
-    return ends.low, ends.high
+    return row.on_these_images(interval, [partial(of.above, answers) for of in row.random_batches], tail)
 
 
 def _independent(

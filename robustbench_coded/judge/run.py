@@ -61,6 +61,7 @@ def _check_attack(name: str, where: str) -> None:
 COLUMNS = (
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
+    "interval_kind", "gain_interval_kind",
 )  # fmt: skip
 
 
@@ -84,6 +85,8 @@ def _line(judgement: Judgement) -> dict[str, object]:
         "clean_accuracy": math.nan if verdict.clean is None else round(verdict.clean.estimate, DIGITS),
         "open_checks": ";".join(verdict.open_checks),
         "reason": verdict.reason,
+        "interval_kind": None if verdict.accuracy is None else str(verdict.accuracy.kind),
+        "gain_interval_kind": None if verdict.gain is None else str(verdict.gain.kind),
     }
 
 
@@ -249,7 +252,7 @@ class Run:
     def _repr_html_(self) -> str:
         """For notebooks: the verdicts with their reasons, the accuracies, and notes on the run."""
         verdicts = self.verdicts[["checkpoint", "defence", "threat", "eps", "verdict", "reason"]]
-        table = self.summary[["checkpoint", "defence", "threat", "attack", "eps"]].copy()
+        table = self.summary[["checkpoint", "defence", "threat", "attack", "eps", "interval_kind"]].copy()
         table["accuracy"] = [
             "" if math.isnan(a) else f"{a:.1%} [{low:.1%}, {high:.1%}]"
             for a, low, high in zip(*(self.summary[name] for name in ("accuracy", "ci_low", "ci_high")))

@@ -19,7 +19,7 @@ from robustbench_coded.judge import outcomes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import COMBINED, CONTROLS
+from robustbench_coded.schema.words import COMBINED, CONTROLS, IntervalKind
 
 
 def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
@@ -86,13 +86,12 @@ class SummaryRow:
     """One row of summary.csv. Accuracies are fractions; what does not exist (yet) is None.
 
     Attributes:
-        low, high: ends of the accuracy's interval.
+        low, high: ends of the accuracy's interval, as every format shows it.
+        interval_kind: what they are about; None without outcomes.
+        population: both ends for the population, where they are about something else.
         forwards, backwards: images through the network per scored example.
         done: whether every planned example has its outcomes.
         clean_accuracy, clean_majority, clean_every_draw: of unperturbed inputs, same examples and draws.
-        others: both ends for other images, where ``low`` and ``high`` are about these images in random
-            batches.
-        over_draws: both ends for these inputs in these batches, over draws (`CaseResult.over_draws`).
         unit: of the interval, ``batch`` or ``example``.
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
@@ -108,6 +107,8 @@ class SummaryRow:
     accuracy: float | None
     low: float | None
     high: float | None
+    interval_kind: IntervalKind | None
+    population: tuple[float, float] | None
     majority: float | None
     every_draw: float | None
     forwards: float | None
@@ -116,8 +117,6 @@ class SummaryRow:
     clean_accuracy: float | None
     clean_majority: float | None
     clean_every_draw: float | None
-    others: tuple[float, float] | None
-    over_draws: tuple[float, float] | None
     unit: str
     strongest_attack: str
     selection_draws: int
@@ -147,9 +146,11 @@ class SummaryRow:
         return self.case.step_size
 
     @property
-    def about_these(self) -> tuple[float | None, float | None]:
-        """The ends that tables show: over draws of these batches where few batches say little of others."""
-        return self.over_draws or (self.low, self.high)
+    def interval(self) -> Interval | None:
+        """The accuracy with its interval; None without outcomes."""
+        if self.accuracy is None or self.low is None or self.high is None or self.interval_kind is None:
+            return None
+        return Interval(self.accuracy, self.low, self.high, self.interval_kind, self.population)
 
     @property
     def measured(self) -> bool:
@@ -171,11 +172,11 @@ class SummaryRow:
             "forwards_per_example": _number(self.forwards),
             "backwards_per_example": _number(self.backwards),
             "status": "done" if self.done else "incomplete",
+            "interval_kind": self.interval_kind and str(self.interval_kind),
             "clean_accuracy": _number(self.clean_accuracy),
             "clean_majority": _number(self.clean_majority),
             "clean_every_draw": _number(self.clean_every_draw),
-            **_ends("other_images", self.others),
-            **_ends("over_draws", self.over_draws),
+            **_ends("population", self.population),
             "unit": self.unit,
             "strongest_attack": self.strongest_attack,
             "selection_draws": self.selection_draws,
@@ -223,7 +224,7 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
 def _summary_row(
     result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
 ) -> SummaryRow:
-    interval = result.interval()
+    interval = result.shown
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = ImagesSpent(math.nan, math.nan)
     spent = [costs.get(key, unknown) for key in result.sources]
@@ -235,6 +236,8 @@ def _summary_row(
         accuracy=_rounded(interval.estimate if interval else None),
         low=_rounded(interval.low if interval else None),
         high=_rounded(interval.high if interval else None),
+        interval_kind=interval.kind if interval else None,
+        population=interval.population if interval else None,
         majority=_figure(outcomes.accuracy_majority, result.cell),
         every_draw=_figure(outcomes.accuracy_every_draw, result.cell),
         forwards=_rounded(sum(cost.forwards for cost in spent) / examples if examples else None),
@@ -243,8 +246,6 @@ def _summary_row(
         clean_accuracy=_figure(outcomes.accuracy, result.clean),
         clean_majority=_figure(outcomes.accuracy_majority, result.clean),
         clean_every_draw=_figure(outcomes.accuracy_every_draw, result.clean),
-        others=interval.others if interval else None,
-        over_draws=result.over_draws,
         unit="batch" if result.batch_dependent else "example",
         strongest_attack=result.strongest_attack,
         selection_draws=result.selection_draws,

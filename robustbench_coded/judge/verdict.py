@@ -84,6 +84,18 @@ class Verdict:
         return tuple(check.name for check in self.checks if not check.passed)
 
     @property
+    def refuted_for(self) -> str:
+        """Which images a claim is refuted for, as a clause; '' where it stands."""
+        claim, left = self.claim, self.claimed
+        if claim is None or left is None or left.high >= claim.value:
+            return ""
+        if left.population is None:
+            return left.kind.phrase
+        low, high = left.population
+        beside = "and" if high < claim.value else "and open for"
+        return f"{left.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
+
+    @property
     def keeps_less_than_margin(self) -> bool:
         """Whether so little is left that the gain is below the margin, whatever the base model keeps."""
         return self.compared and self.accuracy is not None and self.accuracy.high < self.bar
@@ -177,10 +189,10 @@ def _below_claim(v: Verdict) -> str:
 
     One attack that leaves less refutes it, whatever the others leave.
     """
-    if v.claim is None or v.claimed is None or v.claimed.high >= v.claim.value:
+    if v.claim is None or v.claimed is None or not v.refuted_for:
         return ""
-    below = f"all of it below the claimed {v.claim.value:.1%} {v.claim.of_what}"
-    return "; ".join(filter(None, (f"{told(v.claimed)} is left, {below}", v.refuted_by)))
+    said = f"the claimed {v.claim.value:.1%} {v.claim.of_what} is refuted {v.refuted_for}"
+    return "; ".join(filter(None, (f"{said}, {told(v.claimed)} is left", v.refuted_by)))
 
 
 def _below_base(v: Verdict) -> str:
@@ -380,5 +392,5 @@ def _kept(v: Verdict) -> str:
 
 
 def told(accuracy: Interval) -> str:
-    """``54.2% (51.0% to 57.3%)``"""
-    return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+    """``54.2% (51.0% to 57.3% for the population)``"""
+    return f"{accuracy.estimate:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%} {accuracy.kind.phrase})"

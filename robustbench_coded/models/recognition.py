@@ -27,9 +27,10 @@ from robustbench_coded.models.candidates import (
     question,
 )
 from robustbench_coded.models.detect import published_definition
+from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
-from robustbench_coded.models.normalisation import Source, normalisations_of
+from robustbench_coded.models.normalisation import KNOWN, Source, normalisations_of
 from robustbench_coded.threads import few_threads
 
 IMAGES = 2048  # that are looked at, at most
@@ -171,6 +172,13 @@ class _Decision:
         self.by_arch = said.get(checkpoint.arch_source, "names and shapes")
         self.by_normalisation: Source = checkpoint.normalisation_source
         self.warnings: list[str] = []
+        if self.by_normalisation == "given" and (given := checkpoint.normalisation) is not None:
+            inside, stored = normaliser_in(checkpoint.network), checkpoint.layout.normalisation
+            stated = f"the stated normalisation ({given.name})"
+            if inside and given != KNOWN[checkpoint.channels]["none"]:
+                self.warnings.append(f"{stated} comes before the one inside the network ({inside})")
+            elif not inside and stored not in (None, given):
+                self.warnings.append(f"{stated} replaces the one in its file ({stored})")
         self.batch_norms: BatchNormEvidence | None = None
         self.beside: list[Candidate] = []  # that labels may prefer
         self.open: str = ""  # why nothing was decided, a clause

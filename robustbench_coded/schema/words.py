@@ -56,6 +56,19 @@ class CheckOutcome(StrEnum):
     NOT_RUN = "not run"
 
 
+class IntervalKind(StrEnum):
+    """What an interval is about (docs/numbers.md); the first two decide verdicts."""
+
+    EVALUATED_IMAGES = "evaluated images"
+    POPULATION = "population"
+    OVER_DRAWS = "over draws only"
+
+    @property
+    def phrase(self) -> str:
+        """``for the evaluated images``, ``for the population`` or ``over draws only``."""
+        return str(self) if self is IntervalKind.OVER_DRAWS else f"for the {self}"
+
+
 class VerdictName(StrEnum):
     """What is said of a defence under one threat model (docs/verdicts.md)."""
 

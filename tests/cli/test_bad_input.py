@@ -255,6 +255,12 @@ def test_a_wrong_value_in_a_file_is_said_with_the_file(csrobust, tmp_path):
     refused(csrobust("eval", "run.toml"), "run.toml: --limit 'many'")
 
 
+@pytest.mark.parametrize("name", ["attacks", "eps", "inputs"])
+def test_an_empty_list_in_a_file_does_not_stand_for_the_default(csrobust, tmp_path, name):
+    (tmp_path / "run.toml").write_text(f'ckpt = "digits-erm"\n{name} = []\n')
+    refused(csrobust("eval", "run.toml"), f"run.toml: {name} is an empty list; name one or more")
+
+
 def test_a_norm_without_a_usual_radius_needs_one(csrobust, digits_erm, tmp_path):
     run = ("--norm", "l2", "--out", tmp_path / "run")
     refused(csrobust("eval", "--ckpt", digits_erm, *SMALL, *run), "--norm l2", "digits", "--eps 0.5")

@@ -69,6 +69,7 @@ def test_the_terminal_has_the_bounds(run, csrobust):
     assert f"linf, eps {standard.eps:g} (pixel)" in said
     for name in ("certified", "unknown", "broken", "ci_low", "ci_high"):
         assert f"{100 * standard[name]:.1f}" in said.partition("Certified, unknown and broken")[2], name
+    assert (standard.interval_kind, standard.ensemble_interval_kind) == ("population", "population")
     assert "not certified: resize-pad" in said
 
 

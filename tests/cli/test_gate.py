@@ -58,7 +58,10 @@ def test_an_accuracy_that_is_certainly_lower_fails_the_assertion():
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"at_least": 40}, "fraction in"), ({"at_least": 0.1, "limit": 16}, "wider than 20%")],
+    [
+        ({"at_least": 40}, "at_least 40 is too large; give 1 or less"),
+        ({"at_least": 0.1, "limit": 16}, "wider than 20%"),
+    ],
 )
 def test_an_assertion_that_tells_nothing_is_refused(options, words):
     with pytest.raises(InputError, match=words):

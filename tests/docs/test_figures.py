@@ -46,7 +46,7 @@ def intervals():
             for low in [name for name in row if name.endswith("_low") or name.startswith("ci_low")]:
                 middle = "gain" if low == "gain_low" else low.replace("ci_low", "accuracy", 1)
                 names = (
-                    "accuracy" if low == "ci_low_other_images" else middle,
+                    "accuracy" if low == "ci_low_population" else middle,
                     low,
                     low.replace("low", "high", 1),
                 )

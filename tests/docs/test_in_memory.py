@@ -5,6 +5,7 @@ import copy
 import functools
 import re
 from dataclasses import dataclass
+from fractions import Fraction  # noqa: F401 - for the page
 from pathlib import Path
 
 import pandas as pd

@@ -32,7 +32,7 @@ def ran(line, folder, **environment):
 def test_the_project_of_ten_lines_passes_and_its_action_stops_a_broken_network(tmp_path):
     shutil.copy(ROOT / "checkpoints" / "digits-erm.safetensors", tmp_path / "model.pt")
     (tmp_path / "test_robustness.py").write_text(TEST)
-    assert len(ACTION.splitlines()) == 10 and LINES[0] == "pip install csrobust pytest"
+    assert len(ACTION.splitlines()) == 10 and LINES[0] == 'pip install pytest "csrobust @ git+URL"'
     check, gate = LINES[1:]
     assert ran(check, tmp_path) == 0
     stricter = TEST.replace("eps=0.01", "eps=0.3")

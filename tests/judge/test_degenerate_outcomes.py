@@ -128,8 +128,9 @@ def test_every_figure_is_finite_and_every_interval_holds_it(evaluation, setting)
     for row in rows:
         assert row.accuracy is not None
         check(row.low, row.accuracy, row.high, row.case)
-        if row.others is not None:
-            check(row.others[0], row.accuracy, row.others[1], row.case)
+        assert (row.population is None) == (row.interval_kind == "population")
+        if row.population is not None:
+            check(row.population[0], row.accuracy, row.population[1], row.case)
         for share in (row.survival, row.reached):
             if share is not None:
                 check(share.low, share.estimate, share.high, row.case)

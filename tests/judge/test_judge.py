@@ -190,10 +190,13 @@ def test_a_claim_about_majorities_goes_by_them(evaluation, votes, value, word, c
     assert made.name == word and made.accuracy.estimate == 0.625
     assert (None if made.claimed is None else made.claimed.estimate) == claimed
     if word == "claim refuted":
-        told = f"{made.claimed.estimate:.1%} ({made.claimed.low:.1%} to {made.claimed.high:.1%})"
+        ends = f"{made.claimed.low:.1%} to {made.claimed.high:.1%} for the population"
+        told = f"{made.claimed.estimate:.1%} ({ends})"
         assert f"apgd-mt-20 refutes it alone and leaves {told}" in made.reason
         assert "pgd-10, under which it was claimed, leaves 100.0%" in made.reason
-        assert f"of majorities of {votes} answers" in made.reason
+        assert (
+            f"of majorities of {votes} answers is refuted for the population, {told} is left" in made.reason
+        )
     elif claimed is not None:
         assert f"Claimed: {value:.1%} of" in made.reason
 
@@ -268,3 +271,20 @@ def test_all_wrong_on_150_images_and_in_150_random_batches_is_settled(evaluation
     assert ensemble_of(few).interval().high > 0.5
     found = judge(rows, ensemble_of(rows), checks)
     assert found.name == ("no gain" if base == 0 else "worse than its base"), found.reason
+
+
+def test_a_claim_is_refuted_for_the_images_that_its_interval_is_about(evaluation):
+    run = evaluation().add("clean", share(1, 256), batch_size=128)
+    run.add("transfer-pgd-20", share(0, 256), share(0, 256), batch_size=128)
+    outcomes, planned = run.add("clean", share(1, 256), **BASE).parts()
+    rows = case_results(in_random_batches(outcomes, "transfer-pgd-20", 256, 128, batches=6), planned)
+    left = ensemble_of(rows).interval()
+    low, high = left.population
+    assert left.kind == "evaluated images" and left.high < 0.7 < high
+    for value, beside in ((0.7, "and open for"), (high + 0.01, "and")):
+        made = judge(rows, ensemble_of(rows), PASSED, claim=Claim(value, WHOLE_BATCH, BUDGET))
+        about = f"for the evaluated images {beside} the population ({low:.1%} to {high:.1%})"
+        assert (made.name, made.refuted_for) == ("claim refuted", about)
+        assert f"the claimed {value:.1%} of answers is refuted {about}, 0.0% (0.0% to " in made.reason
+    stands = judge(rows, ensemble_of(rows), PASSED, claim=Claim(0.1, WHOLE_BATCH, BUDGET))
+    assert stands.refuted_for == "" and "% for the evaluated images) is left" in stands.reason

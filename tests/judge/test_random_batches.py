@@ -1,5 +1,7 @@
 """What answers in random batches say of a row, of an ensemble that contains it, and of a gain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,7 +70,7 @@ def outcomes(attack, right, purpose, images=16, draws=(0, 1)):
     )  # fmt: skip
 
 
-def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_others_stand_beside():
+def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_the_population_stands_beside():
     nothing = lambda image, draw: image < 0  # noqa: E731
     rows = [outcomes("transfer-pgd-20", nothing, purpose) for purpose in ("selection", "scoring")]
     rows += [outcomes("clean", lambda image, draw: image >= 0, "scoring")]
@@ -81,8 +83,9 @@ def test_an_ensemble_s_upper_end_is_that_of_its_attack_in_random_batches_and_oth
     after = {row.case.attack: row for row in results}
     attack, ensemble = (after[name].interval() for name in ("transfer-pgd-20", "ensemble"))
     assert attack == ensemble and ensemble.high == upper_end(np.zeros(16), TAIL)  # of 16 images
-    assert ensemble.others == (before["ensemble"].interval().low, before["ensemble"].interval().high)
-    assert ensemble.others[1] > 0.6 > ensemble.high  # two batches alone
+    assert ensemble.population == (before["ensemble"].interval().low, before["ensemble"].interval().high)
+    assert ensemble.population[1] > 0.6 > ensemble.high  # two batches alone
+    assert before["ensemble"].interval().kind == "population" and ensemble.kind == "evaluated images"
 
 
 @pytest.mark.parametrize(
@@ -138,3 +141,7 @@ def test_a_gain_and_a_loss_are_bounded_by_the_same_batches():
         upper_end(np.repeat([0.0, -1.0], [14, 2]), TAIL)
     )
     assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low))
+    assert gain.kind == loss.kind == "evaluated images"
+    assert str(gain).endswith("for the evaluated images)")
+    unscored = paired_difference(replace(defence, random_batches=()), network)
+    assert unscored.kind == "population" and str(unscored).endswith("for the population)")

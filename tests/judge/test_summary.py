@@ -203,9 +203,12 @@ def test_an_empty_run_has_a_table(run):
 
 
 def test_an_interval_over_draws_is_of_one_attack_on_unknown_draws_of_a_defence_whose_batch_matters(table):
-    ends = table[["ci_low_over_draws", "ci_high_over_draws"]]
-    has = {tuple(row) for row in table[ends.notna().all(axis=1)][["defence", "threat", "attack"]].to_numpy()}
+    over_draws = table[table.interval_kind == "over draws only"]
+    has = {tuple(row) for row in over_draws[["defence", "threat", "attack"]].to_numpy()}
     attacks = ("clean", "random-sign", "fgsm", "pgd-10", "pgd-100")
     assert has == {("rci", "batch/unknown", attack) for attack in attacks}
     fgsm = line(table, "fgsm")
-    assert fgsm.ci_low_over_draws < fgsm.accuracy < fgsm.ci_high_over_draws < fgsm.accuracy + 0.05
+    assert fgsm.ci_low < fgsm.accuracy < fgsm.ci_high < fgsm.accuracy + 0.05
+    assert fgsm.ci_low_population != fgsm.ci_low and fgsm.ci_high_population != fgsm.ci_high
+    beside = table[["ci_low_population", "ci_high_population"]].notna().all(axis=1)
+    assert (beside == (table.interval_kind != "population")).all()

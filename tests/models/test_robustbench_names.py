@@ -100,7 +100,5 @@ def test_weights_of_a_family_of_timm_name_what_is_missing(tmp_path):
         "head.fc.bias": torch.zeros(10),
     }
     torch.save(weights, tmp_path / "a.pt")
-    with pytest.raises(
-        InputError, match=r"the names of timm's convnext_tiny; .*pip install 'csrobust\[timm\]'"
-    ):
+    with pytest.raises(InputError, match=r"the names of timm's convnext_tiny; .*pip install -e '\.\[timm\]'"):
         load_checkpoint(tmp_path / "a.pt")

@@ -50,10 +50,15 @@ class Subject:
     defence: str = "standard"
     k: int | None = None
     n: int | None = None
+    random_batches: int = 0  # in which the perturbed inputs of every attack on whole batches are scored, too
 
     @property
     def randomised(self) -> bool:
         return self.defence != "standard"
+
+    @property
+    def batch_dependent(self) -> bool:
+        return self.k is not None
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ def write_invented(path: Path, run: Invented) -> None:
                         "third_party_inputs": 1000,
                         "third_party_standing": 1000 * run.third_party_standing,
                     }
-                folder.commit(unit, _outcomes(run, row, index), metadata, timing)
+                folder.commit(unit, _outcomes(run, row, index, scored_again(run, row)), metadata, timing)
         folder.write_manifest({**_manifest(run, rows), **run.changes})
 
 
@@ -218,7 +223,7 @@ def _rows(run: Invented, subject: Subject) -> list[dict[str, Any]]:
                 "eps_space": run.eps_space,
                 "step_size": step,
                 "randomised": subject.randomised,
-                "batch_dependent": subject.randomised,
+                "batch_dependent": subject.batch_dependent,
                 "has_base": True,
                 "examples_planned": run.victims if threat.startswith("victim") else run.examples,
                 "draws": 1 if not subject.randomised else run.known_draws if known else run.draws,
@@ -241,7 +246,13 @@ def _record(row: dict[str, Any]) -> dict[str, Any]:
     return {"case": nested, **{name: value for name, value in row.items() if name not in KEY_COLUMNS}}
 
 
-def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pa.Table:
+def scored_again(run: Invented, row: dict[str, Any]) -> int:
+    """In how many random batches a row's inputs are scored."""
+    (subject,) = [s for s in run.subjects if all(getattr(s, name) == row[name] for name in SUBJECT_COLUMNS)]
+    return subject.random_batches if row["threat"] == "batch/unknown" else 0
+
+
+def _outcomes(run: Invented, row: dict[str, Any], index: int, random_batches: int) -> pa.Table:
     random = np.random.default_rng([run.seed, index])
     example = np.arange(row["examples_planned"])
     label = (example * 7) % run.classes
@@ -267,6 +278,12 @@ def _outcomes(run: Invented, row: dict[str, Any], index: int) -> pa.Table:
                     }
                 )
             )
+    for number in range(1, random_batches + 1):
+        members = random.permutation(len(example))[: row["batch_size"]]
+        right = random.random(len(members)) < accuracy
+        answers = np.where(right, label[members], (label[members] + 1) % run.classes)
+        again = {"purpose": "random", "batch": number, "draw": number, "slot": range(len(members))}
+        blocks.append(blocks[0].iloc[members].assign(**again, prediction=answers))
     frame = pd.concat(blocks, ignore_index=True)
     for name in ("checkpoint", "defence", "threat", "attack", "norm", "eps", "eps_space", "step_size"):
         frame[name] = row[name]

@@ -1,9 +1,10 @@
 """A run beside the paper's tables."""
 
+import pytest
 from msgspec import structs
 
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.paper.studies.beside_paper import paper_lines, paper_text_table, reasons
+from robustbench_coded.paper.studies.beside_paper import PaperLine, paper_lines, paper_text_table, reasons
 from robustbench_coded.paper.studies.paper import paper_tables, trainings
 
 ACCURACIES = {
@@ -18,23 +19,46 @@ ACCURACIES = {
 def test_measured_stands_beside_printed_and_differences_are_marked(make_run, subject):
     subjects = [subject("erm"), subject("erm", "rci", 128, 190)]
     run = load_run(make_run(subjects=subjects, accuracies=ACCURACIES, examples=640, batch_size=128))
-    marks = {(found.row.subject.defence, found.row.attack): found.outside for found in paper_lines(run)}
+    marks = {(found.row.subject.defence, found.row.attack): found.agreement for found in paper_lines(run)}
     assert marks == {
-        ("standard", "clean"): False,
-        ("standard", "fgsm"): False,
-        ("standard", "pgd-10"): False,
-        ("rci", "clean"): True,
-        ("rci", "fgsm"): False,
-        ("rci", "pgd-10"): True,
+        ("standard", "clean"): "agrees",
+        ("standard", "fgsm"): "agrees",
+        ("standard", "pgd-10"): "agrees",
+        ("rci", "clean"): "differs",
+        ("rci", "fgsm"): "agrees",
+        ("rci", "pgd-10"): "differs",
     }
     text_table = paper_text_table(run)
     rows = {(row[3], row[4]): row for row in text_table.rows}
     row = dict(zip(text_table.heads, rows["RCI (K = 128, N = 190)", "pgd-10"], strict=True))
     assert row["Paper"] == "65.7"
-    assert row["Interval"] == "differs"
-    assert float(row["Measured"].split()[0]) - 65.7 == __import__("pytest").approx(
-        float(row["Difference"]), abs=0.051
-    )
+    assert row["Agreement"] == "differs"
+    assert row["Measured"].endswith("]§") and row["Population"].endswith("]")
+    assert float(row["Measured"].split()[0]) - 65.7 == pytest.approx(float(row["Difference"]), abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.56, 0.74, "agrees"),
+        (0.54, 0.70, "too wide to tell"),  # it holds the paper's number, and much else
+        (0.0, 0.994, "too wide to tell"),
+        (0.67, 0.76, "too wide to tell"),
+        (0.76, 0.8, "differs"),
+        (0.1, 0.54, "differs"),
+    ],
+)
+def test_agreement_needs_the_whole_interval_within_ten_points(low, high, said):
+    assert PaperLine(3, "erm", None, 0.65, (low, high)).agreement == said
+
+
+def test_what_decides_is_the_interval_for_the_population(make_run, subject):
+    run = make_run(subjects=[subject("erm", "rci", 128, 190)], accuracies=ACCURACIES, examples=256)
+    run = load_run(run)
+    (fgsm,) = [line for line in paper_lines(run) if line.row.attack == "fgsm"]
+    assert fgsm.row.interval_kind == "over draws only"  # two batches
+    assert fgsm.paper - 0.1 < fgsm.row.low < fgsm.row.high < fgsm.paper + 0.1
+    assert fgsm.population == fgsm.row.population and fgsm.agreement == "too wide to tell"
 
 
 def test_known_reasons_come_from_the_run(make_run, subject):

@@ -21,7 +21,7 @@ from robustbench_coded.reports.run.opening import (
     opens_with,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import ENSEMBLE, VerdictName
+from robustbench_coded.schema.words import ENSEMBLE, IntervalKind, VerdictName
 from tests.reports.conftest import BROKEN_BASE
 
 BUDGET = Perturbation("linf", 8 / 255, "pixel")
@@ -30,13 +30,15 @@ RCI = Subject("erm", "rci", 128, 190)
 BASE = Subject("erm", "standard", None, None)
 
 
-def judgement(verdict, left, *, subject=RCI, threat=WHOLE_BATCH, others=None, attack="pgd-20", **more):
-    accuracy = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), others)
+def judgement(verdict, left, *, subject=RCI, threat=WHOLE_BATCH, population=None, attack="pgd-20", **more):
+    kind = IntervalKind.POPULATION if population is None else IntervalKind.EVALUATED_IMAGES
+    accuracy = Interval(left, max(left - 0.05, 0.0), min(left + 0.05, 1.0), kind, population)
     made = Verdict(verdict, "", accuracy, 0.03, compared=True, clean=Interval(0.9, 0.85, 0.95), **more)
     case = Case(subject, threat, BUDGET, ENSEMBLE)
     return Judgement(case, made, unbounded_eps=1.0, attack=attack, examples=640)
 
 
+OTHER = structs.replace(RCI, n=128)
 STANDARD = judgement(VerdictName.BROKEN, 0.06, subject=BASE)
 
 
@@ -106,12 +108,18 @@ def test_what_another_attacker_reaches_is_named():
 
 
 def test_the_intervals_say_which_images_they_are_about():
-    assert opened(STANDARD).certainty == "In brackets: 95% intervals for images like these 640."
-    batches = opened(judgement(VerdictName.NO_GAIN, 0.01, others=(0.0, 0.27))).certainty
-    assert batches == (
-        "In brackets: 95% intervals for these 640 images in random batches. For other images like these the "
-        "interval is [0.0, 27.0], because few separate batches were attacked."
+    measured = "In brackets: 95% intervals, measured on 640 images."
+    assert opened(STANDARD).certainty == f"{measured} Intervals are for the population."
+    scored_again = judgement(VerdictName.NO_GAIN, 0.01, population=(0.0, 0.27))
+    batches = opened(scored_again)
+    assert batches.certainty == (
+        f"{measured} Unmarked intervals are for the population. Intervals marked † are for the evaluated "
+        "images. For the population, the verdicts' intervals marked † are [0.0, 27.0], because few separate "
+        "batches were attacked."
     )
+    assert batches.answers[0].found.startswith("1.0% [0.0, 6.0]† of answers")
+    (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
+    assert mixed.found.startswith("1.0% to 5.0% [0.0, 6.0]† and [0.0, 10.0] of answers")
 
 
 def test_networks_without_a_defence_withstand_or_do_not():
@@ -127,7 +135,7 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 
 @pytest.mark.parametrize(
     ("left", "stands"),
-    [(0.1, ""), (0.8, ", which stands so far"), (0.7, ", which the interval contains")],
+    [(0.1, ""), (0.8, ", which stands so far for the population"), (0.7, ", which the interval contains")],
 )
 def test_a_claim_is_the_question_where_there_is_one(left, stands):
     found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
@@ -141,10 +149,13 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     manifest["invocations"][0]["options"] |= {"claim": 0.5, "claim_eps": 8 / 255, "claim_attack": "pgd-10"}
     (path / "run.json").write_text(json.dumps(manifest))
     run = load_run(path)
-    (row,) = [row for row in run.rows if (row.subject.defence, row.attack) == ("rci", "pgd-10")]
+    (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
     assert answer.verdict == "Claim refuted" and answer.found.endswith("decided by transfer-pgd-20.")
-    assert f"; pgd-10, under which it was claimed, leaves 50.0% ({100 * row.low:.1f}% to " in answer.found
+    left = row.interval()  # for the population, where the tables have one over draws only
+    ends = f"{left.low:.1%} to {left.high:.1%} for the population"
+    assert f"; pgd-10, under which it was claimed, leaves 50.0% ({ends})" in answer.found
+    assert "claimed are 50.0%, refuted for the population; transfer-pgd-20 refutes it alone" in answer.found
 
 
 def test_a_report_opens_with_one_judgement_a_subject_of_one_attacker_and_budget():
@@ -184,7 +195,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
     for place, defence in enumerate(("rci", "standard")):
         row = rows[defence, "pgd-10"]
         assert clean[place] == Span.of([judged[defence].clean])
-        assert papers[place] == (row.accuracy, row.accuracy, *row.about_these)
+        assert papers[place] == (row.accuracy, row.accuracy, ((row.interval_kind, row.low, row.high),))
         assert left[place] == Span.of([judged[defence].accuracy])
     assert f"{left[0]} of answers are right under attack, {left[1]} without" in found.answers[0].found
 

@@ -19,6 +19,7 @@ from attacks.gradients import is_out_of_memory, makes_process_unusable
 from robustbench_coded.errors import where_raised
 from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitResult, execute
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
+from robustbench_coded.evaluation.guard import torch_defaults
 from robustbench_coded.evaluation.options.device import images_that_fit
 from robustbench_coded.evaluation.planning.cases import Unit
 
@@ -26,6 +27,7 @@ MESSAGE_LENGTH = 500
 DETAILS_LENGTH = 8000
 
 
+@torch_defaults()  # user code that was imported since may have set others
 def attempt(context: WorkerContext, unit: Unit) -> UnitResult | UnitFailure:
     """Runs a unit; any error in it becomes a failure.
 
@@ -110,6 +112,7 @@ class NotReady:
     reason: str
 
 
+@torch_defaults()  # the caller's program, which is imported here, may set others
 def work(pipe: Connection, setup: Setup, folder: str) -> None:
     """Loads data and models, sends READY or NotReady, then an outcome for each unit received.
 

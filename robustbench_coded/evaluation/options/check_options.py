@@ -13,6 +13,7 @@ from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError, where_raised
 from robustbench_coded.evaluation.options import option
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.installation import install_line
 from robustbench_coded.schema.case import INPUTS, RANDOMNESS, ThreatModel, setting_of_claim
 
 _OF_CLAIM = ("claim_threat", "claim_eps", "claim_votes", "claim_attack")
@@ -135,6 +136,16 @@ def check_frequencies(norm: str, image_shape: Sequence[int]) -> None:
             raise InputError(f"--norm {member}: images of {size} have fewer frequencies; ask for less")
 
 
+def check_effect(config: EvalConfig, *, data: bool) -> None:
+    """Raises InputError for options of files where networks, or also ``data``, are in memory alone."""
+    inside = "; put it inside: nn.Sequential(torchvision.transforms.Normalize(mean, std), model)"
+    unused = () if config.checkpoints else ("normalize", "arch", "guess")
+    for name in (*unused, *(("data_dir",) if data else ())):
+        if getattr(config, name):
+            mend = inside if name == "normalize" else "; leave it out"
+            raise InputError(f"--{name.replace('_', '-')} has no effect on what is in memory{mend}")
+
+
 def check_options(config: EvalConfig) -> None:
     """Refuses options that no checkpoint or data could make good.
 
@@ -143,7 +154,7 @@ def check_options(config: EvalConfig) -> None:
     """
     option.check_values(config)
     if config.engine == "ray" and importlib.util.find_spec("ray") is None:
-        raise InputError('--engine ray: Ray is not installed; install it with: pip install "csrobust[ray]"')
+        raise InputError(f"--engine ray: Ray is not installed; {install_line('ray')}")
     if config.address is not None and config.engine != "ray":
         raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
     if config.inputs != ("batch",):
@@ -180,7 +191,7 @@ def check_options(config: EvalConfig) -> None:
             except ValueError as error:
                 raise InputError(f"--attacks {error}{where_raised(error.__cause__)}") from error
         if not installed(name.third_party):
-            raise InputError(f"{name.text} needs its package; install it with pip install 'csrobust[peers]'")
+            raise InputError(f"{name.text} needs its package; {install_line('peers')}")
         if config.eps_space != "pixel":
             raise InputError(
                 f"{name.text} knows eps in pixel units alone; leave --eps-space out or the attack"

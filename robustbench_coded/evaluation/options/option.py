@@ -3,6 +3,7 @@ alike; and radii as text.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import Field, field, fields
 from fractions import Fraction
@@ -38,9 +39,15 @@ def check_values(config: Any) -> None:
     """
     for entry in fields(config):
         rule, value = entry.metadata.get("rule"), getattr(config, entry.name)
+        if entry.metadata and value == ():
+            raise InputError(f"{flag_of(entry)} has no value; give one or more, or leave it out")
+        if type(entry.default) is bool and type(value) is not bool:
+            raise InputError(f"{entry.name}: expected True or False, got {value!r}")
+        if entry.type in (str, str | None) and not isinstance(value, str | None):
+            raise InputError(f"{flag_of(entry)} {value!r} is not text")
         if rule is None or (value is None and entry.default is None):
             continue
-        for each in value if isinstance(value, tuple) else (value,):
+        for each in value if isinstance(value, tuple) and "tuple" in str(entry.type) else (value,):
             check_value(flag_of(entry), each, rule)
 
 
@@ -69,7 +76,7 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: bool = Fa
     """A number from ``least`` to ``most``, or above ``least``."""
 
     def rule(value: Any) -> str | None:
-        if type(value) not in (int, float) or math.isnan(value):
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
             return "is not a number"
         if value < least or (above and value == least):
             return f"is too small; give {'more than ' if above else ''}{least:g}{'' if above else ' or more'}"
@@ -78,6 +85,20 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: bool = Fa
         return None
 
     return rule
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy, torch or `fractions` as Python's own; anything else as it is."""
+    if isinstance(value, Fraction):
+        return value.numerator if value.denominator == 1 else float(value)
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def read_number(value: Any, option: str, rule: Rule) -> Any:
+    """A number, of any library or as text, as Python's own; InputError where it breaks the rule."""
+    read = plain(Fraction(radius(value, option)) if isinstance(value, str) else value)
+    check_value(option, read, rule)
+    return read
 
 
 def one_of(*words: str) -> Rule:

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.options.config import (
     attack_options,
     without_checkpoint,
 )
-from robustbench_coded.evaluation.options.option import named_norm, radii
+from robustbench_coded.evaluation.options.option import named_norm, plain, radii
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.setup.prepare import with_zoo
@@ -55,7 +55,7 @@ def evaluate(
     labels: Any = None,
     *,
     defences: Any = (),
-    attacks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] = (),
+    attacks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
     checks: bool = False,
     listener: Listener | None = None,
     **options: Any,
@@ -78,7 +78,7 @@ def evaluate(
             logits that may sample; or a function or class that builds one of these around a model.
             Standard inference is evaluated, too, unless ``standard=False``.
         attacks: names and presets, comma-separated or one by one, and functions
-            ``(model, x, y, eps=...)`` that return perturbed inputs; none for the default of the norm.
+            ``(model, x, y, eps=...)`` that return perturbed inputs; None for the default of the norm.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
         listener: is told what happens. None shows progress on standard error; ``Listener()`` shows nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
@@ -96,7 +96,8 @@ def evaluate(
     try:
         run = _evaluate(**given, checks=checks, listener=listener, options=options)
     except InputError as error:
-        raise InputError(*in_python(str(error)).split("\n")) from error.__cause__
+        message, *choices = in_python(str(error)).split("\n")
+        raise InputError(message, choices) from error.__cause__
     kept = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
     return replace(run, again=lambda **changed: evaluate(**(kept | changed)))
 
@@ -126,7 +127,9 @@ def _evaluate(
         chosen.get("batch_size") or (128,),
     )
     in_hand = not plain or networks or built
-    several = [attacks] if isinstance(attacks, str) or callable(attacks) else list(attacks)
+    several = () if attacks is None else _several(attacks)
+    if attacks is not None and not (several and all(isinstance(a, str) or callable(a) for a in several)):
+        raise InputError(f"attacks {attacks!r}: expected names or functions, or None for the default ones")
     if in_hand and chosen.get("workers") == 1:
         del chosen["workers"]  # one process is there already, with everything in it
     config = EvalConfig(
@@ -214,26 +217,22 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     chosen = {name: _plain(value) for name, value in options.items()}
     if "norm" in chosen:
         chosen["norm"] = named_norm(chosen["norm"], "norm")
-    if chosen.get("eps") is not None:
-        chosen["eps"] = _radii(chosen["eps"])
-    for name in SEVERAL:
+    for name in ("eps", *SEVERAL):
         if chosen.get(name) is not None:
-            value = chosen[name]
-            chosen[name] = (value,) if isinstance(value, str | int | float) else tuple(map(_plain, value))
+            chosen[name] = tuple(map(_plain, _several(chosen[name])))
+    if chosen.get("eps") is not None:
+        chosen["eps"] = sum((radii([e], "eps") if isinstance(e, str) else (e,) for e in chosen["eps"]), ())
     if chosen.get("out") is not None:
         chosen["out"] = Path(chosen["out"])
     return chosen
 
 
-def _radii(eps: Any) -> tuple[Any, ...]:
-    """Numbers, or text as the command line takes it, one or several."""
-    several = [eps] if isinstance(eps, str | int | float) else [_plain(size) for size in eps]
-    sizes = [radii([size], "eps") if isinstance(size, str) else (size,) for size in several]
-    return tuple(size for part in sizes for size in part)
+def _several(given: Any) -> tuple[Any, ...]:
+    """One or several, as a tuple."""
+    one = isinstance(given, str) or callable(given) or not isinstance(given, Iterable)
+    return (given,) if one else tuple(given)
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy or torch as Python's, a device as its name."""
-    if isinstance(value, torch.device):
-        return str(value)
-    return value.item() if getattr(value, "ndim", None) == 0 else value
+    """A number as Python's own, a device and a path as text."""
+    return str(value) if isinstance(value, torch.device | PathLike) else plain(value)

@@ -18,6 +18,7 @@ from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.check_options import (
     check_claimed_eps,
+    check_effect,
     check_frequencies,
     check_options,
 )
@@ -194,6 +195,8 @@ def prepare(
         InputError: the first thing that is wrong, before anything is computed or written.
     """
     check_options(config)
+    in_memory = in_memory or InMemory()
+    check_effect(config, data=in_memory.data is not None)
     device = device_named(config.device)
     if config.checkpoints:
         say(f"reading {', '.join(path for _, path in config.checkpoints)}")
@@ -201,7 +204,6 @@ def prepare(
         load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
         for name, path in config.checkpoints
     ]
-    in_memory = in_memory or InMemory()
     if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)

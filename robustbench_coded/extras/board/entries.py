@@ -275,4 +275,4 @@ def _lowest(rows: Sequence[summary.SummaryRow]) -> summary.SummaryRow | None:
 
 
 def _figure(found: intervals.Interval | paired.Difference | None) -> Figure | None:
-    return None if found is None else Figure(found.estimate, found.low, found.high)
+    return None if found is None else Figure(found.estimate, found.low, found.high, found.kind)

@@ -10,15 +10,18 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from robustbench_coded.schema.words import IntervalKind
+
 FORMAT = 1
 
 
 class Figure(Struct, frozen=True):
-    """An accuracy, or a difference of two, with its 95% interval."""
+    """An accuracy, or a difference of two, with its 95% interval and what that is about."""
 
     estimate: float
     low: float
     high: float
+    kind: IntervalKind
 
 
 class Break(Struct, frozen=True):

@@ -12,8 +12,10 @@ from robustbench_coded.reports.figures import curves, style
 from robustbench_coded.reports.render.html import page
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import (
+    DECIDING,
     inference_text,
     interval,
+    kinds_text,
     percent,
     short_perturbation_text,
 )
@@ -47,7 +49,8 @@ COLUMNS = {
     "Claim": "the accuracy that the run weighed as a claim",
     "FGSM, PGD": "the lowest of FGSM, PGD-10 and PGD-100: what many papers report",
     "AutoAttack": "what it reports by its own rules, from single draws, on the inputs counted below",
-    "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval",
+    "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
+    f"{kinds_text(DECIDING)}",
     "Base": "the same for the network without the defence",
     "Certified": "what no attack can undercut",
     "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
@@ -65,7 +68,7 @@ def index_page(board: Board) -> str:
         columns=COLUMNS,
         choices=choices,
         perturbation=short_perturbation_text,
-        between=lambda figure: interval(figure.low, figure.high),
+        between=lambda figure: interval(figure.low, figure.high, figure.kind),
     )
 
 
@@ -91,8 +94,9 @@ def entry_page(run: Run, entries: Sequence[BoardEntry]) -> str:
         choices={},
         perturbation=short_perturbation_text,
         cases=_cases(run, subject),
+        kinds=kinds_text([row.interval_kind for row in run.rows if row.subject == subject]),
         weights=None if checkpoint is None else checkpoint.sha256,
-        between=lambda figure: interval(figure.low, figure.high),
+        between=lambda figure: interval(figure.low, figure.high, figure.kind),
         refuted=[entry for entry in entries if entry.verdict == VerdictName.CLAIM_REFUTED],
         commands=list(dict.fromkeys(shell(list(i.command)) for i in run.manifest.invocations if i.command)),
     )
@@ -116,7 +120,7 @@ def _ladder(run: Run, subject: Subject) -> list[style.Drawing]:
 def _cases(run: Run, subject: Subject) -> list[tuple[str, str, str, str]]:
     """Threat, attack, accuracy and interval of every attack of one defence."""
     return [
-        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high))
+        (str(row.threat), row.attack, percent(row.accuracy), interval(row.low, row.high, row.interval_kind))
         for row in run.rows
         if row.subject == subject
     ]

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from robustbench_coded.errors import InputError
+from robustbench_coded.installation import install_line
 from robustbench_coded.models.detect import Recognised, channels_of
 from robustbench_coded.models.external_architectures import Assembled, Fit, classes_in, fit
 from robustbench_coded.models.in_memory import answering_logits
@@ -99,7 +100,7 @@ def timm_definition(name: str, classes: int, channels: int) -> Definition:
         import timm
     except ImportError as error:
         raise InputError(
-            f"--arch timm:{name}: timm is not installed ({error}); pip install 'csrobust[timm]'"
+            f"--arch timm:{name}: timm is not installed ({error}); {install_line('timm')}"
         ) from None
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3) or ["timm.list_models() has them all"]

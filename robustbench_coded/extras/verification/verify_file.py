@@ -25,6 +25,7 @@ from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
 from robustbench_coded.extras.verification.verify_run import ROUNDING, VerifiedRow
 from robustbench_coded.judge.intervals import accuracy_interval
+from robustbench_coded.schema.words import IntervalKind
 
 IMAGES = ("x", "x_adv", "adv_complete", "adv_inputs")
 GIVEN = "given"  # the attack of inputs that the file does not name one for
@@ -122,6 +123,7 @@ class ScoredRow(VerifiedRow):
 
     ci_low: float = 0.0
     ci_high: float = 1.0
+    interval_kind: IntervalKind = IntervalKind.POPULATION
 
 
 def verify_file(path: Path, config: EvalConfig) -> list[ScoredRow]:
@@ -201,4 +203,5 @@ def _scored(
         accuracy_8bit=float(np.concatenate(rounded).mean()),
         ci_low=interval.low,
         ci_high=interval.high,
+        interval_kind=interval.kind,
     )

@@ -14,13 +14,12 @@ from robustbench_coded.reports.text.escape import csv_document
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
-    accuracy_text,
     inference_text,
     interval,
     percent,
 )
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.words import STANDARD
+from robustbench_coded.schema.words import STANDARD, IntervalKind
 
 # What the paper calls our collections, and what its figures are over. It does not say which version of
 # CIFAR-10.1.
@@ -242,14 +241,16 @@ def sizes_text(run: ShiftRun) -> str:
 
 def row_text(row: Row) -> str:
     """``71.2 [69.8, 72.6]``"""
-    return accuracy_text(row.estimate.value, row.estimate.low, row.estimate.high)
+    ends = interval(row.estimate.low, row.estimate.high, IntervalKind.POPULATION)
+    return f"{percent(row.estimate.value)} {ends}".rstrip()
 
 
 def points_text(row: Row | None) -> str:
     """``+1.3 [0.2, 2.4]`` in percentage points."""
     if row is None:
         return ""
-    return f"{100 * row.estimate.value:+.1f} {interval(row.estimate.low, row.estimate.high)}".strip()
+    ends = interval(row.estimate.low, row.estimate.high, IntervalKind.POPULATION)
+    return f"{100 * row.estimate.value:+.1f} {ends}".strip()
 
 
 def inferences_of(rows: Sequence[Row]) -> list[Subject]:

@@ -13,13 +13,16 @@ from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
-    accuracy_text,
     inference_text,
+    interval,
+    kinds_text,
     percent,
     pixels,
     series,
+    with_interval,
 )
 from robustbench_coded.schema.case import Perturbation
+from robustbench_coded.schema.words import IntervalKind
 
 TITLE = "{} and arXiv 2510.00253"
 
@@ -32,6 +35,7 @@ def beside_paper(runs: Mapping[str, Run]) -> list[Section]:
             TITLE.format(name),
             (
                 paper_text_table(run),
+                Legend(LEGEND.format(kinds=kinds_text({x.row.interval_kind for x in paper_lines(run)}))),
                 Legend("Known reasons for differences:"),
                 Bullets(tuple(reasons(run))),
             ),
@@ -57,6 +61,13 @@ INCONSISTENCIES = (
 )
 
 
+CLOSE = 0.1  # of an accuracy: on other networks, less of a difference is no finding
+LEGEND = (
+    "agrees: all of the interval for the population lies within 10 points of the paper's number; differs: "
+    "all of it lies further away. {kinds}"
+)
+
+
 @dataclass(frozen=True)
 class PaperLine:
     """One accuracy beside the paper's.
@@ -64,18 +75,24 @@ class PaperLine:
     Attributes:
         table: 3 or 10.
         paper: the paper's accuracy, a fraction.
+        population: both ends for the population: run and paper share no other images.
     """
 
     table: int
     training: str
     row: SummaryRow
     paper: float
+    population: tuple[float, float]
 
     @property
-    def outside(self) -> bool:
-        """Whether the paper's number lies outside the measured interval."""
-        low, high = self.row.low, self.row.high
-        return low is not None and high is not None and not low <= self.paper <= high
+    def agreement(self) -> str:
+        """``agrees`` if the whole interval for the population lies within `CLOSE` of the paper's number,
+        ``differs`` if all of it lies further away, else ``too wide to tell``.
+        """
+        low, high = (end - self.paper for end in self.population)
+        if max(-low, high) <= CLOSE:
+            return "agrees"
+        return "differs" if low > CLOSE or high < -CLOSE else "too wide to tell"
 
 
 def paper_lines(run: Run) -> list[PaperLine]:
@@ -87,14 +104,15 @@ def paper_lines(run: Run) -> list[PaperLine]:
     for row in run.rows:
         training = known.get(row.subject.checkpoint)
         paper = papers_accuracy(training, row.subject, row.perturbation, row.threat, row.attack)
-        if paper is not None and training is not None and row.accuracy is not None:
+        if paper is not None and training is not None and (measured := row.interval):
+            ends = measured.population or (measured.low, measured.high)
             table = 3 if row.subject.k in (None, paper_tables()["table3"]["k"]) else 10
-            found.append(PaperLine(table, training, row, paper))
+            found.append(PaperLine(table, training, row, paper, ends))
     return found
 
 
 def paper_text_table(run: Run) -> TextTable:
-    """Measured beside printed; marked where the printed number is outside the interval."""
+    """Measured beside printed, and whether they agree."""
     about: Columns[PaperLine] = {
         "Table": lambda line: f"Table {line.table}",
         "Checkpoint": lambda line: line.row.subject.checkpoint,
@@ -105,10 +123,11 @@ def paper_text_table(run: Run) -> TextTable:
     }
     numbers: Columns[PaperLine] = {
         "Paper": lambda line: percent(line.paper),
-        "Measured": lambda line: accuracy_text(line.row.accuracy, line.row.low, line.row.high),
+        "Measured": lambda line: with_interval(line.row.interval),
+        "Population": lambda line: interval(*line.population, IntervalKind.POPULATION),
         "Difference": lambda line: f"{100 * ((line.row.accuracy or 0.0) - line.paper):+.1f}",
     }
-    mark: Columns[PaperLine] = {"Interval": lambda line: "differs" if line.outside else "within"}
+    mark: Columns[PaperLine] = {"Agreement": lambda line: line.agreement}
     return TextTable.of(paper_lines(run), {**about, **numbers, **mark}, numbers)
 
 

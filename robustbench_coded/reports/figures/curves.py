@@ -24,15 +24,15 @@ from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, Th
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 
 BAR_WIDTH, GROUP_HEIGHT = 5.4, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
-BAR = 0.36
+BAR, APART = 0.36, 0.12  # and lines of several kinds on one bar
 LETTER = 0.018  # of the width, for the numbers behind the bars
 INK = "#24292f"
 GREY = "#8a8f98"
 BARS_TITLE = "What is left under attack"
 BARS_CAPTION = (
-    "Accuracy on the evaluated images with 95% intervals: unperturbed, under the strongest of FGSM, PGD-10 "
-    "and PGD-100, and under all attacks together. Of several settings, the bar ends at the highest, its dark "
-    "part at the lowest, and the line spans all of their intervals."
+    "Accuracy with 95% intervals: unperturbed, under the strongest of FGSM, PGD-10 and PGD-100, and under "
+    "all attacks together. Of several settings, the bar ends at the highest, its dark part at the lowest, "
+    "and a line spans their intervals of one kind."
 )
 
 
@@ -64,12 +64,15 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
 
 
 def _draw_bar(axes: Axes, place: float, kept: Span, colour: str) -> None:
-    """From 0 to the least that is kept, paler on to the most, a line over the intervals, and the figures."""
-    least, most, low, high = (100 * value for value in kept)
+    """From 0 to the least that is kept, paler on to the most, a line a kind of interval, and the figures."""
+    least, most = 100 * kept.least, 100 * kept.most
     axes.barh([place], [most], BAR, color=colour, alpha=0.45)
     axes.barh([place], [least], BAR, color=colour)
-    axes.errorbar([most], [place], xerr=[[most - low], [high - most]], color=INK, linewidth=1, capsize=2)
-    axes.text(max(high, most) + 2, place, str(kept), va="center", fontsize=10)
+    for at, (_, low, high) in enumerate(kept.ends):
+        middle, half, beside = 50 * (low + high), 50 * (high - low), at - (len(kept.ends) - 1) / 2
+        axes.errorbar([middle], [place + APART * beside], xerr=half, color=INK, linewidth=1, capsize=2)
+    highest = max(most, *(100 * high for _, _, high in kept.ends))
+    axes.text(highest + 2, place, str(kept), va="center", fontsize=10)
 
 
 THREAT = WHOLE_BATCH
@@ -107,7 +110,7 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         style.percent_axis(panel)
     style.legend(figure, axes)
     caption = (
-        f"Accuracy of the ensemble of all attacks under {THREAT}, with 95% intervals; at eps 0 clean inputs."
+        f"Accuracy of the ensemble of all attacks under {THREAT}; at eps 0 clean inputs. {style.INTERVALS}"
     ) + style.first_of(len(checkpoints), len(found), "checkpoints")
     return style.drawing(figure, "eps-curve", "Accuracy over eps", caption)
 
@@ -149,7 +152,7 @@ def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         panel.set_title("\n".join(style.label(text, style.TITLE_WIDTH) for text in names_of))
         style.percent_axis(panel)
     style.legend(figure, axes)
-    caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)}) with 95% intervals."
+    caption = f"Accuracy under each attack ({THREAT}, {perturbation_text(perturbation)}). {style.INTERVALS}"
     caption += style.first_of(len(shown), len(swept), "subjects")
     return style.drawing(figure, "batch-sizes", "Accuracy against batch size", caption)
 
@@ -210,9 +213,9 @@ def draw_ladder(rows: Sequence[SummaryRow]) -> style.Drawing | None:
         panel.set_xlabel("accuracy, %")
     style.legend(figure, axes)
     caption = (
-        f"Accuracy under the strongest attack of each kind ({perturbation_text(perturbation)}), with 95% "
-        "intervals, and under the ensemble of all attacks of a threat model, which decides the verdict. "
-        "Transfer: gradients of the base model only. Known draw: the attacker knows the defence's draw."
+        f"Accuracy under the strongest attack of each kind ({perturbation_text(perturbation)}), and "
+        "under the ensemble of all attacks of a threat model, which decides the verdict. Transfer: gradients "
+        f"of the base model only. Known draw: the attacker knows the defence's draw. {style.INTERVALS}"
     ) + style.first_of(len(shown), len(checkpoints), "checkpoints")
     return style.drawing(figure, "ladder", "Accuracy under increasingly strong attacks", caption)
 

@@ -28,6 +28,7 @@ TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
 SVG_DPI = 72
+INTERVALS = "The 95% intervals are those of the tables, which name their kinds."  # of captions
 PANELS_SHARE = 0.62  # of a figure's height, at least: legends and titles take the rest
 NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 

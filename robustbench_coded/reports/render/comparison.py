@@ -37,7 +37,7 @@ def _sections(comparison: RunComparison) -> Iterator[Section]:
     shown = Bullets(apart) if apart else Legend("None that matters here.")
     yield Section("apart", "Differences between the runs", (shown,))
     for table in comparison.tables:
-        yield Section("accuracies", table.title, (table, Legend(LEGEND)))
+        yield Section("accuracies", table.title, (table, Legend(f"{LEGEND} {table.kinds}".rstrip())))
     if comparison.unpaired:
         unpaired = Bullets(comparison.unpaired)
         yield Section("unpaired", "Differences that could not be computed", (unpaired,))

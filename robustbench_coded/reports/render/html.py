@@ -64,7 +64,7 @@ def _environment() -> Environment:
         "percent": formatting.percent,
         "answers": examples.answer_text,
         "subject": lambda key: formatting.subject_text(key.subject, with_k=True),
-        "interval": lambda line: formatting.interval(line.low, line.high),
+        "interval": lambda line: formatting.interval(line.low, line.high, line.interval_kind),
         "difference": formatting.difference_text,
         "incomplete": lambda line: formatting.incomplete_text(line.examples, line.examples_planned),
         "settled": formatting.settled,

@@ -81,6 +81,7 @@ def _caption(table: Table, threats: Sequence[object]) -> str:
         said.append("Ensemble: for each image the strongest attack on other draws")
     if any(cell.difference for cell in cells):
         said.append("Signed: paired difference from the baseline in points, bold where it is not chance")
+    said += [table.kinds.rstrip(".")] if table.kinds else []
     return ". ".join(said) + "."
 
 

@@ -9,20 +9,16 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.figures.style import Drawing
 from robustbench_coded.reports.run import examples, findings, methodology, text_tables
 from robustbench_coded.reports.run.opening import Opening
-from robustbench_coded.reports.run.tables import OVER_DRAWS, Table, narrowed, tables_of
-from robustbench_coded.reports.text.formatting import TextTable
+from robustbench_coded.reports.run.tables import Table, narrowed, tables_of
+from robustbench_coded.reports.text.formatting import TextTable, kinds_text
 
 ACCURACY_LEGEND = (
-    "In percent on fresh draws of the defence, each with its own 95% interval. Bold: the strongest single "
+    "In percent on fresh draws of the defence, with pointwise 95% intervals. Bold: the strongest single "
     "attack of its threat model, if it is one of that threat model's own."
 )
 EMPTY_LEGEND = (
     "Empty: the attack needs what is not there (randomness, a base model, other inputs in the batch), or was "
     "left out, which is then said."
-)
-OVER_DRAWS_LEGEND = (
-    f"{OVER_DRAWS}: over draws alone, for these inputs in these batches; for other images see 'Accuracy' in "
-    "the last table."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
@@ -118,6 +114,7 @@ def report_of(
     Args:
         worst: the examples that fell furthest, and a PNG for each; None where its images were not kept.
     """
+    kinds = kinds_text({row.interval_kind for row in run.rows})
     shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
     sections = [
         *_answers(run),
@@ -132,7 +129,7 @@ def report_of(
         Section(
             "cost",
             "Cost and every row",
-            (Legend(ROWS_LEGEND), text_tables.row_text_table(run.rows)),
+            (Legend(f"{ROWS_LEGEND} {kinds}"), text_tables.row_text_table(run.rows)),
             detail=True,
         ),
     ]
@@ -192,7 +189,7 @@ def _details(run: Run, figures: Sequence[Drawing]) -> Iterator[Section]:
 def _accuracies(table: Table) -> Section:
     legend = f"On {table.examples:,} images, where no other number (n) is given. {ACCURACY_LEGEND}"
     legend += f" {EMPTY_LEGEND}" if any(None in row.cells for row in table.rows) else ""
-    legend += f" {OVER_DRAWS_LEGEND}" if table.over_draws else ""
+    legend += f" {table.kinds}" if table.kinds else ""
     legend += f" {PAPER_LEGEND}" if table.has_paper else ""
     return _section("accuracies", table.title, table, Legend(legend))
 

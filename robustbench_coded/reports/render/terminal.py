@@ -51,8 +51,7 @@ def summary_table(run: Run) -> Group:
     parts: list[Any] = [_Accuracies(table) for table in found]
     if any(None in row.cells for table in found for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
-    if any(table.over_draws for table in found):
-        parts.append(_sentence(sections.OVER_DRAWS_LEGEND))
+    parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in found)))
     parts += _by_subject(findings.COLLATERAL, findings.collateral_text_table(run.rows), 4)
     certified = _by_subject(findings.CERTIFIED, findings.certified_text_table(run.certified), 4)
     return Group(*parts, *map(_sentence, _open(run)), *certified)
@@ -81,6 +80,7 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
     """
     parts: list[Any] = [_sentence(f"baseline: {comparison.baseline}")]
     parts += [_Accuracies(table) for table in comparison.tables]
+    parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in comparison.tables)))
     parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
     for section in beside:
         for block in section.blocks:
@@ -193,9 +193,7 @@ def curve_lines(run: Run, over: str, submissions: Sequence[int] = ()) -> Iterato
             continue
         case, eps = result.case, formatting.pixels(result.case.perturbation.eps)
         family, x = _place(case, over)
-        points = (
-            {x: result.interval()} if over != "submissions" else {m: survival(result, m) for m in submissions}
-        )
+        points = {x: result.shown} if over != "submissions" else {m: survival(result, m) for m in submissions}
         where = "" if over == "eps" else f", eps {eps}"
         title = f"{formatting.subject_text(case.subject, with_k=True)}, {case.threat}, {family}{where}"
         for x, left in points.items():
@@ -234,7 +232,7 @@ def _place(case: Case, over: str) -> tuple[str, float]:
     if over in ("eps", "submissions"):
         return case.attack, case.perturbation.eps
     name = formatting.parsed_attack(case.attack)
-    number = int(getattr(name, over, None) or 0)
+    number = int(getattr(name, over, None) or 1)  # pgd-0 is no name
     if case.attack not in [suited(form.format(number), case.perturbation.norm) for form in _CURVES[over]]:
         return "", 0.0
     family = case.attack.removeprefix(f"eot{number}-") if over == "draws" else case.attack

@@ -17,7 +17,6 @@ from robustbench_coded.reports.text.formatting import (
     THREAT,
     Columns,
     TextTable,
-    accuracy_text,
     counted,
     duration,
     hiding_text,
@@ -35,7 +34,7 @@ from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 CERTIFIED = "Certified, unknown and broken"
 CERTIFIED_LEGEND = (
     "Certified: answers that no perturbation within eps can change to a wrong one, with a 95% interval "
-    "over examples. Broken: answers that are wrong under the ensemble of all attacks. Unknown: neither. "
+    "for the population. Broken: answers that are wrong under the ensemble of all attacks. Unknown: neither. "
     "Bounds account for float32 rounding. Those of Gaussian smoothing are probabilities of a right answer, "
     "and all of them hold together with probability 99.9%."
 )
@@ -71,7 +70,7 @@ def collateral_text_table(lines: Sequence[SummaryRow]) -> TextTable:
     figures: Columns[SummaryRow] = {
         "Malicious": lambda row: row.threat.malicious,
         "Clean": lambda row: percent(row.clean_accuracy),
-        "Accuracy": lambda row: accuracy_text(row.accuracy, row.low, row.high),
+        "Accuracy": lambda row: with_interval(row.interval),
     }
     moved: Columns[SummaryRow] = {"Moved": lambda row: "anywhere" if row.threat.free else "within eps"}
     return TextTable.of(found, {**SUBJECT, **PERTURBATION, **draw, **moved, **figures}, figures)
@@ -97,7 +96,7 @@ def findings_of(run: Run) -> list[str]:
                     where=f"{line.threat}, {perturbation_text(line.perturbation)}",
                     inputs=counts[name],
                     own=percent(counts.get("third_party_standing", 0.0) / counts[name]),
-                    left=f"{percent(line.accuracy)}% {interval(line.low, line.high)}",
+                    left=f"{percent(line.accuracy)}% {interval(line.low, line.high, line.interval_kind)}",
                 )
                 told.append(said)
     return told

@@ -15,6 +15,7 @@ from robustbench_coded.judge.verdict import RULES
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
+    kinds_text,
     parsed_attack,
     percent,
     perturbation_text,
@@ -23,7 +24,7 @@ from robustbench_coded.reports.text.formatting import (
 )
 from robustbench_coded.schema.case import ThreatModel
 from robustbench_coded.schema.manifest import CheckpointFacts, DataFacts, RunManifest
-from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, VerdictName
+from robustbench_coded.schema.words import CLEAN, COMBINED, CONTROLS, ENSEMBLE, IntervalKind, VerdictName
 
 MIXES = {
     "balanced": "dealt to batches so that each has its share of every class",
@@ -131,11 +132,14 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
     return [Fact(about, text) for about, texts in facts for text in texts if text]
 
 
-_INTERVALS = "95%, in brackets; the unit is the batch where answers depend on the batch, else the example."
+_INTERVALS = (
+    "95%, in brackets; the unit is the batch where answers depend on the batch, else the example. "
+    f"{kinds_text(tuple(IntervalKind))}"
+)
 _SCORED_AGAIN = (
-    "where the last table has an interval for other images, the perturbed inputs were also scored in random "
-    "batches of these images, in one draw each. Their intervals, and those of ensembles that contain them, "
-    "are about these images in random batches."
+    "where an interval is for the evaluated images, the perturbed inputs were also scored in random batches "
+    "of these images, in one draw each, as were those of the ensembles that contain them. The last table has "
+    "the interval for the population beside it."
 )
 _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
@@ -279,9 +283,8 @@ def _versions(manifest: RunManifest) -> Iterator[str]:
 GLOSSARY = "docs/glossary.md"
 _TERMS = {
     "Accuracy": "the share of right answers, in percent; the mean over images and draws.",
-    "Interval": "in brackets; each end errs with probability 2.5%. It is about other images like these; "
-    "of inputs that were scored in random batches, about these images in any batches, with 'Other images' "
-    "beside it; with §, about these inputs in these batches, over draws.",
+    "Interval": f"in brackets; each end errs with probability 2.5%. {kinds_text(tuple(IntervalKind))} Beside "
+    "a marked one, the last table has that for the population.",
     "K, N": "K inputs are answered together; coded inference answers N mixtures of them.",
     "Draw": "one sample of a defence's random numbers; figures use draws made after the attack.",
     "Ensemble": "all attacks together: the attack that is lowest for each image (or batch, where it is "

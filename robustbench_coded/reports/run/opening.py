@@ -25,12 +25,13 @@ from robustbench_coded.reports.text.formatting import (
     counted,
     inference_text,
     interval,
+    kinds_text,
     percent,
     pixels,
     series,
 )
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import STANDARD, VerdictName
+from robustbench_coded.schema.words import STANDARD, IntervalKind, VerdictName
 
 NAME_WIDTH = 40
 MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
@@ -39,23 +40,21 @@ _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
 _FOUND = "{left} of answers are right under attack{bare}{claim}{decided}."
 _OTHER = "An attacker who {does} ({threat}): {verdicts}."
-_THESE = (
-    "In brackets: 95% intervals for these {images} images in random batches. For other images like these the "
-    "interval is {others}, because few separate batches were attacked."
+_BRACKETS = "In brackets: 95% intervals, measured on {images} images. {kinds}"
+_BESIDE = (
+    " For the population, the verdicts' intervals marked † are {ends}, because few separate batches were "
+    "attacked."
 )
-_OVER_DRAWS = " For the paper's attacks they are over draws, for these inputs in these batches."
-_LIKE_THESE = "In brackets: 95% intervals for images like these {images}."
 
 
 class Span(NamedTuple):
-    """Accuracies of one or several subjects as fractions: the least and the most that is kept, and how far
-    their intervals reach.
+    """Accuracies of one or several subjects as fractions: the least and the most that is kept, and for each
+    kind of their intervals how far those of that kind reach.
     """
 
     least: float
     most: float
-    low: float
-    high: float
+    ends: tuple[tuple[IntervalKind, float, float], ...]
 
     @staticmethod
     def of(found: Iterable[Interval | None]) -> "Span | None":
@@ -63,13 +62,17 @@ class Span(NamedTuple):
         kept = [one for one in found if one is not None]
         if not kept:
             return None
+        kinds: dict[IntervalKind, list[Interval]] = {}
+        for one in kept:
+            kinds.setdefault(one.kind, []).append(one)
         middle = [one.estimate for one in kept]
-        return Span(min(middle), max(middle), min(one.low for one in kept), max(one.high for one in kept))
+        ends = ((kind, min(one.low for one in of), max(one.high for one in of)) for kind, of in kinds.items())
+        return Span(min(middle), max(middle), tuple(ends))
 
     def __str__(self) -> str:
-        """``0.4% [0.1, 0.9]`` or ``0.0% to 1.6% [0.0, 4.3]``."""
-        ends = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
-        return f"{' to '.join(ends)} {interval(self.low, self.high)}"
+        """``0.4% [0.1, 0.9]``, or ``0.0% to 5.0% [0.0, 4.3]† and [3.3, 19.5]`` of several."""
+        values = dict.fromkeys(f"{percent(value)}%" for value in (self.least, self.most))
+        return f"{' to '.join(values)} {series([interval(low, high, kind) for kind, low, high in self.ends])}"
 
 
 class Answer(NamedTuple):
@@ -250,8 +253,10 @@ def _of_claim(judgement: Judgement) -> str:
     if claim is None or left is None:
         return ""
     voted = f"{_of_what(claim)}, of which {Span.of([left])} are right" if claim.votes > 1 else ""
-    stands = ", which stands so far" if left.low >= claim.value else ", which the interval contains"
-    why = f"; {verdict.refuted_by}" if verdict.refuted_by else ""
+    stands = f", which stands so far {left.kind.phrase}"
+    stands = stands if left.low >= claim.value else ", which the interval contains"
+    why = f", refuted {verdict.refuted_for}" if verdict.refuted_for else ""
+    why += f"; {verdict.refuted_by}" if verdict.refuted_by else ""
     return f", claimed are {percent(claim.value)}%{voted}{stands if left.high >= claim.value else ''}{why}"
 
 
@@ -285,13 +290,14 @@ def _certainty(run: Run, judged: Sequence[Judgement]) -> str:
     if not sizes:
         return ""
     images = " to ".join(f"{size:,}" for size in dict.fromkeys((sizes[0], sizes[-1])))
-    others = [a.others for j in judged if (a := j.verdict.accuracy) is not None and a.others is not None]
-    papers = (lowest_of_papers(run.rows, j.subject, j.perturbation) for j in judged)
-    beside = _OVER_DRAWS if any(row and row.over_draws for row in papers) else ""
-    if not others:
-        return _LIKE_THESE.format(images=images) + beside
-    proven = interval(min(low for low, _ in others), max(high for _, high in others))
-    return _THESE.format(images=images, others=proven) + beside
+    spans = [span for bars in _bars(run, judged) for span in (bars.settings, bars.bare) if span is not None]
+    kinds = {kind for span in spans for kind, _, _ in span.ends}
+    beside = [a.population for j in judged if (a := j.verdict.accuracy) is not None and a.population]
+    said = _BRACKETS.format(images=images, kinds=kinds_text(kinds))
+    if not beside:
+        return said
+    low, high = min(low for low, _ in beside), max(high for _, high in beside)
+    return said + _BESIDE.format(ends=interval(low, high, IntervalKind.POPULATION))
 
 
 def _bare(run: Run, judged: Sequence[Judgement]) -> list[Judgement]:
@@ -311,10 +317,7 @@ def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
 
     def papers(j: Judgement) -> Interval | None:
         row = lowest_of_papers(run.rows, j.subject, j.perturbation)
-        low, high = (None, None) if row is None else row.about_these
-        if row is None or row.accuracy is None or low is None or high is None:
-            return None
-        return Interval(row.accuracy, low, high)
+        return None if row is None else row.interval
 
     figures = {
         "clean images": lambda j: j.verdict.clean,

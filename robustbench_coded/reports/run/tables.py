@@ -23,6 +23,7 @@ from robustbench_coded.reports.text.formatting import (
     inference_text,
     interval,
     is_submitted,
+    kinds_text,
     papers_attack,
     percent,
     perturbation_text,
@@ -88,7 +89,6 @@ def cost(row: SummaryRow) -> float:
     return (row.forwards or 0.0) + (row.backwards or 0.0)
 
 
-OVER_DRAWS = "§"  # stands behind an interval over draws alone
 SUBMITTED = "resubmitted"  # the column of the lowest of all perturbed inputs that were made elsewhere
 
 
@@ -122,8 +122,7 @@ class TableCell:
         line = self.line
         found = [(percent(line.accuracy), self.strongest)]
         if line.low is not None:
-            mark = OVER_DRAWS if line.over_draws else ""
-            found.append((interval(*line.about_these) + mark, False))
+            found.append((interval(line.low, line.high, line.interval_kind), False))
         if not line.done:
             found.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
@@ -161,9 +160,11 @@ class Table:
         return Counter(cell.line.examples for cell in cells).most_common(1)[0][0] if cells else 0
 
     @property
-    def over_draws(self) -> bool:
-        """Whether any interval is over draws alone."""
-        return any(cell is not None and cell.line.over_draws for row in self.rows for cell in row.cells)
+    def kinds(self) -> str:
+        """A legend of the kinds of its intervals, those of differences included."""
+        cells = [cell for row in self.rows for cell in row.cells if cell is not None]
+        found = {cell.line.interval_kind for cell in cells}
+        return kinds_text(found.union(cell.difference.kind for cell in cells if cell.difference))
 
     @property
     def has_paper(self) -> bool:

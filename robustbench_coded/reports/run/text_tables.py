@@ -10,23 +10,25 @@ from robustbench_coded.reports.run.examples import WorstExample, answer_text
 from robustbench_coded.reports.text.formatting import (
     ATTACK,
     ATTACKED_BY,
+    DECIDING,
     PERTURBATION,
     SUBJECT,
     THREAT,
     Columns,
     TextTable,
-    accuracy_text,
     difference_text,
     interval,
+    kinds_text,
     of_case,
     of_part,
     percent,
     with_interval,
 )
+from robustbench_coded.schema.words import IntervalKind
 
 VERDICT_LEGEND = (
-    "In percent, with 95% intervals, each by itself: of twenty intervals, one is expected to miss the truth. "
-    "Terms: see 'Terms'."
+    "Percentages with pointwise 95% intervals: of twenty intervals, one is expected to miss the truth. "
+    f"{kinds_text(DECIDING)} Terms: see 'Terms'."
 )
 GIVEN_UP = "Clean accuracy given up, points"
 
@@ -105,9 +107,10 @@ _FIGURES: dict[str, Callable[[summary.SummaryRow], str]] = {
         str(line.examples) if line.done else f"{line.examples} of {line.examples_planned}"
     ),
     "Draws": lambda line: str(line.draws),
-    "Accuracy": lambda line: accuracy_text(line.accuracy, line.low, line.high),
-    "Other images": lambda line: "" if line.others is None else interval(*line.others),
-    "Over draws": lambda line: "" if line.over_draws is None else interval(*line.over_draws),
+    "Accuracy": lambda line: with_interval(line.interval, missing="–"),
+    "Population": lambda line: (
+        "" if line.population is None else interval(*line.population, IntervalKind.POPULATION)
+    ),
     "Majority": lambda line: percent(line.majority),
     "Every draw": lambda line: percent(line.every_draw),
     "All submissions": lambda line: with_interval(line.survival),

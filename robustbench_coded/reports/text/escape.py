@@ -44,6 +44,8 @@ _LATEX = {
     "-": "-{}",  # two of them would become a dash
     "[": "{[}",  # at the start of a line of a table it would be an option of the line before
     "*": "{*}",  # likewise
+    "†": r"\dag{}",
+    "§": r"\S{}",
 }
 _FORMULA_STARTS = ("=", "+", "-", "@")
 
@@ -82,7 +84,7 @@ def markdown_block(text: object) -> str:
 def latex(text: object, width: int = 60) -> str:
     """The text in LaTeX; letters that some engines lack are named by their number."""
     line = shortened(text, width).replace("…", "...")
-    return "".join(_LATEX.get(c, c) if ord(c) < 0x180 else f"U+{ord(c):04X}" for c in line)
+    return "".join(_LATEX.get(c, c if ord(c) < 0x180 else f"U+{ord(c):04X}") for c in line)
 
 
 def csv_text(text: object) -> str:

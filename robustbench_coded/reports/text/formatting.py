@@ -16,6 +16,7 @@ from attacks.norms import frequencies_of, is_union
 from attacks.presets import PRESETS
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
+from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, ENSEMBLE, NAIVE_MIN, RANDOM_SIGN, STANDARD, STRONGEST
 
@@ -143,25 +144,39 @@ def percent(accuracy: float | None) -> str:
     return "–" if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """``[25.1, 32.4]`` in percent, empty where there is none."""
-    return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]"
+# What stands behind an interval for its kind, and how a legend explains it.
+MARKS = dict(zip(words.IntervalKind, ("†", "", "§"), strict=True))
+DECIDING = (words.IntervalKind.POPULATION, words.IntervalKind.EVALUATED_IMAGES)  # verdicts
+_MARKED = {
+    words.IntervalKind.EVALUATED_IMAGES: "Intervals marked † are for the evaluated images.",
+    words.IntervalKind.OVER_DRAWS: "Intervals marked § cover the defence's randomness only.",
+}
 
 
-def accuracy_text(accuracy: float | None, low: float | None, high: float | None) -> str:
-    """``28.7 [25.1, 32.4]`` in percent; without the interval where there is none, a dash without accuracy."""
-    return f"{percent(accuracy)} {interval(low, high)}".rstrip()
+def kinds_text(kinds: Collection[words.IntervalKind | None]) -> str:
+    """A legend of the intervals' kinds: a sentence for each that is there."""
+    unmarked = "Unmarked intervals" if set(kinds) & set(_MARKED) else "Intervals"
+    plain = [f"{unmarked} are for the population."] if words.IntervalKind.POPULATION in kinds else []
+    return " ".join([*plain, *(text for kind, text in _MARKED.items() if kind in kinds)])
+
+
+def interval(low: float | None, high: float | None, kind: words.IntervalKind | None) -> str:
+    """``[25.1, 32.4]`` in percent with the mark of its kind, empty where there is none."""
+    mark = "" if kind is None else MARKS[kind]
+    return "" if low is None or high is None else f"[{100 * low:.1f}, {100 * high:.1f}]{mark}"
 
 
 def with_interval(figure: Interval | None, missing: str = "") -> str:
-    """``28.7 [25.1, 32.4]`` in percent; ``missing`` where there is none."""
-    return missing if figure is None else accuracy_text(figure.estimate, figure.low, figure.high)
+    """``28.7 [25.1, 32.4]†`` in percent; ``missing`` where there is none."""
+    if figure is None:
+        return missing
+    return f"{percent(figure.estimate)} {interval(figure.low, figure.high, figure.kind)}"
 
 
 def difference_text(difference: Difference) -> str:
-    """``+4.2 [+1.0, +7.4]`` in percentage points, each with its sign."""
+    """``+4.2 [+1.0, +7.4]†`` in percentage points, each with its sign."""
     estimate, low, high = (100 * end for end in (difference.estimate, difference.low, difference.high))
-    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]{MARKS[difference.kind]}"
 
 
 def settled(difference: Difference) -> bool:

@@ -8,7 +8,7 @@ const put = (cell, figure) => {
   cell.dataset.value = figure ? figure[0] : "";
   if (figure && figure[1] !== null) {
     const between = document.createElement("small");
-    between.textContent = `[${percent(figure[1])}, ${percent(figure[2])}]`;
+    between.textContent = `[${percent(figure[1])}, ${percent(figure[2])}]${figure[3]}`;
     cell.append(between);
   }
 };

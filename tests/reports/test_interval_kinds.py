@@ -1,0 +1,280 @@
+"""Every interval says what it is about, and every format prints the same one for the same cell."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from robustbench_coded.cli.main import main
+from robustbench_coded.extras.board.entry import Board
+from robustbench_coded.extras.view import entries_below, view_page
+from robustbench_coded.judge.run import load_run
+from robustbench_coded.reports.compare.comparison import compare
+from robustbench_coded.reports.render.comparison import comparison_document
+from robustbench_coded.reports.render.latex import latex_table
+from robustbench_coded.reports.render.terminal import curve_lines, summary_table
+from robustbench_coded.reports.run.opening import opening_of
+from robustbench_coded.reports.run.tables import tables_of
+from robustbench_coded.reports.text.formatting import MARKS, inference_text, kinds_text, with_interval
+from robustbench_coded.reports.write import write_reports
+from robustbench_coded.schema.case import Subject
+from robustbench_coded.schema.words import IntervalKind
+from tests.reports.conftest import ACCURACIES, Invented, write_invented
+from tests.reports.conftest import Subject as Attacked
+
+# One subject of each kind: its intervals are for the population, over draws only, for the evaluated images,
+# and of a random defence that answers its inputs one by one again for the population.
+SUBJECTS = (
+    Attacked("erm"),
+    Attacked("erm", "rci", 32, 32),
+    Attacked("erm", "rci", 32, 48, random_batches=60),
+    Attacked("erm", "noise"),
+)
+WHOLE = "batch/unknown"
+INFERENCES = ("Standard inference", "RCI (N = 32)", "RCI (N = 48)", "noise")
+CELL = re.compile(r"([\d.]+)\W*(\[[\d.]+, [\d.]+\])([†§]?)")
+LEGENDS = (
+    "Unmarked intervals are for the population.",
+    "Intervals marked † are for the evaluated images.",
+    "Intervals marked § cover the defence's randomness only.",
+)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """The folder of a run that mixes rows of all kinds, with its reports."""
+    path = tmp_path_factory.mktemp("mixed") / "run"
+    accuracies = ACCURACIES | {("pgd-100", WHOLE): (0.0, 0.2)}
+    write_invented(path, Invented(subjects=SUBJECTS, accuracies=accuracies))
+    write_reports(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(mixed):
+    """(inference, attack, threat) -> accuracy, interval and its mark, from summary.csv."""
+    return dict(of_records(csv.DictReader((mixed / "summary.csv").open())))
+
+
+def of_records(records):
+    """Cells of what has the columns of summary.csv."""
+    for line in records:
+        n = int(float(line["n"])) if line["n"] not in ("", None) else None
+        inference = inference_text(Subject("erm", line["defence"], None, n))
+        accuracy, low, high = (100 * float(line[name]) for name in ("accuracy", "ci_low", "ci_high"))
+        mark = MARKS[IntervalKind(line["interval_kind"])]
+        yield (
+            (inference, line["attack"], line["threat"]),
+            (f"{accuracy:.1f}", f"[{low:.1f}, {high:.1f}]", mark),
+        )
+
+
+def of_text(inference, head, text):
+    """The cell of a table whose column has an attack's name, and its threat model if it is no control."""
+    attack, threat = [*re.split(r"<br><sub>|</sub>| ", head.replace("\\", "")), ""][:2]
+    found = CELL.search(re.sub(r"</?sub>|\\", "", text))
+    return [((inference, attack, threat or WHOLE), found.groups())] if found else []
+
+
+def of_markdown(text):
+    for table in re.findall(r"(?m)^\| Inference \| Checkpoint .*\n(?:\|.*\n)+", text):
+        head, _, *lines = (line.strip("| \n").split(" | ") for line in table.splitlines())
+        for line in lines:
+            for name, cell in zip(head[2:], line[2:], strict=False):
+                yield from of_text(line[0], name, cell)
+
+
+class Pivot(HTMLParser):
+    """The cells of tables of accuracies of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.cells, self.inside, self.head, self.labels, self.text = [], False, "", [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.inside = found.get("class") == "pivot" if tag == "table" else self.inside
+        if tag == "tr":
+            self.labels = []
+        if tag in ("td", "th"):
+            self.head, self.text = found.get("data-head") or "", ""
+
+    def handle_data(self, data):
+        self.text += data
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == "th":
+            self.labels.append(self.text)
+        if self.inside and tag == "td":
+            self.cells += of_text(self.labels[0], self.head, " ".join(self.text.split()))
+
+
+def of_terminal(shown):
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(shown)
+    heads = []
+    for line in console.file.getvalue().splitlines():
+        cells = [cell.strip() for cell in re.split("[┃│]", line)[1:-1]]
+        heads = cells if cells[:1] == ["Attack"] else heads
+        for head, cell in zip(heads[1:], cells[1:], strict=bool(cells)):
+            yield from of_text(head.removesuffix(" erm"), cells[0], cell)
+
+
+def of_latex(table):
+    """A column at a time: intervals stand below their accuracies, in the order of the rows."""
+    for place, column in enumerate(table.columns):
+        text = latex_table(table, [f"{column.attack} {column.threat}"])
+        text = (
+            text.partition(r"\midrule")[2].replace(r"\dag{}", "†").replace(r"\S{}", "§").replace("{[}", "[")
+        )
+        values = re.findall(r"& (?:\\textbf{)?([\d.]+)}? \\\\", text)
+        ends = re.findall(r"(\[[\d.]+, [\d.]+\])([†§]?)", text)
+        rows = [row for row in table.rows if row.cells[place] is not None]
+        for row, value, found in zip(rows, values, ends, strict=True):
+            yield (row.labels[0], *map(str, column)), (value, *found)
+
+
+def of_lines(lines):
+    """Cells of what has the names of `csrobust compare --json`."""
+    return of_records({**line, "ci_low": line["low"], "ci_high": line["high"]} for line in lines)
+
+
+def of_view(path):
+    for entry in entries_below(path)[0]:
+        for attack, figure in entry.attacks.items():
+            ends = f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+            key = (inference_text(entry.subject), attack, WHOLE if attack == "clean" else entry.threat)
+            yield key, (f"{100 * figure.estimate:.1f}", ends, MARKS[figure.kind])
+
+
+def of_details(path):
+    """The rows of the last table."""
+    text = (path / "details.md").read_text().rpartition("\n| Checkpoint |")[2].replace("\\", "")
+    heads, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
+    for line in lines:
+        row = dict(zip(heads, line[1:], strict=True))
+        key = row["Inference"].replace("K = 32, ", ""), row["Attack"], row["Threat"]
+        yield key, CELL.fullmatch(row["Accuracy"]).groups()
+
+
+FORMATS = {
+    "report.md": lambda path: of_markdown((path / "report.md").read_text()),
+    "details.md": of_details,
+    "report.html": lambda path: Pivot((path / "report.html").read_text()).cells,
+    "json": lambda path: of_records(load_run(path).as_data()["summary"]),
+    "latex": lambda path: of_latex(tables_of(load_run(path))[0]),
+    "terminal": lambda path: of_terminal(summary_table(load_run(path))),
+    "view": of_view,
+    "comparison.md": lambda path: of_markdown(comparison_document(compare([path]), "md")),
+    "comparison.html": lambda path: Pivot(comparison_document(compare([path]), "html")).cells,
+    "comparison.json": lambda path: of_lines(compare([path]).as_data()["accuracies"]),
+    "comparison.csv": lambda path: of_lines(
+        csv.DictReader(io.StringIO(comparison_document(compare([path]), "csv")))
+    ),
+}
+
+
+def test_the_run_mixes_rows_of_all_kinds(expected):
+    marks = [expected[inference, "pgd-10", WHOLE][2] for inference in INFERENCES]
+    assert marks == ["", "§", "†", ""]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_prints_the_same_interval_of_the_same_kind(name, mixed, expected):
+    found = dict(FORMATS[name](mixed))
+    assert {key: (cell, expected.get(key)) for key, cell in found.items() if cell != expected.get(key)} == {}
+    assert {mark for _, _, mark in found.values()} == set(MARKS.values())
+    assert {inference for inference, *_ in found} == set(INFERENCES)
+    assert len(found) >= 20
+
+
+def test_the_page_of_a_board_s_entry_prints_them_too(mixed, expected, tmp_path):
+    assert main(["board", str(mixed), "--out", str(tmp_path)]) == 0
+    found = {}
+    for entry in msgspec.json.decode((tmp_path / "board.json").read_bytes(), type=Board).entries:
+        inference, page = f"RCI (N = {entry.n})", (tmp_path / "entries" / f"{entry.id}.html").read_text()
+        cells = re.findall(r"(?s)<tr><td.*?</tr>", page)
+        for threat, attack, *texts in (re.findall(r">([^<]+)</td>", cell) for cell in cells):
+            if texts:
+                found[inference, attack, threat] = CELL.search(" ".join(texts)).groups()
+        assert expected[inference, "ensemble", entry.threat][2] == MARKS[entry.ensemble.kind]
+        assert all(legend in page for legend in LEGENDS if legend[20] in MARKS.values())
+    assert len(found) >= 20 and found.items() <= expected.items()
+
+
+def test_every_format_explains_its_marks(mixed):
+    run = load_run(mixed)
+    (table,) = tables_of(run)
+    caption = re.search(r"(?s)\\caption{(.*?)}\n\\label", latex_table(table))[1]
+    console = Console(file=io.StringIO(), width=1000)
+    console.print(summary_table(run))
+    texts = [
+        (mixed / "report.md").read_text(),
+        (mixed / "report.html").read_text().replace("&#39;", "'"),
+        (mixed / "details.md").read_text(),
+        console.file.getvalue(),
+        comparison_document(compare([mixed]), "md"),
+        caption.replace(r"\dag{}", "†").replace(r"\S{}", "§"),
+        view_page(mixed, mixed / "index.html").replace("&#39;", "'"),
+    ]
+    assert [[legend in text for legend in LEGENDS] for text in texts] == [[True] * 3] * len(texts)
+
+
+def test_a_legend_names_what_is_there():
+    assert kinds_text([IntervalKind.POPULATION]) == "Intervals are for the population."
+    assert kinds_text([IntervalKind.OVER_DRAWS, None]) == LEGENDS[2]
+    assert kinds_text(list(IntervalKind)) == " ".join(LEGENDS)
+    assert kinds_text([]) == ""
+
+
+def test_the_tables_end_with_the_kinds_where_the_contract_has_them(mixed):
+    summary, verdicts = ((mixed / f"{name}.csv").read_text().splitlines() for name in ("summary", "verdicts"))
+    assert ",backwards_per_example,status,interval_kind," in summary[0]
+    assert verdicts[0].endswith(",open_checks,reason,interval_kind,gain_interval_kind")
+    found = {
+        (line["defence"], line["n"]): (line["interval_kind"], line["gain_interval_kind"])
+        for line in csv.DictReader(verdicts)
+        if line["threat"] == WHOLE
+    }
+    assert found == {
+        ("standard", ""): ("population", ""),
+        ("rci", "32"): ("population", "population"),
+        ("rci", "48"): ("evaluated images", "evaluated images"),
+        ("noise", ""): ("population", "population"),
+    }
+
+
+def test_beside_a_marked_interval_stands_that_for_the_population(mixed):
+    for line in csv.DictReader((mixed / "summary.csv").open()):
+        ends = line["ci_low_population"], line["ci_high_population"]
+        assert all(ends) == (line["interval_kind"] != "population")
+
+
+def test_an_opening_keeps_the_kinds_apart(mixed):
+    opening = opening_of(load_run(mixed))
+    judgements = [j for j in load_run(mixed).judgements if str(j.threat) == WHOLE]
+    judged = {j.subject.n: j.verdict.accuracy for j in judgements if j.subject.defence != "standard"}
+    (bars,) = [bars for bars in opening.bars if bars.label == "all attacks"]
+    ends = {kind: (low, high) for kind, low, high in bars.settings.ends}
+    assert ends[IntervalKind.EVALUATED_IMAGES] == (judged[48].low, judged[48].high)
+    assert ends[IntervalKind.POPULATION] == (0.0, max(judged[32].high, judged[None].high))
+    low, high = judged[48].population
+    assert opening.certainty == (
+        f"In brackets: 95% intervals, measured on 128 images. {' '.join(LEGENDS)} For the population, "
+        f"the verdicts' intervals marked † are [{100 * low:.1f}, {100 * high:.1f}], because few separate "
+        "batches were attacked."
+    )
+
+
+def test_a_curve_has_the_intervals_of_the_tables(make_run):
+    accuracies = {("clean", WHOLE): (0.9, 0.9), ("pgd-10", WHOLE): (0.1, 0.4), ("pgd-100", WHOLE): (0.0, 0.2)}
+    run = load_run(make_run(subjects=SUBJECTS, accuracies=accuracies))
+    points = {line.strip() for line in curve_lines(run, "steps")}
+    rows = [row for row in run.rows if row.attack.startswith("pgd")]
+    assert {f"{row.attack[4:]}: {with_interval(row.interval)}" for row in rows} <= points
+    assert {row.interval_kind for row in rows} == set(IntervalKind)
