@@ -73,14 +73,17 @@ def what_broke_the_base(
     return checks.passed(name, "The gain holds over the attacks that both met, together and each alone.")
 
 
-def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
-    """What the base model did not meet, as a clause with the attacks to run; '' where it met enough."""
+def unmatched_attacks(
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult
+) -> tuple[tuple[str, ...], str]:
+    """The attacks that the base model should meet, too, and why, as a clause; none where it met enough."""
     if checks.accuracy_of(base) <= checks.WORTH:
-        return ""
+        return (), ""
     on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
     if not any(map(checks.on_another_loss, on_base)):
-        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm))
-        return f"no attack on a margin or on targets ran on the base model: {wanted}"
+        wanted = suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm)
+        what_to_do = checks.run_attacks(wanted)
+        return (wanted,), f"no attack on a margin or on targets ran on the base model: {what_to_do}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
     for result in checks.usable_by(results, ensemble):
@@ -92,11 +95,11 @@ def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base:
         name = parse(made_by)
         if name.algorithm.lower() not in algorithms and not checks.on_cross_entropy(name):
             alone.setdefault(name.algorithm.lower(), made_by)
-    if not alone:
-        return ""
     names = tuple(alone.values())
+    if not names:
+        return (), ""
     what_to_do = checks.run_attacks(*names)
-    return f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
+    return names, f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
 
 
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
@@ -189,11 +192,13 @@ def _measured(
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
     claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
     if base is not None:
+        spared, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
             gain=difference_of(whole, base, tail),
             clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
-            unmatched_attacks=unmatched_attacks(results, whole, base),
+            unmatched_attacks=unmatched,
+            spared=spared,
         )
     claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval(tail)
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))

@@ -53,6 +53,7 @@ class Verdict:
         stopped: True if the run was stopped before every rung of the protocol was asked.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
+        spared: the attacks that the base model should meet, too.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -76,6 +77,7 @@ class Verdict:
     missing: bool = False
     stopped: bool = False
     unmatched_attacks: str = ""
+    spared: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
 
     @property
