@@ -62,5 +62,5 @@ def test_what_takes_seconds_is_timed_once(tmp_path, monkeypatch):
     real = rates.gradient_of_sum
     monkeypatch.setattr(rates, "gradient_of_sum", lambda model, x: asked.append(len(x)) or real(model, x))
     monkeypatch.setattr(rates.time, "perf_counter", lambda: next(clock))
-    run = measured(tmp_path / "run", limit=None)  # its report says what --all would take
+    run = measured(tmp_path / "run", limit=None, until="settled")  # it says what --all would take
     assert run.manifest.outlook and set(asked) == {1}  # 64 images of 32 x 32 have as many pixels

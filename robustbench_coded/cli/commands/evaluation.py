@@ -95,7 +95,7 @@ def _table(found: "Preview") -> list[str]:
     """A line for each rung."""
     from robustbench_coded.reports.text.formatting import duration
 
-    cells = [("rung", "gradients if broken", "time", "if praised", "time")]
+    cells: list[tuple[str, ...]] = [("rung", "gradients if broken", "time", "if praised", "time")]
     for rung, broken in found.broken.items():
         praised = found.praised[rung]
         figures = (

@@ -62,7 +62,9 @@ def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck
             rows.setdefault(case.case.setting, case)
     for setting in dict.fromkeys(case.case.setting for case in plan.cases):
         like, standing = rows.get(setting), evidence.standings.get(setting)
-        for check in () if like is None or standing is None else standing.checks:
+        if like is None or standing is None:
+            continue
+        for check in standing.checks:
             if not (standing.could_fall or _misled(check, standing)):
                 continue
             if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:

@@ -149,8 +149,10 @@ def _costs(
     for step in steps:
         for part in step.parts:
             maker = evaluation.maker(part.size)
-            sized = isinstance(part, Sized)
-            units = maker.units(part.case) if sized else random_units(part.case, maker, part.batches)
+            if isinstance(part, Sized):
+                units = maker.units(part.case)
+            else:
+                units = random_units(part.case, maker, part.batches)
             images = sum(unit.images for unit in units if unit.id not in counted)
             counted.update(unit.id for unit in units)
             before = costs[step.rung]
