@@ -94,6 +94,25 @@ class Outlook(Struct, frozen=True, kw_only=True):
     seconds: Number = 0.0
 
 
+class NotRun(Struct, frozen=True):
+    """Attacks that were asked for and left out of the plan.
+
+    Attributes:
+        subject: the defence as tables name it.
+        threat: the threat model; '' where it is any.
+        why: a clause.
+    """
+
+    attacks: tuple[str, ...]
+    subject: str
+    threat: str
+    why: str
+
+    def __str__(self) -> str:
+        where = f"{self.subject} ({self.threat})" if self.threat else self.subject
+        return f"{', '.join(self.attacks)} on {where}: left out; {self.why}"
+
+
 class Identity(Struct, frozen=True, kw_only=True):
     """What may not change within a run folder.
 
@@ -260,6 +279,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     Attributes:
         cases: every planned case, in the order in which tables show them.
         notes: sentences for the reader of the report.
+        not_run: what was left out before anything ran.
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
@@ -272,6 +292,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     cases: tuple[CaseRecord, ...]
     probes: tuple[ProbeRecord, ...] = ()
     notes: tuple[str, ...]
+    not_run: tuple[NotRun, ...] = ()
     invocations: tuple[Invocation, ...]
     finished: bool = False
     superseded: tuple[str, ...] = ()

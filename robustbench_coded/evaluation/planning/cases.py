@@ -92,8 +92,11 @@ class ProbedSubject:
         return self.subject.defence
 
     def has_gradient_for(self, name: AttackName) -> bool:
-        """Whether there is a gradient for an attack that differentiates the defence."""
-        return self.relaxable if name.relaxed else self.differentiable
+        """Whether there is a gradient for an attack that differentiates the defence.
+
+        A user's own attack may bring one, as BPDA does, or need none.
+        """
+        return name.third_party == "plugin" or (self.relaxable if name.relaxed else self.differentiable)
 
     @property
     def independent(self) -> bool:

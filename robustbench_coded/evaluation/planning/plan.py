@@ -1,7 +1,7 @@
 """The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -17,6 +17,7 @@ from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
 THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
@@ -63,11 +64,36 @@ def images_per_query(
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases and their units, in the order in which they run."""
+    """Cases and their units, in the order in which they run; what runs otherwise than asked for, or not."""
 
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
     notes: tuple[str, ...]
+    not_run: tuple[NotRun, ...]
+
+
+@dataclass
+class _Remarks:
+    """What the reader is told, each once.
+
+    Attributes:
+        named: whether the attacks were named: where those of presets make no sense, nothing is missed.
+        notes: sentences on what runs otherwise than asked for.
+        dropped: attacks that do not run, by subject, threat model ('' for any) and reason.
+    """
+
+    named: bool
+    notes: dict[str, None] = field(default_factory=dict)
+    dropped: dict[tuple[str, str, str], dict[str, None]] = field(default_factory=dict)
+
+    def drop(
+        self, name: attack_name.AttackName, subject: cases.ProbedSubject, why: str, threat: str = ""
+    ) -> None:
+        self.dropped.setdefault((subject.label, threat, why), {})[name.text] = None
+
+    @property
+    def not_run(self) -> list[NotRun]:
+        return [NotRun(tuple(attacks), *where) for where, attacks in self.dropped.items()]
 
 
 def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
@@ -81,26 +107,26 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 
 def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
-) -> tuple[list[PlannedCase], list[str]]:
-    """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
+) -> tuple[list[PlannedCase], list[str], list[NotRun]]:
+    """The rows that these subjects, attacks and perturbations give, notes on them, and what is left out."""
     rows: dict[PlannedCase, None] = {}
-    notes: dict[str, None] = {}
+    remarks = _Remarks(named=not requested.victim_attacks)  # which adaptive presets bring
     for subject in subjects:
         unmoved = structs.replace(requested.perturbations[0], eps=0.0)
         rows[cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)] = None
         for perturbation in requested.perturbations:
             rows[cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, perturbation)] = None
-        for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
+        for text in (*requested.attacks, *_in_their_place(requested, subject, remarks)):
             name = naming.parse(text)
-            for threat in _threats(requested, conditions, subject, name, notes):
+            for threat in _threats(requested, conditions, subject, name, remarks):
                 for perturbation in requested.perturbations:
                     step_size = step_size_of(name, perturbation.eps)
                     rows[cases.planned_case(subject, threat, text, perturbation, step_size)] = None
-    return list(rows), list(notes)
+    return list(rows), list(remarks.notes), remarks.not_run
 
 
 def _in_their_place(
-    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str, None]
+    requested: RequestedAttacks, subject: cases.ProbedSubject, remarks: _Remarks
 ) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
@@ -110,7 +136,8 @@ def _in_their_place(
     if subject.has_base:
         instead.append(presets.TRANSFER)
     instead = [naming.suited(name, requested.norm) for name in instead]
-    notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
+    said = f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."
+    remarks.notes[said] = None
     return instead
 
 
@@ -119,12 +146,14 @@ def _threats(
     conditions: Conditions,
     subject: cases.ProbedSubject,
     name: attack_name.AttackName,
-    notes: dict[str, None],
+    remarks: _Remarks,
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
     if name.uses_base and not subject.has_base:
         if subject.spec != STANDARD:
-            notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
+            remarks.drop(name, subject, "it names no base model")
+        elif remarks.named:
+            remarks.drop(name, subject, "it is the base model itself")
         return []
     if name.text in requested.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
@@ -132,21 +161,23 @@ def _threats(
         return []
     if name.text in requested.second_attacks and not _suits(name.text, subject):
         return []
-    if name.differentiates and not subject.has_gradient_for(name):
-        notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
+    # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
+    if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
+        remarks.drop(name, subject, "it has no gradient")
         return []
     asked = inputs_for(requested.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
+        if remarks.named:
+            remarks.drop(name, subject, "nothing in it is random")
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
     if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
         asked.append("victim")
-    threats = []
-    for threat in (ThreatModel(inputs, randomness) for inputs in asked):
-        if why := _no_sense(conditions, subject, name, threat):
-            notes[why] = None
-        else:
-            threats.append(threat)
+    threats = [
+        threat
+        for threat in (ThreatModel(inputs, randomness) for inputs in asked)
+        if _makes_sense(conditions, subject, name, threat, remarks)
+    ]
     if not threats and name.third_party is not None:
         threats = [ThreatModel("batch", randomness)]
     return threats
@@ -159,18 +190,26 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
-def _no_sense(
-    conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
-) -> str | None:
-    """Why an attack is not run under a threat model; None where it is."""
+def _makes_sense(
+    conditions: Conditions,
+    subject: cases.ProbedSubject,
+    name: attack_name.AttackName,
+    threat: ThreatModel,
+    remarks: _Remarks,
+) -> bool:
+    """Whether an attack is run under a threat model; where not, the reader is told why."""
     if threat.inputs != "batch" and name.third_party is not None:
-        return f"{name.text} knows no threat model but batch, so it was run under that alone."
+        remarks.notes[f"{name.text} knows no threat model but batch, so it was run under that alone."] = None
+        return False
     if threat.malicious is not None and name.uses_base:
-        return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
+        remarks.drop(name, subject, "the base model answers inputs one by one", str(threat))
+        return False
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
-        return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
+        said = f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
+        remarks.notes[said] = None
+        return False
     if conditions.query_budget is None or name.third_party is not None:
-        return None
+        return True
     images = subject.images / (1 if threat.one_victim else subject.k)
     cost = images_per_query(
         name,
@@ -179,11 +218,10 @@ def _no_sense(
         independent=subject.independent,
     )
     if cost <= conditions.query_budget:
-        return None
-    return (
-        f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
-        f"for each example, and --budget {conditions.query_budget} is less."
-    )
+        return True
+    why = f"one move costs {cost:.4g} images for each example, and --budget {conditions.query_budget} is less"
+    remarks.drop(name, subject, why, str(threat))
+    return False
 
 
 def stopped(conditions: Conditions, case: PlannedCase) -> bool:

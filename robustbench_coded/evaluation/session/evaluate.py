@@ -108,7 +108,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
             listener.note(
                 f"goes on with the run in {path}, which holds {len(recorder.held):,} finished units"
             )
-        for text in (*prepared.notes, *evaluation.notes):
+        for text in (*prepared.notes, *evaluation.notes, *map(str, evaluation.not_run)):
             listener.note(text)
         evidence = run_steps(recorder, engine)
         _write_run_file(path, given)

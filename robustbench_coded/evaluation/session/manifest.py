@@ -28,6 +28,7 @@ from robustbench_coded.schema.manifest import (
     Identity,
     Invocation,
     Machine,
+    NotRun,
     RunManifest,
 )
 from robustbench_coded.schema.words import CONTROLS
@@ -112,6 +113,7 @@ def new_manifest(
         cases=tuple(records),
         probes=prepared.probes,
         notes=plan.notes,
+        not_run=plan.not_run,
         invocations=(invocation,),
     )
 
@@ -173,9 +175,20 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
         probes=tuple((probes | {probe.subject: probe for probe in new.probes}).values()),
         notes=tuple(dict.fromkeys([*new.notes, *old.notes])),
+        not_run=tuple(dict.fromkeys([*new.not_run, *_still_left_out(new, old)])),
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
     )
+
+
+def _still_left_out(new: RunManifest, old: RunManifest) -> list[NotRun]:
+    """What earlier evaluations left out, without the attacks that run now."""
+    runs = {(record.case.subject.defence, record.case.attack) for record in new.cases}
+    left = [
+        replace(one, attacks=tuple(name for name in one.attacks if (one.subject, name) not in runs))
+        for one in old.not_run
+    ]
+    return [one for one in left if one.attacks]
 
 
 # Both are read once a process: the code that is loaded does not change, and a run asks several times.

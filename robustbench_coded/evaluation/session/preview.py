@@ -117,4 +117,5 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     maybe = sum(one.images for one in previews if not one.certain)
     ceiling = plan.ceilings.verdict
     most = maybe if ceiling is None else min(maybe, ceiling * len(plan.judged))
-    return Preview(path, tuple(previews), most, (*prepared.notes, *evaluation.notes))
+    notes = (*prepared.notes, *evaluation.notes, *map(str, evaluation.not_run))
+    return Preview(path, tuple(previews), most, notes)
