@@ -20,7 +20,6 @@ K, CLASSES, SHAPE = 8, 4, (1, 5, 5)
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.rand(1, K, *SHAPE, generator=GENERATOR)
 X[:, :, 0, 0, 0] = torch.arange(K) % 4 / 4 + 1 / 8
-Y = torch.randint(CLASSES, (1, K), generator=GENERATOR)
 WEIGHTS = torch.randn(CLASSES, 25, generator=GENERATOR)
 
 
@@ -49,6 +48,7 @@ def perturbed(text, budget):
     return attack.perturb(X, Y, estimator, budget, [torch.Generator().manual_seed(0)], start)
 
 
+Y = Degenerate().logits(X, [None]).argmax(-1)  # what is answered wrongly anyway is left alone
 NAMES = dict.fromkeys(short(name) for name in OURS)
 NEAREST = [name for name in NAMES if CATALOGUE[parse(name).algorithm].family == "nearest"]
 
