@@ -50,13 +50,15 @@ def perturbed(text, budget):
 
 Y = Degenerate().logits(X, [None]).argmax(-1)  # what is answered wrongly anyway is left alone
 NAMES = dict.fromkeys(short(name) for name in OURS)
-NEAREST = [name for name in NAMES if CATALOGUE[parse(name).algorithm].family == "nearest"]
+OF_MORE_NORMS = [
+    name for name in NAMES if CATALOGUE[parse(name).algorithm].family == "nearest" and "sigma" not in name
+]
 
 
 @pytest.mark.usefixtures("barely_taught")
 @pytest.mark.parametrize(
     ("text", "norm"),
-    [*((name, "linf") for name in NAMES), *((name, norm) for name in NEAREST for norm in ("l2", "l1"))],
+    [*((name, "linf") for name in NAMES), *((name, norm) for name in OF_MORE_NORMS for norm in ("l2", "l1"))],
 )
 def test_every_result_is_finite_and_in_ball_and_box(text, norm):
     budget = budget_of(text, norm, 0.1)
