@@ -78,10 +78,7 @@ NO_SPREAD = 1e-12  # what divides by less leaves no room for the squares of grad
 
 
 def level(logits: Tensor, spread: float) -> Tensor:
-    """By what logits ``[..., classes]`` are multiplied to have this spread, ``[...]``; a constant.
-
-    1 where all logits are equal: they have no spread to go by.
-    """
+    """By what logits ``[..., classes]`` are multiplied to have this spread, ``[...]``; 1 if all are equal."""
     finite = logits.detach().float().nan_to_num(0, 0, 0)
     width = finite.amax(-1) - finite.amin(-1)
     return torch.where(width > NO_SPREAD, spread / width, 1)

@@ -28,7 +28,7 @@ from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
 from robustbench_coded.schema.words import CONTROLS
 
 
@@ -234,7 +234,7 @@ class Run:
                 certified_frame(self.certified).to_json(orient="records", double_precision=15)
             ),
             "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
-            "not_run": list(map(str, self.manifest.not_run)),
+            "not_run": as_sentences(self.manifest.not_run),
             "notes": list(self.manifest.notes),
         }
 

@@ -1,6 +1,7 @@
 """run.json: the cases that were planned, and what the run was made on, its data, checkpoints and defences."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -95,22 +96,24 @@ class Outlook(Struct, frozen=True, kw_only=True):
 
 
 class NotRun(Struct, frozen=True):
-    """Attacks that were asked for and left out of the plan.
+    """An attack that was asked for and left out; under which threat model ('' for any), why (a clause)."""
 
-    Attributes:
-        subject: the defence as tables name it.
-        threat: the threat model; '' where it is any.
-        why: a clause.
-    """
-
-    attacks: tuple[str, ...]
+    attack: str
     subject: str
     threat: str
     why: str
 
-    def __str__(self) -> str:
-        where = f"{self.subject} ({self.threat})" if self.threat else self.subject
-        return f"{', '.join(self.attacks)} on {where}: left out; {self.why}"
+
+def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
+    """One for each; what was left out for one reason shares one."""
+    attacks: dict[str, list[str]] = {}
+    for one in remarks:
+        if isinstance(one, str):
+            attacks[one] = []
+        else:
+            where = f" on {one.subject}{one.threat and f' ({one.threat})'}: left out; {one.why}"
+            attacks.setdefault(where, []).append(one.attack)
+    return [", ".join(names) + said for said, names in attacks.items()]
 
 
 class Identity(Struct, frozen=True, kw_only=True):

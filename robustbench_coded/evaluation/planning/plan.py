@@ -1,7 +1,7 @@
 """The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -68,32 +68,7 @@ class Plan:
 
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
-    notes: tuple[str, ...]
-    not_run: tuple[NotRun, ...]
-
-
-@dataclass
-class _Remarks:
-    """What the reader is told, each once.
-
-    Attributes:
-        named: whether the attacks were named: where those of presets make no sense, nothing is missed.
-        notes: sentences on what runs otherwise than asked for.
-        dropped: attacks that do not run, by subject, threat model ('' for any) and reason.
-    """
-
-    named: bool
-    notes: dict[str, None] = field(default_factory=dict)
-    dropped: dict[tuple[str, str, str], dict[str, None]] = field(default_factory=dict)
-
-    def drop(
-        self, name: attack_name.AttackName, subject: cases.ProbedSubject, why: str, threat: str = ""
-    ) -> None:
-        self.dropped.setdefault((subject.label, threat, why), {})[name.text] = None
-
-    @property
-    def not_run(self) -> list[NotRun]:
-        return [NotRun(tuple(attacks), *where) for where, attacks in self.dropped.items()]
+    notes: tuple[str | NotRun, ...]
 
 
 def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
@@ -107,26 +82,26 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 
 def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
-) -> tuple[list[PlannedCase], list[str], list[NotRun]]:
-    """The rows that these subjects, attacks and perturbations give, notes on them, and what is left out."""
+) -> tuple[list[PlannedCase], list[str | NotRun]]:
+    """The rows that these subjects, attacks and perturbations give, and what is left out."""
     rows: dict[PlannedCase, None] = {}
-    remarks = _Remarks(named=not requested.victim_attacks)  # which adaptive presets bring
+    notes: dict[str | NotRun, None] = {}
     for subject in subjects:
         unmoved = structs.replace(requested.perturbations[0], eps=0.0)
         rows[cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)] = None
         for perturbation in requested.perturbations:
             rows[cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, perturbation)] = None
-        for text in (*requested.attacks, *_in_their_place(requested, subject, remarks)):
+        for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
             name = naming.parse(text)
-            for threat in _threats(requested, conditions, subject, name, remarks):
+            for threat in _threats(requested, conditions, subject, name, notes):
                 for perturbation in requested.perturbations:
                     step_size = step_size_of(name, perturbation.eps)
                     rows[cases.planned_case(subject, threat, text, perturbation, step_size)] = None
-    return list(rows), list(remarks.notes), remarks.not_run
+    return list(rows), list(notes)
 
 
 def _in_their_place(
-    requested: RequestedAttacks, subject: cases.ProbedSubject, remarks: _Remarks
+    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
@@ -136,8 +111,7 @@ def _in_their_place(
     if subject.has_base:
         instead.append(presets.TRANSFER)
     instead = [naming.suited(name, requested.norm) for name in instead]
-    said = f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."
-    remarks.notes[said] = None
+    notes[f"{subject.label} cannot be differentiated, so {' and '.join(instead)} attacked it instead."] = None
     return instead
 
 
@@ -146,14 +120,15 @@ def _threats(
     conditions: Conditions,
     subject: cases.ProbedSubject,
     name: attack_name.AttackName,
-    remarks: _Remarks,
+    notes: dict[str | NotRun, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
+    # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
+    named = not requested.victim_attacks
     if name.uses_base and not subject.has_base:
-        if subject.spec != STANDARD:
-            remarks.drop(name, subject, "it names no base model")
-        elif remarks.named:
-            remarks.drop(name, subject, "it is the base model itself")
+        if subject.spec != STANDARD or named:
+            why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
+            notes[NotRun(name.text, subject.label, "", why)] = None
         return []
     if name.text in requested.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
@@ -163,21 +138,22 @@ def _threats(
         return []
     # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
     if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
-        remarks.drop(name, subject, "it has no gradient")
+        notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
         return []
     asked = inputs_for(requested.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
-        if remarks.named:
-            remarks.drop(name, subject, "nothing in it is random")
+        if named:
+            notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
     if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
         asked.append("victim")
-    threats = [
-        threat
-        for threat in (ThreatModel(inputs, randomness) for inputs in asked)
-        if _makes_sense(conditions, subject, name, threat, remarks)
-    ]
+    threats = []
+    for threat in (ThreatModel(inputs, randomness) for inputs in asked):
+        if why := _no_sense(conditions, subject, name, threat):
+            notes[why] = None
+        else:
+            threats.append(threat)
     if not threats and name.third_party is not None:
         threats = [ThreatModel("batch", randomness)]
     return threats
@@ -190,26 +166,18 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)
 
 
-def _makes_sense(
-    conditions: Conditions,
-    subject: cases.ProbedSubject,
-    name: attack_name.AttackName,
-    threat: ThreatModel,
-    remarks: _Remarks,
-) -> bool:
-    """Whether an attack is run under a threat model; where not, the reader is told why."""
+def _no_sense(
+    conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
+) -> str | NotRun | None:
+    """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
-        remarks.notes[f"{name.text} knows no threat model but batch, so it was run under that alone."] = None
-        return False
+        return f"{name.text} knows no threat model but batch, so it was run under that alone."
     if threat.malicious is not None and name.uses_base:
-        remarks.drop(name, subject, "the base model answers inputs one by one", str(threat))
-        return False
+        return NotRun(name.text, subject.label, str(threat), "the base model answers inputs one by one")
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
-        said = f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
-        remarks.notes[said] = None
-        return False
+        return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     if conditions.query_budget is None or name.third_party is not None:
-        return True
+        return None
     images = subject.images / (1 if threat.one_victim else subject.k)
     cost = images_per_query(
         name,
@@ -218,10 +186,9 @@ def _makes_sense(
         independent=subject.independent,
     )
     if cost <= conditions.query_budget:
-        return True
+        return None
     why = f"one move costs {cost:.4g} images for each example, and --budget {conditions.query_budget} is less"
-    remarks.drop(name, subject, why, str(threat))
-    return False
+    return NotRun(name.text, subject.label, str(threat), why)
 
 
 def stopped(conditions: Conditions, case: PlannedCase) -> bool:

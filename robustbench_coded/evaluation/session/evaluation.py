@@ -97,27 +97,25 @@ def remarks_on(units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]])
 def plan_of(
     cases: Sequence[PlannedCase],
     units_of: Callable[[PlannedCase], Sequence[Unit]],
-    notes: Sequence[str],
-    not_run: Sequence[NotRun],
+    notes: Sequence[str | NotRun],
 ) -> Plan:
-    """These cases with their units; a case without any is left out."""
+    """These cases with their units; a case without any is left out, and a note says so."""
     units = {case: units_of(case) for case in cases}
     why = "every batch is so small that it leaves no input to harm"
     empty = [
-        NotRun((case.attack,), case.subject.label, str(case.threat), why) for case in cases if not units[case]
+        NotRun(case.attack, case.subject.label, str(case.threat), why) for case in cases if not units[case]
     ]
     return Plan(
         tuple(case for case in cases if units[case]),
         tuple(unit for case in cases for unit in units[case]),
-        tuple(notes),
-        tuple(dict.fromkeys([*not_run, *empty])),
+        tuple(dict.fromkeys([*notes, *empty])),
     )
 
 
 def make_plan(prepared: PreparedEvaluation) -> Plan:
     """Every case that may run, on all of its examples."""
-    cases, notes, not_run = cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
-    return plan_of(cases, prepared.maker().units, notes, not_run)
+    cases, notes = cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
+    return plan_of(cases, prepared.maker().units, notes)
 
 
 @dataclass(frozen=True)
@@ -129,16 +127,14 @@ class Evaluation:
 
     Attributes:
         plan: what may run.
-        notes: sentences on cases that run otherwise than asked for.
-        not_run: what will not run.
+        notes: on cases that will run otherwise than asked for, or not.
         old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
 
     prepared: PreparedEvaluation
     plan: EvaluationPlan
-    notes: tuple[str, ...]
-    not_run: tuple[NotRun, ...]
+    notes: tuple[str | NotRun, ...]
     old: RunManifest | None
     sequential: SampleSizes | None
     _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
@@ -154,7 +150,7 @@ class Evaluation:
         ran, maker = Evidence(tuple(steps)), self.prepared.maker
         order = {case: place for place, case in enumerate(self.plan.cases)}
         cases = sorted(ran.sizes, key=lambda case: order.get(case, len(order)))
-        plan = plan_of(cases, lambda case: self.units(case, ran.sizes[case]), self.notes, self.not_run)
+        plan = plan_of(cases, lambda case: self.units(case, ran.sizes[case]), self.notes)
         random = (random_units(case, maker(part.size), part.batches) for case, part in ran.random.items())
         return replace(plan, units=(*plan.units, *chain.from_iterable(random)))
 

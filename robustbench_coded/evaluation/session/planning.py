@@ -120,7 +120,7 @@ def planned_evaluation(
         prepared = prepared.resumed_from(old)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
-    cases, notes, not_run = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
+    cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
@@ -152,7 +152,7 @@ def planned_evaluation(
             sample_sizes=sizes,
             seconds_per_image=rate,
         )
-    return Evaluation(prepared, plan, tuple(notes), tuple(not_run), old, sequential)
+    return Evaluation(prepared, plan, tuple(notes), old, sequential)
 
 
 def _plan(

@@ -29,7 +29,7 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
     with_interval,
 )
-from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
+from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
 from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 
 CERTIFIED = "Certified, unknown and broken"
@@ -136,7 +136,7 @@ def failures_of(run: Run) -> list[str]:
     for (key, error), count in units.items():
         subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return [*sentences, *faulty(run), *map(str, run.manifest.not_run), *left_out(run)]
+    return sentences + faulty(run) + as_sentences(run.manifest.not_run) + left_out(run)
 
 
 def faulty(run: Run) -> list[str]:
