@@ -53,7 +53,7 @@ def test_what_makes_no_sense_is_left_out_and_nothing_is_judged_by_the_base_model
     assert set(mine[mine.attack == "strongest"].strongest_attack) <= {"pgd-2", "aware-pgd-10", "clean"}
     report = (run / "report.md").read_text()
     dropped = report[report.index("## What did not run") :]
-    assert re.search(r"transfer-pgd-5 on rci \(collateral:.*left out; the base model answers", dropped)
+    assert re.search(r"transfer-pgd-5 on rci \(collateral-\d.*left out; the base model answers", dropped)
     assert "collateral" not in report[report.index("## Verdicts") : report.index("## Accuracy")]
     assert 'id="collateral"' in (run / "report.html").read_text()
 

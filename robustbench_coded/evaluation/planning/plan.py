@@ -150,8 +150,8 @@ def _threats(
         asked.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in asked):
-        if why := _no_sense(conditions, subject, name, threat):
-            notes[why] = None
+        if note := _no_sense(conditions, subject, name, threat):
+            notes[note] = None
         else:
             threats.append(threat)
     if not threats and name.third_party is not None:
