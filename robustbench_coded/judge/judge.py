@@ -102,7 +102,8 @@ def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base:
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
     found = checks.usable_by(results, base)
-    return [result for result in found if not result.case.attack.startswith(PREFIX) and result.complete]
+    ran = (result for result in found if result.complete and not result.faulty)
+    return [result for result in ran if not result.case.attack.startswith(PREFIX)]
 
 
 def _at_least(found: AttackName, wanted: AttackName) -> bool:
@@ -158,6 +159,7 @@ def judge(
         compared=ensemble.has_base and ensemble.case.subject.defence != STANDARD,
         claim=claim if claim and claim.is_about(ensemble.case) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
+        faulty=ensemble.faulty + (0 if base is None else base.faulty),
         checks=in_norm(checks, ensemble.case.perturbation.norm),
     )
     if whole is None:

@@ -28,7 +28,7 @@ from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
 from robustbench_coded.schema.words import CONTROLS
 
 
@@ -147,7 +147,11 @@ class Run:
     @cached_property
     def results(self) -> list[CaseResult]:
         """Every planned case and combined row with the outcomes that it is counted from."""
-        return case_results(self.outcomes, self.manifest.cases)
+        faulty: dict[Case, int] = {}
+        for key, unit in self._units():
+            if count := int(_amount(self._read[1].get(unit, {}).get("faulty", 0))):
+                faulty[key] = faulty.get(key, 0) + count
+        return case_results(self.outcomes, self.manifest.cases, faulty)
 
     @cached_property
     def rows(self) -> list[SummaryRow]:
@@ -233,6 +237,7 @@ class Run:
                 certified_frame(self.certified).to_json(orient="records", double_precision=15)
             ),
             "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "not_run": as_sentences(self.manifest.not_run),
             "notes": list(self.manifest.notes),
         }
 

@@ -50,6 +50,7 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
+        faulty: results of attacks on either that were no perturbed inputs.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
         breaks: published breaks of the defence, as their sources.
@@ -73,6 +74,7 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
+    faulty: int = 0
     unmatched_attacks: str = ""
     breaks: tuple[str, ...] = ()
 
@@ -237,10 +239,14 @@ def _constant(v: Verdict) -> str:
 
 
 def _missing(v: Verdict) -> str:
-    """Outcomes of an attack are missing, on the defence or on its base model.
+    """Outcomes of an attack are missing, on the defence or on its base model, or an attack gave results that
+    are not finite or outside ball or box.
 
     They might be the worst. What the complete attacks decide is decided above.
     """
+    if v.faulty and not v.missing:
+        faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
+        return f"{_kept(v)}, but {faulty}"
     return f"{_kept(v)}, but outcomes are missing; run it again" if v.missing else ""
 
 

@@ -1,6 +1,7 @@
 """run.json: the cases that were planned, and what the run was made on, its data, checkpoints and defences."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -92,6 +93,27 @@ class Outlook(Struct, frozen=True, kw_only=True):
     option: str = ""
     images: int = 0
     seconds: Number = 0.0
+
+
+class NotRun(Struct, frozen=True):
+    """An attack that was asked for and left out; under which threat model ('' for any), why (a clause)."""
+
+    attack: str
+    subject: str
+    threat: str
+    why: str
+
+
+def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
+    """One for each; what was left out for one reason shares one."""
+    attacks: dict[str, list[str]] = {}
+    for one in remarks:
+        if isinstance(one, str):
+            attacks[one] = []
+        else:
+            where = f" on {one.subject}{one.threat and f' ({one.threat})'}: left out; {one.why}"
+            attacks.setdefault(where, []).append(one.attack)
+    return [", ".join(names) + said for said, names in attacks.items()]
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -260,6 +282,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     Attributes:
         cases: every planned case, in the order in which tables show them.
         notes: sentences for the reader of the report.
+        not_run: what was left out before anything ran.
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
@@ -272,6 +295,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     cases: tuple[CaseRecord, ...]
     probes: tuple[ProbeRecord, ...] = ()
     notes: tuple[str, ...]
+    not_run: tuple[NotRun, ...] = ()
     invocations: tuple[Invocation, ...]
     finished: bool = False
     superseded: tuple[str, ...] = ()

@@ -107,6 +107,12 @@ def test_of_two_rules_that_apply_the_earlier_decides(earlier, later):
     assert decide(replace(GOOD, **DECIDES[later], **DECIDES[earlier])).rule == earlier
 
 
+def test_an_attack_with_faulty_results_counts_as_not_run_and_is_to_be_mended():
+    made = decide(replace(GOOD, faulty=3))
+    assert (made.name, made.rule) == (OPEN, "outcomes missing")
+    assert "3 faulty results" in made.reason and "mend it or leave it out" in made.reason
+
+
 def test_no_check_that_is_open_goes_unheard():
     gradient = [f"self-tests: {name}" for name in GRADIENT_SELF_TESTS]
     for name in (*CheckName, *gradient, "self-tests: one of a later version"):
@@ -172,6 +178,7 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
     "withheld",
     [
         {"missing": True},
+        {"faulty": 3},
         {"unmatched_attacks": "the base model did not meet square-1000"},
         {"gain": None},
         {"gain": gain(-0.2, 0.3)},
@@ -210,6 +217,7 @@ def measured(draw):
         broken_at=draw(fractions()),
         constant=draw(st.booleans()),
         missing=draw(st.booleans()),
+        faulty=draw(st.integers(0, 1)),
         unmatched_attacks=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
         checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))),
     )
@@ -241,7 +249,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
 @given(measured())
 def test_praise_is_above_both_bars_with_nothing_open(figures):
     made = decide(figures)
-    nothing_open = not figures.checks and not figures.missing and not figures.constant
+    nothing_open = not figures.checks and not (figures.missing or figures.faulty or figures.constant)
     assert (made.name == PRAISE) == (figures.above_the_bar and nothing_open)
     if made.name in CONDEMNED:
         upper = figures.accuracy.high <= figures.broken_at or figures.constant

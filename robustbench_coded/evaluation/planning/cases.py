@@ -92,8 +92,8 @@ class ProbedSubject:
         return self.subject.defence
 
     def has_gradient_for(self, name: AttackName) -> bool:
-        """Whether there is a gradient for an attack that differentiates the defence."""
-        return self.relaxable if name.relaxed else self.differentiable
+        """Whether an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
+        return name.third_party == "plugin" or (self.relaxable if name.relaxed else self.differentiable)
 
     @property
     def independent(self) -> bool:

@@ -21,6 +21,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folde
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
+from robustbench_coded.schema.manifest import as_sentences
 
 
 class IncompleteRun(Exception):
@@ -108,7 +109,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
             listener.note(
                 f"goes on with the run in {path}, which holds {len(recorder.held):,} finished units"
             )
-        for text in (*prepared.notes, *evaluation.notes):
+        for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
         evidence = run_steps(recorder, engine)
         _write_run_file(path, given)

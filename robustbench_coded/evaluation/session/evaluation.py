@@ -38,7 +38,7 @@ from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import is_final
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
-from robustbench_coded.schema.manifest import RunManifest, SampleSizes
+from robustbench_coded.schema.manifest import NotRun, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
 
 
@@ -95,15 +95,15 @@ def remarks_on(units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]])
 
 
 def plan_of(
-    cases: Sequence[PlannedCase], units_of: Callable[[PlannedCase], Sequence[Unit]], notes: Sequence[str]
+    cases: Sequence[PlannedCase],
+    units_of: Callable[[PlannedCase], Sequence[Unit]],
+    notes: Sequence[str | NotRun],
 ) -> Plan:
-    """These cases with their units; a case without any is left out, and a sentence says so."""
+    """These cases with their units; a case without any is left out, and a note says so."""
     units = {case: units_of(case) for case in cases}
+    why = "every batch is so small that it leaves no input to harm"
     empty = [
-        f"{case.attack} on {case.subject.label} ({case.threat}) was not run: every batch is so small that it "
-        "leaves no input to harm."
-        for case in cases
-        if not units[case]
+        NotRun(case.attack, case.subject.label, str(case.threat), why) for case in cases if not units[case]
     ]
     return Plan(
         tuple(case for case in cases if units[case]),
@@ -127,14 +127,14 @@ class Evaluation:
 
     Attributes:
         plan: what may run.
-        notes: sentences on cases that will not run.
+        notes: on cases that will run otherwise than asked for, or not.
         old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
 
     prepared: PreparedEvaluation
     plan: EvaluationPlan
-    notes: tuple[str, ...]
+    notes: tuple[str | NotRun, ...]
     old: RunManifest | None
     sequential: SampleSizes | None
     _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from robustbench_coded.schema.manifest import (
     Identity,
     Invocation,
     Machine,
+    NotRun,
     RunManifest,
 )
 from robustbench_coded.schema.words import CONTROLS
@@ -111,7 +112,8 @@ def new_manifest(
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
         cases=tuple(records),
         probes=prepared.probes,
-        notes=plan.notes,
+        notes=tuple(note for note in plan.notes if isinstance(note, str)),
+        not_run=tuple(note for note in plan.notes if isinstance(note, NotRun)),
         invocations=(invocation,),
     )
 
@@ -165,6 +167,8 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         elif now is not None and set(now.units) < set(record.units) <= set(committed):
             examples = record.examples_planned
             own[record.case] = replace(now, units=record.units, examples_planned=examples, table=False)
+    runs = {(case.subject.defence, case.attack) for case in own}
+    not_run = (one for one in old.not_run if (one.subject, one.attack) not in runs)
     subjects = {case.subject for case in others}
     probes = {probe.subject: probe for probe in old.probes if probe.subject in subjects}
     return replace(
@@ -173,6 +177,7 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
         probes=tuple((probes | {probe.subject: probe for probe in new.probes}).values()),
         notes=tuple(dict.fromkeys([*new.notes, *old.notes])),
+        not_run=tuple(dict.fromkeys([*new.not_run, *not_run])),
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
     )

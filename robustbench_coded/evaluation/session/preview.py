@@ -14,6 +14,7 @@ from robustbench_coded.evaluation.session.policies import table_sizes
 from robustbench_coded.evaluation.session.schedule import Evidence
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN
 
 
@@ -117,4 +118,4 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     maybe = sum(one.images for one in previews if not one.certain)
     ceiling = plan.ceilings.verdict
     most = maybe if ceiling is None else min(maybe, ceiling * len(plan.judged))
-    return Preview(path, tuple(previews), most, (*prepared.notes, *evaluation.notes))
+    return Preview(path, tuple(previews), most, tuple(as_sentences([*prepared.notes, *evaluation.notes])))

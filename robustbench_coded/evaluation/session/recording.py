@@ -92,10 +92,10 @@ class Recorder:
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
         self.folder.write_manifest(msgspec.to_builtins(self.manifest))
         run = load_run(self.folder.path)
-        from robustbench_coded.reports.run.findings import left_out
+        from robustbench_coded.reports.run.findings import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
-        for text in left_out(run):
+        for text in (*faulty(run), *left_out(run)):
             self.listener.note(text)
         self.listener.preparing("writing the reports")
         write_reports_of(run, final=True)

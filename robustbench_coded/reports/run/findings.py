@@ -28,7 +28,7 @@ from robustbench_coded.reports.text.formatting import (
     subject_text,
     with_interval,
 )
-from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
+from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
 from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 
 CERTIFIED = "Certified, unknown and broken"
@@ -135,7 +135,18 @@ def failures_of(run: Run) -> list[str]:
     for (key, error), count in units.items():
         subject = subject_text(key.subject, with_k=True)
         sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return sentences + left_out(run)
+    return sentences + faulty(run) + as_sentences(run.manifest.not_run) + left_out(run)
+
+
+def faulty(run: Run) -> list[str]:
+    """Attacks that gave results which are no perturbed inputs, a sentence per row."""
+    return [
+        f"{row.attack} under {row.threat} on {subject_text(row.subject, with_k=True)}: "
+        f"{counted(row.faulty, 'result')} not finite, or outside eps or the box; clean images were scored in "
+        "their place, and for a positive verdict the attack counts as not run"
+        for row in run.rows
+        if row.faulty and row.measured
+    ]
 
 
 def left_out(run: Run) -> list[str]:

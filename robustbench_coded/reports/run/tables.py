@@ -127,6 +127,8 @@ class TableCell:
             found.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
             found.append((f"n = {line.examples:,}", False))
+        if line.faulty:
+            found.append((f"{line.faulty:,} faulty", False))
         if self.difference is not None:
             found.append((difference_text(self.difference), settled(self.difference)))
         if self.paper is not None:
