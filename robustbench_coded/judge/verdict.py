@@ -23,7 +23,8 @@ from robustbench_coded.schema.words import CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
-CONTAINS_BAR = "interval contains the bar"  # the rule's name
+# Names of rules that others ask for.
+CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Verdict:
         accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
-        broken_at: the accuracy up to which it is broken.
+        broken_at: the accuracy up to which it is broken; tells: whether the images can show that: they have two
+            classes or more, and ``broken_at`` is below the lower end of the clean accuracy.
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
@@ -61,6 +63,7 @@ class Verdict:
     bar: float
     compared: bool = False
     broken_at: float = 0.0
+    tells: bool = True
     gain: Difference | None = None
     clean: Interval | None = None
     clean_loss: Difference | None = None
@@ -207,17 +210,19 @@ def _no_gain(v: Verdict) -> str:
 
 
 def _next_to_nothing(v: Verdict) -> str:
-    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy.
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, which is below
+    the lower end of the clean accuracy, and there are images of two classes or more.
 
     Under attack the answers are worth no more than a constant one, however large the gain.
     """
-    if v.accuracy is None or v.accuracy.high > v.broken_at:
+    if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
     return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
 
 
 def _constant(v: Verdict) -> str:
-    """Clean inputs get no better answers than one constant answer.
+    """Clean inputs of two classes or more get no better answers than one constant answer, and the upper end of
+    the clean accuracy is below 90%.
 
     Constants, guesses and rejections keep their accuracy under every attack.
     """
@@ -253,6 +258,18 @@ def _base_spared(v: Verdict) -> str:
         if v.gain and v.gain.high < v.bar and v.unmatched_attacks
         else ""
     )
+
+
+def _few_classes(v: Verdict) -> str:
+    """There are images of one class alone, or the floor and a twentieth of the clean accuracy are not below the
+    lower end of the clean accuracy; and the lower end of the accuracy is not above them.
+
+    Where a constant answer is right on nearly everything, a robust defence looks like a broken one.
+    """
+    if v.tells or v.accuracy is None or v.accuracy.low > v.broken_at:
+        return ""
+    clean = f" of {told(v.clean)} clean" if v.clean else ""
+    return f"{_kept(v)}{clean}; a constant answer keeps nearly as much: images of more classes would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:
@@ -342,6 +359,7 @@ RULES = (
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
     Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared, "its base model met weaker attacks"),
+    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes, "too few classes to tell"),
     Rule(CONTAINS_BAR, VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
     # Above the bars: praised, unless an objection stands.
     Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),
