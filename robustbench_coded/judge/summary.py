@@ -223,6 +223,8 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
 def _summary_row(
     result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
 ) -> SummaryRow:
+    if result.case.attack in COMBINED and all(source.attack in CONTROLS for source in result.sources):
+        result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
     interval = result.interval()
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = ImagesSpent(math.nan, math.nan)

@@ -19,7 +19,7 @@ from robustbench_coded.extras.board.submit import Source, SubmittedEntry
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.judge.verdict import decide
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
@@ -126,8 +126,8 @@ def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]
     """
     runs = [load_run(source.path) for source in sources]
     for run in runs:
-        if not run.manifest.finished:
-            raise InputError(f"{run.path} is not finished; the command that began it goes on with it")
+        if run.missing:
+            raise InputError(f"{run.path} is not complete: {run.missing}; {GO_ON}")
     accounts = Accounts(runs)
     entries = [
         entry
