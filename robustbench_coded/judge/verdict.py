@@ -7,8 +7,8 @@ for the gain over the base model (the accuracy that all attacks together leave t
 leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
 clean accuracy (`broken_below`).
 
-The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
-stop at several looks (judge/judgements.py).
+The error of an interval is not a rule. Each verdict has its own, pointwise, and holds at any look at which a run
+may stop (`CaseResult.looks`); nothing is shared between verdicts.
 """
 
 from collections.abc import Callable, Collection
@@ -149,7 +149,7 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
 
     Args:
-        verdict: at an error that holds for all looks and all subjects.
+        verdict: at an error that holds for all of its looks.
         base_low: lower end of what the base model keeps so far; 0 without one.
         planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
             certain.
