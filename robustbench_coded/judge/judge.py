@@ -27,7 +27,7 @@ from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
-from robustbench_coded.judge.outcomes import broken_below, one_class, uninformative
+from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.verdict import Verdict, decide, told
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
@@ -201,7 +201,6 @@ def _measured(
         claimed=claimed,
         refuted_by=_refuted_by(results, whole, claim) if claim is not None and refuted else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
-        tells=whole.clean is None or clean is None or (not one_class(whole.clean) and broken_at < clean.low),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
 

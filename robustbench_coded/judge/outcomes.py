@@ -180,11 +180,6 @@ def broken_below(clean: Cell | None) -> float:
     return exchanged_accuracy(clean) + SHARE_OF_CLEAN * float(clean.correct.mean())
 
 
-def one_class(clean: Cell) -> bool:
-    """True if all labels are the same, so that a constant may answer all of them rightly."""
-    return not np.ptp(clean.label)
-
-
 def uninformative(clean: Cell, high: float) -> bool:
     """Whether there is one answer to all clean inputs, or the clean accuracy is near what such a one keeps.
 
@@ -194,7 +189,7 @@ def uninformative(clean: Cell, high: float) -> bool:
     Args:
         high: upper end of the clean accuracy.
     """
-    if one_class(clean) or high >= NEARLY_ALL:
+    if not np.ptp(clean.label) or high >= NEARLY_ALL:
         return False
     if np.ptp(clean.prediction) == 0:
         return True

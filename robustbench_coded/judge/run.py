@@ -190,10 +190,10 @@ class Run:
 
     @property
     def missing(self) -> str:
-        """``28 of 45 planned cases lack outcomes``, or that it was stopped; '' for a complete run."""
+        """``28 of 45 planned cases without outcomes``, or that it was stopped; '' for a complete run."""
         lacking = len({failure.case for failure in self.failures})
         if lacking:
-            return f"{lacking} of {len(self.manifest.cases)} planned cases lack outcomes"
+            return f"{lacking} of {len(self.manifest.cases)} planned cases without outcomes"
         return "" if self.manifest.finished else "it was stopped before its end"
 
     @cached_property

@@ -37,8 +37,7 @@ class Verdict:
         accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
-        broken_at: the accuracy up to which it is broken; tells: whether the images can show that: they have two
-            classes or more, and ``broken_at`` is below the lower end of the clean accuracy.
+        broken_at: the accuracy up to which it is broken.
         gain: accuracy less that of the base model's ensemble, paired; None without a base.
         clean: accuracy on unperturbed inputs, of the same examples and draws.
         clean_loss: that of the base model less ``clean``, paired; None without a base.
@@ -63,7 +62,6 @@ class Verdict:
     bar: float
     compared: bool = False
     broken_at: float = 0.0
-    tells: bool = True
     gain: Difference | None = None
     clean: Interval | None = None
     clean_loss: Difference | None = None
@@ -83,6 +81,11 @@ class Verdict:
     def open_checks(self) -> tuple[str, ...]:
         """Names of the checks that did not pass."""
         return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the images can show that it is broken; of one class they cannot, a constant answers them."""
+        return self.clean is None or self.broken_at < self.clean.low
 
     @property
     def keeps_less_than_margin(self) -> bool:
@@ -210,8 +213,8 @@ def _no_gain(v: Verdict) -> str:
 
 
 def _next_to_nothing(v: Verdict) -> str:
-    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, which is below
-    the lower end of the clean accuracy, and there are images of two classes or more.
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, and this threshold
+    is below the lower end of the clean accuracy, as it never is where all images are of one class.
 
     Under attack the answers are worth no more than a constant one, however large the gain.
     """
@@ -261,15 +264,15 @@ def _base_spared(v: Verdict) -> str:
 
 
 def _few_classes(v: Verdict) -> str:
-    """There are images of one class alone, or the floor and a twentieth of the clean accuracy are not below the
-    lower end of the clean accuracy; and the lower end of the accuracy is not above them.
+    """The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the lower end of the
+    accuracy is not above them.
 
     Where a constant answer is right on nearly everything, a robust defence looks like a broken one.
     """
-    if v.tells or v.accuracy is None or v.accuracy.low > v.broken_at:
+    if v.clean is None or v.clean.estimate > v.broken_at or v.accuracy is None or v.accuracy.low > v.broken_at:
         return ""
-    clean = f" of {told(v.clean)} clean" if v.clean else ""
-    return f"{_kept(v)}{clean}; a constant answer keeps nearly as much: images of more classes would settle it"
+    clean = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{clean}; a constant answer keeps as much: more images, of more classes, would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:

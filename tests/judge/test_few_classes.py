@@ -59,15 +59,13 @@ def test_images_that_cannot_show_it_condemn_nobody(evaluation, labels, clean, at
     made, _ = judged(evaluation, labels, clean, attacked)
     assert made.name in ("not settled", "no failure found")
     assert not made.constant
-    if not made.tells:
-        assert made.rule == "too few classes"
-        assert made.reason.endswith("images of more classes would settle it.")
+    assert made.rule in ("too few classes", "interval contains the bar")
+    assert made.reason.endswith(("more images, of more classes, would settle it.", "(--limit)."))
 
 
-def test_one_class_and_one_image_name_the_remedy(evaluation):
-    for count in (1, 64):
-        made, _ = judged(evaluation, np.zeros(count), np.zeros(count), np.zeros(count))
-        assert (made.name, made.rule, made.tells) == ("not settled", "too few classes", False)
+def test_images_of_one_class_name_the_remedy(evaluation):
+    made, _ = judged(evaluation, np.zeros(64), np.zeros(64), np.zeros(64))
+    assert (made.name, made.rule, made.tells) == ("not settled", "too few classes", False)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ DECIDES = {
         "gain": gain(-0.01, 0.02),
         "unmatched_attacks": "the base model did not meet square-1000",
     },
-    "too few classes": {"tells": False, "accuracy": accuracy(0.1, 0.2)},
+    "too few classes": {"clean": accuracy(0.1, 0.18), "accuracy": accuracy(0.1, 0.18)},
     "interval contains the bar": {"gain": gain(0.02, 0.12)},
     "another attack may find more": {"checks": (open_check("another loss"),)},
     "not converged": {"checks": (open_check("twice the steps", "failed"),)},
@@ -211,7 +211,7 @@ def measured(draw):
         accuracy=accuracy(*kept),
         gain=gain(over[0] - 0.5, over[1] - 0.5) if compared and draw(st.booleans()) else None,
         broken_at=draw(fractions()),
-        tells=draw(st.booleans()),
+        clean=draw(st.none() | st.just(accuracy(0.5, 0.7))),
         constant=draw(st.booleans()),
         missing=draw(st.booleans()),
         unmatched_attacks=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
@@ -233,7 +233,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
         accuracy=lowered(before.accuracy, found),
         gain=None if before.gain is None else lowered(before.gain, found),
         broken_at=before.broken_at,
-        tells=before.tells,
+        clean=before.clean,
         constant=before.constant,
     )
     words = decide(before).name, decide(after).name

@@ -14,7 +14,7 @@ from msgspec import structs
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Figure
+from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure
 from robustbench_coded.extras.board.submit import Source, SubmittedEntry
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
@@ -260,6 +260,7 @@ def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: 
             "footnote": "; ".join(filter(None, (known.setting, trained or known.untrained))),
         }
     found = {"breaks": breaks, "lowered": lowered}
+    said["disputes"] = () if known is None or submitted else tuple(Dispute(*one) for one in known.disputes)
     return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}
 
 

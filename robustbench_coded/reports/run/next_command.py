@@ -52,7 +52,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if unsettled and _needs_images(run, unsettled):
         return _more(run)
     if unsettled and {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
-        return NextCommand("Images of more classes")
+        return NextCommand("More images, of more classes")
     if unsettled and "settle" in outlook:
         return _looked_out("A longer run", run, outlook["settle"])
     everything = None
