@@ -206,7 +206,7 @@ def _matrix(measured: Sequence[Measured]) -> str:
     share = f"Not settled: {unsettled} of {len(main)}, {100 * unsettled / max(1, len(main)):.0f}%."
     good = [one for found in measured for one in found.judged if one.threat != MAIN and not one.broken]
     condemned = sum(one.sense == "condemned" for one in good)
-    elsewhere = f"Good under another threat model, and judged broken there: {condemned} of {len(good)} verdicts."
+    elsewhere = f"Good under another threat model, but judged broken: {condemned} of {len(good)} verdicts."
     return f"{pipes(rows)}\n\nThe table counts verdicts under `{MAIN}`. {share} {elsewhere}"
 
 
@@ -222,7 +222,8 @@ def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     sentences = [
         f"Broken, but no failure found, under any threat model: {', '.join(missed) or 'none'}.",
         f"Good, but judged broken, under any threat model: {len(condemned)}. A constant answer keeps as much "
-        f"(the floor of `broken`): {', '.join(chance) or 'none'}. It keeps less: {', '.join(wronged) or 'none'}.",
+        f"(the floor of `broken`): {', '.join(chance) or 'none'}. It keeps less: "
+        f"{', '.join(wronged) or 'none'}.",
         f"Not settled or refused: {', '.join(open_ones) or 'none'}.",
         f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",
         f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "

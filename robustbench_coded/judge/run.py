@@ -172,7 +172,7 @@ class Run:
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
-        """What has no outcomes: units that failed, are damaged or never ran, and cases that have not begun."""
+        """Units that failed, are damaged or never ran, and cases that have not begun."""
         try:
             recorded = folder.read_failures(self.path, self.manifest.unit_ids)
         except ValueError as error:
@@ -190,10 +190,11 @@ class Run:
 
     @property
     def missing(self) -> str:
-        """``28 of 45 planned cases without outcomes``, or that it was stopped; '' for a complete run."""
+        """``28 of 45 planned cases lack outcomes``, or that it was stopped; '' for a complete run."""
         lacking = len({failure.case for failure in self.failures})
         if lacking:
-            return f"{lacking} of {len(self.manifest.cases)} planned cases without outcomes"
+            lack = "lacks" if lacking == 1 else "lack"
+            return f"{lacking} of {len(self.manifest.cases)} planned cases {lack} outcomes"
         return "" if self.manifest.finished else "it was stopped before its end"
 
     @cached_property

@@ -7,8 +7,8 @@ for the gain over the base model (the accuracy that all attacks together leave t
 leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
 clean accuracy (`broken_below`).
 
-The error of an interval is not a rule. Each verdict has its own, pointwise, and holds at any look at which a run
-may stop (`CaseResult.looks`); nothing is shared between verdicts.
+The error of an interval is not a rule. Each verdict has its own, valid at any look at which a run may stop
+(`CaseResult.looks`), and shares nothing with others.
 """
 
 from collections.abc import Callable, Collection
@@ -23,8 +23,7 @@ from robustbench_coded.schema.words import CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
-# Names of rules that others ask for.
-CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"
+CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"  # names of rules
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Verdict:
 
     @property
     def tells(self) -> bool:
-        """Whether the images can show that it is broken; of one class they cannot, a constant answers them."""
+        """Whether the images can show that it is broken."""
         return self.clean is None or self.broken_at < self.clean.low
 
     @property
@@ -213,8 +212,8 @@ def _no_gain(v: Verdict) -> str:
 
 
 def _next_to_nothing(v: Verdict) -> str:
-    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, and this threshold
-    is below the lower end of the clean accuracy, as it never is where all images are of one class.
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, and this
+    threshold is below the lower end of the clean accuracy, as it never is where images are of one class.
 
     Under attack the answers are worth no more than a constant one, however large the gain.
     """
@@ -224,8 +223,8 @@ def _next_to_nothing(v: Verdict) -> str:
 
 
 def _constant(v: Verdict) -> str:
-    """Clean inputs of two classes or more get no better answers than one constant answer, and the upper end of
-    the clean accuracy is below 90%.
+    """Clean inputs of two classes or more get no better answers than one constant answer, and the upper end
+    of the clean accuracy is below 90%.
 
     Constants, guesses and rejections keep their accuracy under every attack.
     """
@@ -264,15 +263,15 @@ def _base_spared(v: Verdict) -> str:
 
 
 def _few_classes(v: Verdict) -> str:
-    """The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the lower end of the
-    accuracy is not above them.
+    """The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the lower end
+    of the accuracy is not above them.
 
     Where a constant answer is right on nearly everything, a robust defence looks like a broken one.
     """
-    if v.clean is None or v.clean.estimate > v.broken_at or v.accuracy is None or v.accuracy.low > v.broken_at:
+    if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
         return ""
-    clean = f"{_kept(v)}, and clean inputs {told(v.clean)}"
-    return f"{clean}; a constant answer keeps as much: more images, of more classes, would settle it"
+    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:

@@ -204,7 +204,7 @@ def test_a_changed_file_of_an_entry_is_noticed(accepted, tmp_path, capsys):
         ({"examples": 64}, "64 examples"),
         ({"draws": 2}, "2 scoring draws"),
         ({"finished": False}, "not complete: it was stopped before its end"),
-        ({"missing": [("pgd-10", "rci")]}, "1 of 13 planned cases without outcomes"),
+        ({"missing": [("pgd-10", "rci")]}, "1 of 13 planned cases lacks outcomes"),
         ({"accuracies": {("clean", "batch/unknown"): (0.9, 0.9), ("fgsm", "batch/unknown"): (0.0, 0.1)}},
          "pgd-10, pgd-100, eot10-pgd-20"),
     ],
@@ -266,9 +266,9 @@ def test_no_entry_is_made_of_a_run_whose_ensemble_is_not_complete(make_run, tmp_
     run = make_run("lost", missing=[("pgd-10", "rci")])
     assert main(["board", str(run), "--out", str(tmp_path / "site")]) == 2
     said = capsys.readouterr().err
-    assert "is not complete: 1 of 13 planned cases without outcomes; the command that began it" in said
+    assert "is not complete: 1 of 13 planned cases lacks outcomes; the command that began it" in said
     assert not (tmp_path / "site").exists()
     entry = tmp_path / "entry.toml"
     entry.write_text(ENTRY)
     assert main(["submit", str(run), "--entry", str(entry), "--out", str(tmp_path / "entries")]) == 2
-    assert "the run is not complete: 1 of 13 planned cases without outcomes" in capsys.readouterr().err
+    assert "the run is not complete: 1 of 13 planned cases lacks outcomes" in capsys.readouterr().err

@@ -1,8 +1,8 @@
 """Attacks that the checks ask for: run by themselves where a check has nothing to compare, or has failed.
 
 A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
-checks name next are run, as often as the scheduler allows; what they leave then stands in the report. Where the
-attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
+checks name next are run, as often as the scheduler allows; what they leave then stands in the report. Where
+the attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
 question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in
 question.
 """

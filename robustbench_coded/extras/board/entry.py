@@ -26,7 +26,7 @@ class _Sourced(Struct, frozen=True):
 
     @property
     def link(self) -> str | None:
-        """The page of an arXiv id, or of a GitHub issue as OWNER/REPOSITORY#NUMBER; None for other sources."""
+        """The page of an arXiv id, or of an issue as OWNER/REPOSITORY#NUMBER; None for other sources."""
         if found := re.fullmatch(r"(?:arXiv )?(\d{4}\.\d{5})", self.source):
             return f"https://arxiv.org/abs/{found[1]}"
         found = re.fullmatch(r"([\w.-]+/[\w.-]+)#(\d+)", self.source, re.ASCII)

@@ -130,9 +130,9 @@ RANDOM_PROJECTION_FILTERS = PaperRecord(
     disputes=(
         (
             "UniSerj/Random-Projection-Filters#1",
-            "60% under PGD-20 and 42% where it averages over draws, below the baseline, with the authors' code",
-            "the evaluation follows an earlier protocol; averaged attacks may do more, as training lowers the "
-            "transfer between filters and not the effect of attacks",
+            "60% under PGD-20, 42% where it averages over draws, below the baseline, with the authors' code",
+            "the evaluation follows an earlier protocol; averaging may find more, for training lowers the "
+            "transfer between filters",
         ),
     ),
 )

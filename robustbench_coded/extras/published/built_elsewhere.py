@@ -70,7 +70,7 @@ STOCHASTIC_LWTA = PaperRecord(
     disputes=(
         (
             "fra31/auto-attack#58",
-            "AutoAttack's maintainer reports that inputs transferred to the network of their first paper lower it",
+            "AutoAttack's maintainer reports that transferred inputs break the network of their first paper",
             "inputs that leave a copy with deterministic activations 0.3% leave the stochastic network 85.8%",
         ),
     ),

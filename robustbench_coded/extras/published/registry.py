@@ -33,8 +33,8 @@ class PaperRecord:
         untrained: what else is otherwise around a network that was not trained behind it.
         breaks: (arXiv id, what it reports) of every evaluation by others that left little or no gain.
         lowered: the same of those that found less than is claimed, and a gain all the same.
-        disputes: (arXiv id, or OWNER/REPOSITORY#ISSUE on GitHub; what the critics say; what the authors say) where
-            both sides have spoken or no evaluation settles it. No verdict depends on it.
+        disputes: (arXiv id, or OWNER/REPOSITORY#ISSUE; what critics say; what the authors say) where no
+            evaluation settles it. No verdict depends on it.
         spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
         recipe: the training recipe that it is, where it is a way of training.
         arch: how the name of its architecture begins, where it is a network of its own.

@@ -160,16 +160,17 @@ class Pairing:
     ) -> tuple[CaseResult | None, CaseResult | None]:
         """Two ensembles, made of the attacks that both runs have finished; None where there are none."""
         finished = [
-            {(case.attack, case.step_size): case for case in whole.sources if self._results[run, case].complete}
+            {(c.attack, c.step_size): c for c in whole.sources if self._results[run, c].complete}
             for run, whole in ((one, first), (other, second))
         ]
         shared = finished[0].keys() & finished[1].keys()
         if finished[0].keys() != finished[1].keys():  # what is submitted of ensembles comes from all attacks
             shared = {key for key in shared if not key[0].startswith(PREFIX) or f"/{ENSEMBLE}" not in key[0]}
         named = [{name: None for name, _ in of if name not in CONTROLS} for of in (*finished, shared)]
-        only = [(one, [*named[0].keys() - named[2]]), (other, [*named[1].keys() - named[2]])]
+        only = [(other, [*named[1].keys() - named[2]]), (one, [*named[0].keys() - named[2]])]
         if any(names for _, names in only):
-            lacking = (f"ttacks that only {run} ran: {', '.join(sorted(names))}" for run, names in only if names)
+            listed = ((run, ", ".join(sorted(names))) for run, names in only if names)
+            lacking = (f"ttacks that only {run} ran: {names}" for run, names in listed)
             compared = f"compared on: {', '.join(sorted(named[2])) or 'no attack'}"
             where = f"{inference_text(first.case.subject, with_k=True)} on {first.case.subject.checkpoint}"
             told = self._other_attacks.setdefault(f"A{'; a'.join(lacking)}; {compared}", {})
@@ -178,8 +179,8 @@ class Pairing:
             return None, None
         parts = []
         for run, whole, of in ((one, first, finished[0]), (other, second, finished[1])):
-            cases = {of[key] for key in shared}
-            parts.append(whole if whole.complete and len(of) == len(shared) else self._made_of(run, whole, cases))
+            equal = whole.complete and len(of) == len(shared)
+            parts.append(whole if equal else self._made_of(run, whole, {of[key] for key in shared}))
         return parts[0], parts[1]
 
     def _made_of(self, run: str, whole: CaseResult, cases: Collection[Case]) -> CaseResult | None:

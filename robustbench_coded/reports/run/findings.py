@@ -19,7 +19,6 @@ from robustbench_coded.reports.text.formatting import (
     Columns,
     TextTable,
     accuracy_text,
-    counted,
     duration,
     hiding_text,
     interval,
