@@ -27,7 +27,6 @@ from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
-from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.verdict import Verdict, decide, told
 from robustbench_coded.schema.case import Claim
@@ -135,7 +134,6 @@ def judge(
     *,
     margin: float = MARGIN,
     claim: Claim | None = None,
-    tail: float = TAIL,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
@@ -147,7 +145,6 @@ def judge(
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
-        tail: with which probability each end of an interval may err.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
@@ -164,7 +161,7 @@ def judge(
     )
     if whole is None:
         return decide(figures)
-    figures = _measured(figures, results, whole, whole_base, tail)
+    figures = _measured(figures, results, whole, whole_base)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
         asked = [another_loss(results, whole), *checks]
         if whole_base is not None:
@@ -183,39 +180,39 @@ def base_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseRe
 
 
 def _measured(
-    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
+    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
-    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
+    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
     if base is not None:
         figures = replace(
             figures,
-            gain=difference_of(whole, base, tail),
-            clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
+            gain=difference_of(whole, base),
+            clean_loss=difference_of(base.unattacked, whole.unattacked),
             unmatched_attacks=unmatched_attacks(results, whole, base),
         )
-    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval(tail)
+    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval()
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     figures = replace(figures, claimed=claimed)
     return replace(
         figures,
-        accuracy=whole.interval(tail),
+        accuracy=whole.interval(),
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
-        refuted_by=_refuted_by(results, whole, claim, tail) if claim and figures.refuted_for else "",
+        refuted_by=_refuted_by(results, whole, claim) if claim and figures.refuted_for else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
 
 
-def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim, tail: float) -> str:
+def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) -> str:
     """What the strongest attack leaves, and the one under which the claim was made, as a clause."""
     left = {
         result.case.attack: interval
         for result in results
         if result.case in whole.sources
-        and (interval := result.of_majorities(claim.votes).interval(tail)) is not None
+        and (interval := result.of_majorities(claim.votes).interval()) is not None
     }
     said = []
     if strongest := left.get(whole.strongest_attack):

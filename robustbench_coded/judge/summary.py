@@ -19,7 +19,7 @@ from robustbench_coded.judge import outcomes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import COMBINED, CONTROLS, IntervalKind
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
 
 def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
@@ -228,6 +228,8 @@ def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
 def _summary_row(
     result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
 ) -> SummaryRow:
+    if result.case.attack == ENSEMBLE and all(source.attack in CONTROLS for source in result.sources):
+        result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
     interval = result.shown
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = ImagesSpent(math.nan, math.nan)

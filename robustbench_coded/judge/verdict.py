@@ -7,8 +7,8 @@ for the gain over the base model (the accuracy that all attacks together leave t
 leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
 clean accuracy (`broken_below`).
 
-The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
-stop at several looks (judge/judgements.py).
+The error of an interval is not a rule. Each verdict has its own, valid at any look at which a run may stop
+(`CaseResult.looks`), and shares nothing with others.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ from robustbench_coded.schema.words import CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
-CONTAINS_BAR = "interval contains the bar"  # the rule's name
+CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"  # names of rules
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,11 @@ class Verdict:
         return f"{left.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
 
     @property
+    def tells(self) -> bool:
+        """Whether the images can show that it is broken."""
+        return self.clean is None or self.broken_at < self.clean.low
+
+    @property
     def keeps_less_than_margin(self) -> bool:
         """Whether so little is left that the gain is below the margin, whatever the base model keeps."""
         return self.compared and self.accuracy is not None and self.accuracy.high < self.bar
@@ -160,7 +165,7 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
 
     Args:
-        verdict: at an error that holds for all looks and all subjects.
+        verdict: at an error that holds for all of its looks.
         base_low: lower end of what the base model keeps so far; 0 without one.
         planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
             certain.
@@ -221,17 +226,19 @@ def _no_gain(v: Verdict) -> str:
 
 
 def _next_to_nothing(v: Verdict) -> str:
-    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy.
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, and this
+    threshold is below the lower end of the clean accuracy, as it never is where images are of one class.
 
     Under attack the answers are worth no more than a constant one, however large the gain.
     """
-    if v.accuracy is None or v.accuracy.high > v.broken_at:
+    if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
     return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
 
 
 def _constant(v: Verdict) -> str:
-    """Clean inputs get no better answers than one constant answer.
+    """Clean inputs of two classes or more get no better answers than one constant answer, and the upper end
+    of the clean accuracy is below 90%.
 
     Constants, guesses and rejections keep their accuracy under every attack.
     """
@@ -271,6 +278,18 @@ def _base_spared(v: Verdict) -> str:
         if v.gain and v.gain.high < v.bar and v.unmatched_attacks
         else ""
     )
+
+
+def _few_classes(v: Verdict) -> str:
+    """The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the lower end
+    of the accuracy is not above them.
+
+    Where a constant answer is right on nearly everything, a robust defence looks like a broken one.
+    """
+    if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
+        return ""
+    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:
@@ -360,6 +379,7 @@ RULES = (
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
     Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared, "its base model met weaker attacks"),
+    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes, "too few classes to tell"),
     Rule(CONTAINS_BAR, VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
     # Above the bars: praised, unless an objection stands.
     Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),

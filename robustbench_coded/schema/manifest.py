@@ -68,13 +68,11 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
-        verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
         seconds_per_image: by which a wish for time was turned into images; None without a wish.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
-    verdicts_sharing: Count = 1
     seconds_per_image: Number | None = None
 
 

@@ -62,6 +62,7 @@ DECIDES = {
         "gain": gain(-0.01, 0.02),
         "unmatched_attacks": "the base model did not meet square-1000",
     },
+    "too few classes": {"clean": accuracy(0.1, 0.18), "accuracy": accuracy(0.1, 0.18)},
     "interval contains the bar": {"gain": gain(0.02, 0.12)},
     "another attack may find more": {"checks": (open_check("another loss"),)},
     "not converged": {"checks": (open_check("twice the steps", "failed"),)},
@@ -96,6 +97,8 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
         # What is found is its own proof: no check, no break, nothing missing softens it.
         *[("gain below the margin", name) for name in DECIDES if DECIDES[name].keys() & {"checks", "breaks"}],
         ("next to nothing left", "outcomes missing"),
+        ("outcomes missing", "too few classes"),
+        ("too few classes", "interval contains the bar"),
         ("below the claim", "gain below the margin"),
         ("below its base", "constant answers"),
         ("outcomes missing", "another attack may find more"),
@@ -215,6 +218,7 @@ def measured(draw):
         accuracy=accuracy(*kept),
         gain=gain(over[0] - 0.5, over[1] - 0.5) if compared and draw(st.booleans()) else None,
         broken_at=draw(fractions()),
+        clean=draw(st.none() | st.just(accuracy(0.5, 0.7))),
         constant=draw(st.booleans()),
         missing=draw(st.booleans()),
         faulty=draw(st.integers(0, 1)),
@@ -237,6 +241,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
         accuracy=lowered(before.accuracy, found),
         gain=None if before.gain is None else lowered(before.gain, found),
         broken_at=before.broken_at,
+        clean=before.clean,
         constant=before.constant,
     )
     words = decide(before).name, decide(after).name

@@ -1,8 +1,8 @@
 """Attacks that the checks ask for: run by themselves where a check has nothing to compare, or has failed.
 
 A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
-checks name next are run, at most ``ROUNDS`` times over; what they leave then stands in the report. Where the
-attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
+checks name next are run, as often as the scheduler allows; what they leave then stands in the report. Where
+the attacks so far already leave no more than the base model keeps, or next to nothing, stronger ones have no
 question to answer; unless an attack without gradients was the stronger one, which puts the accuracy itself in
 question.
 """
@@ -23,7 +23,6 @@ from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.schema.case import Case, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, DOUBLING, STANDARD, CheckName, CheckOutcome
 
-ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
 # left to the user. Twice the steps and the draws of that attack are within it.
 DEAREST = 4

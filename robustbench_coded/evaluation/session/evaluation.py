@@ -167,20 +167,25 @@ class Evaluation:
         units = (unit for case, size in rows.items() for unit in self.units(case, size))
         return sum(unit.images for unit in units if unit.id not in free)
 
-    def manifest(self, steps: Sequence[Step], remarks: Sequence[str] = ()) -> RunManifest:
+    def manifest(
+        self, steps: Sequence[Step], remarks: Sequence[str] = (), *, planned: bool = False
+    ) -> RunManifest:
         """What has begun, without what earlier evaluations left.
 
         Args:
             remarks: sentences for the reader of the report.
+            planned: adds the cases that have not begun, which have no units.
         """
         ran = Evidence(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.table_first
         judged = set(ran.sizes) - ran.for_table if in_steps else set()
         judged = {case for case in judged if case.attack not in CONTROLS}
         short = {case for case in ran.for_table if ran.sizes[case] < self._rests_on(case, ran)}
+        begun = self.begun(steps)
+        waiting = [case for case in self.plan.cases if case not in ran.sizes] if planned else []
         fresh = new_manifest(
             self.prepared,
-            self.begun(steps),
+            replace(begun, cases=(*begun.cases, *waiting)),
             sizes=ran.sizes,
             looks={case: looks(self.plan.sizes, ran.sizes[case]) for case in judged},
             table=short,

@@ -67,9 +67,13 @@ class Recorder:
         self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
         write_text(self.folder.path / STEPS, "".join(self._decisions))
 
-    def write(self, steps: tuple[Step, ...]) -> None:
-        """Writes run.json with what has begun, and with what earlier evaluations left."""
-        own = self.evaluation.manifest(steps, tuple(self._remarks))
+    def write(self, steps: tuple[Step, ...], *, planned: bool = True) -> None:
+        """Writes run.json with what has begun, and with what earlier evaluations left.
+
+        Args:
+            planned: the evaluation goes on, so that what has not begun is still to come.
+        """
+        own = self.evaluation.manifest(steps, tuple(self._remarks), planned=planned)
         old = self.evaluation.old
         manifest = own if old is None else with_earlier(own, old, self.held)
         now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
@@ -83,7 +87,7 @@ class Recorder:
         prepared, plan = self.evaluation.prepared, self.evaluation.begun(evidence.steps)
         remarks = [*evidence.remarks, *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
-        self.write(evidence.steps)
+        self.write(evidence.steps, planned=False)
         if not self.done.failures:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
