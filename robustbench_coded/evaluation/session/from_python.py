@@ -128,7 +128,7 @@ def _evaluate(
         data=data if plain else "auto",
         defences=named,
         **attack_options(
-            [a if isinstance(a, str) else keep(a) for a in several],
+            keep(several),
             norm=chosen.get("norm", "linf"),
             checks=checks,
             claimed=chosen.get("claim_attack"),
@@ -142,7 +142,7 @@ def _evaluate(
         in_memory = replace(in_memory, models=process.models)
     listener = listener or ProgressListener(Console(stderr=True))
     with closing(listener):
-        return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
+        return load_run(run_evaluation(config, listener, in_memory if in_hand else None, fresh=True))
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:
