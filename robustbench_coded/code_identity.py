@@ -15,6 +15,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from itertools import pairwise
 from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
@@ -44,8 +45,15 @@ _HIDDEN = (*_SLOTS, type(vars(FunctionType)["__code__"]), type(vars(dict)["fromk
 _OF_THIS_PROCESS = re.compile(r" # \S+:\d+:\d+|0x[0-9a-f]+|\.?___torch_mangle_\d+")  # in TorchScript as text
 # Of a class, what says nothing of how it answers.
 _UNREAD = {
-    *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "_abc_impl"),
-    *("__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"),
+    *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__"),
+    *(
+        "_abc_impl",
+        "__slotnames__",
+        "__firstlineno__",
+        "__static_attributes__",
+        "__annotate_func__",
+        "__annotations_cache__",
+    ),
 }
 _OF_MODULES = vars(nn.Module())
 
@@ -68,14 +76,15 @@ def arrays_in(built: Any) -> Code:
 def code_of_command(command: str) -> Code:
     """Its executable, every argument that is a file, and what Python scripts among these import."""
     words = shlex.split(command)
-    parts, unknown, files = {"executable": str(shutil.which(words[0]))}, "", 0
-    for flag, word in zip(["", *words], words, strict=False):
+    parts, unknown = {"executable": str(shutil.which(words[0]))}, ""
+    for flag, word in pairwise(words):
         found = files_of(word) if word.endswith(".py") or flag == "-m" else Code({})
         if not found.files and Path(word).is_file():
             found = Code({word: digest_of(Path(word).read_bytes())})
-        files += word != words[0] and bool(found.parts)
         parts, unknown = parts | found.parts, unknown or found.unknown
-    return Code(parts, unknown or ("" if files else "its command names no file of its code"))
+    return Code(
+        parts, unknown or ("" if parts.keys() - {"executable"} else "its command names no file of its code")
+    )
 
 
 class _TooLarge(Exception):
@@ -323,10 +332,10 @@ def _package(value: Any) -> tuple[str, str] | None:
     top = str(value.__module__ if isinstance(value, type) else scope.get("__name__")).partition(".")[0]
     if top in (*OURS, *sys.stdlib_module_names):
         return top, ""
+    if top == "__main__":
+        return None
     module = sys.modules.get(top)
     place = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
-    if not place and isinstance(value, type) and top != "__main__":  # of a compiled extension
-        return top, ""
     version = version_installed(top, place)
     return (top, version) if version else None
 
