@@ -42,6 +42,16 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(
 _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, np.dtype, np.generic, PurePath)
 _SLOTS = tuple(type(vars(kind)[name]) for kind, name in ((str, "join"), (str, "__add__"), (property, "fget")))
 _HIDDEN = (*_SLOTS, type(vars(FunctionType)["__code__"]), type(vars(dict)["fromkeys"]), type("".__add__))
+# What stands around functions, and by which attributes.
+_AROUND: dict[type, tuple[str, ...]] = {
+    MethodType: ("__func__", "__self__"),
+    staticmethod: ("__func__",),
+    classmethod: ("__func__",),
+    property: ("fget", "fset", "fdel"),
+    functools.cached_property: ("func",),
+    functools._lru_cache_wrapper: ("__wrapped__",),
+    CellType: ("cell_contents",),
+}
 _OF_THIS_PROCESS = re.compile(r" # \S+:\d+:\d+|0x[0-9a-f]+|\.?___torch_mangle_\d+")  # in TorchScript as text
 # Of a class, what says nothing of how it answers.
 _UNREAD = {
@@ -175,10 +185,10 @@ class _Reader:
             self._put(sorted(str(code.parts) for code in codes))
             self._unknown = next((code.unknown for code in codes if code.unknown), self._unknown)
         elif isinstance(value, torch.jit.ScriptModule | torch.jit.ScriptFunction):
-            of_module = isinstance(value, nn.Module)
-            text = value._c.dump_to_str(True, True, False) if of_module else str(value.graph)
+            scripted = value._c if isinstance(value, torch.jit.ScriptModule) else None
+            text = str(value.graph) if scripted is None else scripted.dump_to_str(True, True, False)
             self._put(_OF_THIS_PROCESS.sub("", text))
-            self.read(dict(value.state_dict()) if of_module else None)
+            self.read(dict(value.state_dict()) if isinstance(value, nn.Module) else None)
         elif isinstance(value, nn.Module):
             self._module(value)
         elif isinstance(value, type):
@@ -186,18 +196,12 @@ class _Reader:
         elif isinstance(value, FunctionType):
             self._function(value)
         elif isinstance(value, ModuleType):
-            self._imported(value)
-        elif isinstance(value, CellType):
-            with suppress(ValueError):  # an empty one
-                self.read(value.cell_contents)
-        elif isinstance(value, property):
-            self.read((value.fget, value.fset, value.fdel))
-        elif isinstance(value, MethodType | staticmethod | classmethod):
-            self.read((value.__func__, getattr(value, "__self__", None)))
-        elif isinstance(value, functools.cached_property):
-            self.read(value.func)
-        elif isinstance(value, functools._lru_cache_wrapper):
-            self.read(value.__wrapped__)
+            if not self._from_package(value):
+                self._file(str(getattr(value, "__file__", value.__name__)))
+        elif isinstance(value, tuple(_AROUND)):
+            names = next(_AROUND[around] for around in _AROUND if isinstance(value, around))
+            with suppress(ValueError):  # an empty cell
+                self.read(tuple(getattr(value, name) for name in names))
         elif isinstance(value, (BuiltinFunctionType, *_HIDDEN)):
             self._builtin(value)
         elif isinstance(value, torch.Generator):
@@ -278,10 +282,6 @@ class _Reader:
             for name in sorted(used & vars(value).keys()):
                 with self._at(value.__name__, name):
                     self._referred(vars(value)[name], used, {*inside, id(value)})
-
-    def _imported(self, module: ModuleType) -> None:
-        if not self._from_package(module):
-            self._file(str(getattr(module, "__file__", module.__name__)))
 
     def _file(self, place: str) -> None:
         found = files_of(place)

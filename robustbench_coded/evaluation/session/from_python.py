@@ -57,7 +57,7 @@ def evaluate(
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
     docs/in-memory.md has a table of what may be given, and of what is then assumed. Gradients are enabled
-    here, whatever mode the caller is in.
+    here, whatever mode the caller is in. Without ``out`` the run has a new folder.
 
     Args:
         models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
