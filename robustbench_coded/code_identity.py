@@ -32,7 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.adapters.user_modules import OURS, Code, digest_of, files_of, version_installed
+from attacks.adapters.user_modules import OURS, Code, digest_of, files_of, is_readable, version_installed
 from attacks.gradients import raise_machine_fault
 
 ARRAYS = "its tensors"
@@ -85,11 +85,14 @@ def arrays_in(built: Any) -> Code:
 
 def code_of_command(command: str) -> Code:
     """Its executable, every argument that is a file, and what Python scripts among these import."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError:  # starting it says why
+        return Code({})
     parts, unknown = {"executable": str(shutil.which(words[0]))}, ""
     for flag, word in pairwise(words):
         found = files_of(word) if word.endswith(".py") or flag == "-m" else Code({})
-        if not found.files and Path(word).is_file():
+        if not found.files and is_readable(word):
             found = Code({word: digest_of(Path(word).read_bytes())})
         parts, unknown = parts | found.parts, unknown or found.unknown
     return Code(

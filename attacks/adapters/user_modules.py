@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -150,7 +151,7 @@ def files_of(place: str) -> Code:
         while todo and len(files) < MOST_FILES:
             name, path = todo.pop()
             label = name.replace(".", "/") + path.suffix if name else path.name
-            if label in files or not path.is_file():
+            if label in files or not is_readable(path):
                 continue
             content, files[label] = path.read_bytes(), path
             for imported in _imports(content, name, path) if path.suffix == ".py" else ():
@@ -158,6 +159,11 @@ def files_of(place: str) -> Code:
                 unknown = unknown if imported else f"{label} loads modules by names that it computes"
             parts[label] = digest_of(content)
     return Code(parts, f"it imports more than {MOST_FILES} files" if todo else unknown, (*files.values(),))
+
+
+def is_readable(path: Path | str) -> bool:
+    """Whether there is such a file, and this process may read it."""
+    return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 (a name may be too long for one)
 
 
 def digest_of(content: bytes) -> str:
@@ -229,4 +235,6 @@ def forget_changed(code: Code) -> None:
         for name, module in [*sys.modules.items()]:
             if getattr(module, "__file__", None) in {*map(str, now)}:
                 del sys.modules[name]
+                package, _, last = name.rpartition(".")
+                vars(sys.modules.get(package, module)).pop(last, None)
     _loaded.update(now)

@@ -35,8 +35,8 @@ DEFENCE = """
 """
 IMPORTING = """
     def build(model):
-        from parts.scale import around
-        return around(model)
+        from parts import scale
+        return scale.around(model)
 """
 LOADING = """
     import torch
