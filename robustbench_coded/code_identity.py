@@ -8,6 +8,7 @@ what a person would edit: ``Jitter.logits``, ``Jitter.sigma``, ``defend.net``, `
 import dis
 import functools
 import hashlib
+import random
 import re
 import shlex
 import shutil
@@ -42,6 +43,8 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(
 _NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, np.dtype, np.generic, PurePath)
 _SLOTS = tuple(type(vars(kind)[name]) for kind, name in ((str, "join"), (str, "__add__"), (property, "fget")))
 _HIDDEN = (*_SLOTS, type(vars(FunctionType)["__code__"]), type(vars(dict)["fromkeys"]), type("".__add__))
+# Each draw sets their state, or nothing repeats.
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 # What stands around functions, and by which attributes.
 _AROUND: dict[type, tuple[str, ...]] = {
     MethodType: ("__func__", "__self__"),
@@ -207,9 +210,7 @@ class _Reader:
                 self.read(tuple(getattr(value, name) for name in names))
         elif isinstance(value, (BuiltinFunctionType, *_HIDDEN)):
             self._builtin(value)
-        elif isinstance(value, torch.Generator):
-            self.read(value.get_state())
-        elif kind.__module__ in ("_thread", "_contextvars"):  # a lock
+        elif isinstance(value, _GENERATORS) or kind.__module__ in ("_thread", "_contextvars"):  # or a lock
             self._put(kind.__name__)
         else:
             self._object(value)
