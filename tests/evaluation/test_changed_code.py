@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,3 +160,32 @@ def test_code_that_cannot_be_read_is_computed_anew_and_a_stopped_run_goes_on():
         Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
         evaluate({"f": logging}, labelled(), out="run", **SMALL)
         assert held() == after
+
+
+SCRIPT = """
+import sys
+import torch
+from robustbench_coded import evaluate
+from tests.evaluation.conftest import SMALL, RowMean, labelled
+
+model, sign = RowMean().eval(), float(sys.argv[1])
+evaluate({"f": lambda x: model(x) * sign}, labelled(), out="run", attacks="fgsm", workers=1, **SMALL)
+"""
+
+
+@pytest.mark.long
+def test_in_another_process_the_same_closure_goes_on_and_a_changed_one_is_refused():
+    Path("notebook.py").write_text(SCRIPT)
+
+    def run(sign):
+        environment = {**os.environ, "PYTHONPATH": ":".join(filter(None, sys.path))}
+        command = [sys.executable, "notebook.py", sign]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    assert run("1").returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()}
+    again = run("1")
+    assert again.returncode == 0 and "goes on with the run" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in Path("run/outcomes").iterdir()} == before
+    changed = run("-1")
+    assert changed.returncode and "another model f (changed: lambda.sign)" in changed.stderr
