@@ -100,7 +100,9 @@ def of_attack(value):
 
 
 CASES = [
-    pytest.param(of_file, "defence d.py:build on digits-erm (changed: d.py)", id="a file"),
+    pytest.param(
+        of_file, "defence d.py:build on digits-erm (changed: d.py)", id="a file", marks=pytest.mark.long
+    ),
     pytest.param(
         of_import, "defence d.py:build on digits-erm (changed: parts/scale.py)", id="what it imports"
     ),
@@ -116,7 +118,7 @@ CASES = [
         id="weights that it loads",
         marks=pytest.mark.long,
     ),
-    pytest.param(of_attack, "attack m.py:moved (changed: m.py)", id="an attack"),
+    pytest.param(of_attack, "attack m.py:moved (changed: m.py)", id="an attack", marks=pytest.mark.long),
 ]
 
 
@@ -199,6 +201,7 @@ def test_a_changed_script_of_a_process_is_refused_and_started_anew(evaluated, cs
     assert evaluated(*command, "--overwrite").code == 0 and figures() == first
 
 
+@pytest.mark.long
 def test_more_attacks_and_defences_extend_a_folder_of_the_same_code(evaluated):
     assert evaluated(*of_file(0.9)).code == 0
     first = figures()
@@ -214,6 +217,7 @@ def test_more_attacks_and_defences_extend_a_folder_of_the_same_code(evaluated):
     }
 
 
+@pytest.mark.long
 def test_code_that_loads_modules_by_computed_names_is_computed_anew_and_the_report_says_so(evaluated):
     write(
         d="""

@@ -97,6 +97,7 @@ def test_without_out_nothing_is_taken_over_and_nothing_lost():
     assert [clean(load_run(run.path)) for run in runs] == [1, 1, 0]
 
 
+@pytest.mark.long
 def test_a_defence_that_answers_clean_images_as_another_does_is_another():
     given = [lambda x: MODEL(x), lambda x: MODEL((20 * x).round() / 20)]
     x, _ = labelled()
