@@ -104,7 +104,10 @@ CASES = [
         of_file, "defence d.py:build on digits-erm (changed: d.py)", id="a file", marks=pytest.mark.long
     ),
     pytest.param(
-        of_import, "defence d.py:build on digits-erm (changed: parts/scale.py)", id="what it imports"
+        of_import,
+        "defence d.py:build on digits-erm (changed: parts/scale.py)",
+        id="what it imports",
+        marks=pytest.mark.long,
     ),
     pytest.param(
         of_module,
@@ -149,7 +152,7 @@ def test_changed_code_is_refused_in_one_line_and_is_what_runs_anew(evaluated, ma
     assert figures() != first
 
 
-def test_a_stopped_run_goes_on_with_the_same_code(evaluated):
+def test_a_stopped_run_goes_on_with_the_same_code_alone(evaluated):
     def stopped():
         manifest = json.loads(Path("run/run.json").read_text())
         Path("run/run.json").write_text(json.dumps({**manifest, "finished": False}))
@@ -159,6 +162,8 @@ def test_a_stopped_run_goes_on_with_the_same_code(evaluated):
 
     assert evaluated(*of_file(1.0)).code == 0
     whole, kept = Path("run/summary.csv").read_bytes(), stopped()
+    refused = evaluated(*of_file(-0.5))
+    assert refused.code == 2 and "another defence d.py:build on digits-erm (changed: d.py)" in refused.err
     answer = evaluated(*of_file(1.0))
     assert answer.code == 0 and f"which holds {len(kept)} finished units" in answer.err
     assert Path("run/summary.csv").read_bytes() == whole
