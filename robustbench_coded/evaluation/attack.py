@@ -81,8 +81,9 @@ def attack(
         uint8.
 
     Raises:
-        InputError: an argument is none of the above, or the attack needs a gradient and there is none, even
-            with smooth operators; the message says which.
+        InputError: an argument is none of the above; the attack needs a gradient and there is none, even
+            with smooth operators; or a result is not finite, or outside eps or the box, which attacks of
+            csrobust never give. The message says which.
     """
     for given in unknown:
         raise InputError(f"attack() has no argument {given!r}; {_meant(given)}")
@@ -261,6 +262,10 @@ def _attacked(
     result = perturb(attack_name, inputs)
     if result.counts["without_gradient"]:
         _require_gradient(attack_name, inputs)
+    if faulty := result.counts["faulty"]:
+        raise InputError(
+            f"{attack_name.text}: {faulty} of {len(x)} results are not finite or outside eps or the box"
+        )
     return result.x[0]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
+from robustbench_coded.judge.run import GO_ON, Run
 from robustbench_coded.reports.figures.style import Drawing, styled
 from robustbench_coded.reports.render.latex import PACKAGE, latex_table
 from robustbench_coded.reports.run.opening import opening_of
@@ -34,8 +34,10 @@ def model_info(run: Run, out: Path) -> list[Path]:
     """``DATASET/NORM/NAME.json`` for every subject under batch/unknown whose eps is in pixels.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or outcomes are missing, without which an ensemble is none.
     """
+    if run.missing:
+        raise InputError(f"{run.path} has no robust accuracy yet: {run.missing}; {GO_ON}")
     files: list[Path] = []
     for judgement in run.judgements:
         perturbation = judgement.perturbation

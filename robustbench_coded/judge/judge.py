@@ -27,7 +27,6 @@ from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
-from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.verdict import Verdict, decide, told
 from robustbench_coded.schema.case import Claim
@@ -105,7 +104,8 @@ def unmatched_attacks(
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
     found = checks.usable_by(results, base)
-    return [result for result in found if not result.case.attack.startswith(PREFIX) and result.complete]
+    ran = (result for result in found if result.complete and not result.faulty)
+    return [result for result in ran if not result.case.attack.startswith(PREFIX)]
 
 
 def _at_least(found: AttackName, wanted: AttackName) -> bool:
@@ -137,7 +137,6 @@ def judge(
     *,
     margin: float = MARGIN,
     claim: Claim | None = None,
-    tail: float = TAIL,
     stopped: bool = False,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
@@ -150,7 +149,6 @@ def judge(
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
-        tail: with which probability each end of an interval may err.
         stopped: True if the run was stopped before every rung of the protocol was asked.
     """
     base = base_ensemble(results, ensemble)
@@ -164,11 +162,12 @@ def judge(
         claim=claim if claim and claim.is_about(ensemble.case) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
         stopped=stopped,
+        faulty=ensemble.faulty + (0 if base is None else base.faulty),
         checks=in_norm(checks, ensemble.case.perturbation.norm),
     )
     if whole is None:
         return decide(figures)
-    figures = _measured(figures, results, whole, whole_base, tail)
+    figures = _measured(figures, results, whole, whole_base)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
         asked = [another_loss(results, whole), *checks]
         if whole_base is not None:
@@ -187,41 +186,41 @@ def base_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseRe
 
 
 def _measured(
-    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
+    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
-    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
+    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
     if base is not None:
         spared, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
-            gain=difference_of(whole, base, tail),
-            clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
+            gain=difference_of(whole, base),
+            clean_loss=difference_of(base.unattacked, whole.unattacked),
             unmatched_attacks=unmatched,
             spared=spared,
         )
-    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval(tail)
+    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval()
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     figures = replace(figures, claimed=claimed)
     return replace(
         figures,
-        accuracy=whole.interval(tail),
+        accuracy=whole.interval(),
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
-        refuted_by=_refuted_by(results, whole, claim, tail) if claim and figures.refuted_for else "",
+        refuted_by=_refuted_by(results, whole, claim) if claim and figures.refuted_for else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
 
 
-def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim, tail: float) -> str:
+def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) -> str:
     """What the strongest attack leaves, and the one under which the claim was made, as a clause."""
     left = {
         result.case.attack: interval
         for result in results
         if result.case in whole.sources
-        and (interval := result.of_majorities(claim.votes).interval(tail)) is not None
+        and (interval := result.of_majorities(claim.votes).interval()) is not None
     }
     said = []
     if strongest := left.get(whole.strongest_attack):

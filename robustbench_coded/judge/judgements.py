@@ -13,7 +13,7 @@ from msgspec import Struct, ValidationError, convert
 
 from attacks.norms import base_of, members_of
 from attacks.presets import LAST_RESORT, TRANSFER
-from robustbench_coded.judge import attack_checks, case_results, gradients, intervals, verdict
+from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
 from robustbench_coded.judge.checks import (
     WORTH,
     Check,
@@ -175,11 +175,9 @@ def judgements_of(
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
         checks = _checks(results, result, manifest, selftests, unbounded)
-        shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
-        tail = intervals.TAIL / shared
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
-        found = judge(results, result, checks, margin=margin, claim=claim, tail=tail, stopped=stopped)
+        found = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,

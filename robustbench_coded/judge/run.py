@@ -28,7 +28,7 @@ from robustbench_coded.judge.paired import Difference
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
 from robustbench_coded.schema.words import CONTROLS
 
 
@@ -58,6 +58,7 @@ def _check_attack(name: str, where: str) -> None:
         raise ManifestError(f"{where}: {name[:80]!r} is not an attack that this version knows") from error
 
 
+GO_ON = "the command that began it goes on with it"
 COLUMNS = (
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
@@ -100,7 +101,10 @@ def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: s
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing."""
+    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing.
+
+    A planned case that has not begun has no units yet, and is one failure whose ``unit`` is ''.
+    """
 
     case: Case
     unit: str
@@ -147,7 +151,11 @@ class Run:
     @cached_property
     def results(self) -> list[CaseResult]:
         """Every planned case and combined row with the outcomes that it is counted from."""
-        return case_results(self.outcomes, self.manifest.cases)
+        faulty: dict[Case, int] = {}
+        for key, unit in self._units():
+            if count := int(_amount(self._read[1].get(unit, {}).get("faulty", 0))):
+                faulty[key] = faulty.get(key, 0) + count
+        return case_results(self.outcomes, self.manifest.cases, faulty)
 
     @cached_property
     def rows(self) -> list[SummaryRow]:
@@ -171,7 +179,7 @@ class Run:
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
-        """Units without outcomes: those that failed, those whose file is damaged, those that never ran."""
+        """Units that failed, are damaged or never ran, and cases that have not begun."""
         try:
             recorded = folder.read_failures(self.path, self.manifest.unit_ids)
         except ValueError as error:
@@ -179,13 +187,22 @@ class Run:
                 f"{self.path}/failures can't be read; remove that folder and run again"
             ) from error
         found = []
-        for key, unit in self._all_units():
+        for key, unit in ((of.case, unit) for of in self.manifest.cases for unit in of.all_units or ("",)):
             if unit in self._read[1]:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
             reason = "its outcome file is damaged" if damaged else "it has not run yet"
             found.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
         return tuple(found)
+
+    @property
+    def missing(self) -> str:
+        """``28 of 45 planned cases lack outcomes``, or that it was stopped; '' for a complete run."""
+        lacking = len({failure.case for failure in self.failures})
+        if lacking:
+            lack = "lacks" if lacking == 1 else "lack"
+            return f"{lacking} of {len(self.manifest.cases)} planned cases {lack} outcomes"
+        return "" if self.manifest.finished else "it was stopped before its end"
 
     @cached_property
     def certified(self) -> tuple[CertifiedRow, ...]:
@@ -233,6 +250,7 @@ class Run:
                 certified_frame(self.certified).to_json(orient="records", double_precision=15)
             ),
             "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "not_run": as_sentences(self.manifest.not_run),
             "notes": list(self.manifest.notes),
         }
 

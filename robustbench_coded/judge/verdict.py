@@ -7,8 +7,8 @@ for the gain over the base model (the accuracy that all attacks together leave t
 leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
 clean accuracy (`broken_below`).
 
-The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
-stop at several looks (judge/judgements.py).
+The error of an interval is not a rule. Each verdict has its own, valid at any look at which a run may stop
+(`CaseResult.looks`), and shares nothing with others.
 """
 
 from collections.abc import Callable, Collection
@@ -23,7 +23,7 @@ from robustbench_coded.schema.words import CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
-CONTAINS_BAR = "interval contains the bar"  # the rule's name
+CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"  # names of rules
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Verdict:
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
         stopped: True if the run was stopped before every rung of the protocol was asked.
+        faulty: results of attacks on either that were no perturbed inputs.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
         spared: the attacks that the base model should meet, too.
@@ -76,6 +77,7 @@ class Verdict:
     constant: bool = False
     missing: bool = False
     stopped: bool = False
+    faulty: int = 0
     unmatched_attacks: str = ""
     spared: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
@@ -96,6 +98,11 @@ class Verdict:
         low, high = left.population
         beside = "and" if high < claim.value else "and open for"
         return f"{left.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
+
+    @property
+    def tells(self) -> bool:
+        """Whether the images can show that it is broken."""
+        return self.clean is None or self.broken_at < self.clean.low
 
     @property
     def keeps_less_than_margin(self) -> bool:
@@ -162,7 +169,7 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
 
     Args:
-        verdict: at an error that holds for all looks and all subjects.
+        verdict: at an error that holds for all of its looks.
         base_low: lower end of what the base model keeps so far; 0 without one.
         planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
             certain.
@@ -223,17 +230,19 @@ def _no_gain(v: Verdict) -> str:
 
 
 def _next_to_nothing(v: Verdict) -> str:
-    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy.
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, and this
+    threshold is below the lower end of the clean accuracy, as it never is where images are of one class.
 
     Under attack the answers are worth no more than a constant one, however large the gain.
     """
-    if v.accuracy is None or v.accuracy.high > v.broken_at:
+    if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
     return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
 
 
 def _constant(v: Verdict) -> str:
-    """Clean inputs get no better answers than one constant answer.
+    """Clean inputs of two classes or more get no better answers than one constant answer, and the upper end
+    of the clean accuracy is below 90%.
 
     Constants, guesses and rejections keep their accuracy under every attack.
     """
@@ -241,12 +250,16 @@ def _constant(v: Verdict) -> str:
 
 
 def _missing(v: Verdict) -> str:
-    """Outcomes of an attack are missing, on the defence or on its base model, or the run was stopped.
+    """Outcomes of an attack are missing, on the defence or on its base model, an attack gave results that are
+    not finite or outside ball or box, or the run was stopped.
 
     They might be the worst. What the complete attacks decide is decided above.
     """
     if v.missing:
         return f"{_kept(v)}, but outcomes are missing; run it again"
+    if v.faulty:
+        faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
+        return f"{_kept(v)}, but {faulty}"
     return f"{_kept(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
 
 
@@ -271,6 +284,18 @@ def _base_spared(v: Verdict) -> str:
         if v.gain and v.gain.high < v.bar and v.unmatched_attacks
         else ""
     )
+
+
+def _few_classes(v: Verdict) -> str:
+    """The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the lower end
+    of the accuracy is not above them.
+
+    Where a constant answer is right on nearly everything, a robust defence looks like a broken one.
+    """
+    if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
+        return ""
+    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
 
 
 def _contains_bar(v: Verdict) -> str:
@@ -360,6 +385,7 @@ RULES = (
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
     Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared, "its base model met weaker attacks"),
+    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes, "too few classes to tell"),
     Rule(CONTAINS_BAR, VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
     # Above the bars: praised, unless an objection stands.
     Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),

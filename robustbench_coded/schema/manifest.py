@@ -1,6 +1,7 @@
 """run.json: the cases that were planned, and what the run was made on, its data, checkpoints and defences."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -67,12 +68,10 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
-        verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
-    verdicts_sharing: Count = 1
 
 
 class Protocol(Struct, frozen=True, kw_only=True):
@@ -103,6 +102,27 @@ class Outlook(Struct, frozen=True, kw_only=True):
     option: str = ""
     images: int = 0
     seconds: Number = 0.0
+
+
+class NotRun(Struct, frozen=True):
+    """An attack that was asked for and left out; under which threat model ('' for any), why (a clause)."""
+
+    attack: str
+    subject: str
+    threat: str
+    why: str
+
+
+def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
+    """One for each; what was left out for one reason shares one."""
+    attacks: dict[str, list[str]] = {}
+    for one in remarks:
+        if isinstance(one, str):
+            attacks[one] = []
+        else:
+            where = f" on {one.subject}{one.threat and f' ({one.threat})'}: left out; {one.why}"
+            attacks.setdefault(where, []).append(one.attack)
+    return [", ".join(names) + said for said, names in attacks.items()]
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -172,6 +192,21 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
     selftests: str | None = None
+
+
+class CodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Code of the user's that was evaluated.
+
+    Attributes:
+        digest: of all of it, as it was when the first outcomes were computed.
+        parts: files, packages, functions and values, by name -> a hash or a version; empty where one changed
+            while the code ran, which is not compared.
+        unknown: why it cannot be compared as a whole, so that each new command computes it anew.
+    """
+
+    digest: str
+    parts: dict[str, str] = {}
+    unknown: str = ""
 
 
 class Resolved(Struct, frozen=True, kw_only=True):
@@ -270,7 +305,9 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         cases: every planned case, in the order in which tables show them.
+        code: of models, defences and attacks of the user's, by what names them.
         notes: sentences for the reader of the report.
+        not_run: what was left out before anything ran.
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
@@ -283,7 +320,9 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointFacts, ...]
     cases: tuple[CaseRecord, ...]
     probes: tuple[ProbeRecord, ...] = ()
+    code: dict[str, CodeFacts] = {}
     notes: tuple[str, ...]
+    not_run: tuple[NotRun, ...] = ()
     invocations: tuple[Invocation, ...]
     finished: bool = False
     superseded: tuple[str, ...] = ()

@@ -60,7 +60,7 @@ def test_no_color_leaves_no_colour(make_run):
 def test_incomplete_rows_say_so(make_run):
     text = printed(make_run(failed=[("pgd-10", "rci")]), 250)
     assert "not run yet" in text
-    assert "1 unit without outcomes" in text
+    assert "1 of 13 planned cases lacks outcomes" in text
     assert "an earlier command" not in text
 
 

@@ -177,7 +177,7 @@ class EvalConfig:
     claim_votes: int | None = option(
         None, "The claim is about the majority of so many answers, not their mean.", count(2, 10_000)
     )
-    claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
+    claim_attack: str | None = option(None, "Attack under which it was claimed; it is added to --attacks.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)

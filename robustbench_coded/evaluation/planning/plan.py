@@ -16,16 +16,17 @@ from robustbench_coded.evaluation.planning.batches import Batch, batches_at, par
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.costs import images_per_query, queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases and their units, in the order in which they run."""
+    """Cases and their units, in the order in which they run; what runs otherwise than asked for, or not."""
 
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str | NotRun, ...]
 
 
 def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
@@ -39,10 +40,10 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 
 def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
-) -> tuple[list[PlannedCase], list[str]]:
-    """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
+) -> tuple[list[PlannedCase], list[str | NotRun]]:
+    """The rows that these subjects, attacks and perturbations give, and what is left out."""
     rows: dict[PlannedCase, None] = {}
-    notes: dict[str, None] = {}
+    notes: dict[str | NotRun, None] = {}
     for subject in subjects:
         unmoved = structs.replace(requested.perturbations[0], eps=0.0)
         rows[cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)] = None
@@ -58,7 +59,7 @@ def cases_for(
 
 
 def _in_their_place(
-    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str, None]
+    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
@@ -77,12 +78,15 @@ def _threats(
     conditions: Conditions,
     subject: cases.ProbedSubject,
     name: attack_name.AttackName,
-    notes: dict[str, None],
+    notes: dict[str | NotRun, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
+    # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
+    named = not requested.victim_attacks
     if name.uses_base and not subject.has_base:
-        if subject.spec != STANDARD:
-            notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
+        if subject.spec != STANDARD or named:
+            why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
+            notes[NotRun(name.text, subject.label, "", why)] = None
         return []
     if name.text in requested.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
@@ -90,19 +94,22 @@ def _threats(
         return []
     if name.text in requested.second_attacks and not _suits(name.text, subject):
         return []
-    if name.differentiates and not subject.has_gradient_for(name):
-        notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
+    # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
+    if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
+        notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
         return []
     asked = inputs_for(requested.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
+        if named:
+            notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
     if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
         asked.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in asked):
-        if why := _no_sense(conditions, subject, name, threat):
-            notes[why] = None
+        if note := _no_sense(conditions, subject, name, threat):
+            notes[note] = None
         else:
             threats.append(threat)
     if not threats and name.third_party is not None:
@@ -119,12 +126,12 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
 
 def _no_sense(
     conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
-) -> str | None:
+) -> str | NotRun | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
     if threat.malicious is not None and name.uses_base:
-        return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
+        return NotRun(name.text, subject.label, str(threat), "the base model answers inputs one by one")
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     if conditions.query_budget is None or name.third_party is not None:
@@ -138,10 +145,9 @@ def _no_sense(
     )
     if cost <= conditions.query_budget:
         return None
-    return (
-        f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
-        f"for each example, and --query-budget {conditions.query_budget} is less."
-    )
+    least = f"one move costs {cost:.4g} images for each example"
+    why = f"{least}, and --query-budget {conditions.query_budget} is less"
+    return NotRun(name.text, subject.label, str(threat), why)
 
 
 _Part = list[tuple[Batch | cases.Victim, int]]  # batches or victims, each with its image gradients

@@ -5,7 +5,7 @@ import json
 
 from msgspec import structs
 
-from robustbench_coded.evaluation.planning.cases import ProbedSubject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, code_behind
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.extensions import load
@@ -41,5 +41,6 @@ def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
 
 def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
     """What else decides what is found."""
-    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws]
+    code = code_behind(prepared.fixed, subject.checkpoint, subject.spec)
+    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws, *code.values()]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

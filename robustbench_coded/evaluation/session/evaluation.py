@@ -32,7 +32,7 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import NEXT_TO_NOTHING, is_final
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.manifest import Protocol, RunManifest, SampleSizes
+from robustbench_coded.schema.manifest import NotRun, Protocol, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
 
 Metadata = Mapping[str, Mapping[str, Any]]  # of the committed units, by id
@@ -91,15 +91,15 @@ def remarks_on(units: Sequence[Unit], metadata: Metadata) -> list[str]:
 
 
 def plan_of(
-    cases: Sequence[PlannedCase], units_of: Callable[[PlannedCase], Sequence[Unit]], notes: Sequence[str]
+    cases: Sequence[PlannedCase],
+    units_of: Callable[[PlannedCase], Sequence[Unit]],
+    notes: Sequence[str | NotRun],
 ) -> Plan:
-    """These cases with their units; a case without any is left out, and a sentence says so."""
+    """These cases with their units; a case without any is left out, and a note says so."""
     units = {case: units_of(case) for case in cases}
+    why = "every batch is so small that it leaves no input to harm"
     empty = [
-        f"{case.attack} on {case.subject.label} ({case.threat}) was not run: every batch is so small that it "
-        "leaves no input to harm."
-        for case in cases
-        if not units[case]
+        NotRun(case.attack, case.subject.label, str(case.threat), why) for case in cases if not units[case]
     ]
     return Plan(
         tuple(case for case in cases if units[case]),
@@ -123,14 +123,14 @@ class Evaluation:
 
     Attributes:
         plan: what may run.
-        notes: sentences on cases that will not run.
+        notes: on cases that will run otherwise than asked for, or not.
         old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
 
     prepared: PreparedEvaluation
     plan: EvaluationPlan
-    notes: tuple[str, ...]
+    notes: tuple[str | NotRun, ...]
     old: RunManifest | None
     sequential: SampleSizes | None
     _makers: dict[int, UnitMaker] = field(default_factory=dict)
@@ -151,20 +151,28 @@ class Evaluation:
         return replace(plan, units=(*plan.units, *chain.from_iterable(random)))
 
     def manifest(
-        self, steps: Sequence[Step], remarks: Sequence[str] = (), *, stopped: bool = False
+        self,
+        steps: Sequence[Step],
+        remarks: Sequence[str] = (),
+        *,
+        stopped: bool = False,
+        planned: bool = False,
     ) -> RunManifest:
         """What has begun, without what earlier evaluations left.
 
         Args:
             remarks: sentences for the reader of the report.
             stopped: True until every rung has been asked: nothing is praised before.
+            planned: adds the cases that have not begun, which have no units.
         """
         ran = Evidence(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.everything
         judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
+        begun = self.begun(steps)
+        waiting = [case for case in self.plan.cases if case not in ran.sizes] if planned else []
         fresh = new_manifest(
             self.prepared,
-            self.begun(steps),
+            replace(begun, cases=(*begun.cases, *waiting)),
             sizes=ran.sizes,
             looks={case: looks(self.plan.sizes, ran.sizes[case]) for case in judged},
         )

@@ -2,6 +2,7 @@
 further commands would do.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -35,9 +36,10 @@ from robustbench_coded.evaluation.protocol.state import (
 )
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.listener import case_name
-from robustbench_coded.evaluation.session.manifest import checked_against
+from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
+from robustbench_coded.runs.folder import read_failures
 from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
@@ -62,12 +64,15 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     Raises:
         InputError: the folder was made with something else.
     """
+    said: list[str] = []
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        prepared = prepared.resumed_from(old)
+        code, said = code_going_on(old, prepared.code, path, stopped=_stopped(old, prepared.config, path))
+        prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
     cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
+    notes += said
     whole = config.until is None and (config.all or config.limit is not None)
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
@@ -81,6 +86,17 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     plan = _plan(prepared, cases, smaller, whole=whole)
     sequential = None if fixed else SampleSizes(until=config.until or "", sample_sizes=sizes)
     return Evaluation(prepared, plan, tuple(notes), old, sequential)
+
+
+def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
+    """True if a run has not come to its end, or has units that failed, and this is its command again."""
+    if old.finished and not read_failures(path, old.unit_ids):
+        return False
+    same = json.loads(json.dumps(config.as_data()))
+    return all(
+        old.last.options.get(name) == same[name]
+        for name in same.keys() - {"command", "overwrite", "out", "time"}
+    )
 
 
 def _plan(

@@ -29,6 +29,7 @@ from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.folder import MANIFEST, read_run
+from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
 
 # What attacks leave a defence that is praised, and its base model.
@@ -103,7 +104,8 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
         _costs(evaluation, forecast(evaluation.plan, praised=praised), committed, rates)
         for praised in (False, True)
     )
-    return Preview(path, broken, praised, (*evaluation.prepared.notes, *evaluation.notes))
+    notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes])
+    return Preview(path, broken, praised, tuple(notes))
 
 
 def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:

@@ -15,6 +15,7 @@ from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
+from robustbench_coded.evaluation.setup.code import after_use, code_in_hand
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.atomic import write_text
@@ -57,7 +58,9 @@ class Recorder:
 
     def write(self, steps: tuple[Step, ...], *, finished: bool = False) -> None:
         """Writes run.json with what has begun, and with what earlier evaluations left."""
-        own = self.evaluation.manifest(steps, tuple(self._remarks), stopped=not finished)
+        own = self.evaluation.manifest(
+            steps, tuple(self._remarks), stopped=not finished, planned=not finished
+        )
         old = self.evaluation.old
         manifest = own if old is None else with_earlier(own, old, self.held)
         now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
@@ -81,14 +84,24 @@ class Recorder:
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
         self.folder.write_manifest(msgspec.to_builtins(self.manifest))
         run = load_run(self.folder.path)
-        from robustbench_coded.reports.run.findings import left_out
+        from robustbench_coded.reports.run.findings import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
-        for text in left_out(run):
+        for text in (*faulty(run), *left_out(run)):
             self.listener.note(text)
         self.listener.preparing("writing the reports")
         write_reports_of(run, final=True)
         self.listener.reported(run)
+
+    def note_changes(self) -> None:
+        """Parts of code that changed while they ran, counters and caches, are not compared later."""
+        prepared = self.evaluation.prepared
+        prepared.code.update(
+            after_use(prepared.code, code_in_hand(prepared.config, prepared.setup.in_memory))
+        )
+        if self.folder.holds_run:
+            self.manifest = structs.replace(self.manifest, code={**self.manifest.code, **prepared.code})
+            self.folder.write_manifest(msgspec.to_builtins(self.manifest))
 
     def look_up(self, units: Sequence[Unit]) -> None:
         """Takes over what the folder holds of these units."""

@@ -149,7 +149,7 @@ def _open(run: Run) -> Iterator[str]:
         if judgement.verdict.name == VerdictName.NOT_SETTLED:
             yield f"{judgement}. {judgement.verdict.reason}"
     if run.failures:
-        yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
+        yield f"{run.missing}: some rows are incomplete"
         # A command computes what it plans: damaged files of another one's rows wait for that one.
         for command in findings.commands_of(run)[:-1]:
             yield f"an earlier command of this folder may compute them: {one_line(command)}"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import CONTAINS_BAR
+from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import STANDARD, VerdictName
@@ -51,6 +51,8 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     outlook = {found.purpose: found for found in manifest.outlook}
     if unsettled and _needs_images(run, unsettled):
         return _more(run)
+    if unsettled and {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
+        return NextCommand("More images, of more classes")
     if unsettled and "settle" in outlook:
         return _looked_out("A longer run", run, outlook["settle"])
     everything = None
@@ -135,7 +137,7 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     if judgement.verdict.rule == "base model spared":
         spared = ",".join(judgement.verdict.spared)
         return NextCommand("Attacks that its base model was spared", _command(run, ["--attacks", spared]))
-    if judgement.verdict.rule == CONTAINS_BAR:
+    if judgement.verdict.rule in (CONTAINS_BAR, FEW_CLASSES):
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:
