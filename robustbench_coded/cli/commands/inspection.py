@@ -184,7 +184,8 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     declaration.
     """
     from attacks.presets import ONE_STEP
-    from robustbench_coded.evaluation.setup.prepare import prepare, with_zoo
+    from robustbench_coded.evaluation.setup.brought import with_zoo
+    from robustbench_coded.evaluation.setup.prepare import prepare
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
     for name in ("quiet", "as_json"):

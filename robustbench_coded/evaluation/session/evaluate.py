@@ -20,7 +20,8 @@ from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare, with_zoo
+from robustbench_coded.evaluation.setup.brought import with_zoo
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
