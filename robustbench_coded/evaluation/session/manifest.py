@@ -56,14 +56,12 @@ def new_manifest(
     *,
     sizes: Mapping[PlannedCase, int] = MappingProxyType({}),
     looks: Mapping[PlannedCase, int] = MappingProxyType({}),
-    table: Collection[PlannedCase] = (),
 ) -> RunManifest:
     """The manifest of this evaluation alone.
 
     Args:
         sizes: the examples that a record runs on; all for records that are not named.
         looks: by what the error of verdicts that rest on a record is divided; 0 for those that are not named.
-        table: records on fewer examples than the verdict of their setting.
     """
     units: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     random: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
@@ -103,7 +101,6 @@ def new_manifest(
             query_budget=None if case.attack in CONTROLS else conditions.query_budget,
             stopped=stopped(conditions, case),
             looks=looks.get(case, 0),
-            table=case in table,
             units=tuple(units[case]),
             random_batches=tuple(random[case]),
         )
