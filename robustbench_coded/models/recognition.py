@@ -30,7 +30,7 @@ from robustbench_coded.models.detect import published_definition
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import Source, normalisations_of
-from robustbench_coded.threads import few_threads
+from robustbench_coded.threads import few_threads, subnormals_flushed
 
 IMAGES = 2048  # that are looked at, at most
 # With labels, of all candidates beside the one that is decided on, as many as so many multiplications pay
@@ -110,6 +110,7 @@ class Recognition:
         return {"sentence": self.sentence, **decided}
 
 
+@subnormals_flushed()
 def recognise_network(
     checkpoint: Checkpoint,
     images: Tensor,

@@ -102,6 +102,7 @@ class Identity(Struct, frozen=True, kw_only=True):
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
         memory: ``kept over B batches``; None where it is emptied before each.
+        subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
     """
 
     data: str | None = None
@@ -112,6 +113,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     last_batch: str | None = None
     memory: str | None = None
+    subnormals: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitRes
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.options.device import images_that_fit
 from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.threads import flush_subnormals
 
 MESSAGE_LENGTH = 500
 DETAILS_LENGTH = 8000
@@ -124,6 +125,7 @@ def work(pipe: Connection, setup: Setup, folder: str) -> None:
     os.chdir(folder)
     sys.stdout = sys.stderr  # what a user defence prints is not the command's answer
     torch.set_num_threads(setup.threads)
+    flush_subnormals(True)
 
     def send(message: Any) -> None:
         pipe.send_bytes(pickle.dumps(message))

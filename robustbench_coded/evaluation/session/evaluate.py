@@ -21,6 +21,7 @@ from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folde
 from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
+from robustbench_coded.threads import subnormals_flushed
 
 
 class IncompleteRun(Exception):
@@ -71,6 +72,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             listener.close()
 
 
+@subnormals_flushed()
 def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
     """Runs an evaluation, or goes on with it, and writes its reports.
 

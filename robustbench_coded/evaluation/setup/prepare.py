@@ -52,6 +52,7 @@ from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
 from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
 from robustbench_coded.schema.words import STANDARD
+from robustbench_coded.threads import flushes_subnormals, subnormals_flushed
 from robustbench_coded.version import __version__
 
 
@@ -79,7 +80,7 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("memory", None))
+    unsaid = (("class_mix", None), ("memory", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -173,6 +174,7 @@ class PreparedEvaluation:
         return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
 
 
+@subnormals_flushed()
 def prepare(
     config: EvalConfig,
     in_memory: InMemory | None = None,
@@ -285,6 +287,7 @@ def prepare(
         seed=config.seed,
         last_batch=config.last_batch,
         memory=f"kept over {config.batches_kept} batches" if config.batches_kept else None,
+        subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
     )
     return PreparedEvaluation(
         config=config,
