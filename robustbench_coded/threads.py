@@ -65,7 +65,7 @@ def flushes_subnormals() -> bool:
 
 
 def flush_subnormals(on: bool) -> None:
-    """In this thread, and in those that OpenMP starts for it from now on: a thread begins as its parent is."""
+    """In this thread, and in those that OpenMP starts for it from now on, which begin as it is."""
     import torch
 
     torch.set_flush_denormal(on)

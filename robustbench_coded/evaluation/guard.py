@@ -29,8 +29,8 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
     """``call`` with gradients enabled under any outer grad mode, after which the caller's state is as before.
 
     Kept are, of every network among the arguments: modes, buffers, hooks and gradients; and the global random
-    generators of torch, numpy and Python, the number of threads, whether subnormal numbers are flushed, and the grad mode. Parameters that a defence
-    itself updates are not copied.
+    generators of torch, numpy and Python, the number of threads, whether subnormal numbers are flushed, and
+    the grad mode. Parameters that a defence itself updates are not copied.
     """
 
     @wraps(call)

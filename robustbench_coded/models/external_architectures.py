@@ -17,7 +17,7 @@ from attacks.adapters.user_modules import file_named, object_named, own_folders_
 from robustbench_coded.errors import InputError, described, where_raised
 from robustbench_coded.extensions import points_of
 from robustbench_coded.models import detect, refusal, state_dict
-from robustbench_coded.models.in_memory import answering_logits
+from robustbench_coded.models.in_memory import answered, answering_logits
 from robustbench_coded.models.normalisation import Normalisation
 
 
@@ -196,13 +196,14 @@ def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     return None
 
 
-def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int | None:
-    """Number of classes that a network answers images of that shape [C, H, W] with; None where it fails."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
-        answer = network.eval()(torch.zeros(2, *image_shape))
-        if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == 2:
-            return answer.shape[1]
-    return None
+def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Number of classes that a network answers images of that shape [C, H, W] with.
+
+    Raises:
+        InputError: it does not, and why (`in_memory.answered`).
+    """
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return answered(network.eval(), torch.zeros(2, *image_shape)).shape[1]
 
 
 def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:

@@ -112,7 +112,13 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
 SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
 
 
-def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
+def assemble(
+    arch: str | None,
+    weights: StateDict,
+    path: Path,
+    metadata: dict[str, Any],
+    image_shape: Sequence[int] | None = None,
+) -> Assembled:
     """Finds the architecture and puts the weights into it.
 
     Args:
@@ -121,6 +127,7 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         weights: of the checkpoint.
         path: its file.
         metadata: what this project stored beside the weights.
+        image_shape: of the data, [C, H, W], which a network of the user's own is asked about first.
     Raises:
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.
@@ -131,7 +138,7 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
             raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
         return assembled
     if arch is not None and ":" in arch:
-        return _plugin(arch, weights, metadata)
+        return _plugin(arch, weights, metadata, image_shape)
     try:
         return _known(arch, weights, metadata)
     except Refused as refused:
@@ -215,26 +222,53 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         return next(recognised for reading, recognised in fitting if reading is chosen), weights
 
 
-def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
+def _plugin(
+    arch: str, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
+) -> Assembled:
+    """A network of the user's own, which says itself which images it takes: those of the data come first."""
     network, normalises_itself = load_user_defence(arch, weights)
     known = channels_of(shapes_in(weights.tensors))
-    # Where no convolution tells, as in an MLP, the network says whether it takes grey images.
-    shapes = [[channels, s, s] for channels in ([known] if known else (3, 1)) for s in SIDES]
+    given = [list(image_shape)] if image_shape else []
+    colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
+    guesses = [[channels, side, side] for channels in colours for side in SIDES]
     if "image_shape" in metadata:
-        shapes = [metadata["image_shape"]]
-    answers = ((shape[0], classes_answered(network, shape)) for shape in shapes)
-    channels, answered = next((answer for answer in answers if answer[1]), (shapes[0][0], None))
-    if answered is None and (flat := _flat_shape(weights)) is not None:
+        guesses = [metadata["image_shape"]]
+    asked = [*given, *guesses]
+    found = _first_answered(network, asked)
+    if isinstance(found, InputError) and (flat := _flat_shape(weights)) is not None:
         network.register_forward_pre_hook(in_rows_of_one)
-        channels, answered = flat[0], classes_answered(network, flat)
-    classes = answered or metadata.get("classes") or classes_in(weights.tensors)
-    if classes is None or classes < 2:
+        vectors = _first_answered(network, [flat])
+        found = found if isinstance(vectors, InputError) else vectors
+    if isinstance(found, InputError) and (image_shape or found.__cause__ is None):
+        raise Refused(f"--arch {arch}: {found}")
+    if isinstance(found, InputError):  # it may take images of a size that is not among these
+        shape, classes = asked[0], metadata.get("classes") or classes_in(weights.tensors) or 0
+    else:
+        shape, classes = found
+    if image_shape and list(image_shape) != list(shape) and image_shape[0] == shape[0]:
+        why = _first_answered(network, [image_shape])
+        raise Refused(f"--arch {arch}: {why}; it answers images {list(shape)}, choose such data with --data")
+    if classes < 2:
         raise Refused(
             f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
             "vectors with logits [n, classes], of two classes or more; return a module that does"
         )
-    recognised = Recognised(arch, classes, channels, None, (f"built by {arch}",))
+    recognised = Recognised(arch, classes, shape[0], None, (f"built by {arch}",))
     return Assembled(recognised, network, weights, normalises_itself)
+
+
+def _first_answered(
+    network: nn.Module, shapes: Sequence[Sequence[int]]
+) -> tuple[Sequence[int], int] | InputError:
+    """The first shape of images [C, H, W] that a network answers, and its classes; else why it does not."""
+    failures: list[InputError] = []
+    for shape in shapes:
+        try:
+            return shape, classes_answered(network, shape)
+        except InputError as error:
+            failures.append(error)
+    # An answer that is no logits says more than a failure on images that may be of another size.
+    return min(failures, key=lambda error: error.__cause__ is not None)
 
 
 def _flat_shape(weights: StateDict) -> list[int] | None:
@@ -248,7 +282,12 @@ def _flat_shape(weights: StateDict) -> list[int] | None:
 
 
 def load_checkpoint(
-    path: str | Path, *, arch: str | None = None, normalize: str | None = None, name: str | None = None
+    path: str | Path,
+    *,
+    arch: str | None = None,
+    normalize: str | None = None,
+    name: str | None = None,
+    image_shape: Sequence[int] | None = None,
 ) -> Checkpoint:
     """Reads a checkpoint, finds its architecture, puts the weights into it; executes nothing in the file.
 
@@ -259,6 +298,7 @@ def load_checkpoint(
             to recognise it.
         normalize: as for ``--normalize``; None to take what the file says.
         name: for tables; None for the file's name without its ending.
+        image_shape: [C, H, W] of the data, where they are known.
     Raises:
         InputError: the file cannot be used, in one line that names it.
     """
@@ -268,7 +308,7 @@ def load_checkpoint(
         assembled = _as_stated(archive, metadata) if arch is None else None
         if assembled is None:
             weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
-            assembled = assemble(arch, weights, archive.path, metadata)
+            assembled = assemble(arch, weights, archive.path, metadata, image_shape)
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:

@@ -199,15 +199,19 @@ def prepare(
     device = device_named(config.device)
     if config.checkpoints:
         say(f"reading {', '.join(path for _, path in config.checkpoints)}")
+    in_memory = in_memory or InMemory()
+    whole = in_memory.data
+    if whole is None and config.data != "auto":
+        whole = registry.load_data(config.data, data_dir=config.data_dir)
+    shape = None if whole is None else whole.image_shape
     checkpoints = [
-        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
+        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name, image_shape=shape)
         for name, path in config.checkpoints
     ]
-    in_memory = in_memory or InMemory()
     if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
-    whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
+    whole = whole or registry.load_data(data_name, data_dir=config.data_dir)
     check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
     for k in config.batch_sizes:
