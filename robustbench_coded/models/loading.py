@@ -26,7 +26,7 @@ from robustbench_coded.models.external_architectures import (
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
-from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
+from robustbench_coded.models.refusal import COUNTER, Refused, Unrecognised, shapes_in, stating
 from robustbench_coded.models.registry import INPUT, find, split_variant
 from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
@@ -145,7 +145,8 @@ def assemble(
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
         if arch is None and (path.parent / "config.json").is_file():
-            raise Refused(f"{refused}, or --arch hf: for the network that config.json describes") from None
+            said = f"{refused}; --arch hf: takes the network that config.json describes"
+            raise type(refused)(said) from None
         raise
 
 
@@ -206,12 +207,13 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
                 recognised = replace(recognised, notes=(*recognised.notes, note))
             return recognised, weights
     try:
-        return recognise(shapes_in(weights.tensors), arch), weights
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes)), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
         for reading in readings(weights, arch):
             try:
-                fitting.append((reading, recognise(shapes_in(reading.weights.tensors), arch)))
+                shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
+                fitting.append((reading, recognise(shapes, arch, prefix)))
             except Refused as error:
                 if reading.whole:
                     why = error  # without a prefix of all names the nearest architecture shows
@@ -312,7 +314,8 @@ def load_checkpoint(
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
-        raise InputError(f"{archive.path}: {refused}") from None
+        how = f"; {stating(str(path))}" if isinstance(refused, Unrecognised) else ""
+        raise InputError(f"{archive.path}: {refused}{how}") from None
     is_stored = metadata.get("arch") == recognised.arch
     return Checkpoint(
         name=name if name is not None else archive.path.stem,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 
 from torch import Tensor
 
@@ -24,7 +25,23 @@ class Refused(Exception):
     """What is wrong with a file, without the file's name: one clause that ends in how to mend it."""
 
 
-HOW_TO_MEND = "where you trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
+class Unrecognised(Refused):
+    """The same of weights whose network has to be stated: `stating` says how."""
+
+
+def stating(file: str) -> str:
+    """How the network of a file is stated, with the command."""
+    return (
+        "pass --arch torchvision:NAME, --arch NAME of `csrobust list models`, or a file of your own, whose "
+        "build() returns the network without weights: "
+        f"csrobust eval --ckpt {quote(file)} --arch file.py:build"
+    )
+
+
+HOW_TO_MEND = (
+    "where you trust it, load it in its own program, and there torch.save(model.state_dict(), FILE), or "
+    "robustbench_coded.evaluate(model, (x, y))"
+)
 
 
 def holds_objects(path: str) -> str:
@@ -86,7 +103,10 @@ def another_file(data: bytes) -> str:
         return f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}"
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model
         return "perhaps an ONNX file; save the state dict of the PyTorch network that it comes from"
-    return "not a checkpoint; .pt, .pth, .th and .safetensors files are read"
+    return (
+        f"not a checkpoint: it begins with {data[:12]!r}, which neither torch.save nor safetensors writes; "
+        "torch.save(model.state_dict(), FILE) writes one"
+    )
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -129,10 +149,10 @@ class WeightDifference:
         return f"{self.arch}, where {self.first}{others}"
 
 
-def compare(arch: str, shapes: Shapes, expected: Shapes) -> WeightDifference:
+def compare(arch: str, shapes: Shapes, expected: Shapes, prefix: str = "") -> WeightDifference:
     """Compares a file's names and shapes with an architecture's, in the architecture's order.
 
-    Counters of batches do not count.
+    Counters of batches do not count. ``prefix``: what was taken off the file's names, for messages.
     """
     shapes, expected = (
         {n: s for n, s in names.items() if not n.endswith(COUNTER)} for names in (shapes, expected)
@@ -140,10 +160,10 @@ def compare(arch: str, shapes: Shapes, expected: Shapes) -> WeightDifference:
     clauses = []
     for name, shape in expected.items():
         if name not in shapes:
-            clauses.append(f"{name} is missing")
+            clauses.append(f"{prefix}{name} is missing")
         elif shapes[name] != shape:
-            clauses.append(f"{name} is {list(shapes[name])} instead of {list(shape)}")
+            clauses.append(f"{prefix}{name} is {list(shapes[name])} instead of {list(shape)}")
     unexpected = [name for name in shapes if name not in expected]
-    clauses += [f"{name[:80]} has no place" for name in unexpected]
+    clauses += [f"{prefix}{name[:80]} has no place" for name in unexpected]
     total = len(expected) + len(unexpected)
     return WeightDifference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")

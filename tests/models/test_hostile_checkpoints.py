@@ -210,7 +210,7 @@ SAFE = safetensors.torch.save(WEIGHTS)
 HOSTILE = {
     # not a checkpoint
     "empty": (b"", "the file is empty"),
-    "text": (b"hello there, this is text", "not a checkpoint; .pt, .pth, .th and .safetensors"),
+    "text": (b"hello there, this is text", r"not a checkpoint: it begins with b'hello there,'"),
     "web page": (b"<!DOCTYPE html><html>", "a web page or XML"),
     "LFS pointer": (b"version https://git-lfs\noid sha256:00", "a Git LFS pointer"),
     "gzip": (b"\x1f\x8b\x08\x00", "compressed with gzip"),

@@ -107,7 +107,10 @@ def loaded(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Pair", r"it returns a tuple \(0: \[2, 10\], 1: \[2, 64\]\), .* in its forward, return answer\[0\]$"),
+        (
+            "Pair",
+            r"it returns a tuple \(0: \[2, 10\], 1: \[2, 64\]\), .* in its forward, return answer\[0\]$",
+        ),
         ("Named", r"it returns a dict \('class scores': \[2, 10\], .*return answer\['class scores'\]$"),
         ("Classes", r"expected logits \[2, classes\], got \[2\]; give what its argmax is taken of"),
         ("ChannelsLast", r"AssertionError: grey \(own.py, line \d+\); it answers images \[n, H, W, C\]"),
@@ -126,7 +129,9 @@ def test_images_of_the_data_say_the_channels(loaded, name):
 
 
 def test_data_of_another_size_are_refused_with_the_size_that_is_answered(loaded):
-    with pytest.raises(InputError, match=r"fails on images \[2, 1, 28, 28\]: .*it answers images \[1, 8, 8\]"):
+    with pytest.raises(
+        InputError, match=r"fails on images \[2, 1, 28, 28\]: .*it answers images \[1, 8, 8\]"
+    ):
         loaded("Binarised", image_shape=(1, 28, 28))
 
 

@@ -232,7 +232,7 @@ def prepare(
             loaded.append(by_names(checkpoint, config))
         else:
             settled, note = from_file(checkpoint, config, labelled, device)
-            loaded.append(replace(settled, classes=whole.classes))
+            loaded.append(replace(settled, classes=whole.classes if whole.outputs else labelled.classes))
             notes.append(note)
     loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
