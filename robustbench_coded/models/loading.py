@@ -1,7 +1,7 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
@@ -26,7 +26,14 @@ from robustbench_coded.models.external_architectures import (
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
-from robustbench_coded.models.refusal import COUNTER, Refused, Unrecognised, shapes_in, stating
+from robustbench_coded.models.refusal import (
+    COUNTER,
+    Refused,
+    Unrecognised,
+    shapes_in,
+    source_hint,
+    stating,
+)
 from robustbench_coded.models.registry import INPUT, find, split_variant
 from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
@@ -54,6 +61,7 @@ class Checkpoint:
         entries: single values beside the weights.
         names: of the network's weights, as the file has them.
         layout: how the weights lay in the file, without them.
+        sources: of the classes of pickled modules in it, by name; never run.
     """
 
     name: str
@@ -74,6 +82,12 @@ class Checkpoint:
     entries: dict[str, str | int | float | bool]
     names: tuple[str, ...]
     layout: StateDict
+    sources: Mapping[str, str]
+
+    @property
+    def hint(self) -> str:
+        """Where the source of its network is to be seen; empty where the file has none."""
+        return source_hint(self.path, self.sources)
 
 
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
@@ -315,7 +329,8 @@ def load_checkpoint(
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
         how = f"; {stating(str(path))}" if isinstance(refused, Unrecognised) else ""
-        raise InputError(f"{archive.path}: {refused}{how}") from None
+        hint = source_hint(archive.path, archive.sources) if how else ""
+        raise InputError(f"{archive.path}: {refused}{hint}{how}") from None
     is_stored = metadata.get("arch") == recognised.arch
     return Checkpoint(
         name=name if name is not None else archive.path.stem,
@@ -336,6 +351,7 @@ def load_checkpoint(
         entries=plain_entries(archive),
         names=tuple(weights.original),
         layout=replace(weights, tensors={}, original={}),
+        sources=archive.sources,
     )
 
 

@@ -85,7 +85,8 @@ class Recognition:
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""
-        return InputError(f"{checkpoint.path}: {self.refusal}", self.question.lines if self.question else ())
+        said = f"{checkpoint.path}: {self.refusal}{checkpoint.hint}"
+        return InputError(said, self.question.lines if self.question else ())
 
     @property
     def sentence(self) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from shlex import quote
 
 from torch import Tensor
@@ -38,6 +39,16 @@ def stating(file: str) -> str:
     )
 
 
+def source_hint(file: Path, sources: Mapping[str, str]) -> str:
+    """That a file holds the source of its classes, and how to see it; empty where it holds none."""
+    if not sources:
+        return ""
+    return (
+        f"; its pickle holds the source of {', '.join(sources)[:100]}, which is never run: "
+        f"`csrobust inspect {quote(str(file))} --json` has it as class_source"
+    )
+
+
 HOW_TO_MEND = (
     "where you trust it, load it in its own program, and there torch.save(model.state_dict(), FILE), or "
     "robustbench_coded.evaluate(model, (x, y))"
@@ -52,7 +63,9 @@ def holds_objects(path: str) -> str:
             "it holds NumPy arrays in place of weights, which are not loaded; where you trust it, load it "
             "in its own program and torch.save({k: torch.tensor(v) for k, v in weights.items()}, FILE)"
         )
-    return f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
+    library = name.partition(".")[0]
+    writer = f"it was written with {library}: " if library in ("dill", "cloudpickle") else ""
+    return f"{writer}its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
 
 
 def another_zip(names: list[str]) -> str | None:

@@ -155,7 +155,8 @@ def inspect_command(
     if as_json:
         print(json.dumps(facts))
     else:
-        shown = {name: value for name, value in facts.items() if name != "recognition"}  # the notes say it
+        said = ("recognition", "class_source")  # in the notes
+        shown = {name: value for name, value in facts.items() if name not in said}
         width = max(map(len, shown))
         for name, value in shown.items():
             print(one_line(f"{name:<{width}}  {_shown(value)}"))
