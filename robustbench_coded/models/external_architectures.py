@@ -2,6 +2,7 @@
 file's weights fitted into them.
 """
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,6 +127,26 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
             if converted is not None:
                 named = {path + name: tensor for name, tensor in converted.items()}
                 yield named, "old names converted by the library"
+    if (own := _as_its_class_loads(network, weights.original)) is not None:
+        yield own, "names as its class maps them"
+
+
+def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+    """What a class of transformers makes of a file's names when it loads them; None for other classes.
+
+    From its version 5 on the names in a file are not those in memory. A weight that the file lacks would be
+    drawn at random, and one that has no place passed over: neither counts as loaded.
+    """
+    load, config = getattr(type(network), "from_pretrained", None), getattr(network, "config", None)
+    if load is None or config is None:
+        return None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            loaded, info = load(None, config=config, state_dict=dict(stored), output_loading_info=True)
+    except Exception:  # another library's class of that form, or not its weights
+        return None
+    unloaded = [info.get(kind) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
+    return None if any(unloaded) else loaded.state_dict()
 
 
 def _converted(
@@ -199,9 +220,13 @@ def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
 def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
     """Number of classes that a network answers images of that shape [C, H, W] with.
 
+    A copy is asked: some networks fit themselves to the images they are asked about, as Swin its windows.
+
     Raises:
         InputError: it does not, and why (`in_memory.answered`).
     """
+    with suppress(Exception):  # of modules from outside, not all can be copied
+        network = copy.deepcopy(network)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         return answered(network.eval(), torch.zeros(2, *image_shape)).shape[1]
 

@@ -1,4 +1,4 @@
-"""A network of the user's own (``--arch file.py:build``): which images it answers, and why it answers none."""
+"""A network of the user's own (``--arch file.py:build``): which images it answers, or why none."""
 
 import pytest
 import torch
@@ -58,6 +58,30 @@ class Rows(nn.Module):
 
     def forward(self, x):
         return self.last(self.rows(x.squeeze(1))[0][:, -1])
+
+
+class Windows(Net):
+    """Fits itself to the smallest images that it is asked about."""
+
+    side = 28
+
+    def forward(self, x):
+        self.side = min(self.side, x.shape[3])
+        return super().forward(x[..., :8, :8]) * self.side
+
+
+class Mapped(Net):
+    """Maps a file's names when it loads them, as the classes of transformers do from version 5 on."""
+
+    config = {"size": 1}
+
+    @classmethod
+    def from_pretrained(cls, place, config, state_dict, output_loading_info):
+        assert place is None and config == cls.config
+        network = cls()
+        named = {name.removeprefix("published."): tensor for name, tensor in state_dict.items()}
+        missing, unexpected = network.load_state_dict(named, strict=False)
+        return network, {"missing_keys": missing, "unexpected_keys": unexpected, "mismatched_keys": []}
 
 
 class Edges(nn.Module):
@@ -143,6 +167,23 @@ def test_networks_without_convolutions_are_recognised(loaded, name):
     found = recognise_network(checkpoint, x, checkpoint.network(x).argmax(1))
     assert found.refusal == "" and found.labelled.accuracy == 1
     assert "as by chance" not in found.sentence and recognise_network(checkpoint, x, y).refusal
+
+
+def test_asking_leaves_the_network_as_it_was(loaded):
+    assert loaded("Windows", image_shape=None).network.side == 28
+
+
+def test_names_are_mapped_as_the_class_maps_them_when_it_loads(loaded, tmp_path):
+    loaded("Mapped")
+    stored = torch.load(tmp_path / "own.pt")
+    mixed = {f"published.{name}" if "last" in name else name: tensor for name, tensor in stored.items()}
+    torch.save(mixed, tmp_path / "own.pt")
+    checkpoint = load_checkpoint("own.pt", arch="own.py:Mapped", image_shape=(1, 8, 8))
+    assert torch.equal(checkpoint.network.last.weight, stored["last.weight"])
+    mixed.pop("first.bias")  # which the class would draw at random
+    torch.save(mixed, tmp_path / "own.pt")
+    with pytest.raises(InputError, match="its weights are not those of --arch own.py:Mapped"):
+        load_checkpoint("own.pt", arch="own.py:Mapped", image_shape=(1, 8, 8))
 
 
 def test_other_layers_multiply_by_each_weight_once():
