@@ -12,9 +12,10 @@ from torch import nn
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
+from robustbench_coded.models.architectures.vit import image_size_for
 from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise
+from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
 from robustbench_coded.models.external_architectures import (
     Assembled,
     classes_answered,
@@ -30,6 +31,8 @@ from robustbench_coded.models.refusal import (
     COUNTER,
     Refused,
     Unrecognised,
+    named_in_order,
+    said_of,
     shapes_in,
     source_hint,
     stating,
@@ -231,11 +234,27 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
             except Refused as error:
                 if reading.whole:
                     why = error  # without a prefix of all names the nearest architecture shows
+        if not fitting and arch is not None and (read := _in_order(weights, arch)) is not None:
+            return recognise(shapes_in(read.tensors), arch), read
         if not fitting:
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
         weights = beside_others(chosen, [reading for reading, _ in fitting])
         return next(recognised for reading, recognised in fitting if reading is chosen), weights
+
+
+def _in_order(weights: StateDict, arch: str) -> StateDict | None:
+    """Weights under the names of a stated architecture, whose modules the file calls otherwise; else None."""
+    shapes, classes = shapes_in(weights.tensors), classes_in(weights.tensors)
+    try:
+        image_size = image_size_for(shapes) if find(arch)[0].takes_image_size else None
+        expected = shapes_of(arch, classes or 10, channels_of(shapes) or 3, image_size)
+    except InputError:
+        return None
+    if not (names := named_in_order(shapes, expected)):
+        return None
+    tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
+    return replace(weights, tensors=tensors, notes=(*weights.notes, said_of(names)))
 
 
 def _plugin(

@@ -180,3 +180,33 @@ def compare(arch: str, shapes: Shapes, expected: Shapes, prefix: str = "") -> We
     clauses += [f"{prefix}{name[:80]} has no place" for name in unexpected]
     total = len(expected) + len(unexpected)
     return WeightDifference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")
+
+
+def named_in_order(shapes: Shapes, expected: Shapes) -> dict[str, str]:
+    """A name of the architecture's for each of a file's, whose modules are known by shapes and order.
+
+    Names that both have stay. Empty where shapes or order are others, or no name differs.
+    """
+    extra = [name for name in shapes if name not in expected and not name.endswith(COUNTER)]
+    missing = [name for name in expected if name not in shapes and not name.endswith(COUNTER)]
+    scopes: dict[str, str] = {}
+    for name, place in zip(extra, missing, strict=False):
+        (scope, _, last), (module, _, wanted) = name.rpartition("."), place.rpartition(".")
+        if last != wanted or shapes[name] != expected[place] or scopes.setdefault(scope, module) != module:
+            return {}
+    if not extra or len(extra) != len(missing) or len(set(scopes.values())) < len(scopes):
+        return {}
+    parts = {name: name.rpartition(".") for name in shapes}
+    renamed = set(extra) | {name for name in shapes if name.endswith(COUNTER)}
+    return {
+        name: f"{scopes[scope]}.{last}" if name in renamed and scope in scopes else name
+        for name, (scope, _, last) in parts.items()
+    }
+
+
+def said_of(names: Mapping[str, str]) -> str:
+    """Which modules are read as which others, a sentence."""
+    pairs = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in names.items() if old != new}
+    return (
+        ", ".join(f"{old} is read as {new}" for old, new in list(pairs.items())[:6]) + " (shapes and order)"
+    )

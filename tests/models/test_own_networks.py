@@ -182,7 +182,7 @@ def test_names_are_mapped_as_the_class_maps_them_when_it_loads(loaded, tmp_path)
     assert torch.equal(checkpoint.network.last.weight, stored["last.weight"])
     mixed.pop("first.bias")  # which the class would draw at random
     torch.save(mixed, tmp_path / "own.pt")
-    with pytest.raises(InputError, match="its weights are not those of --arch own.py:Mapped"):
+    with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Mapped"):
         load_checkpoint("own.pt", arch="own.py:Mapped", image_shape=(1, 8, 8))
 
 
