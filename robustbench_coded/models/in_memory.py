@@ -90,8 +90,7 @@ def no_logits(answer: Any, count: int) -> str:
     shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
     if isinstance(shape, list) and len(shape) == 2 and shape[0] == count:
         return ""
-    classes = isinstance(answer, Tensor) and shape == [count] and not answer.is_floating_point()
-    mend = "; give what its argmax is taken of, or of a class torch.nn.functional.one_hot" if classes else ""
+    mend = "; where these are classes, give what their argmax is taken of" if shape == [count] else ""
     return f"expected logits [{count}, classes], got {shape}{mend}"
 
 

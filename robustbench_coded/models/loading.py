@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,11 +17,9 @@ from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
 from robustbench_coded.models.external_architectures import (
     Assembled,
-    classes_answered,
     classes_in,
-    in_rows_of_one,
     is_library,
-    load_user_defence,
+    own_network,
 )
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
@@ -126,9 +123,6 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
         )
 
 
-SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
-
-
 def assemble(
     arch: str | None,
     weights: StateDict,
@@ -155,7 +149,7 @@ def assemble(
             raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
         return assembled
     if arch is not None and ":" in arch:
-        return _plugin(arch, weights, metadata, image_shape)
+        return own_network(arch, weights, metadata, image_shape)
     try:
         return _known(arch, weights, metadata)
     except Refused as refused:
@@ -255,65 +249,6 @@ def _in_order(weights: StateDict, arch: str) -> StateDict | None:
         return None
     tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
     return replace(weights, tensors=tensors, notes=(*weights.notes, said_of(names)))
-
-
-def _plugin(
-    arch: str, weights: StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
-) -> Assembled:
-    """A network of the user's own, which says itself which images it takes: those of the data come first."""
-    network, normalises_itself = load_user_defence(arch, weights)
-    known = channels_of(shapes_in(weights.tensors))
-    given = [list(image_shape)] if image_shape else []
-    colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
-    guesses = [[channels, side, side] for channels in colours for side in SIDES]
-    if "image_shape" in metadata:
-        guesses = [metadata["image_shape"]]
-    asked = [*given, *guesses]
-    found = _first_answered(network, asked)
-    if isinstance(found, InputError) and (flat := _flat_shape(weights)) is not None:
-        network.register_forward_pre_hook(in_rows_of_one)
-        vectors = _first_answered(network, [flat])
-        found = found if isinstance(vectors, InputError) else vectors
-    if isinstance(found, InputError) and (image_shape or found.__cause__ is None):
-        raise Refused(f"--arch {arch}: {found}")
-    if isinstance(found, InputError):  # it may take images of a size that is not among these
-        shape, classes = asked[0], metadata.get("classes") or classes_in(weights.tensors) or 0
-    else:
-        shape, classes = found
-    if image_shape and list(image_shape) != list(shape) and image_shape[0] == shape[0]:
-        why = _first_answered(network, [image_shape])
-        raise Refused(f"--arch {arch}: {why}; it answers images {list(shape)}, choose such data with --data")
-    if classes < 2:
-        raise Refused(
-            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
-            "vectors with logits [n, classes], of two classes or more; return a module that does"
-        )
-    recognised = Recognised(arch, classes, shape[0], None, (f"built by {arch}",))
-    return Assembled(recognised, network, weights, normalises_itself)
-
-
-def _first_answered(
-    network: nn.Module, shapes: Sequence[Sequence[int]]
-) -> tuple[Sequence[int], int] | InputError:
-    """The first shape of images [C, H, W] that a network answers, and its classes; else why it does not."""
-    failures: list[InputError] = []
-    for shape in shapes:
-        try:
-            return shape, classes_answered(network, shape)
-        except InputError as error:
-            failures.append(error)
-    # An answer that is no logits says more than a failure on images that may be of another size.
-    return min(failures, key=lambda error: error.__cause__ is not None)
-
-
-def _flat_shape(weights: StateDict) -> list[int] | None:
-    """The square images [C, H, W] whose pixels are the vectors that a first linear layer takes."""
-    matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
-    for channels in (1, 3) if matrices else ():
-        side = isqrt(matrices[0][1] // channels)
-        if channels * side * side == matrices[0][1]:
-            return [channels, side, side]
-    return None
 
 
 def load_checkpoint(

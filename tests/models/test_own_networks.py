@@ -136,7 +136,7 @@ def loaded(tmp_path, monkeypatch):
             r"it returns a tuple \(0: \[2, 10\], 1: \[2, 64\]\), .* in its forward, return answer\[0\]$",
         ),
         ("Named", r"it returns a dict \('class scores': \[2, 10\], .*return answer\['class scores'\]$"),
-        ("Classes", r"expected logits \[2, classes\], got \[2\]; give what its argmax is taken of"),
+        ("Classes", r"expected logits \[2, classes\], got \[2\]; where these are classes, give what"),
         ("ChannelsLast", r"AssertionError: grey \(own.py, line \d+\); it answers images \[n, H, W, C\]"),
     ],
 )
