@@ -44,7 +44,7 @@ PAUSE_HARD = 2  # of OpenMP: ends the threads that it keeps
 def subnormals_flushed() -> Iterator[None]:
     """Numbers below 1.2e-38 are 0 on every CPU thread of torch's, and afterwards what they were before.
 
-    Many processors take several times as long for them, and a network that was trained with weight decay may be
+    Many processors take several times as long for them, and a network trained with weight decay may be
     full of them. A processor that cannot flush them computes as always.
     """
     before = flushes_subnormals()
