@@ -23,6 +23,7 @@ from robustbench_coded.judge.run import load_manifest
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
 from robustbench_coded.schema.manifest import as_sentences
+from robustbench_coded.threads import subnormals_flushed
 
 
 class IncompleteRun(Exception):
@@ -73,6 +74,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             listener.close()
 
 
+@subnormals_flushed()
 def evaluate(
     config: EvalConfig,
     listener: Listener | None = None,

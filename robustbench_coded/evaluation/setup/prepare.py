@@ -62,6 +62,7 @@ from robustbench_coded.schema.manifest import (
     RunManifest,
 )
 from robustbench_coded.schema.words import STANDARD
+from robustbench_coded.threads import flushes_subnormals, subnormals_flushed
 from robustbench_coded.version import __version__
 
 
@@ -93,7 +94,7 @@ def fixed_facts(
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("state", None))
+    unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -200,6 +201,7 @@ class PreparedEvaluation:
         return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
 
 
+@subnormals_flushed()
 def prepare(
     config: EvalConfig,
     in_memory: InMemory | None = None,
@@ -228,14 +230,19 @@ def prepare(
     device = device_named(config.device)
     if config.checkpoints:
         say(f"reading {', '.join(path for _, path in config.checkpoints)}")
+    in_memory = in_memory or InMemory()
+    whole = in_memory.data
+    if whole is None and config.data != "auto":
+        whole = registry.load_data(config.data, data_dir=config.data_dir)
+    shape = None if whole is None else whole.image_shape
     checkpoints = [
-        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
+        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name, image_shape=shape)
         for name, path in config.checkpoints
     ]
     if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
     data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
-    whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
+    whole = whole or registry.load_data(data_name, data_dir=config.data_dir)
     check_frequencies(config.norm, whole.image_shape)
     data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
     for k in config.batch_size:
@@ -256,7 +263,7 @@ def prepare(
             loaded.append(by_names(checkpoint, config))
         else:
             settled, note = from_file(checkpoint, config, labelled, device)
-            loaded.append(replace(settled, classes=whole.classes))
+            loaded.append(replace(settled, classes=whole.classes if whole.outputs else labelled.classes))
             notes.append(note)
     for name in in_memory.models:
         code = codes.get(cases.code_names(name)[0])
@@ -318,6 +325,7 @@ def prepare(
         seed=config.seed,
         last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
+        subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
     )
     return PreparedEvaluation(
         config=config,
