@@ -133,6 +133,7 @@ class Identity(Struct, frozen=True, kw_only=True):
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
         state: ``persistent over B batches``; None where it is reset before each.
+        subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
     """
 
     data: str | None = None
@@ -143,6 +144,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     last_batch: str | None = None
     state: str | None = None
+    subnormals: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):

@@ -26,6 +26,7 @@ from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
 from robustbench_coded.schema.manifest import as_sentences
+from robustbench_coded.threads import subnormals_flushed
 
 
 class IncompleteRun(Exception):
@@ -77,6 +78,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             listener.close()
 
 
+@subnormals_flushed()
 def evaluate(
     config: EvalConfig,
     listener: Listener | None = None,

@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from msgspec import structs, to_builtins
 
-from attacks import accelerator, naming
+from attacks import accelerator
 from robustbench_coded.data import dataset, registry
 from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
@@ -21,7 +21,6 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.check_options import (
     check_claimed_eps,
     check_effect,
-    check_frequencies,
     check_options,
 )
 from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
@@ -38,18 +37,17 @@ from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import (
     STRATIFIED,
     batches_at,
-    evaluated,
     scored_slots,
     victims_at,
 )
 from robustbench_coded.evaluation.setup.checkpoints import (
     by_names,
     checkpoint_in_memory,
-    data_named,
     from_file,
     with_gradients,
 )
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
+from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
 from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
@@ -62,6 +60,7 @@ from robustbench_coded.schema.manifest import (
     RunManifest,
 )
 from robustbench_coded.schema.words import STANDARD
+from robustbench_coded.threads import flushes_subnormals, subnormals_flushed
 from robustbench_coded.version import __version__
 
 
@@ -93,7 +92,7 @@ def fixed_facts(
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("state", None))
+    unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
@@ -200,6 +199,7 @@ class PreparedEvaluation:
         return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
 
 
+@subnormals_flushed()
 def prepare(
     config: EvalConfig,
     in_memory: InMemory | None = None,
@@ -227,13 +227,17 @@ def prepare(
     device = device_named(config.device)
     if config.checkpoints:
         say(f"reading {', '.join(path for _, path in config.checkpoints)}")
+    whole = in_memory.data
+    if whole is None and config.data != "auto":
+        whole = registry.load_data(config.data, data_dir=config.data_dir)
+    shape = None if whole is None else whole.image_shape
     checkpoints = [
-        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
+        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name, image_shape=shape)
         for name, path in config.checkpoints
     ]
     if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
-    images = _images(config, in_memory, checkpoints)
+    images = images_of(config, in_memory, checkpoints, whole)
     loaded, notes = [], []
     for checkpoint in checkpoints:
         say(f"recognising {checkpoint.name} by its normalisation and {images.whole.name}")
@@ -259,7 +263,7 @@ def prepare(
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)
     code_known = code_facts(codes, context.arrays, datetime.datetime.now(datetime.UTC).isoformat())
-    identity, setup = _identity(config, images), context.setup
+    identity, setup = _identity(config, images, device), context.setup
     return PreparedEvaluation(
         config=config,
         setup=setup,
@@ -279,32 +283,6 @@ def prepare(
     )
 
 
-class _Images(NamedTuple):
-    """The data by its name, whole, and those of its images that are evaluated."""
-
-    name: str
-    whole: dataset.Dataset
-    data: dataset.Dataset
-
-
-def _images(config: EvalConfig, in_memory: InMemory, checkpoints: Sequence[Checkpoint]) -> _Images:
-    """Loads the data; refuses options that do not fit them."""
-    name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
-    whole = in_memory.data or registry.load_data(name, data_dir=config.data_dir)
-    check_frequencies(config.norm, whole.image_shape)
-    data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
-    for k in config.batch_size:
-        if config.last_batch == "drop" and k > len(data):
-            raise InputError(
-                f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
-                "--batch-size, or pad or shrink"
-            )
-    for attack in map(naming.parse, config.attacks):
-        if attack.target is not None and attack.target >= whole.classes:
-            raise InputError(f"{attack.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
-    return _Images(name, whole, data)
-
-
 def _recognised(
     checkpoint: Checkpoint, config: EvalConfig, whole: dataset.Dataset, device: torch.device, *, glance: bool
 ) -> tuple[worker_context.LoadedCheckpoint, list[str]]:
@@ -314,13 +292,13 @@ def _recognised(
     if glance:
         return by_names(checkpoint, config), []
     settled, note = from_file(checkpoint, config, labelled, device)
-    return replace(settled, classes=whole.classes), [note]
+    return replace(settled, classes=whole.classes if whole.outputs else labelled.classes), [note]
 
 
 def _built(
     config: EvalConfig,
     in_memory: InMemory,
-    images: _Images,
+    images: EvaluatedImages,
     loaded: Sequence[worker_context.LoadedCheckpoint],
     device: torch.device,
 ) -> worker_context.WorkerContext:
@@ -369,7 +347,7 @@ def _notes_on(
         yield SLOW_BFLOAT16
 
 
-def _identity(config: EvalConfig, images: _Images) -> Identity:
+def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device) -> Identity:
     return Identity(
         data=images.name,
         data_sha256=images.data.sha256,
@@ -379,21 +357,5 @@ def _identity(config: EvalConfig, images: _Images) -> Identity:
         seed=config.seed,
         last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
-    )
-
-
-def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
-    """What the report says about the data.
-
-    Args:
-        available: examples that there are.
-    """
-    return DataFacts(
-        name=data.name,
-        source=data.source,
-        sha256=data.sha256,
-        examples=len(data),
-        available=available,
-        classes=data.classes,
-        image_shape=tuple(data.image_shape),
+        subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
     )

@@ -31,9 +31,9 @@ from robustbench_coded.evaluation.session.manifest import (
 )
 from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
+from robustbench_coded.evaluation.setup.images import facts_of
 from robustbench_coded.evaluation.setup.prepare import (
     PreparedEvaluation,
-    facts_of,
     fixed_facts,
     folder_name,
     prepare,
