@@ -63,12 +63,15 @@ def converged(
     with_steps = [
         result
         for result in usable
-        if name_of(result).steps is not None and result.case.attack != presets.RECOMBINED  # ends by itself
+        if name_of(result).steps is not None
+        and not name_of(result).traits.restarts  # asked by `twice_the_restarts`
+        and result.case.attack != presets.RECOMBINED  # ends by itself
     ]
     averaging = [
         result
         for result in usable
-        if (name := name_of(result)).estimator == "fresh" and not name.third_party and not is_black_box(name)
+        if (name := name_of(result)).estimator == "fresh"
+        and not (name.third_party or is_black_box(name) or name.traits.restarts)
     ]
     steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
     draws = CheckName.TWICE_THE_DRAWS
@@ -159,6 +162,7 @@ def other_attacks(
         transfer_or_black_box(results, ensemble),
         falls_with_eps(results, ensemble, unbounded_eps),
         attacks_agree(results, ensemble),
+        twice_the_restarts(results, ensemble),
     ]
 
 
@@ -285,12 +289,11 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     """The strongest attack leaves hardly more than all of them together.
 
     Where attacks fail on different images, each ends in some local optimum, and there may be better ones for
-    all. Asked where answers are neither random nor tied to a batch: elsewhere attacks cannot be combined
-    image by image. Where the strongest attack follows no gradient, other checks ask what the gradient hides.
+    all. Attacks on a batch-dependent defence are combined batch by batch, which hides it: there
+    `twice_the_restarts` has to find it. Where the strongest attack follows no gradient, other checks ask what
+    the gradient hides.
     """
     name = CheckName.ATTACKS_AGREE
-    if ensemble.randomised or ensemble.batch_dependent:
-        return passed(name, "Attacks are not combined image by image: answers are random or tied to a batch.")
     own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
     if not own:
         return passed(name, "No attack ran that could disagree.")
@@ -301,8 +304,41 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     if left - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."
-    step = run_attacks(presets.RECOMBINED)
+    # Where answers are random or tied to a batch, that attack has no points to recombine.
+    one_by_one = not (ensemble.randomised or ensemble.batch_dependent)
+    step = run_attacks(_more_restarts(own), *((presets.RECOMBINED,) if one_by_one else ()))
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+
+
+def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+    """Mixing the results of twice as many starts finds hardly more than the strongest of the other attacks.
+
+    A rugged landscape shows itself there wherever it hides: behind random answers, and in batches. The first
+    few starts are held against every other attack, and twice as many against them.
+    """
+    name = CheckName.TWICE_THE_RESTARTS
+    own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
+    if ensemble.case.threat.inputs != "batch" or ensemble.case.perturbation.norm == "l0":
+        return passed(name, "Asked where whole batches are attacked, and in norms that PGD knows.")
+    if not any(is_adaptive(name_of(result)) for result in own):
+        return passed(name, "No attack had its gradients, to follow from other starts.")
+    if check := nothing_left(name, lowest(own)):
+        return check
+    restarted = [result for result in own if name_of(result).traits.restarts and result.complete]
+    if not restarted:
+        return not_run(name, "No results of several starts were mixed.", presets.RESTARTED)
+    most = max(restarted, key=lambda result: name_of(result).steps or 0)
+    rival = lowest([result for result in own if result is not most])
+    fault = "more starts find more, and still more may find still more"
+    check = compared(name, rival, most, fault, doubled_steps(most))
+    return check or not_run(name, f"{most.case.attack} has nothing to be compared with.", presets.USUAL)
+
+
+def _more_restarts(attacks: Sequence[CaseResult]) -> str:
+    """Twice the starts of the attack that had most of them; the first such attack where none ran."""
+    restarted = [result for result in attacks if name_of(result).traits.restarts]
+    most = max(restarted, key=lambda result: name_of(result).steps or 0, default=None)
+    return presets.RESTARTED if most is None else doubled_steps(most)
 
 
 def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:

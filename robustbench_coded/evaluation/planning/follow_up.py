@@ -21,7 +21,14 @@ from robustbench_coded.judge.checks import Check
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.verdict import NEXT_TO_NOTHING
 from robustbench_coded.schema.case import Case, ThreatModel
-from robustbench_coded.schema.words import CONTROLS, DOUBLING, STANDARD, CheckName, CheckOutcome
+from robustbench_coded.schema.words import (
+    BEFORE_PRAISE,
+    CONTROLS,
+    DOUBLING,
+    STANDARD,
+    CheckName,
+    CheckOutcome,
+)
 
 ROUNDS = 2
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
@@ -81,7 +88,7 @@ def follow_up(
             for case in _asked_for(check.run_next, check.name, judgement, like, cases):
                 if case.case in known or case.case in wanted:
                     continue
-                if case.attack == RECOMBINED and not _worth_recombining(judgement, defended):
+                if _before_praise(case) and not _nearly_praised(case, judgement, cases, defended):
                     continue
                 if check.name in DOUBLING and stopped(maker.conditions, case):
                     left_out[
@@ -100,10 +107,24 @@ def follow_up(
     return list(wanted.values()), list(left_out)
 
 
-def _worth_recombining(judgement: Judgement, defended: bool) -> bool:
-    """Whether nothing else is open: it is the dearest attack. A base model serves as a comparison alone."""
-    open_checks = [check for check in judgement.checks if check.outcome != CheckOutcome.PASSED]
-    return len(open_checks) == 1 and not (defended and judgement.case.subject.defence == STANDARD)
+def _before_praise(case: PlannedCase) -> bool:
+    """Whether it is one of the dearest attacks, which run where nothing else is open."""
+    return case.attack == RECOMBINED or parse(case.attack).traits.restarts
+
+
+def _nearly_praised(
+    case: PlannedCase, judgement: Judgement, cases: Sequence[PlannedCase], defended: bool
+) -> bool:
+    """Whether nothing else is open, or it has begun there. A base model that serves as a comparison is not
+    recombined.
+    """
+    if case.attack == RECOMBINED and defended and judgement.case.subject.defence == STANDARD:
+        return False
+    setting = judgement.case.setting
+    ran = (other for other in cases if other.attack not in CONTROLS and not other.submission)
+    begun = any(_before_praise(other) for other in ran if other.case.setting == setting)
+    open_ = any(check.name not in BEFORE_PRAISE and not check.passed for check in judgement.checks)
+    return begun or not open_
 
 
 def _misled(check: Check, judgement: Judgement) -> bool:
@@ -115,7 +136,7 @@ def _misled(check: Check, judgement: Judgement) -> bool:
 
 def _most(case: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
-    if case.attack == RECOMBINED:  # what the verdict may cost bounds it
+    if _before_praise(case):  # what the verdict may cost bounds it
         return math.inf
     dearest = DEAREST * max(planned)
     if parse(case.attack).traits.family != "decision":

@@ -52,7 +52,7 @@ SMOOTHED, HIDDEN = 0.95, 0.3
 IN_ANY_BATCH = 3.0
 CLEAN_RANDOM_BATCHES = 100
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
-CHECK_ROUNDS = 3  # how often checks may ask for attacks at one sample size
+CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Where nothing else settles a network's verdict: at most so many ReLUs times images, 100,000 of which
 # take about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
