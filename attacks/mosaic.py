@@ -1,9 +1,8 @@
 """PGD from several starts, of whose results every example takes the best pixels: for rugged landscapes.
 
 Where a loss has many local optima within the ball, each start of PGD ends in another one. The best of several
-starts is little better than one of them. Pixels of one start put into the result of another often are: on sine
-encodings before a linear layer four starts leave 16% where the best of sixteen, at four times the cost, leaves
-as much (exact 3%).
+is little better than one of them. Pixels of one result put into another often are: on sine encodings before a
+linear layer four starts leave 16%, as much as the best of sixteen at nine times the cost (exact 3%).
 
 Examples keep what is better for them under the same draws, whether or not answers are random or depend on the
 batch. Where they do depend on it, pieces that were good for each example may harm the others, so a batch is
@@ -76,8 +75,11 @@ class Mosaic(Attack):
         def mixture(query: int, kept: Tensor) -> Tensor:
             if query == 1:
                 return found
-            share = MOST * (FEWEST / MOST) ** each_batch(generators, lambda g: torch.rand(x.shape[1], generator=g))
-            drawn = each_batch(generators, lambda g: torch.rand(x.shape[1], 1, *x.shape[3:], generator=g))
+            k = x.shape[1]
+            even = each_batch(generators, lambda generator: torch.rand(k, generator=generator))
+            share = MOST * (FEWEST / MOST) ** even
+            shape = (k, 1, *x.shape[3:])
+            drawn = each_batch(generators, lambda generator: torch.rand(shape, generator=generator))
             taken = (drawn < wide(share)).to(x.device)
             return ball.project_(torch.where(taken, found, kept))
 

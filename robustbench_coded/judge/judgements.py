@@ -24,6 +24,7 @@ from robustbench_coded.judge.checks import (
     usable_by,
 )
 from robustbench_coded.judge.judge import MARGIN, judge
+from robustbench_coded.judge.small_batches import SmallBatches, smaller_batches
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
@@ -153,6 +154,7 @@ def judgements_of(
     results: Sequence[case_results.CaseResult],
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
+    small: Mapping[Subject, SmallBatches] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
@@ -160,6 +162,7 @@ def judgements_of(
 
     Args:
         selftests: the checks of each subject that came of its self-tests.
+        small: what a short attack leaves in small batches.
     """
     asked = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
@@ -174,6 +177,10 @@ def judgements_of(
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
         checks = _checks(results, result, manifest, selftests, unbounded)
+        in_small = small.get(result.case.subject)
+        whole = result.case.threat.inputs == "batch" and result.cell is not None
+        if in_small is not None and whole and in_small.eps == result.case.perturbation.eps:
+            checks = (*checks, smaller_batches(result, in_small))
         shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
         tail = intervals.TAIL / shared
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin

@@ -123,8 +123,8 @@ def _nearly_praised(
     setting = judgement.case.setting
     ran = (other for other in cases if other.attack not in CONTROLS and not other.submission)
     begun = any(_before_praise(other) for other in ran if other.case.setting == setting)
-    open_ = any(check.name not in BEFORE_PRAISE and not check.passed for check in judgement.checks)
-    return begun or not open_
+    unpassed = (check.name for check in judgement.checks if check.outcome != CheckOutcome.PASSED)
+    return begun or BEFORE_PRAISE.issuperset(unpassed)
 
 
 def _misled(check: Check, judgement: Judgement) -> bool:
