@@ -13,10 +13,10 @@ right, and its loss has many local optima within a ball.
 Truth: every margin between two logits is a sum over pixels of functions of that pixel alone. So its least
 value within the ball is the sum of the least values of these functions on an interval, found on a grid.
 
-Each has two twins, as rugged and no more robust. ``-noise`` adds noise of deviation 0.0005 to each pixel. What
-stands within eps and five deviations more stands in all draws but one in a million; what the worst points leave
-of it is the other end. ``-scaled`` multiplies all logits of a batch by 1 and the mean of its pixels: its
-answers depend on the batch, and its classes do not.
+Each has two twins, as rugged and no more robust. ``-noise`` adds noise of deviation 0.0005 to each pixel:
+what stands within eps and five deviations more stands in all draws but one in a million; what the worst
+points leave of it is the other end. ``-scaled`` multiplies all logits of a batch by 1 and the mean of its
+pixels: its answers depend on the batch, and its classes do not.
 """
 
 from collections.abc import Callable

@@ -89,3 +89,32 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
         judgement.case = SimpleNamespace(setting=like.case.setting, subject=own)
     rows, _ = module.follow_up([judgement, beside], [like], maker, [like])
     assert [row.attack for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("others", "ran", "expected"),
+    [
+        ((), (), ["mosaic-8"]),
+        (("attacks agree",), (), ["mosaic-8"]),
+        (("twice the steps",), (), []),  # nothing is paid where something else is open
+        (("twice the steps",), ("mosaic-8",), ["mosaic-16"]),  # what has begun goes on
+    ],
+    ids=["alone", "beside its like", "beside another check", "begun"],
+)
+def test_restarts_run_before_praise_alone_whatever_they_cost(others, ran, expected):
+    like = case_of("pgd-10", **ALONE)
+    check = SimpleNamespace(
+        name="twice the restarts", outcome="failed", run_next=tuple(expected or ["mosaic-8"])
+    )
+    more = (SimpleNamespace(name=name, outcome="not run", run_next=()) for name in others)
+    subject = SimpleNamespace(defence="standard")
+    judgement = judgement_of(like, checks=(check, *more))
+    judgement.case = SimpleNamespace(setting=like.case.setting, subject=subject)
+    maker = SimpleNamespace(
+        images=lambda row: 10**9 if row.attack.startswith("mosaic") else 1,
+        sizes=(8,),
+        conditions=SimpleNamespace(query_budget=None),
+    )
+    cases = [like, *(case_of(attack, **ALONE) for attack in ran)]
+    rows, left_out = module.follow_up([judgement], cases, maker, [like])
+    assert [row.attack for row in rows] == expected and not left_out
