@@ -101,7 +101,7 @@ def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others,
     ],
     ids=["alone", "beside its like", "beside another check", "begun"],
 )
-def test_restarts_run_before_praise_alone_whatever_they_cost(others, ran, expected):
+def test_restarts_run_before_praise_alone(others, ran, expected):
     like = case_of("pgd-10", **ALONE)
     check = SimpleNamespace(
         name="twice the restarts", outcome="failed", run_next=tuple(expected or ["mosaic-8"])
@@ -111,10 +111,28 @@ def test_restarts_run_before_praise_alone_whatever_they_cost(others, ran, expect
     judgement = judgement_of(like, checks=(check, *more))
     judgement.case = SimpleNamespace(setting=like.case.setting, subject=subject)
     maker = SimpleNamespace(
-        images=lambda row: 10**9 if row.attack.startswith("mosaic") else 1,
+        images=lambda row: 30 if row.attack.startswith("mosaic") else 70,
         sizes=(8,),
         conditions=SimpleNamespace(query_budget=None),
     )
     cases = [like, *(case_of(attack, **ALONE) for attack in ran)]
     rows, left_out = module.follow_up([judgement], cases, maker, [like])
     assert [row.attack for row in rows] == expected and not left_out
+
+
+@pytest.mark.parametrize(("price", "fits"), [(50, True), (51, False)])
+def test_all_restarts_together_cost_no_more_than_everything_else(price, fits):
+    like = case_of("pgd-10", **ALONE)
+    check = SimpleNamespace(name="twice the restarts", outcome="failed", run_next=("mosaic-16",))
+    judgement = judgement_of(like, checks=(check,))
+    judgement.case = SimpleNamespace(setting=like.case.setting, subject=SimpleNamespace(defence="standard"))
+    costs = {"mosaic-8": 50, "mosaic-16": price}
+    maker = SimpleNamespace(
+        images=lambda row: costs.get(row.attack, 100),
+        sizes=(8,),
+        conditions=SimpleNamespace(query_budget=None),
+    )
+    cases = [like, case_of("mosaic-8", **ALONE)]
+    rows, left_out = module.follow_up([judgement], cases, maker, [like])
+    assert [row.attack for row in rows] == ["mosaic-16"] * fits
+    assert len(left_out) == (not fits)

@@ -68,6 +68,10 @@ def follow_up(
         costs[case.subject].append(maker.images(case))
 
     def too_dear(case: PlannedCase) -> bool:
+        if _restarts(case):  # all of them may cost as much as everything else there
+            ran = [(other, maker.images(other)) for other in cases if other.subject == case.subject]
+            rest = sum(images for other, images in ran if not _restarts(other))
+            return maker.images(case) + sum(images for _, images in ran) - rest > rest
         return maker.images(case) > _most(case, costs[case.subject], maker)
 
     wanted: dict[Case, PlannedCase] = {}
@@ -107,9 +111,15 @@ def follow_up(
     return list(wanted.values()), list(left_out)
 
 
+def _restarts(case: PlannedCase) -> bool:
+    """Whether it mixes the results of several starts."""
+    own = case.attack not in CONTROLS and not case.submission
+    return own and parse(case.attack).traits.restarts
+
+
 def _before_praise(case: PlannedCase) -> bool:
     """Whether it is one of the dearest attacks, which run where nothing else is open."""
-    return case.attack == RECOMBINED or parse(case.attack).traits.restarts
+    return case.attack == RECOMBINED or _restarts(case)
 
 
 def _nearly_praised(
@@ -121,8 +131,7 @@ def _nearly_praised(
     if case.attack == RECOMBINED and defended and judgement.case.subject.defence == STANDARD:
         return False
     setting = judgement.case.setting
-    ran = (other for other in cases if other.attack not in CONTROLS and not other.submission)
-    begun = any(_before_praise(other) for other in ran if other.case.setting == setting)
+    begun = any(_before_praise(other) for other in cases if other.case.setting == setting)
     unpassed = (check.name for check in judgement.checks if check.outcome != CheckOutcome.PASSED)
     return begun or BEFORE_PRAISE.issuperset(unpassed)
 
@@ -136,7 +145,7 @@ def _misled(check: Check, judgement: Judgement) -> bool:
 
 def _most(case: PlannedCase, planned: Sequence[int], maker: UnitMaker) -> float:
     """Images that a follow-up may cost."""
-    if _before_praise(case):  # what the verdict may cost bounds it
+    if case.attack == RECOMBINED:  # what the verdict may cost bounds it
         return math.inf
     dearest = DEAREST * max(planned)
     if parse(case.attack).traits.family != "decision":
