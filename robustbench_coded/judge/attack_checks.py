@@ -158,11 +158,12 @@ def other_attacks(
         ensemble: the `ensemble` result of the threat model.
         unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
     """
+    restarts = twice_the_restarts(results, ensemble)
     return [
         transfer_or_black_box(results, ensemble),
         falls_with_eps(results, ensemble, unbounded_eps),
-        attacks_agree(results, ensemble),
-        twice_the_restarts(results, ensemble),
+        attacks_agree(results, ensemble, restarts),
+        restarts,
     ]
 
 
@@ -285,13 +286,17 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
 DISAGREE = 0.015
 
 
-def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts: Check) -> Check:
     """The strongest attack leaves hardly more than all of them together.
 
     Where attacks fail on different images, each ends in some local optimum, and there may be better ones for
     all. Attacks on a batch-dependent defence are combined batch by batch, which hides it: there
-    `twice_the_restarts` has to find it. Where the strongest attack follows no gradient, other checks ask what
-    the gradient hides.
+    `twice_the_restarts` has to find it. Random answers make attacks differ a little by chance, which nothing
+    may end: there it is enough that mixed starts are at their end. Where the strongest attack follows no
+    gradient, other checks ask what the gradient hides.
+
+    Args:
+        restarts: `twice_the_restarts`.
     """
     name = CheckName.ATTACKS_AGREE
     own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
@@ -303,10 +308,11 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     check = passed(name, f"{finding}.", best.case.attack)
     if left - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
-    finding = f"{finding}: attacks end in different local optima, and there may be better ones."
-    # Where answers are random or tied to a batch, that attack has no points to recombine.
     one_by_one = not (ensemble.randomised or ensemble.batch_dependent)
-    step = run_attacks(_more_restarts(own), *((presets.RECOMBINED,) if one_by_one else ()))
+    if restarts.passed and not one_by_one:
+        return replace(check, finding=f"{finding}; mixing more starts finds no more.")
+    finding = f"{finding}: attacks end in different local optima, and there may be better ones."
+    step = run_attacks(*restarts.run_next, *((presets.RECOMBINED,) if one_by_one else ()))
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
 
 
@@ -332,13 +338,6 @@ def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> C
     fault = "more starts find more, and still more may find still more"
     check = compared(name, rival, most, fault, doubled_steps(most))
     return check or not_run(name, f"{most.case.attack} has nothing to be compared with.", presets.USUAL)
-
-
-def _more_restarts(attacks: Sequence[CaseResult]) -> str:
-    """Twice the starts of the attack that had most of them; the first such attack where none ran."""
-    restarted = [result for result in attacks if name_of(result).traits.restarts]
-    most = max(restarted, key=lambda result: name_of(result).steps or 0, default=None)
-    return presets.RESTARTED if most is None else doubled_steps(most)
 
 
 def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:
