@@ -26,7 +26,7 @@ from attacks.naming import parse, suited
 from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
+from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.verdict import Verdict, decide, told
 from robustbench_coded.schema.case import Claim
@@ -153,6 +153,8 @@ def judge(
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
+    norm, setting = ensemble.case.perturbation.norm, ensemble.case.setting
+    ran = {result.case.attack for result in results if result.case.setting == setting and result.complete}
     figures = Verdict(
         VerdictName.NOT_SETTLED,
         "",
@@ -163,7 +165,7 @@ def judge(
         missing=not ensemble.complete or (base is not None and not base.complete),
         stopped=stopped,
         faulty=ensemble.faulty + (0 if base is None else base.faulty),
-        checks=in_norm(checks, ensemble.case.perturbation.norm),
+        checks=advised(checks, norm, ran),
     )
     if whole is None:
         return decide(figures)
@@ -172,7 +174,7 @@ def judge(
         asked = [another_loss(results, whole), *checks]
         if whole_base is not None:
             asked.append(what_broke_the_base(results, whole, whole_base, margin))
-        figures = replace(figures, checks=in_norm(asked, ensemble.case.perturbation.norm))
+        figures = replace(figures, checks=advised(asked, norm, ran))
     return decide(figures)
 
 
@@ -205,6 +207,7 @@ def _measured(
     return replace(
         figures,
         accuracy=whole.interval(),
+        examples=0 if whole.cell is None else len(whole.cell.example),
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,

@@ -11,6 +11,7 @@ The error of an interval is not a rule. Each verdict has its own, valid at any l
 (`CaseResult.looks`), and shares nothing with others.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -34,6 +35,7 @@ class Verdict:
         name: what the rule says.
         reason: the rule's name and its sentence, with what would settle an open question.
         accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
+        examples: the images, or victims, that it was measured on.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
         broken_at: the accuracy up to which it is broken.
@@ -81,11 +83,24 @@ class Verdict:
     unmatched_attacks: str = ""
     spared: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
+    examples: int = 0
 
     @property
     def open_checks(self) -> tuple[str, ...]:
         """Names of the checks that did not pass."""
         return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def examples_to_settle(self) -> int | None:
+        """Images on which the interval that contains the bar is expected to leave it, if its estimate stays
+        and it shortens with their square root; None where the estimate is the bar, or nothing was measured.
+        """
+        by_gain = self.compared and self.gain is not None and self.gain.low <= self.bar
+        figure, bar = (self.gain, self.bar) if by_gain else (self.accuracy, self.broken_at)
+        if figure is None or figure.estimate == bar:
+            return None
+        reach = figure.estimate - figure.low if figure.estimate > bar else figure.high - figure.estimate
+        return max(self.examples + 1, math.ceil(self.examples * (reach / (figure.estimate - bar)) ** 2))
 
     @property
     def refuted_for(self) -> str:
@@ -305,7 +320,10 @@ def _contains_bar(v: Verdict) -> str:
     """
     if v.above_the_bar:
         return ""
-    more = "more examples or batches would settle it (--limit)"
+    images = v.examples_to_settle
+    more = "no number of images is expected to settle it"
+    if images is not None:
+        more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_kept(v)}; that interval contains the margin of {100 * v.bar:g} points; {more}"
     return f"{_kept(v)}; broken means at most {v.broken_at:.1%}, which that interval contains; {more}"
