@@ -38,13 +38,17 @@ MADE_HERE = frozenset(
 )
 ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
 SEVERAL = ("batch_size", "inputs")
-# What other libraries call an option, where the name alone does not tell.
+# What other libraries call an option, and the command line calls models.
 CALLED_ELSEWHERE = {
     "epsilon": "eps",
     "n_examples": "limit",
-    "dataset": "data",
     "bs": "batch_size",
+    "batchsize": "batch_size",
     "batch_sizes": "batch_size",
+    "dataset": "data",
+    "checkpoint": "models",
+    "ckpt": "models",
+    "defence": "defences",
 }
 
 
@@ -209,9 +213,14 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
+    elsewhere = {name: CALLED_ELSEWHERE.get(name, name) for name in options}
+    options = {
+        elsewhere[name] if elsewhere[name] in known and elsewhere[name] not in options else name: value
+        for name, value in options.items()
+    }
     for name in options:
         if name not in known:
-            meant = CALLED_ELSEWHERE.get(name, name)
+            meant = elsewhere[name]
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")
     chosen = {name: _plain(value) for name, value in options.items()}

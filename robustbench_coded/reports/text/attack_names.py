@@ -1,20 +1,10 @@
 """Attacks as authors write them, for tables of papers."""
 
+from attacks.presets import AUTHORS_WRITE
 from robustbench_coded.reports.text.formatting import parsed_attack
 from robustbench_coded.schema.words import RANDOM_SIGN
 
-_WRITTEN = {
-    **{name: name.upper() for name in ("fgsm", "pgd", "spsa", "fmn", "fab", "pdpgd", "aa", "apgd-ce")},
-    "apgd-dlr": "APGD-DLR",
-    "apgd-t": "APGD-T",
-    "apgd-mt": "APGD-MT",
-    "sparse-rs": "Sparse-RS",
-    "rays": "RayS",
-    "hopskipjump": "HopSkipJump",
-    "spgd-u": "sPGD-u",
-    "spgd-p": "sPGD-p",
-    RANDOM_SIGN: "Random signs",
-}
+_WRITTEN = {**AUTHORS_WRITE, RANDOM_SIGN: "Random signs"}
 _OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "from {}"}
 
 
