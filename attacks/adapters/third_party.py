@@ -204,7 +204,7 @@ def _first_equal(x: Tensor) -> Tensor:
 
 
 # The name under which a package is installed, where it differs.
-_DISTRIBUTION = {"autoattack": "pyautoattack"}
+DISTRIBUTION = {"autoattack": "pyautoattack"}
 
 
 class ThirdPartyResult(NamedTuple):
@@ -221,7 +221,7 @@ class ThirdPartyResult(NamedTuple):
 
 def installed(third_party: str) -> bool:
     """Whether the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
-    return third_party == "plugin" or find_spec(_DISTRIBUTION.get(third_party, third_party)) is not None
+    return third_party == "plugin" or find_spec(DISTRIBUTION.get(third_party, third_party)) is not None
 
 
 def run_third_party(
@@ -253,7 +253,7 @@ def run_third_party(
     if name.third_party is None:
         raise ValueError(f"expected an attack of another package, got {name.text}")
     if not installed(name.third_party):
-        package = _DISTRIBUTION.get(name.third_party, name.third_party)
+        package = DISTRIBUTION.get(name.third_party, name.third_party)
         raise ValueError(f"expected {package} to be installed for {name.text} (pip install {package})")
     if budget.eps_space != "pixel" or budget.eps_scale is not None:
         raise ValueError(

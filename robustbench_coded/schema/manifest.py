@@ -183,6 +183,21 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     selftests: str | None = None
 
 
+class CodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Code of the user's that was evaluated.
+
+    Attributes:
+        digest: of all of it, as it was when the first outcomes were computed.
+        parts: files, packages, functions and values, by name -> a hash or a version; empty where one changed
+            while the code ran, which is not compared.
+        unknown: why it cannot be compared as a whole, so that each new command computes it anew.
+    """
+
+    digest: str
+    parts: dict[str, str] = {}
+    unknown: str = ""
+
+
 class Resolved(Struct, frozen=True, kw_only=True):
     """Options after defaults were filled in; threads and group_images decide the last bits of outcomes."""
 
@@ -279,6 +294,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         cases: every planned case, in the order in which tables show them.
+        code: of models, defences and attacks of the user's, by what names them.
         notes: sentences for the reader of the report.
         not_run: what was left out before anything ran.
         finished: whether the last invocation came to its end.
@@ -292,6 +308,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointFacts, ...]
     cases: tuple[CaseRecord, ...]
     probes: tuple[ProbeRecord, ...] = ()
+    code: dict[str, CodeFacts] = {}
     notes: tuple[str, ...]
     not_run: tuple[NotRun, ...] = ()
     invocations: tuple[Invocation, ...]

@@ -1,7 +1,6 @@
 """What an evaluation is handed in memory, in place of files and names: data, models and defences."""
 
 import copy
-import hashlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from robustbench_coded.evaluation.execution.main_module import check_main_module
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
-ASKED = 16  # images by whose answers a function is told from another
+ASKED = 16  # images that a network is asked about first
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,6 @@ class InMemory:
             InputError: what was given is no defence.
         """
         name = spec.removeprefix(GIVEN)
-        name = name if name in self.defences else name.rpartition("@")[0]
         built, failure = self.defences[name], ""
         if is_function(built):
             failure = _failure(built, data.batch([i % len(data) for i in range(ASKED)])[0])
@@ -124,13 +122,11 @@ class ModelInMemory(PixelModel):
     Attributes:
         given: what the user has, in a tuple: it is no part of this module.
         differentiable: whether its answers have a gradient.
-        answered: of a function, which has no weights to tell it by, a hash of its answers; else empty.
     """
 
     def __init__(self, given: Callable[[Tensor], Any], network: nn.Module, answers: Tensor, *, channels: int):
         flat = (0.0,) * channels, (1.0,) * channels
         super().__init__(network, *flat, classes=answers.shape[1], arch=name_of(given))
-        self.answered = "" if isinstance(given, nn.Module) else _rounded_digest(answers.detach())
         self.differentiable = answers.requires_grad
         self.given = (given,)
 
@@ -145,40 +141,6 @@ def answers_by(model: nn.Module, module: nn.Module) -> bool:
     held = (module.given, *module.held) if isinstance(module, NetworkInMemory) else (module,)
     parts = [part for value in held if isinstance(value, nn.Module) for part in value.modules()]
     return any(part is model.given[0] for part in (*held, *parts))
-
-
-def weights_digest(model: nn.Module) -> str:
-    """sha256 of a module's class and state: equal for equal weights of one architecture.
-
-    Of a function, its answers count.
-    """
-    kind = PixelModel if isinstance(model, ModelInMemory) else type(model)
-    digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
-    digest.update(getattr(model, "answered", "").encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        if isinstance(value, Tensor):
-            digest.update(f"{value.dtype}{list(value.shape)}".encode())
-            value = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        digest.update(value if isinstance(value, bytes) else repr(value).encode())
-    return digest.hexdigest()
-
-
-@torch.no_grad()
-def answers_digest(defence: Defence, x: Tensor) -> str:
-    """A short hash of what a defence answers to x [k, C, H, W] in one draw.
-
-    Code in memory has no file to tell it by. Another defence under a known name answers otherwise, and so
-    outcomes of the one are not taken for those of the other.
-    """
-    return _rounded_digest(defence.logits(x, defence.sample(torch.Generator().manual_seed(0), len(x))))
-
-
-def _rounded_digest(logits: Tensor) -> str:
-    """Of thousandths of the largest logit, so that rounding on another number of threads changes nothing."""
-    logits = logits.float().cpu()
-    thousandths = (1000 * logits / logits.abs().max().clamp(min=1e-30)).round().to(torch.int16)
-    return hashlib.blake2b(thousandths.numpy().tobytes(), digest_size=4).hexdigest()
 
 
 class Alone(nn.Module):

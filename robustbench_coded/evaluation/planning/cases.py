@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from attacks.attack_name import AttackName, Transforms
+from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CONTROLS
 
@@ -222,6 +223,19 @@ def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
     return (unit.attacked,) if unit.attacked else ()
 
 
+def code_names(checkpoint: str, spec: str = "", attack: str = "") -> tuple[str, str, str]:
+    """What names the user's code behind a case, if it is the user's: model, defence and attack."""
+    shown = spec.removeprefix(GIVEN)
+    return f"model {checkpoint}", f"defence {shown} on {checkpoint}", f"attack {attack}"
+
+
+def code_behind(fixed: dict[str, Any], checkpoint: str, spec: str, attack: str = "") -> dict[str, Any]:
+    """``{"code": digests}`` of the user's code that decides outcomes; empty where all of it is ours."""
+    named: dict[str, str] = fixed.get("code", {})
+    digests = [named[name] for name in code_names(checkpoint, spec, attack) if name in named]
+    return {"code": digests} if digests else {}
+
+
 # The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a
 # value that is written in another way orphans the units of every unfinished run.
 FORMAT_VERSION = 2
@@ -254,7 +268,8 @@ def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
         "victims": [[victim.batch, victim.slot] for victim in unit.victims],
         "random_batches": unit.random_batches,
         "query_budget": None if planned.attack in CONTROLS else query_budget,
-        "context": {key: value for key, value in fixed.items() if key != "checkpoints"},
+        "context": {key: value for key, value in fixed.items() if key not in ("checkpoints", "code")},
         "checkpoint": fixed["checkpoints"][subject.checkpoint],
+        **code_behind(fixed, subject.checkpoint, subject.spec, planned.attack),
     }
     return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,13 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
             listener.close()
 
 
-def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
+def evaluate(
+    config: EvalConfig,
+    listener: Listener | None = None,
+    in_memory: InMemory | None = None,
+    *,
+    fresh: bool = False,
+) -> Path:
     """Runs an evaluation, or goes on with it, and writes its reports.
 
     Units that the folder already holds are not computed again; options that change what a unit means give it
@@ -81,6 +88,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     Args:
         in_memory: data, models and defences that are in memory already; None for none, but for what a defence
             of the zoo brings.
+        fresh: without ``--out``, take a folder that is not there yet.
 
     Returns:
         the run folder.
@@ -95,6 +103,9 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     listener = listener or Listener()
     given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
+    if fresh and config.out is None:
+        named = chain([path], (path.with_name(f"{path.name}-{number}") for number in count(2)))
+        path = next(folder for folder in named if not folder.exists())
     with (
         opened_folder(RunFolder(path), listener, partial(_write_reports, given)) as folder,
         Engine(prepared.context, config.unit_timeout) as engine,
@@ -111,7 +122,10 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
             )
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
-        evidence = run_steps(recorder, engine)
+        try:
+            evidence = run_steps(recorder, engine)
+        finally:
+            recorder.note_changes()
         _write_run_file(path, given)
         recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
     if recorder.done.failures:
@@ -156,7 +170,7 @@ def made_ready(
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, glance=glance, say=say)
-    path = config.out or Path("reports") / folder_name(prepared.setup.checkpoints, prepared.identity)
+    path = config.out or Path("reports") / folder_name(prepared)
     if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
         prepared = prepare(config, in_memory)
     return prepared, path

@@ -67,7 +67,7 @@ def evaluate(
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
     docs/in-memory.md has a table of what may be given, and of what is then assumed. Gradients are enabled
-    here, whatever mode the caller is in.
+    here, whatever mode the caller is in. Without ``out`` the run has a new folder.
 
     Args:
         models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
@@ -141,7 +141,7 @@ def _evaluate(
         data=data if plain else "auto",
         defences=named,
         **attack_options(
-            [a if isinstance(a, str) else keep(a) for a in several],
+            keep(several),
             norm=chosen.get("norm", "linf"),
             checks=checks,
             claimed=chosen.get("claim_attack"),
@@ -155,7 +155,7 @@ def _evaluate(
         in_memory = replace(in_memory, models=process.models)
     listener = listener or ProgressListener(Console(stderr=True))
     with closing(listener):
-        return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
+        return load_run(run_evaluation(config, listener, in_memory if in_hand else None, fresh=True))
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:

@@ -2,6 +2,7 @@
 images take here, and what further commands would do.
 """
 
+import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from robustbench_coded.evaluation.planning.comparisons import (
 )
 from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.listener import case_name
-from robustbench_coded.evaluation.session.manifest import checked_against
+from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on
 from robustbench_coded.evaluation.session.policies import lacking, table_sizes
 from robustbench_coded.evaluation.session.schedule import (
     EXTRAS_SHARE,
@@ -42,6 +43,7 @@ from robustbench_coded.evaluation.session.schedule import (
 )
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.prepare import tf32
+from robustbench_coded.runs.folder import read_failures
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
 from robustbench_coded.schema.words import CONTROLS, LEFT_OUT
 from robustbench_coded.threads import torch_threads
@@ -115,12 +117,15 @@ def planned_evaluation(
     Raises:
         InputError: the folder was made with something else.
     """
+    said: list[str] = []
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        prepared = prepared.resumed_from(old)
+        code, said = code_going_on(old, prepared.code, path, stopped=_stopped(old, prepared.config, path))
+        prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
     cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
+    notes += said
     whole = config.until is None and config.time is None and (config.all or config.limit is not None)
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
@@ -153,6 +158,16 @@ def planned_evaluation(
             seconds_per_image=rate,
         )
     return Evaluation(prepared, plan, tuple(notes), old, sequential)
+
+
+def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
+    """Whether a run has not come to its end, or has units that failed, and this is its command again."""
+    if old.finished and not read_failures(path, old.unit_ids):
+        return False
+    same = json.loads(json.dumps(config.as_data()))
+    return all(
+        old.last.options.get(name) == same[name] for name in same.keys() - {"command", "overwrite", "out"}
+    )
 
 
 def _plan(

@@ -10,12 +10,13 @@ from dataclasses import replace
 import msgspec
 from msgspec import Struct, structs
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit, code_behind
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
 from robustbench_coded.evaluation.session.schedule import Evidence, Standing, Step
+from robustbench_coded.evaluation.setup.code import after_use, code_in_hand
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.extensions import load
 from robustbench_coded.judge.run import load_run
@@ -105,6 +106,16 @@ class Recorder:
         write_reports_of(run, final=True)
         self.listener.reported(run)
 
+    def note_changes(self) -> None:
+        """Parts of code that changed while they ran, counters and caches, are not compared later."""
+        prepared = self.evaluation.prepared
+        prepared.code.update(
+            after_use(prepared.code, code_in_hand(prepared.config, prepared.setup.in_memory))
+        )
+        if self.folder.holds_run:
+            self.manifest = structs.replace(self.manifest, code={**self.manifest.code, **prepared.code})
+            self.folder.write_manifest(msgspec.to_builtins(self.manifest))
+
     def look_up(self, units: Sequence[Unit]) -> None:
         """Takes over what the folder holds of these units."""
         unknown = [unit.id for unit in units if unit.id not in self._looked]
@@ -176,5 +187,6 @@ def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
 
 def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
     """What else decides what is found."""
-    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws]
+    code = code_behind(prepared.fixed, subject.checkpoint, subject.spec)
+    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws, *code.values()]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

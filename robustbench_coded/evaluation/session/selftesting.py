@@ -153,6 +153,7 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
             "spec": subject.spec,
             "k": subject.k,
             "perturbation": list(structs.asdict(perturbation).values()),
+            **cases.code_behind(prepared.fixed, subject.checkpoint, subject.spec),
         }
         digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)
         probes.append(structs.replace(probe, selftests=digest.hexdigest()))

@@ -1,9 +1,10 @@
 """What an evaluation names, loaded and checked; what its folder is named after and its outcomes depend on."""
 
+import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -47,16 +48,26 @@ from robustbench_coded.evaluation.setup.checkpoints import (
     from_file,
     with_gradients,
 )
+from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
 from robustbench_coded.extensions import load
 from robustbench_coded.models.loading import check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
+from robustbench_coded.schema.manifest import (
+    CodeFacts,
+    DataFacts,
+    Identity,
+    ProbeRecord,
+    Resolved,
+    RunManifest,
+)
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.version import __version__
 
 
-def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, Any]:
+def fixed_facts(
+    setup: worker_context.Setup, identity: Identity, code: Mapping[str, CodeFacts]
+) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
@@ -64,11 +75,13 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
         "csrobust": __version__,
         "checkpoints": {
             c.name: [
-                *(c.sha256, c.arch, c.mean, c.deviation),
+                # Of one in memory its code counts, with all that it holds.
+                *(c.sha256 if c.path else "", c.arch, c.mean, c.deviation),
                 *(c.attack_precision, c.facts["gradients"]["prepared"]),
             ]
             for c in setup.checkpoints
         },
+        "code": {name: facts.digest for name, facts in code.items()},
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
@@ -84,15 +97,21 @@ def _hashed(identity: Identity) -> dict[str, Any]:
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
-def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity: Identity) -> str:
-    """The first checkpoint's name, and a hash of its weights and of what may not change within a run.
+def folder_name(prepared: "PreparedEvaluation") -> str:
+    """The first checkpoint's name, and a hash of its weights, of the code of its network and of what may not
+    change within a run.
 
     Other weights under the same name are another run: the same file after more training, for example.
     """
+    checkpoints, identity = prepared.setup.checkpoints, prepared.identity
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
         name += f"-and-{len(checkpoints) - 1}-more"
-    content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256}, sort_keys=True)
+    # A process alone is its own network.
+    spec = prepared.config.defences[0] if not checkpoints[0].path and prepared.config.defences else ""
+    behind = [prepared.code.get(name) for name in cases.code_names(checkpoints[0].name, spec)[:2]]
+    code = {"code": told} if (told := [one.digest for one in behind if one and not one.unknown]) else {}
+    content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256, **code}, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
 
@@ -118,6 +137,7 @@ class PreparedEvaluation:
         data_facts: what the report says about the data.
         fixed: what decides outcomes beside the rows themselves.
         resolved: options after defaults were filled in.
+        code: the user's, by `cases.code_names`.
         notes: what the user should know before anything runs.
         sizes: the numbers of examples that a case may run on, increasing; the last one is all.
     """
@@ -132,6 +152,7 @@ class PreparedEvaluation:
     data_facts: DataFacts
     fixed: dict[str, Any]
     resolved: Resolved
+    code: dict[str, CodeFacts]
     notes: tuple[str, ...]
     sizes: tuple[int, ...]
 
@@ -156,6 +177,11 @@ class PreparedEvaluation:
             fixed={**self.fixed, **kept},
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
+
+    def with_code(self, code: Mapping[str, CodeFacts]) -> "PreparedEvaluation":
+        """The same, with outcomes of this code taken for those of its own."""
+        fixed = {**self.fixed, "code": {name: facts.digest for name, facts in code.items()}}
+        return replace(self, fixed=fixed, code=dict(code))
 
     def maker(self, size: int | None = None) -> plan.UnitMaker:
         """What cuts rows into units, on so many examples; None for all."""
@@ -194,6 +220,8 @@ def prepare(
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.
     """
+    in_memory = in_memory or InMemory()
+    codes = named_code(config, in_memory) | code_in_hand(config, in_memory)
     check_options(config)
     in_memory = in_memory or InMemory()
     check_effect(config, data=in_memory.data is not None)
@@ -230,7 +258,9 @@ def prepare(
             settled, note = from_file(checkpoint, config, labelled, device)
             loaded.append(replace(settled, classes=whole.classes))
             notes.append(note)
-    loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
+    for name in in_memory.models:
+        code = codes.get(cases.code_names(name)[0])
+        loaded.append(checkpoint_in_memory(name, in_memory, whole, config, code))
     eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
     if config.claim_eps is not None:
         check_claimed_eps(config.claim_eps, eps)
@@ -278,6 +308,7 @@ def prepare(
         subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)
+    code_known = code_facts(codes, context.arrays, datetime.datetime.now(datetime.UTC).isoformat())
     identity = Identity(
         data=data_name,
         data_sha256=data.sha256,
@@ -297,10 +328,11 @@ def prepare(
         requested=config.requested(eps),
         identity=identity,
         data_facts=facts_of(data, len(whole)),
-        fixed=fixed_facts(setup, identity),
+        fixed=fixed_facts(setup, identity, code_known),
         resolved=Resolved(
             eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
         ),
+        code=code_known,
         notes=tuple(notes),
         sizes=(len(data),),
     )

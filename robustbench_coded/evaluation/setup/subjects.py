@@ -11,6 +11,7 @@ from scipy.special import bdtrc
 from torch import Tensor
 
 from attacks import accelerator
+from robustbench_coded.code_identity import arrays_in
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import KeptMemory
@@ -18,11 +19,10 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import answers_digest
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import ProbedSubject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, code_names
 from robustbench_coded.evaluation.setup import probing
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.schema.case import Subject
@@ -92,6 +92,9 @@ def _subject(
     data, model = context.data, context.model(checkpoint.name)
     defence = asked = context.build(spec, model, k)
     theirs = options.is_user_defence(spec)
+    name = code_names(checkpoint.name, spec)[1]
+    if theirs and name not in context.arrays:
+        context.arrays[name] = arrays_in(defence)  # before it is asked, which may change them
     # Our own inferences around our own networks do what they say.
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
     sequence = 0
@@ -107,9 +110,6 @@ def _subject(
     if brief:
         x, y = x[: probing.LARGEST], y[: probing.LARGEST]
         asked = context.build(STANDARD, model, k) if defence.batch_dependent else defence
-    shown = spec
-    if spec.startswith(options.GIVEN):
-        shown += "@" + answers_digest(defence, probing.probe_batch(data, k).to(context.device))
     refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
     if found.contradictions and refuse:
         raise InputError(refusal)
@@ -128,15 +128,15 @@ def _subject(
             raise InputError(refusal) from error
         raise
     if spec.startswith(options.GIVEN):
-        label, n = shown.removeprefix(options.GIVEN).rpartition("@")[0], None
+        label, n = spec.removeprefix(options.GIVEN), None
     else:
-        parsed = options.parse_defence(shown)
+        parsed = options.parse_defence(spec)
         label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
     if sequence:
         label += f"[state={sequence}x{k // sequence}]"
     subject = ProbedSubject(
         subject=Subject(checkpoint.name, label, k if defence.batch_dependent else None, n),
-        spec=shown,
+        spec=spec,
         k=k,
         randomised=defence.randomised,
         batch_dependent=defence.batch_dependent,
