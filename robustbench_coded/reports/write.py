@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.judge.certified import certified_frame
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.figures import curves, style
@@ -79,3 +81,20 @@ def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
             curves.draw_eps(rows),
         ]
     return [figure for figure in drawn if figure is not None]
+
+
+def plot(run: Run, axes: Axes | None = None) -> Axes:
+    """`Run.plot`."""
+    opening = opening_of(run)
+    if not opening.bars:
+        raise InputError(
+            f"{run.path} has no verdict yet, so there is nothing to plot; run its evaluation first"
+        )
+    with style.styled():
+        if axes is None:
+            from matplotlib import pyplot  # which a notebook shows
+
+            _, axes = pyplot.subplots(figsize=curves.answer_size(opening), layout="constrained")
+        curves.draw_bars(axes, opening)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=10)
+    return axes

@@ -1,5 +1,7 @@
 """``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
 
+import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
@@ -38,17 +40,15 @@ MADE_HERE = frozenset(
 )
 ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
 SEVERAL = ("batch_size", "inputs")
-# What other libraries call an option, and the command line calls models.
+SPELT = {"epsilon": "eps", "batchsize": "batch_size"}  # as on the command line
+# What other libraries call an option, where the name alone does not tell.
 CALLED_ELSEWHERE = {
-    "epsilon": "eps",
     "n_examples": "limit",
-    "bs": "batch_size",
-    "batchsize": "batch_size",
-    "batch_sizes": "batch_size",
     "dataset": "data",
+    "bs": "batch_size",
+    "batch_sizes": "batch_size",
     "checkpoint": "models",
     "ckpt": "models",
-    "defence": "defences",
 }
 
 
@@ -67,7 +67,8 @@ def evaluate(
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
     docs/in-memory.md has a table of what may be given, and of what is then assumed. Gradients are enabled
-    here, whatever mode the caller is in. Without ``out`` the run has a new folder.
+    here, whatever mode the caller is in. Without ``out`` the run has a folder of its
+    own among the system's temporary ones.
 
     Args:
         models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
@@ -90,7 +91,7 @@ def evaluate(
 
     Returns:
         the run: ``.summary`` is a frame, a line per attack; ``.judgements`` are the verdicts;
-        ``.again(draws=20)`` evaluates the same things again with other options.
+        ``.plot()`` draws the answer; ``.again(draws=20)`` evaluates the same things again with other options.
 
     Raises:
         InputError: something given is not usable; nothing was computed.
@@ -117,6 +118,8 @@ def _evaluate(
     options: Mapping[str, Any],
 ) -> Run:
     chosen = _options(options)
+    if chosen.get("out") is None:  # nobody asked for a folder; made once nothing can be refused any more
+        chosen["out"] = Path(tempfile.gettempdir()) / f"csrobust-{secrets.token_hex(8)}"
     checkpoints, networks = _models({} if models is None else models)
     data = str(data) if isinstance(data, PathLike) else data
     named, built = _defences(defences)
@@ -213,14 +216,10 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
-    elsewhere = {name: CALLED_ELSEWHERE.get(name, name) for name in options}
-    options = {
-        elsewhere[name] if elsewhere[name] in known and elsewhere[name] not in options else name: value
-        for name, value in options.items()
-    }
+    options = {SPELT.get(name, name): value for name, value in options.items()}
     for name in options:
         if name not in known:
-            meant = elsewhere[name]
+            meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")
     chosen = {name: _plain(value) for name, value in options.items()}

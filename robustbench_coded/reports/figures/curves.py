@@ -38,11 +38,22 @@ BARS_CAPTION = (
 
 def draw_answer(opening: Opening) -> style.Drawing | None:
     """Groups of two bars, the defence over no defence; None where nothing was judged."""
-    groups = opening.bars
-    if not groups:
+    if not opening.bars:
         return None
-    figure = Figure(figsize=(BAR_WIDTH, GROUP_HEIGHT * len(groups) + 0.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=answer_size(opening), layout="constrained")
+    draw_bars(figure.subplots(), opening)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
+    return style.drawing(figure, "answer", BARS_TITLE, BARS_CAPTION)
+
+
+def answer_size(opening: Opening) -> tuple[float, float]:
+    """Width and height in inches."""
+    return BAR_WIDTH, GROUP_HEIGHT * len(opening.bars) + 0.5
+
+
+def draw_bars(axes: Axes, opening: Opening) -> None:
+    """The bars of the answer, of which there is one at least; whoever calls draws the legend."""
+    groups = opening.bars
     both = any(group.bare for group in groups)
     for place, group in enumerate(groups):
         shift = BAR / 2 if both else 0.0
@@ -59,8 +70,6 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
     axes.tick_params(bottom=False, labelbottom=False, left=False)
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
-    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
-    return style.drawing(figure, "answer", BARS_TITLE, BARS_CAPTION)
 
 
 def _draw_bar(axes: Axes, place: float, kept: Span, colour: str) -> None:
