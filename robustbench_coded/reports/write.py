@@ -69,11 +69,15 @@ def csv_table(table: pd.DataFrame) -> str:
     return csv_document(table.columns, map(csv_row, known))
 
 
-def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
-    """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes."""
+def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[style.Drawing]:
+    """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes.
+
+    Args:
+        width: in inches, of a page or of a column (``style.COLUMN``).
+    """
     asked = run.manifest.judged_perturbations
     rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in asked]
-    with style.styled():
+    with style.styled(width):
         drawn = [
             curves.draw_answer(opening),
             curves.draw_ladder(rows),
