@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -63,8 +63,8 @@ class PlainTable:
             title = "(more columns of this table)" if place else self._title
             grid = Grid(title=Text(one_line(title)), title_justify="left")
             for column, width in zip(columns, _widths(columns, options.max_width), strict=True):
-                justify = "right" if column.number else "left"
-                grid.add_column(Text(column.head), overflow="fold", justify=justify, width=width)
+                side: JustifyMethod = "right" if column.number else "left"
+                grid.add_column(Text(column.head), overflow="fold", justify=side, width=width)
             for row in zip(*(column.texts for column in columns), strict=True):
                 grid.add_row(*map(Text, row))
             yield grid
