@@ -26,26 +26,34 @@ COUPLED = ("pgd-100+loss=margin+momentum=1", "aware-pgd-20+loss=margin")
 # led by a draw that is out of reach, and that of a known draw by the likeliest class.
 JOINT = ("joint-33", "aware-joint-33")
 
-# What they run where other attacks leave something. The first of these follows the gradient that a defence
-# shows: only where operators hide it, that waits for what the relaxed attacks leave.
-FOLLOWS_SHOWN = AVERAGED.format(10)
-SECOND_STAGE = (
-    FOLLOWS_SHOWN,
-    "pgd-100+momentum=1",
+# The rungs of the protocol (docs/protocol.md) that name attacks, each in its order. Rows of every table:
+NAMED = (ONE_STEP, "pgd-10", "pgd-100", AVERAGED.format(10), "aware-pgd-10", TRANSFER)
+FOLLOWS_SHOWN = NAMED[3]
+# One cheap attack: gradients of the base model serve any batch, and follow no operator that hides a gradient.
+QUICK, QUICK_HIDDEN = (TRANSFER, NAMED[1]), (TRANSFER, RELAXED[0])
+# Where other attacks leave something, the cheaper ones first; smoothed ones before all where operators hide
+# the gradient.
+ADAPTIVE = (
+    "fixed-pgd-10",
     "aware-pgd-20+init=transfer-pgd-20",
-    *COUPLED,
-    *JOINT,
-    "apgd-mt-20",
-    "parts-60",
-    "growing-48",
-    "switch-20",
+    COUPLED[1],
     "transfer-apgd-mt-20",
-    *RELAXED,
-    *LAST_RESORT,
+    # The margin and other classes: what cross-entropy alone leaves on a robust network.
+    "apgd-mt-20",
+    "pgd-100+momentum=1",
+    COUPLED[0],
+    *JOINT,
 )
+ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
+# Before praise. Values that move one way, or in one place: what notices that they moved both ways, or
+# everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves: what
+# switches without any margin falling.
+KEPT = ("parts-60", "growing-48", "switch-20")
+# Of presets, what only an open verdict needs.
+SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *KEPT, *ADAPTIVE_HIDDEN)
 
 # What checks ask for.
-ANOTHER_LOSS = "apgd-mt-20"
+ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
 SEARCHES = (*LAST_RESORT, "random-1000")
 ROUNDABOUT = ("bpda-pgd-20", "spsa-2000")  # where gradients of the defence find less than what has none
 # Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
@@ -80,28 +88,8 @@ SCREENED = (
 STUDIED = ("pgd-10", TRANSFER)  # in ablations
 
 PRESETS: dict[str, tuple[str, ...]] = {
-    "paper": ("fgsm", "pgd-10", "pgd-100"),
-    "adaptive": (
-        FOLLOWS_SHOWN,
-        "pgd-100+momentum=1",
-        "fixed-pgd-10",
-        "aware-pgd-10",
-        "transfer-pgd-20",
-        "aware-pgd-20+init=transfer-pgd-20",
-        *COUPLED,
-        *JOINT,
-        # The margin and other classes: what cross-entropy alone leaves on a robust network.
-        "apgd-mt-20",
-        # Values that move one way, or in one place: what notices that they moved both ways, or everywhere.
-        "parts-60",
-        # Balls that grow from the clean input: what notices how far it was moved.
-        "growing-48",
-        # Smooth moves: what switches without any margin falling.
-        "switch-20",
-        "transfer-apgd-mt-20",
-        *RELAXED,
-        *LAST_RESORT,
-    ),
+    "paper": NAMED[:3],
+    "adaptive": (*NAMED[3:], *ADAPTIVE, *KEPT, *ADAPTIVE_HIDDEN),
     # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/peers/robust_bench.md).
     "aa": ("aa-100",),
 }

@@ -13,8 +13,8 @@ CORE = (
     "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
-    "evaluation.execution", "evaluation.engine", "evaluation.setup", "evaluation.attack",
-    "evaluation.session", "assertion", "api", "cli",
+    "evaluation.protocol", "evaluation.execution", "evaluation.engine", "evaluation.setup",
+    "evaluation.attack", "evaluation.session", "assertion", "api", "cli",
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (

@@ -29,6 +29,7 @@ from robustbench_coded.evaluation.planning.plan import UnitMaker, cases_for
 from robustbench_coded.runs.outcomes import read_table
 from robustbench_coded.schema.case import Subject
 
+ROUNDS = 2  # of checks, before what ran is read for the reports
 DOCS = Path(__file__).parents[2] / "docs" / "scale.md"
 BEGIN, END = "<!-- schedule: begin -->", "<!-- schedule: end -->"
 SEED = 0

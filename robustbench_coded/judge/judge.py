@@ -72,14 +72,17 @@ def what_broke_the_base(
     return checks.passed(name, "The gain holds over the attacks that both met, together and each alone.")
 
 
-def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
-    """What the base model did not meet, as a clause with the attacks to run; '' where it met enough."""
+def unmatched_attacks(
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult
+) -> tuple[tuple[str, ...], str]:
+    """The attacks that the base model should meet, too, and why, as a clause; none where it met enough."""
     if checks.accuracy_of(base) <= checks.WORTH:
-        return ""
+        return (), ""
     on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
     if not any(map(checks.on_another_loss, on_base)):
-        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm))
-        return f"no attack on a margin or on targets ran on the base model: {wanted}"
+        wanted = suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm)
+        what_to_do = checks.run_attacks(wanted)
+        return (wanted,), f"no attack on a margin or on targets ran on the base model: {what_to_do}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
     for result in checks.usable_by(results, ensemble):
@@ -91,11 +94,11 @@ def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base:
         name = parse(made_by)
         if name.algorithm.lower() not in algorithms and not checks.on_cross_entropy(name):
             alone.setdefault(name.algorithm.lower(), made_by)
-    if not alone:
-        return ""
     names = tuple(alone.values())
+    if not names:
+        return (), ""
     what_to_do = checks.run_attacks(*names)
-    return f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
+    return names, f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
 
 
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
@@ -134,6 +137,7 @@ def judge(
     *,
     margin: float = MARGIN,
     claim: Claim | None = None,
+    stopped: bool = False,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
@@ -145,6 +149,7 @@ def judge(
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
+        stopped: True if the run was stopped before every rung of the protocol was asked.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
@@ -156,6 +161,7 @@ def judge(
         compared=ensemble.has_base and ensemble.case.subject.defence != STANDARD,
         claim=claim if claim and claim.is_about(ensemble.case) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
+        stopped=stopped,
         faulty=ensemble.faulty + (0 if base is None else base.faulty),
         checks=in_norm(checks, ensemble.case.perturbation.norm),
     )
@@ -185,11 +191,13 @@ def _measured(
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
     claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
     if base is not None:
+        spared, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
             gain=difference_of(whole, base),
             clean_loss=difference_of(base.unattacked, whole.unattacked),
-            unmatched_attacks=unmatched_attacks(results, whole, base),
+            unmatched_attacks=unmatched,
+            spared=spared,
         )
     claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval()
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))

@@ -176,7 +176,8 @@ def judgements_of(
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
         checks = _checks(results, result, manifest, selftests, unbounded)
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
-        found = judge(results, result, checks, margin=margin, claim=claim)
+        stopped = manifest.protocol is not None and manifest.protocol.stopped
+        found = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,

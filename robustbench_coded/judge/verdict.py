@@ -50,9 +50,11 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
+        stopped: True if the run was stopped before every rung of the protocol was asked.
         faulty: results of attacks on either that were no perturbed inputs.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
+        spared: the attacks that the base model should meet, too.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -74,8 +76,10 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
+    stopped: bool = False
     faulty: int = 0
     unmatched_attacks: str = ""
+    spared: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
 
     @property
@@ -246,15 +250,17 @@ def _constant(v: Verdict) -> str:
 
 
 def _missing(v: Verdict) -> str:
-    """Outcomes of an attack are missing, on the defence or on its base model, or an attack gave results that
-    are not finite or outside ball or box.
+    """Outcomes of an attack are missing, on the defence or on its base model, an attack gave results that are
+    not finite or outside ball or box, or the run was stopped.
 
     They might be the worst. What the complete attacks decide is decided above.
     """
-    if v.faulty and not v.missing:
+    if v.missing:
+        return f"{_kept(v)}, but outcomes are missing; run it again"
+    if v.faulty:
         faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
         return f"{_kept(v)}, but {faulty}"
-    return f"{_kept(v)}, but outcomes are missing; run it again" if v.missing else ""
+    return f"{_kept(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
 
 
 def _base_not_attacked(v: Verdict) -> str:

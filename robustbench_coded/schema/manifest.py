@@ -68,12 +68,23 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
-        seconds_per_image: by which a wish for time was turned into images; None without a wish.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
-    seconds_per_image: Number | None = None
+
+
+class Protocol(Struct, frozen=True, kw_only=True):
+    """What decided which attacks ran (docs/protocol.md).
+
+    Attributes:
+        version: of the table. rungs: those that ran, in the order in which they began.
+        stopped: True while rungs are left to ask: nothing is praised before.
+    """
+
+    version: str = ""
+    rungs: tuple[str, ...] = ()
+    stopped: bool = False
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
@@ -128,6 +139,7 @@ class Identity(Struct, frozen=True, kw_only=True):
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
         state: ``persistent over B batches``; None where it is reset before each.
+        subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
     """
 
     data: str | None = None
@@ -138,6 +150,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     last_batch: str | None = None
     state: str | None = None
+    subnormals: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -306,6 +319,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
+        protocol: that of the last invocation; None before there was one.
         outlook: what further commands would do, and what they would cost.
     """
 
@@ -321,6 +335,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     finished: bool = False
     superseded: tuple[str, ...] = ()
     sequential: SampleSizes | None = None
+    protocol: Protocol | None = None
     outlook: tuple[Outlook, ...] = ()
 
     @property

@@ -17,7 +17,13 @@ from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.main_module import check_main_module
-from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, is_function, name_of
+from robustbench_coded.models.in_memory import (
+    FixedBatch,
+    NetworkInMemory,
+    answered,
+    is_function,
+    name_of,
+)
 from robustbench_coded.models.pixel_model import PixelModel
 
 ASKED = 16  # images that a network is asked about first
@@ -180,33 +186,21 @@ def _asked(
         raise_machine_fault(error)
         mend = "give a function that asks it, for example lambda x: model(x)"
         raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
-    asked = x
     try:
         network = NetworkInMemory(own)
         if training := [module for module in network.modules_held if module.training]:
             kind = type(training[0]).__name__
-            raise InputError(f"{name}: the {kind} that it asks is in training mode; call its eval()")
+            raise InputError(f"the {kind} that it asks is in training mode; call its eval()")
         with torch.enable_grad(), seeded_globally(0), seeded(held_generators(network), 0):  # it may sample
             try:
-                answers = network(x.clone().requires_grad_())
-                asked = x[:2]
-                network(asked)
-            except InputError:
-                raise
-            except Exception as error:  # some answer batches of one size alone
-                raise_machine_fault(error)
-                if (fixed := _of_one_size(network, x, sizes)) is None:
+                answers = answered(network, x.clone().requires_grad_())
+                answered(network, x[:2])
+            except InputError as error:  # some answer batches of one size alone
+                if error.__cause__ is None or (fixed := _of_one_size(network, x, sizes)) is None:
                     raise
                 return fixed
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    except Exception as error:  # the user's code can fail in any way
-        raise_machine_fault(error)
-        what = f"the model fails on images {list(asked.shape)}"
-        raise InputError(f"{name}: {what}: {described(error)}") from error
-    if not isinstance(answers, Tensor) or answers.ndim != 2 or len(answers) != len(x):
-        shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
-        raise InputError(f"{name}: expected logits [{len(x)}, classes], got {shape}")
     return (own if isinstance(own, nn.Module) and network.plain else network), answers
 
 
@@ -226,15 +220,10 @@ def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
     network = NetworkInMemory(function)
     try:
         with torch.no_grad(), seeded_globally(0), seeded(held_generators(network), 0):
-            answers = network(x)
+            answered(network, x)
     except InputError as error:
         return str(error)
-    except (Exception, SystemExit) as error:  # the user's code can fail in any way
-        raise_machine_fault(error)
-        return described(error)
-    if not isinstance(answers, Tensor):
-        return type(answers).__name__
-    return "" if answers.ndim == 2 and len(answers) == len(x) else f"a tensor {list(answers.shape)}"
+    return ""
 
 
 def _unpickled(state: bytes) -> InMemory:

@@ -155,7 +155,8 @@ class WorkerContext:
             self._models[checkpoint] = model.to(self.device)
         if checkpoint not in self._models:
             info = self.checkpoint(checkpoint)
-            loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
+            shape = self.data.image_shape
+            loaded = load_checkpoint(info.path, arch=info.arch, name=info.name, image_shape=shape)
             if loaded.sha256 != info.sha256:
                 raise RuntimeError(f"{info.path} has changed since the run began")
             outputs = self.data.outputs

@@ -52,7 +52,7 @@ class EvalConfig:
         data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
         limit: how many examples are taken, on all of which every row runs; None takes all there are.
         all: run every row on all examples. Without ``limit`` and ``all``, rows run on as many examples as a
-            verdict needs, or as fit into a few minutes.
+            verdict needs.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
@@ -69,8 +69,7 @@ class EvalConfig:
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
-        time: seconds, turned into a number of images once, by a rate that is measured once: attacks and
-            examples are chosen to fit.
+        time: seconds after which the run ends cleanly, at the end of a unit.
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
@@ -150,7 +149,7 @@ class EvalConfig:
     )
     time: float | None = option(
         None,
-        "90s, 30m, 2h: open verdicts first, then the table on as many examples as fit.",
+        "Stop cleanly after this time (90s, 30m, 2h) and report what is done; the same command goes on.",
         number(0, above=True),
     )
     until: str | None = option(

@@ -107,25 +107,18 @@ class Submission:
     """Perturbed inputs that were made elsewhere, one forward pass for each draw of the target.
 
     Attributes:
-        sources: units of one attack each, which hold its perturbed inputs; of several attacks the target
-            takes the worst for each input, or each batch, on the attacker's own draws.
+        sources: the attacks that made them; of several attacks the target takes the worst for each input, or
+            each batch, on the attacker's own draws.
         transforms: what is done to the perturbed inputs first.
     """
 
-    sources: tuple[tuple[Unit, ...], ...]
+    sources: tuple[PlannedCase, ...]
     transforms: Transforms = ()
 
     @property
     def questions(self) -> int:
         """Forward passes that choosing costs, beside those of scoring."""
         return CHOICE_DRAWS * len(self.sources) if len(self.sources) > 1 else 0
-
-    def as_data(self) -> dict[str, Any]:
-        """What decides the submitted inputs, as JSON data; ids of units are hashes of what decides theirs."""
-        return {
-            "sources": [[unit.id for unit in source] for source in self.sources],
-            "transforms": [list(transform) for transform in self.transforms],
-        }
 
 
 @dataclass(frozen=True)
@@ -198,7 +191,8 @@ class Unit:
         id: hash of all that decides its outcomes.
         random_batches: numbers of the random batches in which the inputs of ``groups`` are scored, after an
             attack in these; empty where they are scored as they were attacked.
-        attacked: where they are not, the units that attacked them.
+        sources: where it attacks nothing itself, the units that made the perturbed inputs that it scores, by
+            attack.
         keep: whether its perturbed inputs come back with its outcomes.
         scored: whether it has outcomes; without, it only makes its perturbed inputs again.
         submitted: the perturbed inputs of a case that attacks nothing, once they are at hand.
@@ -210,17 +204,10 @@ class Unit:
     images: int
     id: str
     random_batches: tuple[int, ...] = ()
-    attacked: tuple[Unit, ...] = field(default=(), compare=False)
+    sources: tuple[tuple[Unit, ...], ...] = field(default=(), compare=False)
     keep: bool = field(default=False, compare=False)
     scored: bool = field(default=True, compare=False)
     submitted: SubmittedInputs | None = field(default=None, compare=False)
-
-
-def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
-    """The units whose perturbed inputs a unit scores that attacks nothing itself, by source."""
-    if unit.case.submission is not None:
-        return unit.case.submission.sources
-    return (unit.attacked,) if unit.attacked else ()
 
 
 def code_names(checkpoint: str, spec: str = "", attack: str = "") -> tuple[str, str, str]:
@@ -263,7 +250,11 @@ def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
             "images": subject.images,
             **({"sequence": subject.sequence} if subject.sequence else {}),
         },
-        "submission": None if submission is None else submission.as_data(),
+        "submission": submission
+        and {
+            "sources": [[source.id for source in units] for units in unit.sources],
+            "transforms": [list(transform) for transform in submission.transforms],
+        },
         "groups": unit.groups,
         "victims": [[victim.batch, victim.slot] for victim in unit.victims],
         "random_batches": unit.random_batches,

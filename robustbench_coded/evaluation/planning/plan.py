@@ -1,14 +1,12 @@
 """The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec import structs
 
-from attacks import attack_name, naming, presets, surrogate
-from attacks.catalogue import CATALOGUE
+from attacks import attack_name, naming, presets
 from attacks.norms import members_of
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
@@ -16,50 +14,10 @@ from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.costs import images_per_query, queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
 from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
-
-THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
-
-
-def step_size_of(name: attack_name.AttackName, eps: float) -> float | None:
-    """The step size an attack takes, in units of eps's space; None where it has none of its own."""
-    entry = CATALOGUE.get(name.algorithm)
-    if name.third_party is not None or entry is None or entry.step_size is None:
-        return None
-    return entry.step_size(eps, name.steps or 1) if name.step_size is None else name.step_size
-
-
-def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, int]:
-    """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
-    draws = name.draws if randomised else 1
-    if name.estimator == "surrogate":
-        forwards, backwards = surrogate.QUERIES, 0
-    elif name.third_party is not None:
-        forwards = backwards = name.steps or THIRD_PARTY_STEPS
-    else:
-        forwards, backwards = map(ceil, CATALOGUE[name.algorithm].queries(name, randomised=randomised))
-    more = queries_of(name.init, randomised=randomised) if name.init else (0, 0)
-    return forwards * draws + more[0], backwards * draws + more[1]
-
-
-def images_per_query(
-    name: attack_name.AttackName, images: float, *, randomised: bool, independent: bool
-) -> float:
-    """Images forwarded and differentiated in the least that an attack of ours can ask.
-
-    Args:
-        images: through the network in one forward.
-        independent: whether the defence is deterministic and answers inputs one by one.
-    """
-    draws = name.draws if randomised else 1
-    if name.estimator == "surrogate":
-        return images * draws
-    if name.asks_answers_alone:
-        # Where chance or the batch has a say, two points are compared under the same draws.
-        return images * draws * (1 if independent and name.traits.family != "estimate" else 2)
-    return 2 * images * draws
 
 
 @dataclass(frozen=True)
@@ -192,17 +150,6 @@ def _no_sense(
     return NotRun(name.text, subject.label, str(threat), why)
 
 
-def stopped(conditions: Conditions, case: PlannedCase) -> bool:
-    """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
-    if conditions.query_budget is None or case.attack in CONTROLS or case.submission is not None:
-        return False
-    name, subject = naming.parse(case.attack), case.subject
-    per_query = subject.images / (1 if case.threat.one_victim else subject.k)
-    if name.estimator == "transfer":
-        per_query = 1
-    return per_query * sum(queries_of(name, randomised=subject.randomised)) > conditions.query_budget
-
-
 _Part = list[tuple[Batch | cases.Victim, int]]  # batches or victims, each with its image gradients
 
 
@@ -222,9 +169,15 @@ class UnitMaker:
     fixed: dict[str, Any]
     sizes: tuple[int, ...]
     size: int
+    _made: dict[PlannedCase, list[Unit]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def units(self, case: PlannedCase) -> list[Unit]:
         """The units of one case."""
+        if case not in self._made:
+            self._made[case] = self._units(case)
+        return self._made[case]
+
+    def _units(self, case: PlannedCase) -> list[Unit]:
         # A defence that keeps its memory over a sequence answers one sequence after the other.
         alone = case.threat.one_victim or case.subject.sequence
         per_group = 1 if alone else max(1, self.group_images // case.subject.images)
@@ -293,5 +246,9 @@ class UnitMaker:
         return max(images, 1)
 
     def identified(self, unit: Unit) -> Unit:
-        """The unit under the id that belongs to it."""
+        """The unit under the id that belongs to it, with the units that made what it submits."""
+        if unit.case.submission is not None:
+            unit = replace(
+                unit, sources=tuple(tuple(self.units(one)) for one in unit.case.submission.sources)
+            )
         return replace(unit, id=cases.unit_id(unit, self.fixed, self.conditions.query_budget))

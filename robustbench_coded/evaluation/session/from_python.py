@@ -1,7 +1,5 @@
 """``robustbench_coded.evaluate``: evaluates models, images and defences that a program has at hand."""
 
-import secrets
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
@@ -27,7 +25,7 @@ from robustbench_coded.evaluation.options.config import (
 from robustbench_coded.evaluation.options.option import named_norm, plain, radii
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
-from robustbench_coded.evaluation.setup.prepare import with_zoo
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
 
@@ -118,8 +116,6 @@ def _evaluate(
     options: Mapping[str, Any],
 ) -> Run:
     chosen = _options(options)
-    if chosen.get("out") is None:  # nobody asked for a folder; made once nothing can be refused any more
-        chosen["out"] = Path(tempfile.gettempdir()) / f"csrobust-{secrets.token_hex(8)}"
     checkpoints, networks = _models({} if models is None else models)
     data = str(data) if isinstance(data, PathLike) else data
     named, built = _defences(defences)

@@ -19,7 +19,8 @@ from attacks.accelerator import device_name
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
 from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
-from robustbench_coded.evaluation.planning.plan import Plan, stopped
+from robustbench_coded.evaluation.planning.costs import stopped
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.manifest import (
     CaseRecord,
@@ -55,14 +56,12 @@ def new_manifest(
     *,
     sizes: Mapping[PlannedCase, int] = MappingProxyType({}),
     looks: Mapping[PlannedCase, int] = MappingProxyType({}),
-    table: Collection[PlannedCase] = (),
 ) -> RunManifest:
     """The manifest of this evaluation alone.
 
     Args:
         sizes: the examples that a record runs on; all for records that are not named.
         looks: by what the error of verdicts that rest on a record is divided; 0 for those that are not named.
-        table: records on fewer examples than the verdict of their setting.
     """
     units: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     random: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
@@ -102,7 +101,6 @@ def new_manifest(
             query_budget=None if case.attack in CONTROLS else conditions.query_budget,
             stopped=stopped(conditions, case),
             looks=looks.get(case, 0),
-            table=case in table,
             units=tuple(units[case]),
             random_batches=tuple(random[case]),
         )

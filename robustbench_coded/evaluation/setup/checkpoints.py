@@ -102,6 +102,7 @@ def from_file(
     if found.refusal:
         raise found.refused(checkpoint)
     sentence = "; ".join([found.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
+    sentence += checkpoint.hint if checkpoint.arch_source == "guessed" else ""
     loaded = _loaded(
         config,
         found.candidate.normalisation,
@@ -235,6 +236,9 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "other_entries": checkpoint.entries,
         "notes": notes,
     }
+    if checkpoint.sources:
+        facts["class_source"] = dict(checkpoint.sources)
+        notes.append(checkpoint.hint.removeprefix("; "))
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}
 
 

@@ -5,6 +5,7 @@ user may not have meant.
 import time
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from scipy.special import bdtrc
@@ -113,25 +114,16 @@ def _subject(
     refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
     if found.contradictions and refuse:
         raise InputError(refusal)
-    hidden = probing.HiddenGradients()
+    # Nothing in these around our own networks hides a gradient that is there.
+    shows = ours and isinstance(defence, Standard | Coded)
     try:
-        began = time.perf_counter()
-        figures = probing.gradient_figures(asked, x, y, config.seed)
-        taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
-        # Nothing in these around our own networks hides a gradient that is there.
-        if not (ours and isinstance(defence, Standard | Coded)) or figures["zero_share"]:
-            with probe.blamed_on(defence, x):
-                without = found.figures["no_gradient"]
-                hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
+        figures, hidden, taken = _gradients(asked, x, y, config.seed, found, shows=shows)
     except InputError as error:
         if found.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
         raise
-    if spec.startswith(options.GIVEN):
-        label, n = spec.removeprefix(options.GIVEN), None
-    else:
-        parsed = options.parse_defence(spec)
-        label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
+    taken *= k / (2 if defence.randomised else 1)
+    label, n = _name(defence, spec, k)
     if sequence:
         label += f"[state={sequence}x{k // sequence}]"
     subject = ProbedSubject(
@@ -160,6 +152,34 @@ def _subject(
         contradictions=found.contradictions,
     )
     return subject, record
+
+
+def _gradients(
+    defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, found: probing.Probed, *, shows: bool
+) -> tuple[dict[str, Any], probing.HiddenGradients, float]:
+    """Figures of a defence's gradients, what hides them, and the seconds that an input took.
+
+    Args:
+        found: what the probe found before.
+        shows: True if nothing inside can hide a gradient that is there.
+    """
+    hidden = probing.HiddenGradients()
+    began = time.perf_counter()
+    figures = probing.gradient_figures(defence, x, y, seed)
+    taken = (time.perf_counter() - began) / len(x)
+    if not shows or figures["zero_share"]:
+        with probe.blamed_on(defence, x):
+            without = found.figures["no_gradient"]
+            hidden = probing.hidden_gradients(defence, x, y, seed, without=without)
+    return figures, hidden, taken
+
+
+def _name(defence: protocol.Defence, spec: str, k: int) -> tuple[str, int | None]:
+    """A defence as tables name it, and its N in batches of k."""
+    if spec.startswith(options.GIVEN):
+        return spec.removeprefix(options.GIVEN), None
+    parsed = options.parse_defence(spec)
+    return defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
 
 
 def _probed(

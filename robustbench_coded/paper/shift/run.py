@@ -29,11 +29,11 @@ from robustbench_coded.evaluation.session.manifest import (
     new_manifest,
     with_earlier,
 )
-from robustbench_coded.evaluation.session.run_plan import Done, run_plan
+from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
+from robustbench_coded.evaluation.setup.images import facts_of
 from robustbench_coded.evaluation.setup.prepare import (
     PreparedEvaluation,
-    facts_of,
     fixed_facts,
     folder_name,
     prepare,
@@ -372,7 +372,7 @@ def _into(
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context, evaluation.unit_timeout) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener)
+        run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
     manifest = structs.replace(manifest, finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))

@@ -112,8 +112,7 @@ def _expression(options: Sequence[str]) -> str:
     arguments = []
     for option, value in pairwise([*options, "--"]):
         if option.startswith("--"):
-            minutes = value.removesuffix("m") if option == "--time" else ""
-            given = 60 * int(minutes) if minutes else int(value) if value.isdecimal() else value
+            given = int(value) if value.isdecimal() else value
             shown = True if value.startswith("--") else given
             arguments.append(f"{option[2:].replace('-', '_')}={shown!r}")
     return f"run.again({', '.join(arguments)})"
@@ -136,7 +135,7 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     if judgement.verdict.rule == "base model not attacked":
         return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
     if judgement.verdict.rule == "base model spared":
-        spared = judgement.verdict.unmatched_attacks.rpartition("--attacks ")[2]
+        spared = ",".join(judgement.verdict.spared)
         return NextCommand("Attacks that its base model was spared", _command(run, ["--attacks", spared]))
     if judgement.verdict.rule in (CONTAINS_BAR, FEW_CLASSES):
         return None
