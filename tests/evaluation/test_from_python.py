@@ -122,7 +122,7 @@ def test_wrong_input_is_told_before_anything_is_written(tmp_path, monkeypatch, g
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_nobody_asked_for_is_a_temporary_one(tmp_path, monkeypatch):
+def test_a_folder_that_nobody_asked_for_is_a_temporary_one(tmp_path, monkeypatch, capsys):
     (tmp_path / "here").mkdir()
     (tmp_path / "temporary").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -132,6 +132,8 @@ def test_a_folder_that_nobody_asked_for_is_a_temporary_one(tmp_path, monkeypatch
     assert run.path.parent == tmp_path / "temporary" and (run.path / "report.html").exists()
     assert not list((tmp_path / "here").iterdir())
     assert "fgsm" in set(run.summary.attack)
+    said = " ".join(capsys.readouterr().err.split())
+    assert 0 <= said.find("if every defence falls to its first attack") < said.find("fgsm | eps")
     axes = run.plot()
     assert [text.get_text() for text in axes.get_yticklabels()][-1] == "all attacks"
     assert run.plot(axes) is axes

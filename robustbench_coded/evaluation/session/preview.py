@@ -118,7 +118,7 @@ def estimate(evaluation: Evaluation, committed: frozenset[str]) -> str:
     )
     return (
         f"about {duration(ends[0])} if every defence falls to its first attack, {duration(ends[1])} if none "
-        "falls; time='30m' stops after that time with what is settled"
+        "falls; time=1800 stops after half an hour with what is settled"
     )
 
 
