@@ -68,6 +68,8 @@ THROUGH_CHECKPOINT = (TRANSFER, "transfer-apgd-mt-20")
 OF_SAMPLING = (FOLLOWS_SHOWN, ANOTHER_LOSS)
 # What the default runs where nothing else settles a network's verdict.
 RECOMBINED = "crossover-160"
+# What runs before praise alone, then with twice the starts while these find more.
+RESTARTED = "mosaic-8"
 
 # Of csrobust sweep: the attacks of Table 10, and the one that shows what they miss.
 SWEEP = (ONE_STEP, "pgd-10", TRANSFER)
@@ -126,6 +128,7 @@ PRESETS["full"] = tuple(
             *SEARCHES,
             *BY_LABELS,
             *BY_LABELS_STRONGER,
+            RESTARTED,
             # What all others leave close to the boundary.
             RECOMBINED,
         )
@@ -154,6 +157,7 @@ LISTED: dict[str, str] = {
     "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
     "joint-33": "16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
     "switch-20": "smooth moves to where the answer jumps, then 20 steps behind the jump",
+    "mosaic-8": "PGD from 8 starts, the best pixels of all their results for each example",
     "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",
     "aa-100": "apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; "
     "on random targets all of them on everything, and PGD with momentum",

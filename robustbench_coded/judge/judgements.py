@@ -24,6 +24,7 @@ from robustbench_coded.judge.checks import (
     usable_by,
 )
 from robustbench_coded.judge.judge import MARGIN, judge
+from robustbench_coded.judge.small_batches import SmallBatches, smaller_batches
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
@@ -154,6 +155,7 @@ def judgements_of(
     results: Sequence[case_results.CaseResult],
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
+    small: Mapping[Subject, SmallBatches] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
@@ -161,6 +163,7 @@ def judgements_of(
 
     Args:
         selftests: the checks of each subject that came of its self-tests.
+        small: what a short attack leaves in small batches.
     """
     asked = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
@@ -175,6 +178,10 @@ def judgements_of(
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
         checks = _checks(results, result, manifest, selftests, unbounded)
+        in_small = small.get(result.case.subject)
+        whole = result.case.threat.inputs == "batch" and result.cell is not None
+        if in_small is not None and whole and in_small.eps == result.case.perturbation.eps:
+            checks = (*checks, smaller_batches(result, in_small))
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
         stopped = manifest.protocol is not None and manifest.protocol.stopped
         found = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
@@ -214,7 +221,7 @@ def _checks(
     subject = result.case.subject
     stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     checks = [
-        *attack_checks.other_attacks(results, result, unbounded_eps),
+        *attack_checks.other_attacks(results, result, unbounded_eps, restarts=manifest.protocol is not None),
         *attack_checks.converged(results, result, stopped),
         *selftests.get(subject, ()),
     ]

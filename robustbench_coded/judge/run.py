@@ -26,6 +26,7 @@ from robustbench_coded.judge.judgements import (
     selftest_results,
 )
 from robustbench_coded.judge.paired import Difference
+from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
@@ -224,7 +225,8 @@ class Run:
         """Verdict and checks per subject, threat model and perturbation."""
         selftests = selftest_results(self.path, self.manifest)
         checks = {subject: selftest_checks(tests) for subject, tests in selftests.items()}
-        return tuple(judgements_of(self.results, self.manifest, checks))
+        small = small_batches(self.path, self.manifest)
+        return tuple(judgements_of(self.results, self.manifest, checks, small))
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """What the units of one case counted, summed."""

@@ -19,7 +19,7 @@ from robustbench_coded.judge.gradients import OF_THE_GRADIENT
 from robustbench_coded.judge.intervals import TAIL, Interval, clopper_pearson
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import CheckName, VerdictName
+from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
@@ -328,11 +328,11 @@ def _another_attack(v: Verdict) -> str:
 
 
 def _not_converged(v: Verdict) -> str:
-    """*Twice the steps* or *twice the draws* did not pass.
+    """*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.
 
     A longer attack would leave less.
     """
-    return _objection(v, (CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS))
+    return _objection(v, DOUBLING)
 
 
 def _useless_gradient(v: Verdict) -> str:

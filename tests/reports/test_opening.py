@@ -56,7 +56,7 @@ def opened(*judgements):
         (VerdictName.NO_GAIN, "No gain"),
         (VerdictName.WORSE_THAN_BASE, "Worse than its base"),
         (VerdictName.BROKEN, "Broken"),
-        (VerdictName.NO_FAILURE_FOUND, "No failure found, which is no proof"),
+        (VerdictName.NO_FAILURE_FOUND, "No failure found at batch size K = 128, which is no proof"),
     ],
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):

@@ -16,9 +16,16 @@ from attacks.presets import RECOMBINED
 from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
 from robustbench_coded.evaluation.planning.comparisons import comparison_of
 from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
-from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, OpenCheck, Standing, size_of
+from robustbench_coded.evaluation.protocol.state import (
+    EvaluationPlan,
+    Evidence,
+    OpenCheck,
+    Standing,
+    mixes_starts,
+    size_of,
+)
 from robustbench_coded.schema.case import Case, ThreatModel
-from robustbench_coded.schema.words import CONTROLS, DOUBLING, STANDARD, CheckName
+from robustbench_coded.schema.words import BEFORE_PRAISE, CONTROLS, DOUBLING, STANDARD, CheckName
 
 # A follow-up that costs more than this many times the costliest attack that was planned on its defence is
 # left to the user. Twice the steps and the draws of that attack are within it.
@@ -70,14 +77,24 @@ def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck
             if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
                 continue
             for case in asked_for(check, standing.unbounded_eps, like, list(evidence.sizes)):
-                if case.attack != RECOMBINED or _worth_recombining(plan, standing, like):
+                if not _before_praise(case) or _nearly_praised(plan, evidence, standing, case):
                     yield check, case
 
 
-def _worth_recombining(plan: EvaluationPlan, standing: Standing, like: PlannedCase) -> bool:
-    """True if nothing else is open: it is the dearest attack. A base model serves as a comparison alone."""
+def _before_praise(case: PlannedCase) -> bool:
+    """True for the costliest attacks, which run where nothing else is open."""
+    return case.attack == RECOMBINED or mixes_starts(case)
+
+
+def _nearly_praised(plan: EvaluationPlan, evidence: Evidence, standing: Standing, case: PlannedCase) -> bool:
+    """True if nothing else is open, or it has begun there. A base model that serves as a comparison is not
+    recombined.
+    """
     defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
-    return len(standing.checks) == 1 and not (defended and like.subject.spec == STANDARD)
+    if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
+        return False
+    begun = any(_before_praise(other) and other.case.setting == case.case.setting for other in evidence.sizes)
+    return begun or BEFORE_PRAISE.issuperset(check.name for check in standing.checks)
 
 
 def _misled(check: OpenCheck, standing: Standing) -> bool:
@@ -88,6 +105,10 @@ def _misled(check: OpenCheck, standing: Standing) -> bool:
 def _too_dear(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> bool:
     """True if it costs more gradient evaluations than a follow-up may, beside what was planned there."""
     size = size_of(plan, evidence, comparison_of(case))
+    if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
+        ran = [other for other in evidence.sizes if comparison_of(other) == comparison_of(case)]
+        mixed = sum(plan.images(other, size) for other in (*filter(mixes_starts, ran), case))
+        return mixed > sum(plan.images(other, size) for other in ran if not mixes_starts(other))
     planned = [
         plan.images(other, size)
         for other in plan.cases

@@ -34,7 +34,7 @@ from robustbench_coded.schema.words import CLEAN, STANDARD, VerdictName
 VERSION = "1-draft"
 CLEAN_RANDOM_BATCHES = 100
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
-CHECK_ROUNDS = 3  # how often checks may ask for attacks at one sample size
+CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
 # about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from attacks.naming import parse
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of, looks
 from robustbench_coded.judge.intervals import TAIL
@@ -300,13 +301,21 @@ def waiting(
     return [case for case in planned if evidence.sizes.get(case, 0) < size and (case in plan.kept) == kept]
 
 
+def mixes_starts(case: PlannedCase) -> bool:
+    """True for attacks that mix the results of several starts, which have a ceiling of their own."""
+    own = case.attack not in CONTROLS and not case.submission
+    return own and parse(case.attack).traits.restarts
+
+
 def verdict_fits(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, cost: int) -> bool:
-    """True if a verdict may cost so much more."""
+    """True if a verdict may cost so much more, mixed starts aside."""
     spent = sum(
         part.images
         for step in evidence.steps
         for part in step.parts
-        if part.case.attack not in CONTROLS and comparison_of(part.case) == comparison
+        if part.case.attack not in CONTROLS
+        and comparison_of(part.case) == comparison
+        and not mixes_starts(part.case)
     )
     return plan.ceilings.verdict is None or spent + cost <= plan.ceilings.verdict
 
@@ -333,7 +342,7 @@ def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[Planned
             on_it = sum(other.images for other in chosen if comparison_of(other.case) == own)
             together = sum(other.images for other in chosen if other.case not in planned)
             extra = case not in planned
-            if verdict_fits(plan, evidence, own, part.images + on_it) and (
+            if (mixes_starts(case) or verdict_fits(plan, evidence, own, part.images + on_it)) and (
                 not extra or extras_fit(plan, evidence, part.images + together)
             ):
                 chosen.append(part)

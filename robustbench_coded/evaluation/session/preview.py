@@ -40,6 +40,7 @@ USUALLY_ASKED = (
     OpenCheck(CheckName.FALLS_WITH_EPS, False, (presets.ANOTHER_LOSS,)),
     OpenCheck(CheckName.TWICE_THE_STEPS, False, (presets.TWICE_THE_LOSS,)),
     OpenCheck(CheckName.TWICE_THE_DRAWS, False, (presets.AVERAGED.format(20),)),
+    OpenCheck(CheckName.TWICE_THE_RESTARTS, False, (presets.RESTARTED,)),
 )
 
 

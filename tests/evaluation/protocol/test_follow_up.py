@@ -106,3 +106,39 @@ def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expec
     check = OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, failed, ("square-1000",))
     fallen = Standing(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
     assert wanted(like, check, images=lambda case, size: 1, standing=fallen)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("others", "ran", "expected"),
+    [
+        ((), (), ["mosaic-8"]),
+        ((CheckName.ATTACKS_AGREE,), (), ["mosaic-8"]),
+        ((CheckName.TWICE_THE_STEPS,), (), []),  # nothing is paid where something else is open
+        ((CheckName.TWICE_THE_STEPS,), ("mosaic-8",), ["mosaic-16"]),  # what has begun goes on
+    ],
+    ids=["alone", "beside its like", "beside another check", "begun"],
+)
+def test_restarts_run_before_praise_alone(others, ran, expected):
+    like = case_of("pgd-10", **ALONE)
+    check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, tuple(expected or ["mosaic-8"]))
+    beside = [case_of(attack, **ALONE) for attack in ran]
+    more = [OpenCheck(name, False, ()) for name in others]
+
+    def images(case, size):
+        return 30 if case.attack.startswith("mosaic") else 70
+
+    assert wanted(like, check, *more, images=images, beside=beside) == (expected, 0)
+
+
+@pytest.mark.parametrize(("price", "fits"), [(50, True), (51, False)])
+def test_all_restarts_together_cost_no_more_than_everything_else(price, fits):
+    like = case_of("pgd-10", **ALONE)
+    check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, ("mosaic-16",))
+    costs = {"mosaic-8": 50, "mosaic-16": price}
+    found = wanted(
+        like,
+        check,
+        images=lambda case, size: costs.get(case.attack, 100),
+        beside=[case_of("mosaic-8", **ALONE)],
+    )
+    assert found == (["mosaic-16"] * fits, 0 if fits else 1)
