@@ -186,3 +186,14 @@ LISTED: dict[str, str] = {
     "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
 }
+
+# Algorithms as papers write them; others with a capital.
+AUTHORS_WRITE = {
+    **{name: name.upper() for name in ("fgsm", "pgd", "spsa", "fmn", "fab", "pdpgd", "aa", "apgd-ce")},
+    **{name: name.upper() for name in ("apgd-dlr", "apgd-t", "apgd-mt")},
+    "sparse-rs": "Sparse-RS",
+    "rays": "RayS",
+    "hopskipjump": "HopSkipJump",
+    "spgd-u": "sPGD-u",
+    "spgd-p": "sPGD-p",
+}

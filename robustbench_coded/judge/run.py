@@ -15,6 +15,7 @@ from msgspec import to_builtins
 
 from attacks.naming import parse
 from robustbench_coded.errors import InputError, in_python
+from robustbench_coded.extensions import load
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.intervals import Interval
@@ -30,7 +31,7 @@ from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, sum
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
 from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.words import CONTROLS, VerdictName
 
 
 def load_manifest(path: Path) -> RunManifest:
@@ -240,6 +241,17 @@ class Run:
         """The ids of the units of one case."""
         return [unit for of, unit in self._units() if of == key]
 
+    def plot(self, axes: Any = None) -> Any:
+        """Draws the figure of the report's first screen and returns its matplotlib ``Axes``.
+
+        Args:
+            axes: to draw on; None for a new figure of pyplot, which a notebook shows.
+
+        Raises:
+            InputError: there is no verdict yet.
+        """
+        return load("plots", "answer")(self, axes)
+
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""
         return {
@@ -260,12 +272,14 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def __str__(self) -> str:
-        """The answer: a line for each verdict, what is open of it, and where the report is."""
-        lines = [
-            text
-            for judgement in self.judgements
-            for text in (str(judgement), f"  {judgement.verdict.reason}")
-        ]
+        """A line for each verdict, the reason at the first of a rule and where it is open, and the report."""
+        lines, explained = [], set()
+        for judgement in self.judgements:
+            lines.append(str(judgement))
+            rule = judgement.verdict.rule
+            if judgement.verdict.name == VerdictName.NOT_SETTLED or rule not in explained:
+                lines.append(f"  {judgement.verdict.reason}")
+            explained.add(rule)
         text = "\n".join(lines or ["no verdict yet"])
         return f"{in_python(text) if self.again else text}\nreport: {self.path / 'report.html'}"
 

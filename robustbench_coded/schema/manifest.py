@@ -114,15 +114,21 @@ class NotRun(Struct, frozen=True):
 
 
 def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
-    """One for each; what was left out for one reason shares one."""
-    attacks: dict[str, list[str]] = {}
+    """One for each; attacks left out for one reason share one, and so do subjects that lack the same ones."""
+    attacks: dict[tuple[str, str], list[str]] = {}
     for one in remarks:
         if isinstance(one, str):
-            attacks[one] = []
+            attacks[one, ""] = []
         else:
-            where = f" on {one.subject}{one.threat and f' ({one.threat})'}: left out; {one.why}"
-            attacks.setdefault(where, []).append(one.attack)
-    return [", ".join(names) + said for said, names in attacks.items()]
+            where = f"{one.subject}{one.threat and f' ({one.threat})'}"
+            attacks.setdefault((f": left out; {one.why}", where), []).append(one.attack)
+    subjects: dict[tuple[str, ...], list[str]] = {}
+    for (said, where), names in attacks.items():
+        subjects.setdefault((said, *names), []).append(where)
+    return [
+        f"{', '.join(names)} on {'; '.join(wheres)}{said}" if names else said
+        for (said, *names), wheres in subjects.items()
+    ]
 
 
 class Identity(Struct, frozen=True, kw_only=True):

@@ -93,7 +93,7 @@ def test_a_changed_network_is_refused_where_the_folder_has_results_of_another(ma
 def test_without_out_nothing_is_taken_over_and_nothing_lost():
     runs = [evaluate({"f": closure(sign)}, labelled(), **SMALL) for sign in (1, 1, -1)]
     assert [clean(run) for run in runs] == [1, 1, 0]
-    assert runs[1].path.name == f"{runs[0].path.name}-2" and len({run.path for run in runs}) == 3
+    assert len({run.path for run in runs}) == 3
     assert [clean(load_run(run.path)) for run in runs] == [1, 1, 0]
 
 

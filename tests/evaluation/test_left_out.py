@@ -12,7 +12,7 @@ from robustbench_coded.evaluation.session.evaluate import IncompleteRun
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.run.findings import failures_of
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import as_sentences
+from robustbench_coded.schema.manifest import NotRun, as_sentences
 from tests.evaluation.conftest import SMALL, RowMean, Wrapper, labelled
 
 
@@ -118,3 +118,13 @@ def test_what_a_later_command_runs_is_no_longer_listed(tmp_path):
 
 def test_names_of_other_peoples_attacks_are_read_without_their_packages():
     assert parse("torchattacks:PGD").differentiates and parse("some.module:Mine").differentiates
+
+
+def test_subjects_that_lack_the_same_attacks_share_a_sentence():
+    notes = [NotRun(a, on, "", "it is costly") for on in ("erm", "mixup") for a in ("pgd-10", "fgsm")]
+    notes.append(NotRun("fgsm", "coded", "", "it is costly"))
+    assert as_sentences(["so it is", *notes]) == [
+        "so it is",
+        "pgd-10, fgsm on erm; mixup: left out; it is costly",
+        "fgsm on coded: left out; it is costly",
+    ]

@@ -16,6 +16,7 @@ from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
+from robustbench_coded.evaluation.execution.main_module import check_main_module
 from robustbench_coded.models.in_memory import (
     FixedBatch,
     NetworkInMemory,
@@ -56,7 +57,7 @@ class InMemory:
     def check_sendable(self) -> None:
         """Raises InputError where other processes can't be given these things."""
         try:
-            pickle.dumps(self)
+            sent = pickle.dumps(self)
         except Exception as error:  # the user's classes can fail in any way
             raise_machine_fault(error)
             raise InputError(
@@ -64,6 +65,7 @@ class InMemory:
                 f"({type(error).__name__}: {error}); leave workers and engine out, or name one of several "
                 "GPUs: device='cuda:0'"
             ) from error
+        check_main_module(sent)
 
     def model(self, name: str, data: Dataset) -> PixelModel:
         """A given model as every other: frozen, in eval mode, its number of classes known.

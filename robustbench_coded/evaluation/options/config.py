@@ -22,6 +22,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.option import count, known_norm, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
+from robustbench_coded.schema.words import CONTROLS
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -276,6 +277,7 @@ def attack_options(
 
     Args:
         texts: names and presets, each one or several divided by commas; none for the default of the norm.
+            ``clean`` and ``random-sign`` always run, named or not.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
         claimed: the attack that a claim is about, which runs whatever else is asked for.
     Raises:
@@ -287,6 +289,8 @@ def attack_options(
         raise InputError(
             f"--attacks {','.join(texts)!r} has an empty name; write names divided by single commas"
         )
+    if not (parts := [part for part in parts if part not in CONTROLS]):
+        raise InputError(f"--attacks {','.join(texts)}: this always runs; name an attack besides, as fgsm")
     try:
         names = tuple(name.text for name in expand(",".join(parts)))
     except ValueError as error:

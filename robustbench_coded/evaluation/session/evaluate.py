@@ -1,11 +1,12 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
+import secrets
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
-from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
@@ -94,7 +95,7 @@ def evaluate(
     Args:
         in_memory: data, models and defences that are in memory already; None for none, but for what a defence
             of the zoo brings.
-        fresh: without ``--out``, take a folder that is not there yet.
+        fresh: called from Python: say first how long it takes; without ``out`` take a new temporary folder.
 
     Returns:
         the run folder.
@@ -111,8 +112,7 @@ def evaluate(
     given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
     if fresh and config.out is None:
-        named = chain([path], (path.with_name(f"{path.name}-{number}") for number in count(2)))
-        path = next(folder for folder in named if not folder.exists())
+        path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (
         opened_folder(RunFolder(path), listener, partial(_write_reports, given, listener)) as folder,
         Engine(prepared.context, config.unit_timeout) as engine,
@@ -129,6 +129,10 @@ def evaluate(
             )
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
+        if fresh and isinstance(listener, ProgressListener):
+            from robustbench_coded.evaluation.session.preview import estimate
+
+            listener.note(estimate(recorder.evaluation, recorder.held))
         done, store = recorder.done, recorder.store
         try:
             evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener, deadline))

@@ -28,6 +28,7 @@ from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
@@ -107,6 +108,19 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     )
     notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes])
     return Preview(path, broken, praised, tuple(notes))
+
+
+def estimate(evaluation: Evaluation, committed: frozenset[str]) -> str:
+    """How long an evaluation takes from here, in a sentence."""
+    rates = Rates(evaluation.prepared)
+    ends = sorted(
+        sum(cost.seconds for cost in _costs(evaluation, steps, committed, rates).values())
+        for steps in (forecast(evaluation.plan, praised=praised) for praised in (False, True))
+    )
+    return (
+        f"about {duration(ends[0])} if every defence falls to its first attack, {duration(ends[1])} if none "
+        "falls; time=1800 stops after half an hour with what is settled"
+    )
 
 
 def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:

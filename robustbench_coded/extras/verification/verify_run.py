@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.render.terminal import PlainTable
+from robustbench_coded.reports.render.plain_table import PlainTable
 from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
