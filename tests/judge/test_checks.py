@@ -1,15 +1,18 @@
 """Checks: another kind of attack finds no more, and attacks have converged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.case_results import case_results
-from robustbench_coded.judge.checks import compared
+from robustbench_coded.judge.checks import Check, advised, compared, run_attacks
 from robustbench_coded.judge.outcomes import Cell, exchanged_accuracy
 
 EXAMPLES = 800
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 
 def share(part, draws=4):
@@ -324,3 +327,13 @@ def test_starts_are_not_doubled_as_steps_nor_averaged_over_more_draws(checked):
     found = checked([("pgd-100", 0.5), ("pgd-200", 0.5), ("eot2-pgd-100", 0.5), ("mosaic-8", 0.3)])
     assert found["twice the steps"].outcome == "passed"
     assert found["twice the draws"].outcome == "passed"
+
+
+def test_advice_leaves_out_what_ran_but_for_checks_that_look_elsewhere():
+    asked = run_attacks("crossover-160", "apgd-mt-20", "pgd-20")
+    check = Check(CheckName.ATTACKS_AGREE, CheckOutcome.FAILED, "They do not.", (), asked)
+    (left,) = advised([check], "linf", {"crossover-160", "relaxed-apgd-mt-20"})
+    assert left.run_next == ("pgd-20",)
+    assert advised([check], "linf", {*asked.attacks})[0].next_step is None
+    elsewhere = replace(check, name=CheckName.FALLS_WITH_EPS)  # at another eps
+    assert advised([elsewhere], "linf", {*asked.attacks})[0].run_next == asked.attacks

@@ -67,7 +67,9 @@ def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdi
         "decided by pgd-20."
     ]
     praised = verdict == VerdictName.NO_FAILURE_FOUND
-    assert str(found.next) == ("What would change it? Nothing that is left to run." if praised else "")
+    assert str(found.next) == (
+        "No further run on these images is expected to change this." if praised else ""
+    )
 
 
 def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
@@ -202,8 +204,9 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
 
 def test_a_run_from_python_is_told_an_expression(make_run):
     invocation = json.loads((make_run("p") / "run.json").read_text())["invocations"][0] | {"command": []}
-    run, _ = outlook(make_run, "p", invocations=[invocation])
-    assert opening_of(run).next.command == "run.again(limit=256, out='reports/p-256')"
+    data = json.loads((make_run("p") / "run.json").read_text())["data"] | {"examples": 4_000}
+    run, _ = outlook(make_run, "p", invocations=[invocation], data=data)
+    assert opening_of(run).next.command == "run.again(victims=3931, out='reports/p-3931')"
     for option, said in (
         ("--all", "all=True"),
         ("--until settled", "until='settled'"),
@@ -223,7 +226,7 @@ def outlook(make_run, name, **changes):
 def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
     data = json.loads((make_run("l") / "run.json").read_text())["data"]
     settle, everything = SETTLE | {"option": "--until settled"}, {"available": data["examples"]}
-    for limited, purpose in ((data, "256 images"), (data | everything, "A longer run")):
+    for limited, purpose in ((data, "3,931 images"), (data | everything, "A longer run")):
         run, _ = outlook(make_run, "l", outlook=[ALL, settle], data=limited)
         (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
         case = structs.replace(victims.case, threat=structs.replace(victims.case.threat, inputs="batch"))
@@ -245,12 +248,23 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
     assert opening_of(run).next.command == "csrobust eval reports/a/run.toml --until settled"
 
 
-def test_without_an_outlook_an_open_verdict_asks_for_more_images(make_run):
+def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make_run):
     run, _ = outlook(make_run, "c")
+    (victims,) = [j for j in run.judgements if j.verdict.rule == "interval contains the bar"]
+    figure = victims.verdict.gain
+    # 16 victims, an interval that has to shorten to the distance from its estimate to the margin.
+    reach = max(figure.estimate - figure.low, figure.high - figure.estimate)
+    needed = victims.examples * (reach / abs(figure.estimate - victims.verdict.bar)) ** 2
+    assert (
+        victims.verdict.examples_to_settle == pytest.approx(needed, abs=1)
+        and "3,931" in victims.verdict.reason
+    )
     found = opening_of(run).next
-    assert any(j.verdict.name == "not settled" for j in run.judgements)
-    assert found.command.endswith("--rci N=48 --limit 256 --out reports/c-256")
-    assert found.seconds is None and str(found) == "What would change it? 256 images:"
+    assert str(found) == "What would change it? About 3,931 victims, more than there are."
+    data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
+    found = opening_of(outlook(make_run, "c", data=data)[0]).next
+    assert found.command.endswith("--rci N=48 --victims 3931 --out reports/c-3931")
+    assert found.seconds is None and str(found) == "What would change it? 3,931 victims:"
 
 
 def test_an_unfinished_run_is_finished_first(make_run):

@@ -149,15 +149,15 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
 
 def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     """The same rows on as many images, which are another run, or victims, as are expected to settle it."""
-    data, last = run.manifest.data, run.manifest.last
-    open_ = [j for j in unsettled if j.verdict.rule == CONTAINS_BAR]
-    for judgement in open_:
+    data, beyond = run.manifest.data, ""
+    for judgement in (j for j in unsettled if j.verdict.rule == CONTAINS_BAR):
         wanted, victims = judgement.verdict.examples_to_settle, judgement.case.threat.one_victim
-        most = (data.examples if victims else data.available) or 0
-        evaluated = (last.count("victims") or judgement.examples) if victims else (data.examples or 0)
-        if wanted is None or not evaluated < wanted <= most:
+        what, most = ("victims", data.examples) if victims else ("images", data.available)
+        if wanted is None:
             continue
-        options = ["--victims", str(wanted)] if victims else ["--limit", str(wanted)]
-        what = f"{wanted:,} victims" if victims else f"{wanted:,} images"
-        return NextCommand(what, _command(run, [*options, "--out", f"{_folder(run)}-{wanted}"]))
-    return NextCommand(NOTHING)
+        if wanted > (most or 0):
+            beyond = beyond or f"About {wanted:,} {what}, more than there are"
+            continue
+        options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
+        return NextCommand(f"{wanted:,} {what}", _command(run, options))
+    return NextCommand(beyond or NOTHING)
