@@ -9,10 +9,10 @@ from robustbench_coded.judge.attack_checks import converged, other_attacks
 from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check, advised, compared, run_attacks
 from robustbench_coded.judge.outcomes import Cell, exchanged_accuracy
+from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 EXAMPLES = 800
 BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch_dependent": False}
-from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 
 def share(part, draws=4):

@@ -12,6 +12,7 @@ UNREAD = {
     "verdict_images",
     "table_images",
     "stops",
+    "verdicts_sharing",
 }  # that earlier runs have, and nothing reads
 RUNS = sorted((Path(__file__).parents[2] / "reports").glob("*/run.json"))
 
