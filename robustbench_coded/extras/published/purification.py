@@ -213,10 +213,11 @@ ET3 = PaperRecord(
     section="3",
     year=2026,
     claim="7 to 12 points more robust accuracy on classifiers and CLIP, also where the attack adapts",
-    setting="five steps of half the radius in an l2 ball, as in the authors' code for ImageNet at linf 4/255. "
-    "The radius is the same share (0.82) of the largest l2 norm of the threat model: linf 0.1 on images of "
-    "one channel, 8/255 on others. Gradients through the steps are exact; the authors' code cuts them in "
-    "the attack that adapts (targeted APGD-DLR, 100 steps, 5 restarts) and adds transfer from the base model",
+    setting="five steps of half the radius in an l2 ball, as the authors' code has them for ImageNet at linf "
+    "4/255. The radius is the same share (0.82) of the largest l2 norm of the threat model: linf 0.1 on "
+    "images of one channel, 8/255 on others. Gradients through the steps are exact; the authors' code cuts "
+    "them in its attack (targeted APGD-DLR, 100 steps, 5 restarts), and adds transfer from the base model. "
+    "Written from the abstract and that code",
     untrained="on a network that was not adversarially trained, where the paper has those that were",
 )
 DESCENTS = 5
@@ -269,7 +270,8 @@ HETEROGENEOUS_NOISE = PaperRecord(
     "ImageNet, under PGD-200 with 20 draws a step and AutoAttack rand",
     setting="the denoiser of score-purification, learnt from up to 256 images, where the paper has a trained "
     "diffusion model; deviations 0.36 and 0.17, those of the authors' times 200 and 100 of 1,000; the mask "
-    "from the last convolution of each size; one purification, where the paper votes over 20",
+    "from the last convolution of each size; one purification, where the authors vote over 20. Written from "
+    "the abstract and the authors' code",
 )
 STRONG, WEAK = 0.36, 0.17  # deviations of the noise, in pixels
 LOOKED_AT = 0.9  # of the largest activation
@@ -313,7 +315,9 @@ class HeterogeneousNoise(Around, Seeded):
         """A mask [k, 1, H, W] of 0 and 1: where the energy of activations is near its largest in any map."""
         outputs: dict[tuple[int, ...], Tensor] = {}
         hooks = [
-            layer.register_forward_hook(lambda _, __, output: outputs.update({tuple(output.shape[2:]): output}))
+            layer.register_forward_hook(
+                lambda _, __, output: outputs.update({tuple(output.shape[2:]): output})
+            )
             for layer in self.layers
         ]
         try:
