@@ -77,10 +77,10 @@ def main() -> None:
         rows.append((str(times), *memory, *seconds, said))
     parts = [
         "# Gradients through inner steps",
-        f"A defence that descends the energy of {IMAGES} images of 3x32x32 under ResNet-20 before it answers. "
-        "Cut: the inner gradients are constants. Loop and recompute: exact gradients of second order. MB: "
-        "peak above what is in use before the gradient. s: processor seconds on one thread, the least of "
-        f"{given.rounds}.",
+        f"A defence that descends the energy of {IMAGES} images of 3x32x32 under ResNet-20 before it "
+        "answers. Cut: the inner gradients are constants. Loop and recompute: exact gradients of second "
+        "order. MB: peak above what is in use before the gradient. s: processor seconds on one thread, the "
+        f"least of {given.rounds}.",
         pipes(rows),
         in_words(machine(device)) + ".",
     ]
