@@ -119,13 +119,14 @@ class Srle(Around, Deterministic):
         moved = torch.cat([translated(x, down, right) for down, right in self.moves])
         features = reduce(lambda a, block: block(a), self.encoder, moved)
         if features.ndim == 4:
-            scale = [side // small for side, small in zip(x.shape[-2:], features.shape[-2:], strict=True)]
-            large = features.repeat_interleave(scale[0], -2).repeat_interleave(scale[1], -1)
+            height, width = features.shape[-2:]
+            large = features.repeat_interleave(x.shape[-2] // height, -2)
+            large = large.repeat_interleave(x.shape[-1] // width, -1)
             back = [
                 translated(part, -down, -right)
                 for part, (down, right) in zip(large.split(len(x)), self.moves, strict=True)
             ]
-            features = adaptive_avg_pool2d(torch.cat(back), features.shape[-2:])
+            features = adaptive_avg_pool2d(torch.cat(back), (height, width))
         return self.head(features.unflatten(0, (len(self.moves), len(x))).mean(0))
 
 
