@@ -47,6 +47,7 @@ class Traits:
             its lengths.
         chooses_draws: it averages nothing: it holds many draws and attacks those that can fall together.
         partial: it goes less far than eps, or not everywhere.
+        restarts: its number counts starts, not steps.
         informative: whether its figure says what a network keeps. One step or a search for jumps does not.
     """
 
@@ -56,6 +57,7 @@ class Traits:
     plain: bool = False
     chooses_draws: bool = False
     partial: bool = False
+    restarts: bool = False
     informative: bool = True
 
 

@@ -221,6 +221,16 @@ CATALOGUE: dict[str, Algorithm] = {
         stops_early=False,
         fewest_steps=9,
     ),
+    "mosaic": Algorithm(
+        "PGD from several starts, whose pixels are mixed",
+        "mosaic",
+        "Mosaic",
+        _steps,
+        cost=_late("mosaic.queries"),
+        loss="margin",
+        restarts=True,
+        fewest_steps=2,
+    ),
     "parts": Algorithm(
         "ascent in parts of the ball",
         "subset_ascent",

@@ -74,13 +74,14 @@ def unit_length(u: Tensor) -> Tensor:
 # The difference between the largest and the smallest logit, for margins. That of a network may be any: scaled
 # by 0.001 or by 1,000, it has the same answers, and losses of another shape.
 MARGIN_SPREAD = 8.0
+NO_SPREAD = 1e-12  # what divides by less leaves no room for the squares of gradients
 
 
 def level(logits: Tensor, spread: float) -> Tensor:
-    """By what logits ``[..., classes]`` are multiplied to have this spread, ``[...]``; a constant."""
+    """By what logits ``[..., classes]`` are multiplied to have this spread, ``[...]``; 1 if all are equal."""
     finite = logits.detach().float().nan_to_num(0, 0, 0)
     width = finite.amax(-1) - finite.amin(-1)
-    return spread / width.clamp(min=torch.finfo(width.dtype).tiny)
+    return torch.where(width > NO_SPREAD, spread / width, 1)
 
 
 def to_boundary(loss: Tensor, grad: Tensor, order: float) -> Tensor:

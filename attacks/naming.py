@@ -11,6 +11,7 @@ loaded.
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import lru_cache
 from math import isfinite
@@ -256,6 +257,10 @@ def _step_size(given: str, text: str) -> float:
 
 
 def _closest(text: str, known: Collection[str]) -> str:
+    dashed = re.sub(r"(?<=[a-z])-?(?=[0-9]+$)", "-", text.lower().replace("_", "-"))
+    if dashed != text:  # pgd10
+        with suppress(ValueError):
+            return f"did you mean {parse(dashed).text}?"
     written = {name.lower(): name for name in reversed([*known])}
     found = get_close_matches(text.lower(), written, n=3, cutoff=0.5)
     # Two letters that changed places come first: pdg is pgd sooner than pdpgd.

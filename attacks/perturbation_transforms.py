@@ -1,4 +1,5 @@
-"""What is done to perturbed inputs before they are submitted again: scaled, or rounded.
+"""Which perturbed inputs are inside the budget, and what is done to them before they are submitted again:
+scaled, or rounded.
 
 All of it keeps to the budget. Groups of batches are ``[G, K, C, H, W]`` in [0, 1], as everywhere.
 """
@@ -34,11 +35,23 @@ def in_some_slots(x: Tensor, clean: Tensor, share: float) -> Tensor:
     return torch.where(perturbed[None, :, None, None, None], x, clean)
 
 
+def outside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+    """``[G, K]``, which inputs are not finite, or outside ball or box: these are not scored."""
+    # A NaN compares as False with everything.
+    fits = ((x >= 0) & (x <= 1)).flatten(2).all(-1)
+    return ~(fits & (budget.around(clean).distance(x) <= 1 + ROUNDING))
+
+
 def inside(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
-    """The same inputs; those further away than the budget allows are projected."""
-    ball = budget.around(clean)
-    far = ball.distance(x) > 1 + ROUNDING
-    return torch.where(wide(far), ball.project_(x.clone()), x) if bool(far.any()) else x
+    """The same inputs; those `outside` are projected."""
+    far = outside(x, clean, budget)
+    return torch.where(wide(far), projected(x, clean, budget), x) if bool(far.any()) else x
+
+
+def projected(x: Tensor, clean: Tensor, budget: PerturbationBudget) -> Tensor:
+    """Inputs moved into ball and box; all NaN where one holds NaN or infinity, which leads to no point."""
+    finite = wide(x.isfinite().flatten(2).all(-1))
+    return torch.where(finite, budget.around(clean).project_(x.clone()), torch.nan)
 
 
 def rounded(x: Tensor, clean: Tensor, budget: PerturbationBudget, levels: int = LEVELS) -> Tensor:

@@ -26,26 +26,34 @@ COUPLED = ("pgd-100+loss=margin+momentum=1", "aware-pgd-20+loss=margin")
 # led by a draw that is out of reach, and that of a known draw by the likeliest class.
 JOINT = ("joint-33", "aware-joint-33")
 
-# What they run where other attacks leave something. The first of these follows the gradient that a defence
-# shows: only where operators hide it, that waits for what the relaxed attacks leave.
-FOLLOWS_SHOWN = AVERAGED.format(10)
-SECOND_STAGE = (
-    FOLLOWS_SHOWN,
-    "pgd-100+momentum=1",
+# The rungs of the protocol (docs/protocol.md) that name attacks, each in its order. Rows of every table:
+NAMED = (ONE_STEP, "pgd-10", "pgd-100", AVERAGED.format(10), "aware-pgd-10", TRANSFER)
+FOLLOWS_SHOWN = NAMED[3]
+# One cheap attack: gradients of the base model serve any batch, and follow no operator that hides a gradient.
+QUICK, QUICK_HIDDEN = (TRANSFER, NAMED[1]), (TRANSFER, RELAXED[0])
+# Where other attacks leave something, the cheaper ones first; smoothed ones before all where operators hide
+# the gradient.
+ADAPTIVE = (
+    "fixed-pgd-10",
     "aware-pgd-20+init=transfer-pgd-20",
-    *COUPLED,
-    *JOINT,
-    "apgd-mt-20",
-    "parts-60",
-    "growing-48",
-    "switch-20",
+    COUPLED[1],
     "transfer-apgd-mt-20",
-    *RELAXED,
-    *LAST_RESORT,
+    # The margin and other classes: what cross-entropy alone leaves on a robust network.
+    "apgd-mt-20",
+    "pgd-100+momentum=1",
+    COUPLED[0],
+    *JOINT,
 )
+ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
+# Before praise. Values that move one way, or in one place: what notices that they moved both ways, or
+# everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves: what
+# switches without any margin falling.
+KEPT = ("parts-60", "growing-48", "switch-20")
+# Of presets, what only an open verdict needs.
+SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *KEPT, *ADAPTIVE_HIDDEN)
 
 # What checks ask for.
-ANOTHER_LOSS = "apgd-mt-20"
+ANOTHER_LOSS, TWICE_THE_LOSS = "apgd-mt-20", "apgd-mt-40"
 SEARCHES = (*LAST_RESORT, "random-1000")
 ROUNDABOUT = ("bpda-pgd-20", "spsa-2000")  # where gradients of the defence find less than what has none
 # Without gradients to begin with, after the cheapest of all: a difference between the two lengths asks for
@@ -60,6 +68,8 @@ THROUGH_CHECKPOINT = (TRANSFER, "transfer-apgd-mt-20")
 OF_SAMPLING = (FOLLOWS_SHOWN, ANOTHER_LOSS)
 # What the default runs where nothing else settles a network's verdict.
 RECOMBINED = "crossover-160"
+# What runs before praise alone, then with twice the starts while these find more.
+RESTARTED = "mosaic-8"
 
 # Of csrobust sweep: the attacks of Table 10, and the one that shows what they miss.
 SWEEP = (ONE_STEP, "pgd-10", TRANSFER)
@@ -80,28 +90,8 @@ SCREENED = (
 STUDIED = ("pgd-10", TRANSFER)  # in ablations
 
 PRESETS: dict[str, tuple[str, ...]] = {
-    "paper": ("fgsm", "pgd-10", "pgd-100"),
-    "adaptive": (
-        FOLLOWS_SHOWN,
-        "pgd-100+momentum=1",
-        "fixed-pgd-10",
-        "aware-pgd-10",
-        "transfer-pgd-20",
-        "aware-pgd-20+init=transfer-pgd-20",
-        *COUPLED,
-        *JOINT,
-        # The margin and other classes: what cross-entropy alone leaves on a robust network.
-        "apgd-mt-20",
-        # Values that move one way, or in one place: what notices that they moved both ways, or everywhere.
-        "parts-60",
-        # Balls that grow from the clean input: what notices how far it was moved.
-        "growing-48",
-        # Smooth moves: what switches without any margin falling.
-        "switch-20",
-        "transfer-apgd-mt-20",
-        *RELAXED,
-        *LAST_RESORT,
-    ),
+    "paper": NAMED[:3],
+    "adaptive": (*NAMED[3:], *ADAPTIVE, *KEPT, *ADAPTIVE_HIDDEN),
     # In the place of AutoAttack's standard suite (attacks/composite.py, benchmarks/peers/robust_bench.md).
     "aa": ("aa-100",),
 }
@@ -138,6 +128,7 @@ PRESETS["full"] = tuple(
             *SEARCHES,
             *BY_LABELS,
             *BY_LABELS_STRONGER,
+            RESTARTED,
             # What all others leave close to the boundary.
             RECOMBINED,
         )
@@ -166,6 +157,7 @@ LISTED: dict[str, str] = {
     "growing-48": "in balls of growing radius, as long as the larger one holds more: six steps each",
     "joint-33": "16 draws held, as many of them fooled together as can be (idea: arXiv 2206.06737)",
     "switch-20": "smooth moves to where the answer jumps, then 20 steps behind the jump",
+    "mosaic-8": "PGD from 8 starts, the best pixels of all their results for each example",
     "crossover-160": "PGD's results, recombined in 160 generations, where they end close to the boundary",
     "aa-100": "apgd-ce-100, apgd-mt-100, square-750, each on what is left, then more on what came closest; "
     "on random targets all of them on everything, and PGD with momentum",
@@ -193,4 +185,15 @@ LISTED: dict[str, str] = {
     "torchattacks:PGD+steps=10": "an attack of the torchattacks package, with its constructor's options",
     "my_module:MyAttack+steps=10": "a class or function of your own (docs/your-attack.md)",
     "autoattack:standard": "pyautoattack: " + ", ".join(AUTOATTACK),
+}
+
+# Algorithms as papers write them; others with a capital.
+AUTHORS_WRITE = {
+    **{name: name.upper() for name in ("fgsm", "pgd", "spsa", "fmn", "fab", "pdpgd", "aa", "apgd-ce")},
+    **{name: name.upper() for name in ("apgd-dlr", "apgd-t", "apgd-mt")},
+    "sparse-rs": "Sparse-RS",
+    "rays": "RayS",
+    "hopskipjump": "HopSkipJump",
+    "spgd-u": "sPGD-u",
+    "spgd-p": "sPGD-p",
 }

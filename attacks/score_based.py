@@ -97,7 +97,7 @@ class RandomSearch(Attack):
         def point(query: int, best: Tensor) -> Tensor:
             nonlocal corner
             if self.apart:
-                again = _each(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
+                again = each_batch(generators, lambda g: torch.rand(x.shape[1:], generator=g) < self.apart)
                 mixed = torch.where(again.to(x.device), ball.random_sign(generators), best)
                 return mixed if ball.solid else ball.project_(mixed)
             corner = not corner
@@ -231,20 +231,20 @@ def _length(u: Tensor, dims: tuple[int, ...]) -> Tensor:
 # --- random numbers, each batch from its own generator ---------------------------------------------
 
 
-def _each(generators: Sequence[torch.Generator], draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+def each_batch(generators: Sequence[torch.Generator], draw: Callable[[torch.Generator], Tensor]) -> Tensor:
     return torch.stack([draw(generator) for generator in generators])
 
 
 def _signs(shape: tuple[int, ...], x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    drawn = _each(generators, lambda g: torch.randint(0, 2, shape, generator=g))
+    drawn = each_batch(generators, lambda g: torch.randint(0, 2, shape, generator=g))
     return (2 * drawn - 1).to(x)
 
 
 def _window(x: Tensor, side: int, generators: Sequence[torch.Generator]) -> Tensor:
     """``[G, K, 1, H, W]``, true in one square of each example."""
     k, (height, width) = x.shape[1], x.shape[-2:]
-    top = _each(generators, lambda g: torch.randint(0, height - side + 1, (k, 1), generator=g))
-    left = _each(generators, lambda g: torch.randint(0, width - side + 1, (k, 1), generator=g))
+    top = each_batch(generators, lambda g: torch.randint(0, height - side + 1, (k, 1), generator=g))
+    left = each_batch(generators, lambda g: torch.randint(0, width - side + 1, (k, 1), generator=g))
     rows = torch.arange(height) - top
     columns = torch.arange(width) - left
     inside_rows = ((rows >= 0) & (rows < side))[:, :, None, :, None]

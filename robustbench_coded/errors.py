@@ -69,9 +69,12 @@ def in_python(message: str) -> str:
     """A message of the command line for who called from Python: ``--overwrite`` is ``overwrite=True``."""
 
     def argument(flag: re.Match[str]) -> str:
+        if flag["name"] is None:  # a command, for the shell
+            return flag[0]
         name = flag["name"].replace("-", "_")
         if flag["no"]:
             return f"{name}=False"
         return f"{name}=True" if name in _SWITCHES else _NAMES.get(name, name)
 
-    return re.sub(r"(?<![\w-])--(?P<no>no-)?(?P<name>[a-z][a-z-]*[a-z])", argument, message)
+    command = r"csrobust eval --ckpt [^`;]*"
+    return re.sub(rf"{command}|(?<![\w-])--(?P<no>no-)?(?P<name>[a-z][a-z-]*[a-z])", argument, message)

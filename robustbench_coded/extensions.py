@@ -8,6 +8,7 @@ csrobust.comparisons  (runs by name) -> the sections that ``csrobust compare --N
 csrobust.printed      ``accuracies``: manifest of a run -> the number that a paper printed for a case;
                       ``explained``: what a report says of them
 csrobust.sections     run -> the sections that its report has besides its own
+csrobust.plots        ``answer``: (run, axes or None) -> the axes on which ``Run.plot`` has drawn
 csrobust.entries      folder -> a context manager that gives the run in it, or None
 csrobust.defences     a mapping: name -> an object with ``description`` and ``build(model)``, and
                       ``brings(config)`` where it has data of its own

@@ -1,6 +1,7 @@
 """What all tests share: whether there is time for their long form, and runs without figures."""
 
 import os
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -75,3 +76,11 @@ def robust_perceptron(tmp_path_factory):
     path = tmp_path_factory.mktemp("networks") / "robust.pt"
     torch.save(network.state_dict(), path)
     return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def temporary_folders(tmp_path_factory):
+    """Runs that no test gives a folder are removed with the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+        yield

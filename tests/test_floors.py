@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[1]
 # From the ground up; docs/architecture.md draws it.
 CORE = (
     "attacks", "errors", "installation", "extensions", "threads", "user_code", "version",
-    "schema", "coding", "runs", "data", "models", "defences", "judge",
+    "code_identity", "schema", "coding", "runs", "data", "models", "defences", "judge",
     "reports.text", "log", "reports.run", "reports.compare", "reports.figures", "reports.render",
     "reports.write",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
-    "evaluation.execution", "evaluation.engine", "evaluation.setup", "evaluation.attack",
-    "evaluation.session", "assertion", "api", "cli",
+    "evaluation.protocol", "evaluation.execution", "evaluation.engine", "evaluation.setup",
+    "evaluation.attack", "evaluation.session", "assertion", "api", "cli",
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustbench_coded import threads
-from robustbench_coded.threads import KEPT, SMALL, few_threads, keep_memory
+from robustbench_coded.threads import KEPT, SMALL, few_threads, keep_memory, subnormals_flushed
 
 
 class GnuLibrary:
@@ -63,3 +63,24 @@ def test_one_thread_answers_for_a_small_network_alone(two_threads, multiplicatio
         assert torch.get_num_threads() == threads
         raise KeyError
     assert torch.get_num_threads() == 2
+
+
+def subnormal_products():
+    """Shares of subnormal numbers that a sum of torch's and a convolution of oneDNN's leave."""
+    tiny = torch.full((64, 16, 32, 32), 1e-20)
+    sums = torch.full((1 << 20,), 1e-40) * torch.ones(1 << 20)
+    convolved = torch.nn.functional.conv2d(tiny, torch.full((16, 16, 3, 3), 1e-20))
+    return [float((values != 0).float().mean()) for values in (sums, convolved)]
+
+
+def test_subnormal_numbers_are_flushed_on_every_thread_and_come_back(two_threads):
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush them")
+    assert subnormal_products() == [1, 1]  # OpenMP's threads are there before
+    with pytest.raises(KeyError), subnormals_flushed():
+        assert subnormal_products() == [0, 0]
+        with subnormals_flushed():
+            pass
+        assert subnormal_products() == [0, 0]
+        raise KeyError
+    assert subnormal_products() == [1, 1]

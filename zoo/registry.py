@@ -170,16 +170,45 @@ ENTRIES: tuple[ZooEntry, ...] = (
         eps=0.05,
         examples=256,
     ),
-    *family(
-        "encodings",
-        "encodings",
-        ("sines", "sines", BROKEN, "five octaves of every pixel before a linear layer: 2%"),
-        ("sines-again", "sines_again", BROKEN, "the same, trained from another seed"),
-        ("sines-small", "sines_small", GOOD, "the same in a smaller ball: half stands", 0.05),
-        ("bumps", "bumps", GOOD, "a soft code of 16 bins before a linear layer"),
-        ("slopes", "slopes", GOOD, "piecewise linear functions of every pixel"),
-        ("levels", "levels", GOOD, "a soft thermometer code before a linear layer"),
-        examples=256,
+    *(
+        entry
+        for twin, about in (
+            ("", ""),
+            ("-noise", ", behind tiny noise"),
+            ("-scaled", ", logits scaled by batch"),
+        )
+        for entry in family(
+            "encodings",
+            "encodings",
+            (
+                f"sines{twin}",
+                "encoded:SINES",
+                BROKEN,
+                f"five octaves of every pixel before a linear layer{about}",
+            ),
+            (
+                f"sines-again{twin}",
+                "encoded:SINES_AGAIN",
+                BROKEN,
+                f"the same, trained from another seed{about}",
+            ),
+            (
+                f"sines-small{twin}",
+                "encoded:SINES",
+                GOOD,
+                f"sines in a smaller ball: half stands{about}",
+                0.05,
+            ),
+            (f"bumps{twin}", "encoded:BUMPS", GOOD, f"a soft code of 16 bins before a linear layer{about}"),
+            (f"slopes{twin}", "encoded:SLOPES", GOOD, f"piecewise linear functions of every pixel{about}"),
+            (
+                f"levels{twin}",
+                "encoded:LEVELS",
+                GOOD,
+                f"a soft thermometer code before a linear layer{about}",
+            ),
+            examples=256,
+        )
     ),
     *family(
         "coupled",

@@ -2,12 +2,12 @@
 or a plain function.
 """
 
-import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from types import ModuleType
 from typing import Any
 
@@ -60,19 +60,26 @@ def load(name: AttackName) -> Any:
 IN_MEMORY = ModuleType("in_memory")  # attacks that a program has at hand, by name
 
 
-def keep(function: Callable[..., Any]) -> str:
-    """A name by which `load` finds a function or class of this process: ``in_memory:mine_1a2b3c4d``.
+def keep(attacks: Sequence[str | Callable[..., Any]]) -> list[str]:
+    """Names by which `load` finds functions and classes of this process, ``in_memory:mine``; texts stay.
 
-    It changes with the function's code, so that outcomes of one are not taken for those of another.
+    Another one of the same name is ``in_memory:mine_2``.
     """
-    named = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "attack"
-    code = getattr(function, "__code__", None)
-    told = repr(vars(function)) if code is None else repr((code.co_code, code.co_names, code.co_consts))
-    told = re.sub(" at 0x[0-9a-f]+", "", told)
-    name = f"{named}_{hashlib.blake2b(told.encode(), digest_size=4).hexdigest()}"
-    setattr(IN_MEMORY, name, function)
     sys.modules[IN_MEMORY.__name__] = IN_MEMORY
-    return f"{IN_MEMORY.__name__}:{name}"
+    kept: dict[str, Any] = {}
+    names = []
+    for attack in attacks:
+        if isinstance(attack, str):
+            names.append(attack)
+            continue
+        function = getattr(attack, "func", attack)  # of a partial
+        name = named = re.sub(r"\W", "", getattr(function, "__name__", type(attack).__name__)) or "attack"
+        numbers = count(2)
+        while kept.setdefault(name, attack) is not attack:
+            name = f"{named}_{next(numbers)}"
+        names.append(f"{IN_MEMORY.__name__}:{name}")
+    vars(IN_MEMORY).update(kept)
+    return names
 
 
 def run(
@@ -82,27 +89,12 @@ def run(
     y: Tensor,
     budget: PerturbationBudget,
     generator: torch.Generator,
-) -> tuple[Tensor, None]:
-    """The function's result for one batch; it has no say on what stands.
-
-    Raises:
-        ValueError: the result is not a tensor like ``x``, or not finite.
-    """
+) -> tuple[Any, None]:
+    """The function's result for one batch, unchecked; it has no say on what stands."""
     function = load(name)
     assert callable(function)
     with seeded_from(generator):
-        found = function(view, x.clone(), y, eps=budget.eps)
-    return checked(name, found, x), None
-
-
-def checked(name: AttackName, found: Any, x: Tensor) -> Tensor:
-    """The result of a user's attack, if it is one: like ``x``, and finite."""
-    if not isinstance(found, Tensor) or found.shape != x.shape:
-        said = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {said}")
-    if not bool(found.isfinite().all()):
-        raise ValueError(f"{name.text}: expected finite perturbed inputs, got NaN or infinity")
-    return found.detach()
+        return function(view, x.clone(), y, eps=budget.eps), None
 
 
 def _value(text: str) -> int | float | bool | str:

@@ -16,6 +16,7 @@ from attacks.accelerator import random_states_kept
 from attacks.attack_name import AttackName
 from attacks.oracle import Oracle
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.perturbation_transforms import projected
 
 
 @contextmanager
@@ -203,12 +204,13 @@ def _first_equal(x: Tensor) -> Tensor:
 
 
 # The name under which a package is installed, where it differs.
-_DISTRIBUTION = {"autoattack": "pyautoattack"}
+DISTRIBUTION = {"autoattack": "pyautoattack"}
 
 
 class ThirdPartyResult(NamedTuple):
     """Attributes:
-    x: perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it.
+    x: perturbed inputs ``[K, C, H, W]``, projected into the perturbation budget where the attack left it; NaN
+        where they are not finite.
     verdict: robust accuracy as the package itself reports it; NaN where its query
         budget was used up before it came to one.
     """
@@ -219,7 +221,7 @@ class ThirdPartyResult(NamedTuple):
 
 def installed(third_party: str) -> bool:
     """Whether the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
-    return third_party == "plugin" or find_spec(_DISTRIBUTION.get(third_party, third_party)) is not None
+    return third_party == "plugin" or find_spec(DISTRIBUTION.get(third_party, third_party)) is not None
 
 
 def run_third_party(
@@ -245,12 +247,13 @@ def run_third_party(
         generator: on the CPU.
 
     Raises:
-        ValueError: a budget or an option that the package does not support; the package is not installed.
+        ValueError: a budget or an option that the package does not support; the package is not installed; the
+            result is not a tensor like ``x``.
     """
     if name.third_party is None:
         raise ValueError(f"expected an attack of another package, got {name.text}")
     if not installed(name.third_party):
-        package = _DISTRIBUTION.get(name.third_party, name.third_party)
+        package = DISTRIBUTION.get(name.third_party, name.third_party)
         raise ValueError(f"expected {package} to be installed for {name.text} (pip install {package})")
     if budget.eps_space != "pixel" or budget.eps_scale is not None:
         raise ValueError(
@@ -266,8 +269,22 @@ def run_third_party(
     except QueryBudgetExhausted:
         assert isinstance(view, ThirdPartyView)
         x_adv, verdict = view.shown, math.nan
-    x_adv = budget.around(x[None]).project_(x_adv.detach()[None].to(x).clone())[0]
-    return ThirdPartyResult(x_adv, _standing(view, x_adv, y) if verdict is None else verdict)
+    x_adv = projected(like(name, x_adv, x)[None], x[None], budget)[0]
+    if verdict is None:
+        verdict = _standing(view, torch.where(x_adv.isnan(), x, x_adv), y)
+    return ThirdPartyResult(x_adv, verdict)
+
+
+def like(name: AttackName, found: Any, x: Tensor) -> Tensor:
+    """The result of another's attack, in the shape and type of ``x`` and on its device.
+
+    Raises:
+        ValueError: it is no tensor of that shape.
+    """
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        said = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"{name.text}: expected perturbed inputs {tuple(x.shape)}, got {said}")
+    return found.detach().to(x)
 
 
 @torch.no_grad()

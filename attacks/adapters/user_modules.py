@@ -1,18 +1,24 @@
 """What users name of their own code: ``package.module:name`` or ``some/where/file.py:name``.
 
-Where it is looked for, importing it, what it takes, and what to do about a module that can't be imported.
+Where it is looked for, importing it, what it takes, what to do about a module that can't be imported, and the
+files that it consists of.
 """
 
+import ast
+import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @contextmanager
@@ -109,3 +115,126 @@ def how_to_mend(error: BaseException, module_name: str) -> str:
     if module_name == missing or module_name.startswith(f"{missing}."):
         return "it must be installed or lie in the current folder"
     return f"install {missing}, which it needs"
+
+
+OURS = ("attacks", "robustbench_coded")  # their version is compared by itself
+MOST_FILES = 500
+_COMPUTED = ("import_module", "__import__", "exec", "spec_from_file_location", "run_path")
+
+
+class Code(NamedTuple):
+    """What tells a user's code from other code under its name.
+
+    Attributes:
+        parts: a file, package, function or value, by name -> 12 hexadecimal digits, or a version.
+        unknown: why there is more to it that can't be compared; empty where there is not.
+        files: those of the user's that it consists of, as far as they are known.
+    """
+
+    parts: dict[str, str]
+    unknown: str = ""
+    files: tuple[Path, ...] = ()
+
+
+def files_of(place: str) -> Code:
+    """``package.module`` or ``file.py`` with every module of the user's that it imports, and the packages.
+
+    Imports are read, not run: every process finds the same files, whatever it has loaded.
+    """
+    importlib.invalidate_caches()  # a file may be a moment old
+    file = file_named(place)
+    parts: dict[str, str] = {}
+    files: dict[str, Path] = {}
+    unknown = ""
+    with own_folders_first(*(() if file is None else (file.parent,))):
+        todo = [*_resolved(place, parts)] if file is None else [("", file)]
+        while todo and len(files) < MOST_FILES:
+            name, path = todo.pop()
+            label = name.replace(".", "/") + path.suffix if name else path.name
+            if label in files or not is_readable(path):
+                continue
+            content, files[label] = path.read_bytes(), path
+            for imported in _imports(content, name, path) if path.suffix == ".py" else ():
+                todo += _resolved(imported, parts)
+                unknown = unknown if imported else f"{label} loads modules by names that it computes"
+            parts[label] = digest_of(content)
+    return Code(parts, f"it imports more than {MOST_FILES} files" if todo else unknown, (*files.values(),))
+
+
+def is_readable(path: Path | str) -> bool:
+    """Whether there is such a file, and this process may read it."""
+    return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 (a name may be too long for one)
+
+
+def digest_of(content: bytes) -> str:
+    """12 hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=6).hexdigest()
+
+
+def _imports(content: bytes, module: str, path: Path) -> Iterator[str]:
+    """Names that a file imports, also inside functions; an empty one where only running it would tell."""
+    with suppress(SyntaxError, ValueError):  # importing it says what is wrong
+        for node in ast.walk(ast.parse(content)):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                parents = module.split(".")[: -node.level + (path.stem == "__init__") or None]
+                start = [*(parents if node.level else ()), *([node.module] if node.module else ())]
+                yield from (".".join([*start, alias.name]) for alias in node.names)
+            elif isinstance(node, ast.Call):
+                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if called in _COMPUTED:
+                    name = next(iter(node.args), None)
+                    yield str(name.value) if isinstance(name, ast.Constant) else ""
+
+
+def _resolved(name: str, packages: dict[str, str]) -> Iterator[tuple[str, Path]]:
+    """Modules of the user's on the way to ``name``; a package that is installed is added with its version."""
+    top, path, whole = name.partition(".")[0], None, ""
+    if top in (*sys.stdlib_module_names, *OURS):
+        return
+    for part in name.split("."):
+        whole = f"{whole}.{part}".strip(".")
+        spec = PathFinder.find_spec(whole, path)
+        if spec is None and path is None:
+            with suppress(ValueError, ImportError):  # installed so that it is edited elsewhere
+                spec = importlib.util.find_spec(whole)
+        if spec is None:
+            return  # a name inside the module before it, or nothing that is installed here
+        if spec.origin and (version := version_installed(top, spec.origin)):
+            packages[top] = version
+            return
+        if spec.origin:
+            yield whole, Path(spec.origin)
+        path = spec.submodule_search_locations
+        if path is None:
+            return
+
+
+def version_installed(top: str, origin: str) -> str:
+    """The version of the package that a file belongs to; empty where it is the user's own file."""
+    own = not {"site-packages", "dist-packages"} & {*Path(origin).parts}
+    return "" if own else _version(top)
+
+
+@functools.cache
+def _version(top: str) -> str:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(top)
+    named = metadata.packages_distributions().get(top)
+    return metadata.version(named[0]) if named else "unknown"
+
+
+_loaded: dict[Path, str] = {}  # files of users -> what this process has loaded of them
+
+
+def forget_changed(code: Code) -> None:
+    """Lets a user's modules be imported anew if one of their files has changed since this process did it."""
+    now = {path: digest_of(path.read_bytes()) for path in code.files}
+    if any(_loaded.get(path, digest) != digest for path, digest in now.items()):
+        for name, module in [*sys.modules.items()]:
+            if getattr(module, "__file__", None) in {*map(str, now)}:
+                del sys.modules[name]
+                package, _, last = name.rpartition(".")
+                vars(sys.modules.get(package, module)).pop(last, None)
+    _loaded.update(now)

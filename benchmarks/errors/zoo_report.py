@@ -204,21 +204,26 @@ def _matrix(measured: Sequence[Measured]) -> str:
         rows.append(cells)
     unsettled = sum(one.sense == "unsettled" for one in main)
     share = f"Not settled: {unsettled} of {len(main)}, {100 * unsettled / max(1, len(main)):.0f}%."
-    return f"{pipes(rows)}\n\n{share}"
+    good = [one for found in measured for one in found.judged if one.threat != MAIN and not one.broken]
+    condemned = sum(one.sense == "condemned" for one in good)
+    elsewhere = f"Good under another threat model, but judged broken: {condemned} of {len(good)} verdicts."
+    return f"{pipes(rows)}\n\nThe table counts verdicts under `{MAIN}`. {share} {elsewhere}"
 
 
 def _said(every: Sequence[Judged], measured: Sequence[Measured]) -> str:
     missed = [f"{one.defence} ({one.threat})" for one in every if one.broken and one.sense == "praised"]
-    wronged = [f"{one.defence} ({one.threat})" for one in every if not one.broken and not one.fair]
-    chance = [one.defence for one in every if not one.broken and one.fair and one.sense == "condemned"]
+    condemned = [one for one in every if not one.broken and one.sense == "condemned"]
+    wronged, chance = (
+        [f"{one.defence} ({one.threat})" for one in condemned if one.fair == fair] for fair in (False, True)
+    )
     outside = [f"{one.defence} ({one.threat})" for one in every if not one.holds]
     timed = [found.seconds for found in measured if found.seconds]
     open_ones = [f"{one.defence} ({one.verdict})" for one in (found.main for found in measured) if _open(one)]
     sentences = [
         f"Broken, but no failure found, under any threat model: {', '.join(missed) or 'none'}.",
-        f"Good, but judged broken, under any threat model: {', '.join(wronged) or 'none'}.",
-        "Good, and judged broken because a constant answer keeps as much (the floor of `broken`): "
-        f"{', '.join(chance) or 'none'}.",
+        f"Good, but judged broken, under any threat model: {len(condemned)}. A constant answer keeps as much "
+        f"(the floor of `broken`): {', '.join(chance) or 'none'}. It keeps less: "
+        f"{', '.join(wronged) or 'none'}.",
         f"Not settled or refused: {', '.join(open_ones) or 'none'}.",
         f"Third parties attacked {sum(bool(found.accounts) for found in measured)} of the entries.",
         f"Intervals that miss the truth or lie on the wrong side of a bound: {', '.join(outside) or 'none'} "

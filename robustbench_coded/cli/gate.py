@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from robustbench_coded.errors import InputError, did_you_mean
+from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.words import STANDARD, VerdictName
 
 if TYPE_CHECKING:
@@ -79,10 +80,13 @@ def write_junit(path: Path, judgements: Sequence[Judgement], verdicts: Sequence[
     )
     for judgement in cases:
         case = ElementTree.SubElement(
-            suite, "testcase", classname=judgement.subject.checkpoint, name=judgement.name
+            suite,
+            "testcase",
+            classname=one_line(judgement.subject.checkpoint),
+            name=one_line(judgement.name),
         )
         verdict = judgement.verdict
-        text = f"{verdict.name}. {verdict.reason}"
+        text = one_line(f"{verdict.name}. {verdict.reason}")
         if judgement in failed:
             ElementTree.SubElement(case, "failure", message=str(verdict.name)).text = text
         elif judgement in skipped:

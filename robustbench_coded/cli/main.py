@@ -11,7 +11,14 @@ from typing import Any
 
 import typer
 
-from robustbench_coded.cli.process import DONE, FAILED, INTERRUPTED, WRONG_INPUT, spin_briefly
+from robustbench_coded.cli.process import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    WRONG_INPUT,
+    print_in_any_encoding,
+    spin_briefly,
+)
 from robustbench_coded.errors import LOG, InputError, did_you_mean, where_raised
 from robustbench_coded.installation import require_own_attacks
 from robustbench_coded.reports.text.escape import one_line
@@ -42,6 +49,7 @@ def run(arguments: list[str]) -> int:
     Errors are one line, unless ``--debug`` stands somewhere: then their tracebacks come first.
     """
     debug = DEBUG in arguments
+    print_in_any_encoding()
     if not LOG.handlers:  # the program that runs this may have given it one
         LOG.addHandler(_OnStandardError())
         LOG.setLevel(logging.INFO)

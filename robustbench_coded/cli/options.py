@@ -77,9 +77,10 @@ def named_paths(texts: list[str], option: str) -> tuple[tuple[str, str], ...]:
         name, separator, path = text.partition("=")
         # A path may hold an equals sign itself: then what stands before it is a path, not a name.
         if not separator or "/" in name or _exists(text):
-            name, path = Path(text).stem, text
+            name, path = Path(text).stem or (text and Path(text).resolve().name), text
         if not name or not path:
-            raise InputError(f"{option} {text!r} is not PATH or NAME=PATH")
+            folder = f": {text} is a folder; name a file in it" if path and Path(path).is_dir() else ""
+            raise InputError(f"{option} {text!r} is not PATH or NAME=PATH{folder}")
         if name in dict(pairs):
             raise InputError(
                 f"{option}: two checkpoints are named {name!r}; give them names, {option} NAME=PATH"

@@ -244,6 +244,13 @@ def _fields(element: Any, name: str) -> tuple[Any, Any]:
     if isinstance(element, Mapping):
         x, y = (next((key for key in known if key in element), None) for known in (IMAGES, LABELS))
         if x is None or y is None:
+            splits = [key for key, part in element.items() if hasattr(part, "__getitem__") and len(part)]
+            if splits and not any(hasattr(element[key], "ndim") for key in splits):  # a DatasetDict
+                chosen = "test" if "test" in splits else splits[-1]
+                raise InputError(
+                    f"{name}: got {len(splits)} data sets ({', '.join(map(str, splits[:10]))}); "
+                    f"give one of them: data[{chosen!r}]"
+                )
             raise InputError(
                 f"{name}: expected images (one of {', '.join(IMAGES)}) and labels (one of "
                 f"{', '.join(LABELS)}), got a dictionary of {', '.join(map(str, [*element][:10]))}"

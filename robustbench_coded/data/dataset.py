@@ -85,11 +85,17 @@ class Dataset:
     def of_all_classes(self, classes: int) -> Dataset:
         """The same images with labels as a network of ``classes`` outputs has them.
 
-        Where data and outputs are the same, or the network has been made for these data, it is this one.
+        Where data and outputs are the same, or the network has been made for these data, it is this one. Of
+        arrays, whose classes have no names, the highest classes may be missing.
 
         Raises:
-            InputError: the network has too few outputs.
+            InputError: the network has too few outputs, or labels begin at 1.
         """
+        if self.labels.min() == 1 and self.labels.max() == classes:
+            said = f"labels go from 1 to {classes}, and the network's {classes} classes begin at 0"
+            raise InputError(f"{self.name}: {said}; give y - 1")
+        if not self.class_names and self.outputs is None and self.classes < classes != WITH_BACKGROUND:
+            return replace(self, classes=classes)
         if self.outputs is None or classes == self.classes:
             return self
         if classes == WITH_BACKGROUND:

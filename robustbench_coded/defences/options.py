@@ -168,7 +168,8 @@ class _Option:
                 return type(self.default)(self.kind[self.kind.index(text)])
             return msgspec.convert(float(Fraction(text)) if "/" in text else text, self.kind, strict=False)
         except msgspec.ValidationError as error:
-            raise InputError(f"{option}={text}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+            said = str(error).replace("`float`", "a number").replace("`int`", "a whole number")
+            raise InputError(f"{option}={text}: {said[:1].lower()}{said[1:]}") from error
         except (ValueError, ZeroDivisionError) as error:
             choice = f"; choose from {', '.join(self.kind)}" if isinstance(self.kind, tuple) else ""
             raise InputError(f"{option}={text} is not known{choice}") from error

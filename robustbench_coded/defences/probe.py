@@ -84,12 +84,12 @@ def _measured(defence: Defence, x: Tensor, generator: torch.Generator, whole: Te
             raise InputError(
                 f"{defence.name} answers with {type(first).__name__}, not with a tensor of logits"
             )
-        if not first.is_floating_point():
-            kind = str(first.dtype).removeprefix("torch.")
-            raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
         shape = tuple(first.shape)
         if misshapen(defence, len(x), shape):
             return ProbeResult(len(x), 0.0, shape, 0.0)
+        if not first.is_floating_point():
+            kind = str(first.dtype).removeprefix("torch.")
+            raise InputError(f"{defence.name} answers with {kind}, not with floating-point logits")
         answers = [first, *(defence.logits(x, draw).clone() for draw in draws[1:])]
         asked = answers
         if whole is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from attacks.attack_name import AttackName
 from attacks.catalogue import refuse_norm
 from attacks.estimators import FreshDraws
-from attacks.gradients import NoGradient, raise_machine_fault
+from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
 from attacks.naming import parse, with_options
 from attacks.norms import Norm
@@ -22,14 +22,14 @@ from robustbench_coded.defences.memory import in_evaluation_mode
 from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import Defence, misshapen, too_few_classes
 from robustbench_coded.defences.sampling import SamplingModule
-from robustbench_coded.errors import InputError, described, did_you_mean
+from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
 from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
 from robustbench_coded.evaluation.planning import streams
-from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered
 
 Images = TypeVar("Images")
 
@@ -81,8 +81,9 @@ def attack(
         uint8.
 
     Raises:
-        InputError: an argument is none of the above, or the attack needs a gradient and there is none, even
-            with smooth operators; the message says which.
+        InputError: an argument is none of the above; the attack needs a gradient and there is none, even
+            with smooth operators; or a result is not finite, or outside eps or the box, which attacks of
+            csrobust never give. The message says which.
     """
     for given in unknown:
         raise InputError(f"attack() has no argument {given!r}; {_meant(given)}")
@@ -261,6 +262,10 @@ def _attacked(
     result = perturb(attack_name, inputs)
     if result.counts["without_gradient"]:
         _require_gradient(attack_name, inputs)
+    if faulty := result.counts["faulty"]:
+        raise InputError(
+            f"{attack_name.text}: {faulty} of {len(x)} results are not finite or outside eps or the box"
+        )
     return result.x[0]
 
 
@@ -295,8 +300,6 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
     defence = as_defence(model, None, name="model", said="expected a network or a defence, got")
     if isinstance(defence, SamplingModule):
         defence, answer = _first_answer(defence, model, x)
-        if not isinstance(answer, Tensor):
-            raise InputError(f"expected logits [1, classes] for an image, got {type(answer).__name__}")
         shape = tuple(answer.shape)
         if wrong := misshapen(defence, 1, shape) or too_few_classes(defence, shape[1], highest):
             raise InputError(f"the model {wrong}")
@@ -304,21 +307,17 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
     return defence
 
 
-def _first_answer(defence: SamplingModule, model: Any, x: Tensor) -> tuple[SamplingModule, Any]:
+def _first_answer(defence: SamplingModule, model: Any, x: Tensor) -> tuple[SamplingModule, Tensor]:
     """The answer to the first image; of a network that answers ``len(x)`` inputs at once and no fewer, too.
 
     Raises:
         InputError: it fails on both.
     """
     try:
-        return defence, defence.logits(x[:1], 0)
-    except InputError:
+        return defence, answered(lambda images: defence.logits(images, 0), x[:1], "the model")
+    except InputError as error:
+        if error.__cause__ is not None:  # it fails, where it may answer another size of batch
+            fixed = SamplingModule(FixedBatch(NetworkInMemory(model), len(x)), name="model")
+            with suppress(InputError):
+                return fixed, answered(lambda images: fixed.logits(images, 0), x[:1])
         raise
-    except Exception as error:  # the user's code can fail in any way
-        raise_machine_fault(error)
-        fixed = SamplingModule(FixedBatch(NetworkInMemory(model), len(x)), name="model")
-        try:
-            return fixed, fixed.logits(x[:1], 0)
-        except Exception as again:
-            raise_machine_fault(again)
-        raise InputError(f"the model fails on images {list(x[:1].shape)}: {described(error)}") from error

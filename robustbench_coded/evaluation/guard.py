@@ -15,6 +15,7 @@ from torch import nn
 
 from attacks.accelerator import random_states_kept
 from robustbench_coded.models.in_memory import held_by
+from robustbench_coded.threads import subnormals_flushed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,8 +29,8 @@ def guarded(call: Callable[P, R]) -> Callable[P, R]:
     """``call`` under `torch_defaults` in any context, after which the caller's state is as before.
 
     Kept are, of every network among the arguments: modes, buffers, hooks and gradients; and the global random
-    generators of torch, numpy and Python, the number of threads and the grad mode. Parameters that a defence
-    itself updates are not copied.
+    generators of torch, numpy and Python, the number of threads, whether subnormal numbers are flushed, and
+    the grad mode. Parameters that a defence itself updates are not copied.
     """
 
     @wraps(call)
@@ -64,7 +65,7 @@ def torch_defaults() -> Iterator[None]:
 def _process_kept() -> Iterator[None]:
     threads, python, numpy = torch.get_num_threads(), random.getstate(), np.random.get_state()
     try:
-        with random_states_kept():
+        with random_states_kept(), subnormals_flushed():
             yield
     finally:
         random.setstate(python)

@@ -9,8 +9,8 @@ from typing import Any
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run
-from robustbench_coded.reports.figures.style import Drawing, styled
+from robustbench_coded.judge.run import GO_ON, Run
+from robustbench_coded.reports.figures.style import COLUMN, Drawing, styled
 from robustbench_coded.reports.render.latex import PACKAGE, latex_table
 from robustbench_coded.reports.run.opening import opening_of
 from robustbench_coded.reports.run.tables import tables_of
@@ -34,8 +34,10 @@ def model_info(run: Run, out: Path) -> list[Path]:
     """``DATASET/NORM/NAME.json`` for every subject under batch/unknown whose eps is in pixels.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or outcomes are missing, without which an ensemble is none.
     """
+    if run.missing:
+        raise InputError(f"{run.path} has no robust accuracy yet: {run.missing}; {GO_ON}")
     files: list[Path] = []
     for judgement in run.judgements:
         perturbation = judgement.perturbation
@@ -106,7 +108,7 @@ def parquet_tables(run: Run, out: Path) -> list[Path]:
 
 def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]:
     """A table environment for each perturbation and sweep of batch sizes, which fits a column of two; and the
-    figures of the report, as PDF.
+    figures of the report, as PDF of a column's width where that has room.
 
     Args:
         attacks: the columns, as `latex_table` has them.
@@ -116,7 +118,7 @@ def latex_tables(run: Run, out: Path, attacks: Sequence[str] = ()) -> list[Path]
     """
     file = out / "tables.tex"
     write_text(file, "\n".join([PACKAGE, *(latex_table(table, attacks) for table in tables_of(run))]))
-    return [file, *(_pdf(figure, out) for figure in figures_of(run, opening_of(run)))]
+    return [file, *(_pdf(figure, out) for figure in figures_of(run, opening_of(run), COLUMN))]
 
 
 def _pdf(drawing: Drawing, folder: Path) -> Path:

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustbench_coded.code_identity import code_of_command
 from robustbench_coded.defences import options, per_batch, plugin
 from robustbench_coded.errors import InputError
 
@@ -162,7 +163,7 @@ class Process:
     """A process that answers questions, one after the other.
 
     Attributes:
-        command: as it was started.
+        command: as it was started; code: its files at that time.
         declared: what it says of itself.
         failure: why it answers no more; empty as long as it does.
 
@@ -172,7 +173,7 @@ class Process:
     """
 
     def __init__(self, command: str):
-        self.command, self.failure = command, ""
+        self.command, self.code, self.failure = command, code_of_command(command), ""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         self._process = subprocess.Popen(
             shlex.split(command),
@@ -295,7 +296,7 @@ def _declared(message: Arrays) -> dict[str, Any]:
 
 def _process(command: str) -> Process:
     process = _running.get(command)
-    if process is None or process.failure:
+    if process is None or process.failure or process.code != code_of_command(command):
         process = _running[command] = Process(command)
     return process
 

@@ -25,6 +25,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure, UnitRes
 from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerContext
 from robustbench_coded.evaluation.planning.cases import Unit
 from robustbench_coded.models.pixel_model import PixelModel
+from robustbench_coded.threads import flush_subnormals
 
 
 class RayActors:
@@ -128,6 +129,7 @@ class _Actor:
         if Path(folder).is_dir():  # user-defined modules are imported from there
             os.chdir(folder)
         torch.set_num_threads(setup.threads)
+        flush_subnormals(True)
         self._bench = WorkerContext(setup)
         self._bench.preload(*shared)
 

@@ -198,10 +198,17 @@ class RandomBatches:
 
 
 def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
-    """What was scored in random batches, by case."""
+    """What was scored in random batches, by case, up to the first batch that is missing: which ones a run
+    that was stopped had finished may depend on their answers.
+    """
     rows = outcomes[(outcomes["purpose"] == RANDOM).to_numpy(dtype=bool)]
     scored = {}
     for _, part in rows.groupby(list(KEY_COLUMNS), dropna=False, observed=True):
+        numbers = np.unique(part["draw"].to_numpy())
+        in_order = numbers == np.arange(len(numbers)) + min(numbers[0], 1)  # earlier versions began with 0
+        if not in_order[0]:
+            continue
+        part = part[part["draw"].isin(numbers[in_order.cumprod(dtype=bool)]).to_numpy()]
         scored[case_keys(part.iloc[:1])[0]] = RandomBatches(
             part["example"].to_numpy().astype(np.int64),
             part["draw"].to_numpy().astype(np.int64),

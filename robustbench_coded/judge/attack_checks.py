@@ -63,12 +63,15 @@ def converged(
     with_steps = [
         result
         for result in usable
-        if name_of(result).steps is not None and result.case.attack != presets.RECOMBINED  # ends by itself
+        if name_of(result).steps is not None
+        and not name_of(result).traits.restarts  # asked by `twice_the_restarts`
+        and result.case.attack != presets.RECOMBINED  # ends by itself
     ]
     averaging = [
         result
         for result in usable
-        if (name := name_of(result)).estimator == "fresh" and not name.third_party and not is_black_box(name)
+        if (name := name_of(result)).estimator == "fresh"
+        and not (name.third_party or is_black_box(name) or name.traits.restarts)
     ]
     steps = _at_its_end(CheckName.TWICE_THE_STEPS, with_steps, "steps", doubled_steps, stopped)
     draws = CheckName.TWICE_THE_DRAWS
@@ -146,7 +149,7 @@ def _unless_stopped(check: Check, stopped: Collection[str]) -> Check:
 
 
 def other_attacks(
-    results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0
+    results: Sequence[CaseResult], ensemble: CaseResult, unbounded_eps: float = 1.0, *, restarts: bool = True
 ) -> list[Check]:
     """The checks of one threat model that compare kinds of attacks.
 
@@ -154,11 +157,16 @@ def other_attacks(
         results: all results of the run, from `case_results`.
         ensemble: the `ensemble` result of the threat model.
         unbounded_eps: the eps from which on any image can be reached; 1 for linf in pixel units.
+        restarts: False for a run that no protocol decided, before there were mixed starts.
     """
+    mixed = twice_the_restarts(results, ensemble)
+    if not (restarts or mixed.passed or mixed.attacks):
+        mixed = passed(mixed.name, "The run is older than this check.")
     return [
         transfer_or_black_box(results, ensemble),
         falls_with_eps(results, ensemble, unbounded_eps),
-        attacks_agree(results, ensemble),
+        attacks_agree(results, ensemble, mixed),
+        mixed,
     ]
 
 
@@ -281,16 +289,19 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
 DISAGREE = 0.015
 
 
-def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult, restarts: Check) -> Check:
     """The strongest attack leaves hardly more than all of them together.
 
     Where attacks fail on different images, each ends in some local optimum, and there may be better ones for
-    all. Asked where answers are neither random nor tied to a batch: elsewhere attacks cannot be combined
-    image by image. Where the strongest attack follows no gradient, other checks ask what the gradient hides.
+    all. Attacks on a batch-dependent defence are combined batch by batch, which hides it: there
+    `twice_the_restarts` has to find it. Random answers make attacks differ a little by chance, which nothing
+    may end: there it is enough that mixed starts are at their end. Where the strongest attack follows no
+    gradient, other checks ask what the gradient hides.
+
+    Args:
+        restarts: `twice_the_restarts`.
     """
     name = CheckName.ATTACKS_AGREE
-    if ensemble.randomised or ensemble.batch_dependent:
-        return passed(name, "Attacks are not combined image by image: answers are random or tied to a batch.")
     own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
     if not own:
         return passed(name, "No attack ran that could disagree.")
@@ -300,9 +311,36 @@ def attacks_agree(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
     check = passed(name, f"{finding}.", best.case.attack)
     if left - together < DISAGREE or not is_adaptive(name_of(best)):
         return check
+    one_by_one = not (ensemble.randomised or ensemble.batch_dependent)
+    if restarts.passed and not one_by_one:
+        return replace(check, finding=f"{finding}; mixing more starts finds no more.")
     finding = f"{finding}: attacks end in different local optima, and there may be better ones."
-    step = run_attacks(presets.RECOMBINED)
+    step = run_attacks(*restarts.run_next, *((presets.RECOMBINED,) if one_by_one else ()))
     return replace(check, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+
+
+def twice_the_restarts(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
+    """Mixing the results of twice as many starts finds hardly more than the strongest of the other attacks.
+
+    A rugged landscape shows itself there wherever it hides: behind random answers, and in batches. The first
+    few starts are held against every other attack, and twice as many against them.
+    """
+    name = CheckName.TWICE_THE_RESTARTS
+    own = [result for result in usable_by(results, ensemble) if name_of(result).estimator != "submitted"]
+    if ensemble.case.threat.inputs != "batch" or ensemble.case.perturbation.norm == "l0":
+        return passed(name, "Asked where whole batches are attacked, and in norms that PGD knows.")
+    if not any(is_adaptive(name_of(result)) for result in own):
+        return passed(name, "No attack had its gradients, to follow from other starts.")
+    if check := nothing_left(name, lowest(own)):
+        return check
+    restarted = [result for result in own if name_of(result).traits.restarts and result.complete]
+    if not restarted:
+        return not_run(name, "No results of several starts were mixed.", presets.RESTARTED)
+    most = max(restarted, key=lambda result: name_of(result).steps or 0)
+    rival = lowest([result for result in own if result is not most])
+    fault = "more starts find more, and still more may find still more"
+    check = compared(name, rival, most, fault, doubled_steps(most))
+    return check or not_run(name, f"{most.case.attack} has nothing to be compared with.", presets.USUAL)
 
 
 def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult]:

@@ -15,6 +15,7 @@ Who may use what:
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -79,6 +80,8 @@ class CaseResult:
     all_near_in_random: bool = False
     # Of an ensemble with outcomes missing: that of the attacks with all of theirs, if there are any.
     of_complete: "CaseResult | None" = None
+    # Results of its attacks that were no perturbed inputs: the clean ones were scored in their place.
+    faulty: int = 0
 
     @property
     def unattacked(self) -> "CaseResult":
@@ -165,12 +168,15 @@ class CaseResult:
         return Interval(interval.estimate, low, high, IntervalKind.EVALUATED_IMAGES, population)
 
 
-def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[CaseResult]:
+def case_results(
+    outcomes: pd.DataFrame, planned: Iterable[CaseRecord], faulty: Mapping[Case, int] = MappingProxyType({})
+) -> list[CaseResult]:
     """Results in the order of the plan, those of one setting together and its combined rows after them.
 
     Args:
         outcomes: columns as in docs/run-folder.md.
         planned: the attacks and controls of the plan.
+        faulty: results of each attack that were no perturbed inputs, where there were any.
     """
     again = random_batches(outcomes)
     found = cells(outcomes[outcomes["purpose"] != RANDOM] if again else outcomes)
@@ -192,6 +198,7 @@ def case_results(outcomes: pd.DataFrame, planned: Iterable[CaseRecord]) -> list[
             table=case.table,
             random_batches=_scored([case.case], again),
             clean_random_batches=_clean_again(case.case, again),
+            faulty=faulty.get(case.case, 0),
         )
         groups.setdefault(case.case.setting, []).append(result)
     everything = [result for results in groups.values() for result in results]
@@ -310,6 +317,7 @@ def _combined(
             random_batches=_scored(playable.get(name, ()), again),
             clean_random_batches=_clean_again(model.case, again),
             all_near_in_random=bool(near) and all(key in again for key in near),
+            faulty=sum(result.faulty for result in attacks) if name == ENSEMBLE else 0,
         )
         for name, cell in combined.items()
     ]

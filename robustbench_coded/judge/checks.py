@@ -3,7 +3,7 @@
 Names of attacks say which of them can be compared; a comparison of two says when a check fails.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -201,15 +201,29 @@ def merged_steps(steps: Iterable[NextStep]) -> tuple[NextStep, ...]:
     return tuple(merged.values())
 
 
-def in_norm(checks: Iterable[Check], norm: str) -> tuple[Check, ...]:
-    """The checks, with next steps that run attacks which know the norm."""
+# Checks whose attacks run at another eps, or on the base model.
+ELSEWHERE = (CheckName.FALLS_WITH_EPS, CheckName.WHAT_BROKE_THE_BASE)
 
-    def step(step: NextStep | None) -> NextStep | None:
-        names = () if step is None else step.attacks
-        known = (name if name in CONTROLS else suited(name, norm) for name in names)
-        return None if step is None else replace(step, attacks=tuple(dict.fromkeys(known)))
 
-    return tuple(replace(check, next_step=step(check.next_step)) for check in checks)
+def advised(checks: Iterable[Check], norm: str, ran: Collection[str] = ()) -> tuple[Check, ...]:
+    """The checks, with next steps that run attacks which know the norm and have not run there.
+
+    Args:
+        ran: names of the attacks that ran, whole, under the judged threat model and perturbation.
+    """
+
+    def step(check: Check) -> NextStep | None:
+        if check.next_step is None or not check.run_next:
+            return check.next_step
+        known = (name if name in CONTROLS else suited(name, norm) for name in check.run_next)
+        fresh = [
+            name
+            for name in dict.fromkeys(known)
+            if check.name in ELSEWHERE or (name not in ran and f"relaxed-{name}" not in ran)
+        ]
+        return replace(check.next_step, attacks=tuple(fresh)) if fresh else None
+
+    return tuple(replace(check, next_step=step(check)) for check in checks)
 
 
 def passed(name: str, finding: str, *attacks: str) -> Check:

@@ -26,8 +26,7 @@ from attacks.naming import parse, suited
 from robustbench_coded.judge import checks
 from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.checks import Check, checkpoints_ensemble, difference_of, in_norm
-from robustbench_coded.judge.intervals import TAIL
+from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.outcomes import broken_below, uninformative
 from robustbench_coded.judge.verdict import Verdict, decide, told
 from robustbench_coded.schema.case import Claim
@@ -73,14 +72,17 @@ def what_broke_the_base(
     return checks.passed(name, "The gain holds over the attacks that both met, together and each alone.")
 
 
-def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult) -> str:
-    """What the base model did not meet, as a clause with the attacks to run; '' where it met enough."""
+def unmatched_attacks(
+    results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult
+) -> tuple[tuple[str, ...], str]:
+    """The attacks that the base model should meet, too, and why, as a clause; none where it met enough."""
     if checks.accuracy_of(base) <= checks.WORTH:
-        return ""
+        return (), ""
     on_base = [checks.name_of(result) for result in _attacks_on(results, base)]
     if not any(map(checks.on_another_loss, on_base)):
-        wanted = checks.run_attacks(suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm))
-        return f"no attack on a margin or on targets ran on the base model: {wanted}"
+        wanted = suited(presets.ANOTHER_LOSS, ensemble.case.perturbation.norm)
+        what_to_do = checks.run_attacks(wanted)
+        return (wanted,), f"no attack on a margin or on targets ran on the base model: {what_to_do}"
     algorithms = {name.algorithm.lower() for name in on_base}
     alone: dict[str, str] = {}
     for result in checks.usable_by(results, ensemble):
@@ -92,17 +94,18 @@ def unmatched_attacks(results: Sequence[CaseResult], ensemble: CaseResult, base:
         name = parse(made_by)
         if name.algorithm.lower() not in algorithms and not checks.on_cross_entropy(name):
             alone.setdefault(name.algorithm.lower(), made_by)
-    if not alone:
-        return ""
     names = tuple(alone.values())
+    if not names:
+        return (), ""
     what_to_do = checks.run_attacks(*names)
-    return f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
+    return names, f"the base model did not meet {' and '.join(names)}, which ran on the defence: {what_to_do}"
 
 
 def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseResult]:
     """The base model's own attacks; what was submitted to it is compared by where it came from."""
     found = checks.usable_by(results, base)
-    return [result for result in found if not result.case.attack.startswith(PREFIX) and result.complete]
+    ran = (result for result in found if result.complete and not result.faulty)
+    return [result for result in ran if not result.case.attack.startswith(PREFIX)]
 
 
 def _at_least(found: AttackName, wanted: AttackName) -> bool:
@@ -134,7 +137,7 @@ def judge(
     *,
     margin: float = MARGIN,
     claim: Claim | None = None,
-    tail: float = TAIL,
+    stopped: bool = False,
 ) -> Verdict:
     """Judges one threat model of a run. Attacks with missing outcomes do not count.
 
@@ -146,10 +149,12 @@ def judge(
         margin: the gain that counts, a fraction.
         claim: what is claimed for the defence; it says nothing here if it is about another threat model or
             perturbation.
-        tail: with which probability each end of an interval may err.
+        stopped: True if the run was stopped before every rung of the protocol was asked.
     """
     base = base_ensemble(results, ensemble)
     whole, whole_base = _complete(ensemble), _complete(base)
+    norm, setting = ensemble.case.perturbation.norm, ensemble.case.setting
+    ran = {result.case.attack for result in results if result.case.setting == setting and result.complete}
     figures = Verdict(
         VerdictName.NOT_SETTLED,
         "",
@@ -158,16 +163,18 @@ def judge(
         compared=ensemble.has_base and ensemble.case.subject.defence != STANDARD,
         claim=claim if claim and claim.is_about(ensemble.case) else None,
         missing=not ensemble.complete or (base is not None and not base.complete),
-        checks=in_norm(checks, ensemble.case.perturbation.norm),
+        stopped=stopped,
+        faulty=ensemble.faulty + (0 if base is None else base.faulty),
+        checks=advised(checks, norm, ran),
     )
     if whole is None:
         return decide(figures)
-    figures = _measured(figures, results, whole, whole_base, tail)
+    figures = _measured(figures, results, whole, whole_base)
     if figures.above_the_bar and CheckName.ANOTHER_LOSS not in [check.name for check in checks]:
         asked = [another_loss(results, whole), *checks]
         if whole_base is not None:
             asked.append(what_broke_the_base(results, whole, whole_base, margin))
-        figures = replace(figures, checks=in_norm(asked, ensemble.case.perturbation.norm))
+        figures = replace(figures, checks=advised(asked, norm, ran))
     return decide(figures)
 
 
@@ -181,39 +188,42 @@ def base_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) -> CaseRe
 
 
 def _measured(
-    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None, tail: float
+    figures: Verdict, results: Sequence[CaseResult], whole: CaseResult, base: CaseResult | None
 ) -> Verdict:
     """``figures`` with what the outcomes say, ``whole`` and ``base`` having all of theirs."""
-    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval(tail)
+    claim, broken_at, clean = figures.claim, broken_below(whole.clean), whole.unattacked.interval()
     if base is not None:
+        spared, unmatched = unmatched_attacks(results, whole, base)
         figures = replace(
             figures,
-            gain=difference_of(whole, base, tail),
-            clean_loss=difference_of(base.unattacked, whole.unattacked, tail),
-            unmatched_attacks=unmatched_attacks(results, whole, base),
+            gain=difference_of(whole, base),
+            clean_loss=difference_of(base.unattacked, whole.unattacked),
+            unmatched_attacks=unmatched,
+            spared=spared,
         )
-    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval(tail)
+    claimed = None if claim is None or figures.missing else whole.of_majorities(claim.votes).interval()
     checkpoint = None if figures.compared else _complete(checkpoints_ensemble(results, whole))
     figures = replace(figures, claimed=claimed)
     return replace(
         figures,
-        accuracy=whole.interval(tail),
+        accuracy=whole.interval(),
+        examples=0 if whole.cell is None else len(whole.cell.example),
         bar=figures.bar if figures.compared else broken_at,
         broken_at=broken_at,
         clean=clean,
-        refuted_by=_refuted_by(results, whole, claim, tail) if claim and figures.refuted_for else "",
+        refuted_by=_refuted_by(results, whole, claim) if claim and figures.refuted_for else "",
         beside=None if checkpoint is None else difference_of(whole, checkpoint),
         constant=whole.clean is not None and clean is not None and uninformative(whole.clean, clean.high),
     )
 
 
-def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim, tail: float) -> str:
+def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) -> str:
     """What the strongest attack leaves, and the one under which the claim was made, as a clause."""
     left = {
         result.case.attack: interval
         for result in results
         if result.case in whole.sources
-        and (interval := result.of_majorities(claim.votes).interval(tail)) is not None
+        and (interval := result.of_majorities(claim.votes).interval()) is not None
     }
     said = []
     if strongest := left.get(whole.strongest_attack):

@@ -13,7 +13,7 @@ from msgspec import Struct, ValidationError, convert
 
 from attacks.norms import base_of, members_of
 from attacks.presets import LAST_RESORT, TRANSFER
-from robustbench_coded.judge import attack_checks, case_results, gradients, intervals, verdict
+from robustbench_coded.judge import attack_checks, case_results, gradients, verdict
 from robustbench_coded.judge.checks import (
     WORTH,
     Check,
@@ -24,6 +24,7 @@ from robustbench_coded.judge.checks import (
     usable_by,
 )
 from robustbench_coded.judge.judge import MARGIN, judge
+from robustbench_coded.judge.small_batches import SmallBatches, smaller_batches
 from robustbench_coded.runs.folder import read_selftests
 from robustbench_coded.schema import words
 from robustbench_coded.schema.case import Case, Claim, Perturbation, Subject, ThreatModel
@@ -154,6 +155,7 @@ def judgements_of(
     results: Sequence[case_results.CaseResult],
     manifest: RunManifest,
     selftests: Mapping[Subject, tuple[Check, ...]] = MappingProxyType({}),
+    small: Mapping[Subject, SmallBatches] = MappingProxyType({}),
 ) -> Iterator[Judgement]:
     """A judgement for every ensemble of a run, in its order.
 
@@ -161,6 +163,7 @@ def judgements_of(
 
     Args:
         selftests: the checks of each subject that came of its self-tests.
+        small: what a short attack leaves in small batches.
     """
     asked = manifest.judged_perturbations
     defended = any(result.case.subject.defence != words.STANDARD for result in results)
@@ -175,10 +178,13 @@ def judgements_of(
         # A claim is about a defence; on a run without one it is about the model itself.
         claim = claim_of(manifest) if result.case.subject.defence != words.STANDARD or not defended else None
         checks = _checks(results, result, manifest, selftests, unbounded)
-        shared = 1 if manifest.sequential is None else max(manifest.sequential.verdicts_sharing, 1)
-        tail = intervals.TAIL / shared
+        in_small = small.get(result.case.subject)
+        whole = result.case.threat.inputs == "batch" and result.cell is not None
+        if in_small is not None and whole and in_small.eps == result.case.perturbation.eps:
+            checks = (*checks, smaller_batches(result, in_small))
         margin = MARGIN if manifest.last.margin is None else manifest.last.margin
-        found = judge(results, result, checks, margin=margin, claim=claim, tail=tail)
+        stopped = manifest.protocol is not None and manifest.protocol.stopped
+        found = judge(results, result, checks, margin=margin, claim=claim, stopped=stopped)
         attacked = result.cell is not None and any(s.attack not in words.CONTROLS for s in result.sources)
         yield Judgement(
             result.case,
@@ -215,7 +221,7 @@ def _checks(
     subject = result.case.subject
     stopped = {case.case.attack for case in manifest.cases if case.stopped and case.case.subject == subject}
     checks = [
-        *attack_checks.other_attacks(results, result, unbounded_eps),
+        *attack_checks.other_attacks(results, result, unbounded_eps, restarts=manifest.protocol is not None),
         *attack_checks.converged(results, result, stopped),
         *selftests.get(subject, ()),
     ]

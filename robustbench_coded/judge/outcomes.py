@@ -160,6 +160,7 @@ def plurality(prediction: NDArray[np.int32]) -> NDArray[np.int32]:
 
 SHARE_OF_CLEAN = 0.05
 NEAR_CONSTANT = 0.05
+NEARLY_ALL = 0.9  # who answers so many clean inputs rightly is no constant, however uneven the classes
 
 
 def exchanged_accuracy(clean: Cell) -> float:
@@ -183,12 +184,14 @@ def uninformative(clean: Cell, high: float) -> bool:
     """Whether there is one answer to all clean inputs, or the clean accuracy is near what such a one keeps.
 
     Near, or below: certainly within 5 points of the largest class, or half as much again where there are many
-    classes.
+    classes. Not where all are of one class, nor where nearly all clean inputs may be answered rightly.
 
     Args:
         high: upper end of the clean accuracy.
     """
-    if np.ptp(clean.prediction) == 0 < np.ptp(clean.label):
+    if not np.ptp(clean.label) or high >= NEARLY_ALL:
+        return False
+    if np.ptp(clean.prediction) == 0:
         return True
     share = float(np.bincount(clean.label).max()) / len(clean.label)
     return high <= share + min(NEAR_CONSTANT, share / 2)

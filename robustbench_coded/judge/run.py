@@ -15,6 +15,7 @@ from msgspec import to_builtins
 
 from attacks.naming import parse
 from robustbench_coded.errors import InputError, in_python
+from robustbench_coded.extensions import load
 from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
 from robustbench_coded.judge.intervals import Interval
@@ -25,11 +26,12 @@ from robustbench_coded.judge.judgements import (
     selftest_results,
 )
 from robustbench_coded.judge.paired import Difference
+from robustbench_coded.judge.small_batches import small_batches
 from robustbench_coded.judge.summary import DIGITS, ImagesSpent, SummaryRow, summary_frame, summary_rows
 from robustbench_coded.runs import certificates, folder
 from robustbench_coded.schema.case import KEY_COLUMNS, Case
-from robustbench_coded.schema.manifest import ManifestError, RunManifest, manifest_from
-from robustbench_coded.schema.words import CONTROLS
+from robustbench_coded.schema.manifest import ManifestError, RunManifest, as_sentences, manifest_from
+from robustbench_coded.schema.words import CONTROLS, VerdictName
 
 
 def load_manifest(path: Path) -> RunManifest:
@@ -58,6 +60,7 @@ def _check_attack(name: str, where: str) -> None:
         raise ManifestError(f"{where}: {name[:80]!r} is not an attack that this version knows") from error
 
 
+GO_ON = "the command that began it goes on with it"
 COLUMNS = (
     "checkpoint", "defence", "k", "n", "threat", "norm", "eps", "eps_space", "verdict", "accuracy", "ci_low",
     "ci_high", "base_accuracy", "gain", "gain_low", "gain_high", "clean_accuracy", "open_checks", "reason",
@@ -100,7 +103,10 @@ def _ends(figure: Interval | Difference | None, estimate: str, low: str, high: s
 
 @dataclass(frozen=True)
 class Failure:
-    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing."""
+    """A unit that has no outcomes, and why. Its case is incomplete; its examples count as nothing.
+
+    A planned case that has not begun has no units yet, and is one failure whose ``unit`` is ''.
+    """
 
     case: Case
     unit: str
@@ -147,7 +153,11 @@ class Run:
     @cached_property
     def results(self) -> list[CaseResult]:
         """Every planned case and combined row with the outcomes that it is counted from."""
-        return case_results(self.outcomes, self.manifest.cases)
+        faulty: dict[Case, int] = {}
+        for key, unit in self._units():
+            if count := int(_amount(self._read[1].get(unit, {}).get("faulty", 0))):
+                faulty[key] = faulty.get(key, 0) + count
+        return case_results(self.outcomes, self.manifest.cases, faulty)
 
     @cached_property
     def rows(self) -> list[SummaryRow]:
@@ -171,7 +181,7 @@ class Run:
 
     @cached_property
     def failures(self) -> tuple[Failure, ...]:
-        """Units without outcomes: those that failed, those whose file is damaged, those that never ran."""
+        """Units that failed, are damaged or never ran, and cases that have not begun."""
         try:
             recorded = folder.read_failures(self.path, self.manifest.unit_ids)
         except ValueError as error:
@@ -179,13 +189,22 @@ class Run:
                 f"{self.path}/failures can't be read; remove that folder and run again"
             ) from error
         found = []
-        for key, unit in self._all_units():
+        for key, unit in ((of.case, unit) for of in self.manifest.cases for unit in of.all_units or ("",)):
             if unit in self._read[1]:
                 continue
             damaged = (self.path / "outcomes" / f"{unit}.parquet").exists() if unit.isalnum() else False
             reason = "its outcome file is damaged" if damaged else "it has not run yet"
             found.append(Failure(key, unit, str(recorded.get(unit, {}).get("error") or reason)))
         return tuple(found)
+
+    @property
+    def missing(self) -> str:
+        """``28 of 45 planned cases lack outcomes``, or that it was stopped; '' for a complete run."""
+        lacking = len({failure.case for failure in self.failures})
+        if lacking:
+            lack = "lacks" if lacking == 1 else "lack"
+            return f"{lacking} of {len(self.manifest.cases)} planned cases {lack} outcomes"
+        return "" if self.manifest.finished else "it was stopped before its end"
 
     @cached_property
     def certified(self) -> tuple[CertifiedRow, ...]:
@@ -206,7 +225,8 @@ class Run:
         """Verdict and checks per subject, threat model and perturbation."""
         selftests = selftest_results(self.path, self.manifest)
         checks = {subject: selftest_checks(tests) for subject, tests in selftests.items()}
-        return tuple(judgements_of(self.results, self.manifest, checks))
+        small = small_batches(self.path, self.manifest)
+        return tuple(judgements_of(self.results, self.manifest, checks, small))
 
     def counts_of(self, key: Case) -> dict[str, float]:
         """What the units of one case counted, summed."""
@@ -221,6 +241,17 @@ class Run:
         """The ids of the units of one case."""
         return [unit for of, unit in self._units() if of == key]
 
+    def plot(self, axes: Any = None) -> Any:
+        """Draws the figure of the report's first screen and returns its matplotlib ``Axes``.
+
+        Args:
+            axes: to draw on; None for a new figure of pyplot, which a notebook shows.
+
+        Raises:
+            InputError: there is no verdict yet.
+        """
+        return load("plots", "answer")(self, axes)
+
     def as_data(self) -> dict[str, Any]:
         """The run as JSON data: what ``--json`` prints."""
         return {
@@ -233,6 +264,7 @@ class Run:
                 certified_frame(self.certified).to_json(orient="records", double_precision=15)
             ),
             "failures": [{**f.case.as_columns(), "unit": f.unit, "error": f.error} for f in self.failures],
+            "not_run": as_sentences(self.manifest.not_run),
             "notes": list(self.manifest.notes),
         }
 
@@ -240,12 +272,14 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def __str__(self) -> str:
-        """The answer: a line for each verdict, what is open of it, and where the report is."""
-        lines = [
-            text
-            for judgement in self.judgements
-            for text in (str(judgement), f"  {judgement.verdict.reason}")
-        ]
+        """A line for each verdict, the reason at the first of a rule and where it is open, and the report."""
+        lines, explained = [], set()
+        for judgement in self.judgements:
+            lines.append(str(judgement))
+            rule = judgement.verdict.rule
+            if judgement.verdict.name == VerdictName.NOT_SETTLED or rule not in explained:
+                lines.append(f"  {judgement.verdict.reason}")
+            explained.add(rule)
         text = "\n".join(lines or ["no verdict yet"])
         return f"{in_python(text) if self.again else text}\nreport: {self.path / 'report.html'}"
 

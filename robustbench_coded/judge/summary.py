@@ -19,7 +19,7 @@ from robustbench_coded.judge import outcomes
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
-from robustbench_coded.schema.words import COMBINED, CONTROLS, IntervalKind
+from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, IntervalKind
 
 
 def survival(result: CaseResult, submissions: int, tail: float = TAIL) -> Interval | None:
@@ -96,6 +96,7 @@ class SummaryRow:
         strongest_attack, selection_draws: of combined rows: which attack `strongest` is, and on how many
             draws it was chosen (0: nothing random).
         submissions: M of an attacker who submits M times; None where it was not asked for.
+        faulty: results that were no perturbed inputs; the clean ones were scored in their place.
         reached: of an attack towards a class: share of answers that are this class, on examples of others.
         survival: what is left then, with its interval; clean_submissions: of unperturbed inputs.
     """
@@ -124,6 +125,7 @@ class SummaryRow:
     survival: Interval | None = None
     clean_submissions: float | None = None
     reached: Interval | None = None
+    faulty: int = 0
 
     @property
     def subject(self) -> Subject:
@@ -186,6 +188,8 @@ class SummaryRow:
             columns["clean_submissions"] = _number(self.clean_submissions)
         if self.reached is not None:
             columns |= _measured("reached", "reached", self.reached)
+        if self.faulty:
+            columns["faulty"] = self.faulty
         return columns
 
 
@@ -218,12 +222,14 @@ def summary_rows(
 def summary_frame(rows: Sequence[SummaryRow]) -> pd.DataFrame:
     """The rows as a frame; figures that do not exist (yet) are null."""
     table = pd.DataFrame([row.as_columns() for row in rows])
-    return table.astype({name: "Int64" for name in ("k", "n", "selection_draws") if name in table})
+    return table.astype({name: "Int64" for name in ("k", "n", "selection_draws", "faulty") if name in table})
 
 
 def _summary_row(
     result: CaseResult, costs: Mapping[Case, ImagesSpent], submissions: int | None
 ) -> SummaryRow:
+    if result.case.attack == ENSEMBLE and all(source.attack in CONTROLS for source in result.sources):
+        result = replace(result, cell=None)  # what clean inputs leave is no robust accuracy
     interval = result.shown
     examples = 0 if result.cell is None else len(result.cell.example)
     unknown = ImagesSpent(math.nan, math.nan)
@@ -253,6 +259,7 @@ def _summary_row(
         survival=survival(result, submissions) if submissions else None,
         clean_submissions=_clean_survival(result, submissions) if submissions else None,
         reached=reached(result),
+        faulty=result.faulty,
     )
 
 

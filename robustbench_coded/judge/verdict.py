@@ -7,10 +7,11 @@ for the gain over the base model (the accuracy that all attacks together leave t
 leave its base model, paired), and for the accuracy what uninformative inputs leave and a twentieth of the
 clean accuracy (`broken_below`).
 
-The error of an interval is not a rule: the same table is asked at ``tail``, which is smaller where a run may
-stop at several looks (judge/judgements.py).
+The error of an interval is not a rule. Each verdict has its own, valid at any look at which a run may stop
+(`CaseResult.looks`), and shares nothing with others.
 """
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
@@ -19,11 +20,11 @@ from robustbench_coded.judge.gradients import OF_THE_GRADIENT
 from robustbench_coded.judge.intervals import TAIL, Interval, clopper_pearson
 from robustbench_coded.judge.paired import Difference
 from robustbench_coded.schema.case import Claim
-from robustbench_coded.schema.words import CheckName, VerdictName
+from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
 
 NEXT_TO_NOTHING = 0.05  # of an accuracy: a stronger attack has little left to find
 NEXT_STEPS_TOLD = 3
-CONTAINS_BAR = "interval contains the bar"  # the rule's name
+CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"  # names of rules
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Verdict:
         name: what the rule says.
         reason: the rule's name and its sentence, with what would settle an open question.
         accuracy: of the ensemble of all attacks with all of their outcomes; None without any.
+        examples: the images, or victims, that it was measured on.
         bar: what the gain, or without a base model the accuracy, is held against.
         compared: whether the gain is, because the defence names a base model.
         broken_at: the accuracy up to which it is broken.
@@ -50,8 +52,11 @@ class Verdict:
         checks: those of the threat model and the self-tests.
         constant: whether clean inputs get no better answers than one constant answer.
         missing: whether outcomes of an attack are missing, on the defence or on its base model.
+        stopped: True if the run was stopped before every rung of the protocol was asked.
+        faulty: results of attacks on either that were no perturbed inputs.
         unmatched_attacks: what the base model was spared and the defence met, as a clause; '' where nothing
             matters.
+        spared: the attacks that the base model should meet, too.
         breaks: published breaks of the defence, as their sources.
     """
 
@@ -73,13 +78,29 @@ class Verdict:
     checks: tuple[Check, ...] = ()
     constant: bool = False
     missing: bool = False
+    stopped: bool = False
+    faulty: int = 0
     unmatched_attacks: str = ""
+    spared: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
+    examples: int = 0
 
     @property
     def open_checks(self) -> tuple[str, ...]:
         """Names of the checks that did not pass."""
         return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def examples_to_settle(self) -> int | None:
+        """Images on which the interval that contains the bar is expected to leave it, if its estimate stays
+        and it shortens with their square root; None where the estimate is the bar, or nothing was measured.
+        """
+        by_gain = self.compared and self.gain is not None and self.gain.low <= self.bar
+        figure, bar = (self.gain, self.bar) if by_gain else (self.accuracy, self.broken_at)
+        if figure is None or figure.estimate == bar:
+            return None
+        reach = figure.estimate - figure.low if figure.estimate > bar else figure.high - figure.estimate
+        return max(self.examples + 1, math.ceil(self.examples * (reach / (figure.estimate - bar)) ** 2))
 
     @property
     def refuted_for(self) -> str:
@@ -92,6 +113,11 @@ class Verdict:
         low, high = left.population
         beside = "and" if high < claim.value else "and open for"
         return f"{left.kind.phrase} {beside} the population ({low:.1%} to {high:.1%})"
+
+    @property
+    def tells(self) -> bool:
+        """Whether the images can show that it is broken."""
+        return self.clean is None or self.broken_at < self.clean.low
 
     @property
     def keeps_less_than_margin(self) -> bool:
@@ -158,7 +184,7 @@ def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
     keeps in the end, unless that is so much that the verdict could become ``worse than its base``.
 
     Args:
-        verdict: at an error that holds for all looks and all subjects.
+        verdict: at an error that holds for all of its looks.
         base_low: lower end of what the base model keeps so far; 0 without one.
         planned: examples that are evaluated if nothing stops; the least that a loss must exceed to be
             certain.
@@ -219,17 +245,19 @@ def _no_gain(v: Verdict) -> str:
 
 
 def _next_to_nothing(v: Verdict) -> str:
-    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy.
+    """The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, and this
+    threshold is below the lower end of the clean accuracy, as it never is where images are of one class.
 
     Under attack the answers are worth no more than a constant one, however large the gain.
     """
-    if v.accuracy is None or v.accuracy.high > v.broken_at:
+    if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
         return ""
     return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
 
 
 def _constant(v: Verdict) -> str:
-    """Clean inputs get no better answers than one constant answer.
+    """Clean inputs of two classes or more get no better answers than one constant answer, and the upper end
+    of the clean accuracy is below 90%.
 
     Constants, guesses and rejections keep their accuracy under every attack.
     """
@@ -237,11 +265,17 @@ def _constant(v: Verdict) -> str:
 
 
 def _missing(v: Verdict) -> str:
-    """Outcomes of an attack are missing, on the defence or on its base model.
+    """Outcomes of an attack are missing, on the defence or on its base model, an attack gave results that are
+    not finite or outside ball or box, or the run was stopped.
 
     They might be the worst. What the complete attacks decide is decided above.
     """
-    return f"{_kept(v)}, but outcomes are missing; run it again" if v.missing else ""
+    if v.missing:
+        return f"{_kept(v)}, but outcomes are missing; run it again"
+    if v.faulty:
+        faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
+        return f"{_kept(v)}, but {faulty}"
+    return f"{_kept(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
 
 
 def _base_not_attacked(v: Verdict) -> str:
@@ -267,6 +301,18 @@ def _base_spared(v: Verdict) -> str:
     )
 
 
+def _few_classes(v: Verdict) -> str:
+    """The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the lower end
+    of the accuracy is not above them.
+
+    Where a constant answer is right on nearly everything, a robust defence looks like a broken one.
+    """
+    if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
+        return ""
+    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
+
+
 def _contains_bar(v: Verdict) -> str:
     """The lower end of the gain is not above the margin, or that of the accuracy not above what broken means.
 
@@ -274,7 +320,10 @@ def _contains_bar(v: Verdict) -> str:
     """
     if v.above_the_bar:
         return ""
-    more = "more examples or batches would settle it (--limit)"
+    images = v.examples_to_settle
+    more = "no number of images is expected to settle it"
+    if images is not None:
+        more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
         return f"{_kept(v)}; that interval contains the margin of {100 * v.bar:g} points; {more}"
     return f"{_kept(v)}; broken means at most {v.broken_at:.1%}, which that interval contains; {more}"
@@ -297,11 +346,11 @@ def _another_attack(v: Verdict) -> str:
 
 
 def _not_converged(v: Verdict) -> str:
-    """*Twice the steps* or *twice the draws* did not pass.
+    """*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.
 
     A longer attack would leave less.
     """
-    return _objection(v, (CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS))
+    return _objection(v, DOUBLING)
 
 
 def _useless_gradient(v: Verdict) -> str:
@@ -354,6 +403,7 @@ RULES = (
     Rule("outcomes missing", VerdictName.NOT_SETTLED, _missing),
     Rule("base model not attacked", VerdictName.NOT_SETTLED, _base_not_attacked),
     Rule("base model spared", VerdictName.NOT_SETTLED, _base_spared, "its base model met weaker attacks"),
+    Rule(FEW_CLASSES, VerdictName.NOT_SETTLED, _few_classes, "too few classes to tell"),
     Rule(CONTAINS_BAR, VerdictName.NOT_SETTLED, _contains_bar, "too few images to tell"),
     # Above the bars: praised, unless an objection stands.
     Rule("another attack may find more", VerdictName.NOT_SETTLED, _another_attack),

@@ -4,7 +4,8 @@ before it; what is not one of them is refused by name.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class Archive:
         contents: the object inside; for safetensors a dict of tensors.
         metadata: text entries of a safetensors header; empty for the others.
         entry: of ``FILE#ENTRY``: which of its networks is asked for.
+        sources: of the classes of pickled modules, by name, where it holds any; never run.
     """
 
     path: Path
@@ -45,6 +47,7 @@ class Archive:
     contents: Any
     metadata: dict[str, str]
     entry: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_archive(path: str | Path) -> Archive:
@@ -60,10 +63,11 @@ def read_archive(path: str | Path) -> Archive:
     data = _read_bytes(path)
     kind = "torch"
     metadata: dict[str, str] = {}
+    sources: dict[str, str] = {}
     try:
         if data.startswith((b"PK", LEGACY_MAGIC)):
             kind += "" if data.startswith(b"PK") else " (before 1.6)"
-            contents = read_torch(data)
+            contents = read_torch(data, sources)
         elif len(data) > 8 and data[8:9] == b"{":  # behind its header's length
             kind = "safetensors"
             contents, metadata = read_safetensors(data)
@@ -74,7 +78,7 @@ def read_archive(path: str | Path) -> Archive:
     sha256, entry = hashlib.sha256(data), split_entry(path)[1]
     if entry is not None:  # another network than the file's own, under another identity
         sha256.update(f"#{entry}".encode())
-    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry)
+    return Archive(path, sha256.hexdigest(), len(data), kind, contents, metadata, entry, sources)
 
 
 def _read_bytes(named: Path) -> bytes:

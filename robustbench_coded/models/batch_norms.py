@@ -21,7 +21,7 @@ from robustbench_coded.data.representative import representative_order
 from robustbench_coded.models.candidates import ANSWERED_AT_ONCE, Assembly, Candidate, Stated
 from robustbench_coded.models.normalisation import Normalisation
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.models.registry import INPUT, PER_IMAGE, changed, split_variant
+from robustbench_coded.models.registry import INACTIVE, INPUT, PER_IMAGE, changed, split_variant
 
 FEW = (
     0.1  # a right network's score on n representative images is about this divided by n, because they are few
@@ -236,11 +236,15 @@ class Witness:
         return found
 
     def unseen(self, arch: str) -> list[str]:
-        """Parts of a variant whose form no batch-norm sees, such as a pooling before the last layer."""
+        """Parts of a variant whose form no batch-norm sees, such as a pooling before the last layer.
+
+        That an activation is there is taken for granted: labels contradict it where it is not.
+        """
         assembly, any_one = self.assembly, self.normalisations[0]
         seen = {
             part: {self._look(Candidate(form, any_one), "plain", 2).divergences for form in forms[:3]}
             for part, forms in ((part, assembly.forms(arch, part)) for part in assembly.parts)
+            if part != INACTIVE
         }
         return [part for part, divergences in seen.items() if len(divergences) == 1]
 

@@ -98,6 +98,12 @@ class Labelled:
         """Three standard errors of the accuracy, and half an image."""
         return 3 * (self.accuracy * (1 - self.accuracy) / len(self.rightly)) ** 0.5 + 0.5 / len(self.rightly)
 
+    def beaten_by(self, other: "Labelled") -> bool:
+        """Whether the other is better by three standard errors, on the images that both answered."""
+        own, others = (one.rightly[: min(len(self.rightly), len(other.rightly))] for one in (self, other))
+        gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
+        return gained - lost > 3 * (gained + lost) ** 0.5
+
     def less_accurate_than(self, other: "Labelled") -> bool:
         """Whether it is so beyond chance."""
         return self.accuracy + self.error < other.accuracy

@@ -13,7 +13,14 @@ from robustbench_coded.models.architectures.resnet_cifar import resnet_cifar_nam
 from robustbench_coded.models.architectures.sequential_names import ends_of, published_stacks, sequential_name
 from robustbench_coded.models.architectures.vit import image_size_for, vit_name
 from robustbench_coded.models.build import construct, with_biases
-from robustbench_coded.models.refusal import Refused, Shapes, WeightDifference, compare, shapes_in
+from robustbench_coded.models.refusal import (
+    Refused,
+    Shapes,
+    Unrecognised,
+    WeightDifference,
+    compare,
+    shapes_in,
+)
 from robustbench_coded.models.state_dict import IN_PARTS
 
 # Where the architectures here keep the layer that tells the classes.
@@ -79,12 +86,13 @@ def channels_of(shapes: Shapes) -> int | None:
     return 3 if 3 in inputs else min(inputs, default=None)
 
 
-def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
+def recognise(shapes: Shapes, arch: str | None = None, prefix: str = "") -> Recognised:
     """Finds the architecture whose weights have exactly these names and shapes, or biases besides.
 
     Args:
         shapes: names and shapes of the weights, without wrappers' prefixes.
         arch: only this one is tried; None for all that are known.
+        prefix: what was taken off the names in the file, for messages.
     Raises:
         Refused: none fits; the closest are named with what differs.
         InputError: ``arch`` is not known.
@@ -107,7 +115,7 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             continue
         if biased:
             expected = with_biases(shapes, expected)
-        difference = compare(candidate, shapes, expected)
+        difference = compare(candidate, shapes, expected, prefix)
         if difference.count == 0 and classes is not None and channels is not None:
             if channels not in (1, 3):
                 raise Refused(f"its {candidate} takes {channels} channels; images of 1 or 3 are evaluated")
@@ -117,34 +125,30 @@ def recognise(shapes: Shapes, arch: str | None = None) -> Recognised:
             )
         differences.append(difference)
     if stochastic := [name for name in shapes if _SAMPLING.search(name)]:
-        raise Refused(
-            f"its activation is stochastic ({stochastic[0][:80]}) and of unknown kind, run as no other: "
-            "pass --arch package.module:function"
-        )
+        raise Unrecognised(f"its activation is stochastic ({prefix}{stochastic[0][:80]}), of unknown kind")
     if parts := [name for name in shapes if IN_PARTS.search(name)]:
-        raise Refused(
-            f"its weights are kept in parts ({parts[0][:80]}), as of weight norm, spectral norm or pruning; "
-            "save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, remove_weight_norm or "
-            "prune.remove), or pass --arch package.module:function"
+        raise Unrecognised(
+            f"its weights are kept in parts ({prefix}{parts[0][:80]}), as of weight norm, spectral norm or "
+            "pruning; save the plain ones (torch.nn.utils.parametrize.remove_parametrizations, "
+            "remove_weight_norm or prune.remove)"
         )
-    mend = "pass --arch NAME or --arch package.module:function"
     if arch and differences:
-        raise Refused(f"its weights are not those of {differences[0]}; {mend}")
-    raise Refused(f"no known architecture has these weights{_nearest(differences, shapes)}; {mend}")
+        raise Unrecognised(f"its weights are not those of {differences[0]}")
+    raise Unrecognised(f"no known architecture has these weights{_nearest(differences, shapes, prefix)}")
 
 
 FAR = 0.5  # share of the weights that differ from which on an architecture is not named
 
 
-def _nearest(differences: list[WeightDifference], shapes: Shapes) -> str:
+def _nearest(differences: list[WeightDifference], shapes: Shapes, prefix: str) -> str:
     """The architecture that shares most with the file, and the first place where the two part."""
     if not differences:
         return "; its sizes are not possible"
     nearest = min(differences, key=lambda difference: difference.share)
     if nearest.share < FAR:
         return f"; nearest is {nearest}"
-    first = ", ".join(f"{name[:80]} {str(list(shape))[:60]}" for name, shape in list(shapes.items())[:3])
-    return f"; none is near: it begins with {first}"
+    first = (f"{prefix}{name[:80]} {str(list(shape))[:60]}" for name, shape in list(shapes.items())[:3])
+    return f"; none is near: it begins with {', '.join(first)}"
 
 
 def _candidates(shapes: Shapes) -> list[str]:

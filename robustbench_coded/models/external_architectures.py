@@ -2,12 +2,14 @@
 file's weights fitted into them.
 """
 
+import copy
 import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from attacks.adapters.user_modules import file_named, object_named, own_folders_
 from robustbench_coded.errors import InputError, described, where_raised
 from robustbench_coded.extensions import points_of
 from robustbench_coded.models import detect, refusal, state_dict
-from robustbench_coded.models.in_memory import answering_logits
+from robustbench_coded.models.in_memory import answered, answering_logits
 from robustbench_coded.models.normalisation import Normalisation
 
 
@@ -144,6 +146,30 @@ def _forms(network: nn.Module, weights: state_dict.StateDict) -> Iterator[tuple[
             if converted is not None:
                 named = {path + name: tensor for name, tensor in converted.items()}
                 yield named, "old names converted by the library"
+    own_shapes = refusal.shapes_in(network.state_dict())
+    for tensors in (weights.original, weights.tensors):
+        if names := refusal.named_in_order(refusal.shapes_in(tensors), own_shapes):
+            yield {names[name]: tensor for name, tensor in tensors.items()}, refusal.said_of(names)
+    if (mapped := _as_its_class_loads(network, weights.original)) is not None:
+        yield dict(mapped), "names as its class maps them"
+
+
+def _as_its_class_loads(network: nn.Module, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor] | None:
+    """What a class of transformers makes of a file's names when it loads them; None for other classes.
+
+    From its version 5 on the names in a file are not those in memory. A weight that the file lacks would be
+    drawn at random, and one that has no place passed over: neither counts as loaded.
+    """
+    load, config = getattr(type(network), "from_pretrained", None), getattr(network, "config", None)
+    if load is None or config is None:
+        return None
+    try:
+        with torch.random.fork_rng(devices=[]):
+            loaded, info = load(None, config=config, state_dict=dict(stored), output_loading_info=True)
+    except Exception:  # another library's class of that form, or not its weights
+        return None
+    unloaded = [info.get(kind) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")]
+    return None if any(unloaded) else loaded.state_dict()
 
 
 def _converted(
@@ -214,13 +240,18 @@ def classes_in(tensors: Mapping[str, Tensor]) -> int | None:
     return None
 
 
-def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int | None:
-    """Number of classes that a network answers images of that shape [C, H, W] with; None where it fails."""
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
-        answer = network.eval()(torch.zeros(2, *image_shape))
-        if isinstance(answer, Tensor) and answer.ndim == 2 and len(answer) == 2:
-            return answer.shape[1]
-    return None
+def classes_answered(network: nn.Module, image_shape: Sequence[int]) -> int:
+    """Number of classes that a network answers images of that shape [C, H, W] with.
+
+    A copy is asked: some networks fit themselves to the images they are asked about, as Swin its windows.
+
+    Raises:
+        InputError: it does not, and why (`in_memory.answered`).
+    """
+    with suppress(Exception):  # of modules from outside, not all can be copied
+        network = copy.deepcopy(network)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return answered(network.eval(), torch.zeros(2, *image_shape)).shape[1]
 
 
 def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
@@ -263,3 +294,67 @@ class Assembled:
     weights: state_dict.StateDict
     normalises_itself: bool = False
     stated: Normalisation | None = None
+
+
+SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
+
+
+def own_network(
+    arch: str, weights: state_dict.StateDict, metadata: dict[str, Any], image_shape: Sequence[int] | None
+) -> Assembled:
+    """A network of the user's own, which says itself which images it takes: those of the data come first."""
+    network, normalises_itself = load_user_defence(arch, weights)
+    known = detect.channels_of(refusal.shapes_in(weights.tensors))
+    given = [list(image_shape)] if image_shape else []
+    colours = dict.fromkeys([*(shape[0] for shape in given), *([known] if known else (3, 1))])
+    guesses = [[channels, side, side] for channels in colours for side in SIDES]
+    if "image_shape" in metadata:
+        guesses = [metadata["image_shape"]]
+    asked = [*given, *guesses]
+    found = _first_answered(network, asked)
+    if isinstance(found, InputError) and (flat := _flat_shape(weights)) is not None:
+        network.register_forward_pre_hook(in_rows_of_one)
+        vectors = _first_answered(network, [flat])
+        found = found if isinstance(vectors, InputError) else vectors
+    if isinstance(found, InputError) and (image_shape or found.__cause__ is None):
+        raise refusal.Refused(f"--arch {arch}: {found}")
+    if isinstance(found, InputError):  # it may take images of a size that is not among these
+        shape: Sequence[int] = asked[0]
+        classes = metadata.get("classes") or classes_in(weights.tensors) or 0
+    else:
+        shape, classes = found
+    if image_shape and list(image_shape) != list(shape) and image_shape[0] == shape[0]:
+        why = _first_answered(network, [image_shape])
+        mend = f"it answers images {list(shape)}, choose such data with --data"
+        raise refusal.Refused(f"--arch {arch}: {why}; {mend}")
+    if classes < 2:
+        raise refusal.Refused(
+            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
+            "vectors with logits [n, classes], of two classes or more; return a module that does"
+        )
+    recognised = detect.Recognised(arch, classes, shape[0], None, (f"built by {arch}",))
+    return Assembled(recognised, network, weights, normalises_itself)
+
+
+def _first_answered(
+    network: nn.Module, shapes: Sequence[Sequence[int]]
+) -> tuple[Sequence[int], int] | InputError:
+    """The first shape of images [C, H, W] that a network answers, and its classes; else why it does not."""
+    failures: list[InputError] = []
+    for shape in shapes:
+        try:
+            return shape, classes_answered(network, shape)
+        except InputError as error:
+            failures.append(error)
+    # An answer that is no logits says more than a failure on images that may be of another size.
+    return min(failures, key=lambda error: error.__cause__ is not None)
+
+
+def _flat_shape(weights: state_dict.StateDict) -> list[int] | None:
+    """The square images [C, H, W] whose pixels are the vectors that a first linear layer takes."""
+    matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
+    for channels in (1, 3) if matrices else ():
+        side = isqrt(matrices[0][1] // channels)
+        if channels * side * side == matrices[0][1]:
+            return [channels, side, side]
+    return None

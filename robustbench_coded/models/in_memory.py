@@ -1,11 +1,13 @@
 """Networks that are in memory: a module or a function of the user, as a module that answers with logits.
 
 logits_of(answer)      -> the logits [n, classes] in whatever a network returned
+answered(network, x)   -> its logits for images, or an InputError that says why there are none
 NetworkInMemory(given) -> a module around a function, or around a module that returns something else
 """
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
@@ -14,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.gradients import recorded
-from robustbench_coded.errors import InputError
+from attacks.gradients import raise_machine_fault, recorded
+from robustbench_coded.errors import InputError, described
+
+SHOWN = 6  # parts of an answer, in a message
 
 
-def logits_of(answer: Any, of: str = "it") -> Any:
+def logits_of(answer: Any, of: str = "it", example: str = "lambda x: model(x)") -> Any:
     """The logits in what a network returned.
 
     Args:
@@ -26,6 +30,7 @@ def logits_of(answer: Any, of: str = "it") -> Any:
             torchvision's Inception return; or a tuple, list or dictionary in which one tensor alone has the
             shape [n, m]. Anything else is returned as it is, and whoever asked says what is wrong with it.
         of: who returned it.
+        example: of a choice, before its brackets.
 
     Raises:
         InputError: several tensors could be the logits, or none; the message says how to choose.
@@ -49,13 +54,52 @@ def logits_of(answer: Any, of: str = "it") -> Any:
         return next(iter(matrices.values()))
     shapes = ", ".join(
         f"{key!r}: {list(part.shape) if isinstance(part, Tensor) else type(part).__name__}"
-        for key, part in parts.items()
-    )
+        for key, part in list(parts.items())[:SHOWN]
+    ) + (", ..." if len(parts) > SHOWN else "")
     chosen = next(iter(matrices or parts), 0)
     raise InputError(
         f"{of} returns a {type(answer).__name__} ({shapes}), in which {len(matrices)} tensors have the shape "
-        f"[n, classes]; say which are the logits, for example lambda x: model(x)[{chosen!r}]"
+        f"[n, classes]; say which are the logits, for example {example}[{chosen!r}]"
     )
+
+
+def answered(network: Callable[[Tensor], Any], x: Tensor, of: str = "it") -> Tensor:
+    """The logits [n, classes] of a network for images x [n, C, H, W].
+
+    Args:
+        of: the network, in messages.
+
+    Raises:
+        InputError: it fails, which is then the cause, or answers otherwise; the message says how to mend it.
+    """
+    try:
+        answer = logits_of(network(x), of)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's code can fail in any way
+        raise_machine_fault(error)
+        said = f"{of} fails on images {list(x.shape)}: {described(error)}"
+        raise InputError(f"{said}{_with_other_axes(network, x)}") from error
+    if wrong := no_logits(answer, len(x)):
+        raise InputError(wrong)
+    return answer
+
+
+def no_logits(answer: Any, count: int) -> str:
+    """Why an answer to so many images is no logits, a clause; empty where it is."""
+    shape = list(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+    if isinstance(shape, list) and len(shape) == 2 and shape[0] == count:
+        return ""
+    mend = "; where these are classes, give what their argmax is taken of" if shape == [count] else ""
+    return f"expected logits [{count}, classes], got {shape}{mend}"
+
+
+def _with_other_axes(network: Callable[[Tensor], Any], x: Tensor) -> str:
+    """What to do where it answers images [n, H, W, C] instead; empty where it does not."""
+    with torch.no_grad(), suppress(Exception, SystemExit):
+        if not no_logits(logits_of(network(x.permute(0, 2, 3, 1))), len(x)):
+            return "; it answers images [n, H, W, C]: let it begin with x = x.permute(0, 2, 3, 1)"
+    return ""
 
 
 def answering_logits(network: nn.Module) -> nn.Module:
@@ -65,7 +109,7 @@ def answering_logits(network: nn.Module) -> nn.Module:
 
 
 def _logits_alone(network: nn.Module, inputs: Any, answer: Any) -> Any:
-    return logits_of(answer)
+    return logits_of(answer, example="in its forward, return answer")
 
 
 class NetworkInMemory(nn.Module):

@@ -1,9 +1,8 @@
 """A trained network as its file has it: its weights, the network that they fit, the data it may be asked."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,21 +11,29 @@ from torch import nn
 from robustbench_coded.data.dataset import BACKGROUND, WITH_BACKGROUND
 from robustbench_coded.errors import InputError
 from robustbench_coded.extensions import load
+from robustbench_coded.models.architectures.vit import image_size_for
 from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
-from robustbench_coded.models.detect import Recognised, channels_of, recognise
+from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
 from robustbench_coded.models.external_architectures import (
     Assembled,
-    classes_answered,
     classes_in,
-    in_rows_of_one,
     is_library,
-    load_user_defence,
+    own_network,
 )
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput
-from robustbench_coded.models.refusal import COUNTER, Refused, shapes_in
+from robustbench_coded.models.refusal import (
+    COUNTER,
+    Refused,
+    Unrecognised,
+    named_in_order,
+    said_of,
+    shapes_in,
+    source_hint,
+    stating,
+)
 from robustbench_coded.models.registry import INPUT, find, split_variant
 from robustbench_coded.models.state_dict import StateDict, as_float32, read_state_dict
 from robustbench_coded.models.unwrapping import Reading, beside_others, one_of, readings
@@ -54,6 +61,7 @@ class Checkpoint:
         entries: single values beside the weights.
         names: of the network's weights, as the file has them.
         layout: how the weights lay in the file, without them.
+        sources: of the classes of pickled modules in it, by name; never run.
     """
 
     name: str
@@ -74,6 +82,12 @@ class Checkpoint:
     entries: dict[str, str | int | float | bool]
     names: tuple[str, ...]
     layout: StateDict
+    sources: Mapping[str, str]
+
+    @property
+    def hint(self) -> str:
+        """Where the source of its network is to be seen; empty where the file has none."""
+        return source_hint(self.path, self.sources)
 
 
 def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int, data: str) -> None:
@@ -109,10 +123,13 @@ def check_data(checkpoint: Checkpoint, image_shape: Sequence[int], classes: int,
         )
 
 
-SIDES = (8, 28, 32, 64, 96, 224)  # of images, by which a user's network says how many classes it has
-
-
-def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[str, Any]) -> Assembled:
+def assemble(
+    arch: str | None,
+    weights: StateDict,
+    path: Path,
+    metadata: dict[str, Any],
+    image_shape: Sequence[int] | None = None,
+) -> Assembled:
     """Finds the architecture and puts the weights into it.
 
     Args:
@@ -121,6 +138,7 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
         weights: of the checkpoint.
         path: its file.
         metadata: what this project stored beside the weights.
+        image_shape: of the data, [C, H, W], which a network of the user's own is asked about first.
     Raises:
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.
@@ -131,14 +149,15 @@ def assemble(arch: str | None, weights: StateDict, path: Path, metadata: dict[st
             raise Refused(f"no network of {library} is known by these weights; expected {library}:NAME")
         return assembled
     if arch is not None and ":" in arch:
-        return _plugin(arch, weights, metadata)
+        return own_network(arch, weights, metadata, image_shape)
     try:
         return _known(arch, weights, metadata)
     except Refused as refused:
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
         if arch is None and (path.parent / "config.json").is_file():
-            raise Refused(f"{refused}, or --arch hf: for the network that config.json describes") from None
+            said = f"{refused}; --arch hf: takes the network that config.json describes"
+            raise type(refused)(said) from None
         raise
 
 
@@ -199,15 +218,18 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
                 recognised = replace(recognised, notes=(*recognised.notes, note))
             return recognised, weights
     try:
-        return recognise(shapes_in(weights.tensors), arch), weights
+        return recognise(shapes_in(weights.tensors), arch, "".join(weights.prefixes)), weights
     except Refused as refused:
         why, fitting = refused, list[tuple[Reading, Recognised]]()
         for reading in readings(weights, arch):
             try:
-                fitting.append((reading, recognise(shapes_in(reading.weights.tensors), arch)))
+                shapes, prefix = shapes_in(reading.weights.tensors), "".join(reading.weights.prefixes)
+                fitting.append((reading, recognise(shapes, arch, prefix)))
             except Refused as error:
                 if reading.whole:
                     why = error  # without a prefix of all names the nearest architecture shows
+        if not fitting and arch is not None and (read := _in_order(weights, arch)) is not None:
+            return recognise(shapes_in(read.tensors), arch), read
         if not fitting:
             raise why from None
         chosen = one_of([reading for reading, _ in fitting])
@@ -215,40 +237,27 @@ def _recognised(arch: str | None, weights: StateDict, stored: Any) -> tuple[Reco
         return next(recognised for reading, recognised in fitting if reading is chosen), weights
 
 
-def _plugin(arch: str, weights: StateDict, metadata: dict[str, Any]) -> Assembled:
-    network, normalises_itself = load_user_defence(arch, weights)
-    known = channels_of(shapes_in(weights.tensors))
-    # Where no convolution tells, as in an MLP, the network says whether it takes grey images.
-    shapes = [[channels, s, s] for channels in ([known] if known else (3, 1)) for s in SIDES]
-    if "image_shape" in metadata:
-        shapes = [metadata["image_shape"]]
-    answers = ((shape[0], classes_answered(network, shape)) for shape in shapes)
-    channels, answered = next((answer for answer in answers if answer[1]), (shapes[0][0], None))
-    if answered is None and (flat := _flat_shape(weights)) is not None:
-        network.register_forward_pre_hook(in_rows_of_one)
-        channels, answered = flat[0], classes_answered(network, flat)
-    classes = answered or metadata.get("classes") or classes_in(weights.tensors)
-    if classes is None or classes < 2:
-        raise Refused(
-            f"--arch {arch}: its network answers no images of {SIDES[0]} to {SIDES[-1]} pixels a side and no "
-            "vectors with logits [n, classes], of two classes or more; return a module that does"
-        )
-    recognised = Recognised(arch, classes, channels, None, (f"built by {arch}",))
-    return Assembled(recognised, network, weights, normalises_itself)
-
-
-def _flat_shape(weights: StateDict) -> list[int] | None:
-    """The square images [C, H, W] whose pixels are the vectors that a first linear layer takes."""
-    matrices = [tensor.shape for tensor in weights.tensors.values() if tensor.ndim == 2]
-    for channels in (1, 3) if matrices else ():
-        side = isqrt(matrices[0][1] // channels)
-        if channels * side * side == matrices[0][1]:
-            return [channels, side, side]
-    return None
+def _in_order(weights: StateDict, arch: str) -> StateDict | None:
+    """Weights under the names of a stated architecture, whose modules the file calls otherwise; else None."""
+    shapes, classes = shapes_in(weights.tensors), classes_in(weights.tensors)
+    try:
+        image_size = image_size_for(shapes) if find(arch)[0].takes_image_size else None
+        expected = shapes_of(arch, classes or 10, channels_of(shapes) or 3, image_size)
+    except InputError:
+        return None
+    if not (names := named_in_order(shapes, expected)):
+        return None
+    tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
+    return replace(weights, tensors=tensors, notes=(*weights.notes, said_of(names)))
 
 
 def load_checkpoint(
-    path: str | Path, *, arch: str | None = None, normalize: str | None = None, name: str | None = None
+    path: str | Path,
+    *,
+    arch: str | None = None,
+    normalize: str | None = None,
+    name: str | None = None,
+    image_shape: Sequence[int] | None = None,
 ) -> Checkpoint:
     """Reads a checkpoint, finds its architecture, puts the weights into it; executes nothing in the file.
 
@@ -259,6 +268,7 @@ def load_checkpoint(
             to recognise it.
         normalize: as for ``--normalize``; None to take what the file says.
         name: for tables; None for the file's name without its ending.
+        image_shape: [C, H, W] of the data, where they are known.
     Raises:
         InputError: the file cannot be used, in one line that names it.
     """
@@ -268,11 +278,13 @@ def load_checkpoint(
         assembled = _as_stated(archive, metadata) if arch is None else None
         if assembled is None:
             weights = read_state_dict(archive.contents, archive.nbytes, archive.entry)
-            assembled = assemble(arch, weights, archive.path, metadata)
+            assembled = assemble(arch, weights, archive.path, metadata, image_shape)
         recognised, weights = assembled.recognised, assembled.weights
         normalisation, source, notes = _normalisation(normalize, assembled, metadata)
     except Refused as refused:
-        raise InputError(f"{archive.path}: {refused}") from None
+        how = f"; {stating(str(path))}" if isinstance(refused, Unrecognised) else ""
+        hint = source_hint(archive.path, archive.sources) if how else ""
+        raise InputError(f"{archive.path}: {refused}{hint}{how}") from None
     is_stored = metadata.get("arch") == recognised.arch
     return Checkpoint(
         name=name if name is not None else archive.path.stem,
@@ -293,6 +305,7 @@ def load_checkpoint(
         entries=plain_entries(archive),
         names=tuple(weights.original),
         layout=replace(weights, tensors={}, original={}),
+        sources=archive.sources,
     )
 
 

@@ -21,11 +21,10 @@ _ON_TEST_IMAGES = frozenset(
 )
 _BESIDE = frozenset({"final", "last", "max", "1", "metric", "metrics", "result", "results", "stats"})
 
-# How far the network may fall short of what its file states, in [0, 1]. The weights are the last epoch's and
-# the figure the best one's, or the images are others: on test images that is less than 2 points (published
-# files here: 0.3 at most). Training images are answered better by a few points more; a larger gap cannot be
-# told from a network that was put together wrongly.
-SHORTFALL_ON_TEST_IMAGES = 0.02
+# How far the network may fall short of what its file states, in [0, 1]: three standard errors, and on images
+# that may be those of training a few points more. Beside an activation that is not there, a network may lose
+# less than one.
+STANDARD_ERRORS = 3
 SHORTFALL_ON_ANY_IMAGES = 0.05
 
 
@@ -40,9 +39,14 @@ def is_accuracy(name: str) -> bool:
     )
 
 
-def allowed_shortfall(name: str) -> float:
+def allowed_shortfall(name: str, stated: float, images: int) -> float:
     """How far below the stated accuracy the measured one may be, by the entry's name."""
-    return SHORTFALL_ON_TEST_IMAGES if _words(name) & _ON_TEST_IMAGES else SHORTFALL_ON_ANY_IMAGES
+    error = ((stated * (1 - stated) + 1 / images) / images) ** 0.5
+    return STANDARD_ERRORS * error + (0.0 if _on_test_images(name) else SHORTFALL_ON_ANY_IMAGES)
+
+
+def _on_test_images(name: str) -> bool:
+    return bool(_words(name) & _ON_TEST_IMAGES)
 
 
 def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
@@ -51,7 +55,7 @@ def stored_accuracy(entries: Mapping[str, Any]) -> tuple[str, float] | None:
     One on test images comes before one that does not say.
     """
     names = [name for name in entries if isinstance(name, str) and is_accuracy(name)]
-    for name in sorted(names, key=allowed_shortfall):
+    for name in sorted(names, key=lambda name: not _on_test_images(name)):
         if (value := _fraction(entries[name])) is not None:
             return name, value
     return None

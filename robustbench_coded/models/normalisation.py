@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def parse_normalisation(text: str, channels: int) -> Normalisation:
         normalisation = named(mean, std)
     except ValueError:
         raise InputError(
-            f"--normalize {text}: expected {', '.join(known_names())} or m,m,m/s,s,s with positive deviations"
+            f"--normalize {text}: {did_you_mean(text, known_names())}expected {', '.join(known_names())} or "
+            "m,m,m/s,s,s with positive deviations"
         ) from None
     if len(normalisation.mean) != channels:
         raise InputError(

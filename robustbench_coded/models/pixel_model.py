@@ -193,7 +193,10 @@ class PixelModel(nn.Module):
 
 @torch.no_grad()
 def multiplications(network: nn.Module, image: Tensor) -> int:
-    """Multiplications of convolutions and linear layers for one image [1, C, H, W]."""
+    """Multiplications of convolutions and linear layers for one image [1, C, H, W], at least 1.
+
+    Other layers multiply by each of their weights at least once.
+    """
     counted = [0]
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -208,4 +211,4 @@ def multiplications(network: nn.Module, image: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return counted[0]
+    return max(counted[0], image.numel(), sum(weight.numel() for weight in network.parameters()))

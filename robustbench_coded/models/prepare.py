@@ -26,12 +26,16 @@ def fold_batch_norms(network: nn.Module) -> int:
     Returns:
         How many were folded.
     Raises:
-        Exception: tracing failed, in the many ways that a network from outside can make it fail.
+        RuntimeError: tracing failed.
     """
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
         return 0
     modules = dict(network.named_modules())
-    nodes = [node for node in fx.Tracer().trace(network).nodes if node.op == "call_module"]
+    try:
+        traced = fx.Tracer().trace(network)
+    except Exception as error:  # a network from outside can fail in any way, and of a stand-in for its input
+        raise RuntimeError("torch.fx can't trace its forward, to fold batch-norms") from error
+    nodes = [node for node in traced.nodes if node.op == "call_module"]
     calls = Counter(node.target for node in nodes)
     folded = 0
     for node in nodes:
@@ -94,7 +98,7 @@ class PreparedInfo:
     declined: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        declined = "".join(f"; not {clause}" for clause in self.declined)
+        declined = "".join(f"; no copy in {clause}" for clause in self.declined)
         if not self.prepared:
             return f"gradients of the original model{declined}"
         how = f"{self.folded} batch-norms folded, {self.precision}"

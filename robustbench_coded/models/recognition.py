@@ -31,7 +31,9 @@ from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.loading import Checkpoint
 from robustbench_coded.models.metadata import allowed_shortfall, stored_accuracy, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Source, normalisations_of
-from robustbench_coded.threads import few_threads
+from robustbench_coded.models.registry import INACTIVE
+from robustbench_coded.models.state_dict import EVALUATES_ANOTHER
+from robustbench_coded.threads import few_threads, subnormals_flushed
 
 IMAGES = 2048  # that are looked at, at most
 # With labels, of all candidates beside the one that is decided on, as many as so many multiplications pay
@@ -86,7 +88,8 @@ class Recognition:
 
     def refused(self, checkpoint: Checkpoint) -> InputError:
         """The refusal as an error, with the candidates of its question."""
-        return InputError(f"{checkpoint.path}: {self.refusal}", self.question.lines if self.question else ())
+        said = f"{checkpoint.path}: {self.refusal}{checkpoint.hint}"
+        return InputError(said, self.question.lines if self.question else ())
 
     @property
     def sentence(self) -> str:
@@ -111,6 +114,7 @@ class Recognition:
         return {"sentence": self.sentence, **decided}
 
 
+@subnormals_flushed()
 def recognise_network(
     checkpoint: Checkpoint,
     images: Tensor,
@@ -186,10 +190,13 @@ class _Decision:
 
     def made(self, *, guess: bool) -> Recognition:
         """The decision."""
+        stated = self.stated.normalisation
         has_trained = trained_batch_norms(self.assembly.checkpoint.network)
         candidate, asked = self._by_batch_norms() if has_trained else self._by_definition(), None
         if self.open:
-            behind = [self.stated.normalisation] if self.stated.normalisation else self.normalisations
+            behind = self.normalisations if stated is None else [stated]
+            if stated is not None and stated.name == "none":  # of pixels from 0 to 1, or from 0 to 255?
+                behind.append(KNOWN[len(stated.mean)]["bytes"])
             asked = question(self.assembly, self.open, candidate.arch, self.parts, behind, self.budget)
             candidate = asked.asked[0].candidate if asked.asked else candidate
             self.batch_norms = None
@@ -198,15 +205,26 @@ class _Decision:
             self.by_arch, asked, refusal = "--guess", None, ""
         chance = 1 / self.assembly.checkpoint.classes
         if labelled is not None and labelled.accuracy - labelled.error <= chance:
-            asked = None
-            refusal = (
-                f"{labelled.accuracy:.1%} of {len(labelled.rightly)} labelled images are right, and chance "
-                f"is {chance:.1%}: it is not trained, its labels are others, or a part without weights is "
-                "wrong; try another --arch, --normalize or --data"
-            )
+            asked, refusal = None, self._by_chance(labelled, chance)
         by, warnings = (self.by_arch, self.by_normalisation), tuple(self.warnings)
         evidence = labelled, self.batch_norms, self.accuracy
         return Recognition(candidate, by, *evidence, warnings, refusal, asked)
+
+    def _by_chance(self, labelled: Labelled, chance: float) -> str:
+        """Why a network is refused that answers as by chance, and what to try."""
+        checkpoint, candidate = self.assembly.checkpoint, labelled.candidate
+        beside = [replace(candidate, normalisation=one) for one in self.normalisations]
+        count = self.assembly.affordable(LABELLED_IMAGES, CONFIRMING_MULTIPLICATIONS, len(beside))
+        best = max((self.assembly.labelled(one, count) for one in beside), key=lambda one: one.accuracy)
+        mend = "try another --arch, --normalize or --data"
+        if best.accuracy - best.error > chance and labelled.beaten_by(best):
+            mend = f"behind another normalisation {best.accuracy:.1%} are: {best.candidate.flags}"
+        others = [note.rpartition("; ")[2] for note in checkpoint.notes if EVALUATES_ANOTHER in note]
+        said = (
+            f"{labelled.accuracy:.1%} of {len(labelled.rightly)} labelled images are right, and chance is "
+            f"{chance:.1%}: it is not trained, its labels are others, or a part without weights is wrong"
+        )
+        return "; ".join([said, *others, mend])
 
     def _by_definition(self) -> Candidate:
         """Without batch-norms: what is stated, and a published definition."""
@@ -214,7 +232,7 @@ class _Decision:
         if stated.arch is None:
             self.parts = () if self.definition else list(self.assembly.parts)
             self.by_arch = self.definition or self.by_arch
-        unknown = [", ".join(self.parts)] if self.parts else []
+        unknown = [", ".join(part for part in self.parts if part != INACTIVE)] if self.parts else []
         unknown += [] if stated.normalisation else ["normalisation"]
         if unknown:
             self.open = f"neither its weights nor its file say its {' and '.join(unknown)}"
@@ -273,21 +291,29 @@ class _Decision:
         if self.assembly.labels is None:
             return None
         own = self.assembly.labelled(candidate)
-        name, value = self.accuracy or ("", 0.0)
-        if own.accuracy + own.error < value - allowed_shortfall(name):
-            self.warnings.append(
-                f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
-                f"{value:.2%}: a part without weights is wrong, or that was on other images; try another "
-                "--arch, --normalize or --data"
-            )
         beside = [one for one in dict.fromkeys(self.beside) if one != candidate]
         count = self.assembly.affordable(CONFIRMING_IMAGES, CONFIRMING_MULTIPLICATIONS, len(beside))
-        if not self.open and beside and count >= LABELLED_IMAGES[0]:
-            best = max((self.assembly.labelled(one, count) for one in beside), key=lambda one: one.accuracy)
-            if best.accuracy > own.accuracy + FAR_BELOW and own.less_accurate_than(best):
-                self.warnings.append(
-                    f"its labelled images contradict {candidate}: {best.candidate} answers "
-                    f"{best.accuracy:.1%} of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try "
-                    f"{best.candidate.flags}"
-                )
+        seen = [] if self.open or count < LABELLED_IMAGES[0] else beside
+        others = sorted((self.assembly.labelled(one, count) for one in seen), key=lambda one: -one.accuracy)
+        better = [one for one in others if own.beaten_by(one)]
+        name, value = self.accuracy or ("", 0.0)
+        if own.accuracy < value - allowed_shortfall(name, value, len(own.rightly)):
+            mend = better[0].candidate.flags if better else "another --arch, --normalize or --data"
+            self.warnings.append(
+                f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
+                f"{value:.2%}: a part without weights is wrong, or that was on other images; try {mend}"
+            )
+        # Behind a wrong normalisation an adversarially trained network gains, in a wrong form it does not.
+        contradicting = [
+            one
+            for one in better
+            if one.candidate.normalisation == candidate.normalisation
+            or one.accuracy > own.accuracy + FAR_BELOW
+        ]
+        for best in contradicting[:1]:
+            self.warnings.append(
+                f"its labelled images contradict {candidate}: {best.candidate} answers "
+                f"{best.accuracy:.1%} of {len(best.rightly)} rightly instead of {own.accuracy:.1%}; try "
+                f"{best.candidate.flags}"
+            )
         return own

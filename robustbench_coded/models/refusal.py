@@ -3,6 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 
 from torch import Tensor
 
@@ -24,7 +26,33 @@ class Refused(Exception):
     """What is wrong with a file, without the file's name: one clause that ends in how to mend it."""
 
 
-HOW_TO_MEND = "where you trust it, load it in its own program and torch.save(model.state_dict(), FILE)"
+class Unrecognised(Refused):
+    """The same of weights whose network has to be stated: `stating` says how."""
+
+
+def stating(file: str) -> str:
+    """How the network of a file is stated, with the command."""
+    return (
+        "pass --arch torchvision:NAME, --arch NAME of `csrobust list models`, or a file of your own, whose "
+        "build() returns the network without weights: "
+        f"csrobust eval --ckpt {quote(file)} --arch file.py:build"
+    )
+
+
+def source_hint(file: Path, sources: Mapping[str, str]) -> str:
+    """That a file holds the source of its classes, and how to see it; empty where it holds none."""
+    if not sources:
+        return ""
+    return (
+        f"; its pickle holds the source of {', '.join(sources)[:100]}, which is never run: "
+        f"`csrobust inspect {quote(str(file))} --json` has it as class_source"
+    )
+
+
+HOW_TO_MEND = (
+    "where you trust it, load it in its own program, and there torch.save(model.state_dict(), FILE), or "
+    "robustbench_coded.evaluate(model, (x, y))"
+)
 
 
 def holds_objects(path: str) -> str:
@@ -35,7 +63,9 @@ def holds_objects(path: str) -> str:
             "it holds NumPy arrays in place of weights, which are not loaded; where you trust it, load it "
             "in its own program and torch.save({k: torch.tensor(v) for k, v in weights.items()}, FILE)"
         )
-    return f"its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
+    library = name.partition(".")[0]
+    writer = f"it was written with {library}: " if library in ("dill", "cloudpickle") else ""
+    return f"{writer}its pickle holds code or objects ({name}), never loaded; {HOW_TO_MEND}"
 
 
 def another_zip(names: list[str]) -> str | None:
@@ -86,7 +116,10 @@ def another_file(data: bytes) -> str:
         return f"a plain pickle, which can hold code: not loaded; {HOW_TO_MEND}"
     if re.match(rb"\x08[\x01-\x20][\x12\x1a\x3a\x42]", data):  # its version, then a field of its model
         return "perhaps an ONNX file; save the state dict of the PyTorch network that it comes from"
-    return "not a checkpoint; .pt, .pth, .th and .safetensors files are read"
+    return (
+        f"not a checkpoint: it begins with {data[:12]!r}, which neither torch.save nor safetensors writes; "
+        "torch.save(model.state_dict(), FILE) writes one"
+    )
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -129,10 +162,10 @@ class WeightDifference:
         return f"{self.arch}, where {self.first}{others}"
 
 
-def compare(arch: str, shapes: Shapes, expected: Shapes) -> WeightDifference:
+def compare(arch: str, shapes: Shapes, expected: Shapes, prefix: str = "") -> WeightDifference:
     """Compares a file's names and shapes with an architecture's, in the architecture's order.
 
-    Counters of batches do not count.
+    Counters of batches do not count. ``prefix``: what was taken off the file's names, for messages.
     """
     shapes, expected = (
         {n: s for n, s in names.items() if not n.endswith(COUNTER)} for names in (shapes, expected)
@@ -140,10 +173,40 @@ def compare(arch: str, shapes: Shapes, expected: Shapes) -> WeightDifference:
     clauses = []
     for name, shape in expected.items():
         if name not in shapes:
-            clauses.append(f"{name} is missing")
+            clauses.append(f"{prefix}{name} is missing")
         elif shapes[name] != shape:
-            clauses.append(f"{name} is {list(shapes[name])} instead of {list(shape)}")
+            clauses.append(f"{prefix}{name} is {list(shapes[name])} instead of {list(shape)}")
     unexpected = [name for name in shapes if name not in expected]
-    clauses += [f"{name[:80]} has no place" for name in unexpected]
+    clauses += [f"{prefix}{name[:80]} has no place" for name in unexpected]
     total = len(expected) + len(unexpected)
     return WeightDifference(arch, len(expected), total, len(clauses), clauses[0] if clauses else "")
+
+
+def named_in_order(shapes: Shapes, expected: Shapes) -> dict[str, str]:
+    """A name of the architecture's for each of a file's, whose modules are known by shapes and order.
+
+    Names that both have stay. Empty where shapes or order are others, or no name differs.
+    """
+    extra = [name for name in shapes if name not in expected and not name.endswith(COUNTER)]
+    missing = [name for name in expected if name not in shapes and not name.endswith(COUNTER)]
+    scopes: dict[str, str] = {}
+    for name, place in zip(extra, missing, strict=False):
+        (scope, _, last), (module, _, wanted) = name.rpartition("."), place.rpartition(".")
+        if last != wanted or shapes[name] != expected[place] or scopes.setdefault(scope, module) != module:
+            return {}
+    if not extra or len(extra) != len(missing) or len(set(scopes.values())) < len(scopes):
+        return {}
+    parts = {name: name.rpartition(".") for name in shapes}
+    renamed = set(extra) | {name for name in shapes if name.endswith(COUNTER)}
+    return {
+        name: f"{scopes[scope]}.{last}" if name in renamed and scope in scopes else name
+        for name, (scope, _, last) in parts.items()
+    }
+
+
+def said_of(names: Mapping[str, str]) -> str:
+    """Which modules are read as which others, a sentence."""
+    pairs = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in names.items() if old != new}
+    return (
+        ", ".join(f"{old} is read as {new}" for old, new in list(pairs.items())[:6]) + " (shapes and order)"
+    )

@@ -17,6 +17,10 @@ PER_IMAGE = "per-image"
 BGR = "bgr"
 
 
+# A part of plain stacks: which of their activations a forward pass leaves out.
+INACTIVE = "inactive"
+
+
 def split_variant(arch: str) -> tuple[str, dict[str, str]]:
     """A name and the parts in its brackets, in order.
 

@@ -34,6 +34,7 @@ REBUILT = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebu
 PARAMETER = "torch.nn.parameter Parameter"  # called, before torch 0.4
 FILLING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD")
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+CODE = ("dill.", "cloudpickle.")  # pickle functions and classes by their code
 HARMFUL = ("os ", "posix ", "nt ", "sys ")  # only a planted call names these
 MAX_VALUES = 10**6  # that a walk through a file meets
 MAX_UNSAVED = 100  # buffers of one module that are not in its state dict
@@ -41,14 +42,17 @@ MAX_UNSAVED = 100  # buffers of one module that are not in its state dict
 Storages = Callable[[str, int], Tensor]  # a key and its bytes -> these, uint8 (bytes,)
 
 
-def read_torch(data: bytes) -> Any:
+def read_torch(data: bytes, sources: dict[str, str] | None = None) -> Any:
     """The object in a file of torch.save: tensors on the CPU, and a dict of the weights in place of a module.
 
+    Args:
+        sources: gets the source of the modules' classes, by name, which files of before 1.6 hold.
     Raises:
         Refused: TorchScript, damaged, claims of sizes that are wrong, or objects and no weights.
     """
     try:
-        contents = _read_legacy(data) if data.startswith(LEGACY_MAGIC) else _read_zip(data)
+        old = data.startswith(LEGACY_MAGIC)
+        contents = _read_legacy(data, {} if sources is None else sources) if old else _read_zip(data)
         if isinstance(contents, dict):
             met = itertools.count()
             weights = {name: _weights(value, met) for name, value in contents.items()}
@@ -83,10 +87,10 @@ def _read_zip(data: bytes) -> Any:
                 raise Refused(f"data/{key[:20]} claims {nbytes} bytes, the archive holds {len(record)}")
             return torch.from_numpy(np.frombuffer(bytearray(record), np.uint8))
 
-        return _unpickled(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), stored)
+        return _unpickled(io.BytesIO(archive.read(f"{roots[0]}data.pkl")), stored, {})
 
 
-def _read_legacy(data: bytes) -> Any:
+def _read_legacy(data: bytes, sources: dict[str, str]) -> Any:
     """Of the format before zip: five pickles, then size and bytes of each storage."""
     stream = io.BytesIO(data)
     storages: dict[str, Tensor] = {}
@@ -100,7 +104,7 @@ def _read_legacy(data: bytes) -> Any:
         return storages.setdefault(key, torch.zeros(nbytes, dtype=torch.uint8))
 
     # Magic number, protocol, the writer's machine, the object and the order of its storages.
-    *_, contents, keys = [_unpickled(stream, stored) for _ in range(5)]
+    *_, contents, keys = [_unpickled(stream, stored, sources) for _ in range(5)]
     for key in keys:
         stream.seek(8, io.SEEK_CUR)
         storages[key].numpy()[:] = np.frombuffer(stream.read(storages[key].numel()), np.uint8)
@@ -115,7 +119,7 @@ class _StandIn(dict[Any, Any]):
         self.made_of, self.state = made_of, None
 
 
-def _unpickled(stream: io.BytesIO, stored: Storages) -> Any:
+def _unpickled(stream: io.BytesIO, stored: Storages, sources: dict[str, str]) -> Any:
     """The value of the next pickle, of protocol 2. Nothing is copied, so that sizes stay the file's."""
     stack: list[Any] = []
     marks: list[list[Any]] = []
@@ -166,10 +170,13 @@ def _unpickled(stream: io.BytesIO, stored: Storages) -> Any:
             case "GLOBAL":
                 names.append(str(argument))
                 stack.append(_StandIn(argument))
+            case "REDUCE" | "NEWOBJ" if not isinstance(items[0].made_of, str):  # a function that was made
+                raise Refused(holds_objects(next((n for n in names if n.startswith(CODE)), names[0])))
             case "REDUCE" | "NEWOBJ":
                 stack.append(_called(*items))
             case "BINPERSID" if items[0][0] == "module":  # before 1.6: a class beside its source
                 stack.append(items[0][1])
+                sources[items[0][1].made_of.rpartition(" ")[2]] = str(items[0][3])
             case "BINPERSID":
                 stack.append(_storage(storages, stored, *items[0]))
             case _:

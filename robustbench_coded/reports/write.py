@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 
+from robustbench_coded.errors import InputError
 from robustbench_coded.judge.certified import certified_frame
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.reports.figures import curves, style
@@ -67,11 +69,15 @@ def csv_table(table: pd.DataFrame) -> str:
     return csv_document(table.columns, map(csv_row, known))
 
 
-def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
-    """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes."""
+def figures_of(run: Run, opening: Opening, width: float = style.WIDTH) -> list[style.Drawing]:
+    """The figures of a run, drawn anew, that of its answer first; the same run gives the same bytes.
+
+    Args:
+        width: in inches, of a page or of a column (``style.COLUMN``).
+    """
     asked = run.manifest.judged_perturbations
     rows = [row for row in run.rows if row.attack == "clean" or row.perturbation in asked]
-    with style.styled():
+    with style.styled(width):
         drawn = [
             curves.draw_answer(opening),
             curves.draw_ladder(rows),
@@ -79,3 +85,20 @@ def figures_of(run: Run, opening: Opening) -> list[style.Drawing]:
             curves.draw_eps(rows),
         ]
     return [figure for figure in drawn if figure is not None]
+
+
+def plot(run: Run, axes: Axes | None = None) -> Axes:
+    """`Run.plot`."""
+    opening = opening_of(run)
+    if not opening.bars:
+        raise InputError(
+            f"{run.path} has no verdict yet, so there is nothing to plot; run its evaluation first"
+        )
+    with style.styled():
+        if axes is None:
+            from matplotlib import pyplot  # which a notebook shows
+
+            _, axes = pyplot.subplots(figsize=curves.answer_size(opening), layout="constrained")
+        curves.draw_bars(axes, opening)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=10)
+    return axes

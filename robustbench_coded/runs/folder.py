@@ -1,5 +1,6 @@
 """The run folder: the plan of a run, the outcomes committed so far, and the failures of units."""
 
+import errno
 import fcntl
 import json
 import os
@@ -13,7 +14,7 @@ from typing import IO, Any
 import pandas as pd
 import pyarrow as pa
 
-from robustbench_coded.errors import InputError
+from robustbench_coded.errors import LOG, InputError
 from robustbench_coded.extensions import points_of
 from robustbench_coded.runs import atomic, outcomes
 
@@ -291,6 +292,9 @@ def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:
     return frame
 
 
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
 def _lock(path: Path) -> IO:
     file = path.open("w")
     try:
@@ -300,4 +304,10 @@ def _lock(path: Path) -> IO:
         raise InputError(
             f"another csrobust is writing to {path.parent}; wait for it or give another --out"
         ) from error
+    except OSError as error:  # as on Lustre and some NFS; EIO and the like would stop the first commit, too
+        if error.errno not in _NO_LOCKS:
+            raise
+        LOG.warning(
+            f"{path.parent}: its file system has no locks ({error.strerror}); run one command at a time there"
+        )
     return file

@@ -1,6 +1,7 @@
 """run.json: the cases that were planned, and what the run was made on, its data, checkpoints and defences."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -67,14 +68,23 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     Attributes:
         until: ``settled`` or ``claim`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
-        verdicts_sharing: verdicts that share the error between them; 1 where each has its own.
-        seconds_per_image: by which a wish for time was turned into images; None without a wish.
     """
 
     until: str = ""
     sample_sizes: tuple[int, ...] = ()
-    verdicts_sharing: Count = 1
-    seconds_per_image: Number | None = None
+
+
+class Protocol(Struct, frozen=True, kw_only=True):
+    """What decided which attacks ran (docs/protocol.md).
+
+    Attributes:
+        version: of the table. rungs: those that ran, in the order in which they began.
+        stopped: True while rungs are left to ask: nothing is praised before.
+    """
+
+    version: str = ""
+    rungs: tuple[str, ...] = ()
+    stopped: bool = False
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
@@ -94,6 +104,33 @@ class Outlook(Struct, frozen=True, kw_only=True):
     seconds: Number = 0.0
 
 
+class NotRun(Struct, frozen=True):
+    """An attack that was asked for and left out; under which threat model ('' for any), why (a clause)."""
+
+    attack: str
+    subject: str
+    threat: str
+    why: str
+
+
+def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
+    """One for each; attacks left out for one reason share one, and so do subjects that lack the same ones."""
+    attacks: dict[tuple[str, str], list[str]] = {}
+    for one in remarks:
+        if isinstance(one, str):
+            attacks[one, ""] = []
+        else:
+            where = f"{one.subject}{one.threat and f' ({one.threat})'}"
+            attacks.setdefault((f": left out; {one.why}", where), []).append(one.attack)
+    subjects: dict[tuple[str, ...], list[str]] = {}
+    for (said, where), names in attacks.items():
+        subjects.setdefault((said, *names), []).append(where)
+    return [
+        f"{', '.join(names)} on {'; '.join(wheres)}{said}" if names else said
+        for (said, *names), wheres in subjects.items()
+    ]
+
+
 class Identity(Struct, frozen=True, kw_only=True):
     """What may not change within a run folder.
 
@@ -102,6 +139,7 @@ class Identity(Struct, frozen=True, kw_only=True):
             are the first ones, or all.
         class_mix: the order they were put into (``evaluated``); None where none was asked for.
         state: ``persistent over B batches``; None where it is reset before each.
+        subnormals: ``flushed`` where the processor took numbers below 1.2e-38 for 0; None where it did not.
     """
 
     data: str | None = None
@@ -112,6 +150,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     seed: int | None = None
     last_batch: str | None = None
     state: str | None = None
+    subnormals: str | None = None
 
 
 class DataFacts(Struct, frozen=True, kw_only=True):
@@ -161,6 +200,21 @@ class ProbeRecord(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     contradictions: tuple[str, ...] = ()
     selftests: str | None = None
+
+
+class CodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Code of the user's that was evaluated.
+
+    Attributes:
+        digest: of all of it, as it was when the first outcomes were computed.
+        parts: files, packages, functions and values, by name -> a hash or a version; empty where one changed
+            while the code ran, which is not compared.
+        unknown: why it cannot be compared as a whole, so that each new command computes it anew.
+    """
+
+    digest: str
+    parts: dict[str, str] = {}
+    unknown: str = ""
 
 
 class Resolved(Struct, frozen=True, kw_only=True):
@@ -259,10 +313,13 @@ class RunManifest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         cases: every planned case, in the order in which tables show them.
+        code: of models, defences and attacks of the user's, by what names them.
         notes: sentences for the reader of the report.
+        not_run: what was left out before anything ran.
         finished: whether the last invocation came to its end.
         superseded: ids of units of earlier invocations whose cases now have other units.
         sequential: how far cases of the last invocation ran and why, where not all ran on all examples.
+        protocol: that of the last invocation; None before there was one.
         outlook: what further commands would do, and what they would cost.
     """
 
@@ -271,11 +328,14 @@ class RunManifest(Struct, frozen=True, kw_only=True):
     checkpoints: tuple[CheckpointFacts, ...]
     cases: tuple[CaseRecord, ...]
     probes: tuple[ProbeRecord, ...] = ()
+    code: dict[str, CodeFacts] = {}
     notes: tuple[str, ...]
+    not_run: tuple[NotRun, ...] = ()
     invocations: tuple[Invocation, ...]
     finished: bool = False
     superseded: tuple[str, ...] = ()
     sequential: SampleSizes | None = None
+    protocol: Protocol | None = None
     outlook: tuple[Outlook, ...] = ()
 
     @property

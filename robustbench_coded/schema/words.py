@@ -26,12 +26,16 @@ class CheckName(StrEnum):
     ATTACKS_AGREE = "attacks agree"
     TWICE_THE_STEPS = "twice the steps"
     TWICE_THE_DRAWS = "twice the draws"
+    TWICE_THE_RESTARTS = "twice the restarts"
     WHAT_BROKE_THE_BASE = "what broke the base"
+    SMALLER_BATCHES = "smaller batches"
     SELF_TESTS = "self-tests"  # one that failed is listed by its own name, ``self-tests: NAME``
 
 
 # Those that compare an attack with itself at twice the length.
-DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS})
+DOUBLING = frozenset({CheckName.TWICE_THE_STEPS, CheckName.TWICE_THE_DRAWS, CheckName.TWICE_THE_RESTARTS})
+# Those that ask for restarts, which run before praise alone.
+BEFORE_PRAISE = frozenset({CheckName.ATTACKS_AGREE, CheckName.TWICE_THE_RESTARTS})
 
 # Self-tests of the gradient alone: what they leave open, attacks without gradients may answer.
 GRADIENT_SELF_TESTS = frozenset(

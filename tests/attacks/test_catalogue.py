@@ -9,7 +9,7 @@ import pytest
 from attacks import catalogue, naming
 from attacks.catalogue import CATALOGUE, Algorithm
 from attacks.registry import attack_for
-from robustbench_coded.evaluation.planning.plan import queries_of
+from robustbench_coded.evaluation.planning.costs import queries_of
 from robustbench_coded.reports.text.formatting import attack_text
 
 

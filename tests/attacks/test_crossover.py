@@ -8,7 +8,7 @@ from attacks.estimators import FreshDraws
 from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.registry import attack_for
-from robustbench_coded.evaluation.planning.plan import queries_of
+from robustbench_coded.evaluation.planning.costs import queries_of
 from tests.attacks.conftest import Deterministic
 
 EPS, CLEAN, SIDE = 0.1, 0.5, 4

@@ -12,7 +12,7 @@ from attacks.naming import parse
 from attacks.perturbation_budget import PerturbationBudget
 from attacks.pgd import Pgd
 from attacks.registry import attack_for
-from robustbench_coded.evaluation.planning.plan import queries_of
+from robustbench_coded.evaluation.planning.costs import queries_of
 
 BUDGET = PerturbationBudget("linf", 0.05)
 

@@ -141,3 +141,11 @@ def test_relaxed_goes_before_any_attack_with_gradients_of_the_defence(text):
 def test_relaxed_is_refused_before_attacks_without_them(text):
     with pytest.raises(ValueError, match="gradients after relaxed-"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("pgd10", "pgd-10"), ("PGD_20", "pgd-20"), ("eot10-pgd20", "eot10-pgd-20")]
+)
+def test_a_missing_dash_is_the_first_thing_that_may_be_meant(typed, meant):
+    with pytest.raises(ValueError, match=rf"did you mean {meant}\?$"):
+        parse(typed)

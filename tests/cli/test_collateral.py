@@ -1,6 +1,7 @@
 """``--inputs collateral``: what a few malicious inputs do to those that nobody touches."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,9 @@ def test_what_makes_no_sense_is_left_out_and_nothing_is_judged_by_the_base_model
     # Neither random signs on all inputs nor the base model's gradients are attacks on bystanders.
     assert "transfer-pgd-5" not in set(mine.attack)
     assert set(mine[mine.attack == "strongest"].strongest_attack) <= {"pgd-2", "aware-pgd-10", "clean"}
-    report, details = ((run / name).read_text() for name in ("report.md", "details.md"))
-    assert "transfer-pgd-5 was not run" in details
+    report = (run / "report.md").read_text()
+    dropped = report[report.index("## What did not run") :]
+    assert re.search(r"transfer-pgd-5 on rci \(collateral-\d.*left out; the base model answers", dropped)
     assert "collateral" not in report[report.index("## Verdicts") : report.index("## Accuracy")]
     assert 'id="collateral"' in (run / "report.html").read_text()
 

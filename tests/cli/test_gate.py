@@ -1,11 +1,15 @@
 """--fail-on, --junit and the assertion for tests: what a pipeline is told of verdicts."""
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from msgspec import structs
 
 from robustbench_coded import InputError, assert_accuracy_under_attack
+from robustbench_coded.cli import gate
 from robustbench_coded.cli.main import run
+from robustbench_coded.judge.run import load_run
 
 SMALL = ("eval", "--ckpt", "digits-erm", "--limit", "64", "--attacks", "pgd-5,transfer-pgd-5", "--quiet")
 
@@ -16,6 +20,14 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("gate") / "run"
     assert run([*SMALL, "--out", str(path)]) == 0
     return path
+
+
+@pytest.fixture
+def invented_judgements(folder):
+    judgement = load_run(folder).judgements[0]
+    case = judgement.case
+    name = structs.replace(case.subject, checkpoint="a\x1b[31m\x00b")
+    return [replace(judgement, case=structs.replace(case, subject=name))]
 
 
 @pytest.mark.parametrize(
@@ -66,3 +78,10 @@ def test_an_accuracy_that_is_certainly_lower_fails_the_assertion():
 def test_an_assertion_that_tells_nothing_is_refused(options, words):
     with pytest.raises(InputError, match=words):
         assert_accuracy_under_attack("digits-erm", "digits", 0.1, attacks="pgd-5", **options)
+
+
+def test_a_hostile_name_leaves_the_file_well_formed(invented_judgements, tmp_path):
+    file = tmp_path / "junit.xml"
+    gate.write_junit(file, invented_judgements, gate.NEGATIVE)
+    case = ElementTree.parse(file).getroot().find("testcase")
+    assert case.get("classname") == r"a\x1b[31m\x00b"

@@ -2,10 +2,10 @@
 
 import json
 
-import pandas as pd
 import pytest
 
-from robustbench_coded.evaluation.session.planning import Rates
+from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION
+from robustbench_coded.evaluation.session.rates import Rates
 
 pytestmark = pytest.mark.long
 
@@ -19,86 +19,59 @@ def a_second_an_image(monkeypatch):
     monkeypatch.setattr(Rates, "of", lambda self, case: 1.0)
 
 
-def rows(table):
-    return {(r["defence"], r["threat"], r["attack"]) for r in table}
+def steps(run):
+    lines = [json.loads(line)["step"] for line in (run / "steps.jsonl").open()]
+    return [step for step in lines if step is not None]
 
 
-def measured(run):
-    table = pd.read_csv(run / "summary.csv")
-    table = table[~table.attack.isin(["strongest", "ensemble", "naive-min"])]
-    table = table[~table.attack.str.startswith("from:")]  # what these found, submitted: known only then
-    return table.to_dict("records")
+def gradients(run):
+    """By rung, what its steps cost."""
+    costs = {}
+    for step in steps(run):
+        cost = sum(part["images"] for part in (*step["cases"], *step["random"]))
+        costs[step["rung"]] = costs.get(step["rung"], 0) + cost
+    return costs
 
 
-def test_a_plan_is_what_eval_runs_and_nothing_is_written(csrobust, digits_erm, tmp_path, a_second_an_image):
+def test_a_plan_of_a_break_is_what_eval_runs_and_nothing_is_written(
+    csrobust, digits_erm, tmp_path, a_second_an_image
+):
     options = ("--ckpt", digits_erm, *SMALL, *ATTACKS, "--limit", "40", "--out", tmp_path / "run")
     answer = csrobust("plan", *options, "--json")
     assert answer.code == 0, answer.err
     plan = json.loads(answer.out)
-    assert list(tmp_path.iterdir()) == []
-    assert all(row["certain"] and row["examples"] == 40 for row in plan["rows"])
-    for what in ("images", "seconds", "units"):
-        assert plan[what] == pytest.approx(sum(row[what] for row in plan["rows"]))
-    costs = {(r["defence"], r["attack"]): r["images"] for r in plan["rows"]}
-    # 40 gradients of 40 examples, and the forward that scores them.
-    assert costs["standard", "pgd-40"] == pytest.approx(40 * 40 + 40 / 3, abs=5)
+    assert list(tmp_path.iterdir()) == [] and plan["protocol"] == VERSION
+    for way in ("broken", "praised"):
+        for what in ("images", "seconds"):
+            assert plan[way][what] == pytest.approx(sum(row[way][what] for row in plan["rungs"]))
+    assert plan["broken"]["images"] == plan["broken"]["seconds"] < plan["praised"]["images"]
     assert csrobust("eval", *options, "--quiet").code == 0
-    assert rows(measured(tmp_path / "run")) == rows(plan["rows"])
+    spent, planned = gradients(tmp_path / "run"), {r["rung"]: r["broken"]["images"] for r in plan["rungs"]}
+    assert spent["named rows"] == planned["named rows"] > 0
+    assert sum(spent.values()) == pytest.approx(sum(planned.values()), rel=0.25)
     again = json.loads(csrobust("plan", *options, "--json").out)
-    assert again["seconds"] == 0 and again["done"] == plan["units"]
-    assert all(row["done"] == row["units"] for row in again["rows"])
+    assert again["broken"]["images"] <= 0.25 * plan["broken"]["images"]
     anew = json.loads(csrobust("plan", *options, "--json", "--overwrite").out)
-    assert anew["seconds"] == plan["seconds"]
+    assert anew["broken"] == plan["broken"]
+
+
+def test_a_plan_lists_rungs_and_what_a_break_and_praise_cost(csrobust, digits_erm, a_second_an_image):
+    command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12")
+    lines = csrobust(*command).out.splitlines()
+    named = [rung.name for rung in RUNGS]
+    assert [line for line in lines if line.startswith(tuple(named))] == lines[1 : 1 + len(named)]
+    assert [line.split(" costs ")[0] for line in lines if " costs " in line] == ["a break", "praise"]
+    assert any(line.startswith("run folder: reports/digits-erm-") for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("options", "certain", "most"),
-    [
-        ((), 16, None),  # of images that small, all rows are affordable
-        (("--time", "2h"), 13, 3 * 1200),  # half of it in equal parts for standard, RCI and its victims
-        (("--until", "settled"), 2, None),
-    ],
+    ("options", "without"),
+    [((), ()), (("--time", "2h"), ()), (("--until", "settled"), ("named rows",))],
 )
-def test_the_sum_is_over_the_rows_that_run_in_any_case(
-    csrobust, digits_erm, a_second_an_image, options, certain, most
+def test_time_changes_no_step_and_until_leaves_out_rows(
+    csrobust, digits_erm, a_second_an_image, options, without
 ):
-    command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12", *options)
-    plan = json.loads(csrobust(*command, "--json").out)
-    runs = [row for row in plan["rows"] if row["certain"]]
-    assert len(runs) == certain < len(plan["rows"])
-    assert plan["seconds"] == pytest.approx(sum(row["seconds"] for row in runs))
-    others = sum(row["images"] for row in plan["rows"] if not row["certain"])
-    assert plan["open_images"] == (others if most is None else min(others, most))
-    lines = csrobust(*command).out.splitlines()
-    assert any(line.startswith("run folder: reports/digits-erm-") for line in lines)
-    table = [line for line in lines if " digits-erm | " in line]
-    assert [not line.partition("* digits-erm")[1] for line in table] == [r["certain"] for r in plan["rows"]]
-    (marked,) = [line for line in lines if line.startswith("cases marked *")]
-    assert f"up to {plan['open_images']:,} gradients more" in marked
-
-
-def test_a_wish_for_time_gets_the_examples_that_fit(csrobust, digits_erm, a_second_an_image):
-    def examples(*options):
-        answer = csrobust("plan", "--ckpt", digits_erm, *SMALL, *ATTACKS, *options, "--json")
-        plan = json.loads(answer.out)
-        rows = [row for row in plan["rows"] if row["certain"]]
-        return {(r["defence"], r["attack"]): r["examples"] for r in rows}, plan["seconds"]
-
-    some, seconds = examples("--time", "2h")  # half of it is for the table
-    assert seconds <= 3600 and some.get(("rci", "pgd-40"), 0) < some["rci", "transfer-pgd-2"] < 640
-    every, seconds = examples("--all")
-    assert set(every.values()) == {640} and seconds > 7200
-
-
-def test_what_was_left_out_is_what_a_plan_of_all_still_has_to_do(
-    csrobust, digits_erm, tmp_path, a_second_an_image
-):
-    options = ("--ckpt", digits_erm, *SMALL, *ATTACKS, "--out", tmp_path / "run")
-    whole = json.loads(csrobust("plan", *options, "--all", "--json").out)
-    assert csrobust("eval", *options, "--time", "2h", "--quiet").code == 0
-    spent = json.loads(csrobust("plan", *options, "--time", "2h", "--json").out)
-    assert spent["seconds"] == 0 and spent["done"] == spent["units"] > 0
-    rest = json.loads(csrobust("plan", *options, "--all", "--json").out)
-    assert 0 < rest["seconds"] < whole["seconds"]
-    planned = {(r["defence"], r["attack"]): r["examples"] for r in spent["rows"] if r["certain"]}
-    assert planned == {(r["defence"], r["attack"]): r["examples"] for r in measured(tmp_path / "run")}
+    command = ("plan", "--ckpt", digits_erm, *SMALL, "--rci", "N=12")
+    plan, plain = (json.loads(csrobust(*command, *more, "--json").out) for more in (options, ()))
+    assert (plan["rungs"] == plain["rungs"]) == (not without)
+    assert all(row["broken"]["images"] == 0 for row in plan["rungs"] if row["rung"] in without)

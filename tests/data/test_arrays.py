@@ -228,3 +228,11 @@ def test_a_stream_that_does_not_fit_into_memory_is_refused(monkeypatch):
     endless = ((np.zeros((1, 50, 50), np.float32), 0) for _ in itertools.count())
     with pytest.raises(InputError, match=r"do not fit into memory; give a part of it, as itertools.islice"):
         dataset_in_memory(endless)
+
+
+def test_a_dictionary_of_splits_is_refused_with_the_one_to_take():
+    rows = [{"image": np.zeros((8, 8, 3), np.uint8), "label": 0}]
+    with pytest.raises(
+        InputError, match=r"got 2 data sets \(train, test\); give one of them: data\['test'\]"
+    ):
+        dataset_in_memory({"train": rows, "test": rows})

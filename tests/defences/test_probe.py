@@ -189,7 +189,13 @@ def test_a_defence_that_fails_is_the_users_error(model):
     ):
         probed(planted(model, lambda x, draw: {}["no"]))
     with pytest.raises(InputError, match="answers with int64"):
-        probed(planted(model, lambda x, draw: model(x).argmax(1)))
+        probed(planted(model, lambda x, draw: torch.zeros(len(x), 5, dtype=torch.int64)))
+
+
+def test_classes_in_place_of_logits_are_a_fault_of_the_shape(model):
+    defence = planted(model, lambda x, draw: model(x).argmax(1))
+    found = contradictions(defence, probed(defence))
+    assert found == ["answers 8 inputs with logits of shape (8,), not (8, classes)"]
 
 
 def test_one_that_takes_fewer_inputs_at_once_is_given_the_option_that_does(model):

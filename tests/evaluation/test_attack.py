@@ -164,7 +164,7 @@ def test_a_list_of_images_gives_an_array(model, batch):
         ({"x": torch.zeros(K, 64)}, r"x: expected images \[n, C, H, W\].*got float32 \[8, 64\]"),
         ({"x": torch.zeros(K, 1, 9, 9)}, r"the model fails on images \[1, 1, 9, 9\]: RuntimeError"),
         ({"x": torch.full((K, 1, 8, 8), 2.0)}, r"x: expected pixels in \[0, 1\], got \[2, 2\]; divide"),
-        ({"model": len}, r"expected logits \[1, classes\] for an image, got int"),
+        ({"model": len}, r"expected logits \[1, classes\], got int"),
         ({"model": object()}, "expected a network or a defence, got object, which lacks name, randomised"),
         (
             {"x": TensorDataset(torch.rand(K, 1, 8, 8), torch.zeros(K))},

@@ -122,6 +122,23 @@ def test_wrong_input_is_told_before_anything_is_written(tmp_path, monkeypatch, g
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_nobody_asked_for_is_a_temporary_one(tmp_path, monkeypatch, capsys):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    options = {name: value for name, value in SMALL.items() if name != "eps"} | {"attacks": "clean,fgsm"}
+    run = evaluate(RowMean(), labelled(), **options, epsilon=SMALL.get("eps", 0.1))
+    assert run.path.parent == tmp_path / "temporary" and (run.path / "report.html").exists()
+    assert not list((tmp_path / "here").iterdir())
+    assert "fgsm" in set(run.summary.attack)
+    said = " ".join(capsys.readouterr().err.split())
+    assert 0 <= said.find("if every defence falls to its first attack") < said.find("fgsm | eps")
+    axes = run.plot()
+    assert [text.get_text() for text in axes.get_yticklabels()][-1] == "all attacks"
+    assert run.plot(axes) is axes
+
+
 def test_everything_that_is_named_can_be_imported_and_nothing_else():
     for name in robustbench_coded.__all__:
         assert getattr(robustbench_coded, name) is not None

@@ -8,7 +8,7 @@ from torch import nn
 
 from robustbench_coded import evaluate
 from robustbench_coded.defences.inferences import Standard
-from robustbench_coded.evaluation.session import planning
+from robustbench_coded.evaluation.session import rates
 from robustbench_coded.evaluation.setup.probing import gradient_figures
 
 SIDE, EXAMPLES = 224, 40
@@ -59,8 +59,8 @@ def test_usable_gradients_are_counted_on_few_large_images():
 
 def test_what_takes_seconds_is_timed_once(tmp_path, monkeypatch):
     clock, asked = iter(range(0, 10**6, 3)), []
-    real = planning.gradient_of_sum
-    monkeypatch.setattr(planning, "gradient_of_sum", lambda model, x: asked.append(len(x)) or real(model, x))
-    monkeypatch.setattr(planning.time, "perf_counter", lambda: next(clock))
-    measured(tmp_path / "run", limit=None, time=100.0)
-    assert set(asked) == {1}  # 64 images of 32 x 32 have as many pixels
+    real = rates.gradient_of_sum
+    monkeypatch.setattr(rates, "gradient_of_sum", lambda model, x: asked.append(len(x)) or real(model, x))
+    monkeypatch.setattr(rates.time, "perf_counter", lambda: next(clock))
+    run = measured(tmp_path / "run", limit=None, until="settled")  # it says what --all would take
+    assert run.manifest.outlook and set(asked) == {1}  # 64 images of 32 x 32 have as many pixels

@@ -247,7 +247,9 @@ def test_who_knows_the_draw_has_none_to_average(checked):
 
 
 @pytest.mark.parametrize(
-    ("apart", "outcome", "asked"), [(8, "passed", ()), (16, "failed", ("crossover-160",))], ids=["1%", "2%"]
+    ("apart", "outcome", "asked"),
+    [(8, "passed", ()), (16, "failed", ("mosaic-8", "crossover-160"))],
+    ids=["1%", "2%"],
 )
 def test_attacks_that_fail_on_different_images_ask_for_what_recombines_them(
     evaluation, apart, outcome, asked
@@ -271,5 +273,54 @@ def test_attacks_that_fail_on_different_images_ask_for_what_recombines_them(
     assert f"pgd-10 leaves 50.0%, all attacks together {0.5 - apart / EXAMPLES:.1%}" in check.finding
 
 
-def test_random_answers_are_not_combined_image_by_image(checked):
-    assert checked([("pgd-10", 0.5), ("apgd-mt-20", 0.4)])["attacks agree"].outcome == "passed"
+@pytest.mark.parametrize("restarted", [False, True])
+def test_random_answers_show_that_attacks_fail_on_different_images_too(evaluation, restarted):
+    run, number = evaluation(), np.arange(EXAMPLES)
+    defence = {"batch_dependent": False, "k": None, "n": None}
+    left = {
+        "clean": number >= 0,
+        "random-sign": number >= 0,
+        "pgd-10": number < 400,
+        "apgd-mt-20": (number >= 16) & (number < 416),
+        **({"mosaic-8": (number >= 16) & (number < 416)} if restarted else {}),
+    }
+    for name, right in left.items():
+        answers = np.repeat(right[:, None], 4, axis=1)
+        run.add(name, answers, answers, **defence)
+    rows = case_results(*run.parts())
+    made = next(r for r in rows if r.case.attack == "ensemble" and r.case.perturbation.eps > 0)
+    found = {check.name: check for check in other_attacks(rows, made, 1.0)}
+    # Recombining needs points of one example that can be compared: not where answers are random.
+    assert found["attacks agree"].failed == (not restarted)
+    assert found["attacks agree"].run_next == (() if restarted else ("mosaic-8",))
+
+
+@pytest.mark.parametrize("defence", [{}, {"batch_dependent": False, "k": None, "n": None}, BASE])
+@pytest.mark.parametrize(
+    ("attacks", "outcome", "asked"),
+    [
+        ([], "not run", ("mosaic-8",)),
+        ([("mosaic-8", 0.44)], "failed", ("mosaic-16",)),
+        ([("mosaic-8", 0.499)], "passed", ()),
+        ([("mosaic-8", 0.7)], "passed", ()),
+        ([("mosaic-8", 0.44), ("mosaic-16", 0.4)], "failed", ("mosaic-32",)),
+        ([("mosaic-8", 0.44), ("mosaic-16", 0.439)], "passed", ()),
+        ([("relaxed-mosaic-8", 0.44)], "failed", ("relaxed-mosaic-16",)),
+    ],
+)
+def test_mixed_starts_are_doubled_while_they_find_half_a_point_more(
+    checked, defence, attacks, outcome, asked
+):
+    check = checked([("pgd-100", 0.5), ("apgd-mt-20", 0.52), *attacks], **defence)["twice the restarts"]
+    assert (check.outcome, check.run_next) == (outcome, asked)
+
+
+def test_restarts_need_gradients_and_something_to_find(checked):
+    for attacks in ([("rays-400", 0.5)], [("pgd-100", 0.002)]):
+        assert checked(attacks)["twice the restarts"].outcome == "passed"
+
+
+def test_starts_are_not_doubled_as_steps_nor_averaged_over_more_draws(checked):
+    found = checked([("pgd-100", 0.5), ("pgd-200", 0.5), ("eot2-pgd-100", 0.5), ("mosaic-8", 0.3)])
+    assert found["twice the steps"].outcome == "passed"
+    assert found["twice the draws"].outcome == "passed"

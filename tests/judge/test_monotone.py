@@ -102,7 +102,7 @@ def test_more_rows_never_turn_a_condemned_defence_into_a_praised_one(evaluation)
 def test_the_property_sees_a_comparison_that_is_not_made(evaluation, monkeypatch):
     passed = Check("what broke the base", "passed", "")
     monkeypatch.setattr(judging, "what_broke_the_base", lambda *args: passed)
-    monkeypatch.setattr(judging, "unmatched_attacks", lambda *args: "")
+    monkeypatch.setattr(judging, "unmatched_attacks", lambda *args: ((), ""))
     assert [pair for pair in generated(evaluation, range(30)) if moves_towards_praise(*pair)]
 
 

@@ -16,10 +16,11 @@ BASE = {"defence": "standard", "k": None, "n": None, "randomised": False, "batch
 ALONE = {"randomised": False, "batch_dependent": False}
 
 
-def judged(evaluation, base, defence, margin=0.03, has_base=True, table=()):
+def judged(evaluation, base, defence, margin=0.03, has_base=True, table=(), faulty=()):
     """The verdict and its checks, from attack -> accuracy on either side; inputs fall in one order.
 
-    Attacks on the defence in ``table`` ran for the table alone.
+    Attacks on the defence in ``table`` ran for the table alone; those on either side in ``faulty`` gave a
+    result that was none.
     """
     run = evaluation()
     order = np.arange(1600)[:, None] * 89 % 1600 / 1600
@@ -32,7 +33,8 @@ def judged(evaluation, base, defence, margin=0.03, has_base=True, table=()):
         structs.replace(record, table=record.case.attack in table and record.case.subject.k is not None)
         for record in planned
     ]
-    rows = [replace(row, has_base=has_base) for row in case_results(outcomes, cases)]
+    counts = {record.case: 1 for record in planned if record.case.attack in faulty}
+    rows = [replace(row, has_base=has_base) for row in case_results(outcomes, cases, counts)]
     made = next(row for row in rows if row.case.attack == ENSEMBLE and row.case.subject.defence != STANDARD)
     found = judge(rows, made, [PASSED], margin=margin)
     return found, found.checks
@@ -135,6 +137,18 @@ def test_what_ran_for_the_table_alone_was_not_met(evaluation):
     base, defence = {"fgsm": 0.6, "apgd-mt-20": 0.1}, {"fgsm": 0.6, "apgd-mt-20": 0.6, "apgd-t-20": 0.6}
     assert judged(evaluation, base, defence)[0].name == "no failure found"
     assert judged(evaluation, base, defence, table=("apgd-mt-20",))[0].name == "not settled"
+
+
+def test_an_attack_with_faulty_results_takes_away_and_supports_nothing(evaluation):
+    attacks = {"pgd-20": 0.6, "apgd-mt-20": 0.6}
+    good = {"pgd-20": 0.9, "apgd-mt-20": 0.9}
+    assert judged(evaluation, attacks, good)[0].name == "no failure found"
+    assert judged(evaluation, attacks, good, faulty=("pgd-20",))[0].rule == "outcomes missing"
+    # What it found counts all the same.
+    assert judged(evaluation, attacks, {**good, "fgsm": 0.0}, faulty=("fgsm",))[0].rule == "below its base"
+    # Nor is a gain denied by a base model that a fault may have spared.
+    assert judged(evaluation, attacks, attacks)[0].name == "no gain"
+    assert judged(evaluation, attacks, attacks, faulty=("apgd-mt-20",))[0].name == "not settled"
 
 
 def test_random_signs_that_ran_for_the_table_alone_do_not_shorten_the_ensemble(evaluation):

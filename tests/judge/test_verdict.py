@@ -62,6 +62,7 @@ DECIDES = {
         "gain": gain(-0.01, 0.02),
         "unmatched_attacks": "the base model did not meet square-1000",
     },
+    "too few classes": {"clean": accuracy(0.1, 0.18), "accuracy": accuracy(0.1, 0.18)},
     "interval contains the bar": {"gain": gain(0.02, 0.12)},
     "another attack may find more": {"checks": (open_check("another loss"),)},
     "not converged": {"checks": (open_check("twice the steps", "failed"),)},
@@ -96,6 +97,8 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
         # What is found is its own proof: no check, no break, nothing missing softens it.
         *[("gain below the margin", name) for name in DECIDES if DECIDES[name].keys() & {"checks", "breaks"}],
         ("next to nothing left", "outcomes missing"),
+        ("outcomes missing", "too few classes"),
+        ("too few classes", "interval contains the bar"),
         ("below the claim", "gain below the margin"),
         ("below its base", "constant answers"),
         ("outcomes missing", "another attack may find more"),
@@ -105,6 +108,12 @@ def test_each_rule_decides_and_without_it_another_one_would(rule, monkeypatch):
 )
 def test_of_two_rules_that_apply_the_earlier_decides(earlier, later):
     assert decide(replace(GOOD, **DECIDES[later], **DECIDES[earlier])).rule == earlier
+
+
+def test_an_attack_with_faulty_results_counts_as_not_run_and_is_to_be_mended():
+    made = decide(replace(GOOD, faulty=3))
+    assert (made.name, made.rule) == (OPEN, "outcomes missing")
+    assert "3 faulty results" in made.reason and "mend it or leave it out" in made.reason
 
 
 def test_no_check_that_is_open_goes_unheard():
@@ -172,6 +181,7 @@ def test_without_a_base_model_the_accuracy_alone_decides(kept, word):
     "withheld",
     [
         {"missing": True},
+        {"faulty": 3},
         {"unmatched_attacks": "the base model did not meet square-1000"},
         {"gain": None},
         {"gain": gain(-0.2, 0.3)},
@@ -208,8 +218,10 @@ def measured(draw):
         accuracy=accuracy(*kept),
         gain=gain(over[0] - 0.5, over[1] - 0.5) if compared and draw(st.booleans()) else None,
         broken_at=draw(fractions()),
+        clean=draw(st.none() | st.just(accuracy(0.5, 0.7))),
         constant=draw(st.booleans()),
         missing=draw(st.booleans()),
+        faulty=draw(st.integers(0, 1)),
         unmatched_attacks=draw(st.sampled_from(["", "the base model was spared pgd-20"])),
         checks=tuple(map(open_check, draw(st.lists(names, max_size=2)))),
     )
@@ -229,6 +241,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
         accuracy=lowered(before.accuracy, found),
         gain=None if before.gain is None else lowered(before.gain, found),
         broken_at=before.broken_at,
+        clean=before.clean,
         constant=before.constant,
     )
     words = decide(before).name, decide(after).name
@@ -241,7 +254,7 @@ def test_more_attacks_on_the_defence_never_turn_a_condemned_one_into_a_praised_o
 @given(measured())
 def test_praise_is_above_both_bars_with_nothing_open(figures):
     made = decide(figures)
-    nothing_open = not figures.checks and not figures.missing and not figures.constant
+    nothing_open = not figures.checks and not (figures.missing or figures.faulty or figures.constant)
     assert (made.name == PRAISE) == (figures.above_the_bar and nothing_open)
     if made.name in CONDEMNED:
         upper = figures.accuracy.high <= figures.broken_at or figures.constant

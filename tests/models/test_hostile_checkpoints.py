@@ -4,12 +4,14 @@ import argparse
 import collections
 import datetime
 import functools
+import importlib
 import io
 import json
 import os
 import pickle
 import random
 import struct
+import sys
 import zipfile
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from robustbench_coded.cli.main import main
 from robustbench_coded.errors import InputError
 from robustbench_coded.models import archive
 from robustbench_coded.models.loading import load_checkpoint
@@ -210,7 +213,11 @@ SAFE = safetensors.torch.save(WEIGHTS)
 HOSTILE = {
     # not a checkpoint
     "empty": (b"", "the file is empty"),
-    "text": (b"hello there, this is text", "not a checkpoint; .pt, .pth, .th and .safetensors"),
+    "text": (b"hello there, this is text", r"not a checkpoint: it begins with b'hello there,'"),
+    "dill": (
+        torch_zip(None, pickled=b"\x80\x02cdill._dill\n_create_type\n(X\x03\0\0\0NettR)R."),
+        r"it was written with dill: .*\(dill._dill._create_type\), never loaded; .*evaluate\(model, \(x, y\)",
+    ),
     "web page": (b"<!DOCTYPE html><html>", "a web page or XML"),
     "LFS pointer": (b"version https://git-lfs\noid sha256:00", "a Git LFS pointer"),
     "gzip": (b"\x1f\x8b\x08\x00", "compressed with gzip"),
@@ -454,6 +461,27 @@ def test_a_file_of_python_2_is_read():
     pickled = stream.getvalue().replace(b"X\x07\0\0\0weights", b"U\x07weights")
     contents = read_torch(torch_zip(None, pickled=pickled))
     assert torch.equal(contents["weights"]["w"], torch.zeros(2, 2))
+
+
+def test_the_source_in_a_file_of_before_1_6_is_shown_and_never_run(tmp_path, monkeypatch, capsys):
+    written = "from torch import nn\nprint('planted')\n\nclass Own(nn.Sequential):\n    pass\n"
+    (tmp_path / "own_source.py").write_text(written)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    own = importlib.import_module("own_source").Own
+    torch.save(own(nn.Linear(64, 7), nn.Linear(7, 10)), "own.pt", _use_new_zipfile_serialization=False)
+    (tmp_path / "own_source.py").unlink()
+    del sys.modules["own_source"]
+    assert capsys.readouterr().out == "planted\n"
+    said = "its pickle holds the source of Own, Linear, which is never run: `csrobust inspect own.pt --json`"
+    with pytest.raises(
+        InputError, match=f"{said} has it as class_source; pass --arch .* --arch file.py:build$"
+    ):
+        load_checkpoint("own.pt", arch="resnet20")
+    assert main(["inspect", "own.pt", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["class_source"]["Own"] == "class Own(nn.Sequential):\n    pass\n"
+    assert any(said in note for note in facts["notes"])
 
 
 def test_places_that_hold_no_file_are_refused(tmp_path):

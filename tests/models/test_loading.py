@@ -233,7 +233,7 @@ def test_a_config_beside_unknown_weights_is_pointed_to(tmp_path):
         load_checkpoint(tmp_path / "a.pt")
     assert "hf:" not in str(without.value)
     (tmp_path / "config.json").write_text('{"architecture": "convnext_atto"}')
-    with pytest.raises(InputError, match=r"--arch hf: for the network that config\.json describes"):
+    with pytest.raises(InputError, match=r"--arch hf: takes the network that config\.json describes"):
         load_checkpoint(tmp_path / "a.pt")
 
 

@@ -48,7 +48,7 @@ def test_it_is_recognised_and_its_activation_named():
 def test_a_stochastic_activation_of_unknown_kind_is_refused_by_name():
     stored = shapes(build("wrn-10-1", 10))
     stored["block1.layer.0.act.temperature"] = ()
-    with pytest.raises(Refused, match=r"stochastic \(block1.layer.0.act.temperature\) and of unknown kind"):
+    with pytest.raises(Refused, match=r"stochastic \(block1.layer.0.act.temperature\), of unknown kind"):
         recognise(stored)
 
 

@@ -131,7 +131,22 @@ def test_a_network_that_cannot_be_copied_is_used_as_it_is():
     model = model_of(CannotBeCopied())
     used, info = prepare_model(model, images())
     assert used is model
-    assert str(info) == "gradients of the original model; not float32: it failed (holds a socket)"
+    assert str(info) == "gradients of the original model; no copy in float32: it failed (holds a socket)"
+
+
+class ReadsItsInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x):
+        return self.bn(self.conv(torch.from_numpy(x.detach().numpy()) + 0 * x)).mean((2, 3))
+
+
+def test_a_network_that_no_tracer_follows_is_used_as_it_is():
+    _, info = prepare_model(model_of(ReadsItsInput()), images())
+    said = "no copy in float32: it failed (torch.fx can't trace its forward, to fold batch-norms)"
+    assert str(info) == f"gradients of the original model; {said}"
 
 
 def test_a_network_that_refuses_bfloat16_is_prepared_in_float32():

@@ -1,8 +1,10 @@
 """The board: what it shows is what its runs say, its pages stand alone, and its rules are kept."""
 
+import html
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from robustbench_coded.cli.main import main
 from robustbench_coded.extras.board.entry import Board, schema
 from robustbench_coded.extras.board.submit import check_hashes, hashes_of
+from robustbench_coded.extras.published.registry import PUBLISHED
 from robustbench_coded.judge.run import load_run
 
 ENTRY = """
@@ -200,8 +203,8 @@ def test_a_changed_file_of_an_entry_is_noticed(accepted, tmp_path, capsys):
     [
         ({"examples": 64}, "64 examples"),
         ({"draws": 2}, "2 scoring draws"),
-        ({"finished": False}, "not finished"),
-        ({"missing": [("pgd-10", "rci")]}, "pgd-10: it has not"),
+        ({"finished": False}, "not complete: it was stopped before its end"),
+        ({"missing": [("pgd-10", "rci")]}, "1 of 13 planned cases lacks outcomes"),
         ({"accuracies": {("clean", "batch/unknown"): (0.9, 0.9), ("fgsm", "batch/unknown"): (0.0, 0.1)}},
          "pgd-10, pgd-100, eot10-pgd-20"),
     ],
@@ -239,3 +242,33 @@ def test_other_folders_are_refused(tmp_path, capsys):
     assert main(["board", str(tmp_path), "--out", str(tmp_path / "site")]) == 2
     assert "entry.toml" in capsys.readouterr().err
     assert not (tmp_path / "site").exists()
+
+
+def test_a_dispute_is_shown_with_both_sides_and_changes_no_verdict(make_run, subject, tmp_path, monkeypatch):
+    facts = {"name": "a", "sha256": "0" * 64, "arch": "lwta-wrn34-1"}
+    run = make_run("disputed", subjects=[subject("a")], changes={"checkpoints": [facts]})
+    assert main(["board", str(run), "--out", str(tmp_path / "site")]) == 0
+    (entry,) = board_in(tmp_path / "site").entries
+    (dispute,) = entry.disputes
+    assert dispute.link == "https://github.com/fra31/auto-attack/issues/58"
+    (page,) = (tmp_path / "site" / "entries").iterdir()
+    for told in (dispute.link, dispute.critics, dispute.authors):
+        assert html.escape(told, quote=True).replace("&#x27;", "&#39;") in page.read_text()
+    assert "disputed: fra31/auto-attack#58" in (tmp_path / "site" / "index.html").read_text()
+    undisputed = {**PUBLISHED, "stochastic-lwta": replace(PUBLISHED["stochastic-lwta"], disputes=())}
+    monkeypatch.setattr("robustbench_coded.extras.board.entries.PUBLISHED", undisputed)
+    assert main(["board", str(run), "--out", str(tmp_path / "without")]) == 0
+    (without,) = board_in(tmp_path / "without").entries
+    assert (without.verdict, without.reason, without.disputes) == (entry.verdict, entry.reason, ())
+
+
+def test_no_entry_is_made_of_a_run_whose_ensemble_is_not_complete(make_run, tmp_path, capsys):
+    run = make_run("lost", missing=[("pgd-10", "rci")])
+    assert main(["board", str(run), "--out", str(tmp_path / "site")]) == 2
+    said = capsys.readouterr().err
+    assert "is not complete: 1 of 13 planned cases lacks outcomes; the command that began it" in said
+    assert not (tmp_path / "site").exists()
+    entry = tmp_path / "entry.toml"
+    entry.write_text(ENTRY)
+    assert main(["submit", str(run), "--entry", str(entry), "--out", str(tmp_path / "entries")]) == 2
+    assert "the run is not complete: 1 of 13 planned cases lacks outcomes" in capsys.readouterr().err

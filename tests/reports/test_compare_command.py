@@ -35,6 +35,8 @@ def test_compare_writes_every_format(make_run, tmp_path, capsys):
     a, out = str(make_run("a", accuracies=SMALL)), tmp_path / "out"
     assert main(["compare", a, "--format", "md,html,csv,latex", "--paper", "--out", str(out)]) == 0
     assert sorted(p.name for p in out.iterdir()) == [f"comparison.{e}" for e in ("csv", "html", "md", "tex")]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in printed] == 4 * ["comparison"]
     assert "own inconsistencies" in (out / "comparison.md").read_text()
 
 

@@ -180,3 +180,58 @@ def test_latex_balances_its_braces(hostile_run):
 def test_tables_go_from_the_smallest_eps_to_the_largest(make_run):
     runs = [make_run(f"eps{eps}", accuracies=SMALL, eps=eps) for eps in (0.3, 0.1)]
     assert [table.perturbation.eps for table in compare(runs).tables] == [0.1, 0.3]
+
+
+def apart(comparison):
+    """What is said of differences between the runs."""
+    text = comparison_document(comparison, "md")
+    found = re.search(r"## Differences between the runs\n\n(.*?)\n\n##", text, re.DOTALL)
+    return found[1] if found else ""
+
+
+PGD, SQUARE = ("pgd-10", "batch/unknown"), ("square-50", "batch/unknown")
+
+
+def test_ensembles_are_compared_on_the_attacks_that_both_runs_have_and_the_others_are_named(make_run):
+    """One network; the one run has the attack that breaks it, the other has not."""
+    shared = {key: value for key, value in SMALL.items() if key != PGD}
+    shared[("fgsm", "batch/unknown")] = (0.6, 0.6)
+    a, b = (make_run(name, accuracies=shared | more) for name, more in (("a", {PGD: (0.1, 0.1)}), ("b", {})))
+    comparison = compare([a, b])
+    difference = differences(comparison)[("b", "Standard inference", "erm"), "ensemble"]
+    assert (difference.estimate, difference.first) == (0, difference.second)
+    told = "Attacks that only a ran: pgd-10; compared on: fgsm (Standard inference on erm, batch/unknown; "
+    assert told in apart(comparison)
+    assert any(told in text for text in comparison.as_data()["apart"])
+    both = compare([a, make_run("c", accuracies=shared | {SQUARE: (0.3, 0.3)})])
+    assert "only a ran: pgd-10; attacks that only c ran: square-50; compared on: fgsm" in apart(both)
+    assert "None that matters" not in apart(comparison) + apart(both)
+
+
+def test_an_unfinished_run_is_compared_on_what_it_has_finished(make_run):
+    accuracies = SMALL | {("fgsm", "batch/unknown"): (0.6, 0.6)}
+    a = make_run("a", accuracies=accuracies)
+    b = make_run(
+        "b", accuracies=accuracies, finished=False, missing=[("pgd-10", "rci"), ("pgd-10", "standard")]
+    )
+    comparison = compare([a, b])
+    found = differences(comparison)
+    assert {key[1] for key in found} == {"clean", "random-sign", "fgsm", "ensemble"}
+    assert {difference.estimate for difference in found.values()} == {0}
+    said = apart(comparison)
+    assert "b is not complete: 2 of 8 planned cases lack outcomes." in said
+    assert "Attacks that only a ran: pgd-10; compared on: fgsm" in said
+
+
+def test_without_an_attack_that_both_have_no_ensembles_are_compared(make_run):
+    controls = {key: value for key, value in SMALL.items() if key != PGD}
+    a = make_run("a", accuracies=controls | {PGD: (0.1, 0.1)})
+    b = make_run("b", accuracies=controls | {SQUARE: (0.3, 0.3)})
+    comparison = compare([a, b])
+    assert {key[1] for key in differences(comparison)} == {"clean", "random-sign"}
+    assert "compared on: no attack" in apart(comparison)
+
+
+def test_runs_of_the_same_attacks_have_no_difference_that_matters(make_run):
+    comparison = compare([make_run("a", accuracies=SMALL), make_run("b", accuracies=SMALL)])
+    assert apart(comparison) == "None that matters here."

@@ -8,6 +8,7 @@ import pytest
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.judge.run import load_run
+from tests.reports.conftest import ACCURACIES, HOSTILE
 
 
 def exported(run, name, out):
@@ -37,10 +38,35 @@ def test_robustbench_entries_have_its_fields_and_the_ensemble_as_external(invent
         assert re.search(r"95% interval [\d.]+ to [\d.]+ for the population, 128 ", entry["footnote"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        # The clean accuracy alone, a part of the attacks, and none that is missing but the end of the run.
+        ({"missing": [(attack, "rci") for attack, _ in ACCURACIES if attack != "clean"]}, "7 of 13"),
+        ({"missing": [("pgd-10", "rci")], "finished": False}, "1 of 13 planned cases lacks outcomes"),
+        ({"finished": False}, "it was stopped before its end"),
+    ],
+)
+def test_no_robust_accuracy_leaves_a_run_whose_ensemble_is_not_complete(
+    make_run, tmp_path, capsys, changes, said
+):
+    run, out = make_run(**changes), tmp_path / "out"
+    assert main(["export", str(run), "--to", "robustbench", "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "has no robust accuracy yet" in error and said in error and "goes on with it" in error
+    assert not list(out.rglob("*.json"))
+    frame = pd.read_parquet(exported(run, "parquet", tmp_path / "tables") / "summary.parquet")
+    combined = frame[(frame.attack == "ensemble") & (frame.defence == "rci")]
+    if said == "7 of 13":  # clean inputs are no attack
+        assert combined.accuracy.isna().all()
+
+
 @pytest.mark.parametrize("name", ["parquet", "latex", "robustbench"])
-def test_hostile_names_stay_inside_the_folder(hostile_run, tmp_path, name):
+def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tmp_path, name):
+    # A unit of the hostile run failed: it has no robust accuracy for others.
+    complete = make_run("complete", subjects=[subject(text, f"plug-in {text}", 32, 48) for text in HOSTILE])
     before = set(tmp_path.rglob("*"))
-    out = exported(hostile_run, name, tmp_path / "a" / "out")
+    out = exported(complete if name == "robustbench" else hostile_run, name, tmp_path / "a" / "out")
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert made and all(out in path.parents for path in made)
 

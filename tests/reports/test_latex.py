@@ -12,8 +12,10 @@ from matplotlib.ft2font import FT2Font
 
 from robustbench_coded.cli.main import main
 from robustbench_coded.judge.run import load_run
+from robustbench_coded.reports.compare.comparison import compare
 from robustbench_coded.reports.render.latex import PACKAGE, latex_table
 from robustbench_coded.reports.run.tables import tables_of
+from robustbench_coded.reports.text.attack_names import paper_name
 
 COLUMN_WIDTH = 234.0  # points; the document below has it, too
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -54,7 +56,7 @@ def widths(text):
         wide = [
             max(points(part) for c in column for part in c.split("\n")) for column in zip(*plain, strict=True)
         ]
-        yield sum(wide) + 4 * (len(wide) - 1)
+        yield sum(wide) + 6 * (len(wide) - 1)
 
 
 @pytest.mark.parametrize("name", COMMITTED)
@@ -90,12 +92,54 @@ def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
     assert main(["export", str(run), *chosen, "pgd-100, clean,ensemble batch/known"]) == 0
     text = (tmp_path / "tables.tex").read_text()
     heads = next(line for line in text.splitlines() if line.startswith("Checkpoint")).split(" & ")
-    assert [r"pgd-{}100\\" in heads[1], heads[2], "batch/known" in heads[3]] == [True, "clean", True]
+    assert [r"PGD-{}100\\" in heads[1], heads[2], "batch/known" in heads[3]] == [True, "Clean", True]
     capsys.readouterr()
     assert main(["export", str(run), *chosen, "pgd-7"]) == 2
     assert "--attacks 'pgd-7' is no column of the table; it has clean" in capsys.readouterr().err
     assert main(["export", str(run), "--to", "parquet", "--attacks", "fgsm", "--out", str(tmp_path)]) == 2
     assert "--attacks chooses columns of --to latex" in capsys.readouterr().err
+
+
+def test_attacks_have_the_names_that_authors_write():
+    names = {
+        "fgsm": "FGSM",
+        "pgd-10": "PGD-10",
+        "eot10-pgd-20+loss=margin": "EOT-10 PGD-20 (margin loss)",
+        "transfer-apgd-mt-20": "Transfer APGD-MT-20",
+        "aware-pgd-20+init=transfer-pgd-20": "Aware PGD-20 (from Transfer PGD-20)",
+        "relaxed-eot4-apgd-ce-50": "Relaxed EOT-4 APGD-CE-50",
+        "pgd-100@1/255": "PGD-100 (step 1/255)",
+        "square-1000": "Square-1000",
+        "random-sign": "Random signs",
+        "resubmitted": "Resubmitted",
+        "torchattacks:PGD+steps=10": "torchattacks:PGD+steps=10",
+    }
+    assert {name: paper_name(name) for name in names} == names
+
+
+@cache
+def compared(name):
+    return "\n".join(map(latex_table, compare([REPORTS / name]).tables))
+
+
+def test_differences_of_a_comparison_have_intervals_and_a_minus():
+    text = compared("cifar10-recipes")
+    lines = [line for line in text.splitlines() if re.search(r"[&{] *(\+|\$-\$)\d", line)]
+    below = [text.splitlines()[text.splitlines().index(line) + 1] for line in lines]
+    assert lines and all("{[}" in line for line in below)
+    assert not re.search(r"[ }]-\{\}\d", text.partition("toprule")[2])
+    assert r"Intervals marked \S{} cover the defence's randomness only" in text
+
+
+@pytest.mark.parametrize("name", ["cifar10-recipes"])
+def test_no_table_is_higher_than_a_page(name):
+    environments = re.findall(r"(?s)\\begin{table}(.*?)\\end{table}", compared(name))
+    assert len(environments) > 1
+    for text in environments:
+        lines = sum(8 + 2 * line.endswith("[2pt]") for line in text.splitlines() if r"\\" in line)
+        assert lines <= 500  # points, of 550 that a page of an article has
+    labels = re.findall(r"\\label{(.*?)}", compared(name))
+    assert len(set(labels)) == len(environments)
 
 
 def test_figures_come_as_pdf_with_fonts_that_conferences_take(invented_run, tmp_path):

@@ -144,3 +144,17 @@ def test_reports_need_no_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": "agg"})
+
+
+def test_a_reason_is_said_once_unless_its_verdict_is_open(make_run):
+    run = load_run(make_run())
+    rules = {j.verdict.rule for j in run.judgements}
+    still = [j for j in run.judgements if j.verdict.name == "not settled"]
+    assert len(str(run).splitlines()) <= 1 + len(run.judgements) + len(rules) + len(still)
+    assert all(j.verdict.reason in str(run) for j in still)
+
+
+def test_a_run_without_a_verdict_has_nothing_to_plot(make_run):
+    path = make_run(accuracies={("clean", "batch/unknown"): (0.9, 0.9)})
+    with pytest.raises(InputError, match="nothing to plot; run its evaluation"):
+        load_run(path).plot()

@@ -56,7 +56,7 @@ def opened(*judgements):
         (VerdictName.NO_GAIN, "No gain"),
         (VerdictName.WORSE_THAN_BASE, "Worse than its base"),
         (VerdictName.BROKEN, "Broken"),
-        (VerdictName.NO_FAILURE_FOUND, "No failure found, which is no proof"),
+        (VerdictName.NO_FAILURE_FOUND, "No failure found at batch size K = 128, which is no proof"),
     ],
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
@@ -205,7 +205,6 @@ def test_a_run_from_python_is_told_an_expression(make_run):
     run, _ = outlook(make_run, "p", invocations=[invocation])
     assert opening_of(run).next.command == "run.again(limit=256, out='reports/p-256')"
     for option, said in (
-        ("--time 12m", "time=720"),
         ("--all", "all=True"),
         ("--until settled", "until='settled'"),
     ):
@@ -232,7 +231,7 @@ def test_a_limit_that_holds_a_verdict_is_named_before_a_longer_run(make_run):
         assert next_command(run, [replace(victims, case=case, examples=128)]).purpose == purpose
 
 
-SETTLE = {"purpose": "settle", "option": "--time 12m", "seconds": 240.0}
+SETTLE = {"purpose": "settle", "option": "--until settled", "seconds": 240.0}
 ALL = {"purpose": "all", "option": "--all", "seconds": 20_000.0}
 
 
@@ -240,10 +239,10 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
     run, path = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
     assert found == NextCommand(
-        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --time 12m", 240.0
+        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 240.0
     )
     (path / "run.toml").write_text("")
-    assert opening_of(run).next.command == "csrobust eval reports/a/run.toml --time 12m"
+    assert opening_of(run).next.command == "csrobust eval reports/a/run.toml --until settled"
 
 
 def test_without_an_outlook_an_open_verdict_asks_for_more_images(make_run):
@@ -275,7 +274,7 @@ def test_the_run_file_is_where_the_last_command_wrote_it(make_run, arguments, fo
     invocation["command"] = ["csrobust", "eval", *arguments]
     run, path = outlook(make_run, "f", outlook=[SETTLE], invocations=[invocation])
     (path / "run.toml").write_text("")
-    assert opening_of(run).next.command == f"csrobust eval {folder}/run.toml --time 12m"
+    assert opening_of(run).next.command == f"csrobust eval {folder}/run.toml --until settled"
 
 
 def test_a_command_too_long_for_the_first_screen_is_named(make_run):
@@ -284,4 +283,4 @@ def test_a_command_too_long_for_the_first_screen_is_named(make_run):
         "command": command
     }
     run, _ = outlook(make_run, "e", outlook=[SETTLE], invocations=[invocation])
-    assert opening_of(run).next.command == "the same command with --time 12m"
+    assert opening_of(run).next.command == "the same command with --until settled"

@@ -149,7 +149,7 @@ def _number(text):
 
 def test_the_failed_row_is_shown_as_failed(hostile_run):
     text = (hostile_run / "report.md").read_text()
-    assert "1 unit, RuntimeError: &lt;b&gt;out of&lt;/b&gt; memory" in text
+    assert ": RuntimeError: &lt;b&gt;out of&lt;/b&gt; memory" in text
     assert "incomplete" in text
 
 

@@ -135,3 +135,22 @@ def test_the_matrix_counts_entries():
     # What was written is what a later run takes for the entries that it does not measure.
     before = zoo_report.measured_before(zoo_report.table(measured))
     assert list(before.values()) == measured
+
+
+def test_table_and_text_agree_on_what_is_good_and_judged_broken():
+    """Under the main threat model the table counts it; under another one its own sentence does."""
+
+    def judged(name, word, threat, truth, interval, bar):
+        found = replace(finding(name, word, threat, truth, interval), bar=bar)
+        return zoo_report.Judged(
+            name, found.entry.family, "", found.broken, threat, found.truth, found.low, found.estimate,
+            found.high, word, found.sense, "", (), found.holds, found.fair,
+        )  # fmt: skip
+
+    main = judged("members-apart", "no failure found", "batch/unknown", (0.6, 0.6), (0.58, 0.6, 0.62), 0.29)
+    known = judged("members-apart", "broken", "batch/known", (0.2, 0.2), (0.17, 0.2, 0.24), 0.29)
+    text = zoo_report.report([zoo_report.Measured((main, known), {}, 0)])
+    assert "| good | 1 | 1 | 0 |" in text
+    assert "Good under another threat model, but judged broken: 1 of 1 verdicts." in text
+    assert "- Good, but judged broken, under any threat model: 1. A constant answer keeps as much" in text
+    assert "members-apart (batch/known). It keeps less: none." in text

@@ -2,7 +2,7 @@
 and reported.
 
 plan says what would run and for how long, sweep goes over batch sizes (Table 10 of arXiv 2510.00253),
-curve over eps, steps, draws or submissions, screen takes two minutes, the most damaging attack first.
+curve over eps, steps, draws or submissions, screen takes two minutes, the first rungs of the protocol.
 """
 
 import json
@@ -52,9 +52,9 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Every checkpoint is evaluated with standard inference and with each named defence. By default that takes
-    minutes: first the attacks that settle the verdicts, then a table with 256 examples in the paper's rows.
-    --all goes on to every row on every example, in the same folder.
+    Every checkpoint is evaluated with standard inference and with each named defence, by a protocol of nine
+    rungs (docs/protocol.md): verdicts first, six named rows on 256 examples or more, and whatever praise
+    needs. --all goes on to every row on every example, in the same folder.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)
@@ -62,15 +62,16 @@ def evaluate_command(
 
 @takes(**EVAL)
 def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
-    """Print what eval would run, and its estimated time.
+    """Print the rungs of the protocol that eval would run, and their estimated time.
 
-    Takes the options of eval. Nothing is written.
+    Once if every subject falls to its first attack, once if none falls. Takes the options of eval. Nothing is
+    written.
     """
     chosen = config_from(**options)
     require_checkpoints(chosen)
 
     from robustbench_coded.evaluation.session.preview import preview
-    from robustbench_coded.reports.text.formatting import counted, duration
+    from robustbench_coded.reports.text.formatting import duration
 
     with foreign_output():
         found = preview(chosen)
@@ -83,30 +84,31 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
             print_line(Console(stderr=True), text)
         for line in _table(found):
             print(line)
-    certain = sum(p.certain for p in found.cases)
-    finished = f" ({data['done']} done)" if data["done"] else ""
-    cases, units = counted(certain, "case"), counted(data["units"], "unit")
-    about = f"about {duration(data['seconds'])} on this machine"
-    print(f"{cases} in {units}{finished}: {data['images']:,} gradients, {about}")
-    if certain < len(found.cases):
-        print(f"cases marked * run only while a verdict is open: up to {found.open_images:,} gradients more")
-    print("not in the sum: what outcomes decide (checks, submissions, random batches, more examples)")
+    for what, costs in (("a break", found.broken), ("praise", found.praised)):
+        total = found.total(costs)
+        print(f"{what} costs {total.images:,} gradients, about {duration(total.seconds)} on this machine")
     print(f"run folder: {found.path}")
     return 0
 
 
 def _table(found: "Preview") -> list[str]:
-    """A line for each case, uncut, for people and for grep."""
-    from robustbench_coded.evaluation.session.listener import case_name
+    """A line for each rung."""
     from robustbench_coded.reports.text.formatting import duration
 
-    cells = [("examples", "gradients", "time", "case")]
-    for p in found.cases:
-        taken = "done" if p.done == p.units else duration(p.seconds) if p.seconds >= 1 else "<1 s"
-        star = "" if p.certain else "* "
-        cells.append((f"{p.examples:,}", f"{p.images:,}", taken, star + case_name(p.case)))
-    widths = [max(len(row[i]) for row in cells) for i in range(3)]
-    return ["  ".join([*(c.rjust(w) for c, w in zip(row, widths)), row[3]]) for row in cells]
+    cells: list[tuple[str, ...]] = [("rung", "gradients if broken", "time", "if praised", "time")]
+    for rung, broken in found.broken.items():
+        praised = found.praised[rung]
+        figures = (
+            text
+            for cost in (broken, praised)
+            for text in (
+                f"{cost.images:,}",
+                duration(cost.seconds) if cost.seconds >= 1 else "<1 s" if cost.images else "-",
+            )
+        )
+        cells.append((rung, *figures))
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells]
 
 
 @takes(
@@ -176,7 +178,10 @@ Chosen = Annotated[list[str], typer.Option("--attacks", "--inputs", hidden=True)
     chosen=(Chosen, []),
 )
 def screen_command(*, quiet: bool, as_json: bool, seconds: float, chosen: list[str], **options: Any) -> int:
-    """Run the most damaging attacks first, for two minutes."""
+    """Run the protocol up to one attack of each adaptive kind, for two minutes.
+
+    It stops cleanly when the time is over; the same command goes on.
+    """
     if chosen:
         raise InputError(
             "screen chooses its own attacks and inputs; csrobust eval has --attacks and --inputs"

@@ -143,17 +143,20 @@ def inspect_command(
     from robustbench_coded.models.shipped import present
 
     present(checkpoint)  # before torch is imported, which takes seconds
+    from robustbench_coded.data.registry import load_data
     from robustbench_coded.evaluation.setup.checkpoints import describe, recognised_by
     from robustbench_coded.models.loading import load_checkpoint
 
     with foreign_output():
-        loaded = load_checkpoint(checkpoint, arch=arch, normalize=normalize)
+        shape = None if data in (None, "auto") else load_data(data, data_dir=data_dir).image_shape
+        loaded = load_checkpoint(checkpoint, arch=arch, normalize=normalize, image_shape=shape)
         recognition = None if data is None else recognised_by(loaded, data, data_dir)
         facts = describe(loaded, recognition)
     if as_json:
         print(json.dumps(facts))
     else:
-        shown = {name: value for name, value in facts.items() if name != "recognition"}  # the notes say it
+        said = ("recognition", "class_source")  # in the notes
+        shown = {name: value for name, value in facts.items() if name not in said}
         width = max(map(len, shown))
         for name, value in shown.items():
             print(one_line(f"{name:<{width}}  {_shown(value)}"))
@@ -184,7 +187,8 @@ def probe_command(*, as_json: bool, **options: Any) -> int:
     declaration.
     """
     from attacks.presets import ONE_STEP
-    from robustbench_coded.evaluation.setup.prepare import prepare, with_zoo
+    from robustbench_coded.evaluation.setup.brought import with_zoo
+    from robustbench_coded.evaluation.setup.prepare import prepare
 
     rest = {name: default for name, (_, default) in SHARED.items() if name not in OPTIONS}
     for name in ("quiet", "as_json"):

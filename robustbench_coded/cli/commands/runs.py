@@ -106,8 +106,9 @@ def compare_command(
         print(json.dumps(comparison.as_data()))
     elif chosen and not written:
         print(_document(comparison, chosen[0], paper=paper), end="")
-    else:
+    elif not written:
         _show(comparison, paper=paper)
+    if not as_json:
         for _, file in written:
             print(one_line(f"comparison: {file}"))
     return 0

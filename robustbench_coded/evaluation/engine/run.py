@@ -24,7 +24,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.device import devices, worker_count
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, Unit
 from robustbench_coded.extensions import load
-from robustbench_coded.threads import torch_threads
+from robustbench_coded.threads import subnormals_flushed, torch_threads
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
 LEAST_SECONDS = 3600.0
@@ -211,7 +211,7 @@ def run_in_process(
 
     A unit that exceeds its time limit is not retried: the same process would not do better.
     """
-    with torch_threads(context.setup.threads):
+    with torch_threads(context.setup.threads), subnormals_flushed():
         for unit in units:
             if reason := time_limits.reason_to_skip(unit):
                 yield UnitFailure(unit, reason, 0)

@@ -22,6 +22,7 @@ from robustbench_coded.evaluation.execution.worker_context import Setup, WorkerC
 from robustbench_coded.evaluation.guard import torch_defaults
 from robustbench_coded.evaluation.options.device import images_that_fit
 from robustbench_coded.evaluation.planning.cases import Unit
+from robustbench_coded.threads import flush_subnormals
 
 MESSAGE_LENGTH = 500
 DETAILS_LENGTH = 8000
@@ -127,6 +128,7 @@ def work(pipe: Connection, setup: Setup, folder: str) -> None:
     os.chdir(folder)
     sys.stdout = sys.stderr  # what a user defence prints is not the command's answer
     torch.set_num_threads(setup.threads)
+    flush_subnormals(True)
 
     def send(message: Any) -> None:
         pipe.send_bytes(pickle.dumps(message))

@@ -1,7 +1,6 @@
 """What an evaluation is handed in memory, in place of files and names: data, models and defences."""
 
 import copy
-import hashlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,17 @@ from robustbench_coded.defences.plugin import as_defence
 from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
-from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, is_function, name_of
+from robustbench_coded.evaluation.execution.main_module import check_main_module
+from robustbench_coded.models.in_memory import (
+    FixedBatch,
+    NetworkInMemory,
+    answered,
+    is_function,
+    name_of,
+)
 from robustbench_coded.models.pixel_model import PixelModel
 
-ASKED = 16  # images by whose answers a function is told from another
+ASKED = 16  # images that a network is asked about first
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class InMemory:
     def check_sendable(self) -> None:
         """Raises InputError where other processes can't be given these things."""
         try:
-            pickle.dumps(self)
+            sent = pickle.dumps(self)
         except Exception as error:  # the user's classes can fail in any way
             raise_machine_fault(error)
             raise InputError(
@@ -59,6 +65,7 @@ class InMemory:
                 f"({type(error).__name__}: {error}); leave workers and engine out, or name one of several "
                 "GPUs: device='cuda:0'"
             ) from error
+        check_main_module(sent)
 
     def model(self, name: str, data: Dataset) -> PixelModel:
         """A given model as every other: frozen, in eval mode, its number of classes known.
@@ -89,7 +96,6 @@ class InMemory:
             InputError: what was given is no defence.
         """
         name = spec.removeprefix(GIVEN)
-        name = name if name in self.defences else name.rpartition("@")[0]
         built, failure = self.defences[name], ""
         if is_function(built):
             failure = _failure(built, data.batch([i % len(data) for i in range(ASKED)])[0])
@@ -122,13 +128,11 @@ class ModelInMemory(PixelModel):
     Attributes:
         given: what the user has, in a tuple: it is no part of this module.
         differentiable: whether its answers have a gradient.
-        answered: of a function, which has no weights to tell it by, a hash of its answers; else empty.
     """
 
     def __init__(self, given: Callable[[Tensor], Any], network: nn.Module, answers: Tensor, *, channels: int):
         flat = (0.0,) * channels, (1.0,) * channels
         super().__init__(network, *flat, classes=answers.shape[1], arch=name_of(given))
-        self.answered = "" if isinstance(given, nn.Module) else _rounded_digest(answers.detach())
         self.differentiable = answers.requires_grad
         self.given = (given,)
 
@@ -143,40 +147,6 @@ def answers_by(model: nn.Module, module: nn.Module) -> bool:
     held = (module.given, *module.held) if isinstance(module, NetworkInMemory) else (module,)
     parts = [part for value in held if isinstance(value, nn.Module) for part in value.modules()]
     return any(part is model.given[0] for part in (*held, *parts))
-
-
-def weights_digest(model: nn.Module) -> str:
-    """sha256 of a module's class and state: equal for equal weights of one architecture.
-
-    Of a function, its answers count.
-    """
-    kind = PixelModel if isinstance(model, ModelInMemory) else type(model)
-    digest = hashlib.sha256(f"{kind.__module__}.{kind.__qualname__}".encode())
-    digest.update(getattr(model, "answered", "").encode())
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        if isinstance(value, Tensor):
-            digest.update(f"{value.dtype}{list(value.shape)}".encode())
-            value = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        digest.update(value if isinstance(value, bytes) else repr(value).encode())
-    return digest.hexdigest()
-
-
-@torch.no_grad()
-def answers_digest(defence: Defence, x: Tensor) -> str:
-    """A short hash of what a defence answers to x [k, C, H, W] in one draw.
-
-    Code in memory has no file to tell it by. Another defence under a known name answers otherwise, and so
-    outcomes of the one are not taken for those of the other.
-    """
-    return _rounded_digest(defence.logits(x, defence.sample(torch.Generator().manual_seed(0), len(x))))
-
-
-def _rounded_digest(logits: Tensor) -> str:
-    """Of thousandths of the largest logit, so that rounding on another number of threads changes nothing."""
-    logits = logits.float().cpu()
-    thousandths = (1000 * logits / logits.abs().max().clamp(min=1e-30)).round().to(torch.int16)
-    return hashlib.blake2b(thousandths.numpy().tobytes(), digest_size=4).hexdigest()
 
 
 class Alone(nn.Module):
@@ -216,33 +186,21 @@ def _asked(
         raise_machine_fault(error)
         mend = "give a function that asks it, for example lambda x: model(x)"
         raise InputError(f"{name}: it can't be copied ({described(error)}); {mend}") from error
-    asked = x
     try:
         network = NetworkInMemory(own)
         if training := [module for module in network.modules_held if module.training]:
             kind = type(training[0]).__name__
-            raise InputError(f"{name}: the {kind} that it asks is in training mode; call its eval()")
+            raise InputError(f"the {kind} that it asks is in training mode; call its eval()")
         with torch.enable_grad(), seeded_globally(0), seeded(held_generators(network), 0):  # it may sample
             try:
-                answers = network(x.clone().requires_grad_())
-                asked = x[:2]
-                network(asked)
-            except InputError:
-                raise
-            except Exception as error:  # some answer batches of one size alone
-                raise_machine_fault(error)
-                if (fixed := _of_one_size(network, x, sizes)) is None:
+                answers = answered(network, x.clone().requires_grad_())
+                answered(network, x[:2])
+            except InputError as error:  # some answer batches of one size alone
+                if error.__cause__ is None or (fixed := _of_one_size(network, x, sizes)) is None:
                     raise
                 return fixed
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
-    except Exception as error:  # the user's code can fail in any way
-        raise_machine_fault(error)
-        what = f"the model fails on images {list(asked.shape)}"
-        raise InputError(f"{name}: {what}: {described(error)}") from error
-    if not isinstance(answers, Tensor) or answers.ndim != 2 or len(answers) != len(x):
-        shape = list(answers.shape) if isinstance(answers, Tensor) else type(answers).__name__
-        raise InputError(f"{name}: expected logits [{len(x)}, classes], got {shape}")
     return (own if isinstance(own, nn.Module) and network.plain else network), answers
 
 
@@ -262,15 +220,10 @@ def _failure(function: Callable[[Tensor], Any], x: Tensor) -> str:
     network = NetworkInMemory(function)
     try:
         with torch.no_grad(), seeded_globally(0), seeded(held_generators(network), 0):
-            answers = network(x)
+            answered(network, x)
     except InputError as error:
         return str(error)
-    except (Exception, SystemExit) as error:  # the user's code can fail in any way
-        raise_machine_fault(error)
-        return described(error)
-    if not isinstance(answers, Tensor):
-        return type(answers).__name__
-    return "" if answers.ndim == 2 and len(answers) == len(x) else f"a tensor {list(answers.shape)}"
+    return ""
 
 
 def _unpickled(state: bytes) -> InMemory:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from attacks.adapters import plugin
-from attacks.adapters.third_party import ThirdPartyView, run_third_party
-from attacks.attack import Attack, better_of
+from attacks.adapters.third_party import ThirdPartyView, like, run_third_party
+from attacks.attack import Attack, better_of, wide
 from attacks.attack_name import AttackName
 from attacks.catalogue import CATALOGUE
 from attacks.estimators import Estimator, FreshDraws
@@ -19,6 +19,7 @@ from attacks.gradients import NoGradient
 from attacks.losses import margin_loss
 from attacks.objective import Objective
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.perturbation_transforms import outside, projected
 from attacks.registry import attack_for, estimator_for
 from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.evaluation.execution.target import RawView, Target, answers_or_nan
@@ -67,7 +68,8 @@ class AttackResult(NamedTuple):
     """Attributes:
     x: perturbed inputs, like the clean ones.
     counts: images forwarded and differentiated; inputs by the level at which operators were relaxed, as
-        ``relaxed_LEVEL``; what a third-party package reports of its own success.
+        ``relaxed_LEVEL``; what a third-party package reports of its own success; as ``faulty`` how many
+        results were no perturbed inputs, and are the clean ones.
     """
 
     x: Tensor
@@ -78,12 +80,23 @@ class AttackResult(NamedTuple):
 def perturb(name: AttackName, inputs: AttackInputs) -> AttackResult:
     """Runs the named attack; one that continues from another attack runs that one first.
 
-    Where the defence cannot be differentiated, the attack begins again with smooth operators (``relaxed-``),
-    and its counts have the number of inputs as ``without_gradient``.
+    Wherever the attack comes from, a result that is not finite, or outside ball or box, is counted as
+    ``faulty``, and the clean input takes its place. Where the defence cannot be differentiated, the attack
+    begins again with smooth operators (``relaxed-``), and its counts have the number of inputs as
+    ``without_gradient``.
 
     Raises:
         NoGradient: an attack of another package, or one that differentiates the base model, cannot do so.
     """
+    found, counts = _unchecked(name, inputs)
+    faulty = outside(found, inputs.x, inputs.budget)
+    if count := int(faulty.sum()):
+        counts["faulty"] += count
+        found = torch.where(wide(faulty), inputs.x, found)
+    return AttackResult(found, counts)
+
+
+def _unchecked(name: AttackName, inputs: AttackInputs) -> AttackResult:
     if len(inputs.budget.members) > 1:
         return _worst_of_members(name, inputs)
     before = [generator.get_state() for generator in inputs.generators]
@@ -219,10 +232,10 @@ def _perturb_by_plugin(name: AttackName, attack: Attack, s: AttackInputs) -> Att
     """A class of the user's own, which speaks our attacks' protocol; each query shows it a fresh draw."""
     estimator = FreshDraws(s.target, max_images=s.max_images, objective=Objective(s.weights))
     estimator.query_budget = s.query_budget
-    found = attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None)
+    found = like(name, attack.perturb(s.x, s.y, estimator, s.budget, s.generators, None), s.x)
     estimator.check_losses()
-    inside = s.budget.around(s.x).project_(plugin.checked(name, found, s.x).clone())
-    return AttackResult(inside, Counter(forwards=estimator.forwards, backwards=estimator.backwards))
+    counts = Counter(forwards=estimator.forwards, backwards=estimator.backwards)
+    return AttackResult(projected(found, s.x, s.budget), counts)
 
 
 def _perturb_by_third_party(name: AttackName, s: AttackInputs) -> AttackResult:

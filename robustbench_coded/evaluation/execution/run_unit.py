@@ -102,7 +102,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
                     groups=groups,
                     images=cost * len(numbers),
                     random_batches=tuple(numbers),
-                    attacked=() if case.attack in CONTROLS or case.submission is not None else tuple(base),
+                    sources=() if case.attack in CONTROLS else (tuple(base),),
                 )
             )
         )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from attacks.accelerator import layout, random_states_kept
+from attacks.adapters.user_modules import Code
 from robustbench_coded.data.dataset import Dataset, levels_of
 from robustbench_coded.data.registry import load_data
 from robustbench_coded.defences import build, inferences, memory, options, protocol, sampling
@@ -108,6 +109,7 @@ class WorkerContext:
         self.device = torch.device(setup.device)
         # Of one forward and backward of a batch, about.
         self.probe_seconds: dict[cases.ProbedSubject, float] = {}
+        self.arrays: dict[str, Code] = {}  # of users' defences when they were built, by what names these
         self._models: dict[str, PixelModel] = {}
         self._gradients: dict[str, AttackCopy] = {}
         self._defences: dict[tuple[str, str, int], protocol.Defence] = {}
@@ -153,7 +155,8 @@ class WorkerContext:
             self._models[checkpoint] = model.to(self.device)
         if checkpoint not in self._models:
             info = self.checkpoint(checkpoint)
-            loaded = load_checkpoint(info.path, arch=info.arch, name=info.name)
+            shape = self.data.image_shape
+            loaded = load_checkpoint(info.path, arch=info.arch, name=info.name, image_shape=shape)
             if loaded.sha256 != info.sha256:
                 raise RuntimeError(f"{info.path} has changed since the run began")
             outputs = self.data.outputs

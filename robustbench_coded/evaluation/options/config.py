@@ -22,6 +22,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.option import count, known_norm, number, one_of, option
 from robustbench_coded.schema.case import Perturbation, setting_of_claim
+from robustbench_coded.schema.words import CONTROLS
 
 AWARE_ATTACKS = 2  # separate attacks that each know one scoring draw
 VICTIMS = 64
@@ -51,7 +52,7 @@ class EvalConfig:
         data: data set as text (``digits``, ``cifar10``, ``npz:FILE`` ...), or ``auto``.
         limit: how many examples are taken, on all of which every row runs; None takes all there are.
         all: run every row on all examples. Without ``limit`` and ``all``, rows run on as many examples as a
-            verdict needs, or as fit into a few minutes.
+            verdict needs.
         defences: defence specifications as text (``rci:N=190``, ``coded:N=128``, ``package.module:build``).
         attacks: names of attacks, presets expanded.
         victim_attacks: attacks that are also run against one victim among clean co-batched inputs.
@@ -68,8 +69,7 @@ class EvalConfig:
         workers: processes that compute units; None computes in this one, or in one for each of several GPUs.
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
-        time: seconds, turned into a number of images once, by a rate that is measured once: attacks and
-            examples are chosen to fit.
+        time: seconds after which the run ends cleanly, at the end of a unit.
         until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
             nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
@@ -149,7 +149,7 @@ class EvalConfig:
     )
     time: float | None = option(
         None,
-        "90s, 30m, 2h: open verdicts first, then the table on as many examples as fit.",
+        "Stop cleanly after this time (90s, 30m, 2h) and report what is done; the same command goes on.",
         number(0, above=True),
     )
     until: str | None = option(
@@ -178,7 +178,7 @@ class EvalConfig:
     claim_votes: int | None = option(
         None, "The claim is about the majority of so many answers, not their mean.", count(2, 10_000)
     )
-    claim_attack: str | None = option(None, "Attack under which it was claimed; it always runs.")
+    claim_attack: str | None = option(None, "Attack under which it was claimed; it is added to --attacks.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
     overwrite: bool = option(False, "Delete the run in this folder and start again.")
     command: tuple[str, ...] = field(default=(), compare=False)
@@ -277,6 +277,7 @@ def attack_options(
 
     Args:
         texts: names and presets, each one or several divided by commas; none for the default of the norm.
+            ``clean`` and ``random-sign`` always run, named or not.
         checks: run the attacks of the checks even where no adaptive preset was asked for.
         claimed: the attack that a claim is about, which runs whatever else is asked for.
     Raises:
@@ -288,6 +289,8 @@ def attack_options(
         raise InputError(
             f"--attacks {','.join(texts)!r} has an empty name; write names divided by single commas"
         )
+    if not (parts := [part for part in parts if part not in CONTROLS]):
+        raise InputError(f"--attacks {','.join(texts)}: this always runs; name an attack besides, as fgsm")
     try:
         names = tuple(name.text for name in expand(",".join(parts)))
     except ValueError as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import to_builtins
 
 from attacks.attack_name import AttackName, Transforms
+from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.schema.case import Case, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CONTROLS
 
@@ -92,8 +93,8 @@ class ProbedSubject:
         return self.subject.defence
 
     def has_gradient_for(self, name: AttackName) -> bool:
-        """Whether there is a gradient for an attack that differentiates the defence."""
-        return self.relaxable if name.relaxed else self.differentiable
+        """Whether an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
+        return name.third_party == "plugin" or (self.relaxable if name.relaxed else self.differentiable)
 
     @property
     def independent(self) -> bool:
@@ -106,25 +107,18 @@ class Submission:
     """Perturbed inputs that were made elsewhere, one forward pass for each draw of the target.
 
     Attributes:
-        sources: units of one attack each, which hold its perturbed inputs; of several attacks the target
-            takes the worst for each input, or each batch, on the attacker's own draws.
+        sources: the attacks that made them; of several attacks the target takes the worst for each input, or
+            each batch, on the attacker's own draws.
         transforms: what is done to the perturbed inputs first.
     """
 
-    sources: tuple[tuple[Unit, ...], ...]
+    sources: tuple[PlannedCase, ...]
     transforms: Transforms = ()
 
     @property
     def questions(self) -> int:
         """Forward passes that choosing costs, beside those of scoring."""
         return CHOICE_DRAWS * len(self.sources) if len(self.sources) > 1 else 0
-
-    def as_data(self) -> dict[str, Any]:
-        """What decides the submitted inputs, as JSON data; ids of units are hashes of what decides theirs."""
-        return {
-            "sources": [[unit.id for unit in source] for source in self.sources],
-            "transforms": [list(transform) for transform in self.transforms],
-        }
 
 
 @dataclass(frozen=True)
@@ -197,7 +191,8 @@ class Unit:
         id: hash of all that decides its outcomes.
         random_batches: numbers of the random batches in which the inputs of ``groups`` are scored, after an
             attack in these; empty where they are scored as they were attacked.
-        attacked: where they are not, the units that attacked them.
+        sources: where it attacks nothing itself, the units that made the perturbed inputs that it scores, by
+            attack.
         keep: whether its perturbed inputs come back with its outcomes.
         scored: whether it has outcomes; without, it only makes its perturbed inputs again.
         submitted: the perturbed inputs of a case that attacks nothing, once they are at hand.
@@ -209,17 +204,23 @@ class Unit:
     images: int
     id: str
     random_batches: tuple[int, ...] = ()
-    attacked: tuple[Unit, ...] = field(default=(), compare=False)
+    sources: tuple[tuple[Unit, ...], ...] = field(default=(), compare=False)
     keep: bool = field(default=False, compare=False)
     scored: bool = field(default=True, compare=False)
     submitted: SubmittedInputs | None = field(default=None, compare=False)
 
 
-def sources_of(unit: Unit) -> tuple[tuple[Unit, ...], ...]:
-    """The units whose perturbed inputs a unit scores that attacks nothing itself, by source."""
-    if unit.case.submission is not None:
-        return unit.case.submission.sources
-    return (unit.attacked,) if unit.attacked else ()
+def code_names(checkpoint: str, spec: str = "", attack: str = "") -> tuple[str, str, str]:
+    """What names the user's code behind a case, if it is the user's: model, defence and attack."""
+    shown = spec.removeprefix(GIVEN)
+    return f"model {checkpoint}", f"defence {shown} on {checkpoint}", f"attack {attack}"
+
+
+def code_behind(fixed: dict[str, Any], checkpoint: str, spec: str, attack: str = "") -> dict[str, Any]:
+    """``{"code": digests}`` of the user's code that decides outcomes; empty where all of it is ours."""
+    named: dict[str, str] = fixed.get("code", {})
+    digests = [named[name] for name in code_names(checkpoint, spec, attack) if name in named]
+    return {"code": digests} if digests else {}
 
 
 # The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a
@@ -249,12 +250,17 @@ def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
             "images": subject.images,
             **({"sequence": subject.sequence} if subject.sequence else {}),
         },
-        "submission": None if submission is None else submission.as_data(),
+        "submission": submission
+        and {
+            "sources": [[source.id for source in units] for units in unit.sources],
+            "transforms": [list(transform) for transform in submission.transforms],
+        },
         "groups": unit.groups,
         "victims": [[victim.batch, victim.slot] for victim in unit.victims],
         "random_batches": unit.random_batches,
         "query_budget": None if planned.attack in CONTROLS else query_budget,
-        "context": {key: value for key, value in fixed.items() if key != "checkpoints"},
+        "context": {key: value for key, value in fixed.items() if key not in ("checkpoints", "code")},
         "checkpoint": fixed["checkpoints"][subject.checkpoint],
+        **code_behind(fixed, subject.checkpoint, subject.spec, planned.attack),
     }
     return hashlib.blake2b(json.dumps(payload, sort_keys=True).encode(), digest_size=10).hexdigest()

@@ -118,7 +118,7 @@ def depends_on_batch(case: PlannedCase) -> bool:
     if case.attack in CONTROLS:
         return False
     if case.submission is not None:
-        sources = [source[0].case for source in case.submission.sources]
+        sources = case.submission.sources
         # The worst of several is chosen for a batch.
         return len(sources) > 1 or (sources[0].subject.batch_dependent and depends_on_batch(sources[0]))
     name = parse(case.attack)

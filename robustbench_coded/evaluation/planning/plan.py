@@ -1,14 +1,12 @@
 """The units of work of an evaluation, all known before anything runs, and what their attacks will cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from math import ceil
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec import structs
 
-from attacks import attack_name, naming, presets, surrogate
-from attacks.catalogue import CATALOGUE
+from attacks import attack_name, naming, presets
 from attacks.norms import members_of
 from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
@@ -16,58 +14,19 @@ from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
 from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.costs import images_per_query, queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
+from robustbench_coded.schema.manifest import NotRun
 from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDARD
-
-THIRD_PARTY_STEPS = 100  # of a third-party attack whose number of steps its name does not say
-
-
-def step_size_of(name: attack_name.AttackName, eps: float) -> float | None:
-    """The step size an attack takes, in units of eps's space; None where it has none of its own."""
-    entry = CATALOGUE.get(name.algorithm)
-    if name.third_party is not None or entry is None or entry.step_size is None:
-        return None
-    return entry.step_size(eps, name.steps or 1) if name.step_size is None else name.step_size
-
-
-def queries_of(name: attack_name.AttackName, *, randomised: bool) -> tuple[int, int]:
-    """Forwards and backwards of each input, about; N/K and co-batched inputs come on top."""
-    draws = name.draws if randomised else 1
-    if name.estimator == "surrogate":
-        forwards, backwards = surrogate.QUERIES, 0
-    elif name.third_party is not None:
-        forwards = backwards = name.steps or THIRD_PARTY_STEPS
-    else:
-        forwards, backwards = map(ceil, CATALOGUE[name.algorithm].queries(name, randomised=randomised))
-    more = queries_of(name.init, randomised=randomised) if name.init else (0, 0)
-    return forwards * draws + more[0], backwards * draws + more[1]
-
-
-def images_per_query(
-    name: attack_name.AttackName, images: float, *, randomised: bool, independent: bool
-) -> float:
-    """Images forwarded and differentiated in the least that an attack of ours can ask.
-
-    Args:
-        images: through the network in one forward.
-        independent: whether the defence is deterministic and answers inputs one by one.
-    """
-    draws = name.draws if randomised else 1
-    if name.estimator == "surrogate":
-        return images * draws
-    if name.asks_answers_alone:
-        # Where chance or the batch has a say, two points are compared under the same draws.
-        return images * draws * (1 if independent and name.traits.family != "estimate" else 2)
-    return 2 * images * draws
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases and their units, in the order in which they run."""
+    """Cases and their units, in the order in which they run; what runs otherwise than asked for, or not."""
 
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str | NotRun, ...]
 
 
 def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: int) -> list[Batch]:
@@ -81,10 +40,10 @@ def batches_for(conditions: Conditions, subject: cases.ProbedSubject, examples: 
 
 def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
-) -> tuple[list[PlannedCase], list[str]]:
-    """The rows that these subjects, attacks and perturbations give, and sentences on what is left out."""
+) -> tuple[list[PlannedCase], list[str | NotRun]]:
+    """The rows that these subjects, attacks and perturbations give, and what is left out."""
     rows: dict[PlannedCase, None] = {}
-    notes: dict[str, None] = {}
+    notes: dict[str | NotRun, None] = {}
     for subject in subjects:
         unmoved = structs.replace(requested.perturbations[0], eps=0.0)
         rows[cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)] = None
@@ -100,7 +59,7 @@ def cases_for(
 
 
 def _in_their_place(
-    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str, None]
+    requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
     """What attacks a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
@@ -119,12 +78,15 @@ def _threats(
     conditions: Conditions,
     subject: cases.ProbedSubject,
     name: attack_name.AttackName,
-    notes: dict[str, None],
+    notes: dict[str | NotRun, None],
 ) -> list[ThreatModel]:
     """Under which threat models an attack runs against a subject."""
+    # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
+    named = not requested.victim_attacks
     if name.uses_base and not subject.has_base:
-        if subject.spec != STANDARD:
-            notes[f"{subject.label} names no base model, so {name.text} was not run on it."] = None
+        if subject.spec != STANDARD or named:
+            why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
+            notes[NotRun(name.text, subject.label, "", why)] = None
         return []
     if name.text in requested.relaxed_attacks and not subject.hides_gradient:
         return []  # torch's own gradients are what they would be
@@ -132,19 +94,22 @@ def _threats(
         return []
     if name.text in requested.second_attacks and not _suits(name.text, subject):
         return []
-    if name.differentiates and not subject.has_gradient_for(name):
-        notes[f"{subject.label} has no gradient for {name.text}, which was not run on it."] = None
+    # What others wrote is tried: it may need no gradient of the defence, and says so if it does.
+    if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
+        notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
         return []
     asked = inputs_for(requested.inputs, subject.k) if subject.batch_dependent else ["batch"]
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
+        if named:
+            notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
     if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
         asked.append("victim")
     threats = []
     for threat in (ThreatModel(inputs, randomness) for inputs in asked):
-        if why := _no_sense(conditions, subject, name, threat):
-            notes[why] = None
+        if note := _no_sense(conditions, subject, name, threat):
+            notes[note] = None
         else:
             threats.append(threat)
     if not threats and name.third_party is not None:
@@ -161,12 +126,12 @@ def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
 
 def _no_sense(
     conditions: Conditions, subject: cases.ProbedSubject, name: attack_name.AttackName, threat: ThreatModel
-) -> str | None:
+) -> str | NotRun | None:
     """Why an attack is not run under a threat model; None where it is."""
     if threat.inputs != "batch" and name.third_party is not None:
         return f"{name.text} knows no threat model but batch, so it was run under that alone."
     if threat.malicious is not None and name.uses_base:
-        return f"{name.text} was not run for collateral damage: the base model answers inputs one by one."
+        return NotRun(name.text, subject.label, str(threat), "the base model answers inputs one by one")
     if threat.inputs != "batch" and cases.sees_queries(subject, name):
         return f"{name.text} on {subject.label} was run under batch alone: every query is remembered."
     if conditions.query_budget is None or name.third_party is not None:
@@ -180,21 +145,9 @@ def _no_sense(
     )
     if cost <= conditions.query_budget:
         return None
-    return (
-        f"{name.text} on {subject.label} ({threat}) was not run: one move of it costs {cost:.4g} images "
-        f"for each example, and --query-budget {conditions.query_budget} is less."
-    )
-
-
-def stopped(conditions: Conditions, case: PlannedCase) -> bool:
-    """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
-    if conditions.query_budget is None or case.attack in CONTROLS or case.submission is not None:
-        return False
-    name, subject = naming.parse(case.attack), case.subject
-    per_query = subject.images / (1 if case.threat.one_victim else subject.k)
-    if name.estimator == "transfer":
-        per_query = 1
-    return per_query * sum(queries_of(name, randomised=subject.randomised)) > conditions.query_budget
+    least = f"one move costs {cost:.4g} images for each example"
+    why = f"{least}, and --query-budget {conditions.query_budget} is less"
+    return NotRun(name.text, subject.label, str(threat), why)
 
 
 _Part = list[tuple[Batch | cases.Victim, int]]  # batches or victims, each with its image gradients
@@ -216,9 +169,15 @@ class UnitMaker:
     fixed: dict[str, Any]
     sizes: tuple[int, ...]
     size: int
+    _made: dict[PlannedCase, list[Unit]] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def units(self, case: PlannedCase) -> list[Unit]:
         """The units of one case."""
+        if case not in self._made:
+            self._made[case] = self._units(case)
+        return self._made[case]
+
+    def _units(self, case: PlannedCase) -> list[Unit]:
         # A defence that keeps its memory over a sequence answers one sequence after the other.
         alone = case.threat.one_victim or case.subject.sequence
         per_group = 1 if alone else max(1, self.group_images // case.subject.images)
@@ -287,5 +246,9 @@ class UnitMaker:
         return max(images, 1)
 
     def identified(self, unit: Unit) -> Unit:
-        """The unit under the id that belongs to it."""
+        """The unit under the id that belongs to it, with the units that made what it submits."""
+        if unit.case.submission is not None:
+            unit = replace(
+                unit, sources=tuple(tuple(self.units(one)) for one in unit.case.submission.sources)
+            )
         return replace(unit, id=cases.unit_id(unit, self.fixed, self.conditions.query_budget))

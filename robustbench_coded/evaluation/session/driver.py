@@ -1,24 +1,26 @@
-"""Runs the steps of an evaluation: the scheduler says which, the engine computes their units, outcomes are
-committed, and the scheduler is asked again.
+"""Runs the steps of an evaluation: the protocol says which, the engine computes their units, outcomes are
+committed, and the protocol is asked again.
 """
 
 from dataclasses import replace
 
-from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.planning.comparisons import Comparison
+from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, next_step
+from robustbench_coded.evaluation.protocol.state import Evidence, Step, settled, size_of, standings_of
 from robustbench_coded.evaluation.session.listener import Stop
-from robustbench_coded.evaluation.session.policies import SELF_TESTS, next_step
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.session.run_plan import run_plan
-from robustbench_coded.evaluation.session.schedule import Evidence, Step, settled, size_of, standings_of
+from robustbench_coded.evaluation.session.run_plan import Work, run_plan
 from robustbench_coded.evaluation.session.selftesting import run_selftests
 from robustbench_coded.schema.words import VerdictName
 
 
-def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
+def run_steps(recorder: Recorder, work: Work) -> Evidence:
     """Runs steps until nothing is left to do; returns what is known then.
 
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
+
+    Raises:
+        TimeIsUp: a unit has come to its end after the deadline.
     """
     evaluation, plan = recorder.evaluation, recorder.evaluation.plan
     steps, told = tuple[Step, ...](), set[Comparison]()
@@ -34,9 +36,10 @@ def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
             break
         steps = (*steps, step)
         recorder.write(steps)
-        _compute(recorder, engine, steps)
-        if step.policy == SELF_TESTS:
+        _compute(recorder, work, steps)
+        if step.rung == SELF_TESTS:
             run_selftests(recorder.folder, evaluation.prepared, recorder.listener)
+            work.look_at_the_clock()
     for comparison in plan.judged:
         verdicts = [standing.verdict for standing in standings_of(plan, evidence, comparison)]
         if comparison not in told and VerdictName.NOT_SETTLED not in verdicts:
@@ -44,18 +47,14 @@ def run_steps(recorder: Recorder, engine: Engine) -> Evidence:
     return evidence
 
 
-def _compute(recorder: Recorder, engine: Engine, steps: tuple[Step, ...]) -> None:
+def _compute(recorder: Recorder, work: Work, steps: tuple[Step, ...]) -> None:
     """Every unit of what has begun that is neither committed nor failed yet."""
-    evaluation, done = recorder.evaluation, recorder.done
-    plan = evaluation.begun(steps)
+    plan, done = recorder.evaluation.begun(steps), recorder.done
     recorder.look_up(plan.units)
     left = tuple(unit for unit in plan.units if unit.id not in done.metadata)
     if any(unit.id not in done.failures for unit in left):
         recorder.listener.begun(steps[-1])
-        plan = replace(plan, units=left, notes=())
-        later = evaluation.table_left(steps, recorder.held)
-        folder, store, listener = recorder.folder, recorder.store, recorder.listener
-        run_plan(engine, folder, evaluation.prepared, plan, done, store, listener, later)
+        run_plan(work, replace(plan, units=left, notes=()))
 
 
 def _tell(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> None:
@@ -63,7 +62,7 @@ def _tell(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> Non
     plan, prepared = recorder.evaluation.plan, recorder.evaluation.prepared
     size = size_of(plan, evidence, comparison)
     ran = [case for case in plan.attacks[comparison] if evidence.sizes.get(case, 0) >= size]
-    shares = {case: evidence.shares[case] for case in ran if case in evidence.shares}
+    shares = {case: evidence.outcomes[case].share for case in ran if case in evidence.outcomes}
     worst = min(shares, key=lambda case: shares[case]).attack if shares else ""
     examples = [prepared.examples_planned(case, evidence.sizes[case]) for case in ran]
     if comparison.one_victim:  # others are the victims of random batches

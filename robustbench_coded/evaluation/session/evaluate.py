@@ -1,5 +1,8 @@
 """One evaluation from options to a finished run folder, or to what keeps it from its end."""
 
+import secrets
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,13 +17,17 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
-from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare, with_zoo
-from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
+from robustbench_coded.evaluation.setup.brought import with_zoo
+from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, folder_name, prepare
+from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST, RUN_FILE, RunFolder
+from robustbench_coded.schema.manifest import as_sentences
+from robustbench_coded.threads import subnormals_flushed
 
 
 class IncompleteRun(Exception):
@@ -51,7 +58,7 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
     """Locks a run folder for the time of a run; whatever stops it, finished units are kept.
 
     Args:
-        write: the report of what is finished, where the run is stopped from outside.
+        write: the report of what is finished, where the run is stopped from outside or its time is up.
 
     Raises:
         RunStopped: the disk or the workers fail.
@@ -60,18 +67,26 @@ def opened_folder(folder: RunFolder, listener: Listener, write: Callable[[Path],
         listener.opened(folder.path)
         try:
             yield folder
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TimeIsUp) as stopped:
             listener.stopping()
             if folder.holds_run:
                 write(folder.path)
-            raise
+            if isinstance(stopped, KeyboardInterrupt):
+                raise
         except (OSError, EngineError) as error:
             raise RunStopped(folder.path, error) from error
         finally:
             listener.close()
 
 
-def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: InMemory | None = None) -> Path:
+@subnormals_flushed()
+def evaluate(
+    config: EvalConfig,
+    listener: Listener | None = None,
+    in_memory: InMemory | None = None,
+    *,
+    fresh: bool = False,
+) -> Path:
     """Runs an evaluation, or goes on with it, and writes its reports.
 
     Units that the folder already holds are not computed again; options that change what a unit means give it
@@ -80,6 +95,7 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
     Args:
         in_memory: data, models and defences that are in memory already; None for none, but for what a defence
             of the zoo brings.
+        fresh: called from Python: say first how long it takes; without ``out`` take a new temporary folder.
 
     Returns:
         the run folder.
@@ -91,11 +107,14 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
         RunStopped: the disk or the workers fail; finished units are kept.
         KeyboardInterrupt: stopped from outside; finished units are kept and reported.
     """
+    deadline = None if config.time is None else time.monotonic() + config.time
     listener = listener or Listener()
     given = config if in_memory is None else None
     prepared, path = made_ready(config, in_memory, listener.preparing)
+    if fresh and config.out is None:
+        path = Path(tempfile.gettempdir()) / f"csrobust-{path.name}-{secrets.token_hex(4)}"
     with (
-        opened_folder(RunFolder(path), listener, partial(_write_reports, given)) as folder,
+        opened_folder(RunFolder(path), listener, partial(_write_reports, given, listener)) as folder,
         Engine(prepared.context, config.unit_timeout) as engine,
     ):
         if prepared.config.overwrite:
@@ -108,9 +127,17 @@ def evaluate(config: EvalConfig, listener: Listener | None = None, in_memory: In
             listener.note(
                 f"goes on with the run in {path}, which holds {len(recorder.held):,} finished units"
             )
-        for text in (*prepared.notes, *evaluation.notes):
+        for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
-        evidence = run_steps(recorder, engine)
+        if fresh and isinstance(listener, ProgressListener):
+            from robustbench_coded.evaluation.session.preview import estimate
+
+            listener.note(estimate(recorder.evaluation, recorder.held))
+        done, store = recorder.done, recorder.store
+        try:
+            evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener, deadline))
+        finally:
+            recorder.note_changes()
         _write_run_file(path, given)
         recorder.finish(evidence, outlook_of(recorder.evaluation, evidence))
     if recorder.done.failures:
@@ -127,12 +154,14 @@ def _write_run_file(path: Path, config: EvalConfig | None) -> None:
         write_text(path / RUN_FILE, text)
 
 
-def _write_reports(config: EvalConfig | None, path: Path) -> None:
+def _write_reports(config: EvalConfig | None, listener: Listener, path: Path) -> None:
     """What is finished of an evaluation that is stopped."""
-    from robustbench_coded.reports.write import write_reports  # imports matplotlib
+    from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
     _write_run_file(path, config)
-    write_reports(path)
+    run = load_run(path)
+    write_reports_of(run)
+    listener.reported(run)
 
 
 def made_ready(
@@ -155,7 +184,7 @@ def made_ready(
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
     prepared = prepare(config, in_memory, glance=glance, say=say)
-    path = config.out or Path("reports") / folder_name(prepared.setup.checkpoints, prepared.identity)
+    path = config.out or Path("reports") / folder_name(prepared)
     if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
         prepared = prepare(config, in_memory)
     return prepared, path

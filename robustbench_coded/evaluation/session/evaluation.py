@@ -3,7 +3,7 @@ and the evidence for the next step. Nothing here runs or writes anything.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -11,38 +11,34 @@ from typing import Any
 
 from msgspec import structs
 
-from attacks.naming import suited
-from attacks.presets import OF_SAMPLING, THROUGH_CHECKPOINT
 from attacks.relaxation import LEVELS
-from robustbench_coded.defences.options import is_user_defence
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory
 from robustbench_coded.evaluation.execution.run_unit import random_units
-from robustbench_coded.evaluation.execution.worker_context import WorkerContext
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit, planned_case
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
-from robustbench_coded.evaluation.planning.follow_up import follow_up
-from robustbench_coded.evaluation.planning.plan import Plan, cases_for
-from robustbench_coded.evaluation.planning.resubmission import measured_attacks, resubmissions, share_left
-from robustbench_coded.evaluation.session.manifest import new_manifest
-from robustbench_coded.evaluation.session.policies import table_sizes
-from robustbench_coded.evaluation.session.schedule import (
+from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, cases_for
+from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, VERSION
+from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
+    Found,
+    OpenCheck,
     Standing,
     Step,
-    open_comparisons,
-    size_of,
 )
+from robustbench_coded.evaluation.session.manifest import new_manifest
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import is_final
-from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject
-from robustbench_coded.schema.manifest import RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
+from robustbench_coded.judge.verdict import NEXT_TO_NOTHING, is_final
+from robustbench_coded.runs.adversarials import DIGEST, sum_of
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import NotRun, Protocol, RunManifest, SampleSizes
+from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
+
+Metadata = Mapping[str, Mapping[str, Any]]  # of the committed units, by id
 
 
-def remarks_on(units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def remarks_on(units: Sequence[Unit], metadata: Metadata) -> list[str]:
     """A sentence for each case with units whose forwards had to be smaller than planned, with failed inputs,
     or with operators that could not be relaxed.
 
@@ -95,15 +91,15 @@ def remarks_on(units: Sequence[Unit], metadata: Mapping[str, Mapping[str, Any]])
 
 
 def plan_of(
-    cases: Sequence[PlannedCase], units_of: Callable[[PlannedCase], Sequence[Unit]], notes: Sequence[str]
+    cases: Sequence[PlannedCase],
+    units_of: Callable[[PlannedCase], Sequence[Unit]],
+    notes: Sequence[str | NotRun],
 ) -> Plan:
-    """These cases with their units; a case without any is left out, and a sentence says so."""
+    """These cases with their units; a case without any is left out, and a note says so."""
     units = {case: units_of(case) for case in cases}
+    why = "every batch is so small that it leaves no input to harm"
     empty = [
-        f"{case.attack} on {case.subject.label} ({case.threat}) was not run: every batch is so small that it "
-        "leaves no input to harm."
-        for case in cases
-        if not units[case]
+        NotRun(case.attack, case.subject.label, str(case.threat), why) for case in cases if not units[case]
     ]
     return Plan(
         tuple(case for case in cases if units[case]),
@@ -127,182 +123,136 @@ class Evaluation:
 
     Attributes:
         plan: what may run.
-        notes: sentences on cases that will not run.
+        notes: on cases that will run otherwise than asked for, or not.
         old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
 
     prepared: PreparedEvaluation
     plan: EvaluationPlan
-    notes: tuple[str, ...]
+    notes: tuple[str | NotRun, ...]
     old: RunManifest | None
     sequential: SampleSizes | None
-    _units: dict[tuple[PlannedCase, int], Sequence[Unit]] = field(default_factory=dict)
+    _makers: dict[int, UnitMaker] = field(default_factory=dict)
 
-    def units(self, case: PlannedCase, size: int) -> Sequence[Unit]:
-        """The units of a case on its first so many examples."""
-        if (case, size) not in self._units:
-            self._units[case, size] = self.prepared.maker(size).units(case)
-        return self._units[case, size]
+    def maker(self, size: int) -> UnitMaker:
+        """The one for so many examples, which keeps the units that it has made."""
+        return self._makers.setdefault(size, self.prepared.maker(size))
 
     def begun(self, steps: Sequence[Step]) -> Plan:
         """What has begun, in the order of tables, with its units; those in random batches come last."""
-        ran, maker = Evidence(tuple(steps)), self.prepared.maker
+        ran = Evidence(tuple(steps))
         order = {case: place for place, case in enumerate(self.plan.cases)}
         cases = sorted(ran.sizes, key=lambda case: order.get(case, len(order)))
-        plan = plan_of(cases, lambda case: self.units(case, ran.sizes[case]), self.notes)
-        random = (random_units(case, maker(part.size), part.batches) for case, part in ran.random.items())
+        plan = plan_of(cases, lambda case: self.maker(ran.sizes[case]).units(case), self.notes)
+        random = (
+            random_units(case, self.maker(part.size), part.batches) for case, part in ran.random.items()
+        )
         return replace(plan, units=(*plan.units, *chain.from_iterable(random)))
 
-    def table_left(self, steps: Sequence[Step], held: Collection[str]) -> int:
-        """Image gradients of the rows of the table that have not begun.
-
-        Args:
-            held: units that the folder held before, which cost nothing.
-        """
-        if self.plan.ceilings.table == 0:
-            return 0
-        rows = table_sizes(self.plan, Evidence(tuple(steps)))
-        free = {unit.id for unit in self.begun(steps).units} | set(held)
-        units = (unit for case, size in rows.items() for unit in self.units(case, size))
-        return sum(unit.images for unit in units if unit.id not in free)
-
-    def manifest(self, steps: Sequence[Step], remarks: Sequence[str] = ()) -> RunManifest:
+    def manifest(
+        self,
+        steps: Sequence[Step],
+        remarks: Sequence[str] = (),
+        *,
+        stopped: bool = False,
+        planned: bool = False,
+    ) -> RunManifest:
         """What has begun, without what earlier evaluations left.
 
         Args:
             remarks: sentences for the reader of the report.
+            stopped: True until every rung has been asked: nothing is praised before.
+            planned: adds the cases that have not begun, which have no units.
         """
         ran = Evidence(tuple(steps))
-        in_steps = self.sequential is not None and not self.plan.table_first
-        judged = set(ran.sizes) - ran.for_table if in_steps else set()
-        judged = {case for case in judged if case.attack not in CONTROLS}
-        short = {case for case in ran.for_table if ran.sizes[case] < self._rests_on(case, ran)}
+        in_steps = self.sequential is not None and not self.plan.everything
+        judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
+        begun = self.begun(steps)
+        waiting = [case for case in self.plan.cases if case not in ran.sizes] if planned else []
         fresh = new_manifest(
             self.prepared,
-            self.begun(steps),
+            replace(begun, cases=(*begun.cases, *waiting)),
             sizes=ran.sizes,
             looks={case: looks(self.plan.sizes, ran.sizes[case]) for case in judged},
-            table=short,
         )
         notes = tuple(dict.fromkeys([*fresh.notes, *remarks]))
-        return structs.replace(fresh, notes=notes, sequential=self.sequential)
+        rungs = tuple(dict.fromkeys(step.rung for step in steps))
+        protocol = Protocol(version=VERSION, rungs=rungs, stopped=stopped)
+        return structs.replace(fresh, notes=notes, sequential=self.sequential, protocol=protocol)
 
-    def _rests_on(self, case: PlannedCase, ran: Evidence) -> int:
-        """The examples that the verdict of a case's comparison rests on; 0 where it has none."""
-        own = [
-            comparison
-            for comparison in self.plan.judged
-            if comparison.holds(case) and not (case.attack in CONTROLS and comparison.one_victim)
-        ]
-        return max((size_of(self.plan, ran, comparison) for comparison in own), default=0)
-
-    def evidence(
-        self, steps: Sequence[Step], path: Path, metadata: Mapping[str, Mapping[str, Any]]
-    ) -> Evidence:
+    def evidence(self, steps: Sequence[Step], path: Path, metadata: Metadata) -> Evidence:
         """What ran, and what its committed outcomes say.
 
         Args:
             path: the run folder.
-            metadata: of its committed units, by id.
         """
         ran = Evidence(tuple(steps))
-        shares = {
-            case: share
+        outcomes = {
+            case: found
             for case, size in ran.sizes.items()
-            if (share := share_left(case, self.units(case, size), metadata)) is not None
+            if (found := _found(case, self.maker(size).units(case), metadata)) is not None
         }
-        ran = replace(ran, shares=shares)
         if all(case.attack in CONTROLS for case in ran.sizes):
-            return ran  # nothing is judged before an attack
-        run = Run(path, self.manifest(steps))
-        judgements = {judgement.case.setting: judgement for judgement in run.judgements}
-        standings = {
-            setting: self._standing(comparison, judgement, judgements)
+            return replace(ran, outcomes=outcomes)  # nothing is judged before an attack
+        # Whatever self-tests an earlier evaluation left in the folder, they are read once they are asked for.
+        tested = any(step.rung == SELF_TESTS for step in steps)
+        run = Run(path, self.manifest(steps, stopped=not tested))
+        judgements = {one.case.setting: one for one in run.judgements}
+        compared_with = {
+            setting: base
             for comparison, settings in self.plan.judged.items()
             for setting in settings
-            if (judgement := judgements.get(setting)) is not None
+            if (base := self.plan.base(comparison)) is not None
         }
-        ran = replace(ran, standings=standings)
-        open_ = open_comparisons(self.plan, ran)
-        offered_to = list(self.plan.judged) if self.plan.submits_everywhere else open_
-        ran = replace(ran, submissions=tuple(self._submissions(ran, offered_to, metadata)))
-        if not open_:
-            return ran
-        # What would run on all examples is not compared with what ran on the first of them.
-        size = max(size_of(self.plan, ran, comparison) for comparison in open_)
-        planned = [case for case in self.plan.cases if case in ran.sizes]
-        checks, remarks = follow_up(judgements.values(), list(ran.sizes), self.prepared.maker(size), planned)
-        return replace(ran, checks=tuple(checks), remarks=tuple(remarks) if self.plan.checks else ())
+        standings = {
+            setting: self._standing(judgement, compared_with.get(setting), judgements, tested=tested)
+            for setting, judgement in judgements.items()
+        }
+        return replace(ran, outcomes=outcomes, standings=standings)
 
     def _standing(
-        self, comparison: Comparison, judgement: Judgement, judgements: Mapping[Case, Judgement]
+        self,
+        judgement: Judgement,
+        base: Comparison | None,
+        judgements: Mapping[Case, Judgement],
+        *,
+        tested: bool,
     ) -> Standing:
-        verdict, config = judgement.verdict, self.prepared.config
-        base = self.plan.base(comparison)
+        verdict = judgement.verdict
         at = None if base is None else judgements.get(self.plan.judged[base][0])
         accuracy = None if at is None else at.verdict.accuracy
         low = 0.0 if accuracy is None else accuracy.low
         final = is_final(verdict, low, self.prepared.setup.examples)
-        if config.until == "claim":
+        if self.prepared.config.until == "claim":
             final = verdict.name == VerdictName.CLAIM_REFUTED
-        return Standing(verdict.name, verdict.above_the_bar, final)
-
-    def _submissions(
-        self, ran: Evidence, open_: Sequence[Comparison], metadata: Mapping[str, Mapping[str, Any]]
-    ) -> list[PlannedCase]:
-        """What may be submitted to these comparisons of whole batches and was not."""
-        sizes = [size_of(self.plan, ran, comparison) for comparison in open_ if comparison.inputs == "batch"]
-        if not sizes:
-            return []
-        cases = [case for case, size in ran.sizes.items() if size >= max(sizes)]
-        units = [unit for case in cases for unit in self.units(case, ran.sizes[case])]
-        measured = measured_attacks(cases, units, metadata)
-        context = self.prepared.context
-        hidden = hidden_sources(context, cases)
-        offered = resubmissions(measured, hidden, self.prepared.maker(max(sizes)), context.levels)
-        known = {case.case for case in ran.sizes}
-        return [case for case in offered if case.case not in known]
-
-
-def hidden_sources(
-    context: WorkerContext, cases: Sequence[PlannedCase]
-) -> dict[ProbedSubject, list[PlannedCase]]:
-    """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
-    found: dict[ProbedSubject, list[PlannedCase]] = {}
-    evaluated = {case.subject for case in cases}
-    for subject in dict.fromkeys(case.subject for case in cases):
-        if not is_user_defence(subject.spec) or not _needs(context, subject, evaluated):
-            continue
-        standard = replace(
-            subject,
-            subject=Subject(subject.checkpoint, STANDARD, None, None),
-            spec=STANDARD,
-            randomised=context.samples(context.model(subject.checkpoint)),
-            batch_dependent=False,
-            has_base=False,
-            images=subject.k,
+        return Standing(
+            verdict.name,
+            verdict.above_the_bar,
+            final,
+            verdict.could_fall,
+            verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING,
+            judgement.unbounded_eps,
+            tuple(
+                OpenCheck(check.name, check.failed, tuple(check.run_next))
+                for check in verdict.checks
+                if tested and not check.passed
+            ),
         )
-        budgets = {
-            case.perturbation: case
-            for case in reversed(cases)
-            if case.subject == subject and case.attack not in CONTROLS and not case.for_check
-        }
-        names = OF_SAMPLING if standard.randomised else THROUGH_CHECKPOINT
-        found[subject] = [
-            planned_case(standard, WHOLE_BATCH, suited(name, budget.norm), budget)
-            for budget in budgets
-            for name in names
-        ]
-    return found
 
 
-def _needs(context: WorkerContext, subject: ProbedSubject, evaluated: set[ProbedSubject]) -> bool:
-    """Whether attacks through the user defence's base are not attacks on its checkpoint."""
-    model = context.model(subject.checkpoint)
-    if isinstance(model, ModelInMemory) and not model.differentiable:
-        return False  # these attacks follow its gradient
-    if isinstance(model.network, Alone):
-        return False  # the user defence came without a model, and this is itself
-    beside = any(other.checkpoint == subject.checkpoint and other.spec == STANDARD for other in evaluated)
-    return not beside or context.defence(subject).base is not model
+def _found(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Found | None:
+    """What the outcomes of a case say; None while units of it are missing."""
+    if not units or any(unit.id not in metadata for unit in units):
+        return None
+    facts = [metadata[unit.id] for unit in units]
+
+    def total(name: str) -> int:
+        return sum(int(one.get(name, 0)) for one in facts)
+
+    seen = case.subject.randomised and not case.threat.draw_known
+    purpose = "selection" if seen else "scoring"
+    if not (answers := total(f"answers_{purpose}")):
+        return None
+    share = total(f"right_{purpose}") / answers
+    return Found(share, total("right_scoring"), sum_of(one.get(DIGEST) for one in facts))

@@ -25,7 +25,7 @@ from robustbench_coded.evaluation.options.config import (
 from robustbench_coded.evaluation.options.option import named_norm, plain, radii
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
-from robustbench_coded.evaluation.setup.prepare import with_zoo
+from robustbench_coded.evaluation.setup.brought import with_zoo
 from robustbench_coded.judge.run import Run, load_run
 from robustbench_coded.models.in_memory import is_function, name_of
 
@@ -38,13 +38,15 @@ MADE_HERE = frozenset(
 )
 ARGUMENTS = ("models", "data", "labels", "defences", "attacks", "checks", "listener")
 SEVERAL = ("batch_size", "inputs")
+SPELT = {"epsilon": "eps", "batchsize": "batch_size"}  # as on the command line
 # What other libraries call an option, where the name alone does not tell.
 CALLED_ELSEWHERE = {
-    "epsilon": "eps",
     "n_examples": "limit",
     "dataset": "data",
     "bs": "batch_size",
     "batch_sizes": "batch_size",
+    "checkpoint": "models",
+    "ckpt": "models",
 }
 
 
@@ -63,7 +65,8 @@ def evaluate(
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
     docs/in-memory.md has a table of what may be given, and of what is then assumed. Gradients are enabled
-    here, whatever mode the caller is in.
+    here, whatever mode the caller is in. Without ``out`` the run has a folder of its
+    own among the system's temporary ones.
 
     Args:
         models: a ``torch.nn.Module`` or a function from pixels [B, C, H, W] in [0, 1] to logits [B, classes],
@@ -86,7 +89,7 @@ def evaluate(
 
     Returns:
         the run: ``.summary`` is a frame, a line per attack; ``.judgements`` are the verdicts;
-        ``.again(draws=20)`` evaluates the same things again with other options.
+        ``.plot()`` draws the answer; ``.again(draws=20)`` evaluates the same things again with other options.
 
     Raises:
         InputError: something given is not usable; nothing was computed.
@@ -137,7 +140,7 @@ def _evaluate(
         data=data if plain else "auto",
         defences=named,
         **attack_options(
-            [a if isinstance(a, str) else keep(a) for a in several],
+            keep(several),
             norm=chosen.get("norm", "linf"),
             checks=checks,
             claimed=chosen.get("claim_attack"),
@@ -151,7 +154,7 @@ def _evaluate(
         in_memory = replace(in_memory, models=process.models)
     listener = listener or ProgressListener(Console(stderr=True))
     with closing(listener):
-        return load_run(run_evaluation(config, listener, in_memory if in_hand else None))
+        return load_run(run_evaluation(config, listener, in_memory if in_hand else None, fresh=True))
 
 
 def _models(models: Any) -> tuple[tuple[tuple[str, str], ...], dict[str, Callable[..., Any]]]:
@@ -209,6 +212,7 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
+    options = {SPELT.get(name, name): value for name, value in options.items()}
     for name in options:
         if name not in known:
             meant = CALLED_ELSEWHERE.get(name, name)

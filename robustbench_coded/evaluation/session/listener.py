@@ -19,7 +19,7 @@ from rich.table import Column
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.plan import Plan
-from robustbench_coded.evaluation.session.schedule import Step
+from robustbench_coded.evaluation.protocol.state import Step
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.render.sentence import print_line
 from robustbench_coded.reports.text.escape import one_line

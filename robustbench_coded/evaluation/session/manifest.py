@@ -18,16 +18,19 @@ import attacks
 from attacks.accelerator import device_name
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint
-from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.plan import Plan, stopped
+from robustbench_coded.evaluation.planning.cases import PlannedCase, code_names
+from robustbench_coded.evaluation.planning.costs import stopped
+from robustbench_coded.evaluation.planning.plan import Plan
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.schema.manifest import (
     CaseRecord,
     CheckpointFacts,
+    CodeFacts,
     GitState,
     Identity,
     Invocation,
     Machine,
+    NotRun,
     RunManifest,
 )
 from robustbench_coded.schema.words import CONTROLS
@@ -53,14 +56,12 @@ def new_manifest(
     *,
     sizes: Mapping[PlannedCase, int] = MappingProxyType({}),
     looks: Mapping[PlannedCase, int] = MappingProxyType({}),
-    table: Collection[PlannedCase] = (),
 ) -> RunManifest:
     """The manifest of this evaluation alone.
 
     Args:
         sizes: the examples that a record runs on; all for records that are not named.
         looks: by what the error of verdicts that rest on a record is divided; 0 for those that are not named.
-        table: records on fewer examples than the verdict of their setting.
     """
     units: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     random: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
@@ -100,7 +101,6 @@ def new_manifest(
             query_budget=None if case.attack in CONTROLS else conditions.query_budget,
             stopped=stopped(conditions, case),
             looks=looks.get(case, 0),
-            table=case in table,
             units=tuple(units[case]),
             random_batches=tuple(random[case]),
         )
@@ -111,7 +111,9 @@ def new_manifest(
         checkpoints=tuple(convert(c.facts, CheckpointFacts) for c in prepared.setup.checkpoints),
         cases=tuple(records),
         probes=prepared.probes,
-        notes=plan.notes,
+        code=dict(prepared.code),
+        notes=tuple(note for note in plan.notes if isinstance(note, str)),
+        not_run=tuple(note for note in plan.notes if isinstance(note, NotRun)),
         invocations=(invocation,),
     )
 
@@ -138,11 +140,58 @@ def checked_against(
         raise InputError(f"{path} was made {made}; give another --out, or start anew with --overwrite")
     for checkpoint in checkpoints:
         known = old.checkpoint(checkpoint.name)
-        if known is not None and known.sha256 != checkpoint.sha256:
+        if known is not None and known.sha256 != checkpoint.sha256 and (checkpoint.path or known.path):
             raise InputError(
                 f"{path} knows other weights under the name {checkpoint.name!r}; "
                 "name these otherwise (--ckpt NAME=PATH), or start anew with --overwrite"
             )
+
+
+def code_going_on(
+    old: RunManifest, code: Mapping[str, CodeFacts], path: Path, *, stopped: bool
+) -> tuple[dict[str, CodeFacts], list[str]]:
+    """The code whose outcomes in the folder are taken over, new code as it is; and a sentence on each that
+    can't be compared.
+
+    Args:
+        stopped: whether this is the command of ``old``, which has not come to its end.
+
+    Raises:
+        InputError: the folder has outcomes of other code under a known name.
+    """
+    kept, said = {}, []
+    for name, now in code.items():
+        before = old.code.get(name, now)
+        parts = [
+            part
+            for part in {**before.parts, **now.parts}
+            if before.parts.get(part) not in ("", now.parts.get(part))
+        ]
+        if parts and _has_outcomes(old, name, path):
+            more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""
+            raise InputError(
+                f"{path} was made with another {name} (changed: {', '.join(parts[:3])}{more}); give another "
+                "--out, or start anew with --overwrite"
+            )
+        kept[name] = now if parts or (now.unknown and not stopped) else before
+        if now.unknown:
+            done = "what that computed was taken over" if stopped else "all was computed anew"
+            said.append(
+                f"The code of {name} was not compared with that of the last command, and {done}: "
+                f"{now.unknown}."
+            )
+    return kept, said
+
+
+def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
+    """Whether the folder holds outcomes of the code with this name, and not failures alone."""
+    units = (u for record in old.cases if name in _code_names(record) for u in record.all_units)
+    packed = path / "outcomes" / "packed.parquet"
+    return packed.exists() or any((packed.parent / f"{unit}.parquet").exists() for unit in units)
+
+
+def _code_names(record: CaseRecord) -> tuple[str, ...]:
+    return code_names(record.case.subject.checkpoint, record.spec, record.case.attack)
 
 
 def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str]) -> RunManifest:
@@ -155,16 +204,25 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         committed: units of ``old`` whose outcomes are in the folder.
     """
     own = {record.case: record for record in new.cases}
+    anew = {
+        name
+        for name, code in new.code.items()
+        if name not in old.code or old.code[name].digest != code.digest
+    }
     least = {record.case.setting: record.examples_planned for record in new.cases if record.looks}
     others = {}
     for record in old.cases:
         now = own.get(record.case)
+        if anew & {*_code_names(record)}:
+            continue
         if now is None and any(unit in committed for unit in record.all_units):
             short = record.examples_planned < least.get(record.case.setting, 0)
             others[record.case] = replace(record, table=record.table or short)
         elif now is not None and set(now.units) < set(record.units) <= set(committed):
             examples = record.examples_planned
             own[record.case] = replace(now, units=record.units, examples_planned=examples, table=False)
+    runs = {(case.subject.defence, case.attack) for case in own}
+    not_run = (one for one in old.not_run if (one.subject, one.attack) not in runs)
     subjects = {case.subject for case in others}
     probes = {probe.subject: probe for probe in old.probes if probe.subject in subjects}
     return replace(
@@ -172,7 +230,9 @@ def with_earlier(new: RunManifest, old: RunManifest, committed: Collection[str])
         cases=(*others.values(), *own.values()),
         checkpoints=tuple(({c.name: c for c in (*old.checkpoints, *new.checkpoints)}).values()),
         probes=tuple((probes | {probe.subject: probe for probe in new.probes}).values()),
+        code=old.code | new.code,
         notes=tuple(dict.fromkeys([*new.notes, *old.notes])),
+        not_run=tuple(dict.fromkeys([*new.not_run, *not_run])),
         invocations=(*old.invocations, *new.invocations),
         sequential=new.sequential or old.sequential,
     )

@@ -1,38 +1,32 @@
-"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent; how long
-images take here, and what further commands would do.
+"""The plan of an evaluation: every case that may run, on how many examples, and what may be spent; and what
+further commands would do.
 """
 
-import time
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
-from math import ceil
 from pathlib import Path
-from statistics import median
 
 from msgspec import structs
 
-from attacks import accelerator, crossover, gradients, naming
-from attacks.presets import FOLLOWS_SHOWN, PRESETS
+from attacks import accelerator, crossover, naming, presets
+from robustbench_coded.defences.options import is_user_defence
+from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory
+from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.options.device import gradient_of_sum, worker_count
 from robustbench_coded.evaluation.planning import plan as units
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import (
     comparisons_judged,
     first_look,
     sample_sizes,
 )
-from robustbench_coded.evaluation.session.evaluation import Evaluation
-from robustbench_coded.evaluation.session.listener import case_name
-from robustbench_coded.evaluation.session.manifest import checked_against
-from robustbench_coded.evaluation.session.policies import lacking, table_sizes
-from robustbench_coded.evaluation.session.schedule import (
-    EXTRAS_SHARE,
-    TABLE_IMAGES,
-    VERDICT_IMAGES,
-    WHOLE_PIXELS,
+from robustbench_coded.evaluation.planning.costs import stopped
+from robustbench_coded.evaluation.protocol.follow_up import follow_up
+from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking
+from robustbench_coded.evaluation.protocol.state import (
     Ceilings,
     EvaluationPlan,
     Evidence,
@@ -40,119 +34,69 @@ from robustbench_coded.evaluation.session.schedule import (
     open_comparisons,
     waiting,
 )
+from robustbench_coded.evaluation.session.evaluation import Evaluation
+from robustbench_coded.evaluation.session.listener import case_name
+from robustbench_coded.evaluation.session.manifest import checked_against, code_going_on
+from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.models.prepare import tf32
+from robustbench_coded.runs.folder import read_failures
+from robustbench_coded.schema.case import WHOLE_BATCH, Subject
 from robustbench_coded.schema.manifest import Outlook, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CONTROLS, LEFT_OUT
-from robustbench_coded.threads import torch_threads
+from robustbench_coded.schema.words import CONTROLS, LEFT_OUT, STANDARD
 
-TIMED_PIXELS = 64 * 32 * 32  # small images go through a network in larger pieces
-TIMED_SECONDS = 0.25
-LONG_SECONDS = 2.0  # beside which warming up is little, so that once will do
-MOST_TIMES = 20
-NO_MEMORY_SECONDS = 1.0  # for an image that could not be timed; its units say why
-
-
-class Rates:
-    """Seconds for an image forwarded and differentiated, timed once for each checkpoint: for display, and to
-    turn a wish for time into images once.
-
-    A user's defence takes as long as it took when it was probed; our own take as long as their network.
-    """
-
-    def __init__(self, prepared: PreparedEvaluation):
-        self._prepared = prepared
-        self._timed: dict[str, float] = {}
-
-    def together(self, units: Iterable[Unit]) -> float:
-        """Seconds that all workers take for them."""
-        context = self._prepared.context
-        seconds = sum(unit.images * self.of(unit.case) for unit in units)
-        return seconds / worker_count(self._prepared.config.workers, context.device)
-
-    def of(self, case: PlannedCase) -> float:
-        """For one image of a case: through its defence, or through the base model that its attack asks."""
-        subject, context = case.subject, self._prepared.context
-        of_base = case.attack not in CONTROLS and naming.parse(case.attack).estimator == "transfer"
-        if not of_base and not callable(getattr(context.defence(subject), "images", None)):
-            return context.probe_seconds[subject] / subject.images
-        if subject.checkpoint not in self._timed:
-            self._timed[subject.checkpoint] = self._time(subject.checkpoint)
-        return self._timed[subject.checkpoint]
-
-    @tf32(True)
-    def _time(self, checkpoint: str) -> float:
-        context, setup = self._prepared.context, self._prepared.setup
-        height, width = context.data.image_shape[-2:]
-        fitting = setup.fitting.get(checkpoint, setup.group_images)
-        count = max(1, min(TIMED_PIXELS // (height * width), fitting, setup.examples))
-        x = context.data.batch(range(count))[0].to(context.device)
-        model = context.gradients(checkpoint).model
-        taken: list[float] = []
-        with torch_threads(setup.threads):
-            while len(taken) < MOST_TIMES and sum(taken) < (TIMED_SECONDS if taken[2:] else LONG_SECONDS):
-                start = time.perf_counter()
-                try:
-                    gradient_of_sum(model, x)
-                except (RuntimeError, MemoryError) as error:
-                    if gradients.is_out_of_memory(error):
-                        return NO_MEMORY_SECONDS
-                    raise
-                accelerator.synchronise(context.device)
-                taken.append(time.perf_counter() - start)
-        # The first pays for warming up; the others for whatever else the machine does, as the run will.
-        return median(taken[1:] or taken) / count
+# In gradient evaluations; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on 256
+# images cost 25,600. What one open verdict may cost: all attacks and their checks on 256 images of a network,
+# most of them through RCI.
+VERDICT_IMAGES = 400_000
+# Where every case on all examples costs no more than this, all of it runs.
+CHEAP_IMAGES = 100_000
+WHOLE_PIXELS = 1024  # of 32 x 32
+# Of the cost of attacks that the user named, what everything else may cost together.
+EXTRAS_SHARE = 0.5
 
 
-def planned_evaluation(
-    prepared: PreparedEvaluation, old: RunManifest | None, path: Path, rates: Rates | None = None
-) -> Evaluation:
+def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, path: Path) -> Evaluation:
     """Every case that may run, and on how many examples.
 
-    Where every case on all examples costs no more than the table may, all of it runs. A run folder keeps the
-    sample sizes that it was begun with, and the rate by which a wish for time was counted.
+    Where every case on all examples is cheap, all of it runs. A run folder keeps the sample sizes that it was
+    begun with.
 
     Raises:
         InputError: the folder was made with something else.
     """
+    said: list[str] = []
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        prepared = prepared.resumed_from(old)
+        code, said = code_going_on(old, prepared.code, path, stopped=_stopped(old, prepared.config, path))
+        prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
     cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
-    whole = config.until is None and config.time is None and (config.all or config.limit is not None)
+    notes += said
+    whole = config.until is None and (config.all or config.limit is not None)
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
     if config.until is None and before is None and not whole:
-        maker = prepared.maker()
-        cheap = sum(map(maker.images, cases)) <= TABLE_IMAGES * smaller
-        whole = config.time is None and (old is not None or cheap)
+        cheap = sum(map(prepared.maker().images, cases)) <= CHEAP_IMAGES * smaller
+        whole = old is not None or cheap
     fixed = before is None and (whole or old is not None)
-    if before is not None:
-        sizes = before.sample_sizes
-    else:
-        ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
-        sizes = (examples,) if fixed else ladder
+    ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
+    sizes = before.sample_sizes if before is not None else (examples,) if fixed else ladder
     prepared = replace(prepared, sizes=sizes)
     plan = _plan(prepared, cases, smaller, whole=whole)
-    sequential = None
-    if not fixed or config.time is not None:
-        rate = None if before is None else before.seconds_per_image
-        if config.time is not None:
-            rate = rate or _seconds_per_image(plan, rates or Rates(prepared))
-            workers = worker_count(config.workers, prepared.context.device)
-            images = int(config.time / rate * workers)
-            # Half for the table, where there is one, the rest for the verdicts in equal parts.
-            table = 0 if plan.ceilings.table == 0 else images // 2
-            verdict = (images - table) // max(len(plan.judged), 1)
-            plan = replace(plan, ceilings=Ceilings(verdict, table, plan.ceilings.extras))
-        sequential = SampleSizes(
-            until=config.until or "",
-            sample_sizes=sizes,
-            seconds_per_image=rate,
-        )
+    sequential = None if fixed else SampleSizes(until=config.until or "", sample_sizes=sizes)
     return Evaluation(prepared, plan, tuple(notes), old, sequential)
+
+
+def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
+    """True if a run has not come to its end, or has units that failed, and this is its command again."""
+    if old.finished and not read_failures(path, old.unit_ids):
+        return False
+    same = json.loads(json.dumps(config.as_data()))
+    return all(
+        old.last.options.get(name) == same[name]
+        for name in same.keys() - {"command", "overwrite", "out", "time"}
+    )
 
 
 def _plan(
@@ -162,7 +106,7 @@ def _plan(
 
     Args:
         smaller: how many images cost what one of 32 x 32 costs; 1 for all larger ones.
-        whole: whether all of them run on all examples.
+        whole: True if every row runs on all examples.
     """
     config, sizes = prepared.config, prepared.sizes
     judged = comparisons_judged(prepared.requested, cases)
@@ -179,48 +123,58 @@ def _plan(
     def images(case: PlannedCase, size: int) -> int:
         return prepared.maker(size).images(case)
 
-    table = [case for case in cases if in_table(config, case)]
-    # The paper's cases, controls, and what no preset has, so that the user has named it.
-    of_paper, known = {*PRESETS["paper"], *CONTROLS}, {*chain(*PRESETS.values()), *CONTROLS}
-    shown = [
-        case
-        for case in table
-        if (case.attack in of_paper and case.threat.inputs == "batch") or case.attack not in known
-    ]
     # No preset with checks was asked for: who names his attacks wants those.
     named = config.until is None and not config.checks
+    rows = {case for case in cases if config.until is None and in_table(config, case, every=whole or named)}
     start = sizes[-1] if whole else first_look(sizes)
-    extras = int(EXTRAS_SHARE * sum(images(case, start) for case in table)) if named else None
-    if config.until is not None:
-        ceilings = Ceilings(None, 0, None)
-    else:
-        ceilings = Ceilings(int(VERDICT_IMAGES * smaller), int(TABLE_IMAGES * smaller), extras)
-        ceilings = Ceilings(None, None, extras) if whole else ceilings
+    ceilings = Ceilings()
+    if config.until is None:
+        extras = int(EXTRAS_SHARE * sum(images(case, start) for case in rows)) if named else None
+        ceilings = Ceilings(None if whole else int(VERDICT_IMAGES * smaller), extras)
+    kept, screen = (
+        {naming.suited(name, config.norm) for name in names} for names in (presets.KEPT, presets.SCREENED)
+    )
     return EvaluationPlan(
         cases=tuple(cases),
         judged=judged,
         sizes=sizes,
         start=start,
         images=images,
-        table=frozenset(table),
-        first_rows=frozenset(() if config.time is not None else table if named else shown),
+        rows=frozenset(rows),
+        kept=frozenset(case for case in cases if case.attack in kept and case not in rows),
         ceilings=ceilings,
-        table_first=whole,
+        everything=whole,
+        rungs=SCREEN if config.until == "settled" and set(config.attacks) == screen else (),
         checks=config.checks,
         margin=config.margin / 100,
         # A sequence has its order, in which what was perturbed for it is submitted.
         random_batches=config.mix is None and not config.batches_kept,
         claimed=claimed,
         classes=prepared.data_facts.classes or 1,
+        levels=prepared.context.levels,
         relus=cache(partial(_relus, prepared)),
+        hidden=_hidden(prepared.context, cases),
+        stopped=partial(stopped, prepared.setup.conditions),
     )
 
 
-def in_table(config: EvalConfig, case: PlannedCase) -> bool:
-    """Whether a case runs whatever the others find; not attacks of presets that only open verdicts need."""
-    if case.attack not in config.second_attacks or case.attack == config.claim_attack:
+def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
+    """True if a case runs whatever the others find: the named rows, where they apply; what the user names.
+
+    Args:
+        every: True for all rows of the table, but for attacks of presets that only open verdicts need.
+    """
+    if case.attack in CONTROLS or case.attack == config.claim_attack:
         return True
-    return case.threat.collateral or (case.attack == FOLLOWS_SHOWN and case.subject.randomised)
+    named = case.attack in {naming.suited(name, config.norm) for name in presets.NAMED}
+    averages = case.attack == presets.FOLLOWS_SHOWN and case.attack in config.second_attacks
+    if named and averages and not case.subject.randomised:  # nothing to average over
+        return False
+    if every:
+        return named or case.threat.collateral or case.attack not in config.second_attacks
+    known = set(chain(*presets.PRESETS.values()))
+    in_batches = case.threat.inputs == "batch" or case.threat.collateral
+    return (named and in_batches) or case.attack not in known
 
 
 def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
@@ -233,47 +187,76 @@ def _relus(prepared: PreparedEvaluation, checkpoint: str) -> int:
         return crossover.relus(context.model(checkpoint), x)
 
 
-def _seconds_per_image(plan: EvaluationPlan, rates: Rates) -> float:
-    """Of all that is planned, on the first sample size."""
-    images = {case: plan.images(case, plan.start) for case in plan.cases}
-    seconds = sum(cost * rates.of(case) for case, cost in images.items())
-    return round(seconds / sum(images.values()), 9) or 1e-9
+def _hidden(
+    context: WorkerContext, cases: Sequence[PlannedCase]
+) -> dict[ProbedSubject, tuple[PlannedCase, ...]]:
+    """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
+    found: dict[ProbedSubject, tuple[PlannedCase, ...]] = {}
+    subjects = dict.fromkeys(case.subject for case in cases)
+    for subject in subjects:
+        beside = any(s.checkpoint == subject.checkpoint and s.spec == STANDARD for s in subjects)
+        if not is_user_defence(subject.spec) or not _needs(context, subject, beside=beside):
+            continue
+        standard = replace(
+            subject,
+            subject=Subject(subject.checkpoint, STANDARD, None, None),
+            spec=STANDARD,
+            randomised=context.samples(context.model(subject.checkpoint)),
+            batch_dependent=False,
+            has_base=False,
+            images=subject.k,
+        )
+        own = (case for case in cases if case.subject == subject and case.attack not in CONTROLS)
+        names = presets.OF_SAMPLING if standard.randomised else presets.THROUGH_CHECKPOINT
+        found[subject] = tuple(
+            planned_case(standard, WHOLE_BATCH, naming.suited(name, budget.norm), budget)
+            for budget in dict.fromkeys(case.perturbation for case in own)
+            for name in names
+        )
+    return found
+
+
+def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> bool:
+    """True if attacks through the user defence's base are not attacks on its checkpoint.
+
+    Args:
+        beside: True if the checkpoint is evaluated with standard inference, too.
+    """
+    model = context.model(subject.checkpoint)
+    if isinstance(model, ModelInMemory) and not model.differentiable:
+        return False  # these attacks follow its gradient
+    if isinstance(model.network, Alone):
+        return False  # the user defence came without a model, and this is itself
+    return not beside or context.defence(subject).base is not model
 
 
 def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
     """What further commands would do, what did not fit, and what these would cost."""
     plan, config = evaluation.plan, evaluation.prepared.config
     found: list[Outlook] = []
-    everything = replace(plan, ceilings=Ceilings(None, None))
-    cases = table_sizes(everything, evidence)
-    rest = sum(part.images for case in cases for part in at_size(plan, evidence, [case], cases[case]))
-    if not plan.table_first and rest:
+    every = [case for case in plan.cases if in_table(config, case, every=True)]
+    rest = sum(part.images for part in at_size(plan, evidence, every, plan.sizes[-1]))
+    if not plan.everything and rest:
         found.append(Outlook(purpose="all", option="--all", images=rest))
     if images := lacking(plan, evidence):
-        option = "--until settled"
-        if config.time is not None:
-            option = f"--time {ceil(2 * config.time / 60)}m"
-        elif plan.ceilings.extras is not None:
-            option = "--checks"
+        option = "--until settled" if plan.ceilings.extras is None else "--checks"
         found.append(Outlook(purpose="settle", option=option, images=images))
-        open_ = open_comparisons(plan, evidence)
+        open_ = [*open_comparisons(plan, evidence, False), *open_comparisons(plan, evidence, True)]
         attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
-        offered = (*(evidence.checks if plan.checks else ()), *evidence.submissions)
-        attacks += [case for case in offered if any(comparison.holds(case) for comparison in open_)]
-        found += _left_out(plan, attacks, evidence, option)
-    if plan.ceilings.table != 0:
-        found += _left_out(plan, [case for case in plan.cases if case in plan.table], evidence, "--all")
-    mean = _seconds_per_image(plan, Rates(evaluation.prepared)) if found else 0.0
-    once = {(one.purpose, one.case): one for one in reversed(found)}  # a row may be in both lists
-    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in reversed(once.values())]
+        if plan.checks:
+            asked = follow_up(plan, evidence)[0]
+            attacks += [case for case in asked if any(comparison.holds(case) for comparison in open_)]
+        left_out = (case for case in attacks if case not in evidence.sizes)
+        found += [
+            Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
+            for part in at_size(plan, evidence, left_out, plan.start)
+        ]
+    rates = Rates(evaluation.prepared) if found else None
+    mean = 0.0 if rates is None else _mean_seconds(plan, rates)
+    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in found]
 
 
-def _left_out(
-    plan: EvaluationPlan, cases: Iterable[PlannedCase], evidence: Evidence, option: str
-) -> list[Outlook]:
-    parts = at_size(plan, evidence, (case for case in cases if case not in evidence.sizes), plan.start)
-    submitted = [part.images for part in parts if part.case.submission]
-    named = [(case_name(part.case), part.images) for part in parts if not part.case.submission]
-    if submitted:
-        named.append((f"perturbed inputs submitted elsewhere ({len(submitted)})", sum(submitted)))
-    return [Outlook(purpose=LEFT_OUT, case=name, option=option, images=images) for name, images in named]
+def _mean_seconds(plan: EvaluationPlan, rates: Rates) -> float:
+    """Of a gradient evaluation, over all that is planned on the first sample size."""
+    costs = [(case, plan.images(case, plan.start)) for case in plan.cases]
+    return rates.seconds(costs) / max(sum(images for _, images in costs), 1)

@@ -1,41 +1,54 @@
-"""What an evaluation would do, and how long that would take here, with nothing run and nothing written."""
+"""What an evaluation would do, and how long that would take here, with nothing run and nothing written.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+The protocol is asked as in a run, on made-up evidence: once as if everything fell to its first attack, once
+as if nothing fell and every check asked for what it usually asks for.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from attacks import presets
 from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.planning.comparisons import Comparison
+from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, next_step
+from robustbench_coded.evaluation.protocol.state import (
+    EvaluationPlan,
+    Evidence,
+    Found,
+    OpenCheck,
+    Sized,
+    Standing,
+    Step,
+)
 from robustbench_coded.evaluation.session.evaluate import made_ready
-from robustbench_coded.evaluation.session.planning import Rates, planned_evaluation
-from robustbench_coded.evaluation.session.policies import table_sizes
-from robustbench_coded.evaluation.session.schedule import Evidence
+from robustbench_coded.evaluation.session.evaluation import Evaluation
+from robustbench_coded.evaluation.session.planning import planned_evaluation
+from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run
-from robustbench_coded.schema.words import CLEAN
+from robustbench_coded.schema.manifest import as_sentences
+from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
+
+# What attacks leave a defence that is praised, and its base model.
+PRAISED, BASE = 0.6, 0.1
+USUALLY_ASKED = (
+    OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, False, presets.SEARCHES),
+    OpenCheck(CheckName.FALLS_WITH_EPS, False, (presets.ANOTHER_LOSS,)),
+    OpenCheck(CheckName.TWICE_THE_STEPS, False, (presets.TWICE_THE_LOSS,)),
+    OpenCheck(CheckName.TWICE_THE_DRAWS, False, (presets.AVERAGED.format(20),)),
+    OpenCheck(CheckName.TWICE_THE_RESTARTS, False, (presets.RESTARTED,)),
+)
 
 
-@dataclass(frozen=True)
-class CasePreview:
-    """A case before it is measured.
+class Cost(NamedTuple):
+    """Gradient evaluations that are still to be computed, about; seconds: shared out over the workers."""
 
-    Attributes:
-        certain: whether it runs whatever the others find; else only while a verdict is open.
-        examples: how many it scores.
-        images: gradients that are still to be computed, about; a forward alone counts as a third.
-        seconds: what these take, shared out over the workers.
-        units, done: pieces of work, and how many of them an earlier evaluation has committed.
-    """
-
-    case: PlannedCase
-    certain: bool
-    examples: int
-    images: int
-    seconds: float
-    units: int
-    done: int
+    images: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,31 +57,33 @@ class Preview:
 
     Attributes:
         path: the run folder that it would write, or go on with.
-        cases: in the order of tables.
-        open_images: the most that open verdicts add: the cases that are not certain. What outcomes decide is
-            not in it: checks, submissions, random batches and more examples.
+        broken: by rung, if every subject falls to its first attack.
+        praised: by rung, if none falls.
         notes: what else the user should know.
     """
 
     path: Path
-    cases: tuple[CasePreview, ...]
-    open_images: int
+    broken: dict[str, Cost]
+    praised: dict[str, Cost]
     notes: tuple[str, ...]
 
+    @staticmethod
+    def total(costs: dict[str, Cost]) -> Cost:
+        return Cost(sum(cost.images for cost in costs.values()), sum(cost.seconds for cost in costs.values()))
+
     def as_data(self) -> dict[str, Any]:
-        """Plain JSON data; times in seconds. Sums are over certain cases."""
-        rows = [{**p.case.case.as_columns(), **vars(p)} for p in self.cases]
-        for row in rows:
-            del row["case"]
-        sums = {
-            name: sum(row[name] for row in rows if row["certain"])
-            for name in ("images", "seconds", "units", "done")
-        }
+        """Plain JSON data; times in seconds."""
+        ways = {"broken": self.broken, "praised": self.praised}
+        rungs = [
+            {"rung": rung, **{way: costs[rung]._asdict() for way, costs in ways.items()}}
+            for rung in self.broken
+        ]
+        totals = {way: self.total(costs)._asdict() for way, costs in ways.items()}
         return {
             "run": str(self.path),
-            "rows": rows,
-            **sums,
-            "open_images": self.open_images,
+            "protocol": VERSION,
+            "rungs": rungs,
+            **totals,
             "notes": list(self.notes),
         }
 
@@ -85,36 +100,79 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     going_on = (path / MANIFEST).exists() and not config.overwrite
     old = load_manifest(path) if going_on else None
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
-    rates = Rates(prepared)
-    evaluation = planned_evaluation(prepared, old, path, rates)
-    plan, prepared = evaluation.plan, evaluation.prepared
+    evaluation = planned_evaluation(prepared, old, path)
+    rates = Rates(evaluation.prepared)
+    broken, praised = (
+        _costs(evaluation, forecast(evaluation.plan, praised=praised), committed, rates)
+        for praised in (False, True)
+    )
+    notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes])
+    return Preview(path, broken, praised, tuple(notes))
 
-    def pending(units: Sequence[Unit]) -> list[Unit]:
-        return [unit for unit in units if unit.id not in committed]
 
-    def furthest(case: PlannedCase, size: int) -> int:
-        """No case runs less far than an earlier evaluation took it."""
-        further = (larger for larger in reversed(plan.sizes) if larger > size and committed)
-        return next((larger for larger in further if not pending(evaluation.units(case, larger))), size)
+def estimate(evaluation: Evaluation, committed: frozenset[str]) -> str:
+    """How long an evaluation takes from here, in a sentence."""
+    rates = Rates(evaluation.prepared)
+    ends = sorted(
+        sum(cost.seconds for cost in _costs(evaluation, steps, committed, rates).values())
+        for steps in (forecast(evaluation.plan, praised=praised) for praised in (False, True))
+    )
+    return (
+        f"about {duration(ends[0])} if every defence falls to its first attack, {duration(ends[1])} if none "
+        "falls; time=1800 stops after half an hour with what is settled"
+    )
 
-    table = {} if plan.ceilings.table == 0 else table_sizes(plan, Evidence())
-    previews = []
-    for case in plan.cases:
-        size = furthest(case, table.get(case, plan.start))
-        units = evaluation.units(case, size)
-        left = pending(units)
-        previews.append(
-            CasePreview(
-                case=case,
-                certain=case in table or case.attack == CLEAN,
-                examples=prepared.examples_planned(case, size),
-                images=sum(unit.images for unit in left),
-                seconds=rates.together(left),
-                units=len(units),
-                done=len(units) - len(left),
+
+def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
+    """The steps of an evaluation in which everything falls to its first attack, or nothing falls."""
+    evidence = Evidence()
+    while (step := next_step(plan, evidence)) is not None:
+        ran = Evidence((*evidence.steps, step))
+        defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
+        left = {True: BASE if defended else PRAISED, False: PRAISED}
+        outcomes = {
+            case: Found(
+                1.0 if case.attack == CLEAN else left[case.subject.spec == STANDARD] if praised else 0.0
             )
-        )
-    maybe = sum(one.images for one in previews if not one.certain)
-    ceiling = plan.ceilings.verdict
-    most = maybe if ceiling is None else min(maybe, ceiling * len(plan.judged))
-    return Preview(path, tuple(previews), most, (*prepared.notes, *evaluation.notes))
+            for case in ran.sizes
+        }
+        ran = replace(ran, outcomes=outcomes)
+        standings = {
+            setting: _standing(plan, ran, comparison, praised=praised)
+            for comparison, settings in plan.judged.items()
+            for setting in settings
+            if any(case in ran.sizes for case in plan.attacks[comparison])
+        }
+        evidence = replace(ran, standings=standings)
+    return evidence.steps
+
+
+def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool) -> Standing:
+    if praised:
+        if comparison.subject.spec == STANDARD and any(c.subject.spec != STANDARD for c in plan.judged):
+            return Standing(VerdictName.BROKEN, final=True, could_fall=False)
+        return Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUALLY_ASKED)
+    scored = any(case in ran.random for case in plan.attacks[comparison])
+    in_batches = comparison.subject.batch_dependent and comparison.inputs in ("batch", "victim")
+    proven = scored or not in_batches or not plan.random_batches
+    return Standing(VerdictName.BROKEN, final=True) if proven else Standing()
+
+
+def _costs(
+    evaluation: Evaluation, steps: tuple[Step, ...], committed: frozenset[str], rates: Rates
+) -> dict[str, Cost]:
+    """By rung, in the order of the table, without the units that are committed."""
+    costs, counted = {rung.name: Cost() for rung in RUNGS}, set(committed)
+    for step in steps:
+        for part in step.parts:
+            maker = evaluation.maker(part.size)
+            if isinstance(part, Sized):
+                units = maker.units(part.case)
+            else:
+                units = random_units(part.case, maker, part.batches)
+            images = sum(unit.images for unit in units if unit.id not in counted)
+            counted.update(unit.id for unit in units)
+            before = costs[step.rung]
+            seconds = before.seconds + rates.seconds([(part.case, images)])
+            costs[step.rung] = Cost(before.images + images, seconds)
+    return costs

@@ -2,28 +2,25 @@
 read, and what is left over in the end is removed.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import msgspec
 from msgspec import Struct, structs
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Unit
+from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
+from robustbench_coded.evaluation.protocol.follow_up import follow_up
+from robustbench_coded.evaluation.protocol.state import Evidence, Found, Standing, Step
+from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.manifest import with_earlier
 from robustbench_coded.evaluation.session.run_plan import Done
-from robustbench_coded.evaluation.session.schedule import Evidence, Standing, Step
-from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
-from robustbench_coded.extensions import load
+from robustbench_coded.evaluation.setup.code import after_use, code_in_hand
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.adversarials import PerturbationStore
 from robustbench_coded.runs.atomic import write_text
-from robustbench_coded.runs.certificates import Stored, read_stored, write_certificates
 from robustbench_coded.runs.folder import STEPS, RunFolder
-from robustbench_coded.schema.case import Case, Perturbation
+from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import Outlook, RunManifest
 
 
@@ -53,23 +50,17 @@ class Recorder:
     def write_decision(self, evidence: Evidence, step: Step | None) -> None:
         """Adds a line to steps.jsonl: a step, and what has changed of what it was decided by."""
         old, self._last = self._last, evidence
-        shares = ((_bare(c), share) for c, share in evidence.shares.items() if old.shares.get(c) != share)
+        found = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
         changed = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
-        if step is not None:
-            cases = tuple(replace(part, case=_bare(part.case)) for part in step.cases)
-            random = tuple(replace(part, case=_bare(part.case)) for part in step.random)
-            step = replace(step, cases=cases, random=random)
-        submissions, checks = (
-            None if now == before else tuple(map(_bare, now))
-            for now, before in ((evidence.submissions, old.submissions), (evidence.checks, old.checks))
-        )
-        decision = Decision(step, tuple(shares), tuple(changed), submissions, checks)
+        decision = Decision(step, tuple(found), tuple(changed))
         self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
         write_text(self.folder.path / STEPS, "".join(self._decisions))
 
-    def write(self, steps: tuple[Step, ...]) -> None:
+    def write(self, steps: tuple[Step, ...], *, finished: bool = False) -> None:
         """Writes run.json with what has begun, and with what earlier evaluations left."""
-        own = self.evaluation.manifest(steps, tuple(self._remarks))
+        own = self.evaluation.manifest(
+            steps, tuple(self._remarks), stopped=not finished, planned=not finished
+        )
         old = self.evaluation.old
         manifest = own if old is None else with_earlier(own, old, self.held)
         now, before = set(manifest.unit_ids), () if old is None else (*old.superseded, *old.unit_ids)
@@ -81,9 +72,10 @@ class Recorder:
         """Removes what is no longer needed and writes certificates, evidence and reports."""
         self.store.remove()
         prepared, plan = self.evaluation.prepared, self.evaluation.begun(evidence.steps)
-        remarks = [*evidence.remarks, *remarks_on(plan.units, self.done.metadata)]
+        too_dear = follow_up(self.evaluation.plan, evidence)[1] if self.evaluation.plan.checks else ()
+        remarks = [*too_dear, *remarks_on(plan.units, self.done.metadata)]
         self._remarks.update(dict.fromkeys(remarks))
-        self.write(evidence.steps)
+        self.write(evidence.steps, finished=True)
         if not self.done.failures:
             self.folder.remove(self.manifest.superseded)
             self.manifest = structs.replace(self.manifest, superseded=())
@@ -92,14 +84,24 @@ class Recorder:
         self.manifest = structs.replace(self.manifest, outlook=tuple(outlook), finished=True)
         self.folder.write_manifest(msgspec.to_builtins(self.manifest))
         run = load_run(self.folder.path)
-        from robustbench_coded.reports.run.findings import left_out
+        from robustbench_coded.reports.run.findings import faulty, left_out
         from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
-        for text in left_out(run):
+        for text in (*faulty(run), *left_out(run)):
             self.listener.note(text)
         self.listener.preparing("writing the reports")
         write_reports_of(run, final=True)
         self.listener.reported(run)
+
+    def note_changes(self) -> None:
+        """Parts of code that changed while they ran, counters and caches, are not compared later."""
+        prepared = self.evaluation.prepared
+        prepared.code.update(
+            after_use(prepared.code, code_in_hand(prepared.config, prepared.setup.in_memory))
+        )
+        if self.folder.holds_run:
+            self.manifest = structs.replace(self.manifest, code={**self.manifest.code, **prepared.code})
+            self.folder.write_manifest(msgspec.to_builtins(self.manifest))
 
     def look_up(self, units: Sequence[Unit]) -> None:
         """Takes over what the folder holds of these units."""
@@ -118,59 +120,8 @@ class Recorder:
 
 
 class Decision(Struct, frozen=True, omit_defaults=True):
-    """A line of steps.jsonl.
-
-    Attributes:
-        shares, standings: those that are new or have changed.
-        submissions, checks: all of them; None where they are those of the line before.
-    """
+    """A line of steps.jsonl; ``outcomes`` and ``standings`` are those that are new or have changed."""
 
     step: Step | None
-    shares: tuple[tuple[PlannedCase, float], ...] = ()
+    outcomes: tuple[tuple[PlannedCase, Found], ...] = ()
     standings: tuple[tuple[Case, Standing], ...] = ()
-    submissions: tuple[PlannedCase, ...] | None = None
-    checks: tuple[PlannedCase, ...] | None = None
-
-
-def _bare(case: PlannedCase) -> PlannedCase:
-    """A case without the batches of what is submitted, of which nothing is decided."""
-    submission = case.submission
-    if submission is None:
-        return case
-    sources = tuple(
-        (replace(source[0], groups=(), victims=(), images=0, id="", attacked=(), keep=False),)
-        for source in submission.sources
-    )
-    return replace(case, submission=replace(submission, sources=sources))
-
-
-VERSION_OF_BOUNDS = 1  # another one computes them again
-
-
-def certify(folder: RunFolder, prepared: PreparedEvaluation, listener: Listener) -> None:
-    """Certifies every subject at every radius that the folder has no certificate for, and stores it.
-
-    The files of a folder are of its own data, seed and weights: nothing else may be evaluated into it.
-    """
-    for subject in prepared.subjects:
-        for perturbation in prepared.requested.perturbations:
-            name, settings = _name(subject, perturbation), _settings(prepared, subject)
-            stored = read_stored(folder.path, name)
-            if stored is not None and stored.settings == settings:
-                continue
-            where = f"{subject.label} on {subject.checkpoint} at eps {perturbation.eps:g}"
-            listener.preparing(f"certifying {where}")
-            found = load("bounds", "certify")(prepared.context, subject, perturbation)
-            write_certificates(folder.path, name, Stored(settings=settings, certificates=tuple(found)))
-
-
-def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
-    """20 hexadecimal digits."""
-    data = [*structs.asdict(subject.subject).values(), *structs.asdict(perturbation).values()]
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()
-
-
-def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
-    """What else decides what is found."""
-    data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws]
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

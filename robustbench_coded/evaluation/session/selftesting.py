@@ -18,6 +18,7 @@ from robustbench_coded.evaluation.options.config import default_eps
 from robustbench_coded.evaluation.planning import cases, streams
 from robustbench_coded.evaluation.selftests.run_all import run_all, tried
 from robustbench_coded.evaluation.selftests.scene import Scene, SelfTest, judged
+from robustbench_coded.evaluation.selftests.small_batches import small_batches
 from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation
 from robustbench_coded.models.pixel_model import images_at_once
@@ -79,6 +80,7 @@ def selftest_subject(
         unit_timeout: seconds that a unit may take; None for no limit of the user's.
     """
     scene = _scene(context, subject, perturbation)
+    smaller: dict[str, int] = {}
     seed, defence = context.setup.conditions.seed, context.defence(subject)
     batches = [-2 - group for group in range(len(scene.x))]
     seconds = SECONDS if unit_timeout is None else min(SECONDS, UNITS * unit_timeout)
@@ -90,6 +92,10 @@ def selftest_subject(
                 "The defence fails when it is scored",
                 lambda: (asked_alike(scene, defence, seed, batches),),
             )
+            if subject.batch_dependent:
+                smaller = small_batches(
+                    lambda k: _scene(context, subject, perturbation, (k, subject.k // k)), subject.k
+                )
     except TimeLimitExceeded:
         results = (judged("attack", False, f"A short attack on it took longer than {seconds:g} s."),)
     return {
@@ -98,17 +104,23 @@ def selftest_subject(
         "forwards": scene.forwards,
         "backwards": scene.backwards,
         "tests": [asdict(result) for result in results],
+        **({"small_batches": smaller} if smaller else {}),
     }
 
 
 def _scene(
-    context: worker_context.WorkerContext, subject: cases.ProbedSubject, perturbation: Perturbation
+    context: worker_context.WorkerContext,
+    subject: cases.ProbedSubject,
+    perturbation: Perturbation,
+    batches_of: tuple[int, int] | None = None,
 ) -> Scene:
+    """The first examples, in so many batches of a size; None for those that self-tests have."""
     seed, defence = context.setup.conditions.seed, context.defence(subject)
     at_once = images_at_once(prod(context.data.image_shape[1:]), EXAMPLES)
     most = min(EXAMPLES, max(FEWEST, at_once))
     k = min(subject.k, most) if subject.batch_dependent else min(most, len(context.data))
     groups = max(1, most // k) if subject.batch_dependent else 1
+    k, groups = batches_of or (k, groups)
     x, y = context.data.batch([i % len(context.data) for i in range(groups * k)])
     norm, eps, space = perturbation.norm, perturbation.eps, perturbation.eps_space
     normalized = space == "normalized"
@@ -131,7 +143,7 @@ def _scene(
     )
 
 
-VERSION = 8  # of the self-tests: another one asks again
+VERSION = 9  # of the self-tests: another one asks again
 _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")
 
 
@@ -153,6 +165,7 @@ def with_selftests(prepared: PreparedEvaluation) -> PreparedEvaluation:
             "spec": subject.spec,
             "k": subject.k,
             "perturbation": list(structs.asdict(perturbation).values()),
+            **cases.code_behind(prepared.fixed, subject.checkpoint, subject.spec),
         }
         digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=10)
         probes.append(structs.replace(probe, selftests=digest.hexdigest()))

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attacks.adapters.user_modules import Code
 from attacks.perturbation_budget import EpsSpace, PerturbationBudget
 from robustbench_coded.data.dataset import Dataset
 from robustbench_coded.data.registry import data_for, load_data
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import InMemory, weights_digest
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.models.candidates import Assembly
@@ -101,6 +102,7 @@ def from_file(
     if found.refusal:
         raise found.refused(checkpoint)
     sentence = "; ".join([found.sentence, *(note for note in checkpoint.notes if EVALUATES_ANOTHER in note)])
+    sentence += checkpoint.hint if checkpoint.arch_source == "guessed" else ""
     loaded = _loaded(
         config,
         found.candidate.normalisation,
@@ -142,9 +144,13 @@ def by_names(checkpoint: Checkpoint, config: EvalConfig) -> LoadedCheckpoint:
 
 
 def checkpoint_in_memory(
-    name: str, in_memory: InMemory, data: Dataset, config: EvalConfig
+    name: str, in_memory: InMemory, data: Dataset, config: EvalConfig, code: Code | None
 ) -> LoadedCheckpoint:
-    """A model in memory as a checkpoint; whatever normalisation it has is inside it."""
+    """A model in memory as a checkpoint; whatever normalisation it has is inside it.
+
+    Args:
+        code: by which it is told from others; None of a defence alone, which counts by its own.
+    """
     if config.eps_space == "normalized" and not isinstance(in_memory.models[name], PixelModel):
         raise InputError(
             f"{name}: eps in normalized units needs the model's deviations, and a model in memory has its "
@@ -158,7 +164,7 @@ def checkpoint_in_memory(
         "given",
         name=name,
         path=None,
-        sha256=weights_digest(model),
+        sha256=hashlib.sha256(repr(code).encode()).hexdigest(),
         arch=model.arch,
         classes=model.classes,
         channels=model.channels,
@@ -230,6 +236,9 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
         "other_entries": checkpoint.entries,
         "notes": notes,
     }
+    if checkpoint.sources:
+        facts["class_source"] = dict(checkpoint.sources)
+        notes.append(checkpoint.hint.removeprefix("; "))
     return facts if recognition is None else facts | {"recognition": recognition.as_data()}
 
 

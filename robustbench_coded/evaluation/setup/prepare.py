@@ -1,29 +1,30 @@
 """What an evaluation names, loaded and checked; what its folder is named after and its outcomes depend on."""
 
+import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from msgspec import structs, to_builtins
 
-from attacks import accelerator, naming
+from attacks import accelerator
 from robustbench_coded.data import dataset, registry
-from robustbench_coded.defences.options import GIVEN, brought
+from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
-from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.check_options import (
     check_claimed_eps,
     check_effect,
-    check_frequencies,
     check_options,
 )
 from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
-from robustbench_coded.evaluation.options.config import EvalConfig, default_eps, without_checkpoint
+from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
     device_named,
     gradient_of_sum,
@@ -36,27 +37,36 @@ from robustbench_coded.evaluation.planning import cases, plan
 from robustbench_coded.evaluation.planning.batches import (
     STRATIFIED,
     batches_at,
-    evaluated,
     scored_slots,
     victims_at,
 )
 from robustbench_coded.evaluation.setup.checkpoints import (
     by_names,
     checkpoint_in_memory,
-    data_named,
     from_file,
     with_gradients,
 )
+from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
+from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects
-from robustbench_coded.extensions import load
-from robustbench_coded.models.loading import check_data, load_checkpoint
+from robustbench_coded.models.loading import Checkpoint, check_data, load_checkpoint
 from robustbench_coded.models.prepare import multiplies_bfloat16
-from robustbench_coded.schema.manifest import DataFacts, Identity, ProbeRecord, Resolved, RunManifest
+from robustbench_coded.schema.manifest import (
+    CodeFacts,
+    DataFacts,
+    Identity,
+    ProbeRecord,
+    Resolved,
+    RunManifest,
+)
 from robustbench_coded.schema.words import STANDARD
+from robustbench_coded.threads import flushes_subnormals, subnormals_flushed
 from robustbench_coded.version import __version__
 
 
-def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, Any]:
+def fixed_facts(
+    setup: worker_context.Setup, identity: Identity, code: Mapping[str, CodeFacts]
+) -> dict[str, Any]:
     """What decides outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
@@ -64,11 +74,13 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
         "csrobust": __version__,
         "checkpoints": {
             c.name: [
-                *(c.sha256, c.arch, c.mean, c.deviation),
+                # Of one in memory its code counts, with all that it holds.
+                *(c.sha256 if c.path else "", c.arch, c.mean, c.deviation),
                 *(c.attack_precision, c.facts["gradients"]["prepared"]),
             ]
             for c in setup.checkpoints
         },
+        "code": {name: facts.digest for name, facts in code.items()},
         "device": setup.device.split(":")[0],
         "threads": setup.threads,
         "group_images": setup.group_images,
@@ -80,19 +92,25 @@ def fixed_facts(setup: worker_context.Setup, identity: Identity) -> dict[str, An
 def _hashed(identity: Identity) -> dict[str, Any]:
     """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
-    unsaid = (("class_mix", None), ("state", None))
+    unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
 
 
-def folder_name(checkpoints: Sequence[worker_context.LoadedCheckpoint], identity: Identity) -> str:
-    """The first checkpoint's name, and a hash of its weights and of what may not change within a run.
+def folder_name(prepared: "PreparedEvaluation") -> str:
+    """The first checkpoint's name, and a hash of its weights, of the code of its network and of what may not
+    change within a run.
 
     Other weights under the same name are another run: the same file after more training, for example.
     """
+    checkpoints, identity = prepared.setup.checkpoints, prepared.identity
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", checkpoints[0].name).strip(".-")[:60] or "run"
     if len(checkpoints) > 1:
         name += f"-and-{len(checkpoints) - 1}-more"
-    content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256}, sort_keys=True)
+    # A process alone is its own network.
+    spec = prepared.config.defences[0] if not checkpoints[0].path and prepared.config.defences else ""
+    behind = [prepared.code.get(name) for name in cases.code_names(checkpoints[0].name, spec)[:2]]
+    code = {"code": told} if (told := [one.digest for one in behind if one and not one.unknown]) else {}
+    content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256, **code}, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
 
@@ -118,6 +136,7 @@ class PreparedEvaluation:
         data_facts: what the report says about the data.
         fixed: what decides outcomes beside the rows themselves.
         resolved: options after defaults were filled in.
+        code: the user's, by `cases.code_names`.
         notes: what the user should know before anything runs.
         sizes: the numbers of examples that a case may run on, increasing; the last one is all.
     """
@@ -132,6 +151,7 @@ class PreparedEvaluation:
     data_facts: DataFacts
     fixed: dict[str, Any]
     resolved: Resolved
+    code: dict[str, CodeFacts]
     notes: tuple[str, ...]
     sizes: tuple[int, ...]
 
@@ -157,6 +177,11 @@ class PreparedEvaluation:
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 
+    def with_code(self, code: Mapping[str, CodeFacts]) -> "PreparedEvaluation":
+        """The same, with outcomes of this code taken for those of its own."""
+        fixed = {**self.fixed, "code": {name: facts.digest for name, facts in code.items()}}
+        return replace(self, fixed=fixed, code=dict(code))
+
     def maker(self, size: int | None = None) -> plan.UnitMaker:
         """What cuts rows into units, on so many examples; None for all."""
         size = size or self.sizes[-1]
@@ -174,6 +199,7 @@ class PreparedEvaluation:
         return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
 
 
+@subnormals_flushed()
 def prepare(
     config: EvalConfig,
     in_memory: InMemory | None = None,
@@ -194,50 +220,93 @@ def prepare(
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.
     """
-    check_options(config)
     in_memory = in_memory or InMemory()
+    codes = named_code(config, in_memory) | code_in_hand(config, in_memory)
+    check_options(config)
     check_effect(config, data=in_memory.data is not None)
     device = device_named(config.device)
     if config.checkpoints:
         say(f"reading {', '.join(path for _, path in config.checkpoints)}")
+    whole = in_memory.data
+    if whole is None and config.data != "auto":
+        whole = registry.load_data(config.data, data_dir=config.data_dir)
+    shape = None if whole is None else whole.image_shape
     checkpoints = [
-        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name)
+        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name, image_shape=shape)
         for name, path in config.checkpoints
     ]
     if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
-    data_name = in_memory.data.name if in_memory.data is not None else data_named(config, checkpoints)
-    whole = in_memory.data or registry.load_data(data_name, data_dir=config.data_dir)
-    check_frequencies(config.norm, whole.image_shape)
-    data = evaluated(whole, config.limit, first=config.first, seed=config.seed, mix=config.mix)
-    for k in config.batch_size:
-        if config.last_batch == "drop" and k > len(data):
-            raise InputError(
-                f"--last-batch drop leaves none of {len(data)} examples in batches of {k}; give a smaller "
-                "--batch-size, or pad or shrink"
-            )
-    for attack in map(naming.parse, config.attacks):
-        if attack.target is not None and attack.target >= whole.classes:
-            raise InputError(f"{attack.text}: the classes of {whole.name} are 0 to {whole.classes - 1}")
+    images = images_of(config, in_memory, checkpoints, whole)
     loaded, notes = [], []
     for checkpoint in checkpoints:
-        say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
-        labelled = whole.of_all_classes(checkpoint.classes)
-        check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
-        if glance:
-            loaded.append(by_names(checkpoint, config))
-        else:
-            settled, note = from_file(checkpoint, config, labelled, device)
-            loaded.append(replace(settled, classes=whole.classes))
-            notes.append(note)
-    loaded += [checkpoint_in_memory(name, in_memory, whole, config) for name in in_memory.models]
-    eps = config.eps or (default_eps(config.norm, data_name, tuple(whole.image_shape)),)
+        say(f"recognising {checkpoint.name} by its normalisation and {images.whole.name}")
+        network, said = _recognised(checkpoint, config, images.whole, device, glance=glance)
+        loaded.append(network)
+        notes += said
+    for name in in_memory.models:
+        code = codes.get(cases.code_names(name)[0])
+        loaded.append(checkpoint_in_memory(name, in_memory, images.whole, config, code))
+    eps = config.eps or (default_eps(config.norm, images.name, tuple(images.whole.image_shape)),)
     if config.claim_eps is not None:
         check_claimed_eps(config.claim_eps, eps)
-    threads = config.threads or threads_each(worker_count(config.workers, device))
+    context = _built(config, in_memory, images, loaded, device)
+    notes += _notes_on(context, config, device)
+    given = [GIVEN + name for name in in_memory.defences]
+    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
+    named = ", ".join(spec.removeprefix(GIVEN) for spec in specs)
+    say(f"probing {named} on {', '.join(c.name for c in loaded)}")
+    with worker_context.own_threads(context):
+        subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
+    notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
+    notes += doubts(subjects, context)
+    code_known = code_facts(codes, context.arrays, datetime.datetime.now(datetime.UTC).isoformat())
+    identity, setup = _identity(config, images, device), context.setup
+    return PreparedEvaluation(
+        config=config,
+        setup=setup,
+        context=context,
+        subjects=tuple(subjects),
+        probes=tuple(probes),
+        requested=config.requested(eps),
+        identity=identity,
+        data_facts=facts_of(images.data, len(images.whole)),
+        fixed=fixed_facts(setup, identity, code_known),
+        resolved=Resolved(
+            eps=tuple(eps), device=str(device), threads=setup.threads, group_images=setup.group_images
+        ),
+        code=code_known,
+        notes=tuple(notes),
+        sizes=(len(images.data),),
+    )
+
+
+def _recognised(
+    checkpoint: Checkpoint, config: EvalConfig, whole: dataset.Dataset, device: torch.device, *, glance: bool
+) -> tuple[worker_context.LoadedCheckpoint, list[str]]:
+    """A checkpoint with what it was taken for, and a sentence on that."""
+    labelled = whole.of_all_classes(checkpoint.classes)
+    check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
+    if glance:
+        return by_names(checkpoint, config), []
+    settled, note = from_file(checkpoint, config, labelled, device)
+    return replace(settled, classes=whole.classes if whole.outputs else labelled.classes), [note]
+
+
+def _built(
+    config: EvalConfig,
+    in_memory: InMemory,
+    images: EvaluatedImages,
+    loaded: Sequence[worker_context.LoadedCheckpoint],
+    device: torch.device,
+) -> worker_context.WorkerContext:
+    """What units are run with: networks with gradients, and the images that go through them together."""
+    data = images.data
     setup = worker_context.Setup(
         conditions=config.conditions,
-        data=data_name,
+        data=images.name,
         data_dir=config.data_dir,
         first=config.first,
         class_mix=config.mix,
@@ -245,7 +314,7 @@ def prepare(
         examples=len(data),
         device=str(device),
         group_images=images_in_one_forward(device, data.image_shape),
-        threads=threads,
+        threads=config.threads or threads_each(worker_count(config.workers, device)),
         checkpoints=tuple(loaded),
         in_memory=in_memory,
     )
@@ -259,102 +328,34 @@ def prepare(
             passes = partial(gradient_of_sum, context.gradients(name).model)
             passes(x[:1])  # what is allocated once for all sizes
             fitting = images_that_fit(device, partial(passes, x), len(x), fitting)
-    context.setup = setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
+    context.setup = replace(setup, checkpoints=tuple(loaded), group_images=fitting)
+    return context
+
+
+def _notes_on(
+    context: worker_context.WorkerContext, config: EvalConfig, device: torch.device
+) -> Iterator[str]:
+    """How gradients are computed, where that is not as usual."""
+    loaded = context.setup.checkpoints
     if lacking := accelerator.lacks(device):
         named = " and no ".join(sorted(lacking))
-        notes.append(f"{device} has no {named}: what needs it is computed otherwise")
+        yield f"{device} has no {named}: what needs it is computed otherwise"
     for name, info in ((c.name, context.gradients(c.name).info) for c in loaded):
         if config.attack_precision != "float32" or not info.prepared:
-            notes.append(f"{name}: {info}")
+            yield f"{name}: {info}"
     if any(c.attack_precision == "bfloat16" for c in loaded) and not multiplies_bfloat16(device):
-        notes.append(SLOW_BFLOAT16)
-    given = [GIVEN + name for name in in_memory.defences]
-    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
-    if not specs:
-        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    named = ", ".join(spec.removeprefix(GIVEN) for spec in specs)
-    say(f"probing {named} on {', '.join(c.name for c in loaded)}")
-    with worker_context.own_threads(context):
-        subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
-    notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
-    notes += doubts(subjects, context)
-    identity = Identity(
-        data=data_name,
-        data_sha256=data.sha256,
+        yield SLOW_BFLOAT16
+
+
+def _identity(config: EvalConfig, images: EvaluatedImages, device: torch.device) -> Identity:
+    return Identity(
+        data=images.name,
+        data_sha256=images.data.sha256,
         limit=config.limit,
         subset=None if config.first else STRATIFIED,
         class_mix=config.mix,
         seed=config.seed,
         last_batch=config.last_batch,
         state=f"persistent over {config.batches_kept} batches" if config.batches_kept else None,
+        subnormals="flushed" if device.type == "cpu" and flushes_subnormals() else None,
     )
-    return PreparedEvaluation(
-        config=config,
-        setup=setup,
-        context=context,
-        subjects=tuple(subjects),
-        probes=tuple(probes),
-        requested=config.requested(eps),
-        identity=identity,
-        data_facts=facts_of(data, len(whole)),
-        fixed=fixed_facts(setup, identity),
-        resolved=Resolved(
-            eps=tuple(eps), device=str(device), threads=threads, group_images=setup.group_images
-        ),
-        notes=tuple(notes),
-        sizes=(len(data),),
-    )
-
-
-def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
-    """What the report says about the data.
-
-    Args:
-        available: examples that there are.
-    """
-    return DataFacts(
-        name=data.name,
-        source=data.source,
-        sha256=data.sha256,
-        examples=len(data),
-        available=available,
-        classes=data.classes,
-        image_shape=tuple(data.image_shape),
-    )
-
-
-def with_zoo(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
-    """The options of an evaluation of a zoo entry or of a process alone, complete, and what these bring.
-
-    Raises:
-        InputError: another checkpoint, data set or defence is named beside a zoo entry; a process can't be
-            started.
-    """
-    names = [text for text in config.defences if brought(text) is not None]
-    if not names and not config.checkpoints and without_checkpoint(config.defences):
-        return _of_a_process(config)
-    if not names:
-        return config, InMemory()
-    name = names[0]
-    for option, there in (
-        ("--ckpt", bool(config.checkpoints)),
-        ("--data", config.data != "auto"),
-        (f"--defence {names[-1]}", len(names) > 1),
-        ("--rci, --coded or --defence", len(config.defences) > 1),
-    ):
-        if there:
-            raise InputError(
-                f"--defence {name} is of the zoo, with its own model and data; evaluate it alone, without "
-                f"{option}"
-            )
-    return brought(name).brings(config)
-
-
-def _of_a_process(config: EvalConfig) -> tuple[EvalConfig, InMemory]:
-    """A process that stands for the network, too: there is none to compare it with."""
-    (spec,) = config.defences
-    defence = load("processes", "cmd")(spec.strip(), None)
-    if defence.defence.process.declared.get("base"):
-        raise InputError(f"--defence {spec}: it declares a base model; name its checkpoint with --ckpt")
-    model = Alone(defence, config.batch_size[0])
-    return replace(config, standard=False), InMemory(models={defence.name: model})

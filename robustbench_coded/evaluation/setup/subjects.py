@@ -5,12 +5,14 @@ user may not have meant.
 import time
 from collections.abc import Iterator, Sequence
 from math import prod
+from typing import Any
 
 import torch
 from scipy.special import bdtrc
 from torch import Tensor
 
 from attacks import accelerator
+from robustbench_coded.code_identity import arrays_in
 from robustbench_coded.defences import options, probe, protocol
 from robustbench_coded.defences.inferences import Standard
 from robustbench_coded.defences.kept_memory import KeptMemory
@@ -18,11 +20,10 @@ from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.defences.rci import Coded
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import answers_digest
 from robustbench_coded.evaluation.execution.target import images_of
 from robustbench_coded.evaluation.execution.worker_context import LoadedCheckpoint, WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
-from robustbench_coded.evaluation.planning.cases import ProbedSubject
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, code_names
 from robustbench_coded.evaluation.setup import probing
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.schema.case import Subject
@@ -92,6 +93,9 @@ def _subject(
     data, model = context.data, context.model(checkpoint.name)
     defence = asked = context.build(spec, model, k)
     theirs = options.is_user_defence(spec)
+    name = code_names(checkpoint.name, spec)[1]
+    if theirs and name not in context.arrays:
+        context.arrays[name] = arrays_in(defence)  # before it is asked, which may change them
     # Our own inferences around our own networks do what they say.
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
     sequence = 0
@@ -107,36 +111,24 @@ def _subject(
     if brief:
         x, y = x[: probing.LARGEST], y[: probing.LARGEST]
         asked = context.build(STANDARD, model, k) if defence.batch_dependent else defence
-    shown = spec
-    if spec.startswith(options.GIVEN):
-        shown += "@" + answers_digest(defence, probing.probe_batch(data, k).to(context.device))
     refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
     if found.contradictions and refuse:
         raise InputError(refusal)
-    hidden = probing.HiddenGradients()
+    # Nothing in these around our own networks hides a gradient that is there.
+    shows = ours and isinstance(defence, Standard | Coded)
     try:
-        began = time.perf_counter()
-        figures = probing.gradient_figures(asked, x, y, config.seed)
-        taken = (time.perf_counter() - began) / (2 if defence.randomised else 1) * k / len(x)
-        # Nothing in these around our own networks hides a gradient that is there.
-        if not (ours and isinstance(defence, Standard | Coded)) or figures["zero_share"]:
-            with probe.blamed_on(defence, x):
-                without = found.figures["no_gradient"]
-                hidden = probing.hidden_gradients(asked, x, y, config.seed, without=without)
+        figures, hidden, taken = _gradients(asked, x, y, config.seed, found, shows=shows)
     except InputError as error:
         if found.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
         raise
-    if spec.startswith(options.GIVEN):
-        label, n = shown.removeprefix(options.GIVEN).rpartition("@")[0], None
-    else:
-        parsed = options.parse_defence(shown)
-        label, n = defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
+    taken *= k / (2 if defence.randomised else 1)
+    label, n = _name(defence, spec, k)
     if sequence:
         label += f"[state={sequence}x{k // sequence}]"
     subject = ProbedSubject(
         subject=Subject(checkpoint.name, label, k if defence.batch_dependent else None, n),
-        spec=shown,
+        spec=spec,
         k=k,
         randomised=defence.randomised,
         batch_dependent=defence.batch_dependent,
@@ -160,6 +152,34 @@ def _subject(
         contradictions=found.contradictions,
     )
     return subject, record
+
+
+def _gradients(
+    defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, found: probing.Probed, *, shows: bool
+) -> tuple[dict[str, Any], probing.HiddenGradients, float]:
+    """Figures of a defence's gradients, what hides them, and the seconds that an input took.
+
+    Args:
+        found: what the probe found before.
+        shows: True if nothing inside can hide a gradient that is there.
+    """
+    hidden = probing.HiddenGradients()
+    began = time.perf_counter()
+    figures = probing.gradient_figures(defence, x, y, seed)
+    taken = (time.perf_counter() - began) / len(x)
+    if not shows or figures["zero_share"]:
+        with probe.blamed_on(defence, x):
+            without = found.figures["no_gradient"]
+            hidden = probing.hidden_gradients(defence, x, y, seed, without=without)
+    return figures, hidden, taken
+
+
+def _name(defence: protocol.Defence, spec: str, k: int) -> tuple[str, int | None]:
+    """A defence as tables name it, and its N in batches of k."""
+    if spec.startswith(options.GIVEN):
+        return spec.removeprefix(options.GIVEN), None
+    parsed = options.parse_defence(spec)
+    return defence.name if parsed.kind == "plugin" else parsed.label, parsed.resolve_n(k)
 
 
 def _probed(

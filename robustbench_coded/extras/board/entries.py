@@ -14,12 +14,12 @@ from msgspec import structs
 from attacks.presets import ONE_STEP
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
-from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Figure
+from robustbench_coded.extras.board.entry import Board, BoardEntry, Break, Dispute, Figure
 from robustbench_coded.extras.board.submit import Source, SubmittedEntry
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.judge.verdict import decide
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
@@ -126,8 +126,8 @@ def board_of(sources: Sequence[Source], version: str) -> tuple[Board, list[Run]]
     """
     runs = [load_run(source.path) for source in sources]
     for run in runs:
-        if not run.manifest.finished:
-            raise InputError(f"{run.path} is not finished; the command that began it goes on with it")
+        if run.missing:
+            raise InputError(f"{run.path} is not complete: {run.missing}; {GO_ON}")
     accounts = Accounts(runs)
     entries = [
         entry
@@ -260,6 +260,7 @@ def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: 
             "footnote": "; ".join(filter(None, (known.setting, trained or known.untrained))),
         }
     found = {"breaks": breaks, "lowered": lowered}
+    said["disputes"] = () if known is None or submitted else tuple(Dispute(*one) for one in known.disputes)
     return {**said, **{name: tuple(Break(*one) for one in those) for name, those in found.items()}}
 
 

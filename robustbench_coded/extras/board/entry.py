@@ -24,17 +24,29 @@ class Figure(Struct, frozen=True):
     kind: IntervalKind
 
 
-class Break(Struct, frozen=True):
-    """What an evaluation by others reports."""
-
+class _Sourced(Struct, frozen=True):
     source: str
-    says: str
 
     @property
     def link(self) -> str | None:
-        """Where the source is an arXiv id: its page."""
-        found = re.fullmatch(r"(?:arXiv )?(\d{4}\.\d{5})", self.source)
-        return f"https://arxiv.org/abs/{found[1]}" if found else None
+        """The page of an arXiv id, or of an issue as OWNER/REPOSITORY#NUMBER; None for other sources."""
+        if found := re.fullmatch(r"(?:arXiv )?(\d{4}\.\d{5})", self.source):
+            return f"https://arxiv.org/abs/{found[1]}"
+        found = re.fullmatch(r"([\w.-]+/[\w.-]+)#(\d+)", self.source, re.ASCII)
+        return f"https://github.com/{found[1]}/issues/{found[2]}" if found else None
+
+
+class Break(_Sourced, frozen=True):
+    """What an evaluation by others reports."""
+
+    says: str
+
+
+class Dispute(_Sourced, frozen=True):
+    """What critics of a defence and its authors say, where neither is settled."""
+
+    critics: str
+    authors: str
 
 
 class BoardEntry(Struct, frozen=True, kw_only=True):
@@ -57,6 +69,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         forwards, backwards: images per scored example that the evaluation cost.
         breaks: published evaluations by others that left little or no gain.
         lowered: those that found less than is claimed, and a gain all the same.
+        disputes: what critics and authors say where neither is settled; no verdict depends on it.
         run, run_sha256: the folder's name, and the hash of its run.json.
         stored: whether perturbed inputs are stored, so that `csrobust verify` can score them again.
     """
@@ -105,6 +118,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
     backwards: float | None = None
     breaks: tuple[Break, ...] = ()
     lowered: tuple[Break, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
     run: str
     run_sha256: str
     stored: bool = False

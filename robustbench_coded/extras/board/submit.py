@@ -15,7 +15,7 @@ import msgspec
 
 from attacks.presets import FOLLOWS_SHOWN, PRESETS, RELAXED, TRANSFER
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.run import Run, load_run
+from robustbench_coded.judge.run import GO_ON, Run, load_run
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import WHOLE_BATCH
@@ -146,10 +146,8 @@ def broken_rules(run: Run, entry: SubmittedEntry) -> Iterator[str]:
         there = sorted({f"{subject.defence} on {subject.checkpoint}" for subject in subjects})
         yield f"the run has no {entry.defence} on {entry.checkpoint}; it has {', '.join(there)}"
         return
-    if not run.manifest.finished:
-        yield "the run is not finished; the command that began it goes on with it"
-    if lost := [failure for failure in run.failures if failure.case.subject == cases[0].case.subject]:
-        yield f"{len(lost)} units have no outcomes ({lost[0].case.attack}: {lost[0].error}); run it again"
+    if run.missing:
+        yield f"the run is not complete: {run.missing}; {GO_ON}"
     if not (run.path / "adversarials").is_dir():
         yield "no perturbed inputs are stored, so it cannot be verified; run it with --save-adversarials"
     for probe in run.manifest.probes:

@@ -127,6 +127,14 @@ RANDOM_PROJECTION_FILTERS = PaperRecord(
     claim="higher accuracy than adversarial training alone on CIFAR-10 and ImageNet under PGD and AutoAttack",
     setting="a quarter of the filters, where the paper has three quarters",
     untrained="around a network that was not trained with them",
+    disputes=(
+        (
+            "UniSerj/Random-Projection-Filters#1",
+            "60% under PGD-20, 42% where it averages over draws, below the baseline, with the authors' code",
+            "the evaluation follows an earlier protocol; averaging may find more, for training lowers the "
+            "transfer between filters",
+        ),
+    ),
 )
 RANDOM_FILTERS = 1 / 4
 

@@ -67,5 +67,32 @@ STOCHASTIC_LWTA = PaperRecord(
     random="which channel of every pair survives, at every pixel of every layer",
     claim="76.08% on CIFAR-10 at linf 8/255 under AutoAttack rand, by the log of the authors' WRN-34-1",
     setting="the authors' own weights; the gradient of the paper's relaxation at temperature 0.01 vanishes",
+    disputes=(
+        (
+            "fra31/auto-attack#58",
+            "AutoAttack's maintainer reports that transferred inputs break the network of their first paper",
+            "inputs that leave a copy with deterministic activations 0.3% leave the stochastic network 85.8%",
+        ),
+    ),
     arch="lwta-",
+)
+
+
+ADV_BNN = PaperRecord(
+    about="Adv-BNN: adversarially trained distributions of weights, drawn anew for every answer",
+    title="Adv-BNN: Improved Adversarial Defense through Robust Bayesian Neural Network",
+    arxiv="1810.01279",
+    section="3",
+    year=2019,
+    random="the weights of every layer",
+    claim="14 points more than adversarial training on CIFAR-10 under PGD at linf 0.035, VGG",
+    setting="none: no network of this kind comes with this project",
+    disputes=(
+        (
+            "1907.00895",
+            "under an attack that accounts for the random weights, no strong evidence of more robustness",
+            "the paper reports its gain under PGD; it is older than the comment",
+        ),
+    ),
+    arch="adv-bnn-",
 )

@@ -33,6 +33,8 @@ class PaperRecord:
         untrained: what else is otherwise around a network that was not trained behind it.
         breaks: (arXiv id, what it reports) of every evaluation by others that left little or no gain.
         lowered: the same of those that found less than is claimed, and a gain all the same.
+        disputes: (arXiv id, or OWNER/REPOSITORY#ISSUE; what critics say; what the authors say) where no
+            evaluation settles it. No verdict depends on it.
         spec: the inference of this project that it is, ``rci:N=1.5K``, where the file builds nothing.
         recipe: the training recipe that it is, where it is a way of training.
         arch: how the name of its architecture begins, where it is a network of its own.
@@ -57,6 +59,7 @@ class PaperRecord:
     authors: str = ""
     breaks: tuple[tuple[str, str], ...] = ()
     lowered: tuple[tuple[str, str], ...] = ()
+    disputes: tuple[tuple[str, str, str], ...] = ()
     spec: str = ""
     recipe: str = ""
     arch: str = ""
@@ -78,7 +81,8 @@ class PaperRecord:
     @property
     def description(self) -> str:
         paper = f"{self.authors}, {self.venue}" if self.authors else self.venue
-        return f"{self.about} ({paper})."
+        disputed = "".join(f"; disputed: {source}" for source, _, _ in self.disputes)
+        return f"{self.about} ({paper}{disputed})."
 
     @property
     def label(self) -> str:

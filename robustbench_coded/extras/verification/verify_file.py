@@ -17,13 +17,14 @@ import torch
 from torch import Tensor
 
 from attacks.perturbation_budget import PerturbationBudget
+from attacks.perturbation_transforms import outside
 from robustbench_coded.data.arrays import array, channels_at_the_end
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.score import predictions
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import ProbedSubject
 from robustbench_coded.evaluation.setup.prepare import PreparedEvaluation, prepare
-from robustbench_coded.extras.verification.verify_run import ROUNDING, VerifiedRow
+from robustbench_coded.extras.verification.verify_run import VerifiedRow
 from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.schema.words import IntervalKind
 
@@ -158,7 +159,7 @@ def _scored(
     right: list[np.ndarray] = []
     rounded: list[np.ndarray] = []
     unit: list[int] = []
-    outside, furthest = 0, 0.0
+    faulty, furthest = 0, 0.0
     draws = list(range(config.draws)) if subject.randomised else [0]
     for batch in context.batches(subject):
         slots = [s for s, member in enumerate(batch.members[: batch.scored]) if member in place]
@@ -167,10 +168,8 @@ def _scored(
         clean, y = context.group([batch])
         x = clean.clone()
         x[0, slots] = given.x[[place[batch.members[s]] for s in slots]].to(x.device)
-        box = ((x < 0) | (x > 1)).flatten(2).any(-1)[0, slots]
-        distance = budget.around(clean).distance(x)[0, slots]
-        outside += int((box | (distance > 1 + ROUNDING)).sum())
-        furthest = max(furthest, float(distance.max()))
+        faulty += int(outside(x, clean, budget)[0, slots].sum())
+        furthest = max(furthest, float(budget.around(clean).distance(x)[0, slots].max()))
         for images, found in ((x, right), ((x * 255).round() / 255, rounded)):
             labels, _ = predictions(
                 defence,
@@ -197,7 +196,7 @@ def _scored(
         eps=eps,
         inputs=len(correct),
         furthest=furthest,
-        outside=outside,
+        outside=faulty,
         outcomes=correct.size,
         accuracy=interval.estimate,
         accuracy_8bit=float(np.concatenate(rounded).mean()),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from attacks.naming import parse
 from attacks.objective import co_batch
+from attacks.perturbation_transforms import outside
 from robustbench_coded.defences.options import parse_defence
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import attack_group, score, target, worker_context
@@ -24,7 +25,7 @@ from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.planning.batches import scored_slots
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, sees_queries
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.render.terminal import PlainTable
+from robustbench_coded.reports.render.plain_table import PlainTable
 from robustbench_coded.reports.text.formatting import Columns, TextTable, percent
 from robustbench_coded.runs.adversarials import EVERY, DamagedAdversarials, PerturbedBatch, read_adversarials
 from robustbench_coded.runs.folder import read_run
@@ -144,7 +145,6 @@ def _trusted_arch(facts: CheckpointFacts, arch: str | None) -> str | None:
     return arch
 
 
-ROUNDING = 1e-5  # distances as a fraction of eps
 # A prediction may differ from the recorded one where the margin is this close to a tie.
 TIE = 1e-3
 
@@ -322,11 +322,10 @@ def _measure(
         eps_scale = co_batch(slots, clean.shape[1]).eps_scale.to(x.device)
         if row.threat.inputs == "victim":
             eps_scale = torch.where(torch.isinf(eps_scale), 0.0, eps_scale)
-    distance = attack_group.budget_of(context, row, eps_scale).around(clean).distance(x)
-    box = ((x < 0) | (x > 1)).flatten(2).any(-1)
+    budget = attack_group.budget_of(context, row, eps_scale)
     tally["inputs"] += sum(len(e.slots) for e in group)
-    tally["furthest"] = max(tally["furthest"], float(distance.max()))
-    tally["outside"] += int(((distance > 1 + ROUNDING) | box).sum())
+    tally["furthest"] = max(tally["furthest"], float(budget.around(clean).distance(x).max()))
+    tally["outside"] += int(outside(x, clean, budget).sum())
 
 
 def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> Iterator[list[PerturbedBatch]]:

@@ -29,6 +29,7 @@ class Sequential(BlockNetwork):
         layout: one of ``sequential_names.layouts``; empty for the usual one.
         activation: a name of ``activations.ACTIVATIONS``.
         pooling: one of ``sequential_names.POOLINGS``, over 2x2 pixels.
+        inactive: one of ``sequential_names.inactive``: which activations are left out; empty for none.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Sequential(BlockNetwork):
         layout: str = "",
         activation: str = "relu",
         pooling: str = "max",
+        inactive: str = "",
     ) -> None:
         super().__init__()
         if pooling not in sequential_names.POOLINGS:
@@ -51,6 +53,9 @@ class Sequential(BlockNetwork):
         if layout and layout not in possible:
             raise ValueError(f"expected a layout of {', '.join(possible) or 'nothing'}, got {layout}")
         layout = layout or next(iter(possible), "")
+        left_out = sequential_names.inactive(tokens)
+        if inactive and inactive not in left_out:
+            raise ValueError(f"expected inactive {', '.join(left_out) or 'nothing'}, got {inactive}")
         places = iter(place.split(".") for place in layout.split("/"))
         width, flat = in_channels, False
         for number, token in enumerate(tokens):
@@ -70,7 +75,7 @@ class Sequential(BlockNetwork):
                 module, width, flat = nn.Flatten(), values, True
             elif token[0] == "b":
                 module = nn.BatchNorm1d(width) if flat else nn.BatchNorm2d(width)
-            elif token[0] == "a":
+            elif token[0] == "a" and number not in left_out.get(inactive, ()):
                 module = Activate(layers.activation_named(activation))
             elif token[0] == "m":
                 module = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)

@@ -254,6 +254,17 @@ def _side_after(
     return size
 
 
+def inactive(tokens: Sequence[re.Match[str]]) -> dict[str, tuple[int, ...]]:
+    """Activations that published networks leave out, by a name: the numbers of their tokens.
+
+    ``last``: the one before the last layer; ``linear``: all between linear layers; ``all``.
+    """
+    every = tuple(number for number, token in enumerate(tokens) if token[0] == "a")
+    first = next((number for number, token in enumerate(tokens) if token["linear"]), len(tokens))
+    names = {every: "all", tuple(one for one in every if one > first): "linear", every[-1:]: "last"}
+    return {name: left for left, name in reversed(names.items()) if left}
+
+
 def resolve(name: str, family: registry.Architecture) -> registry.Architecture | None:
     """The architecture of that name, its layouts and activations as variants; None for another family."""
     parsed = tokens_of(name)
@@ -265,5 +276,6 @@ def resolve(name: str, family: registry.Architecture) -> registry.Architecture |
         **({"layout": possible[1:]} if len(possible) > 1 else {}),
         **({"pooling": POOLINGS[1:]} if pools else {}),
         **family.variants,
+        **({registry.INACTIVE: tuple(left_out)} if (left_out := inactive(parsed[1])) else {}),
     }
     return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[0])

@@ -81,7 +81,7 @@ def ablate_command(
         return 0
     from rich.console import Console
 
-    from robustbench_coded.reports.render.terminal import PlainTable
+    from robustbench_coded.reports.render.plain_table import PlainTable
 
     for study, _ in planned:
         clean = [r for r in results[study.name] if r.attack == "clean"]

@@ -82,7 +82,7 @@ def print_shift(run: "ShiftRun", *, quiet: bool, as_json: bool) -> int:
     from rich.console import Console
 
     from robustbench_coded.paper.shift.tables import means_table, rows_of
-    from robustbench_coded.reports.render.terminal import PlainTable
+    from robustbench_coded.reports.render.plain_table import PlainTable
 
     rows = rows_of(run) if as_json or not quiet else []
     if as_json:

@@ -23,12 +23,17 @@ from robustbench_coded.evaluation.planning.cases import planned_case
 from robustbench_coded.evaluation.session import evaluate
 from robustbench_coded.evaluation.session.evaluation import plan_of
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.manifest import checked_against, new_manifest, with_earlier
-from robustbench_coded.evaluation.session.run_plan import Done, run_plan
+from robustbench_coded.evaluation.session.manifest import (
+    checked_against,
+    code_going_on,
+    new_manifest,
+    with_earlier,
+)
+from robustbench_coded.evaluation.session.run_plan import Done, Work, run_plan
 from robustbench_coded.evaluation.setup.checkpoints import data_named
+from robustbench_coded.evaluation.setup.images import facts_of
 from robustbench_coded.evaluation.setup.prepare import (
     PreparedEvaluation,
-    facts_of,
     fixed_facts,
     folder_name,
     prepare,
@@ -288,7 +293,7 @@ def shift(config: ShiftConfig, listener: Listener | None = None) -> Path:
     evaluation = _forward_only(options)
     prepared = prepare(evaluation, InMemory(data=reference), say=listener.preparing)
     prepared = _on_other_images(prepared, data)
-    name = folder_name(prepared.setup.checkpoints, prepared.identity)
+    name = folder_name(prepared)
     path = options.out or Path("reports") / f"shift-{name}"
     with evaluate.opened_folder(
         RunFolder(path, answers.SHIFT), listener, report.write_shift_report
@@ -316,7 +321,7 @@ def _on_other_images(prepared: PreparedEvaluation, data: Dataset) -> PreparedEva
         setup=setup,
         identity=identity,
         data_facts=facts_of(data, len(data)),
-        fixed=fixed_facts(setup, identity),
+        fixed=fixed_facts(setup, identity, prepared.code),
         sizes=(len(data),),
     )
 
@@ -360,13 +365,14 @@ def _into(
     fresh = new_manifest(prepared, plan)
     if old is not None:
         checked_against(old, fresh.identity, prepared.setup.checkpoints, folder.path)
+        code_going_on(old, prepared.code, folder.path, stopped=False)
     before = set() if old is None else set(folder.committed(old.unit_ids)[0])
     manifest = fresh if old is None else with_earlier(fresh, old, before)
     folder.write_manifest(answers.as_data(facts, manifest))
     done = Done(_usable(folder, manifest, listener.note))
     store = PerturbationStore(folder.path)
     with Engine(prepared.context, evaluation.unit_timeout) as engine:
-        run_plan(engine, folder, prepared, plan, done, store, listener)
+        run_plan(Work(engine, folder, prepared, done, store, listener), plan)
     store.remove()
     manifest = structs.replace(manifest, finished=True)
     folder.write_manifest(answers.as_data(facts, manifest))

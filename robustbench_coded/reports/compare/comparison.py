@@ -47,6 +47,7 @@ SHARED: dict[str, Callable[[RunManifest], object]] = {
 def incompatibilities_of(runs: dict[str, Run]) -> Iterator[str]:
     """One sentence per thing in which runs differ."""
     manifests = {name: run.manifest for name, run in runs.items()}
+    yield from (f"{name} is not complete: {run.missing}." for name, run in runs.items() if run.missing)
     for what, of in SHARED.items():
         values = {name: of(manifest) for name, manifest in manifests.items()}
         if len(set(map(str, values.values()))) > 1:
@@ -136,9 +137,8 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
     tables = [
         _table(runs, contenders, perturbation, counterpart, words, pairing) for perturbation in perturbations
     ]
-    return RunComparison(
-        runs, words, tuple(tables), tuple(incompatibilities_of(runs)), tuple(pairing.reasons)
-    )
+    apart = (*incompatibilities_of(runs), *pairing.other_attacks)
+    return RunComparison(runs, words, tuple(tables), apart, tuple(pairing.reasons))
 
 
 def run_text_table(comparison: RunComparison) -> TextTable:

@@ -5,18 +5,20 @@ The baseline of a subject is the one that differs in one respect alone: another 
 another defence, whichever the baseline's name is a name of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from attacks.attack_name import PREFIX
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.case_results import CaseResult, case_results
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.text.formatting import inference_text
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Subject, ThreatModel
+from robustbench_coded.schema.words import CONTROLS, ENSEMBLE
 
 
 class Contender(NamedTuple):
@@ -108,7 +110,11 @@ def _alone(there: Sequence[Contender], *ways: Callable[[Subject], bool]) -> Cont
 
 
 class Pairing:
-    """Forms paired differences between cases of runs, and keeps why it could not."""
+    """Forms paired differences between cases of runs, of what both have finished.
+
+    Attributes:
+        reasons: why some could not be formed, a sentence each.
+    """
 
     def __init__(self, runs: dict[str, Run]):
         self._results: dict[tuple[str, Case], CaseResult] = {
@@ -117,6 +123,12 @@ class Pairing:
         self._runs = runs
         self._same_data: dict[tuple[str, str], str] = {}
         self.reasons: dict[str, None] = {}
+        self._other_attacks: dict[str, dict[str, None]] = {}  # sentence -> where it holds
+
+    @property
+    def other_attacks(self) -> list[str]:
+        """What one of two runs lacks of the attacks of the other, and on which ensembles are compared."""
+        return [f"{text} ({'; '.join(where)})." for text, where in self._other_attacks.items()]
 
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:
         """The accuracy of ``row`` less that of the same attack on ``other``."""
@@ -131,6 +143,10 @@ class Pairing:
         if why:
             self.reasons[why] = None
             return None
+        if row.attack == ENSEMBLE and mine.run != other.run:
+            first, second = self._of_same_attacks(mine.run, first, other.run, second)
+        if first is None or second is None or not (first.complete and second.complete):
+            return None
         try:
             return paired_difference(first, second)
         except NotPaired as error:
@@ -138,6 +154,40 @@ class Pairing:
             where += f"{inference_text(other.subject, with_k=True)} in {other.run}"
             self.reasons[f"{where}: {error}."] = None
             return None
+
+    def _of_same_attacks(
+        self, one: str, first: CaseResult, other: str, second: CaseResult
+    ) -> tuple[CaseResult | None, CaseResult | None]:
+        """Two ensembles, made of the attacks that both runs have finished; None where there are none."""
+        finished = [
+            {(c.attack, c.step_size): c for c in whole.sources if self._results[run, c].complete}
+            for run, whole in ((one, first), (other, second))
+        ]
+        shared = finished[0].keys() & finished[1].keys()
+        if finished[0].keys() != finished[1].keys():  # what is submitted of ensembles comes from all attacks
+            shared = {key for key in shared if not key[0].startswith(PREFIX) or f"/{ENSEMBLE}" not in key[0]}
+        named = [{name: None for name, _ in of if name not in CONTROLS} for of in (*finished, shared)]
+        only = [(other, [*named[1].keys() - named[2]]), (one, [*named[0].keys() - named[2]])]
+        if any(names for _, names in only):
+            listed = ((run, ", ".join(sorted(names))) for run, names in only if names)
+            lacking = (f"ttacks that only {run} ran: {names}" for run, names in listed)
+            compared = f"compared on: {', '.join(sorted(named[2])) or 'no attack'}"
+            where = f"{inference_text(first.case.subject, with_k=True)} on {first.case.subject.checkpoint}"
+            told = self._other_attacks.setdefault(f"A{'; a'.join(lacking)}; {compared}", {})
+            told[f"{where}, {first.case.threat}"] = None
+        if not named[2]:
+            return None, None
+        parts = []
+        for run, whole, of in ((one, first, finished[0]), (other, second, finished[1])):
+            equal = whole.complete and len(of) == len(shared)
+            parts.append(whole if equal else self._made_of(run, whole, {of[key] for key in shared}))
+        return parts[0], parts[1]
+
+    def _made_of(self, run: str, whole: CaseResult, cases: Collection[Case]) -> CaseResult | None:
+        """An ensemble made of some of its attacks."""
+        records = [record for record in self._runs[run].manifest.cases if record.case in cases]
+        made = case_results(self._runs[run].outcomes, records)
+        return next((result for result in made if result.case == whole.case), None)
 
     def _result(self, contender: Contender, row: SummaryRow, threat: ThreatModel) -> CaseResult | None:
         """The result of the same attack and perturbation; a step size that differs is another attack."""

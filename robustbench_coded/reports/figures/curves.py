@@ -3,7 +3,8 @@ size (Table 10 of arXiv 2510.00253); and the ladder: what each attacker leaves, 
 attacks together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,11 +39,22 @@ BARS_CAPTION = (
 
 def draw_answer(opening: Opening) -> style.Drawing | None:
     """Groups of two bars, the defence over no defence; None where nothing was judged."""
-    groups = opening.bars
-    if not groups:
+    if not opening.bars:
         return None
-    figure = Figure(figsize=(BAR_WIDTH, GROUP_HEIGHT * len(groups) + 0.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=answer_size(opening), layout="constrained")
+    draw_bars(figure.subplots(), opening)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
+    return style.drawing(figure, "answer", BARS_TITLE, BARS_CAPTION)
+
+
+def answer_size(opening: Opening) -> tuple[float, float]:
+    """Width and height in inches."""
+    return BAR_WIDTH, GROUP_HEIGHT * len(opening.bars) + 0.5
+
+
+def draw_bars(axes: Axes, opening: Opening) -> None:
+    """The bars of the answer, of which there is one at least; whoever calls draws the legend."""
+    groups = opening.bars
     both = any(group.bare for group in groups)
     for place, group in enumerate(groups):
         shift = BAR / 2 if both else 0.0
@@ -59,8 +71,6 @@ def draw_answer(opening: Opening) -> style.Drawing | None:
     axes.tick_params(bottom=False, labelbottom=False, left=False)
     axes.grid(False)
     axes.spines["bottom"].set_visible(False)
-    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
-    return style.drawing(figure, "answer", BARS_TITLE, BARS_CAPTION)
 
 
 def _draw_bar(axes: Axes, place: float, kept: Span, colour: str) -> None:
@@ -79,7 +89,10 @@ THREAT = WHOLE_BATCH
 
 
 def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
-    """A panel per checkpoint, a line per defence; None where every attack had the same eps."""
+    """A panel per checkpoint, a line per defence; where such lines cross, a panel per subject.
+
+    None where every attack had the same eps.
+    """
     ensembles = [
         row for row in rows if row.attack == "ensemble" and row.threat == THREAT and row.accuracy is not None
     ]
@@ -88,31 +101,43 @@ def draw_eps(rows: Sequence[SummaryRow]) -> style.Drawing | None:
     ensembles = [row for row in ensembles if (row.perturbation.norm, row.perturbation.eps_space) == space]
     if space is None or len({row.perturbation.eps for row in ensembles}) < 2:
         return None
-    found = tables.checkpoints_of(ensembles)
-    checkpoints = found[: style.MOST_PANELS]
-    figure, axes = style.panels(len(checkpoints))
+    curves: dict[Subject, list[SummaryRow]] = {}
+    for row in sorted(ensembles, key=lambda row: row.perturbation.eps):
+        curves.setdefault(row.subject, []).append(row)
+    alone = _cross(curves)
+    found: dict[str, list[Subject]] = {}
+    for subject in tables.subjects_of(ensembles):
+        title = inference_text(subject, with_k=True) + "\n" if alone else ""
+        found.setdefault(title + subject.checkpoint, []).append(subject)
+    shown = dict(list(found.items())[: style.MOST_PANELS])
+    figure, axes = style.panels(len(shown))
     methods = list(dict.fromkeys(s.inference for s in tables.subjects_of(ensembles)))
-    for panel, checkpoint in zip(axes, checkpoints, strict=True):
-        for subject in tables.subjects_of(ensembles):
-            if subject.checkpoint != checkpoint:
-                continue
-            curve = sorted(
-                (e for e in ensembles if e.subject == subject), key=lambda row: row.perturbation.eps
-            )
+    for panel, (title, subjects) in zip(axes, shown.items(), strict=True):
+        for subject in subjects:
             clean = tables.find(rows, subject, "clean", THREAT, None)
             points = [(0.0, clean)] if clean is not None else []
-            points += [(row.perturbation.eps, row) for row in curve]
+            points += [(row.perturbation.eps, row) for row in curves[subject]]
             name = inference_text(subject, with_k=True)
             x = [eps for eps, _ in points]
             style.plot(panel, x, [row for _, row in points], methods.index(subject.inference), name)
-        panel.set_title(style.label(checkpoint))
+        panel.set_title("\n".join(style.label(line, style.TITLE_WIDTH) for line in title.split("\n")))
         panel.set_xlabel(f"eps ({space[0]}, {space[1]})")
         style.percent_axis(panel)
     style.legend(figure, axes)
     caption = (
         f"Accuracy of the ensemble of all attacks under {THREAT}; at eps 0 clean inputs. {style.INTERVALS}"
-    ) + style.first_of(len(checkpoints), len(found), "checkpoints")
+    ) + style.first_of(len(shown), len(found), "subjects" if alone else "checkpoints")
     return style.drawing(figure, "eps-curve", "Accuracy over eps", caption)
+
+
+def _cross(curves: Mapping[Subject, Sequence[SummaryRow]]) -> bool:
+    """True if two defences on one checkpoint change places from one eps to the next."""
+    for one, other in combinations(curves, 2):
+        there = {row.perturbation: row.accuracy or 0.0 for row in curves[other]}
+        apart = [(r.accuracy or 0.0) - there[r.perturbation] for r in curves[one] if r.perturbation in there]
+        if one.checkpoint == other.checkpoint and apart and min(apart) < 0 < max(apart):
+            return True
+    return False
 
 
 def draw_batch_sizes(rows: Sequence[SummaryRow]) -> style.Drawing | None:

@@ -22,11 +22,12 @@ from robustbench_coded.runs.atomic import write_bytes
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes repeat what colour says.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDTH = 7.2  # inches: a page's text
+WIDTH, COLUMN = 7.2, 3.3  # inches: a page's text, and a column of two, where letters keep their size
 LABEL_WIDTH = 34
 TITLE_WIDTH = 28
 PANELS_ACROSS = 3
 MOST_PANELS = 9
+MOST_HEIGHT = 8.5  # inches, of panels one below the other
 SVG_DPI = 72
 INTERVALS = "The 95% intervals are those of the tables, which name their kinds."  # of captions
 PANELS_SHARE = 0.62  # of a figure's height, at least: legends and titles take the rest
@@ -75,9 +76,9 @@ class Drawing:
         return path
 
 
-def styled() -> AbstractContextManager[None]:
-    """Within it, figures look like ours, whatever the user's own settings."""
-    defaults: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_RC}
+def styled(width: float = WIDTH) -> AbstractContextManager[None]:
+    """Within it, figures look like ours, whatever the user's own settings, and are so many inches wide."""
+    defaults: dict[Any, Any] = {**matplotlib.rcParamsDefault, **_RC, "figure.figsize": (width, width)}
     defaults.pop("backend", None)
     return matplotlib.rc_context(defaults)
 
@@ -125,10 +126,11 @@ def with_short_coordinates(svg: bytes) -> bytes:
 
 
 def panels(count: int, height: float = 2.6, *, across: int = PANELS_ACROSS) -> tuple[Figure, list[Axes]]:
-    """A figure with ``count`` panels that share their axes."""
-    columns = 2 if count == 4 else min(count, across)
+    """A figure with ``count`` panels that share their axes; as wide as a page where a column has no room."""
+    narrow = matplotlib.rcParams["figure.figsize"][0] == COLUMN and count * height < MOST_HEIGHT
+    columns = 1 if narrow else 2 if count == 4 else min(count, across)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH, height * rows + 0.4), layout="constrained")
+    figure = Figure(figsize=(COLUMN if narrow else WIDTH, height * rows + 0.4), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     axes = list(grid.flat)
     for unused in axes[count:]:

@@ -33,9 +33,10 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:
     yield Section("runs", "Runs", (run_text_table(comparison),))
-    apart = comparison.incompatibilities
-    shown = Bullets(apart) if apart else Legend("None that matters here.")
-    yield Section("apart", "Differences between the runs", (shown,))
+    if apart := comparison.incompatibilities:
+        yield Section("apart", "Differences between the runs", (Bullets(apart),))
+    elif not comparison.unpaired:
+        yield Section("apart", "Differences between the runs", (Legend("None that matters here."),))
     for table in comparison.tables:
         yield Section("accuracies", table.title, (table, Legend(f"{LEGEND} {table.kinds}".rstrip())))
     if comparison.unpaired:

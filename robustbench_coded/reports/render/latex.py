@@ -2,32 +2,37 @@
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby, zip_longest
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.reports.run.tables import Column, Table, TableCell, TableRow, narrowed
+from robustbench_coded.reports.text.attack_names import paper_name
 from robustbench_coded.reports.text.escape import latex, shortened
 from robustbench_coded.reports.text.formatting import threat_text
 from robustbench_coded.schema.case import WHOLE_BATCH
 from robustbench_coded.schema.words import CONTROLS, RANDOM_SIGN
 
 COLUMN_WIDTH = 234.0  # points: the narrowest column of the usual conferences
-BETWEEN = 4.0  # between two columns
+BETWEEN = 6.0  # between two columns
+PAGE_HEIGHT = 480.0  # points: the text of a page less captions of a thousand characters
+LINE, APART = 8.0, 2.0  # points: a line of a table, and what is between two rows
 HEAD = 11  # characters of a line of an attack's name, if it has a joint there
 LABEL, LABEL_LINE = 30, 13  # characters of a checkpoint's name, and of a line of it
 GROUP = 50  # characters of what stands above a group of rows
 CAPTION = 1000
 PACKAGE = "% Needs \\usepackage{booktabs}.\n"
 NEW_LINE = r"\\"
-_JOINT = re.compile(r"(?<=[-+=:/])|(?=@)")
+_JOINT = re.compile(r"(?<=[-+=:/ ])|(?=@)")
 _NARROW, _WIDE = frozenset("ijlt.,:;()[] -'"), frozenset("mwMWQO@%=+")
 
 
 def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
-    """Accuracies, intervals and differences in percent, the strongest attacks in bold.
+    """Accuracies and differences in percent with intervals, the strongest attacks in bold.
 
-    What is wider than a column of a page is cut into parts, one below the other.
+    What is wider than a column of a page is cut into parts, one below the other. What is higher than a page
+    goes on in further table environments.
 
     Args:
         attacks: columns by their attack, or by attack and threat model (``ensemble batch/known``); none:
@@ -43,17 +48,57 @@ def latex_table(table: Table, attacks: Sequence[str] = ()) -> str:
     else:
         table = _chosen(table, attacks)
     threats = list(dict.fromkeys(c.threat for c in table.columns if c.attack not in CONTROLS))
-    parts = [_tabular(part, several=len(threats) > 1) for part in _parts(table, several=len(threats) > 1)]
+    several = len(threats) > 1
+    parts = [piece for part in _parts(table, several=several) for piece in _rows_of_a_page(part)]
+    pages = _pages([(_tabular(part, several=several), _height(part)) for part in parts])
+    return "\n".join(_environment(table, threats, page, place) for place, page in enumerate(pages))
+
+
+def _environment(table: Table, threats: Sequence[object], tabulars: Sequence[str], place: int) -> str:
+    """One table environment, which fits a page; all but the first continue it."""
+    caption = f"{table.title} (continued)." if place else _caption(table, threats)
+    name = re.sub("[^a-z0-9]+", "-", table.title.lower()).strip("-") + (f"-{place + 1}" if place else "")
     lines = [
         r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
-        rf"\caption{{{latex(_caption(table, threats), CAPTION)}}}",
-        rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', table.title.lower()).strip('-')}}}",
-        "\n\\par\\medskip\n".join(parts),
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        rf"\caption{{{latex(caption, CAPTION)}}}",
+        rf"\label{{tab:{name}}}",
+        "\n\\par\\medskip\n".join(tabulars),
         r"\end{table}",
         "",
     ]
     return "\n".join(lines)
+
+
+def _height(part: Table) -> float:
+    """Points of a tabular, its head and rules included."""
+    lines = [max(len(line) for line in _cells_of(part, row)) for row in part.rows]
+    groups = len({row.labels[: _shared(part)] for row in part.rows})
+    return LINE * (sum(lines) + groups + 8) + APART * len(lines)
+
+
+def _rows_of_a_page(part: Table) -> Iterator[Table]:
+    """The table, cut between rows where it is higher than a page."""
+    rows: list[TableRow] = []
+    for row in part.rows:
+        if rows and _height(replace(part, rows=(*rows, row))) > PAGE_HEIGHT:
+            yield replace(part, rows=tuple(rows))
+            rows = []
+        rows.append(row)
+    yield replace(part, rows=tuple(rows))
+
+
+def _pages(tabulars: Sequence[tuple[str, float]]) -> Iterator[list[str]]:
+    """Tabulars one below the other, as many as a page holds."""
+    page: list[str] = []
+    height = 0.0
+    for text, points in tabulars:
+        if page and height + points > PAGE_HEIGHT:
+            yield page
+            page, height = [], 0.0
+        page.append(text)
+        height += points
+    yield page
 
 
 def _chosen(table: Table, attacks: Sequence[str]) -> Table:
@@ -134,9 +179,12 @@ def _shared(table: Table) -> int:
 
 def _row(table: Table, row: TableRow) -> str:
     """A line of the table for each line of its label and its cells."""
+    return "\n".join(_line(list(map(_text, line))) for line in zip_longest(*_cells_of(table, row))) + "[2pt]"
+
+
+def _cells_of(table: Table, row: TableRow) -> list[list[tuple[str, bool]]]:
     label = [(text, False) for text in _label(table, row.labels)]
-    cells = [[] if cell is None else _lines(cell, table.examples) for cell in row.cells]
-    return "\n".join(_line(list(map(_text, line))) for line in zip_longest(label, *cells)) + "[2pt]"
+    return [label, *([] if cell is None else _lines(cell, table.examples) for cell in row.cells)]
 
 
 def _label(table: Table, labels: Sequence[str]) -> list[str]:
@@ -153,25 +201,29 @@ def _stack(parts: Sequence[str]) -> str:
 
 def _head(column: Column, *, several: bool) -> list[str]:
     """The lines of an attack's name, and its threat model where the table has several."""
-    names = [column.attack, *([str(column.threat)] if several and column.attack not in CONTROLS else [])]
+    named = paper_name(column.attack)
+    names = [named, *([str(column.threat)] if several and column.attack not in CONTROLS else [])]
     lines: list[str] = []
     for name in names:
         lines.append("")
         for piece in _JOINT.split(name):
-            if lines[-1] and len(lines[-1]) + len(piece) > HEAD:
+            if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > HEAD:
                 lines.append("")
             lines[-1] += piece
-    return lines
+    return [line.rstrip() for line in lines]
 
 
 def _lines(cell: TableCell, examples: int) -> list[tuple[str, bool]]:
-    """The lines of a cell, and which are bold: of a difference there is room for the estimate alone."""
-    pieces = cell.texts(examples)
-    return [(text.partition(" [")[0] if text[:1] in "+-" else text, bold) for text, bold in pieces]
+    """The lines of a cell, and which are bold; the interval of a difference has a line of its own."""
+    found = []
+    for text, bold in cell.texts(examples):
+        figure, bracket, ends = text.partition(" [")
+        found += [(figure, bold), (bracket.strip() + ends, False)] if bracket else [(text, bold)]
+    return found
 
 
 def _text(shown: tuple[str, bool] | None) -> str:
     if shown is None:
         return ""
-    text = re.sub(r"^-\{\}(?=\d)", "$-$", latex(shown[0].replace("–", "")))
+    text = latex(re.sub(r"(?<![\w-])-(?=\d)", "−", shown[0].replace("–", "")))
     return rf"\textbf{{{text}}}" if shown[1] else text

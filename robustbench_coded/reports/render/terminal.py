@@ -1,14 +1,10 @@
-"""The tables of a run at a terminal: wide where there is room, one attack a line where there is not; and the
-points of a curve, a line each.
-"""
+"""The tables of a run at a terminal, and the points of a curve, a line each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.table import Table as Grid
+from rich.console import Group
 from rich.text import Text
 
 from attacks.naming import suited
@@ -17,14 +13,13 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import survival
 from robustbench_coded.reports.compare.comparison import RunComparison
 from robustbench_coded.reports.render import sections, sentence
+from robustbench_coded.reports.render.plain_table import PlainTable
 from robustbench_coded.reports.run import findings, methodology, tables
 from robustbench_coded.reports.run.opening import bars_text_table, opening_of
 from robustbench_coded.reports.text import formatting
-from robustbench_coded.reports.text.escape import one_line, shortened
+from robustbench_coded.reports.text.escape import one_line
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, VerdictName
-
-NAME_WIDTH = 60
 
 
 def result(run: Run) -> Group:
@@ -48,7 +43,7 @@ def answer(run: Run) -> Group:
 def summary_table(run: Run) -> Group:
     """Table 3 (and Table 10) of a run, the strongest attacks in bold; names are never read as markup."""
     found = tables.tables_of(run)
-    parts: list[Any] = [_Accuracies(table) for table in found]
+    parts: list[Any] = [PlainTable(table.title, table.by_attack()) for table in found]
     if any(None in row.cells for table in found for row in table.rows):
         parts.append(_sentence(sections.EMPTY_LEGEND))
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in found)))
@@ -66,7 +61,7 @@ def _sentence(text: str) -> sentence.Sentence:
     return sentence.Sentence(one_line(text))
 
 
-def _by_subject(title: str, text_table: formatting.TextTable, same: int) -> Iterator["PlainTable"]:
+def _by_subject(title: str, text_table: formatting.TextTable, same: int) -> Iterator[PlainTable]:
     """A table for all rows that begin with the same texts, which are its title."""
     for texts, table in text_table.split(same):
         yield PlainTable(f"{title}: {', '.join(texts)}", table)
@@ -79,7 +74,7 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
         beside: sections that stand behind these.
     """
     parts: list[Any] = [_sentence(f"baseline: {comparison.baseline}")]
-    parts += [_Accuracies(table) for table in comparison.tables]
+    parts += [PlainTable(table.title, table.by_attack()) for table in comparison.tables]
     parts += map(_sentence, filter(None, dict.fromkeys(table.kinds for table in comparison.tables)))
     parts += map(_sentence, (*comparison.incompatibilities, *comparison.unpaired))
     for section in beside:
@@ -89,47 +84,6 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
             elif isinstance(block, sections.Legend | sections.Bullets):
                 parts += map(_sentence, [block.text] if isinstance(block, sections.Legend) else block.texts)
     return Group(*parts)
-
-
-class PlainTable:
-    """A plain table; names are never read as markup. Intervals stay whole where there is room."""
-
-    def __init__(self, title: str, text_table: formatting.TextTable):
-        self._title, self._table = title, text_table
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self.fits(console, options, " "):
-            yield self._grid(" ", whole=True)
-        else:
-            yield self._grid("\n", whole=self.fits(console, options))
-
-    def fits(self, console: Console, options: ConsoleOptions, between: str = "\n") -> bool:
-        """Whether no number has to be broken, with intervals behind (" ") or below their figures."""
-        grid = self._grid(between, whole=True)
-        needed = console.measure(grid, options=options.update(max_width=10_000)).minimum
-        return needed <= options.max_width
-
-    def _grid(self, between: str, *, whole: bool) -> Grid:
-        """``between`` stands before an interval; ``whole`` breaks no line of a number."""
-        table = self._table
-        grid = Grid(title=Text(one_line(self._title)), title_justify="left")
-        columns = []
-        for place, head in enumerate(table.heads):
-            texts = [shortened(row[place], NAME_WIDTH) for row in table.rows]
-            if head in table.numbers:
-                texts = [text.replace(" [", f"{between}[") for text in texts]
-            columns.append(texts)
-            widths = [len(line) for text in texts for line in text.split("\n")]
-            number = head in table.numbers
-            grid.add_column(
-                Text(shortened(head, NAME_WIDTH)),
-                overflow="fold",
-                justify="right" if number else "left",
-                min_width=max(widths, default=0) if number and whole else None,
-            )
-        for row in zip(*columns, strict=True):
-            grid.add_row(*map(Text, row))
-        return grid
 
 
 def example_table(title: str, text_table: formatting.TextTable) -> Group:
@@ -149,27 +103,10 @@ def _open(run: Run) -> Iterator[str]:
         if judgement.verdict.name == VerdictName.NOT_SETTLED:
             yield f"{judgement}. {judgement.verdict.reason}"
     if run.failures:
-        yield f"{formatting.counted(len(run.failures), 'unit')} without outcomes: some rows are incomplete"
+        yield f"{run.missing}: some rows are incomplete"
         # A command computes what it plans: damaged files of another one's rows wait for that one.
         for command in findings.commands_of(run)[:-1]:
             yield f"an earlier command of this folder may compute them: {one_line(command)}"
-
-
-class _Accuracies:
-    """A table of accuracies: a column per subject where there is room, else a table per subject."""
-
-    def __init__(self, table: tables.Table):
-        self._title, self._table = table.title, table.by_attack()
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        whole = PlainTable(self._title, self._table)
-        if whole.fits(console, options):
-            yield whole
-            return
-        yield Text(one_line(self._title), style="bold")
-        for place in range(1, len(self._table.heads)):
-            alone = self._table.with_columns([i in (0, place) for i in range(len(self._table.heads))])
-            yield PlainTable("", replace(alone, rows=tuple(row for row in alone.rows if row[1])))
 
 
 # A curve's attacks differ in one number.

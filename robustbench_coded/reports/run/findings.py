@@ -3,6 +3,7 @@ own figures choose (knowing the draw, other packages), and what is missing, mist
 checked.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,10 +26,12 @@ from robustbench_coded.reports.text.formatting import (
     of_case,
     percent,
     perturbation_text,
+    series,
     subject_text,
     with_interval,
 )
-from robustbench_coded.schema.manifest import ProbeRecord, RunManifest
+from robustbench_coded.schema.case import Case
+from robustbench_coded.schema.manifest import ProbeRecord, RunManifest, as_sentences
 from robustbench_coded.schema.words import ENSEMBLE, LEFT_OUT
 
 CERTIFIED = "Certified, unknown and broken"
@@ -112,7 +115,7 @@ def remarks_on(run: Run) -> list[str]:
         said.append("The run was stopped before its end; the same command resumes it.")
     if run.failures:
         said.append(
-            f"{counted(len(run.failures), 'unit')} of the run without outcomes, so some rows are incomplete. "
+            f"{run.missing}, so some rows are incomplete, and so is the ensemble. "
             "Missing outcomes are not counted in any accuracy. The command that planned them computes them; "
             "all commands of this folder stand under 'Run it again'."
         )
@@ -126,16 +129,30 @@ def remarks_on(run: Run) -> list[str]:
 
 
 def failures_of(run: Run) -> list[str]:
-    """What did not run: one sentence per row and reason."""
-    units: dict[tuple, int] = {}
-    for failure in run.failures:
-        key = failure.case
-        units[key, failure.error] = units.get((key, failure.error), 0) + 1
-    sentences = []
-    for (key, error), count in units.items():
-        subject = subject_text(key.subject, with_k=True)
-        sentences.append(f"{key.attack} under {key.threat} on {subject}: {counted(count, 'unit')}, {error}")
-    return sentences + left_out(run)
+    """What did not run: how many cases, and a sentence for each subject, threat model and reason."""
+    planned = {record.case: len(record.all_units) or 1 for record in run.manifest.cases}
+    groups: dict[tuple[Case, str], list[str]] = {}
+    for (case, error), count in Counter((failure.case, failure.error) for failure in run.failures).items():
+        part = "" if count == planned[case] else f" ({count} of {planned[case]} units)"
+        groups.setdefault((case.setting, error), []).append(f"{case.attack}{part}")
+    sentences = [
+        f"{series(attacks)} on {subject_text(setting.subject, with_k=True)} under {setting.threat}, "
+        f"{perturbation_text(setting.perturbation)}: {error}"
+        for (setting, error), attacks in groups.items()
+    ]
+    missing = [f"{run.missing}."] if groups else []
+    return [*missing, *sentences, *faulty(run), *as_sentences(run.manifest.not_run), *left_out(run)]
+
+
+def faulty(run: Run) -> list[str]:
+    """Attacks that gave results which are no perturbed inputs, a sentence per row."""
+    return [
+        f"{row.attack} under {row.threat} on {subject_text(row.subject, with_k=True)}: "
+        f"{counted(row.faulty, 'result')} not finite, or outside eps or the box; clean images were scored in "
+        "their place, and for a positive verdict the attack counts as not run"
+        for row in run.rows
+        if row.faulty and row.measured
+    ]
 
 
 def left_out(run: Run) -> list[str]:

@@ -111,6 +111,7 @@ def methodology_of(run: Run, *, paper: bool) -> list[Fact]:
         ("Data", [_data(manifest)]),
         ("Checkpoint", map(_checkpoint, manifest.checkpoints)),
         ("Recognition", map(_recognition, manifest.checkpoints)),
+        ("Protocol", [_protocol(manifest)]),
         ("Examples", [_examples(rows)]),
         ("Budget", _perturbations(rows)),
         ("Attack", _attacks(rows)),
@@ -144,6 +145,16 @@ _STOPPING = (
     "where a defence is deterministic and answers inputs one by one, an attack stops on an example at its "
     "first misclassified iterate (--no-early-stop turns that off); elsewhere the last iterate counts."
 )
+
+
+def _protocol(manifest: RunManifest) -> str:
+    """``protocol 1-draft (docs/protocol.md); rungs that ran: clean, quick, confirm.``"""
+    protocol = manifest.protocol
+    if protocol is None:
+        return ""
+    end = "; stopped before its end" if protocol.stopped else ""
+    rungs = series(list(protocol.rungs)) or "none"
+    return f"protocol {protocol.version} (docs/protocol.md); rungs that ran: {rungs}{end}."
 
 
 def _data(manifest: RunManifest) -> str:

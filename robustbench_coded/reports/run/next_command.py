@@ -10,13 +10,14 @@ from typing import NamedTuple
 from robustbench_coded.judge.checks import merged_steps
 from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
-from robustbench_coded.judge.verdict import CONTAINS_BAR
+from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES
 from robustbench_coded.reports.text import escape, formatting
 from robustbench_coded.schema.manifest import Outlook
 from robustbench_coded.schema.words import STANDARD, VerdictName
 
 MOST_PARTS = 6  # of a command that stands at the head of a report
 RUN_FILE = "run.toml"
+NOTHING = "No further run on these images is expected to change this."
 
 
 class NextCommand(NamedTuple):
@@ -32,9 +33,9 @@ class NextCommand(NamedTuple):
     seconds: float | None = None
 
     def __str__(self) -> str:
-        """``What would change it? Twice the draws (about 4 min):``, behind which the command stands."""
-        if not self.purpose:
-            return ""
+        """``What would change it? 512 images (about 4 min):``, behind which the command stands."""
+        if self.purpose in ("", NOTHING):
+            return self.purpose
         about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
         return f"What would change it? {self.purpose}{about}{':' if self.command else '.'}"
 
@@ -50,7 +51,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         return NextCommand("What is missing", _command(run, ()))
     outlook = {found.purpose: found for found in manifest.outlook}
     if unsettled and _needs_images(run, unsettled):
-        return _more(run)
+        return _more(run, unsettled)
+    if unsettled and {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
+        return NextCommand("More images, of more classes")
     if unsettled and "settle" in outlook:
         return _looked_out("A longer run", run, outlook["settle"])
     everything = None
@@ -60,7 +63,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         )
     if unsettled:
         steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
-        return next(steps, everything or _more(run))
+        return next(steps, everything or _more(run, unsettled))
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
     praised = [j for j in about if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
     if about and not praised:
@@ -71,7 +74,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     planted = any(j.case.threat.inputs == "batch" and not j.case.threat.draw_known for j in praised)
     if planted and manifest.last.command and not (run.path / "power.json").is_file():
         return NextCommand("A stronger attack. How strong these are", f"csrobust power {_folder(run)}")
-    return NextCommand("Nothing that is left to run")
+    return NextCommand(NOTHING)
 
 
 def _needs_images(run: Run, unsettled: Sequence[Judgement]) -> bool:
@@ -110,8 +113,7 @@ def _expression(options: Sequence[str]) -> str:
     arguments = []
     for option, value in pairwise([*options, "--"]):
         if option.startswith("--"):
-            minutes = value.removesuffix("m") if option == "--time" else ""
-            given = 60 * int(minutes) if minutes else int(value) if value.isdecimal() else value
+            given = int(value) if value.isdecimal() else value
             shown = True if value.startswith("--") else given
             arguments.append(f"{option[2:].replace('-', '_')}={shown!r}")
     return f"run.again({', '.join(arguments)})"
@@ -134,9 +136,9 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     if judgement.verdict.rule == "base model not attacked":
         return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
     if judgement.verdict.rule == "base model spared":
-        spared = judgement.verdict.unmatched_attacks.rpartition("--attacks ")[2]
+        spared = ",".join(judgement.verdict.spared)
         return NextCommand("Attacks that its base model was spared", _command(run, ["--attacks", spared]))
-    if judgement.verdict.rule == CONTAINS_BAR:
+    if judgement.verdict.rule in (CONTAINS_BAR, FEW_CLASSES):
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:
@@ -145,12 +147,17 @@ def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     return None
 
 
-def _more(run: Run) -> NextCommand:
-    """The same rows on twice the images, which are another run, or on twice the draws."""
+def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
+    """The same rows on as many images, which are another run, or victims, as are expected to settle it."""
     data, last = run.manifest.data, run.manifest.last
-    examples, available = data.examples or 1, data.available or 1
-    purpose, options = "Twice the draws", ["--draws", str(2 * (last.count("draws") or 10))]
-    if examples < available:
-        limit = min(2 * examples, available)
-        purpose, options = f"{limit:,} images", ["--limit", str(limit), "--out", f"{_folder(run)}-{limit}"]
-    return NextCommand(purpose, _command(run, options))
+    open_ = [j for j in unsettled if j.verdict.rule == CONTAINS_BAR]
+    for judgement in open_:
+        wanted, victims = judgement.verdict.examples_to_settle, judgement.case.threat.one_victim
+        most = (data.examples if victims else data.available) or 0
+        evaluated = (last.count("victims") or judgement.examples) if victims else (data.examples or 0)
+        if wanted is None or not evaluated < wanted <= most:
+            continue
+        options = ["--victims", str(wanted)] if victims else ["--limit", str(wanted)]
+        what = f"{wanted:,} victims" if victims else f"{wanted:,} images"
+        return NextCommand(what, _command(run, [*options, "--out", f"{_folder(run)}-{wanted}"]))
+    return NextCommand(NOTHING)

@@ -229,7 +229,13 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     """The sentence of one verdict."""
     verdict, subjects = group[0].verdict.name, [j.subject for j in group]
     briefs = series(list(dict.fromkeys(j.verdict.brief for j in group)))
-    why = {VerdictName.NOT_SETTLED: f" ({briefs})", VerdictName.NO_FAILURE_FOUND: ", which is no proof"}
+    # Praise is for the batches that were sent.
+    sizes = series([f"{k}" for k in sorted({subject.k for subject in subjects if subject.k})])
+    praised = f" at batch size K = {sizes}" if sizes else ""
+    why = {
+        VerdictName.NOT_SETTLED: f" ({briefs})",
+        VerdictName.NO_FAILURE_FOUND: f"{praised}, which is no proof",
+    }
     who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
     named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
     left, bare = (Span.of(j.verdict.accuracy for j in found) for found in (group, _bare(run, group)))

@@ -127,6 +127,8 @@ class TableCell:
             found.append((incomplete_text(line.examples, line.examples_planned), False))
         elif line.examples != examples:
             found.append((f"n = {line.examples:,}", False))
+        if line.faulty:
+            found.append((f"{line.faulty:,} faulty", False))
         if self.difference is not None:
             found.append((difference_text(self.difference), settled(self.difference)))
         if self.paper is not None:
@@ -156,7 +158,7 @@ class Table:
     @property
     def examples(self) -> int:
         """On how many examples most of its accuracies rest; another number stands beside its accuracy."""
-        cells = [cell for row in self.rows for cell in row.cells if cell is not None]
+        cells = [cell for row in self.rows for cell in row.cells if cell is not None and cell.line.examples]
         return Counter(cell.line.examples for cell in cells).most_common(1)[0][0] if cells else 0
 
     @property
@@ -195,12 +197,7 @@ class Table:
 
 def tables_of(run: Run) -> list[Table]:
     """Table 3 for every perturbation, then Table 10 for every defence that was run at several batch sizes."""
-    rows = [
-        row
-        for row, result in zip(run.rows, run.results, strict=True)
-        if row.threat.malicious is None
-        and (row.attack != words.ENSEMBLE or any(key.attack not in words.CONTROLS for key in result.sources))
-    ]
+    rows = [row for row in run.rows if row.threat.malicious is None]
     asked = run.manifest.judged_perturbations
     perturbations = list(dict.fromkeys(row.perturbation for row in rows if row.perturbation in asked))
     perturbations = perturbations or list(dict.fromkeys(row.perturbation for row in rows))

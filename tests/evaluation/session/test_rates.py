@@ -9,7 +9,7 @@ from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.session.evaluate import made_ready
 from robustbench_coded.evaluation.session.evaluation import make_plan
-from robustbench_coded.evaluation.session.planning import Rates
+from robustbench_coded.evaluation.session.rates import Rates
 
 K = 8
 MODEL, DEFENCE = 1.0, 48.0  # seconds of an image through the network, and of a batch as it was probed
@@ -69,4 +69,5 @@ def test_a_unit_takes_its_images_times_the_seconds_of_one(tmp_path, monkeypatch,
     monkeypatch.setattr(Rates, "_time", lambda *args: MODEL)
     rates, units = Rates(prepared), make_plan(prepared).units
     own = [u for u in units if (u.case.subject.label, u.case.attack) == (defence, attack)]
-    assert own and all(rates.together([unit]) == pytest.approx(unit.images * each) for unit in own)
+    costs = [(unit.case, unit.images) for unit in own]
+    assert costs and all(rates.seconds([cost]) == pytest.approx(cost[1] * each) for cost in costs)

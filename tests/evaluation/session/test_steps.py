@@ -7,21 +7,24 @@ from dataclasses import replace
 import msgspec
 import pytest
 import torch
+from msgspec import structs
 from torch import nn
 
 from attacks import crossover
+from attacks.presets import NAMED
 from robustbench_coded.data.arrays import dataset_in_memory
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
 from robustbench_coded.evaluation.planning.batches import FIRST_VICTIMS
+from robustbench_coded.evaluation.protocol.rungs import next_step
+from robustbench_coded.evaluation.protocol.state import Evidence
 from robustbench_coded.evaluation.session import evaluate as session
+from robustbench_coded.evaluation.session import run_plan
 from robustbench_coded.evaluation.session.listener import Listener
-from robustbench_coded.evaluation.session.planning import planned_evaluation
-from robustbench_coded.evaluation.session.policies import next_step
+from robustbench_coded.evaluation.session.planning import CHEAP_IMAGES, EXTRAS_SHARE, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Decision
-from robustbench_coded.evaluation.session.schedule import EXTRAS_SHARE, TABLE_IMAGES, Evidence
 from robustbench_coded.judge.run import load_manifest, load_run
 from robustbench_coded.reports import write
 
@@ -107,10 +110,10 @@ def words(run):
     return {(j.subject, str(j.threat)): j.verdict.name for j in run.judgements}
 
 
-def policies(path):
+def rungs(path):
     """Of each step, by what is written in steps.jsonl."""
     steps = [line["step"] for line in map(json.loads, (path / "steps.jsonl").open())]
-    return [step and step["policy"] for step in steps]
+    return [step and step["rung"] for step in steps]
 
 
 def content(path):
@@ -144,15 +147,14 @@ RUNS = {
     "wider": {"until": "settled", "examples": 1280, "near": 0.5},
     "named": {"attacks": "pgd-100,transfer-pgd-10", "examples": 1280, "side": 32},
     "withstands": {"pixel": 1, "checks": True, "examples": 64, "until": "settled"},
-    "timed": {"time": 1.0},
     "victims": {"until": "settled", "inputs": ("batch", "victim")},
 }
 HAS = {
-    "whole": {"table"},
+    "whole": {"named rows"},
     "wider": {"more examples"},
-    "named": {"first rows", "table"},
-    "withstands": {"checks", "submissions"},
-    "victims": {"attack of victims", "break of victims"},
+    "named": {"named rows"},
+    "withstands": {"adaptive", "cross-examination", "before praise"},
+    "victims": {"confirm"},
 }
 
 
@@ -163,10 +165,8 @@ def replay(plan, path):
         told = msgspec.json.decode(line, type=Decision)
         evidence = replace(
             evidence,
-            shares={**evidence.shares, **dict(told.shares)},
+            outcomes={**evidence.outcomes, **dict(told.outcomes)},
             standings={**evidence.standings, **dict(told.standings)},
-            submissions=evidence.submissions if told.submissions is None else told.submissions,
-            checks=evidence.checks if told.checks is None else told.checks,
         )
         decisions.append((told.step, next_step(plan, evidence)))
         if told.step is not None:
@@ -183,7 +183,7 @@ def test_a_recorded_run_replayed_gives_the_same_steps(tmp_path, name):
     decisions = replay(evaluation.plan, path)
     assert [then for then, _ in decisions] == [now for _, now in decisions]
     assert decisions[-1] == (None, None) and len(decisions) > 3
-    assert {"clean", "attack", *HAS.get(name, ())} <= {step.policy for step, _ in decisions[:-1]}
+    assert {"clean", "quick", *HAS.get(name, ())} <= {step.rung for step, _ in decisions[:-1]}
     begun = {(record.case.subject, record.case.attack) for record in load_manifest(path).cases}
     recorded = {(p.case.subject.subject, p.case.attack) for step, _ in decisions[:-1] for p in step.cases}
     assert begun <= recorded and all(step.reason and step.images >= 0 for step, _ in decisions[:-1])
@@ -266,14 +266,17 @@ def default(tmp_path_factory):
     return measured(tmp_path_factory.mktemp("default") / "run", **LARGE)
 
 
-def test_by_default_the_papers_rows_have_256_examples_and_the_rest_what_fits(default):
-    rows = attacked(default, "rci")
-    assert all(rows[name] >= 256 for name in ("fgsm", "pgd-10", "pgd-100"))
-    assert rows["eot10-pgd-20"] == K  # 200 gradients of each coded input
+def test_by_default_the_named_rows_have_256_examples_and_all_has_a_price(default):
+    table = default.summary[
+        default.summary.threat.str.startswith("batch") & (default.summary.defence == "rci")
+    ]
+    rows = dict(zip(table.attack, table.examples, strict=True))
+    assert {name: rows[name] for name in NAMED} == dict.fromkeys(NAMED, 256)
+    assert set(attacked(default, "standard")) == {"fgsm", "pgd-10", "pgd-100"}  # the others do not apply
     (outlook,) = [outlook for outlook in default.manifest.outlook if outlook.purpose == "all"]
-    assert outlook.option == "--all" and outlook.images > TABLE_IMAGES and outlook.seconds > 0
+    assert outlook.option == "--all" and outlook.images > CHEAP_IMAGES and outlook.seconds > 0
     assert {word for (subject, _), word in words(default).items() if subject.defence == "rci"} == {"no gain"}
-    assert policies(default.path).index("break") < policies(default.path).index("first rows")
+    assert rungs(default.path).index("confirm") < rungs(default.path).index("named rows")
 
 
 def test_a_default_run_is_completed_alike_after_an_interruption(default, tmp_path):
@@ -298,13 +301,44 @@ def test_what_is_named_runs_and_all_else_costs_at_most_half_as_much(tmp_path):
     assert {"pgd-3", "transfer-pgd-3"} <= set(attacked(run, "rci")) and set(run.summary.status) == {"done"}
 
 
-def test_a_wish_for_time_is_turned_into_images_once(tmp_path):
-    config, in_memory = given(tmp_path / "run", time=1.0)
-    run = load_run(session.evaluate(config, None, in_memory))
-    told = run.manifest.sequential
-    assert told.seconds_per_image > 0
-    again = load_run(session.evaluate(config, None, in_memory))  # whatever the machine does now
-    assert again.manifest.sequential == told
+class Clock(Listener):
+    """The time is up after so many units; a test has no other clock."""
+
+    def __init__(self, units):
+        self.units = units
+
+    def unit_done(self, unit, correct, scored):
+        self.units -= 1
+
+    def monotonic(self):
+        return 0.0 if self.units > 0 else 100.0
+
+
+@pytest.mark.parametrize("units", [3, 9, 17])
+def test_a_run_that_time_stops_is_reported_and_goes_on_to_the_same_bytes(
+    default, tmp_path, monkeypatch, units
+):
+    clock = Clock(units)
+    monkeypatch.setattr(run_plan.time, "monotonic", clock.monotonic)
+    run = measured(tmp_path / "run", time=50.0, listener=clock, **LARGE)
+    assert not run.manifest.finished and run.manifest.protocol.stopped
+    assert (run.path / "report.md").is_file() and run.manifest.protocol.rungs[0] == "clean"
+    whole = words(default)
+    assert all(word in ("not settled", whole[key]) for key, word in words(run).items())
+    clock.units = 10**6
+    again = measured(tmp_path / "run", time=50.0, listener=clock, **LARGE)
+    assert again.manifest.finished and content(again.path) == content(default.path)
+
+
+def test_a_run_that_is_stopped_praises_nothing(tmp_path):
+    """Every attack and check that it began may have passed: rungs are left."""
+    options = {"pixel": 1, "defences": (), "examples": 64, "attacks": "paper,adaptive"}
+    run = measured(tmp_path / "run", **options)
+    assert set(words(run).values()) == {"no failure found"}
+    protocol = structs.replace(run.manifest.protocol, stopped=True)
+    stopped = replace(run, manifest=structs.replace(run.manifest, protocol=protocol))
+    assert set(words(stopped).values()) == {"not settled"}
+    assert "outcomes missing" in {j.verdict.rule for j in stopped.judgements}
 
 
 def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):

@@ -1,6 +1,7 @@
 """Every published defence by its file: its record and its answers. New files are tested, too."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -273,3 +274,16 @@ def test_noise_against_queries_has_the_stated_size():
     defence = against_queries.RandomNoiseDefence(nn.Identity())
     x = torch.rand(1, 1, 64, 64)
     assert (defence.logits(x, 1) - x).std() == pytest.approx(against_queries.ON_INPUT, rel=0.05)
+
+
+def test_disputes_name_both_sides_and_stand_in_the_list_and_on_the_page():
+    page = (Path(__file__).parents[3] / "docs" / "board.md").read_text()
+    disputed = {name: found.disputes for name, found in PUBLISHED.items() if found.disputes}
+    assert {source for of in disputed.values() for source, _, _ in of} == {
+        "fra31/auto-attack#58", "UniSerj/Random-Projection-Filters#1", "1907.00895",
+    }  # fmt: skip
+    for name, of in disputed.items():
+        for source, critics, authors in of:
+            assert critics and authors and critics != authors
+            assert f"| `{name}` | {source} | {critics} | {authors} |" in page
+            assert f"disputed: {source}" in PUBLISHED[name].description

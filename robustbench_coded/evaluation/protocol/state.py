@@ -1,8 +1,8 @@
-"""What the scheduler decides from, and what it decides: the plan, the evidence, a step.
+"""What the protocol decides from, and what it decides: the plan, the evidence, a step.
 
-All three are frozen. The plan is fixed before anything runs; the evidence is what ran so far and what its
-committed outcomes say; a step is a set of cases that may run side by side. Costs are images forwarded and
-differentiated (``Unit.images``), never seconds, so that every machine runs the same steps.
+All three are frozen. The plan is fixed before anything runs. The evidence is what ran so far and what its
+committed outcomes say: facts alone. A step is a set of cases that may run side by side. Costs are gradient
+evaluations (``Unit.images``), never seconds, so that every machine runs the same steps.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,38 +10,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from robustbench_coded.evaluation.planning.cases import PlannedCase
+from attacks.naming import parse
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of, looks
 from robustbench_coded.judge.intervals import TAIL
 from robustbench_coded.schema.case import Case
-from robustbench_coded.schema.words import CONTROLS, STANDARD, VerdictName
-
-# By default, in image gradients; images smaller than 32 x 32 count by their pixels. For scale: 100 steps on
-# 256 images cost 25,600.
-# What one open verdict may cost in further attacks, checks, submissions, crossover and more random batches
-# than the first: the adaptive attacks and their checks on 256 images of a network, most of them through RCI.
-VERDICT_IMAGES = 400_000
-# What the table may cost; the paper's cases are always paid, 70,000 for a network and RCI on 256 images each.
-TABLE_IMAGES = 100_000
-WHOLE_PIXELS = 32 * 32
-# Of the images of attacks that the user named, what everything else may cost together.
-EXTRAS_SHARE = 0.5
+from robustbench_coded.schema.words import CLEAN, CONTROLS, STANDARD, VerdictName
 
 
 class Ceilings(NamedTuple):
-    """Image gradients that may be spent; None for no limit.
+    """Gradient evaluations that may be spent; None for no limit.
 
-    The first attack on a verdict and the first random batches that should settle it are always paid, and so
-    are the paper's rows of the table on the first sample size.
+    The first attack on a verdict, the first random batches that should settle it and the named rows are
+    always paid.
 
     Attributes:
-        verdict: on each open verdict, beyond that.
-        table: on all rows of the table; 0 for no table.
+        verdict: on each open verdict.
         extras: where attacks are named, on random batches, submissions and checks together.
     """
 
-    verdict: int | None = VERDICT_IMAGES
-    table: int | None = TABLE_IMAGES
+    verdict: int | None = None
     extras: int | None = None
 
 
@@ -55,15 +43,18 @@ class EvaluationPlan:
         sizes: sample sizes, increasing; the last one is all.
         start: the sample size that verdicts start at.
         images: what a case costs at a sample size.
-        table: the cases that run whatever the others find.
-        first_rows: those of them that run on ``start`` examples at least: the paper's, or those named.
-        table_first: whether the table runs before submissions and checks: where every case runs on all.
-        checks: whether attacks of the checks may run.
+        rows: the cases that run whatever the others find, on ``start`` examples.
+        kept: the attacks that only what would be praised pays for.
+        everything: True if every row runs on all examples.
+        rungs: the names of the rungs that may run; empty for all.
+        checks: True if attacks of the checks may run.
         margin: the gain over the base model that counts, a fraction.
-        random_batches: whether a batch may be any of the images: their order is random.
+        random_batches: True if a batch may be any of the images: their order is random.
         claimed: the accuracy that is claimed, by comparison.
-        classes: of the data.
+        classes: of the data. levels: of its pixels, where fewer than 8 bits have; None where more.
         relus: how many ReLUs answer an image of a checkpoint; 0 where crossover is not run.
+        hidden: attacks on a user defence's checkpoint that it meets although they are no rows.
+        stopped: True for a case that the query budget ends before its name says.
     """
 
     cases: tuple[PlannedCase, ...]
@@ -71,16 +62,20 @@ class EvaluationPlan:
     sizes: tuple[int, ...]
     start: int
     images: Callable[[PlannedCase, int], int]
-    table: frozenset[PlannedCase] = frozenset()
-    first_rows: frozenset[PlannedCase] = frozenset()
+    rows: frozenset[PlannedCase] = frozenset()
+    kept: frozenset[PlannedCase] = frozenset()
     ceilings: Ceilings = field(default_factory=Ceilings)
-    table_first: bool = False
+    everything: bool = False
+    rungs: tuple[str, ...] = ()
     checks: bool = True
-    margin: float = 0.03
+    margin: float = 0.0
     random_batches: bool = True
     claimed: Mapping[Comparison, float] = field(default_factory=dict)
-    classes: int = 10
+    classes: int = 2
+    levels: int | None = None
     relus: Callable[[str], int] = lambda checkpoint: 0
+    hidden: Mapping[ProbedSubject, tuple[PlannedCase, ...]] = field(default_factory=dict)
+    stopped: Callable[[PlannedCase], bool] = lambda case: False
 
     @cached_property
     def attacks(self) -> dict[Comparison, list[PlannedCase]]:
@@ -94,11 +89,6 @@ class EvaluationPlan:
     def tail(self, size: int) -> float:
         """The error of each end of an interval where a verdict is asked for on so many examples."""
         return TAIL / looks(self.sizes, size)
-
-    @property
-    def submits_everywhere(self) -> bool:
-        """Whether settled comparisons meet submissions, too: where all rows run on all examples."""
-        return self.table_first and self.ceilings.extras is None
 
     def base(self, comparison: Comparison) -> Comparison | None:
         """The comparison of the base model of a defence."""
@@ -116,14 +106,14 @@ class EvaluationPlan:
             None,
         )
 
+    def with_base(self, comparison: Comparison) -> list[Comparison]:
+        base = self.base(comparison)
+        return [comparison] if base is None else [comparison, base]
+
 
 @dataclass(frozen=True)
 class Sized:
-    """A case on its first so many examples.
-
-    Attributes:
-        images: what that adds to what ran before.
-    """
+    """A case on its first so many examples; ``images``: what that adds to what ran before."""
 
     case: PlannedCase
     size: int
@@ -145,30 +135,27 @@ class Step:
     """Cases, each with its sample size, and random batches, that may run side by side.
 
     Attributes:
-        policy: the name of the policy that asks for it.
+        rung: the name of the rung that asks for it.
         reason: why, in a sentence without its end.
-        for_table: whether it runs for the table alone.
         reached: comparisons whose verdict rests on more examples from here on.
     """
 
-    policy: str
+    rung: str
     reason: str
     cases: tuple[Sized, ...] = ()
     random: tuple[ScheduledRandomBatches, ...] = ()
-    for_table: bool = False
     reached: tuple[tuple[Comparison, int], ...] = ()
 
     def __str__(self) -> str:
-        """``pgd-20: expected to take away most, where a verdict is open (cost: 640 gradients)``."""
+        """``pgd-20: quick, one cheap attack on each open verdict (cost: 640 gradients)``."""
         attacks = list(dict.fromkeys(part.case.attack for part in self.parts))
-        more = f" and {len(attacks) - 3} more" if len(attacks) > 3 else ""
-        return (
-            f"{', '.join(attacks[:3]) or self.policy}{more}: {self.reason} (cost: {self.images:,} gradients)"
-        )
+        more = f" and {len(attacks) - 2} more" if len(attacks) > 2 else ""
+        named = f"{', '.join(attacks[:2])}{more}: " if attacks else ""
+        return f"{named}{self.rung}, {self.reason} (cost: {self.images:,} gradients)"
 
     @property
     def images(self) -> int:
-        """Image gradients, about."""
+        """Gradient evaluations, about."""
         return sum(part.images for part in self.parts)
 
     @property
@@ -176,17 +163,52 @@ class Step:
         return [*self.cases, *self.random]
 
 
+class OpenCheck(NamedTuple):
+    """A check that did not pass, and the attacks that it asks for."""
+
+    name: str
+    failed: bool
+    attacks: tuple[str, ...]
+
+
 class Standing(NamedTuple):
     """What the outcomes say under one setting.
 
     Attributes:
-        above_the_bar: whether figures leave room for praise, so that it depends on checks alone.
-        final: whether nothing that may still run can change the verdict.
+        above_the_bar: True if figures leave room for praise, so that it depends on checks alone.
+        final: True if nothing that may still run can change the verdict.
+        could_fall: True if a stronger attack has a question to answer.
+        keeps: True if certainly more than next to nothing is left.
+        unbounded_eps: the eps from which on any image reaches any other.
+        checks: those that are open.
     """
 
     verdict: VerdictName = VerdictName.NOT_SETTLED
     above_the_bar: bool = False
     final: bool = False
+    could_fall: bool = True
+    keeps: bool = True
+    unbounded_eps: float = 1.0
+    checks: tuple[OpenCheck, ...] = ()
+
+    @property
+    def by_interval(self) -> bool:
+        """True if the verdict is open because its interval contains the bar."""
+        return self.verdict == VerdictName.NOT_SETTLED and not self.above_the_bar
+
+
+class Found(NamedTuple):
+    """What the committed outcomes of a case say.
+
+    Attributes:
+        share: of right answers, on the draws that attacks are chosen by.
+        right: right answers on scoring draws.
+        digest: equal for equal perturbed inputs; None where a unit has none.
+    """
+
+    share: float
+    right: int = 1
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -195,19 +217,13 @@ class Evidence:
 
     Attributes:
         steps: so far, in order.
-        shares: of right answers that a case leaves, on the draws that attacks are chosen by.
+        outcomes: by case with all of its outcomes.
         standings: by setting.
-        submissions: what may be submitted of the inputs that were perturbed so far.
-        checks: the attacks that checks ask for.
-        remarks: sentences on checks that cannot be run.
     """
 
     steps: tuple[Step, ...] = ()
-    shares: Mapping[PlannedCase, float] = field(default_factory=dict)
+    outcomes: Mapping[PlannedCase, Found] = field(default_factory=dict)
     standings: Mapping[Case, Standing] = field(default_factory=dict)
-    submissions: tuple[PlannedCase, ...] = ()
-    checks: tuple[PlannedCase, ...] = ()
-    remarks: tuple[str, ...] = ()
 
     @cached_property
     def sizes(self) -> dict[PlannedCase, int]:
@@ -229,12 +245,6 @@ class Evidence:
         return {case: part for case, part in scored.items() if case in self.sizes}
 
     @cached_property
-    def for_table(self) -> frozenset[PlannedCase]:
-        """Cases that ran for the table alone."""
-        judged = {part.case for step in self.steps if not step.for_table for part in step.cases}
-        return frozenset(self.sizes.keys() - judged)
-
-    @cached_property
     def reached(self) -> dict[Comparison, int]:
         """The sample size that a verdict rests on, where it is not the first."""
         return {comparison: size for step in self.steps for comparison, size in step.reached}
@@ -245,8 +255,19 @@ class Evidence:
         last = max((i for i, step in enumerate(self.steps) if step.reached), default=0)
         return self.steps[last:]
 
+    def proofs(self, case: PlannedCase) -> list[int]:
+        """The random batches of a case at the sample size that its verdict rests on now, step by step."""
+        return [part.batches for step in self.lately for part in step.random if part.case == case]
 
-# Questions that policies ask of both.
+    def shares(self, cases: Iterable[PlannedCase]) -> list[float]:
+        return [self.outcomes[case].share for case in cases if case in self.outcomes]
+
+    def clean_share(self, subject: ProbedSubject) -> float:
+        clean = (case for case in self.sizes if case.attack == CLEAN and case.subject == subject)
+        return max(self.shares(clean), default=1.0)
+
+
+# Questions that rungs ask of both.
 
 
 def settled(plan: EvaluationPlan, evidence: Evidence) -> list[Comparison]:
@@ -260,46 +281,47 @@ def settled(plan: EvaluationPlan, evidence: Evidence) -> list[Comparison]:
     return [
         comparison
         for comparison in final
-        if comparison not in needed or 0 in shares_of(evidence, plan.attacks.get(comparison, ()))
+        if comparison not in needed or 0 in evidence.shares(plan.attacks.get(comparison, ()))
     ]
 
 
-def open_comparisons(
-    plan: EvaluationPlan, evidence: Evidence, victims: bool | None = None
-) -> list[Comparison]:
-    """Comparisons that are not settled.
-
-    Args:
-        victims: those of single victims alone, or the others; None for both.
-    """
+def open_comparisons(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> list[Comparison]:
+    """Comparisons that are not settled: those of single victims, or the others."""
     closed = settled(plan, evidence)
-    return [
-        comparison
-        for comparison in plan.judged
-        if comparison not in closed and victims in (None, comparison.one_victim)
-    ]
+    return [c for c in plan.judged if c not in closed and c.one_victim == victims]
 
 
-def waiting(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[PlannedCase]:
-    """The attacks planned on a comparison that have not run on its examples."""
-    size = size_of(plan, evidence, comparison)
-    return [case for case in plan.attacks.get(comparison, ()) if evidence.sizes.get(case, 0) < size]
+def waiting(
+    plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, kept: bool = False
+) -> list[PlannedCase]:
+    """The attacks planned on a comparison that have not run on its examples; ``kept``: those kept for praise,
+    else the others.
+    """
+    size, planned = size_of(plan, evidence, comparison), plan.attacks.get(comparison, ())
+    return [case for case in planned if evidence.sizes.get(case, 0) < size and (case in plan.kept) == kept]
+
+
+def mixes_starts(case: PlannedCase) -> bool:
+    """True for attacks that mix the results of several starts, which have a ceiling of their own."""
+    own = case.attack not in CONTROLS and not case.submission
+    return own and parse(case.attack).traits.restarts
 
 
 def verdict_fits(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, cost: int) -> bool:
-    """Whether a verdict may cost so much more."""
+    """True if a verdict may cost so much more, mixed starts aside."""
     spent = sum(
         part.images
         for step in evidence.steps
-        if not step.for_table
         for part in step.parts
-        if part.case.attack not in CONTROLS and comparison_of(part.case) == comparison
+        if part.case.attack not in CONTROLS
+        and comparison_of(part.case) == comparison
+        and not mixes_starts(part.case)
     )
     return plan.ceilings.verdict is None or spent + cost <= plan.ceilings.verdict
 
 
 def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
-    """Whether what no user named may cost so much more, where attacks are named."""
+    """True if what no user named may cost so much more, where attacks are named."""
     planned = set(plan.cases)
     spent = sum(
         part.images
@@ -308,6 +330,23 @@ def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
         if isinstance(part, ScheduledRandomBatches) or part.case not in planned
     )
     return plan.ceilings.extras is None or spent + cost <= plan.ceilings.extras
+
+
+def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[Sized]:
+    """Cases that have not run, each in its order while its comparison and all extras have room for it."""
+    chosen: list[Sized] = []
+    planned = set(plan.cases)
+    for case in cases:
+        own = comparison_of(case)
+        for part in at_size(plan, evidence, [case], size_of(plan, evidence, own)):
+            on_it = sum(other.images for other in chosen if comparison_of(other.case) == own)
+            together = sum(other.images for other in chosen if other.case not in planned)
+            extra = case not in planned
+            if (mixes_starts(case) or verdict_fits(plan, evidence, own, part.images + on_it)) and (
+                not extra or extras_fit(plan, evidence, part.images + together)
+            ):
+                chosen.append(part)
+    return chosen
 
 
 def at_size(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int) -> list[Sized]:
@@ -335,7 +374,3 @@ def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) ->
 def standings_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Standing]:
     """By the settings of the comparison."""
     return [evidence.standings.get(setting, Standing()) for setting in plan.judged[comparison]]
-
-
-def shares_of(evidence: Evidence, cases: Iterable[PlannedCase]) -> list[float]:
-    return [evidence.shares[case] for case in cases if case in evidence.shares]

@@ -1,0 +1,178 @@
+"""Attacks that open checks ask for.
+
+A check that fails is a reason to attack harder, not yet a finding about the defence. So the attacks that the
+checks name next are run; what they leave then stands in the report. Where the attacks so far already leave no
+more than the base model keeps, or next to nothing, stronger ones have no question to answer; unless an attack
+without gradients was the stronger one, which puts the accuracy itself in question.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from attacks.attack_name import AttackName
+from attacks.naming import parse
+from attacks.presets import RECOMBINED
+from robustbench_coded.evaluation.planning.cases import PlannedCase, planned_case
+from robustbench_coded.evaluation.planning.comparisons import comparison_of
+from robustbench_coded.evaluation.planning.costs import queries_of, step_size_of
+from robustbench_coded.evaluation.protocol.state import (
+    EvaluationPlan,
+    Evidence,
+    OpenCheck,
+    Standing,
+    mixes_starts,
+    size_of,
+)
+from robustbench_coded.schema.case import Case, ThreatModel
+from robustbench_coded.schema.words import BEFORE_PRAISE, CONTROLS, DOUBLING, STANDARD, CheckName
+
+# A follow-up that costs more than this many times the costliest attack that was planned on its defence is
+# left to the user. Twice the steps and the draws of that attack are within it.
+DEAREST = 4
+# Attacks by labels alone are the last resort where gradients fail, and never as cheap as those. They may cost
+# as much as everything planned on that defence together, or so many images an example where a defence answers
+# inputs one by one: enough for 1,600 queries of five draws each.
+MOST_DECISIONS = 3000
+# A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
+FEWEST_SEARCH_STEPS = 100
+# With a batch for each victim, attacks cost many times more: what is asked for batches is not asked again.
+_FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
+
+
+def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCase], list[str]]:
+    """The cases that checks ask for and that have not run, and sentences on those that are too dear."""
+    known = {case.case for case in evidence.sizes}
+    wanted: dict[Case, PlannedCase] = {}
+    left_out: dict[str, None] = {}
+    for check, case in _asked(plan, evidence):
+        if case.case in known or case.case in wanted:
+            continue
+        where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
+        if check.name in DOUBLING and plan.stopped(case):
+            left_out[
+                f"{where} would be stopped by --query-budget before it is twice as long; give more images "
+                "to settle that check."
+            ] = None
+        elif _too_dear(plan, evidence, case):
+            left_out[f"{where} costs too much beside the attacks planned there; run it by its name."] = None
+        else:
+            wanted[case.case] = case
+    return list(wanted.values()), list(left_out)
+
+
+def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
+    """Every attack of every open check, in the order of the plan."""
+    rows: dict[Case, PlannedCase] = {}  # an attack under each setting
+    for case in evidence.sizes:
+        if case.attack not in CONTROLS and case.submission is None:
+            rows.setdefault(case.case.setting, case)
+    for setting in dict.fromkeys(case.case.setting for case in plan.cases):
+        like, standing = rows.get(setting), evidence.standings.get(setting)
+        if like is None or standing is None:
+            continue
+        for check in standing.checks:
+            if not (standing.could_fall or _misled(check, standing)):
+                continue
+            if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
+                continue
+            for case in asked_for(check, standing.unbounded_eps, like, list(evidence.sizes)):
+                if not _before_praise(case) or _nearly_praised(plan, evidence, standing, case):
+                    yield check, case
+
+
+def _before_praise(case: PlannedCase) -> bool:
+    """True for the costliest attacks, which run where nothing else is open."""
+    return case.attack == RECOMBINED or mixes_starts(case)
+
+
+def _nearly_praised(plan: EvaluationPlan, evidence: Evidence, standing: Standing, case: PlannedCase) -> bool:
+    """True if nothing else is open, or it has begun there. A base model that serves as a comparison is not
+    recombined.
+    """
+    defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
+    if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
+        return False
+    begun = any(_before_praise(other) and other.case.setting == case.case.setting for other in evidence.sizes)
+    return begun or BEFORE_PRAISE.issuperset(check.name for check in standing.checks)
+
+
+def _misled(check: OpenCheck, standing: Standing) -> bool:
+    """True if an attack without gradients found what those with gradients did not: there may be much more."""
+    return check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
+
+
+def _too_dear(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> bool:
+    """True if it costs more gradient evaluations than a follow-up may, beside what was planned there."""
+    size = size_of(plan, evidence, comparison_of(case))
+    if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
+        ran = [other for other in evidence.sizes if comparison_of(other) == comparison_of(case)]
+        mixed = sum(plan.images(other, size) for other in (*filter(mixes_starts, ran), case))
+        return mixed > sum(plan.images(other, size) for other in ran if not mixes_starts(other))
+    planned = [
+        plan.images(other, size)
+        for other in plan.cases
+        if other.subject == case.subject and other in evidence.sizes
+    ]
+    most: float = DEAREST * max(planned)
+    if case.attack == RECOMBINED:  # what the verdict may cost bounds it
+        most = math.inf
+    elif parse(case.attack).traits.family == "decision":
+        alone = 0 if case.subject.batch_dependent else MOST_DECISIONS * size
+        most = max(most, sum(planned), alone)
+    return plan.images(case, size) > most
+
+
+def asked_for(
+    check: OpenCheck, unbounded_eps: float, like: PlannedCase, cases: list[PlannedCase]
+) -> list[PlannedCase]:
+    """Attacks of a check as cases: of the attacker who is judged or, if they name a known draw, of the one
+    who knows it.
+
+    Args:
+        unbounded_eps: at which *falls with eps* asks.
+        like: a case under the judged threat model.
+        cases: what ran so far.
+    """
+    found: list[PlannedCase] = []
+    for text in check.attacks:
+        if text in CONTROLS:
+            continue
+        name = parse(text)
+        if name.traits.family == "search" and check.name not in DOUBLING:
+            name = _as_long_as_gradients(name, like, cases)
+        if name.uses_base and not like.subject.has_base:
+            continue
+        if name.differentiates and not like.subject.has_gradient_for(name):
+            if name.relaxed or name.third_party is not None or not like.subject.relaxable:
+                continue
+            name = parse(f"relaxed-{name.text}")
+        if name.text in (case.attack for case in found):
+            continue
+        if like.threat.inputs != "batch" and name.traits.family in ("search", "decision"):
+            continue  # every query would be a batch of its own for each victim
+        randomness = "known" if name.estimator == "aware" else "unknown"
+        if randomness == "known" and not like.subject.randomised:
+            continue
+        eps = unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.perturbation.eps
+        threat, perturbation = ThreatModel(like.threat.inputs, randomness), like.case.at_eps(eps).perturbation
+        case = planned_case(like.subject, threat, name.text, perturbation, step_size_of(name, eps))
+        found.append(replace(case, for_check=eps != like.perturbation.eps))
+    return found
+
+
+def _as_long_as_gradients(name: AttackName, like: PlannedCase, cases: list[PlannedCase]) -> AttackName:
+    """A random search with as many forwards as the costliest attack with gradients had passes."""
+    randomised = like.subject.randomised
+    most = max(
+        (
+            sum(queries_of(parse(case.attack), randomised=randomised))
+            for case in cases
+            if case.subject == like.subject
+            and case.attack not in CONTROLS
+            and parse(case.attack).traits.plain
+        ),
+        default=FEWEST_SEARCH_STEPS,
+    )
+    steps = max(FEWEST_SEARCH_STEPS, most // (name.draws if randomised else 1))
+    return parse(f"{name.algorithm}-{steps}")

@@ -1,0 +1,195 @@
+"""Perturbed inputs that are submitted to a subject: the rule of docs/your-attack.md, 'Resubmission'.
+
+Cross-examination: what broke another subject is shown to this one. Shrunk: a defence that only notices the
+edge of the ball meets the same perturbations inside it. 8 bits: the same in pictures that a file can
+hold. Levels: the same with pixels that the data could have, where these have fewer levels than 8 bits. Slots:
+a defence that notices how much of a batch was perturbed meets batches in which some inputs are clean.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from attacks import attack_name, naming
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Submission, sees_queries
+from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
+from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, Found, size_of
+from robustbench_coded.schema.case import Case, Perturbation
+from robustbench_coded.schema.words import CONTROLS, STANDARD
+
+LENGTHS = ("0.9", "0.75", "0.5")
+SHARES_OF_SLOTS = ("0.75", "0.5")
+# Where the strongest attack leaves no more, there is nothing to find that would be worth it: half a point, as
+# in the comparisons of checks.
+NOTHING = 0.005
+EIGHT_BIT_LEVELS = 255
+NEAR = 1e-6  # of a level, by which eps may miss it in floating point
+
+
+@dataclass(frozen=True)
+class MeasuredAttack:
+    """An attack on whole batches, whose draw is made afterwards, with all of its outcomes."""
+
+    case: PlannedCase
+    found: Found
+
+    @property
+    def kind(self) -> str:
+        """The kind of search that found its perturbed inputs: attacks of one kind tend to find the same; the
+        strongest of another kind may find something else.
+        """
+        name = naming.parse(self.case.attack)
+        if name.estimator == "submitted":
+            return "submitted"
+        if name.uses_base:
+            return "base"
+        return "answers" if name.asks_answers_alone else name.traits.kind
+
+
+Measured = Mapping[tuple[ProbedSubject, Perturbation], Sequence[MeasuredAttack]]
+
+
+def resubmissions(
+    plan: EvaluationPlan, evidence: Evidence, comparisons: Sequence[Comparison]
+) -> list[PlannedCase]:
+    """The cases that submit what was found so far to these comparisons, and that have not run."""
+    sizes = [size_of(plan, evidence, comparison) for comparison in comparisons]
+    measured = _measured(evidence, max(sizes, default=0))
+    rows: dict[Case, PlannedCase] = {}
+    for (subject, perturbation), attacks in measured.items():
+        own = [attack.case for attack in attacks if attack.case.submission is None]
+        if not own or comparison_of(own[0]) not in comparisons:
+            continue
+        kinds = [*_coarse(plan.levels, perturbation), *_in_some_slots(subject)]
+        at = [case for case in plan.hidden.get(subject, ()) if case.perturbation == perturbation]
+        for name, submission in _offers(subject, perturbation, measured, at, kinds):
+            row = own[0].of_attack(name, submission=submission)
+            rows.setdefault(row.case, row)
+    known = {case.case for case in evidence.sizes}
+    return [row for row in rows.values() if row.case not in known]
+
+
+def _measured(evidence: Evidence, size: int) -> Measured:
+    """The attacks on so many examples by subject and perturbation, the strongest first; those that tie in the
+    order in which they ran.
+    """
+    found: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
+    for case, ran in evidence.sizes.items():
+        if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
+            continue
+        if case.submission is None and sees_queries(case.subject, naming.parse(case.attack)):
+            continue  # its inputs follow its queries, which nobody else has asked
+        if ran >= size and (outcomes := evidence.outcomes.get(case)) is not None:
+            at = found.setdefault((case.subject, case.perturbation), [])
+            at.append(MeasuredAttack(case, outcomes))
+    return {key: sorted(attacks, key=lambda attack: attack.found.share) for key, attacks in found.items()}
+
+
+def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
+    """The strongest attack of each kind, the strongest first, without those that found the same inputs."""
+    kinds: dict[str, MeasuredAttack] = {}
+    for attack in _distinct(attacks):
+        kinds.setdefault(attack.kind, attack)
+    return list(kinds.values())
+
+
+def _distinct(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
+    """A subject's own attacks, without those that found the same perturbed inputs as one before."""
+    seen: set[str] = set()
+    distinct = []
+    for attack in attacks:
+        if attack.case.submission is None and attack.found.digest not in seen:
+            distinct.append(attack)
+            if attack.found.digest is not None:
+                seen.add(attack.found.digest)
+    return distinct
+
+
+def _offers(
+    subject: ProbedSubject,
+    perturbation: Perturbation,
+    measured: Measured,
+    hidden: Sequence[PlannedCase],
+    kinds: Sequence[attack_name.Transforms],
+) -> Iterator[tuple[str, Submission]]:
+    """What is submitted to a subject, by name.
+
+    Args:
+        hidden: attacks on a user defence's checkpoint that the user defence meets although they are no rows.
+        kinds: transforms of a subject's own inputs, of those of ``standard`` and of ``hidden``.
+    """
+    attacks = measured[subject, perturbation]
+    strongest = attacks[0]
+    # A forward pass for each of them is next to nothing where inputs are answered one by one.
+    own = _distinct(attacks) if subject.independent else _of_each_kind(attacks)
+
+    def of_own(transforms: attack_name.Transforms) -> tuple[str, Submission]:
+        """The worst of a subject's own perturbed inputs, transformed."""
+        attack = own[0].case.attack if len(own) == 1 else attack_name.SEVERAL
+        return _name(subject, attack, transforms), Submission(tuple(a.case for a in own), transforms)
+
+    before, rounded = strongest.case.submission, (attack_name.EIGHT_BITS,)
+    if before is None:
+        yield _name(subject, strongest.case.attack, rounded), Submission((strongest.case,), rounded)
+    elif attack_name.EIGHT_BITS not in before.transforms:
+        name = "{}+{}={}".format(strongest.case.attack, *attack_name.EIGHT_BITS)
+        yield name, replace(before, transforms=(*before.transforms, *rounded))
+    if not strongest.found.right or strongest.found.share <= NOTHING:
+        return
+    if len(own) > 1:
+        yield of_own(rounded)
+    seen = {attack.found.digest for attack in attacks}
+    for other in _other_subjects(subject, perturbation, measured):
+        base = other.spec == STANDARD
+        offered = [
+            attack
+            for attack in _of_each_kind(measured[other, perturbation])
+            if attack.found.digest is None or attack.found.digest not in seen
+        ]
+        for attack in offered[: 2 if base else 1]:
+            seen.add(attack.found.digest)
+            for transforms in ((), *kinds) if base else ((),):
+                yield _name(other, attack.case.attack, transforms), Submission((attack.case,), transforms)
+    for case in hidden:
+        for transforms in ((), *kinds):
+            yield _name(case.subject, case.attack, transforms), Submission((case,), transforms)
+    for transforms in (*(((attack_name.SHRUNK, length),) for length in LENGTHS), *kinds):
+        yield of_own(transforms)
+
+
+def _coarse(levels: int | None, perturbation: Perturbation) -> list[attack_name.Transforms]:
+    """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
+    if levels is None or levels >= EIGHT_BIT_LEVELS:
+        return []
+    reaches = (
+        perturbation.norm != "linf"
+        or perturbation.eps_space != "pixel"
+        or perturbation.eps * levels >= 1 - NEAR
+    )
+    return [((attack_name.LEVELS, str(levels)),)] if reaches else []
+
+
+def _in_some_slots(subject: ProbedSubject) -> list[attack_name.Transforms]:
+    """Not for coded inputs: they mix those of a batch in fixed shares, and fewer perturbed ones do less."""
+    if not subject.batch_dependent or subject.subject.n is not None:
+        return []
+    return [((attack_name.SLOTS, share),) for share in SHARES_OF_SLOTS]
+
+
+def _name(source: ProbedSubject, attack: str, transforms: attack_name.Transforms) -> str:
+    size = "" if source.subject.n is None else f":N={source.subject.n}"
+    return attack_name.name_of_submitted(f"{source.label}{size}", attack, transforms)
+
+
+def _other_subjects(
+    subject: ProbedSubject, perturbation: Perturbation, measured: Measured
+) -> list[ProbedSubject]:
+    """Of the same checkpoint, those whose inputs fit this one's batches, standard inference first."""
+    others = [
+        other
+        for other, at in measured
+        if at == perturbation
+        and other != subject
+        and other.checkpoint == subject.checkpoint
+        and not (other.batch_dependent and subject.batch_dependent and other.k != subject.k)
+    ]
+    return sorted(others, key=lambda other: other.spec != STANDARD)

@@ -1,0 +1,380 @@
+"""The protocol: an ordered table of rungs, the first of which that has a step decides what runs next.
+
+``next_step(plan, evidence)`` is a function of frozen arguments: no clock, no folder, no worker. The same
+evidence gives the same step, on any machine, so an evaluation that was interrupted goes on as if it had not
+been. Whole batches climb the rungs first, then single victims. docs/protocol.md has the table for readers.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from attacks import naming, presets
+from robustbench_coded.evaluation.planning.cases import PlannedCase
+from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of, random_batch_images
+from robustbench_coded.evaluation.protocol.follow_up import follow_up
+from robustbench_coded.evaluation.protocol.random_batches import batches_that_hold, proof_of
+from robustbench_coded.evaluation.protocol.resubmission import resubmissions
+from robustbench_coded.evaluation.protocol.state import (
+    EvaluationPlan,
+    Evidence,
+    ScheduledRandomBatches,
+    Sized,
+    Step,
+    affordable,
+    at_size,
+    extras_fit,
+    open_comparisons,
+    size_of,
+    standings_of,
+    verdict_fits,
+    waiting,
+)
+from robustbench_coded.schema.words import CLEAN, STANDARD, VerdictName
+
+VERSION = "1-draft"
+CLEAN_RANDOM_BATCHES = 100
+MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
+CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
+# Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
+# about a minute (benchmarks/peers/hard_images.md).
+MOST_RELUS = 200_000
+ASKED = "its checks ask for them"
+# Verdicts that further attacks on the defence cannot change, but those on its base model may.
+CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
+PRAISEABLE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A row of the table.
+
+    Attributes:
+        name: as run.json and reports have it.
+        step: (plan, evidence, True for single victims) -> the step of this rung; None where it has none.
+        says: what runs, for users.
+        runs_on: which subjects, and how many images. skipped: when it does not run.
+        guards: the error that would pass without it.
+        shown, hidden: its attacks in their order, where torch has the defence's gradient and where an
+            operator hides it.
+    """
+
+    name: str
+    step: Callable[[EvaluationPlan, Evidence, bool], Step | None]
+    says: str
+    runs_on: str
+    skipped: str
+    guards: str
+    shown: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+
+
+def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
+    """The step of the first rung that has one; None when nothing is left to do."""
+    rungs = [rung for rung in RUNGS if not plan.rungs or rung.name in plan.rungs]
+    steps = (rung.step(plan, evidence, victims) for victims in (False, True) for rung in rungs)
+    return next((step for step in steps if step is not None), None)
+
+
+# The rungs. Each is asked where those before it have no step.
+
+
+def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    clean = [case for case in plan.cases if case.attack == CLEAN]
+    return _step("clean", "every figure is compared with it", at_size(plan, evidence, clean, plan.start))
+
+
+def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """One attack on each open verdict, whatever it costs."""
+    chosen: list[Sized] = []
+    for comparison in open_comparisons(plan, evidence, victims):
+        attacks = plan.attacks.get(comparison, [])
+        if attacks and not any(case in evidence.sizes for case in attacks):
+            quickest = min(attacks, key=lambda case: _quickness(plan, case))
+            chosen += at_size(plan, evidence, [quickest], plan.start)
+    return _step("quick", "one cheap attack on each open verdict", chosen)
+
+
+def _confirm(plan: EvaluationPlan, evidence: Evidence, victims: bool, *, last: bool = False) -> Step | None:
+    """Until no attack is left, for what settles a verdict whatever else would run."""
+    random: list[ScheduledRandomBatches] = []
+    for comparison in open_comparisons(plan, evidence, victims):
+        proof = proof_of(plan, evidence, comparison, last=last)
+        cost = sum(part.images for part in random)
+        if proof and (last or proof.certain) and extras_fit(plan, evidence, cost + proof.batches.images):
+            random.append(proof.batches)
+    return _step("confirm", "an attack left so little that random batches are likely to prove it", (), random)
+
+
+def _run_rows(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    rows = [case for case in plan.cases if case in plan.rows]
+    return _step("named rows", "rows of every table", at_size(plan, evidence, rows, plan.start))
+
+
+def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """One more attack on each open verdict: the first in order that fits.
+
+    None where random batches are about to settle it, nor where only its base model may still change it.
+    """
+    chosen: list[Sized] = []
+    for comparison in open_comparisons(plan, evidence, victims):
+        standings = standings_of(plan, evidence, comparison)
+        if all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings):
+            continue
+        if proof_of(plan, evidence, comparison):
+            continue
+        late = _in_order(comparison, waiting(plan, evidence, comparison))
+        chosen += next(([part] for case in late if (part := _fitting(plan, evidence, case))), [])
+    step = _step("adaptive", "the next attack where a verdict is open", chosen)
+    return step or _confirm(plan, evidence, victims, last=True)
+
+
+def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """Once: praise needs self-tests, and checks read them."""
+    if any(step.rung == SELF_TESTS for step in evidence.steps):
+        return None
+    return Step(SELF_TESTS, "the gradients of each defence are tested before its checks are read")
+
+
+def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """Again after every attack since, which may have found something else."""
+    kinds = [
+        "submitted" if step.rung == SUBMISSIONS else "attacked" for step in evidence.lately if step.cases
+    ]
+    if victims or kinds[-1:] == ["submitted"]:
+        return None
+    everywhere = plan.everything and plan.ceilings.extras is None
+    wanted = [c for c in plan.judged if not c.one_victim] if everywhere else None
+    at = open_comparisons(plan, evidence, victims) if wanted is None else wanted
+    offered = resubmissions(plan, evidence, [comparison for comparison in at if comparison.inputs == "batch"])
+    reason = "perturbed inputs that were found so far, submitted elsewhere"
+    return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
+
+
+def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """Special attacks; then the attacks of open checks, at any radius; then crossover."""
+    open_ = open_comparisons(plan, evidence, victims)
+    praised = [c for c in open_ if _would_be_praised(plan, evidence, c)]
+    concerned = [c for c in open_ if any(c in plan.with_base(one) for one in praised)]
+    kept = [case for c in concerned for case in waiting(plan, evidence, c, kept=True)]
+    reason = "special attacks on what would be praised"
+    if step := _step(PRAISE, reason, affordable(plan, evidence, kept)):
+        return step
+    if plan.checks and [step.reason for step in evidence.lately].count(ASKED) < CHECK_ROUNDS:
+        about = {(c.subject, c.inputs) for c in open_}
+        asked = [case for case in follow_up(plan, evidence)[0] if (case.subject, case.threat.inputs) in about]
+        if step := _step(PRAISE, ASKED, affordable(plan, evidence, asked)):
+            return step
+    crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
+    reason = "what attacks left close to the boundary, recombined"
+    return _step(PRAISE, reason, affordable(plan, evidence, crossed))
+
+
+def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
+    """Random batches of every attack near the strongest, where few disjoint batches hold praise back; then
+    twice the examples for verdicts whose interval contains the bar, and for what they are compared with.
+    """
+    open_ = open_comparisons(plan, evidence, victims)
+    random = [part for c in open_ for part in batches_that_hold(plan, evidence, c)]
+    if step := _step(MORE, "they may prove that what is left is above the bar", (), random):
+        return step
+    cases: dict[PlannedCase, int] = {}
+    reached: dict[Comparison, int] = {}
+    for comparison in open_:
+        for case, size in _wider(plan, evidence, comparison).items():
+            cases[case] = max(cases.get(case, 0), size)
+            reached |= {c: max(reached.get(c, 0), size) for c in plan.with_base(comparison)}
+    parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
+    if reached:
+        reason = "an interval contains the bar, and more examples make it shorter"
+        return Step(MORE, reason, tuple(parts), reached=tuple(reached.items()))
+    return _answer_clean_batches(plan, evidence)
+
+
+def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
+    """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
+    random: list[ScheduledRandomBatches] = []
+    for case, size in evidence.sizes.items() if plan.random_batches else ():
+        many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
+        if case.attack == CLEAN and not many and case not in evidence.random:
+            price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
+            batches = ScheduledRandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
+            if extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
+                random.append(batches)
+    return _step(MORE, "few batches say little of the clean accuracy", (), random)
+
+
+SELF_TESTS, SUBMISSIONS, PRAISE, MORE = "self-tests", "cross-examination", "before praise", "more examples"
+FIRST = "everything, 256 images or more"
+RUNGS: tuple[Rung, ...] = (
+    Rung(
+        "clean",
+        _answer_clean_inputs,
+        "Clean accuracy.",
+        FIRST,
+        "never",
+        "Figures that nothing is compared with.",
+        (CLEAN,),
+        (CLEAN,),
+    ),
+    Rung(
+        "quick",
+        _attack_quickly,
+        "One of these: the base model's gradients where inputs are answered together.",
+        FIRST,
+        "never",
+        "Hours on what falls in seconds.",
+        presets.QUICK,
+        presets.QUICK_HIDDEN,
+    ),
+    Rung(
+        "confirm",
+        _confirm,
+        "Random batches of the same perturbed inputs.",
+        "batch-dependent, open",
+        "they are not likely to prove a break",
+        "Breaks that few disjoint batches cannot prove.",
+    ),
+    Rung(
+        "named rows",
+        _run_rows,
+        "Rows of every table, where they apply.",
+        FIRST,
+        "`--until`",
+        "Tables that cannot be compared.",
+        presets.NAMED,
+        presets.NAMED,
+    ),
+    Rung(
+        "adaptive",
+        _adapt,
+        "One after the other.",
+        "open verdicts",
+        "only the base model may change it",
+        "Gradients tied to one draw, one loss or one operator.",
+        presets.ADAPTIVE,
+        (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE),
+    ),
+    Rung(
+        SELF_TESTS,
+        _self_test,
+        "Short tests of gradients and answers.",
+        "everything",
+        "never",
+        "Gradients that say nothing.",
+    ),
+    Rung(
+        SUBMISSIONS,
+        _submit,
+        "Other subjects' perturbed inputs; its own, shrunk or rounded.",
+        "open verdicts",
+        "half a point or less is left",
+        "Defences that recognise attacks on themselves.",
+    ),
+    Rung(
+        PRAISE,
+        _doubt,
+        "These; then what open checks ask for (steps, draws, loss, queries, eps); then crossover.",
+        "what would be praised, and its base",
+        "figures rule praise out",
+        "Attacks that stopped early or looked elsewhere.",
+        presets.KEPT,
+        presets.KEPT,
+    ),
+    Rung(
+        MORE,
+        _take_more,
+        "Random batches of the strongest attacks, then twice the images.",
+        "intervals that contain the bar",
+        "all images ran",
+        "Verdicts by chance.",
+    ),
+)
+# Of csrobust screen, whose adaptive attacks are one of each kind.
+SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)
+
+
+# What they need.
+
+
+def _quickness(plan: EvaluationPlan, case: PlannedCase) -> tuple[bool | int, ...]:
+    """The least comes first: the row's attacks in their order, then the cheapest of several steps."""
+    name, subject = naming.parse(case.attack), case.subject
+    rung = presets.QUICK_HIDDEN if subject.hides_gradient else presets.QUICK
+    through_base = name.estimator == "transfer" and (subject.batch_dependent or subject.hides_gradient)
+    place = rung.index(case.attack) if case.attack in rung[not through_base :] else len(rung)
+    one_step = name.algorithm == presets.ONE_STEP
+    smoothed = name.relaxed and subject.hides_gradient
+    return not through_base, not smoothed, place, one_step, plan.images(case, plan.start)
+
+
+def _in_order(comparison: Comparison, cases: Sequence[PlannedCase]) -> list[PlannedCase]:
+    """Attacks in the order of the rungs, those of no rung last, in that of the plan."""
+    hidden = comparison.subject.hides_gradient
+    order = [name for rung in RUNGS for name in (rung.hidden if hidden else rung.shown)]
+    if hidden:  # smoothed attacks come before rows that follow what the defence shows
+        order = [*presets.QUICK_HIDDEN, *presets.ADAPTIVE_HIDDEN, *order]
+    return sorted(cases, key=lambda c: order.index(c.attack) if c.attack in order else len(order))
+
+
+def _fitting(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> Sized | None:
+    own = comparison_of(case)
+    (part,) = at_size(plan, evidence, [case], size_of(plan, evidence, own))
+    return part if verdict_fits(plan, evidence, own, part.images) else None
+
+
+def _would_be_praised(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> bool:
+    """True if figures leave room for praise, as far as more examples go."""
+    standings = standings_of(plan, evidence, comparison)
+    if all(standing.verdict not in PRAISEABLE for standing in standings):
+        return False
+    undecided = any(standing.by_interval for standing in standings)
+    return not undecided or not _wider(plan, evidence, comparison)
+
+
+def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, int]:
+    """What a verdict rests on, on twice the examples; nothing where that would not help or not fit."""
+    size = size_of(plan, evidence, comparison)
+    undecided = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
+    if size == plan.sizes[-1] or not undecided or waiting(plan, evidence, comparison):
+        return {}
+    size, together = plan.sizes[plan.sizes.index(size) + 1], plan.with_base(comparison)
+    wider = [
+        case
+        for case, before in evidence.sizes.items()
+        if not case.submission and before < size and any(other.holds(case) for other in together)
+    ]
+    cost = sum(part.images for part in at_size(plan, evidence, wider, size))
+    return dict.fromkeys(wider, size) if verdict_fits(plan, evidence, comparison, cost) else {}
+
+
+def _crossover(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[PlannedCase]:
+    """Crossover where nothing else settles the verdict of a small network on few images."""
+    standings = standings_of(plan, evidence, comparison)
+    stuck = any(standing.verdict == VerdictName.NOT_SETTLED for standing in standings)
+    ran = [case for case in plan.attacks.get(comparison, ()) if case in evidence.sizes]
+    undecided = any(standing.by_interval for standing in standings)
+    if comparison.subject.spec != STANDARD or not stuck or undecided or not ran:
+        return []
+    relus = plan.relus(comparison.subject.checkpoint) * evidence.sizes[ran[0]]
+    return [replace(ran[0], case=ran[0].case.of_attack(presets.RECOMBINED))] * (0 < relus <= MOST_RELUS)
+
+
+def _step(
+    rung: str, reason: str, cases: Iterable[Sized], random: Iterable[ScheduledRandomBatches] = ()
+) -> Step | None:
+    """The step, or None where nothing is in it."""
+    step = Step(rung, reason, tuple(cases), tuple(random))
+    return step if step.cases or step.random else None
+
+
+def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
+    """Gradient evaluations that open verdicts would take next, were there no ceiling: as far as the outcomes
+    so far tell, and not beyond twice the examples.
+    """
+    free, images = replace(plan, ceilings=type(plan.ceilings)(), rows=frozenset(), random_batches=False), 0
+    while (step := next_step(free, evidence)) is not None:
+        images += step.images
+        if step.reached:
+            break
+        evidence = replace(evidence, steps=(*evidence.steps, step))
+    return images

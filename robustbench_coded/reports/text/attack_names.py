@@ -1,0 +1,32 @@
+"""Attacks as authors write them, for tables of papers."""
+
+from attacks.presets import AUTHORS_WRITE
+from robustbench_coded.reports.text.formatting import parsed_attack
+from robustbench_coded.schema.words import RANDOM_SIGN
+
+_WRITTEN = {**AUTHORS_WRITE, RANDOM_SIGN: "Random signs"}
+_OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "from {}"}
+
+
+def paper_name(attack: str) -> str:
+    """``EOT-10 PGD-20 (margin loss)`` for ``eot10-pgd-20+loss=margin``.
+
+    Attacks of other packages and of users keep their names.
+    """
+    name = parsed_attack(attack)
+    if name is None or name.estimator == "submitted":
+        return _WRITTEN.get(attack, attack[:1].upper() + attack[1:])
+    if name.third_party is not None:
+        return attack
+    knowledge = {"fresh": "", "bpda": "BPDA "}.get(name.estimator, f"{name.estimator.capitalize()} ")
+    if name.text.removeprefix("relaxed-").startswith("eot"):
+        knowledge = f"EOT-{name.draws} "
+    algorithm = _WRITTEN.get(name.algorithm, name.algorithm.capitalize())
+    steps = f"-{name.steps}" if name.steps else ""
+    size = name.text.partition("+")[0].partition("@")[2]
+    said = [f"step {size}"] if size else []
+    for option, value in name.options:
+        shown = paper_name(value) if option == "init" else value
+        said.append(_OPTIONS.get(option, f"{option} {{}}").format(shown))
+    bracket = f" ({', '.join(said)})" if said else ""
+    return f"{'Relaxed ' if name.relaxed else ''}{knowledge}{algorithm}{steps}{bracket}"

@@ -1,0 +1,163 @@
+"""Statistical sentences of numbers.md and verdicts.md: each is written from the constants and functions that
+decide, so that neither can change alone.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robustbench_coded.evaluation.planning import comparisons
+from robustbench_coded.judge import (
+    anytime,
+    attack_checks,
+    case_results,
+    checks,
+    correlation,
+    intervals,
+    judge,
+    outcomes,
+)
+from robustbench_coded.judge.intervals import clopper_pearson
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def percent(share, digits=1):
+    return f"{100 * share:.{digits}f}".removesuffix(".0")
+
+
+def cell(labels, answers):
+    """A cell of one draw."""
+    labels, answers = (np.asarray(values) for values in (labels, answers))
+    at = np.arange(len(labels))
+    return outcomes.Cell(at, at, labels, np.arange(1), answers[:, None].astype(np.int32))
+
+
+def alike(classes):
+    """The threshold of `broken`, and the floor, for right answers to many images of balanced classes."""
+    labels = np.arange(20_000) % classes
+    return outcomes.broken_below(cell(labels, labels)), outcomes.exchanged_accuracy(cell(labels, labels))
+
+
+def staked():
+    return "in equal parts" if len({*anytime.CAPITAL[1:]}) == 1 else "otherwise"
+
+
+NUMBERS = {
+    "error of an end": lambda: f"each end errs with probability at most α = {percent(intervals.TAIL)}%",
+    "bets": lambda: f"c in {{{', '.join(f'{share:g}' for share in anytime.SHARES)}}}",
+    "stakes": lambda: (
+        f"half of it staked at c = {anytime.SHARES[anytime.CAPITAL == 0.5][0]:g}, the rest {staked()}"
+    ),
+    "batches that refute the margin": lambda: (
+        f"If no answer is right, {anytime.values_needed(0.0, judge.MARGIN, intervals.TAIL)} batches show "
+        f"that less than {percent(judge.MARGIN)}% is left"
+    ),
+    "near the strongest": lambda: (
+        f"if every attack within {percent(case_results.CLOSE)} points of the strongest "
+        "(selection draws) was scored"
+    ),
+    "made together": lambda: (
+        f"where random batches leave over {percent(case_results.CLOSE)} points more than the disjoint ones"
+    ),
+    "error of disjoint batches": lambda: (
+        f"each end at {'half' if intervals.OF_BATCHES == 0.5 else intervals.OF_BATCHES} of its error"
+    ),
+    "none of five batches": lambda: (
+        f"With 5 batches, that is {percent(clopper_pearson(0, 5, intervals.TAIL)[1], 0)}%"
+    ),
+    "none of 640, looked at": lambda: (
+        f"0 of 640 leaves {percent(float(anytime.mixture_interval(0, 640, intervals.TAIL)[1]), 2)}%, "
+        f"not {percent(clopper_pearson(0, 640, intervals.TAIL)[1], 2)}%"
+    ),
+    "accuracies of disjoint batches": lambda: (
+        "no kind of batch is so rare that none was evaluated while the accuracy is between "
+        f"{percent(correlation.CENTRAL[0])} and {percent(correlation.CENTRAL[1])}%"
+    ),
+    "a kind of batch that is missed": lambda: (
+        "If 15% of the batches keep 90% and the others 15%, five batches miss the first kind in "
+        f"{percent(0.85**5, 0)}%"
+    ),
+    "many judgements": lambda: (
+        f"of {'twenty' if 20 * 2 * intervals.TAIL == 1 else 'some'} subjects without any effect, one is "
+        "expected to have an interval that excludes 0"
+    ),
+    "sample sizes": lambda: (
+        f"on the first {', '.join(map(str, comparisons.sample_sizes(10_000, 128)[:3]))} ... of them, or on "
+        f"all; verdicts are first asked for at {comparisons.FIRST_LOOK}"
+    ),
+    "the first look": lambda: (
+        f"has {'half' if comparisons.looks((128, 256, 512, 1024), 256) == 2 else 'some'} of the error, the "
+        f"others {'share the rest' if comparisons.looks((128, 256, 512, 1024), 512) == 4 else 'have more'}"
+    ),
+    "nothing is shared": lambda: (
+        "Each holds at any look at which a run may stop, and nothing is shared between verdicts."
+    ),
+}
+VERDICTS = {
+    "margin": lambda: f"the **margin**: {percent(judge.MARGIN)} points, or what `--margin` says",
+    "error of an end": lambda: f"Each end of an interval errs with at most {percent(intervals.TAIL)}%",
+    "pointwise": lambda: (
+        "Verdicts are pointwise: each has its own error, valid at any look at which the run may stop, and "
+        "nothing is shared between verdicts."
+    ),
+    "share of clean": lambda: (
+        f"the **floor** and a {'twentieth' if outcomes.SHARE_OF_CLEAN == 1 / 20 else 'part'} of the clean "
+        "accuracy"
+    ),
+    "floor": lambda: (
+        f"It is about {percent(alike(10)[1], 0)}% for ten balanced classes, {percent(alike(100)[1], 0)}% for "
+        f"a hundred and {percent(alike(2)[1], 0)}% for two"
+    ),
+    "two classes": lambda: f"With two balanced classes, the threshold is {percent(alike(2)[0], 0)}%",
+    "constant": lambda: (
+        f"whose upper end is then within {percent(outcomes.NEAR_CONSTANT)} points (half the share, where "
+        "that is less) of the share of the largest class"
+    ),
+    "not constant": lambda: (
+        f"no network whose clean accuracy may be {percent(outcomes.NEARLY_ALL)}% or more is called constant"
+    ),
+    "attacks agree": lambda: (
+        f"the strongest attack leaves at most {percent(attack_checks.DISAGREE)} points more than all "
+        "attacks together"
+    ),
+    "a difference that counts": lambda: (
+        f"the difference is at least {'half a point' if checks.WORTH == 0.005 else checks.WORTH}"
+    ),
+    "a comparison that tells": lambda: (
+        f"so wide that a difference of {'six' if checks.TELLS == 0.06 else checks.TELLS} points is still "
+        "possible"
+    ),
+    "informative": lambda: (
+        f"with gradients and {'ten' if checks.FEWEST_STEPS == 10 else checks.FEWEST_STEPS} steps or more"
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [("numbers.md", name) for name in NUMBERS] + [("verdicts.md", name) for name in VERDICTS],
+)
+def test_the_page_says_what_the_code_does(page, name):
+    text = " ".join((DOCS / page).read_text().split())
+    sentence = (NUMBERS if page == "numbers.md" else VERDICTS)[name]()
+    assert sentence in text
+
+
+BREAKS = [
+    (anytime, "SHARES", np.array([1.0, 0.5]), NUMBERS, "bets"),
+    (case_results, "CLOSE", 0.04, NUMBERS, "near the strongest"),
+    (intervals, "TAIL", 0.05, NUMBERS, "none of 640, looked at"),
+    (judge, "MARGIN", 0.02, NUMBERS, "batches that refute the margin"),
+    (outcomes, "SHARE_OF_CLEAN", 0.1, VERDICTS, "two classes"),
+    (outcomes, "NEARLY_ALL", 0.95, VERDICTS, "not constant"),
+    (checks, "TELLS", 0.05, VERDICTS, "a comparison that tells"),
+]
+
+
+@pytest.mark.parametrize(("module", "name", "value", "of", "sentence"), BREAKS)
+def test_a_constant_that_changes_makes_its_sentence_false(monkeypatch, module, name, value, of, sentence):
+    said = of[sentence]()
+    monkeypatch.setattr(module, name, value)
+    assert of[sentence]() != said

@@ -1,0 +1,144 @@
+"""What checks may ask for: nothing that the subject has no gradient for."""
+
+import pytest
+
+from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
+from robustbench_coded.evaluation.planning.comparisons import comparison_of
+from robustbench_coded.evaluation.protocol.follow_up import asked_for, follow_up
+from robustbench_coded.evaluation.protocol.state import (
+    EvaluationPlan,
+    Evidence,
+    OpenCheck,
+    Sized,
+    Standing,
+    Step,
+)
+from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
+from robustbench_coded.schema.words import CheckName, VerdictName
+
+UNKNOWN, PERTURBATION = ThreatModel("batch", "unknown"), Perturbation("linf", 0.1, "pixel")
+ALONE = {"randomised": False, "batch_dependent": False}
+
+
+def case_of(attack, *, k=None, base=True, differentiable=True, relaxable=True, randomised, batch_dependent):
+    """A planned case of a defence of the user's own."""
+    gradients = {"differentiable": differentiable, "relaxable": relaxable}
+    subject = ProbedSubject(
+        Subject("m", "build", k, None), "mine:build", 32, randomised, batch_dependent, base, 32, **gradients
+    )
+    return planned_case(subject, UNKNOWN, attack, PERTURBATION, 0.02)
+
+
+def wanted(like, check, *others, images, beside=(), standing=None):
+    """What open checks ask for where one attack ran: names, and how many were too dear."""
+    cases = (like, *beside)
+    judged = {comparison_of(case): (case.case.setting,) for case in cases}
+    sizes = (SIZE,)
+    plan = EvaluationPlan(cases, judged, sizes, SIZE, images)
+    ran = Evidence((Step("quick", "because", tuple(Sized(case, SIZE, 1) for case in cases)),))
+    standing = standing or Standing(checks=(check, *others))
+    rows, left_out = follow_up(plan, Evidence(ran.steps, {}, {like.case.setting: standing}))
+    return [row.attack for row in rows], len(left_out)
+
+
+SIZE = 8
+
+
+@pytest.mark.parametrize(
+    ("differentiable", "relaxable", "expected"),
+    [
+        (True, True, ["pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400"]),
+        (False, True, ["relaxed-pgd-20", "transfer-pgd-20", "rays-400"]),
+        (False, False, ["transfer-pgd-20", "rays-400"]),
+    ],
+)
+def test_an_attack_that_needs_a_gradient_is_asked_for_where_there_is_one(differentiable, relaxable, expected):
+    like = case_of("rays-400", differentiable=differentiable, relaxable=relaxable, **ALONE)
+    attacks = ("pgd-20", "relaxed-pgd-20", "transfer-pgd-20", "rays-400")
+    found = asked_for(OpenCheck(CheckName.TWICE_THE_STEPS, False, attacks), 1.0, like, [like])
+    assert [row.attack for row in found] == expected
+    # Where there are relaxed gradients alone, an attack follows those.
+    found = asked_for(OpenCheck(CheckName.ANOTHER_LOSS, False, ("apgd-mt-20",)), 1.0, like, [like])
+    followed = {(True, True): ["apgd-mt-20"], (False, True): ["relaxed-apgd-mt-20"], (False, False): []}
+    assert [row.attack for row in found] == followed[differentiable, relaxable]
+
+
+def test_a_check_may_ask_at_another_eps_which_is_not_judged():
+    like = case_of("pgd-10", **ALONE)
+    (found,) = asked_for(OpenCheck(CheckName.FALLS_WITH_EPS, False, ("pgd-20",)), 1.0, like, [like])
+    assert (found.perturbation.eps, found.for_check) == (1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("randomised", "batch_dependent", "expected"),
+    [(False, False, ["rays-800"]), (True, False, ["rays-800"]), (True, True, [])],
+)
+def test_attacks_by_labels_may_cost_more_where_inputs_are_answered_one_by_one(
+    randomised, batch_dependent, expected
+):
+    k = 32 if batch_dependent else None
+    like = case_of("pgd-10", k=k, base=False, randomised=randomised, batch_dependent=batch_dependent)
+    check = OpenCheck("self-tests: finite differences", True, ("rays-800",))
+
+    def images(case, size):
+        return 10 * size if case == like else 800 * 5 * size // 3
+
+    assert wanted(like, check, images=images) == (expected, 0 if expected else 1)
+
+
+@pytest.mark.parametrize(
+    ("others", "defence", "expected"),
+    [((), False, ["crossover-160"]), (("twice the steps",), False, []), ((), True, [])],
+    ids=["alone", "beside another check", "for a base model"],
+)
+def test_crossover_runs_where_nothing_else_is_open_and_for_no_base_model(others, defence, expected):
+    subject = ProbedSubject(Subject("m", "standard", None, None), "standard", 32, False, False, False, 32)
+    like = planned_case(subject, UNKNOWN, "pgd-10", PERTURBATION, 0.02)
+    beside = (case_of("pgd-10", **ALONE),) if defence else ()
+    check = OpenCheck(CheckName.ATTACKS_AGREE, True, ("crossover-160",))
+    more = [OpenCheck(name, False, ()) for name in others]
+    assert wanted(like, check, *more, images=lambda case, size: 10**9, beside=beside)[0] == expected
+
+
+@pytest.mark.parametrize(("failed", "expected"), [(True, ["square-100"]), (False, [])])
+def test_what_cannot_fall_is_asked_nothing_unless_gradients_misled(failed, expected):
+    like = case_of("pgd-10", **ALONE)
+    check = OpenCheck(CheckName.TRANSFER_OR_BLACK_BOX, failed, ("square-1000",))
+    fallen = Standing(VerdictName.NO_GAIN, could_fall=False, checks=(check,))
+    assert wanted(like, check, images=lambda case, size: 1, standing=fallen)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("others", "ran", "expected"),
+    [
+        ((), (), ["mosaic-8"]),
+        ((CheckName.ATTACKS_AGREE,), (), ["mosaic-8"]),
+        ((CheckName.TWICE_THE_STEPS,), (), []),  # nothing is paid where something else is open
+        ((CheckName.TWICE_THE_STEPS,), ("mosaic-8",), ["mosaic-16"]),  # what has begun goes on
+    ],
+    ids=["alone", "beside its like", "beside another check", "begun"],
+)
+def test_restarts_run_before_praise_alone(others, ran, expected):
+    like = case_of("pgd-10", **ALONE)
+    check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, tuple(expected or ["mosaic-8"]))
+    beside = [case_of(attack, **ALONE) for attack in ran]
+    more = [OpenCheck(name, False, ()) for name in others]
+
+    def images(case, size):
+        return 30 if case.attack.startswith("mosaic") else 70
+
+    assert wanted(like, check, *more, images=images, beside=beside) == (expected, 0)
+
+
+@pytest.mark.parametrize(("price", "fits"), [(50, True), (51, False)])
+def test_all_restarts_together_cost_no_more_than_everything_else(price, fits):
+    like = case_of("pgd-10", **ALONE)
+    check = OpenCheck(CheckName.TWICE_THE_RESTARTS, True, ("mosaic-16",))
+    costs = {"mosaic-8": 50, "mosaic-16": price}
+    found = wanted(
+        like,
+        check,
+        images=lambda case, size: costs.get(case.attack, 100),
+        beside=[case_of("mosaic-8", **ALONE)],
+    )
+    assert found == (["mosaic-16"] * fits, 0 if fits else 1)

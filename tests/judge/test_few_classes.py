@@ -1,0 +1,94 @@
+"""Where a constant answer is right on nearly everything, nothing is condemned for keeping no more than it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.judge import judge
+from robustbench_coded.judge.outcomes import uninformative
+from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.schema.words import ENSEMBLE
+
+PASSED = (Check("another loss", "passed", ""),)
+DEFENCE = {"defence": "alone", "k": None, "n": None, "randomised": False, "batch_dependent": False}
+
+
+def judged(evaluation, labels, clean, attacked):
+    """The verdict on a network without a base model: its answers to clean and to perturbed inputs."""
+    labels = np.asarray(labels)
+    run = evaluation().add("clean", np.ones((len(labels), 1)), **DEFENCE)
+    outcomes, planned = run.add("pgd-10", np.ones((len(labels), 1)), **DEFENCE).parts()
+    outcomes["label"] = labels[outcomes.example]
+    for attack, answers in (("clean", clean), ("pgd-10", attacked)):
+        rows = outcomes.attack == attack
+        outcomes.loc[rows, "prediction"] = np.asarray(answers)[outcomes.example[rows]]
+    results = case_results(outcomes, [structs.replace(record, has_base=False) for record in planned])
+    (ensemble,) = [r for r in results if r.case.attack == ENSEMBLE and r.case.threat == WHOLE_BATCH]
+    return judge(results, ensemble, PASSED), ensemble
+
+
+UNEVEN = np.where(np.arange(400) % 20 == 0, 1, 0)  # 95:5
+EVEN = np.arange(400) % 10
+
+
+def wrong(labels, share):
+    """The labels with this share of the answers moved to the next class."""
+    answers = np.array(labels)
+    answers[: round(share * len(answers))] += 1
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("labels", "clean", "attacked"),
+    [
+        (np.zeros(64), np.zeros(64), np.zeros(64)),  # a sorted folder: one class
+        (np.zeros(64), np.zeros(64), wrong(np.zeros(64), 0.1)),
+        (np.zeros(1), np.zeros(1), np.zeros(1)),  # one image
+        (np.zeros(64), np.ones(64), np.ones(64)),  # and where no answer is right
+        (UNEVEN[:104], UNEVEN[:104], wrong(UNEVEN[:104], 0.04)),
+        (np.repeat([0, 1], [100, 4]), np.repeat([0, 1], [100, 4]), np.repeat([0, 0], [100, 4])),
+        (UNEVEN, np.zeros(400), np.zeros(400)),  # a constant that is right on 95%
+        (np.arange(2), np.zeros(2), np.zeros(2)),  # one slip in two images
+    ],
+)
+def test_images_that_cannot_show_it_condemn_nobody(evaluation, labels, clean, attacked):
+    made, _ = judged(evaluation, labels, clean, attacked)
+    assert made.name in ("not settled", "no failure found")
+    assert not made.constant
+    assert made.rule in ("too few classes", "interval contains the bar")
+    assert made.reason.endswith(("more images, of more classes, would settle it.", "(--limit)."))
+
+
+def test_images_of_one_class_name_the_remedy(evaluation):
+    made, _ = judged(evaluation, np.zeros(64), np.zeros(64), np.zeros(64))
+    assert (made.name, made.rule, made.tells) == ("not settled", "too few classes", False)
+
+
+@pytest.mark.parametrize(
+    ("clean", "attacked", "rule"),
+    [
+        (np.zeros(400), np.zeros(400), "constant answers"),
+        (EVEN, np.zeros(400), "next to nothing left"),
+        (EVEN, wrong(EVEN, 0.1), "nothing found"),
+    ],
+)
+def test_on_ten_balanced_classes_a_constant_is_broken_and_a_good_network_praised(
+    evaluation, clean, attacked, rule
+):
+    made, _ = judged(evaluation, EVEN, clean, attacked)
+    assert made.rule == rule or (rule == "nothing found" and made.above_the_bar)
+
+
+def test_uneven_classes_make_no_good_network_a_constant_one(evaluation):
+    """At 95:5 right answers to everything are within 5 points of a constant's."""
+    _, ensemble = judged(evaluation, UNEVEN, UNEVEN, UNEVEN)
+    assert not uninformative(ensemble.clean, 1.0)
+    assert not uninformative(ensemble.clean, 0.91)
+    assert uninformative(ensemble.clean, 0.89)  # who answers fewer than a constant does
+    _, even = judged(evaluation, EVEN, EVEN, EVEN)
+    assert uninformative(replace(even.clean, prediction=np.zeros((400, 1), np.int32)), 0.14)
+    assert not uninformative(even.clean, 0.16)

@@ -1,0 +1,258 @@
+"""What tells a user's function, module or object from another: what changes its answers, and nothing else."""
+
+import functools
+import os
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robustbench_coded import code_identity
+from robustbench_coded.code_identity import arrays_in, code_in_memory, code_of_command
+
+SIGMA = 0.1
+
+
+class Net(nn.Module):
+    def __init__(self, sigma=0.1, weight=1.0):
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        nn.init.constant_(self.linear.weight, weight)
+        nn.init.zeros_(self.linear.bias)
+        self.sigma = sigma
+
+    def forward(self, x):
+        return self.linear(x) * self.sigma
+
+
+class Jitter:
+    def __init__(self, sigma=0.1):
+        self.sigma, self.lock = sigma, threading.Lock()
+
+    def logits(self, x):
+        return x * self.sigma
+
+
+class Slotted:
+    __slots__ = ("sigma",)
+
+    def __init__(self, sigma):
+        self.sigma = sigma
+
+
+def scaled(x, sigma=0.1):
+    return x * sigma
+
+
+def closure(value):
+    return lambda x: x * value
+
+
+def of_source(body, **scope):
+    """``f`` as a source defines it, in a scope of its own."""
+    scope["__name__"] = "__main__"
+    exec(textwrap.dedent(body), scope)
+    return scope["f"]
+
+
+def no_grad_around(value):
+    @torch.no_grad()
+    def forward(x):
+        return x * value
+
+    return forward
+
+
+def hooked(sigma):
+    net = Net()
+    net.register_forward_hook(lambda net, x, y: y * sigma)
+    return net
+
+
+def in_itself(value):
+    thing = {"value": value}
+    thing["again"] = [thing]
+    return thing
+
+
+MAKERS = {
+    "constant": lambda v: of_source(f"f = lambda x: x * {v}"),
+    "global": lambda v: of_source("f = lambda x: x * SIGMA", SIGMA=v),
+    "global of another function": lambda v: of_source("f = lambda x: g(x)", g=closure(v)),
+    "global in a nested function": lambda v: of_source(
+        """
+        def f(x):
+            def inner(x):
+                return x * SIGMA
+            return inner(x)
+        """,
+        SIGMA=v,
+    ),
+    "default": lambda v: of_source(f"def f(x, sigma={v}): return x * sigma"),
+    "closure": closure,
+    "closure over a module": lambda v: closure(Net(v)),
+    "partial": lambda v: functools.partial(scaled, sigma=v),
+    "method": lambda v: Jitter(v).logits,
+    "object": Jitter,
+    "slots": Slotted,
+    "attribute of a module": Net,
+    "weight": lambda v: Net(weight=v),
+    "in a container": lambda v: nn.Sequential(nn.ReLU(), Net(v)),
+    "hook": hooked,
+    "decorated by a package": no_grad_around,
+    "parameter of a layer of torch": nn.Dropout,
+    "tensor": lambda v: closure(torch.tensor([v])),
+    "bfloat16": lambda v: closure(torch.full((2,), v, dtype=torch.bfloat16)),
+    "array": lambda v: closure(np.array([v])),
+    "set": lambda v: closure({"a", "b", v}),
+    "cycle": in_itself,
+    "class": lambda v: type("Built", (), {"__module__": "__main__", "forward": closure(v)}),
+    "classes of another order": lambda v: [Jitter, Net][:: 1 if v < 0.5 else -1],
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_what_changes_answers_changes_the_identity_and_a_twin_has_the_same(make):
+    first, twin, other = (code_in_memory(make(v), "it") for v in (0.1, 0.1, 0.7))
+    assert first == twin and first.unknown == ""
+    assert first.parts != other.parts
+
+
+def test_parts_are_named_by_what_a_person_would_edit():
+    first, other = (code_in_memory(closure(Net(sigma)), "it").parts for sigma in (0.1, 0.7))
+    assert {part for part in first if first[part] != other[part]} == {"Net.sigma"}
+    assert {"Net.forward", "Net.linear", "closure.lambda", "closure.lambda.value"} <= first.keys()
+    assert first["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_an_override_an_attribute_puts_in_place_of_a_method_counts():
+    plain, patched = Net(), Net()
+    patched.forward = lambda x: x
+    assert code_in_memory(plain, "it").parts != code_in_memory(patched, "it").parts
+
+
+def test_modes_count_where_they_are_kept():
+    training, evaluating = Net(), Net().eval()
+    assert code_in_memory(training, "it") != code_in_memory(evaluating, "it")
+    assert code_in_memory(training, "it", modes=False) == code_in_memory(evaluating, "it", modes=False)
+
+
+def test_attributes_of_a_users_module_count_where_a_function_reads_them(tmp_path, monkeypatch):
+    (tmp_path / "settings_of_a_test.py").write_text(
+        "SIGMA = 0.1\nOTHER = 1\ndef scale(x): return SIGMA * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import settings_of_a_test as settings
+
+    f = of_source("f = lambda x: settings.scale(x)", settings=settings)
+    before = code_in_memory(f, "it").parts
+    settings.OTHER = 2
+    assert code_in_memory(f, "it").parts == before
+    settings.SIGMA = 0.2
+    changed = code_in_memory(f, "it").parts
+    assert {part for part in before if before[part] != changed[part]} == {"scale.SIGMA"}
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        assert code_in_memory(closure(log), "it").unknown == (
+            "closure.lambda.value holds a TextIOWrapper, which can't be read"
+        )
+    assert "holds a generator" in code_in_memory(closure(i for i in "ab"), "it").unknown
+    assert "holds a Tensor" in code_in_memory(torch.zeros(2, device="meta"), "it").unknown
+
+
+def test_reading_has_an_end(monkeypatch):
+    monkeypatch.setattr(code_identity, "MOST_OBJECTS", 100)
+    assert code_in_memory(list(range(200)), "it").unknown == "it refers to more than is compared"
+    deep = []
+    for _ in range(20_000):
+        deep = [deep]
+    monkeypatch.setattr(code_identity, "MOST_OBJECTS", 10**6)
+    assert code_in_memory(deep, "it").unknown == "it refers to more than is compared"
+
+
+def test_where_a_generator_stands_decides_nothing():
+    for make in (lambda seed: torch.Generator().manual_seed(seed), np.random.default_rng, random.Random):
+        assert code_in_memory(closure(make(1)), "it") == code_in_memory(closure(make(2)), "it")
+        assert arrays_in([make(1)]) == arrays_in([make(2)])
+
+
+def test_arrays_alone_know_no_code():
+    assert arrays_in(Jitter(0.1)).parts == arrays_in(Jitter(0.7)).parts == {}
+    assert arrays_in([Net(sigma=0.1)]) == arrays_in([Net(sigma=0.7)])
+    assert arrays_in([Net(weight=0.1)]) != arrays_in([Net(weight=0.7)])
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_torchscript_and_exported_programs_count_by_their_code():
+    class Scaled(nn.Module):
+        def __init__(self, sigma):
+            super().__init__()
+            self.sigma = sigma
+
+        def forward(self, x):
+            return x * self.sigma
+
+    exported = [torch.export.export(Scaled(v), (torch.ones(2),)).module() for v in (0.1, 0.1, 0.7)]
+    for makers in ([torch.jit.script(Net(v)) for v in (0.1, 0.1, 0.7)], exported):
+        first, twin, other = (code_in_memory(module, "it") for module in makers)
+        assert first == twin and first.unknown == "" and first.parts != other.parts
+
+
+def test_a_command_counts_by_its_files_and_what_scripts_import(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "serve.py").write_text("import helper\nfrom numpy import array\n")
+    (tmp_path / "helper.py").write_text("SIGMA = 0.1\n")
+    (tmp_path / "w.bin").write_bytes(b"1")
+    command = f"{sys.executable} serve.py --weights w.bin --sigma 0.1"
+    code = code_of_command(command)
+    assert code.parts.keys() == {"executable", "serve.py", "helper.py", "w.bin", "numpy"} and not code.unknown
+    for name in ("serve.py", "helper.py", "w.bin"):
+        file = tmp_path / name
+        file.write_bytes(file.read_bytes() + b"\n")
+        changed = code_of_command(command)
+        assert {part for part in code.parts if code.parts[part] != changed.parts[part]} == {name}
+        code = changed
+    assert code_of_command(f"{sys.executable} -m helper").parts.keys() == {"executable", "helper.py"}
+    assert code_of_command("docker run -i their-image").unknown == "its command names no file of its code"
+
+
+@pytest.mark.long
+def test_what_torch_compiles_counts_as_what_it_was():
+    plain, twin, other = Net(), torch.compile(Net()), torch.compile(Net(0.7))
+    first, second, third = (code_in_memory(net, "it").parts for net in (plain, twin, other))
+    assert first.items() <= second.items() and first["Net.sigma"] != third["Net.sigma"]
+    assert code_in_memory(torch.compile(scaled), "it") == code_in_memory(scaled, "it")
+
+
+@pytest.mark.long
+def test_another_process_finds_the_same(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent(
+            """
+            from tests.test_code_identity import MAKERS, code_in_memory
+            import torch; torch.manual_seed(0)
+            for name, make in MAKERS.items():
+                print(name, code_in_memory(make(0.1), "it"))
+            """
+        )
+    )
+    found = [
+        subprocess.run(
+            [sys.executable, tmp_path / "mine.py"],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    ]
+    assert found[0] == found[1] and "closure over a module" in found[0]
