@@ -60,7 +60,7 @@ def cuts_mended(record: Record) -> Iterator[None]:
     """Within it inference mode is none."""
 
     def enter(self: Any) -> None:
-        met = record.note("inference_mode")
+        met = record.note("inference_mode") if self.mode else None  # inference_mode(False) cuts nothing
         if met is not None:
             met.flowed += 1
 

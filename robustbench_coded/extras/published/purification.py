@@ -203,3 +203,132 @@ class AntiAdversary(Around, Deterministic):
                 (slope,) = torch.autograd.grad(loss, g)
                 g = (g - MOVE * slope.sign()).detach()
         return g
+
+
+ET3 = PaperRecord(
+    about="ET3: inputs move to lower energy, minus the log-sum-exp of their logits",
+    title="A Provable Energy-Guided Test-Time Defense Boosting Adversarial Robustness of Large "
+    "Vision-Language Models",
+    arxiv="2603.26984",
+    section="3",
+    year=2026,
+    claim="7 to 12 points more robust accuracy on classifiers and CLIP, also where the attack adapts",
+    setting="five steps of half the radius in an l2 ball, as the authors' code has them for ImageNet at linf "
+    "4/255. The radius is the same share (0.82) of the largest l2 norm of the threat model: linf 0.1 on "
+    "images of one channel, 8/255 on others. Gradients through the steps are exact; the authors' code cuts "
+    "them in its attack (targeted APGD-DLR, 100 steps, 5 restarts), and adds transfer from the base model. "
+    "Written from the abstract and that code",
+    untrained="on a network that was not adversarially trained, where the paper has those that were",
+)
+DESCENTS = 5
+REACH = 0.82  # radius of the ball over eps sqrt(C H W)
+DEFENDED = {1: 0.1}  # eps in linf, by channels
+DEFENDED_COLOUR = 8 / 255
+
+
+class Et3(Around, Deterministic):
+    """Answers f(x + g), where g descends the energy in ``DESCENTS`` normalised steps, within the ball."""
+
+    def images(self, k: int) -> int:
+        """Images through the network for a batch of ``k``."""
+        return k * (DESCENTS + 1)
+
+    def logits(self, x: Tensor, draw: None) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        return self.model(self.descended(x))
+
+    def descended(self, x: Tensor) -> Tensor:
+        """Images of less energy, like x, through whose gradients an attacker sees (of second order)."""
+        follows = torch.is_grad_enabled() and x.requires_grad
+        radius = REACH * DEFENDED.get(x.shape[1], DEFENDED_COLOUR) * x[0].numel() ** 0.5
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x if follows else x.detach().clone()
+            moved = x if follows else x.requires_grad_()
+            for _ in range(DESCENTS):
+                energy = -self.model(moved).logsumexp(-1).sum()
+                (slope,) = torch.autograd.grad(energy, moved, create_graph=follows)
+                stepped = moved - x - radius / 2 * slope / length(slope)
+                stepped = (x + stepped).clamp(0, 1) - x
+                moved = x + stepped * (radius / length(stepped)).clamp(max=1)
+                moved = moved if follows else moved.detach().requires_grad_()
+        return moved if follows else moved.detach()
+
+
+def length(x: Tensor) -> Tensor:
+    """l2 norms [k, 1, 1, 1], never 0."""
+    return (x.square().sum((1, 2, 3), keepdim=True) + 1e-24).sqrt()
+
+
+HETEROGENEOUS_NOISE = PaperRecord(
+    about="Heterogeneous noise: purification, with stronger noise where the network looks",
+    title="Divide and Conquer: Heterogeneous Noise Integration for Diffusion-based Adversarial Purification",
+    arxiv="2503.01407",
+    section="3",
+    year=2025,
+    random="noise on the input, more where activations are large, and again at every step",
+    claim="higher robust accuracy than most adversarial training and purification on CIFAR-10, SVHN and "
+    "ImageNet, under PGD-200 with 20 draws a step and AutoAttack rand",
+    setting="the denoiser of score-purification, learnt from up to 256 images, where the paper has a trained "
+    "diffusion model; deviations 0.36 and 0.17, those of the authors' times 200 and 100 of 1,000; the mask "
+    "from the last convolution of each size; one purification, where the authors vote over 20. Written from "
+    "the abstract and the authors' code",
+)
+STRONG, WEAK = 0.36, 0.17  # deviations of the noise, in pixels
+LOOKED_AT = 0.9  # of the largest activation
+PURIFY_STEPS = 8
+RENOISED = 1.03  # the ratio by which noise rises before each strong step; three of the authors' 1,000 times
+
+
+class HeterogeneousNoise(Around, Seeded):
+    """Denoises pixels that the network looks at from ``STRONG``, and all others from ``WEAK`` on.
+
+    Until the noise has fallen to ``WEAK``, the others are the input under noise as strong as at the step.
+    """
+
+    def __init__(self, model: nn.Module, pool: Tensor):
+        super().__init__(model)
+        self.denoiser = denoiser_of(pool)
+        self.layers = [part for part in model.modules() if isinstance(part, nn.Conv2d)]
+
+    def images(self, k: int) -> int:
+        """Images through the network for a batch of ``k``."""
+        return 2 * k
+
+    def logits(self, x: Tensor, draw: int) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        mask, generator = self.looked_at(x), torch.Generator().manual_seed(draw)
+
+        def noise() -> Tensor:
+            return torch.randn(x.shape, generator=generator).to(x)
+
+        levels = [STRONG * (SMALLEST / STRONG) ** (step / PURIFY_STEPS) for step in range(PURIFY_STEPS + 1)]
+        purified = x + STRONG * noise()
+        for now, then in pairwise(levels):
+            if then >= WEAK:
+                purified = mask * purified + (1 - mask) * (x + now * noise())
+                purified = purified + now * (RENOISED**2 - 1) ** 0.5 * noise()
+                now = RENOISED * now
+            purified = purified + (1 - then / now) * (self.denoiser(purified, now) - purified)
+        return self.model(purified)
+
+    def looked_at(self, x: Tensor) -> Tensor:
+        """A mask [k, 1, H, W] of 0 and 1: where the energy of activations is near its largest in any map."""
+        outputs: dict[tuple[int, ...], Tensor] = {}
+        hooks = [
+            layer.register_forward_hook(
+                lambda _, __, output: outputs.update({tuple(output.shape[2:]): output})
+            )
+            for layer in self.layers
+        ]
+        try:
+            self.model(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        maps = []
+        for output in outputs.values():
+            energy = output.relu().square().sum(1, keepdim=True)
+            energy = functional.interpolate(energy, size=x.shape[-2:], mode="bilinear")
+            least, most = energy.amin((2, 3), keepdim=True), energy.amax((2, 3), keepdim=True)
+            maps.append((energy - least) / (most - least).clamp(min=1e-12))
+        return (torch.cat(maps, 1).amax(1, keepdim=True) >= LOOKED_AT).to(x)

@@ -152,3 +152,52 @@ class AdaptiveSmoothing(Around, Deterministic):
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
         mixed = (1 - ROBUST) * self.model(x).softmax(-1) + ROBUST * self.robust(x).softmax(-1)
         return mixed.clamp(min=1e-30).log()
+
+
+DSGN = PaperRecord(
+    about="DSGN: noise on features and on the classifier's weights, both on the unit sphere",
+    title="Dual Stochasticity and Geometric Normalization",
+    arxiv="Sensors 2025",
+    section="3",
+    year=2025,
+    random="Gaussian noise on the features before the last layer, and on the weights of that layer",
+    claim="1 to 6 points more robust accuracy than the best baseline under PGD, 1 to 17 under AutoAttack, on "
+    "several data sets (Sensors 25/23/7398)",
+    setting="noise of a quarter of each feature vector's and each class's deviation, where the paper learns "
+    "its size from the input; logits are 16 times the cosine. Written from the abstract; no code was found",
+    untrained="around a network that was not trained with noise and cosines",
+)
+ON_THE_SPHERE = 0.25  # deviation of the noise, as a share of that of a feature vector or a class's weights
+COSINES = 16.0
+
+
+class Dsgn(Around, Seeded):
+    """The network whose last linear layer answers with cosines between noisy features and noisy weights."""
+
+    def __init__(self, model: nn.Module):
+        """Raises InputError where the network has no linear layer."""
+        super().__init__(model)
+        heads = [part for part in model.modules() if isinstance(part, nn.Linear)]
+        if not heads:
+            raise InputError("the network has no linear layer to sample; give a checkpoint of one that has")
+        self.head = heads[-1]
+
+    def logits(self, x: Tensor, draw: int) -> Tensor:
+        """[k, C, H, W] in [0, 1] -> [k, classes]."""
+        generator = torch.Generator().manual_seed(draw)
+
+        def cosines(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            features, weights = (on_the_sphere(a, generator) for a in (given[0], self.head.weight))
+            return COSINES * features @ weights.T
+
+        hook = self.head.register_forward_hook(cosines)
+        try:
+            return self.model(x)
+        finally:
+            hook.remove()
+
+
+def on_the_sphere(a: Tensor, generator: torch.Generator) -> Tensor:
+    """Vectors [n, d] with noise in proportion to their deviation, of length 1."""
+    noise = torch.randn(a.shape, generator=generator).to(a)
+    return nn.functional.normalize(a + ON_THE_SPHERE * a.std(-1, keepdim=True) * noise, dim=-1)

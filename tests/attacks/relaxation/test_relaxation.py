@@ -101,6 +101,15 @@ def test_what_was_patched_is_as_it_was():
     assert x.grad == -1
 
 
+@pytest.mark.parametrize(("off", "hiding"), [(True, ["inference_mode"]), (False, [])])
+def test_leaving_inference_mode_hides_no_gradient(off, hiding):
+    def entering(x):
+        with torch.inference_mode(off):
+            return x**2
+
+    assert [met.name for met in run(entering, measuring=True)[1].record.hiding()] == hiding
+
+
 def test_random_numbers_are_drawn_as_without_it():
     def noisy(x):
         torch.manual_seed(5)

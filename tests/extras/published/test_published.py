@@ -52,7 +52,7 @@ def draw_of(defence, seed=1):
 def test_there_are_enough_and_records_say_where_they_come_from():
     assert len(PUBLISHED) >= 20
     for name, found in PUBLISHED.items():
-        assert re.fullmatch(r"\d{4}\.\d{5}|[A-Z]+ \d{4}", found.arxiv), name
+        assert re.fullmatch(r"\d{4}\.\d{5}|[A-Z][A-Za-z]+ \d{4}", found.arxiv), name
         assert found.section and found.claim and found.setting and 2017 <= found.year <= 2026, name
         assert found.arxiv in found.description and found.description.endswith(")."), name
         assert found.label != found.description and len(found.label) < 40, name
