@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from robustbench_coded.evaluation.session import recording
+from robustbench_coded.evaluation.session import certifying
 from robustbench_coded.extras.certification.certifier import Smoothing, StandardCertifier
 
 pytestmark = pytest.mark.long
@@ -77,7 +77,7 @@ def test_certificates_are_kept(run, csrobust, digits_erm, monkeypatch):
     def again(*arguments):
         raise AssertionError("computed a second time")
 
-    monkeypatch.setattr(recording, "load", again)
+    monkeypatch.setattr(certifying, "load", again)
     robust = digits_erm.with_name("digits-pgd-at.safetensors")
     before = (run / "certified.csv").read_bytes()
     answer = csrobust(*SMALL, "--ckpt", f"net={robust}", *DEFENDED, "--certify", "--out", run)

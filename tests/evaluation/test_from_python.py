@@ -72,7 +72,7 @@ def test_the_run_is_that_of_the_folder_and_its_summary_a_frame(run):
 
 def test_a_run_evaluates_the_same_things_again_with_other_options(run, tmp_path):
     again = run.again(limit=4, attacks="fgsm", out=tmp_path / "again")
-    assert "--" in str(load_run(again.path)) and "--" not in str(again)  # a shell's words, Python's words
+    assert "--" not in str(again)  # Python's words
     assert again.path == tmp_path / "again" and again.manifest.data.examples == 4
     assert set(again.summary.defence) == {"standard", "rci", "jitter"}
     assert "pgd-2" not in set(again.summary.attack) and "pgd-2" in set(run.summary.attack)

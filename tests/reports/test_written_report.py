@@ -179,7 +179,7 @@ def test_writing_again_gives_the_same_bytes(hostile_run):
 def test_the_page_begins_with_the_answer(hostile_run):
     text = (hostile_run / "report.html").read_text()
     asked, bars, next_command, verdicts = (
-        text.index(part) for part in ('class="verdict"', 'class="bars"', "change it? ", 'id="verdicts"')
+        text.index(part) for part in ('class="verdict"', 'class="bars"', "Next step: ", 'id="verdicts"')
     )
     assert asked < bars < next_command < verdicts
     head = (hostile_run / "report.md").read_text().partition("## Verdicts")[0]
