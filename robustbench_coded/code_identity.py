@@ -158,7 +158,7 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
     def _module(self, module: nn.Module) -> Any:
-        state: dict[str, Any] = module.__getstate__()  # type: ignore[call-overload]
+        state: dict[str, Any] = module.__getstate__()
         # Hooks are numbered by a counter of the process.
         held = {name: [*part.values()] if name.endswith("_hooks") else part for name, part in state.items()}
         return type(module), held if self._modes else held | {"training": None}
