@@ -45,7 +45,8 @@ def code_in_memory(given: Any, *, modes: bool = True) -> Code:
         digest = _Pickler(packages, modes=modes).digest(given)
     except Exception as error:  # objects may refuse in any way
         raise_machine_fault(error)
-        return Code({}, f"it holds what can't be read ({type(error).__name__}: {error})")
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return Code({}, f"it holds what can't be read ({reason})")
     name = getattr(given, "__qualname__", type(given).__qualname__)
     return Code({name.replace("<locals>.", "").replace("<lambda>", "lambda"): digest, **packages})
 
@@ -158,10 +159,12 @@ class _Pickler(pickle.Pickler):
         return NotImplemented
 
     def _module(self, module: nn.Module) -> Any:
-        state: dict[str, Any] = module.__getstate__()
+        state = {name: part for name, part in vars(module).items() if name != "_compiled_call_impl"}
+        if not self._modes:
+            del state["training"]
         # Hooks are numbered by a counter of the process.
-        held = {name: [*part.values()] if name.endswith("_hooks") else part for name, part in state.items()}
-        return type(module), held if self._modes else held | {"training": None}
+        hooks = {name: [*part.values()] for name, part in state.items() if name.endswith("_hooks")}
+        return type(module), state | hooks
 
     def _function(self, function: FunctionType) -> Any:
         if self._packaged(function) is not None:

@@ -106,6 +106,7 @@ MAKERS = {
     "hook": hooked,
     "decorated by a package": no_grad_around,
     "parameter of a layer of torch": nn.Dropout,
+    "normalised weights": lambda v: nn.utils.parametrizations.weight_norm(Net(weight=v).linear),
     "tensor": lambda v: closure(torch.tensor([v])),
     "bfloat16": lambda v: closure(torch.full((2,), v, dtype=torch.bfloat16)),
     "array": lambda v: closure(np.array([v])),
