@@ -125,6 +125,8 @@ PRESETS["full"] = tuple(
             "apgd-ce-100",
             "apgd-dlr-100",
             *ROUNDABOUT,
+            *SCREENED,
+            TWICE_THE_LOSS,
             *SEARCHES,
             *BY_LABELS,
             *BY_LABELS_STRONGER,

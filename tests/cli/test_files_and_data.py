@@ -48,7 +48,7 @@ def test_images_of_more_classes_are_other_data():
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [(".", "'.' is not PATH or NAME=PATH: . is a folder; name a file")]
+    ("place", "said"), [(".", ".: not a file; --ckpt takes a .pt, .pth, .th or .safetensors file")]
 )
 def test_a_folder_is_no_file(csrobust, place, said):
     answer = csrobust("eval", "--ckpt", place)

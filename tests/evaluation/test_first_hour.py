@@ -123,7 +123,7 @@ def one_number(last):
         ({"alpha": 0.1}, "did you mean step_size.*eot4-pgd-10@0.05"),
         ({"random_start": True}, "pgd starts at random"),
         ({"num_steps": 3}, "did you mean steps"),
-        ({"steps": 2.5}, "expected an attack's name, got 'pgd-2.5'"),
+        ({"steps": 2.5}, "steps 2.5 is not a whole number"),
         ({"norm": "l7"}, "choose linf, l2, l1 or l0"),
         ({"x": X * float("nan")}, "NaN"),
         ({"x": X + 0.1}, r"x: expected pixels in \[0, 1\]"),

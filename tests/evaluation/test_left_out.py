@@ -66,7 +66,8 @@ def test_one_that_needs_it_is_tried_and_the_reason_is_what_it_raised(tmp_path):
             RowMean().eval(), labelled(), standard=False, defences=[Coded()],
             attacks=[my_queries, my_gradient], out=tmp_path / "run", **SMALL,
         )  # fmt: skip
-    (reason,) = listed(tmp_path / "run")
+    missing, reason = listed(tmp_path / "run")
+    assert "1 of 4 planned cases lacks outcomes" in missing
     assert "my_gradient" in reason and "does not require grad" in reason
     rows = load_run(tmp_path / "run").summary.set_index("attack")
     assert rows.accuracy[next(name for name in rows.index if "my_queries" in name)] == 0

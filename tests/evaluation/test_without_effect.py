@@ -58,7 +58,7 @@ def test_a_zoo_entry_takes_no_normalisation_either(capsys):
     assert "csrobust: --normalize has no effect on what is in memory" in capsys.readouterr().err
 
 
-NO_NUMBERS = [True, np.bool_(True), torch.tensor(True), "many", [[0.1]], object(), float("inf")]
+NO_NUMBERS = [True, np.bool_(True), torch.tensor(True), "many", [[0.1]], Ellipsis, float("inf")]
 NUMBERS = [
     Fraction(1, 10),
     torch.tensor(0.1, dtype=torch.float64),
@@ -114,7 +114,7 @@ def test_radii_of_any_library_are_those_of_the_run(tmp_path):
     assert set(run.summary.eps) == {0.0, 0.1, 0.2, 0.25, 0.3} and run.manifest.data.examples == 8
 
 
-@pytest.mark.parametrize("target", [True, Fraction(1), "cat", [[0]], object()], ids=repr)
+@pytest.mark.parametrize("target", [True, Fraction(1), "cat", [[0]], Ellipsis], ids=repr)
 def test_a_target_is_a_class(target):
     with pytest.raises(InputError, match=r"^target: expected "):
         attack(RowMean(), *labelled(), "pgd-2", 0.1, target=target)

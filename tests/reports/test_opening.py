@@ -56,15 +56,14 @@ def opened(*judgements):
         (VerdictName.NO_GAIN, "No gain"),
         (VerdictName.WORSE_THAN_BASE, "Worse than its base"),
         (VerdictName.BROKEN, "Broken"),
-        (VerdictName.NO_FAILURE_FOUND, "No failure found at batch size K = 128, which is no proof"),
+        (VerdictName.NO_FAILURE_FOUND, "No failure found at batch size K = 128 (not a proof of robustness)"),
     ],
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
     found = opened(STANDARD, judgement(verdict, 0.101))
     assert found.asked == "Does RCI protect erm against changes up to 8/255 per pixel?"
     assert list(map(str, found.answers)) == [
-        f"{said}. 10.1% [5.1, 15.1] of answers are right under attack, 6.0% [1.0, 11.0] without the defence; "
-        "decided by pgd-20."
+        f"{said}. Robust accuracy 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]); strongest attack: PGD-20."
     ]
     praised = verdict == VerdictName.NO_FAILURE_FOUND
     assert str(found.next) == (
@@ -77,7 +76,7 @@ def test_an_open_verdict_says_why_in_the_words_of_its_rule(make_run):
     (open_,) = [j for j in run.judgements if j.subject.defence == "rci"]
     (brief,) = [rule.brief or rule.name for rule in RULES if rule.name == open_.verdict.rule]
     (answer,) = opening_of(run).answers
-    assert answer.verdict == f"Not settled ({brief})" and answer.found.startswith("50.0% [")
+    assert answer.verdict == f"Not settled ({brief})" and answer.found.startswith("Robust accuracy 50.0% [")
 
 
 def test_each_verdict_has_one_sentence_which_names_its_subjects():
@@ -88,13 +87,13 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     (answer,) = opened(*several).answers
     assert answer == Answer(
         "No gain for the 3 RCI settings",
-        "0.0% to 1.6% [0.0, 6.6] of answers are right under attack; decided by a and 2 others.",
+        "Robust accuracy 0.0% to 1.6% [0.0, 6.6]; strongest attack: A and 2 others.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
     first, second = opened(other, *several).answers
     assert first.verdict == "No gain for RCI (K = 128, N = 190) on erm, mixup and coded"
     assert second.verdict == "Broken for RCI (K = 128, N = 128) on at"
-    assert second.found.startswith("4.0% [0.0, 9.0] of ")
+    assert second.found.startswith("Robust accuracy 4.0% [0.0, 9.0]")
 
 
 def test_what_another_attacker_reaches_is_named():
@@ -119,15 +118,15 @@ def test_the_intervals_say_which_images_they_are_about():
         "images. For the population, the verdicts' intervals marked † are [0.0, 27.0], because few separate "
         "batches were attacked."
     )
-    assert batches.answers[0].found.startswith("1.0% [0.0, 6.0]† of answers")
+    assert batches.answers[0].found.startswith("Robust accuracy 1.0% [0.0, 6.0]†")
     (mixed,) = opened(scored_again, judgement(VerdictName.NO_GAIN, 0.05, subject=OTHER)).answers
-    assert mixed.found.startswith("1.0% to 5.0% [0.0, 6.0]† and [0.0, 10.0] of answers")
+    assert mixed.found.startswith("Robust accuracy 1.0% to 5.0% [0.0, 6.0]† and [0.0, 10.0]")
 
 
 def test_networks_without_a_defence_withstand_or_do_not():
     found = opened(STANDARD)
     assert found.asked == "Does erm withstand changes up to 8/255 per pixel?"
-    assert "without the defence" not in found.answers[0].found
+    assert "base model" not in found.answers[0].found
     assert [group.bare for group in found.bars] == [None, None]
     assert bars_text_table(found).heads == ("", "erm")
 
@@ -142,7 +141,7 @@ CLAIM = Claim(0.72, WHOLE_BATCH, BUDGET, attack="pgd-10")
 def test_a_claim_is_the_question_where_there_is_one(left, stands):
     found = opened(judgement(VerdictName.NO_GAIN, left, claim=CLAIM))
     assert found.asked == "Does RCI on erm keep the claimed 72.0% under pgd-10 at eps 8/255?"
-    assert f"right under attack, claimed are 72.0%{stands}; decided by pgd-20." in found.answers[0].found
+    assert f", claimed are 72.0%{stands}; strongest attack: PGD-20." in found.answers[0].found
 
 
 def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
@@ -153,7 +152,7 @@ def test_what_the_claims_own_attack_leaves_stands_beside_it(make_run):
     run = load_run(path)
     (row,) = [row for row in run.results if (row.case.subject.defence, row.case.attack) == ("rci", "pgd-10")]
     (answer,) = opening_of(run).answers
-    assert answer.verdict == "Claim refuted" and answer.found.endswith("decided by transfer-pgd-20.")
+    assert answer.verdict == "Claim refuted" and answer.found.endswith("strongest attack: Transfer PGD-20.")
     left = row.interval()  # for the population, where the tables have one over draws only
     ends = f"{left.low:.1%} to {left.high:.1%} for the population"
     assert f"; pgd-10, under which it was claimed, leaves 50.0% ({ends})" in answer.found
@@ -199,7 +198,7 @@ def test_the_figures_of_an_opening_are_those_of_the_judgements_and_of_the_summar
         assert clean[place] == Span.of([judged[defence].clean])
         assert papers[place] == (row.accuracy, row.accuracy, ((row.interval_kind, row.low, row.high),))
         assert left[place] == Span.of([judged[defence].accuracy])
-    assert f"{left[0]} of answers are right under attack, {left[1]} without" in found.answers[0].found
+    assert f"Robust accuracy {left[0]} (base model {left[1]})" in found.answers[0].found
 
 
 def test_a_run_from_python_is_told_an_expression(make_run):
@@ -260,11 +259,11 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
         and "3,931" in victims.verdict.reason
     )
     found = opening_of(run).next
-    assert str(found) == "What would change it? About 3,931 victims, more than there are."
+    assert str(found) == "Next step: About 3,931 victims, more than there are."
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next
     assert found.command.endswith("--rci N=48 --victims 3931 --out reports/c-3931")
-    assert found.seconds is None and str(found) == "What would change it? 3,931 victims:"
+    assert found.seconds is None and str(found) == "Next step: 3,931 victims:"
 
 
 def test_an_unfinished_run_is_finished_first(make_run):

@@ -290,8 +290,8 @@ _TERMS = {
     "Ensemble": "all attacks together: the attack that is lowest for each image (or batch, where it is "
     "answered together), chosen on other draws than it is scored on. It decides the verdict.",
     "Resubmitted": "the lowest of all perturbed inputs that were made elsewhere (from:SUBJECT/ATTACK).",
-    "Gain": "accuracy under the ensemble, less that of the bare network under its own.",
-    "Clean accuracy given up": "clean accuracy of the bare network, less that of the defence.",
+    "Gain": "accuracy under the ensemble, less that of the base model under its own.",
+    "Clean-accuracy cost": "clean accuracy of the base model, less that of the defence.",
 }
 
 

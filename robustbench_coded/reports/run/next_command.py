@@ -33,11 +33,11 @@ class NextCommand(NamedTuple):
     seconds: float | None = None
 
     def __str__(self) -> str:
-        """``What would change it? 512 images (about 4 min):``, behind which the command stands."""
+        """``Next step: 512 images (about 4 min):``, behind which the command stands."""
         if self.purpose in ("", NOTHING):
             return self.purpose
         about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
-        return f"What would change it? {self.purpose}{about}{':' if self.command else '.'}"
+        return f"Next step: {self.purpose}{about}{':' if self.command else '.'}"
 
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:

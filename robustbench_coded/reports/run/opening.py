@@ -16,6 +16,7 @@ from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.tables import lowest_of_papers
+from robustbench_coded.reports.text.attack_names import attack_in_words
 from robustbench_coded.reports.text.escape import shortened
 from robustbench_coded.reports.text.formatting import (
     INFERENCE,
@@ -38,7 +39,7 @@ MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the numb
 NO_VERDICT = "No verdict yet"
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
-_FOUND = "{left} of answers are right under attack{bare}{claim}{decided}."
+_FOUND = "Robust accuracy {left}{bare}{claim}{decided}."
 _OTHER = "An attacker who {does} ({threat}): {verdicts}."
 _BRACKETS = "In brackets: 95% intervals, measured on {images} images. {kinds}"
 _BESIDE = (
@@ -86,7 +87,7 @@ class Answer(NamedTuple):
 
 
 class OpeningBars(NamedTuple):
-    """What the defences keep, and the bare networks beside them."""
+    """What the defences keep, and the base models beside them."""
 
     label: str
     settings: Span
@@ -140,7 +141,7 @@ def opening_of(run: Run) -> Opening:
         next=following,
         bars=tuple(_bars(run, judged)),
         settings=_named(subjects),
-        bare="bare network" if len(networks) == 1 else "bare networks",
+        bare="base model" if len(networks) == 1 else "base models",
     )
 
 
@@ -234,20 +235,20 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     praised = f" at batch size K = {sizes}" if sizes else ""
     why = {
         VerdictName.NOT_SETTLED: f" ({briefs})",
-        VerdictName.NO_FAILURE_FOUND: f"{praised}, which is no proof",
+        VerdictName.NO_FAILURE_FOUND: f"{praised} (not a proof of robustness)",
     }
     who = f" for the {_named(subjects)}" if len(group) == len(judged) else f" for {_listed(group)}"
     named = f"{verdict[:1].upper()}{verdict[1:]}{who if len(judged) > 1 else ''}{why.get(verdict, '')}"
     left, bare = (Span.of(j.verdict.accuracy for j in found) for found in (group, _bare(run, group)))
     if left is None:
         return Answer(named, "")
-    attacks = list(dict.fromkeys(shortened(j.attack, NAME_WIDTH) for j in group if j.attack))
+    attacks = list(dict.fromkeys(attack_in_words(j.attack) for j in group if j.attack))
     decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
     found = _FOUND.format(
         left=left,
-        bare=f", {bare} without the defence" if bare else "",
+        bare=f" (base model {bare})" if bare else "",
         claim=_of_claim(group[0]),
-        decided=f"; decided by {decided}" if attacks else "",
+        decided=f"; strongest attack: {decided}" if attacks else "",
     )
     return Answer(named, found)
 

@@ -30,22 +30,22 @@ VERDICT_LEGEND = (
     "Percentages with pointwise 95% intervals: of twenty intervals, one is expected to miss the truth. "
     f"{kinds_text(DECIDING)} Terms: see 'Terms'."
 )
-GIVEN_UP = "Clean accuracy given up, points"
+GIVEN_UP = "Clean-accuracy cost, points"
 
 
 def verdict_text_table(judgements: Sequence[Judgement]) -> TextTable:
     """A row per subject, perturbation and threat model: the verdict, and the figures that it came from."""
     figures: Columns[Judgement] = {
         "Accuracy": lambda j: with_interval(j.verdict.accuracy),
-        "Decided by": lambda j: j.attack,
-        "Bare network": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
+        "Strongest attack": lambda j: j.attack,
+        "Base model": lambda j: percent(j.verdict.gain.second) if j.verdict.gain else "",
         "Gain, points": lambda j: difference_text(j.verdict.gain) if j.verdict.gain else "",
         "Clean": lambda j: percent(j.verdict.clean.estimate) if j.verdict.clean else "",
         GIVEN_UP: lambda j: difference_text(j.verdict.clean_loss) if j.verdict.clean_loss else "",
     }
     told: Columns[Judgement] = {"Images": lambda j: j.examples, "Verdict": _verdict}
     measured = {head: _if_measured(of) for head, of in figures.items()}
-    numbers = {"Images", *figures} - {"Decided by"}
+    numbers = {"Images", *figures} - {"Strongest attack"}
     return TextTable.of(judgements, {**SUBJECT, **PERTURBATION, **THREAT, **told, **measured}, numbers)
 
 

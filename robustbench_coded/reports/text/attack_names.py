@@ -1,4 +1,4 @@
-"""Attacks as authors write them, for tables of papers."""
+"""Attacks as authors write them, for tables of papers and sentences."""
 
 from attacks.presets import AUTHORS_WRITE
 from robustbench_coded.reports.text.formatting import parsed_attack
@@ -30,3 +30,13 @@ def paper_name(attack: str) -> str:
         said.append(_OPTIONS.get(option, f"{option} {{}}").format(shown))
     bracket = f" ({', '.join(said)})" if said else ""
     return f"{'Relaxed ' if name.relaxed else ''}{knowledge}{algorithm}{steps}{bracket}"
+
+
+def attack_in_words(attack: str) -> str:
+    """``PGD-100 (margin loss), submitted from rci:N=128`` for perturbed inputs made elsewhere; else as
+    `paper_name`.
+    """
+    source, slash, name = attack.partition("/")
+    if not (attack.startswith("from:") and slash):
+        return paper_name(attack)
+    return f"{paper_name(name)}, submitted from {source.removeprefix('from:')}"
