@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -218,13 +219,19 @@ def _version(top: str) -> str:
     return metadata.version(named[0]) if named else "unknown"
 
 
+_STARTED = time.time()
 _loaded: dict[Path, str] = {}  # files of users -> what this process has loaded of them
 
 
 def forget_changed(code: Code) -> None:
     """Lets a user's modules be imported anew if one of their files has changed since this process did it."""
     now = {path: digest_of(path.read_bytes()) for path in code.files}
-    if any(_loaded.get(path, digest) != digest for path, digest in now.items()):
+    for path in now:
+        with suppress(OSError):  # bytecode is taken for that of a file of the same second and size
+            Path(importlib.util.cache_from_source(path)).unlink()
+        if path.stat().st_mtime < _STARTED:  # else the program may have imported it before a change
+            _loaded.setdefault(path, now[path])
+    if not now.items() <= _loaded.items():
         for name, module in [*sys.modules.items()]:
             if getattr(module, "__file__", None) in {*map(str, now)}:
                 del sys.modules[name]
