@@ -11,11 +11,14 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from importlib.machinery import PathFinder
+from itertools import accumulate
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -118,15 +121,14 @@ def how_to_mend(error: BaseException, module_name: str) -> str:
 
 
 OURS = ("attacks", "robustbench_coded")  # their version is compared by itself
-MOST_FILES = 500
-_COMPUTED = ("import_module", "__import__", "exec", "spec_from_file_location", "run_path")
+_COMPUTED = re.compile(rb"\b(import_module|__import__|spec_from_file_location|run_path|exec)\(")
 
 
 class Code(NamedTuple):
     """What tells a user's code from other code under its name.
 
     Attributes:
-        parts: a file, package, function or value, by name -> 12 hexadecimal digits, or a version.
+        parts: a file, package, function or object, by name -> 12 hexadecimal digits, or a version.
         unknown: why there is more to it that can't be compared; empty where there is not.
         files: those of the user's that it consists of, as far as they are known.
     """
@@ -148,17 +150,18 @@ def files_of(place: str) -> Code:
     unknown = ""
     with own_folders_first(*(() if file is None else (file.parent,))):
         todo = [*_resolved(place, parts)] if file is None else [("", file)]
-        while todo and len(files) < MOST_FILES:
+        while todo:
             name, path = todo.pop()
             label = name.replace(".", "/") + path.suffix if name else path.name
             if label in files or not is_readable(path):
                 continue
             content, files[label] = path.read_bytes(), path
-            for imported in _imports(content, name, path) if path.suffix == ".py" else ():
-                todo += _resolved(imported, parts)
-                unknown = unknown if imported else f"{label} loads modules by names that it computes"
             parts[label] = digest_of(content)
-    return Code(parts, f"it imports more than {MOST_FILES} files" if todo else unknown, (*files.values(),))
+            for imported in _imports(content, name, path):
+                todo += _resolved(imported, parts)
+            if _COMPUTED.search(content):
+                unknown = f"{label} may load modules by names that it computes"
+    return Code(parts, unknown, (*files.values(),))
 
 
 def is_readable(path: Path | str) -> bool:
@@ -166,14 +169,14 @@ def is_readable(path: Path | str) -> bool:
     return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 (a name may be too long for one)
 
 
-def digest_of(content: bytes) -> str:
+def digest_of(content: bytes | memoryview) -> str:
     """12 hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=6).hexdigest()
 
 
 def _imports(content: bytes, module: str, path: Path) -> Iterator[str]:
-    """Names that a file imports, also inside functions; an empty one where only running it would tell."""
-    with suppress(SyntaxError, ValueError):  # importing it says what is wrong
+    """Names that a file imports, also inside functions."""
+    with suppress(SyntaxError, ValueError):  # importing it says what is wrong, if it is no library of C
         for node in ast.walk(ast.parse(content)):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
@@ -181,32 +184,23 @@ def _imports(content: bytes, module: str, path: Path) -> Iterator[str]:
                 parents = module.split(".")[: -node.level + (path.stem == "__init__") or None]
                 start = [*(parents if node.level else ()), *([node.module] if node.module else ())]
                 yield from (".".join([*start, alias.name]) for alias in node.names)
-            elif isinstance(node, ast.Call):
-                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                if called in _COMPUTED:
-                    name = next(iter(node.args), None)
-                    yield str(name.value) if isinstance(name, ast.Constant) else ""
 
 
 def _resolved(name: str, packages: dict[str, str]) -> Iterator[tuple[str, Path]]:
     """Modules of the user's on the way to ``name``; a package that is installed is added with its version."""
-    top, path, whole = name.partition(".")[0], None, ""
+    top, path = name.partition(".")[0], None
     if top in (*sys.stdlib_module_names, *OURS):
         return
-    for part in name.split("."):
-        whole = f"{whole}.{part}".strip(".")
+    for whole in accumulate(name.split("."), "{}.{}".format):
         spec = PathFinder.find_spec(whole, path)
         if spec is None and path is None:
             with suppress(ValueError, ImportError):  # installed so that it is edited elsewhere
                 spec = importlib.util.find_spec(whole)
-        if spec is None:
-            return  # a name inside the module before it, or nothing that is installed here
-        if spec.origin and (version := version_installed(top, spec.origin)):
+        if spec and (version := version_installed(top, spec.origin or "")):
             packages[top] = version
-            return
-        if spec.origin:
-            yield whole, Path(spec.origin)
-        path = spec.submodule_search_locations
+        elif spec:
+            yield from ((whole, Path(place)) for place in [spec.origin] if place)
+        path = spec.submodule_search_locations if spec and top not in packages else None
         if path is None:
             return
 
@@ -225,13 +219,19 @@ def _version(top: str) -> str:
     return metadata.version(named[0]) if named else "unknown"
 
 
+_STARTED = time.time()
 _loaded: dict[Path, str] = {}  # files of users -> what this process has loaded of them
 
 
 def forget_changed(code: Code) -> None:
     """Lets a user's modules be imported anew if one of their files has changed since this process did it."""
     now = {path: digest_of(path.read_bytes()) for path in code.files}
-    if any(_loaded.get(path, digest) != digest for path, digest in now.items()):
+    for path in now:
+        with suppress(OSError):  # bytecode is taken for that of a file of the same second and size
+            Path(importlib.util.cache_from_source(path)).unlink()
+        if path.stat().st_mtime < _STARTED:  # else the program may have imported it before a change
+            _loaded.setdefault(path, now[path])
+    if not now.items() <= _loaded.items():
         for name, module in [*sys.modules.items()]:
             if getattr(module, "__file__", None) in {*map(str, now)}:
                 del sys.modules[name]

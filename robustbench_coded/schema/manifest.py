@@ -207,13 +207,14 @@ class CodeFacts(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         digest: of all of it, as it was when the first outcomes were computed.
-        parts: files, packages, functions and values, by name -> a hash or a version; empty where one changed
-            while the code ran, which is not compared.
+        parts: files, packages, functions and objects, by name -> a hash or a version.
+        after: parts as the last command left them where they changed while they ran: counters, caches.
         unknown: why it cannot be compared as a whole, so that each new command computes it anew.
     """
 
     digest: str
     parts: dict[str, str] = {}
+    after: dict[str, str] = {}
     unknown: str = ""
 
 

@@ -80,7 +80,10 @@ def test_an_attack_is_the_same_in_any_context_and_leaves_it(problem, context):
     assert all(map(torch.equal, found, expected)) and torch.equal(again, unseeded)
 
 
-@pytest.mark.parametrize("context", ["float64", "bfloat16", "autocast", "within meta"])
+@pytest.mark.parametrize(
+    "context",
+    ["autocast", *(pytest.param(each, marks=pytest.mark.long) for each in ("float64", "within meta"))],
+)
 def test_a_run_has_the_same_outcomes_in_any_context_and_leaves_it(problem, usual, context, tmp_path):
     network, x, y = problem
     with CONTEXTS[context]():

@@ -165,7 +165,7 @@ def code_going_on(
         parts = [
             part
             for part in {**before.parts, **now.parts}
-            if before.parts.get(part) not in ("", now.parts.get(part))
+            if now.parts.get(part) not in (before.parts.get(part), before.after.get(part, ""))
         ]
         if parts and _has_outcomes(old, name, path):
             more = f" and {len(parts) - 3} more" if len(parts) > 3 else ""

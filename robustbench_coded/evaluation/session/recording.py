@@ -94,7 +94,7 @@ class Recorder:
         self.listener.reported(run)
 
     def note_changes(self) -> None:
-        """Parts of code that changed while they ran, counters and caches, are not compared later."""
+        """Code that changed while it ran, by counters and caches, is known again as it is now."""
         prepared = self.evaluation.prepared
         prepared.code.update(
             after_use(prepared.code, code_in_hand(prepared.config, prepared.setup.in_memory))

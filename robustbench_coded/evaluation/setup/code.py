@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+
+from msgspec.structs import replace
 
 from attacks import naming
 from attacks.adapters.plugin import IN_MEMORY
 from attacks.adapters.third_party import DISTRIBUTION
 from attacks.adapters.user_modules import Code, digest_of, files_of, forget_changed
-from robustbench_coded.code_identity import ARRAYS, code_in_memory, code_of_command
+from robustbench_coded.code_identity import code_in_memory, code_of_command
 from robustbench_coded.defences.options import DEFENCES, GIVEN, PIPED, installed, parse_defence
 from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
@@ -28,11 +29,10 @@ def named_code(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
         found |= {code_names(checkpoint, spec)[1]: code for checkpoint in (*files, *in_memory.models)}
     for attack in config.attacks:
         name = naming.parse(attack)
-        place = name.algorithm.rpartition(":")[0] or DISTRIBUTION.get(
-            name.third_party or "", name.third_party
-        )
-        if name.third_party is not None and place != IN_MEMORY.__name__:
-            found[code_names("", "", attack)[2]] = files_of(place or "")
+        module = name.algorithm.rpartition(":")[0]
+        package = DISTRIBUTION.get(name.third_party or "", name.third_party)
+        if package and module != IN_MEMORY.__name__:
+            found[code_names("", "", attack)[2]] = files_of(module or package)
     for code in found.values():
         forget_changed(code)
     return {name: code for name, code in found.items() if code.parts or code.unknown}
@@ -53,18 +53,18 @@ def _of_defence(spec: str) -> Code:
 def code_in_hand(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
     """The code of what is in memory, as it is now, by `code_names`."""
     found = {
-        code_names(name)[0]: code_in_memory(model, name, modes=False)  # it is asked in evaluation mode
+        code_names(name)[0]: code_in_memory(model, modes=False)  # it is asked in evaluation mode
         for name, model in in_memory.models.items()
         if not isinstance(model, Alone)  # a defence, which counts as such
     }
     for name, defence in in_memory.defences.items():
-        code = code_in_memory(defence, name)
+        code = code_in_memory(defence)
         for checkpoint in (*(name for name, _ in config.checkpoints), *in_memory.models):
             found[code_names(checkpoint, GIVEN + name)[1]] = code
     for attack in config.attacks:
         place, _, name = naming.parse(attack).algorithm.rpartition(":")
         if place == IN_MEMORY.__name__:
-            found[code_names("", "", attack)[2]] = code_in_memory(vars(IN_MEMORY)[name], name)
+            found[code_names("", "", attack)[2]] = code_in_memory(vars(IN_MEMORY)[name])
     return found
 
 
@@ -77,28 +77,20 @@ def code_facts(codes: Mapping[str, Code], arrays: Mapping[str, Code], run: str) 
     """
     facts = {}
     for name in sorted({**codes, **arrays}):
-        code = codes.get(name, Code({}))
-        parts = dict(sorted((code.parts | (arrays[name].parts if name in arrays else {})).items()))
-        said: list[Any] = [parts, *([code.unknown, run] if code.unknown else [])]
-        facts[name] = CodeFacts(
-            digest=digest_of(json.dumps(said).encode()), parts=parts, unknown=code.unknown
-        )
-    return {name: one for name, one in facts.items() if one.parts or one.unknown}
+        code, built = codes.get(name, Code({})), arrays.get(name, Code({}))
+        parts = dict(sorted((code.parts | built.parts).items()))
+        said = json.dumps([parts, *([code.unknown, run] if code.unknown else [])])
+        if parts or code.unknown:
+            facts[name] = CodeFacts(digest=digest_of(said.encode()), parts=parts, unknown=code.unknown)
+    return facts
 
 
 def after_use(known: Mapping[str, CodeFacts], now: Mapping[str, Code]) -> dict[str, CodeFacts]:
-    """The same, with nothing of the parts that changed while the code ran: counters, caches."""
+    """The same, with what has changed while the code ran, which is that code still."""
     return {
-        name: CodeFacts(
-            digest=one.digest,
-            unknown=one.unknown,
-            parts=one.parts
-            | {
-                part: ""
-                for part in {**now[name].parts, **one.parts}
-                if part != ARRAYS and now[name].parts.get(part) != one.parts.get(part)
-            },
+        name: replace(
+            known[name], after={k: v for k, v in code.parts.items() if v != known[name].parts.get(k)}
         )
-        for name, one in known.items()
-        if name in now
+        for name, code in now.items()
+        if name in known
     }

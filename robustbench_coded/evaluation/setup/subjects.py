@@ -94,7 +94,7 @@ def _subject(
     defence = asked = context.build(spec, model, k)
     theirs = options.is_user_defence(spec)
     name = code_names(checkpoint.name, spec)[1]
-    if theirs and name not in context.arrays:
+    if theirs and not spec.startswith(options.GIVEN) and name not in context.arrays:
         context.arrays[name] = arrays_in(defence)  # before it is asked, which may change them
     # Our own inferences around our own networks do what they say.
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
