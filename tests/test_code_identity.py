@@ -1,6 +1,7 @@
 """What tells a user's function, module or object from another: what changes its answers, and nothing else."""
 
 import functools
+import importlib
 import os
 import random
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from attacks.adapters.user_modules import files_of, forget_changed, object_named
 from robustbench_coded.code_identity import arrays_in, code_in_memory, code_of_command
 
 SIGMA = 0.1
@@ -187,6 +189,26 @@ def test_arrays_alone_know_no_code():
     assert arrays_in(Jitter(0.1)).parts == arrays_in(Jitter(0.7)).parts == {}
     assert arrays_in([Net(sigma=0.1)]) == arrays_in([Net(sigma=0.7)])
     assert arrays_in([Net(weight=0.1)]) != arrays_in([Net(weight=0.7)])
+
+
+def test_a_file_runs_as_it_is_whatever_bytecode_or_module_there_is_of_it_before(tmp_path, monkeypatch):
+    """Of the same second and size, or imported by the program and edited since."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.syspath_prepend(tmp_path)
+    file, left = tmp_path / "scaling_of_a_test.py", []
+
+    def write(value):
+        file.write_text(f"def f(): return {value}\n")
+        os.utime(file, (2e9, 2e9))
+
+    write(0)
+    importlib.import_module(file.stem)
+    for place in (file.stem, str(file)):
+        for value in (1, 2):
+            write(value)
+            forget_changed(files_of(place))
+            left.append(object_named(f"{place}:f")())
+    assert left == [1, 2, 1, 2]
 
 
 def test_a_command_counts_by_its_files_and_what_scripts_import(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Code in memory that changes between two calls, as in a notebook: no figure is that of the code before."""
 
 import functools
-import importlib
 import json
 import os
 import subprocess
@@ -96,26 +95,6 @@ def test_without_out_nothing_is_taken_over_and_nothing_lost():
     assert [clean(run) for run in runs] == [1, 1, 0]
     assert len({run.path for run in runs}) == 3
     assert [clean(load_run(run.path)) for run in runs] == [1, 1, 0]
-
-
-def test_a_file_runs_as_it_is_whatever_bytecode_or_module_there_is_of_it_before(monkeypatch):
-    """Of the same second and size, or imported by the program and edited since."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    monkeypatch.syspath_prepend(Path.cwd())
-    file, left = Path("negating_of_a_test.py"), []
-
-    def write(sign):
-        file.write_text(f"def build(model):\n    return lambda x: {sign}model(x)\n")
-        os.utime(file, (2e9, 2e9))
-
-    write("-")
-    importlib.import_module(file.stem)
-    for named in (f"{file.stem}:build", f"{file}:build"):
-        for sign in "+-":
-            write(sign)
-            rows = evaluate(MODEL, labelled(), defences=named, **SMALL).summary
-            left += [rows[(rows.defence != "standard") & (rows.attack == "clean")].accuracy.item()]
-    assert left == [1, 0, 1, 0]
 
 
 @pytest.mark.long
