@@ -7,9 +7,6 @@ does. *cut* leaves out `create_graph`: its gradient is that of another function.
 exact, of second order.
 """
 
-import argparse
-import ctypes
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,8 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.bench.table import pipes
-from benchmarks.bench.timing import in_words, machine, peak_memory
-from benchmarks.speed.recompute import MMAP_THRESHOLD, loop
+from benchmarks.bench.timing import in_words, machine
+from benchmarks.speed.recompute import loop, measured, prepared
 from robustbench_coded import recompute
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.runs.atomic import write_text
@@ -31,19 +28,8 @@ STEP = 0.1
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
-    torch.set_num_threads(1)
-    # Freed tensors go back to the system at once: what the allocator keeps is not what a gradient needs.
-    if hasattr(mallopt := ctypes.CDLL(None), "mallopt"):
-        mallopt.mallopt(MMAP_THRESHOLD, 65536)
-    torch.manual_seed(0)
-    device = torch.device(given.device)
+    given = prepared(__doc__, OUT, rounds=2)
+    device = given.device
     network = load_checkpoint("cifar10-erm-resnet20").network.eval().to(device).requires_grad_(False)
     x = torch.rand(IMAGES, 3, 32, 32, device=device)
 
@@ -63,18 +49,9 @@ def main() -> None:
     ]
     for times in STEPS:
         equal = torch.equal(gradient(loop, True, times), gradient(recompute, True, times))
-        memory, seconds = [], []
-        for way in ways:
-            peak = peak_memory(partial(gradient, *way, times), device)
-            memory.append("unknown" if peak is None else f"{peak / 1e6:.1f}")
-            taken = []
-            for _ in range(given.rounds):
-                began = time.process_time()
-                gradient(*way, times)
-                taken.append(time.process_time() - began)
-            seconds.append(f"{min(taken):.3f}")
+        memory, seconds = zip(*(measured(partial(gradient, *way, times), given) for way in ways), strict=True)
         said = "equal to the last bit" if equal else "differs"
-        rows.append((str(times), *memory, *seconds, said))
+        rows.append((str(times), *memory, *(f"{taken:.3f}" for taken in seconds), said))
     parts = [
         "# Gradients through inner steps",
         f"A defence that descends the energy of {IMAGES} images of 3x32x32 under ResNet-20 before it "

@@ -34,20 +34,35 @@ def loop(step: Callable[[Tensor, int], Tensor], x: Tensor, times: int) -> Tensor
     return x
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=OUT)
+def prepared(about: str | None, out: Path, rounds: int) -> argparse.Namespace:
+    """Options as typed, in a process of one thread in which memory that is freed leaves it at once."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", type=torch.device)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--out", type=Path, default=out)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    # Freed tensors go back to the system at once: what the allocator keeps is not what a gradient needs.
+    # What the allocator keeps is not what a gradient needs.
     if hasattr(mallopt := ctypes.CDLL(None), "mallopt"):
         mallopt.mallopt(MMAP_THRESHOLD, 65536)
     torch.manual_seed(0)
-    device = torch.device(given.device)
+    return given
+
+
+def measured(gradient: Callable[[], Tensor], given: argparse.Namespace) -> tuple[str, float]:
+    """Peak memory of a gradient in MB, as text, and the least processor seconds of several."""
+    peak = peak_memory(gradient, given.device)
+    taken = []
+    for _ in range(given.rounds):
+        began = time.process_time()
+        gradient()
+        taken.append(time.process_time() - began)
+    return "unknown" if peak is None else f"{peak / 1e6:.1f}", min(taken)
+
+
+def main() -> None:
+    given = prepared(__doc__, OUT, rounds=3)
+    device = given.device
     denoiser = Denoiser(3).to(device).requires_grad_(False)
     x = torch.rand(IMAGES, 3, 32, 32, device=device)
 
@@ -64,16 +79,8 @@ def main() -> None:
     ]
     for times in STEPS:
         equal = torch.equal(gradient(loop, times), gradient(recompute, times))
-        memory, seconds = [], []
-        for chain in (loop, recompute):
-            peak = peak_memory(partial(gradient, chain, times), device)
-            memory.append("unknown" if peak is None else f"{peak / 1e6:.1f}")
-            taken = []
-            for _ in range(given.rounds):
-                began = time.process_time()
-                gradient(chain, times)
-                taken.append(time.process_time() - began)
-            seconds.append(min(taken))
+        figures = [measured(partial(gradient, chain, times), given) for chain in (loop, recompute)]
+        memory, seconds = zip(*figures, strict=True)
         ratio = f"{seconds[1] / seconds[0]:.2f}"
         said = "equal to the last bit" if equal else "differs"
         rows.append((str(times), *memory, *(f"{taken:.3f}" for taken in seconds), ratio, said))
