@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 PUBLIC = (
     "RCI", "Attack", "Defence", "FreshDraws", "InputError", "PerturbationBudget", "Run", "Target", "Transfer",
-    "assert_accuracy_under_attack", "attack", "compare", "evaluate", "load_run", "recompute",
-    "write_reports",
+    "assert_accuracy_under_attack", "attack", "attack_batches", "compare", "evaluate", "load_run",
+    "recompute", "write_reports",
 )  # fmt: skip
 __all__ = ["__version__", *PUBLIC]
 

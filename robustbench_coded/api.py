@@ -11,7 +11,7 @@ from robustbench_coded.defences.protocol import Defence
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.defences.recompute import recompute
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.attack import attack
+from robustbench_coded.evaluation.attack import attack, attack_batches
 from robustbench_coded.evaluation.execution.target import Target
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.judge.run import Run, load_run
@@ -30,6 +30,7 @@ __all__ = [
     "Transfer",
     "assert_accuracy_under_attack",
     "attack",
+    "attack_batches",
     "compare",
     "evaluate",
     "load_run",

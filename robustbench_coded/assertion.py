@@ -2,10 +2,11 @@
 
 import tempfile
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Unpack
 
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.option import number, read_number
+from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.from_python import evaluate
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 
@@ -15,10 +16,9 @@ WIDEST = 0.2  # an interval wider than this neither passes nor fails anything
 def assert_accuracy_under_attack(
     model: Any,
     data: Any = "auto",
-    eps: float | str | None = None,
     *,
     at_least: float,
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> None:
     """Fails where the accuracy of ``model`` under attack is certainly lower than ``at_least``.
 
@@ -29,10 +29,9 @@ def assert_accuracy_under_attack(
             assert_accuracy_under_attack(model, (x, y), eps=8/255, at_least=0.4, limit=256)
 
     Args:
-        model, data, options: those of `evaluate`; one model, one norm and one eps. With ``defences=[...]``
-            each of them is asked instead of the model alone. The run folder is removed again unless ``out``
-            names one.
-        eps: radius of the ball, in the units of the images, which are in [0, 1].
+        model, data, options: those of `evaluate`, for one model, norm and eps. With ``defences=[...]`` the
+            assertion is about each of them instead of the model. The run folder is removed again unless
+            ``out`` names one.
         at_least: accuracy, a fraction in [0, 1].
 
     Raises:
@@ -40,11 +39,11 @@ def assert_accuracy_under_attack(
         InputError: ``at_least`` is no fraction, or an interval is wider than 20 points: give more images.
     """
     at_least = read_number(at_least, "at_least", number(0, 1))
-    given = options if eps is None else {**options, "eps": eps}
     with ExitStack() as cleanup:
-        if "out" not in given:
-            given["out"] = cleanup.enter_context(tempfile.TemporaryDirectory())
-        run = evaluate(model, data, **{"overwrite": True, **given})
+        if "out" not in options:
+            options["out"] = cleanup.enter_context(tempfile.TemporaryDirectory())
+        options.setdefault("overwrite", True)
+        run = evaluate(model, data, **options)
         judgements = run.judgements
     defended = [judgement for judgement in judgements if judgement.subject.defence != STANDARD]
     for judgement in defended or judgements:

@@ -1,5 +1,6 @@
 """``robustbench_coded.attack``: one named attack on one batch of images."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from copy import copy
 from typing import Any, TypeVar
@@ -94,6 +95,42 @@ def attack(
     parts = {part: read_number(n, part, rules[part]) for part, n in stated.items() if n is not None}
     text = with_options(name, **parts, loss=loss)
     return _perturbed(model, x, y, text, read_number(eps, "eps", number(0)), norm, seed, target, base=base)
+
+
+def attack_batches(
+    model: Any,
+    batches: Iterable[Any],
+    name: str,
+    eps: float | str,
+    **options: Any,
+) -> Iterator[tuple[Any, Any]]:
+    """Perturbs batches one by one, as adversarial training needs them.
+
+        for x_adv, y in attack_batches(model, loader, "pgd-7", eps="8/255"):
+            loss = cross_entropy(model(x_adv), y)
+
+    Each batch is perturbed when the loop asks for it, against the weights that the model has then.
+
+    Args:
+        model, name, eps, options: those of `attack`. With a ``seed``, batch b has ``seed + b``.
+        batches: pairs (x, y), such as a DataLoader; what `attack` takes as ``x`` and ``y``.
+
+    Yields:
+        Pairs (perturbed inputs like x, y).
+
+    Raises:
+        InputError: a batch is no pair, or `attack` refuses it; the message names the batch.
+    """
+    seed = options.pop("seed", None)
+    for index, batch in enumerate(batches):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise InputError(f"batch {index}: expected a pair (x, y), got {type(batch).__name__}")
+        x, y = batch
+        try:
+            x_adv = attack(model, x, y, name, eps, seed=None if seed is None else seed + index, **options)
+        except InputError as error:
+            raise InputError(f"batch {index}: {error}") from error.__cause__
+        yield x_adv, y
 
 
 # What other libraries call an argument, or have beside these.

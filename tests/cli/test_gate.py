@@ -64,8 +64,8 @@ def test_a_defence_counts_and_not_the_network_beside_it(tmp_path, capsys):
 def test_an_accuracy_that_is_certainly_lower_fails_the_assertion():
     options = {"limit": 64, "attacks": "pgd-5"}
     with pytest.raises(AssertionError, match=r"0\.0% \[0\.0%, .* expected at least 40\.0%"):
-        assert_accuracy_under_attack("digits-erm", "digits", 0.3, at_least=0.4, **options)
-    assert_accuracy_under_attack("digits-erm", "digits", 0.01, at_least=0.4, **options)
+        assert_accuracy_under_attack("digits-erm", "digits", eps=0.3, at_least=0.4, **options)
+    assert_accuracy_under_attack("digits-erm", "digits", eps=0.01, at_least=0.4, **options)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_accuracy_that_is_certainly_lower_fails_the_assertion():
 )
 def test_an_assertion_that_tells_nothing_is_refused(options, words):
     with pytest.raises(InputError, match=words):
-        assert_accuracy_under_attack("digits-erm", "digits", 0.1, attacks="pgd-5", **options)
+        assert_accuracy_under_attack("digits-erm", "digits", eps=0.1, attacks="pgd-5", **options)
 
 
 def test_a_hostile_name_leaves_the_file_well_formed(invented_judgements, tmp_path):

@@ -7,7 +7,7 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from attacks.adapters.third_party import installed
-from robustbench_coded import attack, evaluate
+from robustbench_coded import InputError, attack, attack_batches, evaluate
 from robustbench_coded.defences.rci import RCI
 from robustbench_coded.runs.adversarials import read_adversarials
 from tests.evaluation.conftest import SMALL, K
@@ -194,3 +194,30 @@ def test_a_module_in_training_mode_is_asked_in_evaluation_mode_and_put_back(batc
     assert asked
     assert not any(asked)
     assert [m.training for m in model.modules()] == [True, False, True]
+
+
+def test_batches_are_perturbed_one_by_one_against_the_weights_of_that_moment(model, batch):
+    x, y = batch
+    changing = nn.Sequential(model)
+    seen = []
+    for x_adv, labels in attack_batches(changing, [(x, y), [x, y]], "pgd-3", "0.1", seed=5):
+        assert labels is y
+        seen.append(x_adv)
+        changing.append(nn.Linear(3, 3))
+    assert torch.equal(seen[0], attack(model, x, y, "pgd-3", "0.1", seed=5))
+    assert torch.equal(seen[1], attack(changing[:2], x, y, "pgd-3", "0.1", seed=6))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (lambda x, y: x, r"^batch 1: expected a pair \(x, y\), got Tensor$"),
+        (
+            lambda x, y: (x, y[:2]),
+            r"^batch 1: y: expected y integers \[\d+\], one for each image, got int64 \[2\]$",
+        ),
+    ],
+)
+def test_a_batch_that_cannot_be_attacked_is_named(model, batch, second, message):
+    with pytest.raises(InputError, match=message):
+        list(attack_batches(model, [batch, second(*batch)], "fgsm", 0.1))

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from rich.console import Console
@@ -23,6 +23,7 @@ from robustbench_coded.evaluation.options.config import (
     without_checkpoint,
 )
 from robustbench_coded.evaluation.options.option import named_norm, plain, radii
+from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
 from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
 from robustbench_coded.evaluation.setup.brought import with_zoo
@@ -60,7 +61,7 @@ def evaluate(
     attacks: str | Callable[..., Any] | Sequence[str | Callable[..., Any]] | None = None,
     checks: bool = False,
     listener: Listener | None = None,
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> Run:
     """Evaluates models behind defences and writes a run folder, as ``csrobust eval`` does.
 
