@@ -38,6 +38,49 @@ def test_robustbench_entries_have_its_fields_and_the_ensemble_as_external(invent
         assert re.search(r"95% interval [\d.]+ to [\d.]+ for the population, 128 ", entry["footnote"])
 
 
+def test_an_every_eval_ever_record_has_what_its_schema_requires(invented_run, tmp_path):
+    """Schema 0.3.0: required fields, enumerations, and texts where it wants texts."""
+    (file,) = exported(invented_run, "every-eval-ever", tmp_path).glob("*.json")
+    record, run = json.loads(file.read_text()), load_run(invented_run)
+    assert record.keys() == {
+        *("schema_version", "evaluation_id", "evaluation_timestamp", "retrieved_timestamp"),
+        *("source_metadata", "eval_library", "model_info", "evaluation_results"),
+    }
+    assert (
+        record["schema_version"] == "0.3.0" and record["source_metadata"]["source_type"] == "evaluation_run"
+    )
+    details = record["model_info"]["additional_details"]
+    assert details["deployment_type"] == "self_deployed" and {type(v) for v in details.values()} == {str}
+    verdicts = run.verdicts
+    assert len(record["evaluation_results"]) == len(verdicts) > 1
+    for result, accuracy, low, name in zip(
+        record["evaluation_results"], verdicts.accuracy, verdicts.ci_low, verdicts.verdict
+    ):
+        score, metric = result["score_details"], result["metric_config"]
+        assert (score["score"], score["details"]["verdict"]) == (accuracy, name)
+        assert score["uncertainty"]["confidence_interval"]["lower"] == low
+        assert metric["lower_is_better"] is False and metric["metric_parameters"]["eps_space"] == "pixel"
+        assert result["source_data"]["source_type"] in ("hf_dataset", "other")
+
+
+def test_results_for_the_hub_are_percentages_with_their_conditions(make_run, tmp_path, capsys):
+    path = make_run("hub")
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["data"]["name"] = "mine"
+    (path / "run.json").write_text(json.dumps(manifest))
+    assert main(["export", str(path), "--to", "eval-results", "--out", str(tmp_path / "out")]) == 2
+    assert "mine is no data set of the Hub; export one of cifar10" in capsys.readouterr().err
+    manifest["data"]["name"] = "cifar10"
+    (path / "run.json").write_text(json.dumps(manifest))
+    (file,) = (exported(path, "eval-results", tmp_path / "out") / ".eval_results").iterdir()
+    text, verdicts = file.read_text(), load_run(path).verdicts
+    assert text.count("- dataset:\n    id: uoft-cs/cifar10\n    task_id: robust_accuracy\n") == len(verdicts)
+    values = [float(value) for value in re.findall(r"^  value: (.*)$", text, re.MULTILINE)]
+    assert values == [round(100 * accuracy, 2) for accuracy in verdicts.accuracy]
+    for threat, verdict in zip(verdicts.threat, verdicts.verdict):
+        assert f"{threat}, linf, eps 8/255 (pixel); {verdict}" in text
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -73,7 +116,7 @@ def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tm
 
 def test_another_format_is_refused(invented_run, tmp_path, capsys):
     assert main(["export", str(invented_run), "--to", "excel", "--out", str(tmp_path / "out")]) == 2
-    assert "--to 'excel' is not known; choose from latex, parquet" in capsys.readouterr().err
+    assert "--to 'excel' is not known; choose from eval-results, every-eval-ever, latex, parquet" in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder(invented_run, tmp_path, capsys):

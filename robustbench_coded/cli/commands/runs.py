@@ -152,7 +152,12 @@ def _beside_paper(comparison: Any) -> Any:
 def export_command(
     run: RunFolder,
     to: Annotated[
-        str, typer.Option("--to", help="robustbench (JSON), parquet, or latex (tables, and figures as PDF).")
+        str,
+        typer.Option(
+            "--to",
+            help="robustbench or every-eval-ever (JSON), eval-results (YAML for the Hugging Face Hub), "
+            "parquet, or latex (tables, and figures as PDF).",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")] = Path("exports"),
     attacks: Annotated[

@@ -1,0 +1,239 @@
+"""A run's robust accuracies in the formats that leaderboards read.
+
+``robustbench``     RobustBench's ``model_info`` (arXiv 2010.09670), one JSON file per subject
+``every-eval-ever`` the aggregate record of Every Eval Ever, schema 0.3.0, one JSON file per checkpoint
+``eval-results``    ``.eval_results/*.yaml`` of a model repository on the Hugging Face Hub
+
+What a run does not know (title, authors, link, venue, extra data) is null or left out; users fill it in.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from robustbench_coded.errors import InputError
+from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.run import GO_ON, Run
+from robustbench_coded.reports.text.formatting import inference_text, perturbation_text, pixels
+from robustbench_coded.runs.atomic import write_text
+from robustbench_coded.schema.case import WHOLE_BATCH
+from robustbench_coded.version import __version__
+
+AUTOATTACK = ("autoattack:standard", "autoattack:rand")
+LONGEST = 100  # characters of a file's name
+NORMS = {"linf": "Linf", "l2": "L2"}
+SCHEMA = "0.3.0"  # of Every Eval Ever
+# Test sets as the Hub names them.
+ON_THE_HUB = {"cifar10": "uoft-cs/cifar10", "cifar100": "uoft-cs/cifar100", "mnist": "ylecun/mnist"}
+
+
+def robustbench(run: Run, out: Path) -> list[Path]:
+    """Writes ``DATASET/NORM/NAME.json`` for every subject under batch/unknown whose eps is in pixels.
+
+    ``external`` is RobustBench's field for evaluations beyond AutoAttack: here, the ensemble of all attacks.
+
+    Raises:
+        InputError: there is none, or outcomes are missing, without which an ensemble is none.
+    """
+    _require_complete(run)
+    files: list[Path] = []
+    for judgement in run.judgements:
+        perturbation = judgement.perturbation
+        if (
+            judgement.threat != WHOLE_BATCH
+            or perturbation.eps_space != "pixel"
+            or perturbation.norm not in NORMS
+        ):
+            continue
+        entry = _model_info(run, judgement)
+        parts = (
+            entry["dataset"],
+            NORMS[perturbation.norm],
+            f"{_subject(judgement)} eps {perturbation.eps:g}",
+        )
+        folder, norm, name = map(_file_name, parts)
+        file = out / folder / norm / f"{name}.json"
+        if file in files:
+            file = file.with_name(f"{name}-{len(files)}.json")
+        write_text(file, json.dumps(entry, indent=2) + "\n")
+        files.append(file)
+    if not files:
+        raise InputError(f"{run.path} has no verdict under batch/unknown with eps in pixels")
+    return files
+
+
+def _model_info(run: Run, judgement: Judgement) -> dict[str, Any]:
+    subject, verdict = judgement.subject, judgement.verdict
+    facts = run.manifest.checkpoint(subject.checkpoint)
+    rows = {row.attack: row for row in run.rows if row.case.setting == judgement.case.setting}
+    autoattack = next((rows[name].accuracy for name in AUTOATTACK if name in rows), None)
+    ensemble = rows["ensemble"]
+    about = "" if ensemble.interval_kind is None else ensemble.interval_kind.phrase
+    return {
+        "link": None,
+        "name": None,
+        "authors": None,
+        "additional_data": None,
+        "number_forward_passes": 1 if subject.defence == "standard" else None,
+        "dataset": run.manifest.data.name or "unknown",
+        "venue": None,
+        "architecture": facts.arch if facts is not None else None,
+        "eps": pixels(judgement.perturbation.eps),
+        "clean_acc": _percent(ensemble.clean_accuracy),
+        "reported": None,
+        "autoattack_acc": _percent(autoattack),
+        "external": _percent(ensemble.accuracy),
+        "footnote": (
+            f"{inference_text(subject, with_k=True)}. {_percent(ensemble.accuracy)}% robust accuracy "
+            f"(95% interval {_percent(ensemble.low)} to {_percent(ensemble.high)} {about}, "
+            f"{ensemble.examples} examples) is due to csrobust's ensemble of attacks; its verdict: "
+            f"{verdict.name}."
+        ),
+        "unreliable": None if autoattack is None or ensemble.high is None else autoattack > ensemble.high,
+    }
+
+
+def every_eval_ever(run: Run, out: Path) -> list[Path]:
+    """Writes one aggregate record per checkpoint: a result for each of its judgements.
+
+    ``score`` is the robust accuracy under the ensemble of all attacks, a fraction, with its 95% interval.
+
+    Raises:
+        InputError: outcomes are missing.
+    """
+    _require_complete(run)
+    files = []
+    for checkpoint, judgements in _by_checkpoint(run).items():
+        facts = run.manifest.checkpoint(checkpoint)
+        created = run.manifest.last.time
+        record = {
+            "schema_version": SCHEMA,
+            "evaluation_id": f"csrobust/{checkpoint}/{created}",
+            "evaluation_timestamp": created,
+            "retrieved_timestamp": created,
+            "source_metadata": {
+                "source_type": "evaluation_run",
+                "source_organization_name": "unknown",
+                "evaluator_relationship": "other",
+            },
+            "eval_library": {"name": "csrobust", "version": __version__},
+            "model_info": {
+                "name": checkpoint,
+                "id": checkpoint,
+                "additional_details": {
+                    "deployment_type": "self_deployed",
+                    "model_availability": "unknown",
+                    **(
+                        {}
+                        if facts is None
+                        else {"architecture": str(facts.arch), "sha256": str(facts.sha256)}
+                    ),
+                },
+            },
+            "evaluation_results": [_result(run, judgement) for judgement in judgements],
+        }
+        files.append(out / f"{_file_name(checkpoint)}.json")
+        write_text(files[-1], json.dumps(record, indent=2) + "\n")
+    return files
+
+
+def _result(run: Run, judgement: Judgement) -> dict[str, Any]:
+    accuracy, perturbation = judgement.verdict.accuracy, judgement.perturbation
+    assert accuracy is not None
+    data = run.manifest.data.name or "unknown"
+    source = {"dataset_name": data, "source_type": "hf_dataset", "hf_repo": ON_THE_HUB.get(data)}
+    return {
+        "evaluation_name": f"{_subject(judgement)}, {judgement.threat}, {perturbation_text(perturbation)}",
+        "source_data": source if data in ON_THE_HUB else {"dataset_name": data, "source_type": "other"},
+        "metric_config": {
+            "metric_id": "robust_accuracy",
+            "metric_name": "Robust accuracy",
+            "metric_kind": "accuracy",
+            "metric_unit": "proportion",
+            "metric_parameters": {
+                "norm": perturbation.norm,
+                "eps": perturbation.eps,
+                "eps_space": perturbation.eps_space,
+                "threat_model": str(judgement.threat),
+            },
+            "lower_is_better": False,
+            "score_type": "continuous",
+            "min_score": 0,
+            "max_score": 1,
+        },
+        "score_details": {
+            "score": accuracy.estimate,
+            "details": {"verdict": judgement.verdict.name, "reason": judgement.verdict.reason},
+            "uncertainty": {
+                "confidence_interval": {
+                    "lower": accuracy.low,
+                    "upper": accuracy.high,
+                    "confidence_level": 0.95,
+                    "method": accuracy.kind.phrase,
+                },
+                "num_samples": judgement.verdict.examples,
+            },
+        },
+    }
+
+
+def eval_results(run: Run, out: Path) -> list[Path]:
+    """Writes ``.eval_results/NAME.yaml``, an entry for each judgement: value in percent, conditions as notes.
+
+    The Hub shows entries whose data set is registered there as a benchmark.
+
+    Raises:
+        InputError: outcomes are missing, or the data are not on the Hub.
+    """
+    _require_complete(run)
+    data = run.manifest.data.name or "unknown"
+    if data not in ON_THE_HUB:
+        raise InputError(
+            f"{run.path}: {data} is no data set of the Hub; export one of {', '.join(ON_THE_HUB)}"
+        )
+    files = []
+    for checkpoint, judgements in _by_checkpoint(run).items():
+        lines = []
+        for judgement in judgements:
+            accuracy = judgement.verdict.accuracy
+            assert accuracy is not None
+            threat = f"{judgement.threat}, {perturbation_text(judgement.perturbation)}"
+            notes = f"csrobust {__version__}: {_subject(judgement)}; {threat}; {judgement.verdict.name}"
+            lines += [
+                "- dataset:",
+                f"    id: {ON_THE_HUB[data]}",
+                "    task_id: robust_accuracy",
+                f"  value: {100 * accuracy.estimate:.2f}",
+                f"  date: {json.dumps(run.manifest.last.time[:10])}",
+                f"  notes: {json.dumps(notes)}",
+            ]
+        files.append(out / ".eval_results" / f"{_file_name(checkpoint)}.yaml")
+        write_text(files[-1], "\n".join(lines) + "\n")
+    return files
+
+
+def _by_checkpoint(run: Run) -> dict[str, list[Judgement]]:
+    """Judgements that have a robust accuracy."""
+    judgements: dict[str, list[Judgement]] = {}
+    for judgement in run.judgements:
+        if judgement.verdict.accuracy is not None:
+            judgements.setdefault(judgement.subject.checkpoint, []).append(judgement)
+    return judgements
+
+
+def _require_complete(run: Run) -> None:
+    if run.missing:
+        raise InputError(f"{run.path} has no robust accuracy yet: {run.missing}; {GO_ON}")
+
+
+def _subject(judgement: Judgement) -> str:
+    return f"{judgement.subject.checkpoint} {inference_text(judgement.subject, with_k=True)}"
+
+
+def _file_name(text: str) -> str:
+    return re.sub(r"[^\w.=-]+", "_", text).strip("._")[:LONGEST]
+
+
+def _percent(fraction: float | None) -> str | None:
+    return None if fraction is None else f"{100 * fraction:.2f}"
