@@ -58,35 +58,17 @@ def predicted(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return model(x).argmax(1)
 
 
-def install(library: str, folder: Path, shared: Path) -> None:
-    """Puts our names in the library's place, before its tests are imported."""
-    from benchmarks.peers import suite_shims_art
-    from benchmarks.peers import suite_shims_statistics as statistics
-
-    {
-        "adversarial-library": _adversarial_library,
-        "foolbox": _foolbox,
-        "cleverhans": _cleverhans,
-        "torchattacks": _torchattacks,
-        "ART": lambda _: suite_shims_art.install(folder, shared),
-        "RobustBench": lambda _: statistics.robustbench(_module, folder),
-        "confseq": lambda _: statistics.confseq(_module),
-        "statsmodels": lambda _: statistics.statsmodels(folder),
-        "torchcubicspline": lambda _: statistics.torchcubicspline(_module),
-    }[library](folder)
-
-
-def _module(name: str, **names: Any) -> ModuleType:
+def fake_module(name: str, **names: Any) -> ModuleType:
     made = sys.modules.setdefault(name, ModuleType(name))
     vars(made).update(names)
     made.__path__ = []
     parent, _, child = name.rpartition(".")
     if parent:
-        setattr(_module(parent), child, made)
+        setattr(fake_module(parent), child, made)
     return made
 
 
-def _adversarial_library(folder: Path) -> None:
+def adversarial_library(folder: Path) -> None:
     def minimal(name: str, order: float | None = None) -> Callable[..., Tensor]:
         def run(
             model: Any,
@@ -123,7 +105,7 @@ def _adversarial_library(folder: Path) -> None:
 
     # Their attacks that ours has not by name are fab, the nearest of their kind.
     fab, nearest_linf = minimal("fab"), minimal("fab", inf)
-    attacks = _module(
+    attacks = fake_module(
         "adv_lib.attacks",
         **dict.fromkeys(("ddn", "alma", "df", "carlini_wagner_l2", "tr", "fab", "sdf"), fab),
         fmn=minimal("fmn"),
@@ -133,7 +115,7 @@ def _adversarial_library(folder: Path) -> None:
         apgd=within("apgd-ce"),
         pgd_linf=within("pgd", inf),
     )
-    _module("adv_lib", attacks=attacks)
+    fake_module("adv_lib", attacks=attacks)
 
 
 FOOLBOX: dict[str, tuple[str, str, int]] = {
@@ -180,7 +162,7 @@ FOOLBOX: dict[str, tuple[str, str, int]] = {
 }
 
 
-def _foolbox(folder: Path) -> None:
+def foolbox(folder: Path) -> None:
     import eagerpy as ep
     import foolbox
 
@@ -224,8 +206,8 @@ def _foolbox(folder: Path) -> None:
     sys.path.insert(0, str(folder / "tests"))
 
 
-def _cleverhans(folder: Path) -> None:
-    _module("nose.plugins.skip", SkipTest=pytest.skip.Exception)
+def cleverhans(folder: Path) -> None:
+    fake_module("nose.plugins.skip", SkipTest=pytest.skip.Exception)
     import unittest
 
     class CleverHansTest(unittest.TestCase):
@@ -234,7 +216,7 @@ def _cleverhans(folder: Path) -> None:
                 torch.as_tensor(x), torch.as_tensor(y), rtol=0, atol=1e-5, check_dtype=False
             )
 
-    _module("cleverhans.devtools.checks", CleverHansTest=CleverHansTest)
+    fake_module("cleverhans.devtools.checks", CleverHansTest=CleverHansTest)
 
     def box_of(x: Tensor, eps: float, low: float | None, high: float | None) -> tuple[float, float]:
         room = max(eps, 1.0) * 4
@@ -314,7 +296,7 @@ def _cleverhans(folder: Path) -> None:
     }
     for name, run in made.items():
         module = "hop_skip_jump_attack" if name.startswith("hop") else name
-        _module(f"cleverhans.torch.attacks.{module}", **{name: run})
+        fake_module(f"cleverhans.torch.attacks.{module}", **{name: run})
 
 
 TORCHATTACKS = {
@@ -350,7 +332,7 @@ IN_L2, IN_L1 = ("CW", "DeepFool", "PGDL2", "PGDRSL2"), ("EADL1", "EADEN")
 IN_L0 = {"SparseFool": 64, "JSMA": 64, "OnePixel": 1, "Pixle": 10}
 
 
-def _torchattacks(folder: Path) -> None:
+def torchattacks(folder: Path) -> None:
     from robustbench_coded.data.registry import load_data
     from robustbench_coded.models.loading import load_checkpoint
     from robustbench_coded.models.pixel_model import PixelModel
@@ -366,8 +348,8 @@ def _torchattacks(folder: Path) -> None:
     def images(n_examples: int, **_: Any) -> tuple[Tensor, Tensor]:
         return load_data("digits").batch(range(n_examples))
 
-    _module("robustbench.utils", load_model=lambda *_, **__: network, clean_accuracy=accuracy)
-    _module("robustbench.data", load_cifar10=images)
+    fake_module("robustbench.utils", load_model=lambda *_, **__: network, clean_accuracy=accuracy)
+    fake_module("robustbench.data", load_cifar10=images)
 
     class Ours:
         supported_mode = ("default", "targeted")
@@ -387,4 +369,4 @@ def _torchattacks(folder: Path) -> None:
             return ours(self.model, x, y, TORCHATTACKS[self.name], eps, norm, target)
 
     made = {name: type(name, (Ours,), {"name": name}) for name in TORCHATTACKS}
-    _module("torchattacks", __all__=list(made), __wrapper__=[], **made)
+    fake_module("torchattacks", __all__=list(made), __wrapper__=[], **made)
