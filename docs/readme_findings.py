@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench.table import pipes
+from robustbench_coded.judge.intervals import TAIL, clopper_pearson
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.reports.figures.curves import draw_ladder
 from robustbench_coded.reports.figures.style import Drawing, styled
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+BIAS = ROOT / "docs" / "bias.md"
 FIGURE = ROOT / "docs" / "findings.svg"
 REPORTS = ROOT / "reports"
 # run, checkpoint, N of RCI -> the name in the table and the title in the figure
@@ -23,21 +25,24 @@ NETWORKS = {
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
+OUTSIDE = ("networks", "defences in their authors' code")  # rows of reports/outside that are verdicts
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
 def main() -> None:
     FIGURE.write_bytes(figure().svg)
-    README.write_text(with_blocks(README.read_text()))
+    for page in (README, BIAS):
+        page.write_text(with_blocks(page.read_text()))
 
 
 def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
-    for name, block in (("findings", findings()), ("zoo", zoo())):
+    for name, make in {"findings": findings, "zoo": zoo, "bias": bias}.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        before, rest = text.split(begin)
-        text = f"{before}{begin}\n\n{block}\n\n{end}{rest.split(end)[1]}"
+        if begin in text:
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n\n{make()}\n\n{end}{rest.split(end)[1]}"
     return text
 
 
@@ -94,6 +99,33 @@ def _accuracy(row: dict[str, str]) -> str:
 def zoo() -> str:
     """On how many entries of the zoo each tool errs."""
     return " ".join(_counts(_matching(_rows("zoo/zoo.csv"), {"threat": MAIN})))
+
+
+def bias() -> str:
+    """Verdicts on defences of known robust accuracy: of the zoo by threat model, and those of others."""
+    rows: list[Sequence[str]] = [("truth", "threat model", "number", "positive", "negative", "open")]
+    entries = [row for row in _rows("zoo/zoo.csv") if not row["third_party"]]
+    for broken in ("False", "True"):
+        for threat in ("batch/unknown", "batch/known", "victim/unknown"):
+            senses = [row["sense"] for row in _matching(entries, {"broken": broken, "threat": threat})]
+            counts = [senses.count(sense) for sense in ("praised", "condemned", "unsettled")]
+            rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "good"), threat, counts))
+    for line in (REPORTS / "outside" / "report.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 6 and cells[0] in OUTSIDE and cells[1] in ("robust", "broken"):
+            broken_, stands, open_ = map(int, cells[3:])
+            truth = f"{cells[0]}: {'good' if cells[1] == 'robust' else 'broken'}"
+            rows.append(_verdicts(truth, MAIN, [stands, broken_, open_]))
+    return pipes([row for row in rows if row[2] != "0"])
+
+
+def _verdicts(truth: str, threat: str, counts: Sequence[int]) -> Sequence[str]:
+    total = sum(counts)
+    shares = []
+    for count in counts:
+        low, high = clopper_pearson(count, max(total, 1), TAIL)
+        shares.append(f"{count} ({100 * low:.0f} to {100 * high:.0f}%)")
+    return (truth, threat, str(total), *shares)
 
 
 def _account(row: dict[str, str]) -> float:

@@ -17,9 +17,21 @@ def findings():
     return module
 
 
-def test_tables_are_those_of_the_reports(findings):
-    mending = "README.md differs from reports/; run python docs/readme_findings.py and commit"
-    assert findings.with_blocks(README) == README, mending
+@pytest.mark.parametrize("page", ["README.md", "docs/bias.md"])
+def test_tables_are_those_of_the_reports(findings, page):
+    text = (ROOT / page).read_text()
+    mending = f"{page} differs from reports/; run python docs/readme_findings.py and commit"
+    assert findings.with_blocks(text) == text, mending
+
+
+def test_a_page_counts_the_verdicts_by_what_is_true(findings):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in findings.bias().splitlines()]
+    counts = {(row[0], row[1]): [int(cell.split()[0]) for cell in row[2:]] for row in lines[2:]}
+    assert all(row[0] == sum(row[1:]) > 0 for row in counts.values())
+    broken = [
+        row for row in findings._rows("zoo/zoo.csv") if row["broken"] == "True" and not row["third_party"]
+    ]
+    assert sum(row[0] for (truth, _), row in counts.items() if truth == "zoo: broken") == len(broken)
 
 
 def test_a_changed_figure_is_noticed(findings):
