@@ -12,7 +12,8 @@ own examples. Of batches of two sizes the unit is the larger one they fit into. 
 same outcome in any draw. The difference is then taken in two ways, and the interval reaches as far as either:
 as the difference of the two accuracies, and as that of a and b, where a is the share of answers that are
 right on the left alone and b on the right alone. The second way knows the ends: two rows with the same
-outcomes differ by 0 of n each way.
+outcomes differ by 0 of n each way. No interval is wider than the difference of the two accuracies' own, each
+end at half of the error: what few batches measure of a correlation is no reason for more.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,12 +53,17 @@ def clustered_difference(
     """
     left, right = np.broadcast_arrays(left, right)
     estimate = float(left.mean() - right.mean())
-    first, second = (
-        _reach(correct, intervals.clustered_interval(correct, batch, tail, correlation))
-        if clustered
-        else _reach(correct, _of_examples(correct, tail))
-        for correct, clustered in ((left, left_clustered), (right, right_clustered))
-    )
+
+    def ends(of: float) -> tuple[tuple[float, float], ...]:
+        """The two accuracies' own intervals, each end of which errs with probability ``of``."""
+        return tuple(
+            intervals.clustered_interval(correct, batch, of, correlation)
+            if clustered
+            else _of_examples(correct, of)
+            for correct, clustered in ((left, left_clustered), (right, right_clustered))
+        )
+
+    first, second = (_reach(correct, of) for correct, of in zip((left, right), ends(tail)))
     alone, other = left & ~right, right & ~left
     # Where one side's answers don't depend on one another, neither does what it has wrong.
     alone_in = [*([] if left_clustered else [left]), *([] if right_clustered else [~right])]
@@ -71,7 +77,11 @@ def clustered_difference(
         ),
     ]
     below, above = np.max(ways, axis=0)
-    return max(estimate - float(below), -1.0), min(estimate + float(above), 1.0)
+    # However the two vary together, the difference lies between those of their own ends at half of the error.
+    (first_low, first_high), (second_low, second_high) = ends(tail / 2)
+    low = max(estimate - float(below), first_low - second_high)
+    high = min(estimate + float(above), first_high - second_low)
+    return low, high
 
 
 Reach = tuple[float, float]  # how far an interval goes below and above its estimate

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,9 +5,9 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
 from robustbench_coded.judge.case_results import CaseResult
-from robustbench_coded.judge.correlation import Correlation
+from robustbench_coded.judge.intervals import clustered_interval
 from robustbench_coded.judge.outcomes import Cell
-from robustbench_coded.judge.paired import NotPaired, paired_difference
+from robustbench_coded.judge.paired import NotPaired, correlation_of, paired_difference
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
 
 KEY = Case(Subject("erm", "rci", 16, 24), WHOLE_BATCH, Perturbation("linf", 0.1, "pixel"), "pgd-10")
@@ -51,13 +49,26 @@ def test_exchanging_the_rows_mirrors_the_interval(first, second, by_batch, seed)
 
 def test_the_same_outcomes_differ_by_no_more_than_0_of_n_leaves():
     same = np.random.default_rng(0).random((640, 10)) < 0.5
-    for made, outcomes in ((row(same), 40), (row(same, by_batch=False), 640)):
-        found = paired_difference(made, made)
-        bound = 1 - 0.025 ** (1 / outcomes)
-        assert (found.low, found.estimate, found.high) == pytest.approx((-bound, 0, bound))
-    calm = replace(row(same), correlation=Correlation(0.0, 0.1))
-    bound = 1 - 0.025 ** (1 / (640 / (1 + 15 * 0.1)))
-    assert paired_difference(calm, calm).high == pytest.approx(bound)
+    found = paired_difference(row(same, by_batch=False), row(same, by_batch=False))
+    bound = 1 - 0.025 ** (1 / 640)
+    assert (found.low, found.estimate, found.high) == pytest.approx((-bound, 0, bound))
+    whole = np.repeat(np.random.default_rng(0).random((40, 1)) < 0.5, 16, axis=0)
+    bound = 1 - 0.025 ** (1 / 40)
+    assert paired_difference(row(whole), row(whole)).high == pytest.approx(bound)
+
+
+def test_a_difference_is_no_wider_than_that_of_the_two_intervals_at_half_of_the_error():
+    """Three batches that happen to move apart: their measured correlation is -1."""
+    kept = [np.repeat([0.80, 0.81, 0.82], 128), np.repeat([0.52, 0.49, 0.46], 128)]
+    order = np.random.default_rng(0).permutation(128)
+    ranks = np.tile((order + 0.5) / 128, 3)
+    rows = [row((ranks < share)[:, None], batch_size=128) for share in kept]
+    found = paired_difference(*rows)
+    one, other = (
+        clustered_interval(made.cell.correct, made.cell.batch, 0.0125, made.correlation) for made in rows
+    )
+    assert found.low == pytest.approx(one[0] - other[1]) and found.high <= one[1] - other[0]
+    assert correlation_of(*(made.cell.correct for made in rows), rows[0].cell.batch) < -0.9
 
 
 def test_two_rows_without_a_right_answer_have_the_width_of_0_of_n():
