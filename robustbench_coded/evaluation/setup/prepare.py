@@ -246,7 +246,7 @@ def prepare(
         notes += said
     if checkpoints and in_memory.models and (config.arch or config.normalize):
         files, networks = ", ".join(c.name for c in checkpoints), ", ".join(in_memory.models)
-        notes.append(f"arch and normalize apply to {files} only; {networks}, in memory, is evaluated as it is")
+        notes.append(f"arch and normalize are of {files} alone; {networks}, in memory, is evaluated as it is")
     for name in in_memory.models:
         code = codes.get(cases.code_names(name)[0])
         loaded.append(checkpoint_in_memory(name, in_memory, images.whole, config, code))
