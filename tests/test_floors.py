@@ -14,7 +14,7 @@ CORE = (
     "reports.write",
     "evaluation.guard", "evaluation.selftests", "evaluation.options", "evaluation.planning",
     "evaluation.protocol", "evaluation.execution", "evaluation.engine", "evaluation.setup",
-    "evaluation.attack", "evaluation.session", "assertion", "api", "cli",
+    "evaluation.attack", "evaluation.session", "assertion", "api", "cli", "__main__",
 )  # fmt: skip
 # What the core finds through entry points alone; each imports the core and those before it.
 EXTRAS = (

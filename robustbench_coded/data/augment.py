@@ -53,23 +53,6 @@ def mixed(share: float, alpha: float) -> Kind:
     return kind
 
 
-def cut_and_mixed(x: Tensor, generator: torch.Generator) -> Tensor:
-    """CutMix (arXiv 1905.04899): a rectangle of random area from another image, in shifted images."""
-    x = _augmented(x, generator)
-    partners = x[_partners(len(x), generator)]
-    _, _, height, width = x.shape
-    areas = _evenly(len(x), generator)
-    tops, lefts = (torch.rand(len(x), generator=generator) for _ in range(2))
-    rows, columns = torch.arange(height), torch.arange(width)
-    mixed = x.clone()
-    for i, (side, top, left) in enumerate(zip(areas.sqrt(), tops * height, lefts * width, strict=True)):
-        inside = ((rows - top).abs() < side * height / 2)[:, None] & (
-            (columns - left).abs() < side * width / 2
-        )
-        mixed[i][:, inside] = partners[i][:, inside]
-    return mixed
-
-
 def noisy(x: Tensor, generator: torch.Generator) -> Tensor:
     """Images with random signs as large as adversarial training's: 8/255, in one channel 0.2."""
     x = _augmented(x, generator)
@@ -85,7 +68,6 @@ KINDS: dict[str, Kind] = {
     "mixed up": mixed(1.0, 1.0),
     "mixed up with alpha 0.2": mixed(1.0, 0.2),
     "half of them mixed up": mixed(0.5, 1.0),
-    "cut and mixed": cut_and_mixed,
     "noisy": noisy,
 }
 

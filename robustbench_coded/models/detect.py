@@ -199,8 +199,8 @@ def published_definition(arch: str, names: Iterable[str]) -> str | None:
         return "timm's vision transformer" if (width, depth) in TIMM_SIZES else None
     if not name.startswith("sequential-"):
         return "names and shapes"
-    if "-a-" not in name and list(registry.find(name)[0].variants) == ["activation"]:
-        return "names and shapes"  # a linear network has no activation
+    if not registry.find(name)[0].variants and not name.endswith("n"):
+        return "names and shapes"  # a linear network; without a last bias, spiking neurons may follow
     known = published_stacks().get(name, {})
     layers = [one.rpartition(".")[2] for one in dict.fromkeys(name.rpartition(".")[0] for name in names)]
     return known["definition"] if known and known.get("layers", "").split() in ([], layers) else None

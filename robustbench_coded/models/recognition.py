@@ -233,6 +233,8 @@ class _Decision:
             self.parts = () if self.definition else list(self.assembly.parts)
             self.by_arch = self.definition or self.by_arch
         unknown = [", ".join(part for part in self.parts if part != INACTIVE)] if self.parts else []
+        if stated.arch is None and not self.definition and not self.parts:
+            unknown = ["output (spiking neurons have such layers without biases)"]
         unknown += [] if stated.normalisation else ["normalisation"]
         if unknown:
             self.open = f"neither its weights nor its file say its {' and '.join(unknown)}"

@@ -115,7 +115,7 @@ def _unwrap(contents: Any, entry: str | None) -> tuple[dict[str, Tensor], tuple[
                 passed += entries
         nesting.append(chosen)
         contents = contents[chosen]
-    tensors = _tensors(contents)
+    tensors = _tensors(contents) or _listed(contents)
     if entry is not None:
         tensors = {name: one for name, one in tensors.items() if name.startswith(f"{entry}.")}
         if not tensors:
@@ -175,6 +175,13 @@ def _tensors(contents: Any) -> dict[str, Tensor]:
     return {
         name: value for name, value in contents.items() if isinstance(name, str) and isinstance(value, Tensor)
     }
+
+
+def _listed(contents: Any) -> dict[str, Tensor]:
+    """Tensors in lists, under the names that a ParameterList gives them."""
+    lists = contents.items() if isinstance(contents, Mapping) else ()
+    named = ((name, i, one) for name, own in lists if isinstance(own, list) for i, one in enumerate(own))
+    return {f"{name}.{i}": one for name, i, one in named if isinstance(one, Tensor)}
 
 
 def as_float32(name: str, tensor: Tensor) -> Tensor:

@@ -1,7 +1,10 @@
 """How the process of a command ends."""
 
+import runpy
 import subprocess
 import sys
+
+import pytest
 
 
 def test_a_reader_that_has_left_is_no_error():
@@ -10,3 +13,11 @@ def test_a_reader_that_has_left_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode in (0, 1)
+
+
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["csrobust", "list", "data"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("robustbench_coded", run_name="__main__")
+    assert ended.value.code == 0
+    assert "digits" in capsys.readouterr().out

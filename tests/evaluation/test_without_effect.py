@@ -1,5 +1,6 @@
 """No option is ignored: one that cannot apply is refused, and numbers are read in one way everywhere."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,7 +12,11 @@ from torchvision.transforms import Normalize
 
 from robustbench_coded import InputError, assert_accuracy_under_attack, attack, evaluate
 from robustbench_coded.cli.main import main
+from robustbench_coded.data.registry import load_data
 from robustbench_coded.errors import in_python
+from robustbench_coded.evaluation.execution.in_memory import InMemory
+from robustbench_coded.evaluation.options.config import EvalConfig, attack_options
+from robustbench_coded.evaluation.setup.prepare import prepare
 from robustbench_coded.models.build import construct
 from robustbench_coded.models.external_architectures import normaliser_in
 from robustbench_coded.models.registry import MODELS
@@ -50,6 +55,16 @@ def elsewhere(tmp_path, monkeypatch):
 def test_an_option_that_cannot_apply_is_refused(options, said):
     with pytest.raises(InputError, match=said):
         evaluate(RowMean(), labelled(), **{"eps": 0.1, "attacks": "fgsm", **options})
+
+
+def test_an_option_of_files_alone_is_said_to_be_so():
+    digits = load_data("digits")
+    held = InMemory(digits, {"mine": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))})
+    files = {"checkpoints": (("theirs", "digits-erm"),), "batch_size": (16,), "normalize": "none"}
+    given = EvalConfig(**files, **attack_options(("fgsm",), norm="linf"))
+    said = "arch and normalize are of theirs alone; mine, in memory, is evaluated as it is"
+    assert said in prepare(given, held, glance=True).notes
+    assert said not in prepare(replace(given, normalize=None), held, glance=True).notes
 
 
 @pytest.mark.long

@@ -125,3 +125,16 @@ def test_at_chance_the_normalisation_that_is_right_and_the_other_network_are_nam
     torch.save(bytes_only.state_dict(), tmp_path / "bytes.pt")
     found = recognise_network(load_checkpoint(tmp_path / "bytes.pt", normalize="none"), x, y)
     assert found.refusal.endswith("% are: --arch 'sequential-8-f64-l' --normalize bytes")
+
+
+def test_one_matrix_without_a_bias_may_drive_spiking_neurons(tmp_path, test_images):
+    x, y = test_images
+    means = torch.stack([x[y == digit].mean(0).flatten() for digit in range(10)])
+    torch.save({"net.layer.1.weight": means - means.mean(0)}, tmp_path / "spiking.pt")
+    found = recognise_network(load_checkpoint(tmp_path / "spiking.pt", normalize="none"), x, y)
+    assert "say its output (spiking neurons have such layers without biases), and labels" in found.refusal
+    assert {one.candidate.arch for one in found.question.asked} == {"sequential-8-f64-ln"}
+    stated = load_checkpoint(tmp_path / "spiking.pt", arch="sequential-8-f64-ln", normalize="none")
+    assert recognise_network(stated, x, y).refusal == ""
+    torch.save({"weight": means, "bias": -means.square().sum(1) / 2}, tmp_path / "linear.pt")
+    assert recognise_network(load_checkpoint(tmp_path / "linear.pt", normalize="none"), x, y).refusal == ""

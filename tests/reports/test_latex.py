@@ -86,6 +86,11 @@ def test_the_table_says_what_it_needs_and_on_how_many_images_it_rests():
     assert "batches of 128" in text and "n = 64" in text
 
 
+def test_a_number_stays_on_the_line_of_its_attack():
+    text = tables(REPORTS / "cifar10-adversarial", ("clean", "eot10-pgd-20", "transfer-pgd-20"))
+    assert r"EOT-{}10\\PGD-{}20" in text and r"PGD-{}\\20" not in text
+
+
 def test_attacks_are_chosen_in_their_order(tmp_path, capsys):
     run = REPORTS / "cifar10-adversarial"
     chosen = ["--to", "latex", "--out", str(tmp_path), "--attacks"]

@@ -38,14 +38,9 @@ def list_command(
         table = {each: f"csrobust list {each}" for each in KINDS}
     else:
         table = run_names(folder or Path("reports")) if kind == "runs" else names(kind)
-    if as_json:
-        import json
-
-        print(json.dumps(table))
-        return 0
     width = max(map(len, table))
-    for name, description in table.items():
-        print(one_line(f"{name:<{width}}  {description}"))
+    lines = [one_line(f"{name:<{width}}  {description}") for name, description in table.items()]
+    print(json.dumps(table) if as_json else "\n".join(lines))
     return 0
 
 

@@ -244,6 +244,9 @@ def prepare(
         network, said = _recognised(checkpoint, config, images.whole, device, glance=glance)
         loaded.append(network)
         notes += said
+    if checkpoints and in_memory.models and (config.arch or config.normalize):
+        files, networks = ", ".join(c.name for c in checkpoints), ", ".join(in_memory.models)
+        notes.append(f"arch and normalize are of {files} alone; {networks}, in memory, is evaluated as it is")
     for name in in_memory.models:
         code = codes.get(cases.code_names(name)[0])
         loaded.append(checkpoint_in_memory(name, in_memory, images.whole, config, code))

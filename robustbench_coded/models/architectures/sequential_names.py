@@ -275,7 +275,7 @@ def resolve(name: str, family: registry.Architecture) -> registry.Architecture |
     variants = {
         **({"layout": possible[1:]} if len(possible) > 1 else {}),
         **({"pooling": POOLINGS[1:]} if pools else {}),
-        **family.variants,
+        **(family.variants if any(token[0] == "a" for token in parsed[1]) else {}),
         **({registry.INACTIVE: tuple(left_out)} if (left_out := inactive(parsed[1])) else {}),
     }
     return replace(family, name=name, parameters={"stack": name}, variants=variants, image_size=parsed[0])

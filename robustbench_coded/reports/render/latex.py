@@ -24,7 +24,7 @@ GROUP = 50  # characters of what stands above a group of rows
 CAPTION = 1000
 PACKAGE = "% Needs \\usepackage{booktabs}.\n"
 NEW_LINE = r"\\"
-_JOINT = re.compile(r"(?<=[-+=:/ ])|(?=@)")
+_JOINT = re.compile(r"(?<=[+=:/ ])|(?<=-)(?!\d)|(?=@)")
 _NARROW, _WIDE = frozenset("ijlt.,:;()[] -'"), frozenset("mwMWQO@%=+")
 
 
@@ -60,7 +60,7 @@ def _environment(table: Table, threats: Sequence[object], tabulars: Sequence[str
     name = re.sub("[^a-z0-9]+", "-", table.title.lower()).strip("-") + (f"-{place + 1}" if place else "")
     lines = [
         r"\begin{table}",
-        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
+        r"\centering\scriptsize\setlength{\tabcolsep}{3pt}\setlength{\belowcaptionskip}{4pt}",
         rf"\caption{{{latex(caption, CAPTION)}}}",
         rf"\label{{tab:{name}}}",
         "\n\\par\\medskip\n".join(tabulars),
