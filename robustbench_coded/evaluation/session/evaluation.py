@@ -20,7 +20,7 @@ from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, VERSION
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
-    Found,
+    Outcome,
     OpenCheck,
     Standing,
     Step,
@@ -241,7 +241,7 @@ class Evaluation:
         )
 
 
-def _found(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Found | None:
+def _found(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Outcome | None:
     """What the outcomes of a case say; None while units of it are missing."""
     if not units or any(unit.id not in metadata for unit in units):
         return None
@@ -255,4 +255,4 @@ def _found(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Foun
     if not (answers := total(f"answers_{purpose}")):
         return None
     share = total(f"right_{purpose}") / answers
-    return Found(share, total("right_scoring"), sum_of(one.get(DIGEST) for one in facts))
+    return Outcome(share, total("right_scoring"), sum_of(one.get(DIGEST) for one in facts))

@@ -17,7 +17,7 @@ from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, next_ste
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
-    Found,
+    Outcome,
     OpenCheck,
     Sized,
     Standing,
@@ -131,7 +131,7 @@ def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
         defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
         left = {True: BASE if defended else PRAISED, False: PRAISED}
         outcomes = {
-            case: Found(
+            case: Outcome(
                 1.0 if case.attack == CLEAN else left[case.subject.spec == STANDARD] if praised else 0.0
             )
             for case in ran.sizes

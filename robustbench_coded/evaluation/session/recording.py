@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.state import Evidence, Found, Standing, Step
+from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, Standing, Step
 from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
@@ -123,5 +123,5 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     """A line of steps.jsonl; ``outcomes`` and ``standings`` are those that are new or have changed."""
 
     step: Step | None
-    outcomes: tuple[tuple[PlannedCase, Found], ...] = ()
+    outcomes: tuple[tuple[PlannedCase, Outcome], ...] = ()
     standings: tuple[tuple[Case, Standing], ...] = ()
