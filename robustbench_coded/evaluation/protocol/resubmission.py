@@ -73,22 +73,22 @@ def _measured(evidence: Evidence, size: int) -> Measured:
     order in which they ran.
     """
     measured: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
-    for case, outcome in evidence.outcomes.items():
+    for case in evidence.sizes:
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
         if case.submission is None and sees_queries(case.subject, naming.parse(case.attack)):
             continue  # its inputs follow its queries, which nobody else has asked
-        if evidence.sizes.get(case, 0) >= size:
+        if evidence.sizes[case] >= size and case in evidence.outcomes:
             at = measured.setdefault((case.subject, case.perturbation), [])
-            at.append(MeasuredAttack(case, outcome))
-    return {
-        key: sorted(attacks, key=lambda attack: attack.outcome.share) for key, attacks in measured.items()
-    }
+            at.append(MeasuredAttack(case, evidence.outcomes[case]))
+    return {key: sorted(attacks, key=lambda one: one.outcome.share) for key, attacks in measured.items()}
 
 
 def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
     """The strongest attack of each kind, the strongest first, without those that found the same inputs."""
-    return list({attack.kind: attack for attack in reversed(_distinct(attacks))}.values())[::-1]
+    distinct = _distinct(attacks)
+    first = {attack.kind: attack for attack in reversed(distinct)}
+    return [attack for attack in distinct if first[attack.kind] is attack]
 
 
 def _distinct(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
