@@ -1,9 +1,10 @@
 """Verdicts that change where one rung of the protocol is left out, on defences of known truth.
 
-    python benchmarks/errors/ablation.py [NAME ...]   judges these, or ENTRIES, and writes reports/zoo/ablation.csv
+    python benchmarks/errors/ablation.py [NAME ...]   judges these, or all of ENTRIES into
+        reports/zoo/ablation.csv
 
-Each defence is evaluated once by the whole protocol and once without each rung but *clean*, in one run folder,
-so that no attack runs twice. Without *self-tests* the checks read none. Twins are named KIND/SEED or
+Each defence is evaluated once by the whole protocol and once without each rung but *clean*, in one run
+folder, so that no attack runs twice. Without *self-tests* the checks read none. Twins are named KIND/SEED or
 KIND/SEED-twin.
 """
 
@@ -35,7 +36,14 @@ OUT = Path(__file__).parents[2] / "reports" / "zoo" / "ablation.csv"
 # Of each family those that a rung is there for, and honest ones beside them.
 ENTRIES = (
     *("rounding", "shattered", "lifted-0.1", "one-hot-0.2", "hidden-direction", "saturated-wide"),
-    *("other-base-0.1", "wrong-base-weak", "coin-flip", "random-slope", "ensemble-decoys", "ensemble-opposed"),
+    *(
+        "other-base-0.1",
+        "wrong-base-weak",
+        "coin-flip",
+        "random-slope",
+        "ensemble-decoys",
+        "ensemble-opposed",
+    ),
     *("members-together", "members-apart", "sines", "sines-noise", "bumps", "levels-noise"),
     *("rci-linear-wide", "rci-linear", "label-leak", "half-batch", "refit-mean", "refit-mean-narrow"),
     *("memory-reset", "running-mean", "smoothing", "smoothing-thin", "lipschitz", "abstain-off-grid"),
