@@ -50,9 +50,9 @@ class Recorder:
     def write_decision(self, evidence: Evidence, step: Step | None) -> None:
         """Adds a line to steps.jsonl: a step, and what has changed of what it was decided by."""
         old, self._last = self._last, evidence
-        found = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
-        changed = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
-        decision = Decision(step, tuple(found), tuple(changed))
+        outcomes = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
+        standings = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
+        decision = Decision(step, tuple(outcomes), tuple(standings))
         self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
         write_text(self.folder.path / STEPS, "".join(self._decisions))
 

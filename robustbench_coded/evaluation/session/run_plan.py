@@ -115,16 +115,12 @@ def _with_inputs(work: Work, pending: Sequence[Unit]) -> Iterator[Unit]:
         if any(source.id not in work.store for several in unit.sources for source in several):
             work.fail(UnitFailure(unit, NO_INPUTS, 0))
         elif unit.sources:
-            read = partial(_read, unit, work.store, context)
-            yield replace(unit, submitted=SubmittedInputs(read), sources=())
+            of_each = [partial(_of_source, unit, several, work.store, context) for several in unit.sources]
+            read = SubmittedInputs(lambda of_each=of_each: [read() for read in of_each])
+            yield replace(unit, submitted=read, sources=())
         else:  # what is submitted elsewhere comes back with the outcomes
             submitted = unit.case.threat == WHOLE_BATCH and not unit.case.for_check
             yield replace(unit, keep=unit.keep or (submitted and unit.case.attack not in CONTROLS))
-
-
-def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:
-    """For each source of a unit's case the perturbed inputs of the unit's batches, by batch."""
-    return [_of_source(unit, several, store, context) for several in unit.sources]
 
 
 def _of_source(
@@ -137,19 +133,19 @@ def _of_source(
     """
     theirs, ours = context.batches(several[0].case.subject), context.batches(unit.case.subject)
     wanted = {index for group in unit.groups for index in group}
-    found = [evaluation for source in several for evaluation in store.get(source.id) or ()]
+    stored = [batch for source in several for batch in store.get(source.id) or ()]
     if theirs == ours:
-        return {evaluation.batch: evaluation for evaluation in found if evaluation.batch in wanted}
+        return {batch.batch: batch for batch in stored if batch.batch in wanted}
     by_example = {
-        theirs[evaluation.batch].members[slot]: x
-        for evaluation in found
-        for slot, x in zip(evaluation.slots.tolist(), evaluation.x, strict=True)
-        if slot < theirs[evaluation.batch].scored
+        theirs[batch.batch].members[slot]: x
+        for batch in stored
+        for slot, x in zip(batch.slots.tolist(), batch.x, strict=True)
+        if slot < theirs[batch.batch].scored
     }
-    brought = {}
+    batches = {}
     for index in sorted(wanted):
-        slots = [slot for slot, member in enumerate(ours[index].members) if member in by_example]
-        if slots:
-            x = torch.stack([by_example[ours[index].members[slot]] for slot in slots])
-            brought[index] = PerturbedBatch(index, EVERY, EVERY, torch.tensor(slots), x)
-    return brought
+        members = ours[index].members
+        if slots := [slot for slot, member in enumerate(members) if member in by_example]:
+            x = torch.stack([by_example[members[slot]] for slot in slots])
+            batches[index] = PerturbedBatch(index, EVERY, EVERY, torch.tensor(slots), x)
+    return batches

@@ -124,25 +124,6 @@ def from_file(
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
 
 
-def by_names(checkpoint: Checkpoint, config: EvalConfig) -> LoadedCheckpoint:
-    """A checkpoint as its names and shapes say, not looked at: fit for a plan, not for an evaluation."""
-    channels = checkpoint.channels
-    unknown = Normalisation("not looked at", (0.0,) * channels, (1.0,) * channels)
-    loaded = _loaded(
-        config,
-        checkpoint.normalisation or unknown,
-        "given",
-        name=checkpoint.name,
-        path=str(checkpoint.path),
-        sha256=checkpoint.sha256,
-        arch=checkpoint.arch,
-        classes=checkpoint.classes,
-        channels=channels,
-        metadata=checkpoint.metadata,
-    )
-    return replace(loaded, arch=config.arch)
-
-
 def checkpoint_in_memory(
     name: str, in_memory: InMemory, data: Dataset, config: EvalConfig, code: Code | None
 ) -> LoadedCheckpoint:
