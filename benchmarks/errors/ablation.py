@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.errors import twins
-from benchmarks.errors.zoo_judged import NOTHING
 from robustbench_coded.evaluation.engine.run import Engine
 from robustbench_coded.evaluation.options.config import DEFAULT, EvalConfig, attack_options
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, SELF_TESTS
@@ -51,7 +50,7 @@ ENTRIES = (
     *("up-only", "off-lattice", "half-only", "edge-wide", "op-two-bounds", "op-majority", "op-bernoulli"),
     *(f"{kind}/7{twin}" for kind in ("rounded", "coin", "routed", "refitted") for twin in ("", "-twin")),
 )
-HEADER = ("defence", "threat", "praiseworthy", "left_out", "verdict", "verdict_without")
+HEADER = ("defence", "threat", "left_out", "verdict", "verdict_without")
 
 
 def entry_named(name: str) -> tuple[ZooEntry, Known]:
@@ -63,7 +62,7 @@ def entry_named(name: str) -> tuple[ZooEntry, Known]:
 
 
 def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[str, ...]]:
-    """A row for each rung and threat model, as in HEADER."""
+    """A row for each verdict that changes, as in HEADER; a single one without a verdict where none does."""
     config = EvalConfig(checkpoints=(), out=folder, threads=1, **attack_options(DEFAULT))
     prepared, path = made_ready(*entry.brings(config, known))
     evaluation = planned_evaluation(prepared, None, path)
@@ -80,30 +79,26 @@ def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[
             work = Work(engine, opened, own.prepared, first.done, first.store, Listener())
             standings = run_steps(recorder, work).standings
             verdicts[left_out] = {case: s.verdict for case, s in standings.items()}
-    rows = []
-    for case, verdict in verdicts[""].items():
-        truth = known.truth(str(case.threat))
-        praiseworthy = str(not entry.broken and truth.high > NOTHING)
-        if case.subject.defence == entry.name:
-            rows += [
-                (entry.name, str(case.threat), praiseworthy, rung, verdict, verdicts[rung].get(case, "none"))
-                for rung in names[1:]
-            ]
-    return rows
+    rows = [
+        (entry.name, str(case.threat), rung, str(verdict), str(verdicts[rung].get(case, "no verdict")))
+        for case, verdict in verdicts[""].items()
+        for rung in names[1:]
+        if case.subject.defence == entry.name and verdicts[rung].get(case) != verdict
+    ]
+    return rows or [(entry.name, "", "", "", "")]
 
 
 def main(*names: str) -> None:
-    rows: list[tuple[str, ...]] = [HEADER]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
     for name in names or ENTRIES:
         with tempfile.TemporaryDirectory() as folder:
-            found = changed_verdicts(*entry_named(name), Path(folder) / "run")
-        rows += found
-        changed = [f"{threat} without {rung}: {a} -> {b}" for _, threat, _, rung, a, b in found if a != b]
-        print(f"{name}: {'; '.join(changed) or 'no verdict changes'}", flush=True)
-    if not names:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        write_text(OUT, text.getvalue())
+            rows = changed_verdicts(*entry_named(name), Path(folder) / "run")
+        writer.writerows(rows)
+        print(*(",".join(row) for row in rows), sep="\n", flush=True)
+        if not names:
+            write_text(OUT, text.getvalue())
 
 
 if __name__ == "__main__":

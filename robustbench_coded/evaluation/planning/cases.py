@@ -21,34 +21,27 @@ if TYPE_CHECKING:
     from robustbench_coded.runs.adversarials import PerturbedBatch
 
 
+@dataclass(frozen=True)
 class SubmittedInputs:
     """Perturbed inputs on their way to the process that scores them.
 
     In the process that has the run folder they are read when they are asked for. Sent to another process they
     travel as they are, once: that process may have no disk in common with this one, and sends none back.
 
-    Args:
-        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch;
-            None where they have been sent from.
-        sent: the same in the process that they were sent to.
+    Attributes:
+        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch.
+        arrived: True in the process that they were sent to.
     """
 
-    def __init__(
-        self,
-        read: Callable[[], list[dict[int, PerturbedBatch]]] | None,
-        sent: list[dict[int, PerturbedBatch]] | None = None,
-    ):
-        self._read, self._sent = read, sent
-
-    def read(self) -> list[dict[int, PerturbedBatch]]:
-        """For each source the evaluations of the unit's batches, by batch."""
-        if self._sent is not None:
-            return self._sent
-        assert self._read is not None
-        return self._read()
+    read: Callable[[], list[dict[int, PerturbedBatch]]]
+    arrived: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SubmittedInputs, (None, None if self._read is None else self._read())
+        return _arrived, ([] if self.arrived else self.read(),)
+
+
+def _arrived(batches: list[dict[int, PerturbedBatch]]) -> SubmittedInputs:
+    return SubmittedInputs(lambda: batches, arrived=True)
 
 
 # Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
