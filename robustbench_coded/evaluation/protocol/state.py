@@ -228,11 +228,10 @@ class Evidence:
         sizes: dict[PlannedCase, int] = {}
         for step in self.steps:
             wider = dict(step.reached)
-            # What is submitted on more examples is made of what is found there.
+            # What is submitted on more examples is made of what attacks make there.
             stay = (case for case in sizes if not case.submission or comparison_of(case) not in wider)
             sizes = {case: sizes[case] for case in stay}
-            for part in step.cases:
-                sizes[part.case] = max(sizes.get(part.case, 0), part.size)
+            sizes |= {part.case: max(sizes.get(part.case, 0), part.size) for part in step.cases}
         return sizes
 
     @cached_property
@@ -273,17 +272,9 @@ class Evidence:
 
 def settled(plan: EvaluationPlan, evidence: Evidence) -> list[Comparison]:
     """Comparisons whose verdict nothing can change; a base model's is open while one of its defences is."""
-    final = [
-        comparison
-        for comparison in plan.judged
-        if all(standing.final for standing in standings_of(plan, evidence, comparison))
-    ]
+    final = [c for c in plan.judged if all(s.final for s in standings_of(plan, evidence, c))]
     needed = {plan.base(comparison) for comparison in plan.judged if comparison not in final}
-    return [
-        comparison
-        for comparison in final
-        if comparison not in needed or 0 in evidence.shares(plan.attacks.get(comparison, ()))
-    ]
+    return [c for c in final if c not in needed or 0 in evidence.shares(plan.attacks[c])]
 
 
 def open_comparisons(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> list[Comparison]:
@@ -298,7 +289,7 @@ def waiting(
     """The attacks planned on a comparison that have not run on its examples; ``kept``: those kept for praise,
     else the others.
     """
-    size, planned = size_of(plan, evidence, comparison), plan.attacks.get(comparison, ())
+    size, planned = size_of(plan, evidence, comparison), plan.attacks[comparison]
     return [case for case in planned if evidence.sizes.get(case, 0) < size and (case in plan.kept) == kept]
 
 
@@ -341,13 +332,9 @@ def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[Planned
 
 def at_size(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int) -> list[Sized]:
     """Those of the cases that have not come so far, and what that costs."""
-    parts = []
-    for case in cases:
-        before = evidence.sizes.get(case, 0)
-        if before < size:
-            spent = plan.images(case, before) if before else 0
-            parts.append(Sized(case, size, plan.images(case, size) - spent))
-    return parts
+    before = {case: evidence.sizes.get(case, 0) for case in cases}
+    spent = {case: plan.images(case, at) if at else 0 for case, at in before.items()}
+    return [Sized(c, size, plan.images(c, size) - spent[c]) for c, at in before.items() if at < size]
 
 
 def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> int:

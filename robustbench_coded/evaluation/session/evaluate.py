@@ -124,9 +124,8 @@ def evaluate(
         prepared = selftesting.with_selftests(evaluation.prepared)
         recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
         if old is not None:
-            listener.note(
-                f"goes on with the run in {path}, which holds {len(recorder.held):,} finished units"
-            )
+            units = f"{len(recorder.held):,} finished units"
+            listener.note(f"goes on with the run in {path}, which holds {units}")
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
         done, store = recorder.done, recorder.store
