@@ -50,7 +50,7 @@ TABLE = [
     ([*E, "--arch", "resnet21"], "expected depth 6 n + 2"),
     ([*E, "--device", "gpu"], "write cpu, cuda"),
     ([*E, "--state", "full"], "choose reset or persistent"),
-    ([*E, "--until", "done"], "choose settled or claim"),
+    ([*E, "--until", "done"], "choose settled"),
     ([*E, "--out", "text"], "text is a file; give --out a folder"),
     ([*E, "--out", "/dev/null/x"], "give another --out"),
     (["eval", "--ckpt", "text"], "text: not a checkpoint"),

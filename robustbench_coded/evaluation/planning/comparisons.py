@@ -72,9 +72,7 @@ def comparisons_judged(
             key for key in own if about and requested.claimed == (str(key.threat), key.perturbation.eps)
         ]
         weakest = [key for key in own if not key.threat.draw_known] or list(own)
-        judging = claimed if requested.claim_alone else list(dict.fromkeys([*weakest, *claimed]))
-        if judging:
-            judged[comparison] = tuple(judging)
+        judged[comparison] = tuple(dict.fromkeys([*weakest, *claimed]))
     return judged
 
 

@@ -32,7 +32,7 @@ from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import NEXT_TO_NOTHING, is_final
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
 from robustbench_coded.schema.manifest import NotRun, Protocol, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
+from robustbench_coded.schema.words import CLEAN, CONTROLS
 
 Metadata = Mapping[str, Mapping[str, Any]]  # of the committed units, by id
 
@@ -211,8 +211,6 @@ class Evaluation:
     def _standing(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> Standing:
         verdict = judgement.verdict
         final = is_final(verdict, low_of_base, self.prepared.setup.examples)
-        if self.prepared.config.until == "claim":
-            final = verdict.name == VerdictName.CLAIM_REFUTED
         open_checks = (check for check in verdict.checks if tested and not check.passed)
         return Standing(
             verdict.name,
