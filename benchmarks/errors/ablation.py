@@ -79,7 +79,7 @@ def changed_verdicts(entry: ZooEntry, known: Known, folder: Path) -> list[tuple[
             work = Work(engine, opened, own.prepared, first.done, first.store, Listener())
             standings = run_steps(recorder, work).standings
             verdicts[left_out] = {case: s.verdict for case, s in standings.items()}
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (entry.name, str(case.threat), rung, str(verdict), str(verdicts[rung].get(case, "no verdict")))
         for case, verdict in verdicts[""].items()
         for rung in names[1:]

@@ -115,12 +115,15 @@ def _with_inputs(work: Work, pending: Sequence[Unit]) -> Iterator[Unit]:
         if any(source.id not in work.store for several in unit.sources for source in several):
             work.fail(UnitFailure(unit, NO_INPUTS, 0))
         elif unit.sources:
-            of_each = [partial(_of_source, unit, several, work.store, context) for several in unit.sources]
-            read = SubmittedInputs(lambda of_each=of_each: [read() for read in of_each])
-            yield replace(unit, submitted=read, sources=())
+            read = partial(_read, unit, work.store, context)
+            yield replace(unit, submitted=SubmittedInputs(read), sources=())
         else:  # what is submitted elsewhere comes back with the outcomes
             submitted = unit.case.threat == WHOLE_BATCH and not unit.case.for_check
             yield replace(unit, keep=unit.keep or (submitted and unit.case.attack not in CONTROLS))
+
+
+def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:
+    return [_of_source(unit, several, store, context) for several in unit.sources]
 
 
 def _of_source(

@@ -84,15 +84,15 @@ def _settling(
         )  # a limit on images holds them: intervals contain the bar on all of these
     if {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
         return NextCommand("More images, of more classes")
-    if longer := _as_planned("A longer run", run, longer):
-        return longer
+    if longer is not None:
+        return _as_planned("A longer run", run, longer)
     steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
     return next(steps, everything or _more(run, unsettled))
 
 
-def _as_planned(purpose: str, run: Run, outlook: Outlook | None) -> NextCommand | None:
+def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
     """A further command that the evaluation itself has priced."""
-    return outlook and NextCommand(purpose, _command(run, outlook.option.split()), outlook.seconds)
+    return NextCommand(purpose, _command(run, outlook.option.split()), outlook.seconds)
 
 
 def _command(run: Run, options: Sequence[str]) -> str:
