@@ -50,9 +50,8 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
     outlook = {one.purpose: one for one in manifest.outlook}
-    everything = _as_planned(
-        f"All attacks on {manifest.data.examples or 0:,} images", run, outlook.get("all")
-    )
+    images, whole = f"{manifest.data.examples or 0:,} images", outlook.get("all")
+    everything = whole and _as_planned(f"All attacks on {images}", run, whole)
     if unsettled:
         return _settling(run, unsettled, outlook.get("settle"), everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
@@ -79,9 +78,7 @@ def _settling(
     data = run.manifest.data
     whole = {(j.verdict.rule, j.examples) for j in unsettled if j.case.threat.inputs == "batch"}
     if (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_BAR, data.examples)}:
-        return _more(
-            run, unsettled
-        )  # a limit on images holds them: intervals contain the bar on all of these
+        return _more(run, unsettled)  # a limit on images holds them
     if {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
         return NextCommand("More images, of more classes")
     if longer is not None:
