@@ -51,7 +51,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         return NextCommand("What is missing", _command(run, ()))
     outlook = {one.purpose: one for one in manifest.outlook}
     images, whole = f"{manifest.data.examples or 0:,} images", outlook.get("all")
-    everything = whole and _as_planned(f"All attacks on {images}", run, whole)
+    everything = None if whole is None else _as_planned(f"All attacks on {images}", run, whole)
     if unsettled:
         return _settling(run, unsettled, outlook.get("settle"), everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
