@@ -51,7 +51,7 @@ NOT_COMBINED = Combination()
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What was measured of one row of summary.csv, before it is counted out."""
+    """The measurements of one row of summary.csv, before it is counted out."""
 
     case: Case
     cell: Cell | None  # scoring outcomes; None while there are none

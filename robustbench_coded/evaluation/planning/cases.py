@@ -86,7 +86,7 @@ class ProbedSubject:
         return self.subject.defence
 
     def has_gradient_for(self, name: AttackName) -> bool:
-        """Whether an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
+        """True if an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
         return name.third_party == "plugin" or (self.relaxable if name.relaxed else self.differentiable)
 
     @property
@@ -149,7 +149,7 @@ class PlannedCase:
 
 
 def sees_queries(subject: ProbedSubject, name: AttackName) -> bool:
-    """Whether the defence remembers what the attack asks: not where a network stands for it."""
+    """True if the defence remembers what the attack asks: not where a network stands for it."""
     asks = name.estimator == "surrogate" or (name.asks_answers_alone and not name.uses_base)
     return bool(subject.sequence) and asks and name.third_party is None
 
@@ -204,7 +204,7 @@ class Unit:
 
 
 def code_names(checkpoint: str, spec: str = "", attack: str = "") -> tuple[str, str, str]:
-    """What names the user's code behind a case, if it is the user's: model, defence and attack."""
+    """Names of the user's code behind a case, if it is the user's: model, defence and attack."""
     shown = spec.removeprefix(GIVEN)
     return f"model {checkpoint}", f"defence {shown} on {checkpoint}", f"attack {attack}"
 

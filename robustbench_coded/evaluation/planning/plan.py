@@ -61,7 +61,7 @@ def cases_for(
 def _in_their_place(
     requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
-    """What attacks a subject if all that was asked for follows a gradient that it does not have."""
+    """Attacks for a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
@@ -119,7 +119,7 @@ def _threats(
 
 
 def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
-    """Whether a preset's attack can find more on a subject than those that run anyway."""
+    """True if a preset's attack can find more on a subject than those that run anyway."""
     if attack in presets.COUPLED:  # elsewhere each input's step follows its own loss
         return subject.batch_dependent
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)

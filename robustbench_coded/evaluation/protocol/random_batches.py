@@ -82,7 +82,7 @@ def _scheduled(case: PlannedCase, count: int, size: int, before: int = 0) -> Sch
 
 
 def bars_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, last: bool) -> list[float]:
-    """What the accuracy is held against, about, the lowest first; the verdict has it exactly."""
+    """The bars that the accuracy is held against, about, the lowest first; the verdict has it exactly."""
     if comparison in plan.claimed:
         return [plan.claimed[comparison]]
     base = plan.base(comparison)
@@ -121,7 +121,7 @@ def batches_that_hold(
 
 
 def _shares(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, float]:
-    """What the attacks left that may be scored in random batches: on all examples, whose draw is made
+    """The shares that attacks left that may be scored in random batches: on all examples, whose draw is made
     afterwards. None where the order of the images is not random.
     """
     size = size_of(plan, evidence, comparison)

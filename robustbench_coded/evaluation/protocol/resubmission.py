@@ -105,7 +105,7 @@ def _offers(
     hidden: Sequence[PlannedCase],
     kinds: Sequence[attack_name.Transforms],
 ) -> Iterator[tuple[str, Submission]]:
-    """What is submitted to a subject, by name.
+    """Submissions to a subject, by name.
 
     Args:
         hidden: attacks on a user defence's checkpoint that the user defence meets although they are no rows.

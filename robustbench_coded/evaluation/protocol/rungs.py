@@ -266,7 +266,7 @@ def _would_be_praised(plan: EvaluationPlan, evidence: Evidence, comparison: Comp
 
 
 def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, int]:
-    """What a verdict rests on, on twice the examples; nothing where that would not help or not fit."""
+    """The cases that a verdict rests on, on twice the examples; none where that would not help or not fit."""
     size = size_of(plan, evidence, comparison)
     undecided = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
     if size == plan.sizes[-1] or not undecided or waiting(plan, evidence, comparison):

@@ -35,7 +35,7 @@ class Ceilings(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What may run, and what is known of it before anything has.
+    """The cases that may run, and what is known of them before anything has.
 
     Attributes:
         cases: in the order of tables.
@@ -165,7 +165,7 @@ class OpenCheck(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What the outcomes say under one setting.
+    """The judgement of the outcomes under one setting.
 
     Attributes:
         above_the_bar: True if figures leave room for praise, so that it depends on checks alone.
@@ -206,7 +206,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What ran, and what its committed outcomes say.
+    """The steps that ran, and what their committed outcomes say.
 
     Attributes:
         steps: so far, in order.

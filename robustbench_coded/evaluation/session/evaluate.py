@@ -150,7 +150,7 @@ def _write_run_file(path: Path, config: EvalConfig | None) -> None:
 
 
 def _write_reports(config: EvalConfig | None, listener: Listener, path: Path) -> None:
-    """What is finished of an evaluation that is stopped."""
+    """Reports what is finished of an evaluation that is stopped."""
     from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
     _write_run_file(path, config)

@@ -112,7 +112,7 @@ def make_plan(prepared: PreparedEvaluation) -> Plan:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What does not change while an evaluation runs.
+    """An evaluation without what changes while it runs.
 
     What it does follows from the options and from the outcomes of its own steps, whatever earlier evaluations
     left in the folder, so that an interrupted one goes on as if nothing had happened.

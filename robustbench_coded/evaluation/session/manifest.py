@@ -188,7 +188,7 @@ def code_going_on(
 
 
 def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
-    """Whether the folder holds outcomes of the code with this name, and not failures alone."""
+    """True if the folder holds outcomes of the code with this name, and not failures alone."""
     units = (u for record in old.cases if name in _code_names(record) for u in record.all_units)
     packed = path / "outcomes" / "packed.parquet"
     return packed.exists() or any((packed.parent / f"{unit}.parquet").exists() for unit in units)

@@ -101,7 +101,7 @@ def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
 def _plan(
     prepared: PreparedEvaluation, cases: Sequence[PlannedCase], smaller: float, *, whole: bool
 ) -> EvaluationPlan:
-    """What may run, of these cases.
+    """The plan of these cases.
 
     Args:
         smaller: how many images cost what one of 32 x 32 costs; 1 for all larger ones.
@@ -233,7 +233,7 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
 
 
 def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
-    """What further commands would do, what did not fit, and what these would cost."""
+    """Commands that would do more: what they bring, what did not fit, and what these would cost."""
     plan, config = evaluation.plan, evaluation.prepared.config
     outlooks: list[Outlook] = []
     every = [case for case in plan.cases if in_table(config, case, every=True)]

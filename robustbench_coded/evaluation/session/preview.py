@@ -130,7 +130,7 @@ def _is_base(plan: EvaluationPlan, subject: ProbedSubject) -> bool:
 
 
 def _share(plan: EvaluationPlan, case: PlannedCase, *, praised: bool) -> float:
-    """What a case leaves."""
+    """The share that a case leaves."""
     if case.attack == CLEAN:
         return 1.0
     return (BASE if _is_base(plan, case.subject) else PRAISED) if praised else 0.0

@@ -32,7 +32,7 @@ class TimeIsUp(Exception):
 
 @dataclass
 class Done:
-    """What became of units so far, by id: the metadata of those that are committed, and the failures."""
+    """The fate of units so far, by id: the metadata of those that are committed, and the failures."""
 
     metadata: dict[str, dict[str, Any]]
     failures: dict[str, UnitFailure] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Work:
-    """What units are computed with, and where they go.
+    """The means that units are computed with, and where they go.
 
     Attributes:
         done: gets what became of each. store: gets what they perturbed.

@@ -45,7 +45,7 @@ def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Recognition:
-    """What the images that ``--data`` names say about a checkpoint.
+    """Recognises by the images that ``--data`` names a checkpoint.
 
     Raises:
         InputError: there are no such data, or the checkpoint was not made for them.
@@ -70,7 +70,7 @@ def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor]:
 def recognised(
     checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
 ) -> Recognition:
-    """What a checkpoint's network is, by images of the data."""
+    """Recognises a checkpoint's network by images of the data."""
     x, y = _examples(data, IMAGES)
     seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
     radius = (config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),))[0]

@@ -66,7 +66,7 @@ from robustbench_coded.version import __version__
 def fixed_facts(
     setup: worker_context.Setup, identity: Identity, code: Mapping[str, CodeFacts]
 ) -> dict[str, Any]:
-    """What decides outcomes beside the rows themselves."""
+    """Facts that decide outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
         # Another version may attack or score differently: what it computed is not taken over.
@@ -89,7 +89,7 @@ def fixed_facts(
 
 
 def _hashed(identity: Identity) -> dict[str, Any]:
-    """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
+    """The identity as hashed. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
     unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
@@ -314,7 +314,7 @@ def _built(
     loaded: Sequence[worker_context.LoadedCheckpoint],
     device: torch.device,
 ) -> worker_context.WorkerContext:
-    """What units are run with: networks with gradients, and the images that go through them together."""
+    """The context that units run in: networks with gradients, and images that go through them together."""
     data = images.data
     setup = worker_context.Setup(
         conditions=config.conditions,

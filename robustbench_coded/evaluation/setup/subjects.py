@@ -186,7 +186,7 @@ def _name(defence: protocol.Defence, spec: str, k: int) -> tuple[str, int | None
 def _probed(
     defence: protocol.Defence, context: WorkerContext, config: EvalConfig, x: Tensor, *, theirs: bool
 ) -> probing.Probed:
-    """What the probe says of a defence.
+    """Probes a defence.
 
     Args:
         x: a batch as it will be evaluated, [k, C, H, W].

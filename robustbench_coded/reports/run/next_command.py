@@ -50,8 +50,9 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
     outlook = {one.purpose: one for one in manifest.outlook}
-    images, whole = f"{manifest.data.examples or 0:,} images", outlook.get("all")
-    everything = None if whole is None else _as_planned(f"All attacks on {images}", run, whole)
+    everything = None
+    if whole := outlook.get("all"):
+        everything = _as_planned(f"All attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
         return _settling(run, unsettled, outlook.get("settle"), everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
