@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from attacks.presets import NAMED, PRESETS
+from benchmarks.errors.ablation import ENTRIES
 from robustbench_coded.evaluation.protocol import rungs
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION
 from robustbench_coded.schema.words import VerdictName
@@ -61,6 +62,7 @@ def test_the_table_of_the_page_is_that_of_the_code():
 
 def test_the_page_says_of_how_many_defences_the_changed_verdicts_are():
     assert f"of {len({row['defence'] for row in ABLATION})} defences" in PAGE
+    assert list(dict.fromkeys(row["defence"] for row in ABLATION)) == list(ENTRIES)
     assert {row["left_out"] for row in ABLATION} <= {"", *(rung.name for rung in RUNGS)}
     assert all(row["verdict"] != row["verdict_without"] for row in ABLATION if row["left_out"])
 
