@@ -175,7 +175,8 @@ def report(ours: Run, theirs: Run, third_party: Sequence[str]) -> str:
         f"- Clean: {_percent(row_of(ours, 'clean', EPS))}.\n"
         f"- `{TRANSFER}` leaves {_percent(transfer)}, `{EOT}` {_percent(eot)}: transfer is weaker by {gap}"
         + (".\n" if 100 * gap.estimate >= WANTED else f", which is less than {WANTED:g}.\n")
-        + f"- The strongest of ours, `{strongest.strongest_attack}`, leaves {_percent(strongest)}.\n"
+        + f"- The strongest of ours, `{strongest.combination.strongest_attack}`, "
+        + f"leaves {_percent(strongest)}.\n"
         f"- Attacks of theirs that are stronger, by the paired interval: {', '.join(stronger) or 'none'} of "
         f"{len(compared)}.",
         "## Ours",

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.bench.table import pipes
-from robustbench_coded.judge.case_results import CaseResult, case_results
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.run import load_run
 from robustbench_coded.runs.folder import MANIFEST
 from robustbench_coded.schema.case import Case
@@ -42,7 +43,7 @@ def ensembles(path: Path, draws: int) -> dict[Case, tuple[CaseResult, float]]:
     return {
         result.case: (result, float(result.cell.correct.mean()))
         for result in case_results(kept, run.manifest.cases)
-        if result.case.attack == ENSEMBLE and result.selection_draws and result.cell is not None
+        if result.case.attack == ENSEMBLE and result.combination.selection_draws and result.cell is not None
     }
 
 
@@ -50,7 +51,11 @@ def table(paths: list[Path]) -> str:
     """A row for each kind of choice and number of draws, in Markdown."""
     more: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for path in paths:
-        best = {case: of for case, of in ensembles(path, MOST).items() if of[0].selection_draws == MOST}
+        best = {
+            case: of
+            for case, of in ensembles(path, MOST).items()
+            if of[0].combination.selection_draws == MOST
+        }
         for draws in DRAWS if best else ():
             found = ensembles(path, draws)
             for case, (result, least) in best.items():

@@ -243,7 +243,7 @@ def falls_with_eps(results: Sequence[CaseResult], ensemble: CaseResult, unbounde
     floor, left = exchanged_accuracy(ensemble.clean), accuracy_of(ensemble)
     if left <= max(floor, WORTH):
         finding = f"The ensemble leaves {left:.1%}, no more than the floor of {floor:.1%}."
-        return passed(name, finding, ensemble.strongest_attack)
+        return passed(name, finding, ensemble.combination.strongest_attack)
     usable = usable_by(results, ensemble)
     parts = [result for result in usable if name_of(result).traits.partial]
     curves = [_curve(results, attack) for attack in usable]

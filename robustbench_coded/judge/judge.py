@@ -226,10 +226,10 @@ def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) 
         and (interval := result.of_majorities(claim.votes).interval()) is not None
     }
     said = []
-    if strongest := left.get(whole.strongest_attack):
+    if strongest := left.get(whole.combination.strongest_attack):
         how = "refutes it alone and" if strongest.high < claim.value else "does not refute it alone and"
-        said.append(f"{whole.strongest_attack} {how} leaves {told(strongest)}")
-    if claim.attack is not None and claim.attack != whole.strongest_attack:
+        said.append(f"{whole.combination.strongest_attack} {how} leaves {told(strongest)}")
+    if claim.attack is not None and claim.attack != whole.combination.strongest_attack:
         named = left.get(claim.attack)
         found = "did not run here" if named is None else f"leaves {told(named)}"
         said.append(f"{claim.attack}, under which it was claimed, {found}")
@@ -238,4 +238,4 @@ def _refuted_by(results: Sequence[CaseResult], whole: CaseResult, claim: Claim) 
 
 def _complete(result: CaseResult | None) -> CaseResult | None:
     """An ensemble, or that of its attacks with all of their outcomes; None where there are none."""
-    return result if result is None or result.complete else result.of_complete
+    return result if result is None or result.complete else result.combination.of_complete

@@ -16,8 +16,9 @@ from msgspec import to_builtins
 from attacks.naming import parse
 from robustbench_coded.errors import InputError, in_python
 from robustbench_coded.extensions import load
-from robustbench_coded.judge.case_results import CaseResult, case_results
+from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.certified import CertifiedRow, certified_frame, certified_rows
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import (
     Judgement,

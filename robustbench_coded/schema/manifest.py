@@ -66,7 +66,7 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
     """How an evaluation chose the number of examples of each case.
 
     Attributes:
-        until: ``settled`` or ``claim`` where nothing else was asked for.
+        until: ``settled`` where nothing else was asked for.
         sample_sizes: numbers of examples that a case could run on.
     """
 

@@ -132,8 +132,7 @@ def test_a_folder_that_nobody_asked_for_is_a_temporary_one(tmp_path, monkeypatch
     assert run.path.parent == tmp_path / "temporary" and (run.path / "report.html").exists()
     assert not list((tmp_path / "here").iterdir())
     assert "fgsm" in set(run.summary.attack)
-    said = " ".join(capsys.readouterr().err.split())
-    assert 0 <= said.find("if every defence falls to its first attack") < said.find("fgsm | eps")
+    assert "fgsm | eps" in " ".join(capsys.readouterr().err.split())
     axes = run.plot()
     assert [text.get_text() for text in axes.get_yticklabels()][-1] == "all attacks"
     assert run.plot(axes) is axes

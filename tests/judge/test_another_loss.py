@@ -6,8 +6,8 @@ from msgspec.structs import replace
 
 from attacks.naming import parse
 from attacks.presets import PRESETS
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check, on_another_loss
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.schema.words import ENSEMBLE
 

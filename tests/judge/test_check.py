@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from robustbench_coded.judge import checks as module
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import NextStep, compared, merged_steps, run_attacks
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import Difference
 
 

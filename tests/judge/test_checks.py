@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from robustbench_coded.judge.attack_checks import converged, other_attacks
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check, advised, compared, run_attacks
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.outcomes import Cell, exchanged_accuracy
 from robustbench_coded.schema.words import CheckName, CheckOutcome
 

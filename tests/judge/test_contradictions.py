@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.certified import contradictions
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.runs.certificates import Certificate
 from robustbench_coded.schema.case import Perturbation, Subject
 from robustbench_coded.schema.words import NAIVE_MIN

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from robustbench_coded.judge.anytime import RANDOM
 from robustbench_coded.judge.attack_checks import converged, other_attacks
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.gradients import answered
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.judge.summary import summary_frame, summary_rows

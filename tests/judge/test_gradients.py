@@ -9,8 +9,8 @@ import pytest
 
 from attacks.presets import BY_LABELS, BY_LABELS_STRONGER
 from robustbench_coded.evaluation.selftests import gradients
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check, run_attacks
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.gradients import answered
 from robustbench_coded.schema.words import (
     ENSEMBLE,

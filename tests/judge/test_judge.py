@@ -6,8 +6,8 @@ import pytest
 from msgspec import structs
 from msgspec.structs import replace
 
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import base_ensemble, judge
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation, ThreatModel
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD, CheckOutcome

@@ -7,8 +7,8 @@ import pytest
 from msgspec import structs
 
 from robustbench_coded.judge import judge as judging
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.judge.judgements import judgements_of
 from robustbench_coded.judge.run import load_run

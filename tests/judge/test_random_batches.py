@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from robustbench_coded.judge.anytime import RandomBatches, upper_end
-from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import paired_difference
 from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import CaseRecord

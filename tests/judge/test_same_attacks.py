@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from robustbench_coded.judge.case_results import case_results
 from robustbench_coded.judge.checks import Check
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.judge import judge
 from robustbench_coded.schema.words import ENSEMBLE, STANDARD
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.intervals import accuracy_interval
 from robustbench_coded.judge.variance import NOT_SHARED, SharedDraws, drawn, shared_of
 

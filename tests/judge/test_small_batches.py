@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.small_batches import SmallBatches, small_batches, smaller_batches
 
 

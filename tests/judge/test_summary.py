@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from robustbench_coded.judge.case_results import case_results
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.summary import ImagesSpent, summary_frame, summary_rows
 
 

@@ -116,7 +116,7 @@ def test_hostile_names_stay_inside_the_folder(hostile_run, make_run, subject, tm
 
 def test_another_format_is_refused(invented_run, tmp_path, capsys):
     assert main(["export", str(invented_run), "--to", "excel", "--out", str(tmp_path / "out")]) == 2
-    assert "--to 'excel' is not known; choose from eval-results, every-eval-ever, latex, parquet" in capsys.readouterr().err
+    assert "--to 'excel' is not known; choose from eval-results, every-eval" in capsys.readouterr().err
 
 
 def test_a_file_is_no_folder(invented_run, tmp_path, capsys):

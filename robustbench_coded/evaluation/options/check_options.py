@@ -87,8 +87,6 @@ def check_until(config: EvalConfig) -> None:
     Raises:
         InputError: the first of them.
     """
-    if config.until == "claim" and config.claim is None:
-        raise InputError("--until claim needs a claim; add --claim 72%, or write --until settled")
     if config.all:
         raise InputError("--until runs what may change a verdict and --all everything; leave one of them out")
     if any(inputs.startswith("collateral") for inputs in config.inputs):

@@ -50,7 +50,6 @@ class RequestedAttacks:
         inputs: what the attackers control.
         perturbations: of one norm and space, the radii in their order.
         claimed: the threat model and radius that a claim is about; None without a claim.
-        claim_alone: whether nothing else is judged (``--until claim``).
     """
 
     attacks: tuple[str, ...]
@@ -60,7 +59,6 @@ class RequestedAttacks:
     inputs: tuple[str, ...]
     perturbations: tuple[Perturbation, ...]
     claimed: tuple[str, float | None] | None = None
-    claim_alone: bool = False
 
     @property
     def norm(self) -> str:

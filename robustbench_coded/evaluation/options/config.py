@@ -70,8 +70,7 @@ class EvalConfig:
         unit_timeout: seconds after which a unit counts as hanging; None takes an hour, or 20 times its
             forecast where that is more.
         time: seconds after which the run ends cleanly, at the end of a unit.
-        until: ``settled`` or ``claim``: run what may change a verdict, or what the claim is about, and
-            nothing else.
+        until: ``settled``: run what may change a verdict, and nothing else.
         claim: a claimed accuracy, a fraction; claim_threat, claim_eps: the threat model and radius that it is
             about; claim_votes: of how many answers to an input the majority counts.
     """
@@ -154,8 +153,8 @@ class EvalConfig:
     )
     until: str | None = option(
         None,
-        "settled or claim: skip attacks that can no longer change the verdict.",
-        one_of("settled", "claim"),
+        "settled: skip attacks that can no longer change the verdict.",
+        one_of("settled"),
     )
     certify: bool = option(
         False, "Also compute certified lower bounds where possible (docs/certification.md)."
@@ -223,7 +222,6 @@ class EvalConfig:
             inputs=self.inputs,
             perturbations=tuple(Perturbation(self.norm, size, self.eps_space) for size in eps),
             claimed=claimed,
-            claim_alone=self.until == "claim",
         )
 
     def as_data(self) -> dict:

@@ -103,7 +103,7 @@ def read_number(value: Any, option: str, rule: Rule) -> Any:
 
 def one_of(*words: str) -> Rule:
     """One of these words."""
-    choice = f"{', '.join(words[:-1])} or {words[-1]}"
+    choice = " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
     return lambda value: None if value in words else f"is not known; choose {choice}"
 
 

@@ -48,7 +48,7 @@ class EvaluateOptions(TypedDict, total=False):
     address: str | None
     unit_timeout: float | None
     time: float | None
-    until: Literal["settled", "claim"] | None
+    until: Literal["settled"] | None
     certify: bool
     state: Literal["reset", "persistent"]
     sequence_length: int

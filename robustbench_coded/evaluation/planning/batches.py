@@ -91,13 +91,12 @@ def partition(examples: int, k: int, last_batch: str = "pad", together: int = 1)
         raise ValueError(f"expected last_batch out of {', '.join(LAST_BATCH_RULES)}, got {last_batch!r}")
     batches = []
     for index, start in enumerate(range(0, examples, k)):
-        members = list(range(start, min(start + k, examples)))
-        scored = len(members)
+        scored = min(k, examples - start)
         if scored < k and last_batch == "drop":
             break
-        if scored < k and last_batch == "pad":
-            members += [i % examples for i in range(k - scored)]
-        batches.append(Batch(index, tuple(members), scored, together))
+        fill = k - scored if last_batch == "pad" else 0
+        members = (*range(start, start + scored), *(i % examples for i in range(fill)))
+        batches.append(Batch(index, members, scored, together))
     if not batches:
         raise ValueError(
             f"expected at least one full batch, got {examples} examples for k={k} with last_batch='drop'"

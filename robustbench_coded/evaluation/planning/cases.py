@@ -21,34 +21,27 @@ if TYPE_CHECKING:
     from robustbench_coded.runs.adversarials import PerturbedBatch
 
 
+@dataclass(frozen=True)
 class SubmittedInputs:
     """Perturbed inputs on their way to the process that scores them.
 
     In the process that has the run folder they are read when they are asked for. Sent to another process they
     travel as they are, once: that process may have no disk in common with this one, and sends none back.
 
-    Args:
-        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch;
-            None where they have been sent from.
-        sent: the same in the process that they were sent to.
+    Attributes:
+        read: gives, for each source, the perturbed inputs of the unit's batches by the index of the batch.
+        arrived: True in the process that they were sent to.
     """
 
-    def __init__(
-        self,
-        read: Callable[[], list[dict[int, PerturbedBatch]]] | None,
-        sent: list[dict[int, PerturbedBatch]] | None = None,
-    ):
-        self._read, self._sent = read, sent
-
-    def read(self) -> list[dict[int, PerturbedBatch]]:
-        """For each source the evaluations of the unit's batches, by batch."""
-        if self._sent is not None:
-            return self._sent
-        assert self._read is not None
-        return self._read()
+    read: Callable[[], list[dict[int, PerturbedBatch]]]
+    arrived: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SubmittedInputs, (None, None if self._read is None else self._read())
+        return _arrived, ([] if self.arrived else self.read(),)
+
+
+def _arrived(batches: list[dict[int, PerturbedBatch]]) -> SubmittedInputs:
+    return SubmittedInputs(lambda: batches, arrived=True)
 
 
 # Of the attacker's own draws, by which the target's worst of several perturbed inputs is found.
@@ -93,7 +86,7 @@ class ProbedSubject:
         return self.subject.defence
 
     def has_gradient_for(self, name: AttackName) -> bool:
-        """Whether an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
+        """True if an attack that follows a gradient has one; a user's own may bring it, as BPDA does."""
         return name.third_party == "plugin" or (self.relaxable if name.relaxed else self.differentiable)
 
     @property
@@ -156,7 +149,7 @@ class PlannedCase:
 
 
 def sees_queries(subject: ProbedSubject, name: AttackName) -> bool:
-    """Whether the defence remembers what the attack asks: not where a network stands for it."""
+    """True if the defence remembers what the attack asks: not where a network stands for it."""
     asks = name.estimator == "surrogate" or (name.asks_answers_alone and not name.uses_base)
     return bool(subject.sequence) and asks and name.third_party is None
 
@@ -211,7 +204,7 @@ class Unit:
 
 
 def code_names(checkpoint: str, spec: str = "", attack: str = "") -> tuple[str, str, str]:
-    """What names the user's code behind a case, if it is the user's: model, defence and attack."""
+    """Names of the user's code behind a case, if it is the user's: model, defence and attack."""
     shown = spec.removeprefix(GIVEN)
     return f"model {checkpoint}", f"defence {shown} on {checkpoint}", f"attack {attack}"
 

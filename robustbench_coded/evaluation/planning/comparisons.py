@@ -35,11 +35,11 @@ class Comparison(NamedTuple):
 
     @property
     def one_victim(self) -> bool:
-        """Whether every scored example is the victim of a batch of its own."""
+        """True if every scored example is the victim of a batch of its own."""
         return self.inputs in ("victim", "co-batch")
 
     def holds(self, case: PlannedCase) -> bool:
-        """Whether a case belongs here, at any radius, or is a control of the subject."""
+        """True if a case belongs here, at any radius, or is a control of the subject."""
         same = case.subject == self.subject
         return same and (case.attack in CONTROLS or case.threat.inputs == self.inputs)
 
@@ -72,9 +72,7 @@ def comparisons_judged(
             key for key in own if about and requested.claimed == (str(key.threat), key.perturbation.eps)
         ]
         weakest = [key for key in own if not key.threat.draw_known] or list(own)
-        judging = claimed if requested.claim_alone else list(dict.fromkeys([*weakest, *claimed]))
-        if judging:
-            judged[comparison] = tuple(judging)
+        judged[comparison] = tuple(dict.fromkeys([*weakest, *claimed]))
     return judged
 
 
@@ -114,7 +112,7 @@ def on_whole_batches(case: PlannedCase) -> PlannedCase:
 
 
 def depends_on_batch(case: PlannedCase) -> bool:
-    """Whether an input's perturbation depends on the inputs that it was attacked together with."""
+    """True if an input's perturbation depends on the inputs that it was attacked together with."""
     if case.attack in CONTROLS:
         return False
     if case.submission is not None:
@@ -126,5 +124,5 @@ def depends_on_batch(case: PlannedCase) -> bool:
 
 
 def random_batch_images(case: PlannedCase) -> int:
-    """What scoring one random batch costs, in image gradients: a forward is a third of one."""
+    """The cost of scoring one random batch, in image gradients: a forward is a third of one."""
     return max(1, case.subject.images // 3)

@@ -53,7 +53,7 @@ def images_per_query(
 
 
 def stopped(conditions: Conditions, case: PlannedCase) -> bool:
-    """Whether ``budget`` ends an attack before its name says, as far as the name can tell."""
+    """True if ``budget`` ends an attack before its name says, as far as the name can tell."""
     if conditions.query_budget is None or case.attack in CONTROLS or case.submission is not None:
         return False
     name, subject = naming.parse(case.attack), case.subject

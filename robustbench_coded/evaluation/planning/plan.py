@@ -42,26 +42,26 @@ def cases_for(
     requested: RequestedAttacks, conditions: Conditions, subjects: Sequence[cases.ProbedSubject]
 ) -> tuple[list[PlannedCase], list[str | NotRun]]:
     """The rows that these subjects, attacks and perturbations give, and what is left out."""
-    rows: dict[PlannedCase, None] = {}
+    rows: list[PlannedCase] = []
     notes: dict[str | NotRun, None] = {}
     for subject in subjects:
         unmoved = structs.replace(requested.perturbations[0], eps=0.0)
-        rows[cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved)] = None
-        for perturbation in requested.perturbations:
-            rows[cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, perturbation)] = None
+        rows.append(cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved))
+        rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in requested.perturbations]
         for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
             name = naming.parse(text)
-            for threat in _threats(requested, conditions, subject, name, notes):
-                for perturbation in requested.perturbations:
-                    step_size = step_size_of(name, perturbation.eps)
-                    rows[cases.planned_case(subject, threat, text, perturbation, step_size)] = None
-    return list(rows), list(notes)
+            rows += [
+                cases.planned_case(subject, threat, text, perturbation, step_size_of(name, perturbation.eps))
+                for threat in _threats(requested, conditions, subject, name, notes)
+                for perturbation in requested.perturbations
+            ]
+    return list(dict.fromkeys(rows)), list(notes)
 
 
 def _in_their_place(
     requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
-    """What attacks a subject if all that was asked for follows a gradient that it does not have."""
+    """Attacks for a subject if all that was asked for follows a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
@@ -84,13 +84,14 @@ def _threats(
     # Where an attack of an adaptive preset makes no sense, nothing is missed; one that was named is.
     named = not requested.victim_attacks
     if name.uses_base and not subject.has_base:
+        why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
         if subject.spec != STANDARD or named:
-            why = "it is the base model" if subject.spec == STANDARD else "it names no base model"
             notes[NotRun(name.text, subject.label, "", why)] = None
         return []
-    if name.text in requested.relaxed_attacks and not subject.hides_gradient:
-        return []  # torch's own gradients are what they would be
-    if name.text in presets.LAST_RESORT and name.text in requested.relaxed_attacks and subject.relaxable:
+    if name.text in requested.relaxed_attacks and (
+        not subject.hides_gradient  # torch's own gradients are what they would be
+        or (name.text in presets.LAST_RESORT and subject.relaxable)
+    ):
         return []
     if name.text in requested.second_attacks and not _suits(name.text, subject):
         return []
@@ -118,7 +119,7 @@ def _threats(
 
 
 def _suits(attack: str, subject: cases.ProbedSubject) -> bool:
-    """Whether a preset's attack can find more on a subject than those that run anyway."""
+    """True if a preset's attack can find more on a subject than those that run anyway."""
     if attack in presets.COUPLED:  # elsewhere each input's step follows its own loss
         return subject.batch_dependent
     return attack not in presets.JOINT or (subject.randomised and not subject.batch_dependent)

@@ -46,15 +46,15 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
     wanted: dict[Case, PlannedCase] = {}
     left_out: dict[str, None] = {}
     for check, case in _asked(plan, evidence):
+        where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if case.case in known or case.case in wanted:
             continue
-        where = f"{check.name}: {case.attack} on {case.subject.label} ({case.threat})"
         if check.name in DOUBLING and plan.stopped(case):
             left_out[
                 f"{where} would be stopped by --query-budget before it is twice as long; give more images "
                 "to settle that check."
             ] = None
-        elif _too_dear(plan, evidence, case):
+        elif plan.images(case, size_of(plan, evidence, comparison_of(case))) > _most(plan, evidence, case):
             left_out[f"{where} costs too much beside the attacks planned there; run it by its name."] = None
         else:
             wanted[case.case] = case
@@ -63,64 +63,53 @@ def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCas
 
 def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck, PlannedCase]]:
     """Every attack of every open check, in the order of the plan."""
-    rows: dict[Case, PlannedCase] = {}  # an attack under each setting
-    for case in evidence.sizes:
-        if case.attack not in CONTROLS and case.submission is None:
-            rows.setdefault(case.case.setting, case)
-    for setting in dict.fromkeys(case.case.setting for case in plan.cases):
-        like, standing = rows.get(setting), evidence.standings.get(setting)
-        if like is None or standing is None:
-            continue
+    own = [case for case in evidence.sizes if case.attack not in CONTROLS and case.submission is None]
+    rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
+    for setting in dict.fromkeys(case.case.setting for case in plan.cases if case.case.setting in rows):
+        like, standing = rows[setting], evidence.standings.get(setting, Standing())
         for check in standing.checks:
-            if not (standing.could_fall or _misled(check, standing)):
+            # Much more may be left to find where an attack without gradients did better than those with.
+            misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
+            if not (standing.could_fall or misled):
                 continue
             if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
                 continue
             for case in asked_for(check, standing.unbounded_eps, like, list(evidence.sizes)):
-                if not _before_praise(case) or _nearly_praised(plan, evidence, standing, case):
+                if not _costliest(case) or _nearly_praised(plan, evidence, standing, case):
                     yield check, case
 
 
-def _before_praise(case: PlannedCase) -> bool:
-    """True for the costliest attacks, which run where nothing else is open."""
+def _costliest(case: PlannedCase) -> bool:
+    """True for what runs where nothing else is open."""
     return case.attack == RECOMBINED or mixes_starts(case)
 
 
 def _nearly_praised(plan: EvaluationPlan, evidence: Evidence, standing: Standing, case: PlannedCase) -> bool:
-    """True if nothing else is open, or it has begun there. A base model that serves as a comparison is not
-    recombined.
+    """True if nothing else is open, or the costliest have begun there. A base model that serves as a
+    comparison is not recombined.
     """
     defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
     if case.attack == RECOMBINED and defended and case.subject.spec == STANDARD:
         return False
-    begun = any(_before_praise(other) and other.case.setting == case.case.setting for other in evidence.sizes)
+    begun = any(_costliest(other) and other.case.setting == case.case.setting for other in evidence.sizes)
     return begun or BEFORE_PRAISE.issuperset(check.name for check in standing.checks)
 
 
-def _misled(check: OpenCheck, standing: Standing) -> bool:
-    """True if an attack without gradients found what those with gradients did not: there may be much more."""
-    return check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
-
-
-def _too_dear(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> bool:
-    """True if it costs more gradient evaluations than a follow-up may, beside what was planned there."""
-    size = size_of(plan, evidence, comparison_of(case))
-    if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
-        ran = [other for other in evidence.sizes if comparison_of(other) == comparison_of(case)]
-        mixed = sum(plan.images(other, size) for other in (*filter(mixes_starts, ran), case))
-        return mixed > sum(plan.images(other, size) for other in ran if not mixes_starts(other))
-    planned = [
-        plan.images(other, size)
-        for other in plan.cases
-        if other.subject == case.subject and other in evidence.sizes
-    ]
-    most: float = DEAREST * max(planned)
+def _most(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> float:
+    """The gradient evaluations that a follow-up may cost, beside what was planned there."""
+    comparison = comparison_of(case)
+    size = size_of(plan, evidence, comparison)
     if case.attack == RECOMBINED:  # what the verdict may cost bounds it
-        most = math.inf
-    elif parse(case.attack).traits.family == "decision":
-        alone = 0 if case.subject.batch_dependent else MOST_DECISIONS * size
-        most = max(most, sum(planned), alone)
-    return plan.images(case, size) > most
+        return math.inf
+    if mixes_starts(case):  # all of them may cost as much as everything else that is judged there
+        ran = [other for other in evidence.sizes if comparison_of(other) == comparison]
+        return sum(plan.images(other, size) * (-1 if mixes_starts(other) else 1) for other in ran)
+    own = (other for other in plan.cases if other.subject == case.subject and other in evidence.sizes)
+    planned = [plan.images(other, size) for other in own]
+    most = DEAREST * max(planned)
+    if parse(case.attack).traits.family != "decision":
+        return most
+    return max(most, sum(planned), 0 if case.subject.batch_dependent else MOST_DECISIONS * size)
 
 
 def asked_for(
@@ -134,45 +123,41 @@ def asked_for(
         like: a case under the judged threat model.
         cases: what ran so far.
     """
-    found: list[PlannedCase] = []
+    eps = unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.perturbation.eps
+    attacks: dict[str, PlannedCase] = {}
     for text in check.attacks:
-        if text in CONTROLS:
-            continue
-        name = parse(text)
-        if name.traits.family == "search" and check.name not in DOUBLING:
-            name = _as_long_as_gradients(name, like, cases)
-        if name.uses_base and not like.subject.has_base:
-            continue
-        if name.differentiates and not like.subject.has_gradient_for(name):
-            if name.relaxed or name.third_party is not None or not like.subject.relaxable:
-                continue
-            name = parse(f"relaxed-{name.text}")
-        if name.text in (case.attack for case in found):
-            continue
-        if like.threat.inputs != "batch" and name.traits.family in ("search", "decision"):
-            continue  # every query would be a batch of its own for each victim
-        randomness = "known" if name.estimator == "aware" else "unknown"
-        if randomness == "known" and not like.subject.randomised:
-            continue
-        eps = unbounded_eps if check.name == CheckName.FALLS_WITH_EPS else like.perturbation.eps
-        threat, perturbation = ThreatModel(like.threat.inputs, randomness), like.case.at_eps(eps).perturbation
-        case = planned_case(like.subject, threat, name.text, perturbation, step_size_of(name, eps))
-        found.append(replace(case, for_check=eps != like.perturbation.eps))
-    return found
+        name = None if text in CONTROLS else _suited(parse(text), check, like, cases)
+        if name is not None:
+            threat = ThreatModel(like.threat.inputs, "known" if name.estimator == "aware" else "unknown")
+            perturbation, step_size = like.case.at_eps(eps).perturbation, step_size_of(name, eps)
+            case = planned_case(like.subject, threat, name.text, perturbation, step_size)
+            attacks[name.text] = replace(case, for_check=eps != like.perturbation.eps)
+    return list(attacks.values())
+
+
+def _suited(
+    name: AttackName, check: OpenCheck, like: PlannedCase, cases: list[PlannedCase]
+) -> AttackName | None:
+    """The attack as this subject can meet it; None where it can't."""
+    subject = like.subject
+    if name.traits.family == "search" and check.name not in DOUBLING:
+        name = _as_long_as_gradients(name, like, cases)
+    if name.differentiates and not subject.has_gradient_for(name):
+        if name.relaxed or name.third_party is not None or not subject.relaxable:
+            return None
+        name = parse(f"relaxed-{name.text}")
+    # Every query would be a batch of its own for each victim.
+    by_queries = like.threat.inputs != "batch" and name.traits.family in ("search", "decision")
+    lacks_base = name.uses_base and not subject.has_base
+    lacks_draw = name.estimator == "aware" and not subject.randomised
+    return None if by_queries or lacks_base or lacks_draw else name
 
 
 def _as_long_as_gradients(name: AttackName, like: PlannedCase, cases: list[PlannedCase]) -> AttackName:
     """A random search with as many forwards as the costliest attack with gradients had passes."""
     randomised = like.subject.randomised
-    most = max(
-        (
-            sum(queries_of(parse(case.attack), randomised=randomised))
-            for case in cases
-            if case.subject == like.subject
-            and case.attack not in CONTROLS
-            and parse(case.attack).traits.plain
-        ),
-        default=FEWEST_SEARCH_STEPS,
-    )
+    own = (parse(c.attack) for c in cases if c.subject == like.subject and c.attack not in CONTROLS)
+    passes = (sum(queries_of(name, randomised=randomised)) for name in own if name.traits.plain)
+    most = max(passes, default=FEWEST_SEARCH_STEPS)
     steps = max(FEWEST_SEARCH_STEPS, most // (name.draws if randomised else 1))
     return parse(f"{name.algorithm}-{steps}")

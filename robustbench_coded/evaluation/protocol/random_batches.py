@@ -49,8 +49,8 @@ class Proof(NamedTuple):
 def proof_of(
     plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, last: bool = False
 ) -> Proof | None:
-    """Would random batches at the share that an attack left bring the limit below the lowest of the claim,
-    the margin, the base model's accuracy plus the margin, and what broken means? None if they would not.
+    """Random batches at the share that an attack left, if they would bring the limit below the lowest of the
+    claim, the margin, the base model's accuracy plus the margin, and what broken means.
 
     The first of them are always paid.
 
@@ -58,8 +58,6 @@ def proof_of(
         last: True where no attack is left; before that, what is broken may still turn out to gain nothing,
             which says more.
     """
-    if not plan.random_batches:
-        return None
     bars = bars_of(plan, evidence, comparison, last=last)
     case = _promising(plan, evidence, comparison, bars[-1])
     if case is None:
@@ -71,26 +69,27 @@ def proof_of(
     bar = next((bar for bar in bars if share <= ROOM * bar and least < bar), None)
     if bar is None:
         return None
-    needed = values_needed(share + UNSEEN, bar, tail) or MOST_RANDOM_BATCHES
     before = max(evidence.proofs(case), default=0)
-    count = min(max(needed, 2 * before), MOST_RANDOM_BATCHES)
-    if comparison.one_victim:
-        count = min(count, size)
-    batches = ScheduledRandomBatches(case, count, size, (count - before) * random_batch_images(case))
+    needed = values_needed(share + UNSEEN, bar, tail) or MOST_RANDOM_BATCHES
+    count = min(max(needed, 2 * before), size if comparison.one_victim else MOST_RANDOM_BATCHES)
+    batches = _scheduled(case, min(count, MOST_RANDOM_BATCHES), size, before)
     fits = not before or verdict_fits(plan, evidence, comparison, batches.images)
-    certain = bar == bars[0]
-    return Proof(batches, certain) if fits and extras_fit(plan, evidence, batches.images) else None
+    return Proof(batches, bar == bars[0]) if fits and extras_fit(plan, evidence, batches.images) else None
+
+
+def _scheduled(case: PlannedCase, count: int, size: int, before: int = 0) -> ScheduledRandomBatches:
+    return ScheduledRandomBatches(case, count, size, (count - before) * random_batch_images(case))
 
 
 def bars_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, *, last: bool) -> list[float]:
-    """What the accuracy is held against, about, the lowest first; the verdict has it exactly."""
+    """The bars that the accuracy is held against, about, the lowest first; the verdict has it exactly."""
     if comparison in plan.claimed:
         return [plan.claimed[comparison]]
     base = plan.base(comparison)
     broken = SHARE_OF_CLEAN * evidence.clean_share(comparison.subject) + 1 / plan.classes
     if base is None:
         return [broken]
-    gained = plan.margin + min(evidence.shares(plan.attacks.get(base, ())), default=0.0)
+    gained = plan.margin + min(evidence.shares(plan.attacks[base]), default=0.0)
     unclear = any(s.verdict == VerdictName.NOT_SETTLED for s in standings_of(plan, evidence, comparison))
     return [plan.margin, gained, *([max(gained, broken)] if last and unclear else [])]
 
@@ -102,38 +101,33 @@ def batches_that_hold(
     near the strongest (`judge.case_results.CLOSE`). None where it is not few disjoint batches that hold the
     verdict back.
     """
-    standings = standings_of(plan, evidence, comparison)
-    by_interval = any(standing.by_interval for standing in standings)
-    in_batches = comparison.subject.batch_dependent and comparison.inputs == "batch" and plan.random_batches
-    if not in_batches or not by_interval:
-        return []
-    size = size_of(plan, evidence, comparison)
-    shares = {
-        case: evidence.outcomes[case].share
-        for case, ran in evidence.sizes.items()
-        if case.attack not in CONTROLS
-        and comparison_of(case) == comparison
-        and ran >= size
-        and not case.threat.draw_known
-        and case in evidence.outcomes
-    }
-    if not shares:
+    by_interval = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
+    shares = _shares(plan, evidence, comparison)
+    if not (comparison.subject.batch_dependent and comparison.inputs == "batch" and by_interval and shares):
         return []
     lowest, bar = min(shares.values()), bars_of(plan, evidence, comparison, last=True)[-1]
     near = [case for case, share in shares.items() if share <= lowest + CLOSE + SLACK]
     # As a gain, which may lie between -1 and 1.
-    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, plan.tail(size) / len(near))
+    tail = plan.tail(size_of(plan, evidence, comparison)) / len(near)
+    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, tail)
     if needed is None:
         return []
     count = min(max(2 * needed, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)
-    batches = [
-        ScheduledRandomBatches(case, count, evidence.sizes[case], count * random_batch_images(case))
-        for case in near
-        if not evidence.proofs(case)  # once at a sample size: where that is not enough, more examples are
-    ]
+    # Once at a sample size: where that is not enough, more examples are.
+    batches = [_scheduled(case, count, evidence.sizes[case]) for case in near if not evidence.proofs(case)]
     cost = sum(part.images for part in batches)
     fits = verdict_fits(plan, evidence, comparison, cost) and extras_fit(plan, evidence, cost)
     return batches if fits else []
+
+
+def _shares(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, float]:
+    """The shares that attacks left that may be scored in random batches: on all examples, whose draw is made
+    afterwards. None where the order of the images is not random.
+    """
+    size = size_of(plan, evidence, comparison)
+    attacks = (case for case, at in evidence.sizes.items() if at >= size and case.attack not in CONTROLS)
+    own = (case for case in attacks if comparison_of(case) == comparison and not case.threat.draw_known)
+    return {c: evidence.outcomes[c].share for c in own if plan.random_batches and c in evidence.outcomes}
 
 
 def _promising(
@@ -143,22 +137,16 @@ def _promising(
 
     Of attacks on one victim those that also ran on whole batches, where every image was perturbed.
     """
+    unclear = (VerdictName.NOT_SETTLED, VerdictName.BROKEN)
+    standings = standings_of(plan, evidence, comparison)
     if not comparison.subject.batch_dependent or comparison.inputs not in ("batch", "victim"):
         return None
-    unclear = (VerdictName.NOT_SETTLED, VerdictName.BROKEN)
-    if all(standing.verdict not in unclear for standing in standings_of(plan, evidence, comparison)):
+    if all(standing.verdict not in unclear for standing in standings):
         return None
-    size = size_of(plan, evidence, comparison)
-    submitted = (case for case in evidence.sizes if case.submission and comparison_of(case) == comparison)
-    shares = {}
-    for case in (*plan.attacks.get(comparison, ()), *submitted):
-        everywhere = not comparison.one_victim or on_whole_batches(case) in evidence.sizes
-        found = evidence.outcomes.get(case)
-        if case.threat.draw_known or not everywhere or evidence.sizes.get(case, 0) < size or found is None:
-            continue
-        if found.share <= ROOM * bar and not (comparison.one_victim and depends_on_batch(case)):
-            shares[case] = found.share
-    free = {case: share for case, share in shares.items() if not depends_on_batch(case)}
-    case = min(free or shares, key=lambda case: shares[case], default=None)
+    low = {c: s for c, s in _shares(plan, evidence, comparison).items() if s <= ROOM * bar}
+    free = {case: share for case, share in low.items() if not depends_on_batch(case)}
+    if comparison.one_victim:  # the victims' inputs are those of whole batches
+        low = free = {case: s for case, s in free.items() if on_whole_batches(case) in evidence.sizes}
+    case = min(free or low, key=lambda case: low[case], default=None)
     most = 1 if comparison.one_victim else 2  # each victim once; batches again, twice as many
     return None if case is None or len(evidence.proofs(case)) >= most else case

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from attacks import attack_name, naming
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Submission, sees_queries
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
-from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, Found, size_of
+from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, Outcome, size_of
 from robustbench_coded.schema.case import Case, Perturbation
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
@@ -30,7 +30,7 @@ class MeasuredAttack:
     """An attack on whole batches, whose draw is made afterwards, with all of its outcomes."""
 
     case: PlannedCase
-    found: Found
+    outcome: Outcome
 
     @property
     def kind(self) -> str:
@@ -72,36 +72,30 @@ def _measured(evidence: Evidence, size: int) -> Measured:
     """The attacks on so many examples by subject and perturbation, the strongest first; those that tie in the
     order in which they ran.
     """
-    found: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
-    for case, ran in evidence.sizes.items():
+    measured: dict[tuple[ProbedSubject, Perturbation], list[MeasuredAttack]] = {}
+    for case in evidence.sizes:
         if case.attack in CONTROLS or case.for_check or str(case.threat) != "batch/unknown":
             continue
         if case.submission is None and sees_queries(case.subject, naming.parse(case.attack)):
             continue  # its inputs follow its queries, which nobody else has asked
-        if ran >= size and (outcomes := evidence.outcomes.get(case)) is not None:
-            at = found.setdefault((case.subject, case.perturbation), [])
-            at.append(MeasuredAttack(case, outcomes))
-    return {key: sorted(attacks, key=lambda attack: attack.found.share) for key, attacks in found.items()}
+        if evidence.sizes[case] >= size and case in evidence.outcomes:
+            at = measured.setdefault((case.subject, case.perturbation), [])
+            at.append(MeasuredAttack(case, evidence.outcomes[case]))
+    return {key: sorted(attacks, key=lambda one: one.outcome.share) for key, attacks in measured.items()}
 
 
 def _of_each_kind(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
     """The strongest attack of each kind, the strongest first, without those that found the same inputs."""
-    kinds: dict[str, MeasuredAttack] = {}
-    for attack in _distinct(attacks):
-        kinds.setdefault(attack.kind, attack)
-    return list(kinds.values())
+    distinct = _distinct(attacks)
+    first = {attack.kind: attack for attack in reversed(distinct)}
+    return [attack for attack in distinct if first[attack.kind] is attack]
 
 
 def _distinct(attacks: Sequence[MeasuredAttack]) -> list[MeasuredAttack]:
     """A subject's own attacks, without those that found the same perturbed inputs as one before."""
-    seen: set[str] = set()
-    distinct = []
-    for attack in attacks:
-        if attack.case.submission is None and attack.found.digest not in seen:
-            distinct.append(attack)
-            if attack.found.digest is not None:
-                seen.add(attack.found.digest)
-    return distinct
+    own = [attack for attack in attacks if attack.case.submission is None]
+    first = {attack.outcome.digest or attack.case: attack for attack in reversed(own)}
+    return [attack for attack in own if first[attack.outcome.digest or attack.case] is attack]
 
 
 def _offers(
@@ -111,7 +105,7 @@ def _offers(
     hidden: Sequence[PlannedCase],
     kinds: Sequence[attack_name.Transforms],
 ) -> Iterator[tuple[str, Submission]]:
-    """What is submitted to a subject, by name.
+    """Submissions to a subject, by name.
 
     Args:
         hidden: attacks on a user defence's checkpoint that the user defence meets although they are no rows.
@@ -133,20 +127,20 @@ def _offers(
     elif attack_name.EIGHT_BITS not in before.transforms:
         name = "{}+{}={}".format(strongest.case.attack, *attack_name.EIGHT_BITS)
         yield name, replace(before, transforms=(*before.transforms, *rounded))
-    if not strongest.found.right or strongest.found.share <= NOTHING:
+    if not strongest.outcome.right or strongest.outcome.share <= NOTHING:
         return
     if len(own) > 1:
         yield of_own(rounded)
-    seen = {attack.found.digest for attack in attacks}
+    seen = {attack.outcome.digest for attack in attacks}
     for other in _other_subjects(subject, perturbation, measured):
         base = other.spec == STANDARD
         offered = [
             attack
             for attack in _of_each_kind(measured[other, perturbation])
-            if attack.found.digest is None or attack.found.digest not in seen
+            if attack.outcome.digest is None or attack.outcome.digest not in seen
         ]
         for attack in offered[: 2 if base else 1]:
-            seen.add(attack.found.digest)
+            seen.add(attack.outcome.digest)
             for transforms in ((), *kinds) if base else ((),):
                 yield _name(other, attack.case.attack, transforms), Submission((attack.case,), transforms)
     for case in hidden:
@@ -160,12 +154,10 @@ def _coarse(levels: int | None, perturbation: Perturbation) -> list[attack_name.
     """Rounding to the data's levels, where these are fewer than 8 bits have and eps reaches the next one."""
     if levels is None or levels >= EIGHT_BIT_LEVELS:
         return []
-    reaches = (
-        perturbation.norm != "linf"
-        or perturbation.eps_space != "pixel"
-        or perturbation.eps * levels >= 1 - NEAR
-    )
-    return [((attack_name.LEVELS, str(levels)),)] if reaches else []
+    in_pixels = (perturbation.norm, perturbation.eps_space) == ("linf", "pixel")
+    if in_pixels and perturbation.eps * levels < 1 - NEAR:
+        return []
+    return [((attack_name.LEVELS, str(levels)),)]
 
 
 def _in_some_slots(subject: ProbedSubject) -> list[attack_name.Transforms]:
@@ -184,12 +176,7 @@ def _other_subjects(
     subject: ProbedSubject, perturbation: Perturbation, measured: Measured
 ) -> list[ProbedSubject]:
     """Of the same checkpoint, those whose inputs fit this one's batches, standard inference first."""
-    others = [
-        other
-        for other, at in measured
-        if at == perturbation
-        and other != subject
-        and other.checkpoint == subject.checkpoint
-        and not (other.batch_dependent and subject.batch_dependent and other.k != subject.k)
-    ]
+    same = [other for other, at in measured if at == perturbation and other.checkpoint == subject.checkpoint]
+    alone = not subject.batch_dependent
+    others = [o for o in same if o != subject and (alone or not o.batch_dependent or o.k == subject.k)]
     return sorted(others, key=lambda other: other.spec != STANDARD)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from attacks import naming, presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
-from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of, random_batch_images
+from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.random_batches import batches_that_hold, proof_of
 from robustbench_coded.evaluation.protocol.resubmission import resubmissions
@@ -87,7 +87,7 @@ def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> 
     """One attack on each open verdict, whatever it costs."""
     chosen: list[Sized] = []
     for comparison in open_comparisons(plan, evidence, victims):
-        attacks = plan.attacks.get(comparison, [])
+        attacks = plan.attacks[comparison]
         if attacks and not any(case in evidence.sizes for case in attacks):
             quickest = min(attacks, key=lambda case: _quickness(plan, case))
             chosen += at_size(plan, evidence, [quickest], plan.start)
@@ -98,9 +98,9 @@ def _confirm(plan: EvaluationPlan, evidence: Evidence, victims: bool, *, last: b
     """Until no attack is left, for what settles a verdict whatever else would run."""
     random: list[ScheduledRandomBatches] = []
     for comparison in open_comparisons(plan, evidence, victims):
+        ahead = evidence.after(Step("", "", (), tuple(random)))
         proof = proof_of(plan, evidence, comparison, last=last)
-        cost = sum(part.images for part in random)
-        if proof and (last or proof.certain) and extras_fit(plan, evidence, cost + proof.batches.images):
+        if proof and (last or proof.certain) and extras_fit(plan, ahead, proof.batches.images):
             random.append(proof.batches)
     return _step("confirm", "an attack left so little that random batches are likely to prove it", (), random)
 
@@ -118,12 +118,9 @@ def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
     chosen: list[Sized] = []
     for comparison in open_comparisons(plan, evidence, victims):
         standings = standings_of(plan, evidence, comparison)
-        if all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings):
-            continue
-        if proof_of(plan, evidence, comparison):
-            continue
-        late = _in_order(comparison, waiting(plan, evidence, comparison))
-        chosen += next(([part] for case in late if (part := _fitting(plan, evidence, case))), [])
+        by_base = all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings)
+        if not by_base and not proof_of(plan, evidence, comparison):
+            chosen += _next_attack(plan, evidence, comparison)
     step = _step("adaptive", "the next attack where a verdict is open", chosen)
     return step or _confirm(plan, evidence, victims, last=True)
 
@@ -137,14 +134,11 @@ def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """Again after every attack since, which may have found something else."""
-    kinds = [
-        "submitted" if step.rung == SUBMISSIONS else "attacked" for step in evidence.lately if step.cases
-    ]
-    if victims or kinds[-1:] == ["submitted"]:
+    latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
+    if victims or latest == SUBMISSIONS:
         return None
     everywhere = plan.everything and plan.ceilings.extras is None
-    wanted = [c for c in plan.judged if not c.one_victim] if everywhere else None
-    at = open_comparisons(plan, evidence, victims) if wanted is None else wanted
+    at = list(plan.judged) if everywhere else open_comparisons(plan, evidence, victims)
     offered = resubmissions(plan, evidence, [comparison for comparison in at if comparison.inputs == "batch"])
     reason = "perturbed inputs that were found so far, submitted elsewhere"
     return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
@@ -194,101 +188,43 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
     """Few batches say little of the clean accuracy of a batch-dependent defence: random ones say more."""
     random: list[ScheduledRandomBatches] = []
     for case, size in evidence.sizes.items() if plan.random_batches else ():
-        many = not case.subject.batch_dependent or -(-size // case.subject.k) >= MANY_BATCHES
-        if case.attack == CLEAN and not many and case not in evidence.random:
+        few = case.subject.batch_dependent and size < MANY_BATCHES * case.subject.k
+        if case.attack == CLEAN and few and case not in evidence.random:
             price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
-            batches = ScheduledRandomBatches(case, CLEAN_RANDOM_BATCHES, size, price)
-            if extras_fit(plan, evidence, batches.images + sum(part.images for part in random)):
-                random.append(batches)
+            if extras_fit(plan, evidence.after(Step("", "", (), tuple(random))), price):
+                random.append(ScheduledRandomBatches(case, CLEAN_RANDOM_BATCHES, size, price))
     return _step(MORE, "few batches say little of the clean accuracy", (), random)
 
 
 SELF_TESTS, SUBMISSIONS, PRAISE, MORE = "self-tests", "cross-examination", "before praise", "more examples"
 FIRST = "everything, 256 images or more"
+# Each: name and step; what runs; on what, and where not; what it guards against; its attacks.
 RUNGS: tuple[Rung, ...] = (
-    Rung(
-        "clean",
-        _answer_clean_inputs,
-        "Clean accuracy.",
-        FIRST,
-        "never",
-        "Figures that nothing is compared with.",
-        (CLEAN,),
-        (CLEAN,),
-    ),
-    Rung(
-        "quick",
-        _attack_quickly,
-        "One of these: the base model's gradients where inputs are answered together.",
-        FIRST,
-        "never",
-        "Hours on what falls in seconds.",
-        presets.QUICK,
-        presets.QUICK_HIDDEN,
-    ),
-    Rung(
-        "confirm",
-        _confirm,
-        "Random batches of the same perturbed inputs.",
-        "batch-dependent, open",
-        "they are not likely to prove a break",
-        "Breaks that few disjoint batches cannot prove.",
-    ),
-    Rung(
-        "named rows",
-        _run_rows,
-        "Rows of every table, where they apply.",
-        FIRST,
-        "`--until`",
-        "Tables that cannot be compared.",
-        presets.NAMED,
-        presets.NAMED,
-    ),
-    Rung(
-        "adaptive",
-        _adapt,
-        "One after the other.",
-        "open verdicts",
-        "only the base model may change it",
-        "Gradients tied to one draw, one loss or one operator.",
-        presets.ADAPTIVE,
-        (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE),
-    ),
-    Rung(
-        SELF_TESTS,
-        _self_test,
-        "Short tests of gradients and answers.",
-        "everything",
-        "never",
-        "Gradients that say nothing.",
-    ),
-    Rung(
-        SUBMISSIONS,
-        _submit,
-        "Other subjects' perturbed inputs; its own, shrunk or rounded.",
-        "open verdicts",
-        "half a point or less is left",
-        "Defences that recognise attacks on themselves.",
-    ),
-    Rung(
-        PRAISE,
-        _doubt,
-        "These; then what open checks ask for (steps, draws, loss, queries, eps); then crossover.",
-        "what would be praised, and its base",
-        "figures rule praise out",
-        "Attacks that stopped early or looked elsewhere.",
-        presets.KEPT,
-        presets.KEPT,
-    ),
-    Rung(
-        MORE,
-        _take_more,
-        "Random batches of the strongest attacks, then twice the images.",
-        "intervals that contain the bar",
-        "all images ran",
-        "Verdicts by chance.",
-    ),
-)
+    Rung("clean", _answer_clean_inputs, "Clean accuracy.",
+         FIRST, "never", "Figures that nothing is compared with.", (CLEAN,), (CLEAN,)),
+    Rung("quick", _attack_quickly,
+         "One of these: the base model's gradients where inputs are answered together.",
+         FIRST, "never", "Hours on what falls in seconds.", presets.QUICK, presets.QUICK_HIDDEN),
+    Rung("confirm", _confirm, "Random batches of the same perturbed inputs.",
+         "batch-dependent, open", "they are not likely to prove a break",
+         "Breaks that few disjoint batches cannot prove."),
+    Rung("named rows", _run_rows, "Rows of every table, where they apply.",
+         FIRST, "`--until`", "Tables that cannot be compared.", presets.NAMED, presets.NAMED),
+    Rung("adaptive", _adapt, "One after the other.",
+         "open verdicts", "only the base model may change it",
+         "Gradients tied to one draw, one loss or one operator.",
+         presets.ADAPTIVE, (*presets.ADAPTIVE_HIDDEN, *presets.ADAPTIVE)),
+    Rung(SELF_TESTS, _self_test, "Short tests of gradients and answers.",
+         "everything", "never", "Gradients that say nothing."),
+    Rung(SUBMISSIONS, _submit, "Other subjects' perturbed inputs; its own, shrunk or rounded.",
+         "open verdicts", "half a point or less is left", "Defences that recognise attacks on themselves."),
+    Rung(PRAISE, _doubt,
+         "These; then what open checks ask for (steps, draws, loss, queries, eps); then crossover.",
+         "what would be praised, and its base", "figures rule praise out",
+         "Attacks that stopped early or looked elsewhere.", presets.KEPT, presets.KEPT),
+    Rung(MORE, _take_more, "Random batches of the strongest attacks, then twice the images.",
+         "intervals that contain the bar", "all images ran", "Verdicts by chance."),
+)  # fmt: skip
 # Of csrobust screen, whose adaptive attacks are one of each kind.
 SCREEN = ("clean", "quick", "confirm", "adaptive", SELF_TESTS, MORE)
 
@@ -316,23 +252,21 @@ def _in_order(comparison: Comparison, cases: Sequence[PlannedCase]) -> list[Plan
     return sorted(cases, key=lambda c: order.index(c.attack) if c.attack in order else len(order))
 
 
-def _fitting(plan: EvaluationPlan, evidence: Evidence, case: PlannedCase) -> Sized | None:
-    own = comparison_of(case)
-    (part,) = at_size(plan, evidence, [case], size_of(plan, evidence, own))
-    return part if verdict_fits(plan, evidence, own, part.images) else None
+def _next_attack(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[Sized]:
+    """The first in order that fits, or none."""
+    size, late = size_of(plan, evidence, comparison), waiting(plan, evidence, comparison)
+    parts = at_size(plan, evidence, _in_order(comparison, late), size)
+    return next(([part] for part in parts if verdict_fits(plan, evidence, comparison, part.images)), [])
 
 
 def _would_be_praised(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> bool:
     """True if figures leave room for praise, as far as more examples go."""
-    standings = standings_of(plan, evidence, comparison)
-    if all(standing.verdict not in PRAISEABLE for standing in standings):
-        return False
-    undecided = any(standing.by_interval for standing in standings)
-    return not undecided or not _wider(plan, evidence, comparison)
+    praised = any(s.verdict in PRAISEABLE for s in standings_of(plan, evidence, comparison))
+    return praised and not _wider(plan, evidence, comparison)
 
 
 def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> dict[PlannedCase, int]:
-    """What a verdict rests on, on twice the examples; nothing where that would not help or not fit."""
+    """The cases that a verdict rests on, on twice the examples; none where that would not help or not fit."""
     size = size_of(plan, evidence, comparison)
     undecided = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
     if size == plan.sizes[-1] or not undecided or waiting(plan, evidence, comparison):
@@ -350,10 +284,10 @@ def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> 
 def _crossover(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[PlannedCase]:
     """Crossover where nothing else settles the verdict of a small network on few images."""
     standings = standings_of(plan, evidence, comparison)
-    stuck = any(standing.verdict == VerdictName.NOT_SETTLED for standing in standings)
-    ran = [case for case in plan.attacks.get(comparison, ()) if case in evidence.sizes]
-    undecided = any(standing.by_interval for standing in standings)
-    if comparison.subject.spec != STANDARD or not stuck or undecided or not ran:
+    by_checks = any(s.verdict == VerdictName.NOT_SETTLED for s in standings)
+    by_checks &= not any(s.by_interval for s in standings)
+    ran = [case for case in plan.attacks[comparison] if case in evidence.sizes]
+    if comparison.subject.spec != STANDARD or not by_checks or not ran:
         return []
     relus = plan.relus(comparison.subject.checkpoint) * evidence.sizes[ran[0]]
     return [replace(ran[0], case=ran[0].case.of_attack(presets.RECOMBINED))] * (0 < relus <= MOST_RELUS)
@@ -376,5 +310,5 @@ def lacking(plan: EvaluationPlan, evidence: Evidence) -> int:
         images += step.images
         if step.reached:
             break
-        evidence = replace(evidence, steps=(*evidence.steps, step))
+        evidence = evidence.after(step)
     return images

@@ -6,7 +6,7 @@ evaluations (``Unit.images``), never seconds, so that every machine runs the sam
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Ceilings(NamedTuple):
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What may run, and what is known of it before anything has.
+    """The cases that may run, and what is known of them before anything has.
 
     Attributes:
         cases: in the order of tables.
@@ -80,7 +80,7 @@ class EvaluationPlan:
     @cached_property
     def attacks(self) -> dict[Comparison, list[PlannedCase]]:
         """The attacks planned on each comparison."""
-        attacks: dict[Comparison, list[PlannedCase]] = {}
+        attacks: dict[Comparison, list[PlannedCase]] = {comparison: [] for comparison in self.judged}
         for case in self.cases:
             if case.attack not in CONTROLS:
                 attacks.setdefault(comparison_of(case), []).append(case)
@@ -95,16 +95,9 @@ class EvaluationPlan:
         subject = comparison.subject
         if subject.spec == STANDARD or not subject.has_base:
             return None
-        return next(
-            (
-                other
-                for other in self.judged
-                if other.subject.spec == STANDARD
-                and (other.subject.checkpoint, other.perturbation)
-                == (subject.checkpoint, comparison.perturbation)
-            ),
-            None,
-        )
+        same = (c for c in self.judged if c.perturbation == comparison.perturbation)
+        checkpoint = (c for c in same if c.subject.checkpoint == subject.checkpoint)
+        return next((c for c in checkpoint if c.subject.spec == STANDARD), None)
 
     def with_base(self, comparison: Comparison) -> list[Comparison]:
         base = self.base(comparison)
@@ -172,7 +165,7 @@ class OpenCheck(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What the outcomes say under one setting.
+    """The judgement of the outcomes under one setting.
 
     Attributes:
         above_the_bar: True if figures leave room for praise, so that it depends on checks alone.
@@ -197,8 +190,8 @@ class Standing(NamedTuple):
         return self.verdict == VerdictName.NOT_SETTLED and not self.above_the_bar
 
 
-class Found(NamedTuple):
-    """What the committed outcomes of a case say.
+class Outcome(NamedTuple):
+    """The committed outcomes of a case.
 
     Attributes:
         share: of right answers, on the draws that attacks are chosen by.
@@ -213,7 +206,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What ran, and what its committed outcomes say.
+    """The steps that ran, and what their committed outcomes say.
 
     Attributes:
         steps: so far, in order.
@@ -222,8 +215,12 @@ class Evidence:
     """
 
     steps: tuple[Step, ...] = ()
-    outcomes: Mapping[PlannedCase, Found] = field(default_factory=dict)
+    outcomes: Mapping[PlannedCase, Outcome] = field(default_factory=dict)
     standings: Mapping[Case, Standing] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Sized | ScheduledRandomBatches]:
+        return [part for step in self.steps for part in step.parts]
 
     @cached_property
     def sizes(self) -> dict[PlannedCase, int]:
@@ -231,11 +228,10 @@ class Evidence:
         sizes: dict[PlannedCase, int] = {}
         for step in self.steps:
             wider = dict(step.reached)
-            # What is submitted on more examples is made of what is found there.
+            # What is submitted on more examples is made of what attacks make there.
             stay = (case for case in sizes if not case.submission or comparison_of(case) not in wider)
             sizes = {case: sizes[case] for case in stay}
-            for part in step.cases:
-                sizes[part.case] = max(sizes.get(part.case, 0), part.size)
+            sizes |= {part.case: max(sizes.get(part.case, 0), part.size) for part in step.cases}
         return sizes
 
     @cached_property
@@ -259,6 +255,10 @@ class Evidence:
         """The random batches of a case at the sample size that its verdict rests on now, step by step."""
         return [part.batches for step in self.lately for part in step.random if part.case == case]
 
+    def after(self, step: Step) -> "Evidence":
+        """The same once a step has run, with no outcome of it known."""
+        return replace(self, steps=(*self.steps, step))
+
     def shares(self, cases: Iterable[PlannedCase]) -> list[float]:
         return [self.outcomes[case].share for case in cases if case in self.outcomes]
 
@@ -272,17 +272,9 @@ class Evidence:
 
 def settled(plan: EvaluationPlan, evidence: Evidence) -> list[Comparison]:
     """Comparisons whose verdict nothing can change; a base model's is open while one of its defences is."""
-    final = [
-        comparison
-        for comparison in plan.judged
-        if all(standing.final for standing in standings_of(plan, evidence, comparison))
-    ]
+    final = [c for c in plan.judged if all(s.final for s in standings_of(plan, evidence, c))]
     needed = {plan.base(comparison) for comparison in plan.judged if comparison not in final}
-    return [
-        comparison
-        for comparison in final
-        if comparison not in needed or 0 in evidence.shares(plan.attacks.get(comparison, ()))
-    ]
+    return [c for c in final if c not in needed or 0 in evidence.shares(plan.attacks[c])]
 
 
 def open_comparisons(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> list[Comparison]:
@@ -297,7 +289,7 @@ def waiting(
     """The attacks planned on a comparison that have not run on its examples; ``kept``: those kept for praise,
     else the others.
     """
-    size, planned = size_of(plan, evidence, comparison), plan.attacks.get(comparison, ())
+    size, planned = size_of(plan, evidence, comparison), plan.attacks[comparison]
     return [case for case in planned if evidence.sizes.get(case, 0) < size and (case in plan.kept) == kept]
 
 
@@ -309,41 +301,30 @@ def mixes_starts(case: PlannedCase) -> bool:
 
 def verdict_fits(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison, cost: int) -> bool:
     """True if a verdict may cost so much more, mixed starts aside."""
-    spent = sum(
-        part.images
-        for step in evidence.steps
-        for part in step.parts
-        if part.case.attack not in CONTROLS
-        and comparison_of(part.case) == comparison
-        and not mixes_starts(part.case)
-    )
+    attacks = (part for part in evidence.parts if part.case.attack not in CONTROLS)
+    own = (part for part in attacks if comparison_of(part.case) == comparison)
+    spent = sum(part.images for part in own if not mixes_starts(part.case))
     return plan.ceilings.verdict is None or spent + cost <= plan.ceilings.verdict
 
 
 def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:
     """True if what no user named may cost so much more, where attacks are named."""
+    if plan.ceilings.extras is None:
+        return True
     planned = set(plan.cases)
-    spent = sum(
-        part.images
-        for step in evidence.steps
-        for part in step.parts
-        if isinstance(part, ScheduledRandomBatches) or part.case not in planned
-    )
-    return plan.ceilings.extras is None or spent + cost <= plan.ceilings.extras
+    extra = (p for p in evidence.parts if isinstance(p, ScheduledRandomBatches) or p.case not in planned)
+    return sum(part.images for part in extra) + cost <= plan.ceilings.extras
 
 
 def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase]) -> list[Sized]:
     """Cases that have not run, each in its order while its comparison and all extras have room for it."""
     chosen: list[Sized] = []
-    planned = set(plan.cases)
     for case in cases:
         own = comparison_of(case)
-        for part in at_size(plan, evidence, [case], size_of(plan, evidence, own)):
-            on_it = sum(other.images for other in chosen if comparison_of(other.case) == own)
-            together = sum(other.images for other in chosen if other.case not in planned)
-            extra = case not in planned
-            if (mixes_starts(case) or verdict_fits(plan, evidence, own, part.images + on_it)) and (
-                not extra or extras_fit(plan, evidence, part.images + together)
+        ahead = evidence.after(Step("", "", tuple(chosen)))
+        for part in at_size(plan, ahead, [case], size_of(plan, evidence, own)):
+            if (mixes_starts(case) or verdict_fits(plan, ahead, own, part.images)) and (
+                case in plan.cases or extras_fit(plan, ahead, part.images)
             ):
                 chosen.append(part)
     return chosen
@@ -351,23 +332,17 @@ def affordable(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[Planned
 
 def at_size(plan: EvaluationPlan, evidence: Evidence, cases: Iterable[PlannedCase], size: int) -> list[Sized]:
     """Those of the cases that have not come so far, and what that costs."""
-    parts = []
-    for case in cases:
-        before = evidence.sizes.get(case, 0)
-        if before < size:
-            spent = plan.images(case, before) if before else 0
-            parts.append(Sized(case, size, plan.images(case, size) - spent))
-    return parts
+    before = {case: evidence.sizes.get(case, 0) for case in cases}
+    spent = {case: plan.images(case, at) if at else 0 for case, at in before.items()}
+    return [Sized(c, size, plan.images(c, size) - spent[c]) for c, at in before.items() if at < size]
 
 
 def size_of(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> int:
     """The sample size that a verdict rests on; of a radius that is not judged, what the others rest on."""
-    same = (
-        size
-        for other, size in evidence.reached.items()
-        if (other.subject, other.inputs) == (comparison.subject, comparison.inputs)
-        and (other == comparison or comparison not in plan.judged)
-    )
+    if comparison in plan.judged:
+        return evidence.reached.get(comparison, plan.start)
+    own = (comparison.subject, comparison.inputs)
+    same = (size for other, size in evidence.reached.items() if (other.subject, other.inputs) == own)
     return max(same, default=plan.start)
 
 

@@ -40,7 +40,7 @@ def _name(subject: ProbedSubject, perturbation: Perturbation) -> str:
 
 
 def _settings(prepared: PreparedEvaluation, subject: ProbedSubject) -> str:
-    """What else decides what is found."""
+    """A digest of what else decides the bounds."""
     code = code_behind(prepared.fixed, subject.checkpoint, subject.spec)
     data = [VERSION_OF_BOUNDS, subject.spec, prepared.setup.conditions.known_draws, *code.values()]
     return hashlib.blake2b(json.dumps(data).encode(), digest_size=10).hexdigest()

@@ -23,13 +23,13 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
         TimeIsUp: a unit has come to its end after the deadline.
     """
     evaluation, plan = recorder.evaluation, recorder.evaluation.plan
-    steps, told = tuple[Step, ...](), set[Comparison]()
+    steps, reported = tuple[Step, ...](), set[Comparison]()
     while True:
         evidence = evaluation.evidence(steps, recorder.folder.path, recorder.done.metadata)
         for comparison in settled(plan, evidence):
-            if comparison not in told:
-                _tell(recorder, evidence, comparison)
-                told.add(comparison)
+            if comparison not in reported:
+                _report(recorder, evidence, comparison)
+                reported.add(comparison)
         step = next_step(plan, evidence)
         recorder.write_decision(evidence, step)
         if step is None:
@@ -42,8 +42,8 @@ def run_steps(recorder: Recorder, work: Work) -> Evidence:
             work.look_at_the_clock()
     for comparison in plan.judged:
         verdicts = [standing.verdict for standing in standings_of(plan, evidence, comparison)]
-        if comparison not in told and VerdictName.NOT_SETTLED not in verdicts:
-            _tell(recorder, evidence, comparison)
+        if comparison not in reported and VerdictName.NOT_SETTLED not in verdicts:
+            _report(recorder, evidence, comparison)
     return evidence
 
 
@@ -57,8 +57,8 @@ def _compute(recorder: Recorder, work: Work, steps: tuple[Step, ...]) -> None:
         run_plan(work, replace(plan, units=left, notes=()))
 
 
-def _tell(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> None:
-    """Tells the verdicts of a comparison, which nothing changes any more."""
+def _report(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> None:
+    """Reports the verdicts of a comparison, which nothing changes any more."""
     plan, prepared = recorder.evaluation.plan, recorder.evaluation.prepared
     size = size_of(plan, evidence, comparison)
     ran = [case for case in plan.attacks[comparison] if evidence.sizes.get(case, 0) >= size]

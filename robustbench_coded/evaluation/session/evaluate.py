@@ -17,7 +17,7 @@ from robustbench_coded.evaluation.execution.run_unit import UnitFailure
 from robustbench_coded.evaluation.options.config import EvalConfig, run_toml
 from robustbench_coded.evaluation.session import selftesting
 from robustbench_coded.evaluation.session.driver import run_steps
-from robustbench_coded.evaluation.session.listener import Listener, ProgressListener
+from robustbench_coded.evaluation.session.listener import Listener
 from robustbench_coded.evaluation.session.planning import outlook_of, planned_evaluation
 from robustbench_coded.evaluation.session.recording import Recorder
 from robustbench_coded.evaluation.session.run_plan import TimeIsUp, Work
@@ -95,7 +95,7 @@ def evaluate(
     Args:
         in_memory: data, models and defences that are in memory already; None for none, but for what a defence
             of the zoo brings.
-        fresh: called from Python: say first how long it takes; without ``out`` take a new temporary folder.
+        fresh: without ``out``, take a new temporary folder.
 
     Returns:
         the run folder.
@@ -124,15 +124,10 @@ def evaluate(
         prepared = selftesting.with_selftests(evaluation.prepared)
         recorder = Recorder(replace(evaluation, prepared=prepared), folder, listener)
         if old is not None:
-            listener.note(
-                f"goes on with the run in {path}, which holds {len(recorder.held):,} finished units"
-            )
+            units = f"{len(recorder.held):,} finished units"
+            listener.note(f"goes on with the run in {path}, which holds {units}")
         for text in as_sentences([*prepared.notes, *evaluation.notes]):
             listener.note(text)
-        if fresh and isinstance(listener, ProgressListener):
-            from robustbench_coded.evaluation.session.preview import estimate
-
-            listener.note(estimate(recorder.evaluation, recorder.held))
         done, store = recorder.done, recorder.store
         try:
             evidence = run_steps(recorder, Work(engine, folder, prepared, done, store, listener, deadline))
@@ -155,7 +150,7 @@ def _write_run_file(path: Path, config: EvalConfig | None) -> None:
 
 
 def _write_reports(config: EvalConfig | None, listener: Listener, path: Path) -> None:
-    """What is finished of an evaluation that is stopped."""
+    """Reports what is finished of an evaluation that is stopped."""
     from robustbench_coded.reports.write import write_reports_of  # imports matplotlib
 
     _write_run_file(path, config)
@@ -168,12 +163,10 @@ def made_ready(
     config: EvalConfig,
     in_memory: InMemory | None = None,
     say: Callable[[str], None] = lambda text: None,
-    *,
-    glance: bool = False,
 ) -> tuple[PreparedEvaluation, Path]:
     """Everything that the options name, and the run folder.
 
-    Writes nothing; ``say`` is told what is probed. ``glance``: for a plan, as long as there is no folder.
+    Writes nothing; ``say`` is told what is probed.
 
     Raises:
         InputError: the options, a checkpoint or the data are not usable.
@@ -183,8 +176,5 @@ def made_ready(
     out = None if config.overwrite or config.limit is not None else config.out
     if out is not None and (out / MANIFEST).exists() and load_manifest(out).identity.subset is None:
         config = replace(config, first=True)  # begun on all images in their own order, and goes on so
-    prepared = prepare(config, in_memory, glance=glance, say=say)
-    path = config.out or Path("reports") / folder_name(prepared)
-    if glance and (path / MANIFEST).exists() and not config.overwrite:  # what it holds goes by all facts
-        prepared = prepare(config, in_memory)
-    return prepared, path
+    prepared = prepare(config, in_memory, say=say)
+    return prepared, config.out or Path("reports") / folder_name(prepared)

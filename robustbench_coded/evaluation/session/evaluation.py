@@ -3,7 +3,7 @@ and the evidence for the next step. Nothing here runs or writes anything.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -14,14 +14,14 @@ from msgspec import structs
 from attacks.relaxation import LEVELS
 from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
-from robustbench_coded.evaluation.planning.comparisons import Comparison, looks
+from robustbench_coded.evaluation.planning.comparisons import looks
 from robustbench_coded.evaluation.planning.plan import Plan, UnitMaker, cases_for
 from robustbench_coded.evaluation.protocol.rungs import SELF_TESTS, VERSION
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
-    Found,
     OpenCheck,
+    Outcome,
     Standing,
     Step,
 )
@@ -31,9 +31,8 @@ from robustbench_coded.judge.judgements import Judgement
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.verdict import NEXT_TO_NOTHING, is_final
 from robustbench_coded.runs.adversarials import DIGEST, sum_of
-from robustbench_coded.schema.case import Case
 from robustbench_coded.schema.manifest import NotRun, Protocol, RunManifest, SampleSizes
-from robustbench_coded.schema.words import CLEAN, CONTROLS, VerdictName
+from robustbench_coded.schema.words import CLEAN, CONTROLS
 
 Metadata = Mapping[str, Mapping[str, Any]]  # of the committed units, by id
 
@@ -46,48 +45,45 @@ def remarks_on(units: Sequence[Unit], metadata: Metadata) -> list[str]:
         units: those in random batches do not count.
         metadata: of the committed units, by id.
     """
-    units = [unit for unit in units if not unit.random_batches]
-    smaller = Counter(
-        (unit.case, metadata[unit.id]["group_images"])
-        for unit in units
-        if "group_images" in metadata.get(unit.id, {})
-    )
-    unanswered: Counter[PlannedCase] = Counter()
-    without_gradient: Counter[PlannedCase] = Counter()
-    relaxed_less: Counter[tuple[PlannedCase, str]] = Counter()
-    first: dict[PlannedCase, Sequence[int]] = {}  # an example and a draw
+    facts: dict[PlannedCase, list[Mapping[str, Any]]] = {}
     for unit in units:
-        found = metadata.get(unit.id, {})
-        unanswered[unit.case] += found.get("unanswered", 0)
-        without_gradient[unit.case] += found.get("without_gradient", 0)
-        for level, left in enumerate(LEVELS[1:], start=1):
-            relaxed_less[unit.case, left] += found.get(f"relaxed_{level}", 0)
-        if "unanswered_at" in found:
-            first.setdefault(unit.case, found["unanswered_at"])
-    said = [
-        f"{case.attack} ({case.threat}) on {case.subject.checkpoint} behind {case.subject.label}: out of "
-        f"memory, {count} units were answered in forwards of at most {images} images, and their last digits "
-        "may differ from those of a run with more memory."
-        for (case, images), count in smaller.items()
-    ]
-    for case, (example, draw) in first.items():
-        asked = "clean inputs" if case.attack == CLEAN else f"{case.attack} ({case.threat})"
-        said.append(
-            f"{case.subject.label} on {case.subject.checkpoint}: {unanswered[case]} answers to {asked} were "
-            f"exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as wrong."
+        if not unit.random_batches and unit.id in metadata:
+            facts.setdefault(unit.case, []).append(metadata[unit.id])
+    return [remark for case, own in facts.items() for remark in _remarks(case, own)]
+
+
+def _remarks(case: PlannedCase, facts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of one case, from the metadata of its units."""
+    asked, where = f"{case.attack} ({case.threat})", f"{case.subject.label} on {case.subject.checkpoint}"
+
+    def total(name: str) -> int:
+        return sum(own.get(name, 0) for own in facts)
+
+    smaller = Counter(own["group_images"] for own in facts if "group_images" in own)
+    for images, units in smaller.items():
+        yield (
+            f"{asked} on {case.subject.checkpoint} behind {case.subject.label}: out of memory, {units} units "
+            f"were answered in forwards of at most {images} images, and their last digits may differ from "
+            "those of a run with more memory."
         )
-    said += [
-        f"{case.subject.label} on {case.subject.checkpoint} raised an exception under relaxed operators: "
-        f"{case.attack} ({case.threat}) ran on {count} inputs with {left}."
-        for (case, left), count in relaxed_less.items()
-        if count
-    ]
-    return said + [
-        f"{case.subject.label} on {case.subject.checkpoint} could not be differentiated at {count} inputs by "
-        f"{case.attack} ({case.threat}), which went on there with smooth operators (relaxed-)."
-        for case, count in without_gradient.items()
-        if count
-    ]
+    if places := [own["unanswered_at"] for own in facts if "unanswered_at" in own]:
+        example, draw = places[0]
+        yield (
+            f"{where}: {total('unanswered')} answers to {'clean inputs' if case.attack == CLEAN else asked} "
+            f"were exceptions, NaN or infinite, the first to image {example} in draw {draw}; they count as "
+            "wrong."
+        )
+    for level, operators in enumerate(LEVELS[1:], start=1):
+        if count := total(f"relaxed_{level}"):
+            yield (
+                f"{where} raised an exception under relaxed operators: {asked} ran on {count} inputs with "
+                f"{operators}."
+            )
+    if count := total("without_gradient"):
+        yield (
+            f"{where} could not be differentiated at {count} inputs by {asked}, which went on there with "
+            "smooth operators (relaxed-)."
+        )
 
 
 def plan_of(
@@ -116,7 +112,7 @@ def make_plan(prepared: PreparedEvaluation) -> Plan:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What does not change while an evaluation runs.
+    """An evaluation without what changes while it runs.
 
     What it does follows from the options and from the outcomes of its own steps, whatever earlier evaluations
     left in the folder, so that an interrupted one goes on as if nothing had happened.
@@ -189,9 +185,9 @@ class Evaluation:
         """
         ran = Evidence(tuple(steps))
         outcomes = {
-            case: found
+            case: outcome
             for case, size in ran.sizes.items()
-            if (found := _found(case, self.maker(size).units(case), metadata)) is not None
+            if (outcome := _outcome(case, self.maker(size).units(case), metadata)) is not None
         }
         if all(case.attack in CONTROLS for case in ran.sizes):
             return replace(ran, outcomes=outcomes)  # nothing is judged before an attack
@@ -199,60 +195,47 @@ class Evaluation:
         tested = any(step.rung == SELF_TESTS for step in steps)
         run = Run(path, self.manifest(steps, stopped=not tested))
         judgements = {one.case.setting: one for one in run.judgements}
-        compared_with = {
-            setting: base
+        lowest = {setting: _low(judgement) for setting, judgement in judgements.items()}
+        low_of_base = {
+            setting: lowest.get(self.plan.judged[base][0], 0.0)
             for comparison, settings in self.plan.judged.items()
             for setting in settings
             if (base := self.plan.base(comparison)) is not None
         }
         standings = {
-            setting: self._standing(judgement, compared_with.get(setting), judgements, tested=tested)
+            setting: self._standing(judgement, low_of_base.get(setting, 0.0), tested=tested)
             for setting, judgement in judgements.items()
         }
         return replace(ran, outcomes=outcomes, standings=standings)
 
-    def _standing(
-        self,
-        judgement: Judgement,
-        base: Comparison | None,
-        judgements: Mapping[Case, Judgement],
-        *,
-        tested: bool,
-    ) -> Standing:
+    def _standing(self, judgement: Judgement, low_of_base: float, *, tested: bool) -> Standing:
         verdict = judgement.verdict
-        at = None if base is None else judgements.get(self.plan.judged[base][0])
-        accuracy = None if at is None else at.verdict.accuracy
-        low = 0.0 if accuracy is None else accuracy.low
-        final = is_final(verdict, low, self.prepared.setup.examples)
-        if self.prepared.config.until == "claim":
-            final = verdict.name == VerdictName.CLAIM_REFUTED
+        final = is_final(verdict, low_of_base, self.prepared.setup.examples)
+        open_checks = (check for check in verdict.checks if tested and not check.passed)
         return Standing(
             verdict.name,
             verdict.above_the_bar,
             final,
             verdict.could_fall,
-            verdict.accuracy is not None and verdict.accuracy.low > NEXT_TO_NOTHING,
+            _low(judgement) > NEXT_TO_NOTHING,
             judgement.unbounded_eps,
-            tuple(
-                OpenCheck(check.name, check.failed, tuple(check.run_next))
-                for check in verdict.checks
-                if tested and not check.passed
-            ),
+            tuple(OpenCheck(check.name, check.failed, tuple(check.run_next)) for check in open_checks),
         )
 
 
-def _found(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Found | None:
-    """What the outcomes of a case say; None while units of it are missing."""
-    if not units or any(unit.id not in metadata for unit in units):
-        return None
-    facts = [metadata[unit.id] for unit in units]
+def _low(judgement: Judgement) -> float:
+    """The lower end of the accuracy; 0 without one."""
+    accuracy = judgement.verdict.accuracy
+    return 0.0 if accuracy is None else accuracy.low
 
-    def total(name: str) -> int:
-        return sum(int(one.get(name, 0)) for one in facts)
 
-    seen = case.subject.randomised and not case.threat.draw_known
-    purpose = "selection" if seen else "scoring"
-    if not (answers := total(f"answers_{purpose}")):
+def _outcome(case: PlannedCase, units: Sequence[Unit], metadata: Metadata) -> Outcome | None:
+    """The outcomes of a case; None while units of it are missing."""
+    facts = [metadata.get(unit.id, {}) for unit in units]
+    chance = case.subject.randomised and not case.threat.draw_known
+    purpose = "selection" if chance else "scoring"
+    names = (f"answers_{purpose}", f"right_{purpose}", "right_scoring")
+    answers, right, scored = (sum(int(one.get(name, 0)) for one in facts) for name in names)
+    if not answers or not all(facts):
         return None
-    share = total(f"right_{purpose}") / answers
-    return Found(share, total("right_scoring"), sum_of(one.get(DIGEST) for one in facts))
+    return Outcome(right / answers, scored, sum_of(one.get(DIGEST) for one in facts))

@@ -193,10 +193,7 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
         single = isinstance(defences, str) or callable(defences) or hasattr(defences, "logits")
         if not single and not isinstance(defences, Iterable):
             raise InputError(f"defences: expected one or a list of them, got {type(defences).__name__}")
-        listed = [defences] if single else list(defences)
-        own = [getattr(defence, "name", None) for defence in listed]
-        names = [name if isinstance(name, str) else name_of(d) for name, d in zip(own, listed, strict=True)]
-        pairs = list(zip(names, listed, strict=True))
+        pairs = [(_defence_name(defence), defence) for defence in ([defences] if single else defences)]
     built: dict[str, Any] = {}
     for name, defence in pairs:
         if not name or not name.isprintable() or ("/" in name and not isinstance(defence, str)):
@@ -208,6 +205,11 @@ def _defences(defences: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
         if not isinstance(defence, str):
             built[name] = defence
     return tuple(defence for _, defence in pairs if isinstance(defence, str)), built
+
+
+def _defence_name(defence: Any) -> str:
+    own = getattr(defence, "name", None)
+    return own if isinstance(own, str) else name_of(defence)
 
 
 def _options(options: Mapping[str, Any]) -> dict[str, Any]:

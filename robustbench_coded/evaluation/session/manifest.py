@@ -67,26 +67,11 @@ def new_manifest(
     random: dict[PlannedCase, list[str]] = {case: [] for case in plan.cases}
     for unit in plan.units:
         (random if unit.random_batches else units)[unit.case].append(unit.id)
-    device = prepared.setup.device
-    invocation = Invocation(
-        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        command=prepared.config.command,
-        options=prepared.config.as_data(),
-        resolved=prepared.resolved,
-        versions=dict(_versions()),
-        git=_git(),
-        machine=Machine(
-            system=platform.system(),
-            processor=platform.machine(),
-            device=device,
-            gpu=None if device == "cpu" else device_name(torch.device(device)),
-        ),
-    )
     conditions = prepared.setup.conditions
     records = []
     for case in plan.cases:
-        subject, known = case.subject, case.threat.draw_known
-        draws = 1 if not subject.randomised else conditions.known_draws if known else conditions.draws
+        subject = case.subject
+        draws = conditions.known_draws if case.threat.draw_known else conditions.draws
         record = CaseRecord(
             case=case.case,
             spec=subject.spec,
@@ -97,7 +82,7 @@ def new_manifest(
             has_base=subject.has_base,
             for_check=case.for_check,
             examples_planned=prepared.examples_planned(case, sizes.get(case)),
-            draws=draws,
+            draws=draws if subject.randomised else 1,
             query_budget=None if case.attack in CONTROLS else conditions.query_budget,
             stopped=stopped(conditions, case),
             looks=looks.get(case, 0),
@@ -114,7 +99,26 @@ def new_manifest(
         code=dict(prepared.code),
         notes=tuple(note for note in plan.notes if isinstance(note, str)),
         not_run=tuple(note for note in plan.notes if isinstance(note, NotRun)),
-        invocations=(invocation,),
+        invocations=(_invocation(prepared),),
+    )
+
+
+def _invocation(prepared: PreparedEvaluation) -> Invocation:
+    """The command, now and on this machine."""
+    device = prepared.setup.device
+    return Invocation(
+        time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=prepared.config.command,
+        options=prepared.config.as_data(),
+        resolved=prepared.resolved,
+        versions=dict(_versions()),
+        git=_git(),
+        machine=Machine(
+            system=platform.system(),
+            processor=platform.machine(),
+            device=device,
+            gpu=None if device == "cpu" else device_name(torch.device(device)),
+        ),
     )
 
 
@@ -184,7 +188,7 @@ def code_going_on(
 
 
 def _has_outcomes(old: RunManifest, name: str, path: Path) -> bool:
-    """Whether the folder holds outcomes of the code with this name, and not failures alone."""
+    """True if the folder holds outcomes of the code with this name, and not failures alone."""
     units = (u for record in old.cases if name in _code_names(record) for u in record.all_units)
     packed = path / "outcomes" / "packed.parquet"
     return packed.exists() or any((packed.parent / f"{unit}.parquet").exists() for unit in units)

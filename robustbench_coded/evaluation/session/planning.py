@@ -64,21 +64,20 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     Raises:
         InputError: the folder was made with something else.
     """
-    said: list[str] = []
+    remarks: list[str] = []
     if old is not None:
         checked_against(old, prepared.identity, prepared.setup.checkpoints, path)
-        code, said = code_going_on(old, prepared.code, path, stopped=_stopped(old, prepared.config, path))
+        code, remarks = code_going_on(old, prepared.code, path, stopped=_stopped(old, prepared.config, path))
         prepared = prepared.resumed_from(old).with_code(code)
     config, before = prepared.config, None if old is None else old.sequential
     examples = prepared.setup.examples
     cases, notes = units.cases_for(prepared.requested, prepared.setup.conditions, prepared.subjects)
-    notes += said
-    whole = config.until is None and (config.all or config.limit is not None)
+    notes += remarks
     height, width = prepared.context.data.image_shape[-2:]
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
+    whole = config.until is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
-        cheap = sum(map(prepared.maker().images, cases)) <= CHEAP_IMAGES * smaller
-        whole = old is not None or cheap
+        whole = old is not None or sum(map(prepared.maker().images, cases)) <= CHEAP_IMAGES * smaller
     fixed = before is None and (whole or old is not None)
     ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
     sizes = before.sample_sizes if before is not None else (examples,) if fixed else ladder
@@ -102,7 +101,7 @@ def _stopped(old: RunManifest, config: EvalConfig, path: Path) -> bool:
 def _plan(
     prepared: PreparedEvaluation, cases: Sequence[PlannedCase], smaller: float, *, whole: bool
 ) -> EvaluationPlan:
-    """What may run, of these cases.
+    """The plan of these cases.
 
     Args:
         smaller: how many images cost what one of 32 x 32 costs; 1 for all larger ones.
@@ -111,13 +110,16 @@ def _plan(
     config, sizes = prepared.config, prepared.sizes
     judged = comparisons_judged(prepared.requested, cases)
     claim = prepared.requested.claimed
-    claimed = {
-        comparison: config.claim or 0.0
-        for comparison, settings in judged.items()
-        if claim is not None
-        and config.claim_votes is None  # random batches have one draw each, and no majority
-        and any((str(key.threat), key.perturbation.eps) == claim for key in settings)
-    }
+    # Random batches have one draw each, and no majority.
+    claimed = (
+        {}
+        if config.claim_votes is not None
+        else {
+            comparison: config.claim or 0.0
+            for comparison, settings in judged.items()
+            if claim in [(str(key.threat), key.perturbation.eps) for key in settings]
+        }
+    )
 
     @cache
     def images(case: PlannedCase, size: int) -> int:
@@ -191,7 +193,7 @@ def _hidden(
     context: WorkerContext, cases: Sequence[PlannedCase]
 ) -> dict[ProbedSubject, tuple[PlannedCase, ...]]:
     """For each user defence that needs them the attacks on its checkpoint, one for each budget."""
-    found: dict[ProbedSubject, tuple[PlannedCase, ...]] = {}
+    hidden: dict[ProbedSubject, tuple[PlannedCase, ...]] = {}
     subjects = dict.fromkeys(case.subject for case in cases)
     for subject in subjects:
         beside = any(s.checkpoint == subject.checkpoint and s.spec == STANDARD for s in subjects)
@@ -208,12 +210,12 @@ def _hidden(
         )
         own = (case for case in cases if case.subject == subject and case.attack not in CONTROLS)
         names = presets.OF_SAMPLING if standard.randomised else presets.THROUGH_CHECKPOINT
-        found[subject] = tuple(
+        hidden[subject] = tuple(
             planned_case(standard, WHOLE_BATCH, naming.suited(name, budget.norm), budget)
             for budget in dict.fromkeys(case.perturbation for case in own)
             for name in names
         )
-    return found
+    return hidden
 
 
 def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> bool:
@@ -231,32 +233,29 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
 
 
 def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
-    """What further commands would do, what did not fit, and what these would cost."""
+    """Commands that would do more: what they bring, what did not fit, and what these would cost."""
     plan, config = evaluation.plan, evaluation.prepared.config
-    found: list[Outlook] = []
+    outlooks: list[Outlook] = []
     every = [case for case in plan.cases if in_table(config, case, every=True)]
     rest = sum(part.images for part in at_size(plan, evidence, every, plan.sizes[-1]))
     if not plan.everything and rest:
-        found.append(Outlook(purpose="all", option="--all", images=rest))
+        outlooks.append(Outlook(purpose="all", option="--all", images=rest))
     if images := lacking(plan, evidence):
         option = "--until settled" if plan.ceilings.extras is None else "--checks"
-        found.append(Outlook(purpose="settle", option=option, images=images))
+        outlooks.append(Outlook(purpose="settle", option=option, images=images))
         open_ = [*open_comparisons(plan, evidence, False), *open_comparisons(plan, evidence, True)]
         attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
         if plan.checks:
             asked = follow_up(plan, evidence)[0]
             attacks += [case for case in asked if any(comparison.holds(case) for comparison in open_)]
         left_out = (case for case in attacks if case not in evidence.sizes)
-        found += [
+        outlooks += [
             Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
             for part in at_size(plan, evidence, left_out, plan.start)
         ]
-    rates = Rates(evaluation.prepared) if found else None
-    mean = 0.0 if rates is None else _mean_seconds(plan, rates)
-    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in found]
-
-
-def _mean_seconds(plan: EvaluationPlan, rates: Rates) -> float:
-    """Of a gradient evaluation, over all that is planned on the first sample size."""
+    if not outlooks:
+        return []
+    # Seconds of a gradient evaluation, over all that is planned on the first sample size.
     costs = [(case, plan.images(case, plan.start)) for case in plan.cases]
-    return rates.seconds(costs) / max(sum(images for _, images in costs), 1)
+    mean = Rates(evaluation.prepared).seconds(costs) / max(sum(images for _, images in costs), 1)
+    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in outlooks]

@@ -12,13 +12,14 @@ from attacks import presets
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.execution.run_unit import random_units
 from robustbench_coded.evaluation.options.config import EvalConfig
+from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject
 from robustbench_coded.evaluation.planning.comparisons import Comparison
 from robustbench_coded.evaluation.protocol.rungs import RUNGS, VERSION, next_step
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
-    Found,
     OpenCheck,
+    Outcome,
     Sized,
     Standing,
     Step,
@@ -28,7 +29,6 @@ from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
-from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
@@ -89,14 +89,12 @@ class Preview:
 
 
 def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
-    """Loads everything as ``evaluate`` does, plans it and times the networks.
-
-    Before anything ran, networks are taken by names and shapes: ``evaluate`` looks at them and may refuse.
+    """Loads and probes everything as ``evaluate`` does, plans it and times the networks.
 
     Raises:
         InputError: the options, a checkpoint, the data or the folder are not usable.
     """
-    prepared, path = made_ready(config, in_memory, glance=True)
+    prepared, path = made_ready(config, in_memory)
     going_on = (path / MANIFEST).exists() and not config.overwrite
     old = load_manifest(path) if going_on else None
     committed = frozenset() if old is None else frozenset(read_run(path, old.unit_ids)[1])
@@ -110,32 +108,12 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     return Preview(path, broken, praised, tuple(notes))
 
 
-def estimate(evaluation: Evaluation, committed: frozenset[str]) -> str:
-    """How long an evaluation takes from here, in a sentence."""
-    rates = Rates(evaluation.prepared)
-    ends = sorted(
-        sum(cost.seconds for cost in _costs(evaluation, steps, committed, rates).values())
-        for steps in (forecast(evaluation.plan, praised=praised) for praised in (False, True))
-    )
-    return (
-        f"about {duration(ends[0])} if every defence falls to its first attack, {duration(ends[1])} if none "
-        "falls; time=1800 stops after half an hour with what is settled"
-    )
-
-
 def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
     """The steps of an evaluation in which everything falls to its first attack, or nothing falls."""
     evidence = Evidence()
     while (step := next_step(plan, evidence)) is not None:
-        ran = Evidence((*evidence.steps, step))
-        defended = any(comparison.subject.spec != STANDARD for comparison in plan.judged)
-        left = {True: BASE if defended else PRAISED, False: PRAISED}
-        outcomes = {
-            case: Found(
-                1.0 if case.attack == CLEAN else left[case.subject.spec == STANDARD] if praised else 0.0
-            )
-            for case in ran.sizes
-        }
+        ran = evidence.after(step)
+        outcomes = {case: Outcome(_share(plan, case, praised=praised)) for case in ran.sizes}
         ran = replace(ran, outcomes=outcomes)
         standings = {
             setting: _standing(plan, ran, comparison, praised=praised)
@@ -147,9 +125,20 @@ def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
     return evidence.steps
 
 
+def _is_base(plan: EvaluationPlan, subject: ProbedSubject) -> bool:
+    return subject.spec == STANDARD and any(c.subject.spec != STANDARD for c in plan.judged)
+
+
+def _share(plan: EvaluationPlan, case: PlannedCase, *, praised: bool) -> float:
+    """The share that a case leaves."""
+    if case.attack == CLEAN:
+        return 1.0
+    return (BASE if _is_base(plan, case.subject) else PRAISED) if praised else 0.0
+
+
 def _standing(plan: EvaluationPlan, ran: Evidence, comparison: Comparison, *, praised: bool) -> Standing:
     if praised:
-        if comparison.subject.spec == STANDARD and any(c.subject.spec != STANDARD for c in plan.judged):
+        if _is_base(plan, comparison.subject):
             return Standing(VerdictName.BROKEN, final=True, could_fall=False)
         return Standing(VerdictName.NO_FAILURE_FOUND, above_the_bar=True, checks=USUALLY_ASKED)
     scored = any(case in ran.random for case in plan.attacks[comparison])

@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.state import Evidence, Found, Standing, Step
+from robustbench_coded.evaluation.protocol.state import Evidence, Outcome, Standing, Step
 from robustbench_coded.evaluation.session.certifying import certify
 from robustbench_coded.evaluation.session.evaluation import Evaluation, remarks_on
 from robustbench_coded.evaluation.session.listener import Listener
@@ -50,9 +50,9 @@ class Recorder:
     def write_decision(self, evidence: Evidence, step: Step | None) -> None:
         """Adds a line to steps.jsonl: a step, and what has changed of what it was decided by."""
         old, self._last = self._last, evidence
-        found = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
-        changed = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
-        decision = Decision(step, tuple(found), tuple(changed))
+        outcomes = (pair for pair in evidence.outcomes.items() if old.outcomes.get(pair[0]) != pair[1])
+        standings = (pair for pair in evidence.standings.items() if old.standings.get(pair[0]) != pair[1])
+        decision = Decision(step, tuple(outcomes), tuple(standings))
         self._decisions.append(msgspec.json.encode(decision).decode() + "\n")
         write_text(self.folder.path / STEPS, "".join(self._decisions))
 
@@ -123,5 +123,5 @@ class Decision(Struct, frozen=True, omit_defaults=True):
     """A line of steps.jsonl; ``outcomes`` and ``standings`` are those that are new or have changed."""
 
     step: Step | None
-    outcomes: tuple[tuple[PlannedCase, Found], ...] = ()
+    outcomes: tuple[tuple[PlannedCase, Outcome], ...] = ()
     standings: tuple[tuple[Case, Standing], ...] = ()

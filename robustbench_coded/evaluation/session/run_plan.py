@@ -32,7 +32,7 @@ class TimeIsUp(Exception):
 
 @dataclass
 class Done:
-    """What became of units so far, by id: the metadata of those that are committed, and the failures."""
+    """The fate of units so far, by id: the metadata of those that are committed, and the failures."""
 
     metadata: dict[str, dict[str, Any]]
     failures: dict[str, UnitFailure] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Work:
-    """What units are computed with, and where they go.
+    """The means that units are computed with, and where they go.
 
     Attributes:
         done: gets what became of each. store: gets what they perturbed.
@@ -123,7 +123,6 @@ def _with_inputs(work: Work, pending: Sequence[Unit]) -> Iterator[Unit]:
 
 
 def _read(unit: Unit, store: PerturbationStore, context: WorkerContext) -> list[dict[int, PerturbedBatch]]:
-    """For each source of a unit's case the perturbed inputs of the unit's batches, by batch."""
     return [_of_source(unit, several, store, context) for several in unit.sources]
 
 
@@ -137,19 +136,19 @@ def _of_source(
     """
     theirs, ours = context.batches(several[0].case.subject), context.batches(unit.case.subject)
     wanted = {index for group in unit.groups for index in group}
-    found = [evaluation for source in several for evaluation in store.get(source.id) or ()]
+    stored = [batch for source in several for batch in store.get(source.id) or ()]
     if theirs == ours:
-        return {evaluation.batch: evaluation for evaluation in found if evaluation.batch in wanted}
+        return {batch.batch: batch for batch in stored if batch.batch in wanted}
     by_example = {
-        theirs[evaluation.batch].members[slot]: x
-        for evaluation in found
-        for slot, x in zip(evaluation.slots.tolist(), evaluation.x, strict=True)
-        if slot < theirs[evaluation.batch].scored
+        theirs[batch.batch].members[slot]: x
+        for batch in stored
+        for slot, x in zip(batch.slots.tolist(), batch.x, strict=True)
+        if slot < theirs[batch.batch].scored
     }
-    brought = {}
+    batches = {}
     for index in sorted(wanted):
-        slots = [slot for slot, member in enumerate(ours[index].members) if member in by_example]
-        if slots:
-            x = torch.stack([by_example[ours[index].members[slot]] for slot in slots])
-            brought[index] = PerturbedBatch(index, EVERY, EVERY, torch.tensor(slots), x)
-    return brought
+        members = ours[index].members
+        if slots := [slot for slot, member in enumerate(members) if member in by_example]:
+            x = torch.stack([by_example[members[slot]] for slot in slots])
+            batches[index] = PerturbedBatch(index, EVERY, EVERY, torch.tensor(slots), x)
+    return batches

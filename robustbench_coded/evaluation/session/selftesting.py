@@ -179,16 +179,13 @@ def run_selftests(folder: RunFolder, prepared: PreparedEvaluation, listener: Lis
         prepared: with the ids of the self-tests.
     """
     named = zip(prepared.subjects, (probe.selftests for probe in prepared.probes), strict=True)
-    open_ones = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
-    if not open_ones:
-        return
+    missing = [(subject, name) for subject, name in named if name and not folder.has_selftests(name)]
+    perturbation, limit = _perturbation(prepared), prepared.config.unit_timeout
     with worker_context.own_threads(prepared.context):
-        for subject, name in open_ones:
+        for subject, name in missing:
             listener.preparing(f"self-testing attacks on {subject.label} ({subject.checkpoint})")
-            found = selftest_subject(
-                prepared.context, subject, _perturbation(prepared), prepared.config.unit_timeout
-            )
-            folder.commit_selftests(name, {**structs.asdict(subject.subject), **found})
+            results = selftest_subject(prepared.context, subject, perturbation, limit)
+            folder.commit_selftests(name, {**structs.asdict(subject.subject), **results})
 
 
 def _perturbation(prepared: PreparedEvaluation) -> Perturbation:

@@ -45,7 +45,7 @@ def data_named(config: EvalConfig, checkpoints: Sequence[Checkpoint]) -> str:
 
 
 def recognised_by(checkpoint: Checkpoint, data: str, data_dir: str | None) -> Recognition:
-    """What the images that ``--data`` names say about a checkpoint.
+    """Recognises by the images that ``--data`` names a checkpoint.
 
     Raises:
         InputError: there are no such data, or the checkpoint was not made for them.
@@ -70,7 +70,7 @@ def _examples(data: Dataset, most: int) -> tuple[Tensor, Tensor]:
 def recognised(
     checkpoint: Checkpoint, config: EvalConfig, data: Dataset, device: torch.device
 ) -> Recognition:
-    """What a checkpoint's network is, by images of the data."""
+    """Recognises a checkpoint's network by images of the data."""
     x, y = _examples(data, IMAGES)
     seen = hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest()
     radius = (config.eps or (default_eps(config.norm, data.name, tuple(data.image_shape)),))[0]
@@ -122,25 +122,6 @@ def from_file(
     loaded = replace(loaded, arch=config.arch if usual else found.candidate.arch)
     warned = [f"warning: {reason}" for reason in found.warnings[:1]]
     return loaded, "; ".join([f"{checkpoint.name}: {sentence}", *warned])
-
-
-def by_names(checkpoint: Checkpoint, config: EvalConfig) -> LoadedCheckpoint:
-    """A checkpoint as its names and shapes say, not looked at: fit for a plan, not for an evaluation."""
-    channels = checkpoint.channels
-    unknown = Normalisation("not looked at", (0.0,) * channels, (1.0,) * channels)
-    loaded = _loaded(
-        config,
-        checkpoint.normalisation or unknown,
-        "given",
-        name=checkpoint.name,
-        path=str(checkpoint.path),
-        sha256=checkpoint.sha256,
-        arch=checkpoint.arch,
-        classes=checkpoint.classes,
-        channels=channels,
-        metadata=checkpoint.metadata,
-    )
-    return replace(loaded, arch=config.arch)
 
 
 def checkpoint_in_memory(

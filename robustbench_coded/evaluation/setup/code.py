@@ -69,7 +69,7 @@ def code_in_hand(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
 
 
 def code_facts(codes: Mapping[str, Code], arrays: Mapping[str, Code], run: str) -> dict[str, CodeFacts]:
-    """What run.json says of it.
+    """The code as run.json has it.
 
     Args:
         arrays: what defences hold when they are built, from whatever file it came.

@@ -51,7 +51,7 @@ def images_of(
 
 
 def facts_of(data: dataset.Dataset, available: int) -> DataFacts:
-    """What the report says about the data.
+    """The data as the report has them.
 
     Args:
         available: examples that there are.

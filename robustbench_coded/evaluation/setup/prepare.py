@@ -41,7 +41,6 @@ from robustbench_coded.evaluation.planning.batches import (
     victims_at,
 )
 from robustbench_coded.evaluation.setup.checkpoints import (
-    by_names,
     checkpoint_in_memory,
     from_file,
     with_gradients,
@@ -67,7 +66,7 @@ from robustbench_coded.version import __version__
 def fixed_facts(
     setup: worker_context.Setup, identity: Identity, code: Mapping[str, CodeFacts]
 ) -> dict[str, Any]:
-    """What decides outcomes beside the rows themselves."""
+    """Facts that decide outcomes beside the rows themselves."""
     return {
         **_hashed(identity),
         # Another version may attack or score differently: what it computed is not taken over.
@@ -90,7 +89,7 @@ def fixed_facts(
 
 
 def _hashed(identity: Identity) -> dict[str, Any]:
-    """What goes into hashes. Which images were taken is in their digest, and was before it had a name."""
+    """The identity as hashed. Which images were taken is in their digest, and was before it had a name."""
     known = to_builtins(identity).items()
     unsaid = (("class_mix", None), ("state", None), ("subnormals", None))
     return {name: value for name, value in known if name != "subset" and (name, value) not in unsaid}
@@ -205,7 +204,6 @@ def prepare(
     in_memory: InMemory | None = None,
     *,
     refuse: bool = True,
-    glance: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> PreparedEvaluation:
     """Loads and checks everything that an evaluation names.
@@ -214,7 +212,6 @@ def prepare(
         config: the options.
         in_memory: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
-        glance: whether networks are taken by their names and our own defences by what they say, for a plan.
         say: is told what is going to be probed, which takes a while with many checkpoints.
 
     Raises:
@@ -225,28 +222,13 @@ def prepare(
     check_options(config)
     check_effect(config, data=in_memory.data is not None)
     device = device_named(config.device)
-    if config.checkpoints:
-        say(f"reading {', '.join(path for _, path in config.checkpoints)}")
-    whole = in_memory.data
-    if whole is None and config.data != "auto":
-        whole = registry.load_data(config.data, data_dir=config.data_dir)
-    shape = None if whole is None else whole.image_shape
-    checkpoints = [
-        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name, image_shape=shape)
-        for name, path in config.checkpoints
-    ]
     if config.workers is not None or config.engine == "ray" or worker_count(config.workers, device) > 1:
         in_memory.check_sendable()
-    images = images_of(config, in_memory, checkpoints, whole)
-    loaded, notes = [], []
-    for checkpoint in checkpoints:
-        say(f"recognising {checkpoint.name} by its normalisation and {images.whole.name}")
-        network, said = _recognised(checkpoint, config, images.whole, device, glance=glance)
-        loaded.append(network)
-        notes += said
+    checkpoints, images = _read(config, in_memory, say)
+    loaded, notes = _recognised(checkpoints, config, images.whole, device, say)
     if checkpoints and in_memory.models and (config.arch or config.normalize):
         files, networks = ", ".join(c.name for c in checkpoints), ", ".join(in_memory.models)
-        notes.append(f"arch and normalize are of {files} alone; {networks}, in memory, is evaluated as it is")
+        notes.append(f"arch and normalize apply to {files}; {networks}, in memory, is evaluated as it is")
     for name in in_memory.models:
         code = codes.get(cases.code_names(name)[0])
         loaded.append(checkpoint_in_memory(name, in_memory, images.whole, config, code))
@@ -255,14 +237,7 @@ def prepare(
         check_claimed_eps(config.claim_eps, eps)
     context = _built(config, in_memory, images, loaded, device)
     notes += _notes_on(context, config, device)
-    given = [GIVEN + name for name in in_memory.defences]
-    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
-    if not specs:
-        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
-    named = ", ".join(spec.removeprefix(GIVEN) for spec in specs)
-    say(f"probing {named} on {', '.join(c.name for c in loaded)}")
-    with worker_context.own_threads(context):
-        subjects, probes = probed_subjects(config, context, specs, refuse=refuse, glance=glance)
+    subjects, probes = _probed(config, context, say, refuse=refuse)
     notes += [f"{p.subject.defence} on {p.subject.checkpoint}: {text}" for p in probes for text in p.warnings]
     notes += doubts(subjects, context)
     code_known = code_facts(codes, context.arrays, datetime.datetime.now(datetime.UTC).isoformat())
@@ -286,16 +261,53 @@ def prepare(
     )
 
 
+def _read(
+    config: EvalConfig, in_memory: InMemory, say: Callable[[str], None]
+) -> tuple[list[Checkpoint], EvaluatedImages]:
+    """Checkpoint files and images."""
+    if config.checkpoints:
+        say(f"reading {', '.join(path for _, path in config.checkpoints)}")
+    whole = in_memory.data
+    if whole is None and config.data != "auto":
+        whole = registry.load_data(config.data, data_dir=config.data_dir)
+    shape = None if whole is None else whole.image_shape
+    checkpoints = [
+        load_checkpoint(path, arch=config.arch, normalize=config.normalize, name=name, image_shape=shape)
+        for name, path in config.checkpoints
+    ]
+    return checkpoints, images_of(config, in_memory, checkpoints, whole)
+
+
 def _recognised(
-    checkpoint: Checkpoint, config: EvalConfig, whole: dataset.Dataset, device: torch.device, *, glance: bool
-) -> tuple[worker_context.LoadedCheckpoint, list[str]]:
-    """A checkpoint with what it was taken for, and a sentence on that."""
-    labelled = whole.of_all_classes(checkpoint.classes)
-    check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
-    if glance:
-        return by_names(checkpoint, config), []
-    settled, note = from_file(checkpoint, config, labelled, device)
-    return replace(settled, classes=whole.classes if whole.outputs else labelled.classes), [note]
+    checkpoints: Sequence[Checkpoint],
+    config: EvalConfig,
+    whole: dataset.Dataset,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> tuple[list[worker_context.LoadedCheckpoint], list[str]]:
+    """Each checkpoint with what it was taken for, and a sentence on that."""
+    loaded, notes = [], []
+    for checkpoint in checkpoints:
+        say(f"recognising {checkpoint.name} by its normalisation and {whole.name}")
+        labelled = whole.of_all_classes(checkpoint.classes)
+        check_data(checkpoint, whole.image_shape, labelled.classes, whole.name)
+        settled, note = from_file(checkpoint, config, labelled, device)
+        loaded.append(replace(settled, classes=whole.classes if whole.outputs else labelled.classes))
+        notes.append(note)
+    return loaded, notes
+
+
+def _probed(
+    config: EvalConfig, context: worker_context.WorkerContext, say: Callable[[str], None], *, refuse: bool
+) -> tuple[list[cases.ProbedSubject], list[ProbeRecord]]:
+    given = [GIVEN + name for name in context.setup.in_memory.defences]
+    specs = [*([STANDARD] if config.standard else []), *config.defences, *given]
+    if not specs:
+        raise InputError("nothing to evaluate: --no-standard needs a defence, for example --rci N=1.5K")
+    named = ", ".join(spec.removeprefix(GIVEN) for spec in specs)
+    say(f"probing {named} on {', '.join(c.name for c in context.setup.checkpoints)}")
+    with worker_context.own_threads(context):
+        return probed_subjects(config, context, specs, refuse=refuse)
 
 
 def _built(
@@ -305,7 +317,7 @@ def _built(
     loaded: Sequence[worker_context.LoadedCheckpoint],
     device: torch.device,
 ) -> worker_context.WorkerContext:
-    """What units are run with: networks with gradients, and the images that go through them together."""
+    """The context that units run in: networks with gradients, and images that go through them together."""
     data = images.data
     setup = worker_context.Setup(
         conditions=config.conditions,

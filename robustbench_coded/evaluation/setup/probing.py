@@ -31,7 +31,7 @@ LARGEST = 16  # inputs asked about
 
 @dataclass(frozen=True)
 class HiddenGradients:
-    """What was found on one batch.
+    """Operators that hide the gradient, on one batch.
 
     Attributes:
         operators: those that most of the gradient vanishes in, as plain data: operator, calls, cut, scale.
@@ -99,7 +99,7 @@ REMEMBERED = 32  # inputs of the batch on which a memory is looked for
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe found.
+    """The result of a probe.
 
     Attributes:
         figures: what was measured.

@@ -28,36 +28,23 @@ from robustbench_coded.evaluation.setup import probing
 from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.manifest import ProbeRecord
-from robustbench_coded.schema.words import STANDARD
 
 
 def probed_subjects(
-    config: EvalConfig,
-    context: WorkerContext,
-    specs: Sequence[str],
-    *,
-    refuse: bool,
-    glance: bool = False,
+    config: EvalConfig, context: WorkerContext, specs: Sequence[str], *, refuse: bool
 ) -> tuple[list[ProbedSubject], list[ProbeRecord]]:
     """Every checkpoint behind every defence at every batch size, probed; and what the probes found.
 
     Args:
-        glance: ask our own defences about gradients alone, on a few images: of a batch-dependent one the
-            network's own, which are as hidden.
+        refuse: whether a defence that contradicts its own declaration raises InputError.
     """
     subjects: list[ProbedSubject] = []
     probes = []
     for checkpoint in context.setup.checkpoints:
         for spec in specs:
             for k in config.batch_size:
-                subject, record = _subject(config, context, checkpoint, spec, k, refuse=refuse, glance=glance)
-                for other in subjects:  # two of one name would end up in one row
-                    if other.subject == subject.subject:
-                        named = f"{other.spec} and {subject.spec} are both named {subject.label}"
-                        twice = other.spec == subject.spec
-                        raise InputError(
-                            f"{subject.spec} is given twice" if twice else f"{named}; give one another name"
-                        )
+                subject, record = _subject(config, context, checkpoint, spec, k, refuse=refuse)
+                _check_name(subject, subjects)
                 subjects.append(subject)
                 probes.append(record)
                 if not subject.batch_dependent:
@@ -67,16 +54,30 @@ def probed_subjects(
             "--state persistent: no defence here has remembers = True and so a state to keep; leave it out"
         )
     for subject in subjects if refuse else ():
-        if not options.is_user_defence(subject.spec):
-            continue
-        if change := context.changed(context.model(subject.checkpoint)):
-            raise InputError(f"{subject.label} is not evaluated: it {change}")
-        if change := context.memory(subject):
-            raise InputError(
-                f"{subject.label} is not evaluated: it has a memory: after the others were asked {change}; "
-                "give it a reset() that forgets"
-            )
+        if options.is_user_defence(subject.spec):
+            _check_memory(subject, context)
     return subjects, probes
+
+
+def _check_name(subject: ProbedSubject, others: Sequence[ProbedSubject]) -> None:
+    """Refuses two of one name, which would end up in one row."""
+    for other in others:
+        if other.subject == subject.subject:
+            if other.spec == subject.spec:
+                raise InputError(f"{subject.spec} is given twice")
+            named = f"{other.spec} and {subject.spec} are both named {subject.label}"
+            raise InputError(f"{named}; give one another name")
+
+
+def _check_memory(subject: ProbedSubject, context: WorkerContext) -> None:
+    """Refuses a user's defence that has changed its model, or remembers what the others were asked."""
+    if change := context.changed(context.model(subject.checkpoint)):
+        raise InputError(f"{subject.label} is not evaluated: it {change}")
+    if change := context.memory(subject):
+        raise InputError(
+            f"{subject.label} is not evaluated: it has a memory: after the others were asked {change}; "
+            "give it a reset() that forgets"
+        )
 
 
 def _subject(
@@ -87,42 +88,26 @@ def _subject(
     k: int,
     *,
     refuse: bool,
-    glance: bool,
 ) -> tuple[ProbedSubject, ProbeRecord]:
     """One subject, probed."""
-    data, model = context.data, context.model(checkpoint.name)
-    defence = asked = context.build(spec, model, k)
     theirs = options.is_user_defence(spec)
-    name = code_names(checkpoint.name, spec)[1]
-    if theirs and not spec.startswith(options.GIVEN) and name not in context.arrays:
-        context.arrays[name] = arrays_in(defence)  # before it is asked, which may change them
-    # Our own inferences around our own networks do what they say.
+    defence, sequence = _defence(config, context, checkpoint, spec, k)
+    k *= sequence or 1
+    # Our own inferences around our own networks do what they say, and nothing in most hides a gradient.
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
-    sequence = 0
-    if isinstance(defence, PerBatch) and getattr(defence.defence, "remembers", False):
-        sequence = config.batches_kept
-    if sequence:
-        defence = asked = KeptMemory(defence, k)  # type: ignore[arg-type]
-        k *= sequence
-    x, y = data.batch([i % len(data) for i in range(k)])
+    x, y = context.data.batch([i % len(context.data) for i in range(k)])
     x, y = x.to(context.device), y.to(context.device)
-    brief = glance and not theirs
-    found = probing.NOT_PROBED if brief or ours else _probed(defence, context, config, x, theirs=theirs)
-    if brief:
-        x, y = x[: probing.LARGEST], y[: probing.LARGEST]
-        asked = context.build(STANDARD, model, k) if defence.batch_dependent else defence
+    found = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
     refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
     if found.contradictions and refuse:
         raise InputError(refusal)
-    # Nothing in these around our own networks hides a gradient that is there.
-    shows = ours and isinstance(defence, Standard | Coded)
     try:
-        figures, hidden, taken = _gradients(asked, x, y, config.seed, found, shows=shows)
+        shows = ours and isinstance(defence, Standard | Coded)
+        figures, hidden, taken = _gradients(defence, x, y, config.seed, found, shows=shows)
     except InputError as error:
         if found.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
         raise
-    taken *= k / (2 if defence.randomised else 1)
     label, n = _name(defence, spec, k)
     if sequence:
         label += f"[state={sequence}x{k // sequence}]"
@@ -139,6 +124,7 @@ def _subject(
         differentiable=not hidden.without,
         relaxable=hidden.found,
     )
+    taken *= k / (2 if defence.randomised else 1)
     # A forward alone is a third of what is remembered.
     context.probe_seconds[subject] = 3 * taken if hidden.without else taken
     if theirs:
@@ -152,6 +138,21 @@ def _subject(
         contradictions=found.contradictions,
     )
     return subject, record
+
+
+def _defence(
+    config: EvalConfig, context: WorkerContext, checkpoint: LoadedCheckpoint, spec: str, k: int
+) -> tuple[protocol.Defence, int]:
+    """The defence around the checkpoint, and the batches over which it keeps its state; 0 for none."""
+    defence = context.build(spec, context.model(checkpoint.name), k)
+    name = code_names(checkpoint.name, spec)[1]
+    given = spec.startswith(options.GIVEN)
+    if options.is_user_defence(spec) and not given and name not in context.arrays:
+        context.arrays[name] = arrays_in(defence)  # before it is asked, which may change them
+    remembers = isinstance(defence, PerBatch) and getattr(defence.defence, "remembers", False)
+    if remembers and config.batches_kept:
+        return KeptMemory(defence, k), config.batches_kept  # type: ignore[arg-type]
+    return defence, 0
 
 
 def _gradients(
@@ -185,7 +186,7 @@ def _name(defence: protocol.Defence, spec: str, k: int) -> tuple[str, int | None
 def _probed(
     defence: protocol.Defence, context: WorkerContext, config: EvalConfig, x: Tensor, *, theirs: bool
 ) -> probing.Probed:
-    """What the probe says of a defence.
+    """Probes a defence.
 
     Args:
         x: a batch as it will be evaluated, [k, C, H, W].
@@ -205,7 +206,7 @@ def _probed(
 
 
 MOST_CODED = 4  # coded inputs for each input beyond which more only cost
-GLANCE = 64  # examples that a model in memory is asked, to see whether it was trained at all
+ASKED = 64  # examples that a model in memory is asked, to see whether it was trained at all
 BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
@@ -234,7 +235,7 @@ def doubts(subjects: Sequence[ProbedSubject], context: WorkerContext) -> Iterato
 @torch.no_grad()
 def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator[str]:
     """A sentence where a model in memory answers as by chance."""
-    x, y = context.data.batch(range(min(GLANCE, len(context.data))))
+    x, y = context.data.batch(range(min(ASKED, len(context.data))))
     with accelerator.random_states_kept():  # it may sample
         answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
     right = int((answers == y).sum())

@@ -12,7 +12,8 @@ import numpy as np
 
 from attacks.attack_name import PREFIX
 from robustbench_coded.errors import InputError
-from robustbench_coded.judge.case_results import CaseResult, case_results
+from robustbench_coded.judge.case_results import CaseResult
+from robustbench_coded.judge.combined import case_results
 from robustbench_coded.judge.paired import Difference, NotPaired, paired_difference
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow

@@ -49,21 +49,12 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
-    outlook = {found.purpose: found for found in manifest.outlook}
-    if unsettled and _needs_images(run, unsettled):
-        return _more(run, unsettled)
-    if unsettled and {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
-        return NextCommand("More images, of more classes")
-    if unsettled and "settle" in outlook:
-        return _looked_out("A longer run", run, outlook["settle"])
+    outlook = {one.purpose: one for one in manifest.outlook}
     everything = None
-    if "all" in outlook:
-        everything = _looked_out(
-            f"All attacks on {manifest.data.examples or 0:,} images", run, outlook["all"]
-        )
+    if whole := outlook.get("all"):
+        everything = _as_planned(f"All attacks on {manifest.data.examples or 0:,} images", run, whole)
     if unsettled:
-        steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
-        return next(steps, everything or _more(run, unsettled))
+        return _settling(run, unsettled, outlook.get("settle"), everything)
     about = [j for j in run.judgements if j.subject.defence != STANDARD] or run.judgements
     praised = [j for j in about if j.verdict.name == VerdictName.NO_FAILURE_FOUND]
     if about and not praised:
@@ -77,20 +68,28 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     return NextCommand(NOTHING)
 
 
-def _needs_images(run: Run, unsettled: Sequence[Judgement]) -> bool:
-    """Whether a limit on images is what holds the open verdicts: their intervals contain the bar on all that
-    it allows.
+def _settling(
+    run: Run, unsettled: Sequence[Judgement], longer: Outlook | None, everything: NextCommand | None
+) -> NextCommand:
+    """What would settle the open verdicts.
+
+    Args:
+        longer, everything: what a longer run and all attacks on all images are expected to cost.
     """
     data = run.manifest.data
-    limited = (data.examples or 0) < (data.available or 0)
-    whole = [judgement for judgement in unsettled if judgement.case.threat.inputs == "batch"]
-    return limited and {(judgement.verdict.rule, judgement.examples) for judgement in whole} == {
-        (CONTAINS_BAR, data.examples)
-    }
+    whole = {(j.verdict.rule, j.examples) for j in unsettled if j.case.threat.inputs == "batch"}
+    if (data.examples or 0) < (data.available or 0) and whole == {(CONTAINS_BAR, data.examples)}:
+        return _more(run, unsettled)  # a limit on images holds them
+    if {judgement.verdict.rule for judgement in unsettled} == {FEW_CLASSES}:
+        return NextCommand("More images, of more classes")
+    if longer is not None:
+        return _as_planned("A longer run", run, longer)
+    steps = (step for judgement in unsettled if (step := _attacks(run, judgement)))
+    return next(steps, everything or _more(run, unsettled))
 
 
-def _looked_out(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
-    """What the evaluation itself said of a further command."""
+def _as_planned(purpose: str, run: Run, outlook: Outlook) -> NextCommand:
+    """A further command that the evaluation itself has priced."""
     return NextCommand(purpose, _command(run, outlook.option.split()), outlook.seconds)
 
 
@@ -133,12 +132,13 @@ def _folder(run: Run) -> str:
 
 def _attacks(run: Run, judgement: Judgement) -> NextCommand | None:
     """What its rule or its checks ask for; None where more images or draws are all there is to add."""
-    if judgement.verdict.rule == "base model not attacked":
+    verdict = judgement.verdict
+    if verdict.rule == "base model not attacked":
         return NextCommand("Attacks on its base model", _command(run, ["--standard"]))
-    if judgement.verdict.rule == "base model spared":
-        spared = ",".join(judgement.verdict.spared)
-        return NextCommand("Attacks that its base model was spared", _command(run, ["--attacks", spared]))
-    if judgement.verdict.rule in (CONTAINS_BAR, FEW_CLASSES):
+    if verdict.rule == "base model spared":
+        command = _command(run, ["--attacks", ",".join(verdict.spared)])
+        return NextCommand("Attacks that its base model was spared", command)
+    if verdict.rule in (CONTAINS_BAR, FEW_CLASSES):
         return None
     for step in merged_steps(check.next_step for check in judgement.checks if check.next_step is not None):
         if step.attacks and not step.how:

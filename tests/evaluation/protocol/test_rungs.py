@@ -22,8 +22,8 @@ from robustbench_coded.evaluation.protocol.state import (
     Ceilings,
     EvaluationPlan,
     Evidence,
-    Found,
     OpenCheck,
+    Outcome,
     Standing,
     Step,
     settled,
@@ -91,7 +91,7 @@ def simulate(plan, left=0.9, standings=None, most=60):
         assert len(steps) < most, [s.rung for s in steps]
         ran = Evidence(steps)
         told = {**dict.fromkeys(plan.judged, OPEN), **(standings or (lambda steps: {}))(steps)}
-        found = {c: Found(1.0 if c.attack == "clean" else share(c)) for c in ran.sizes}
+        found = {c: Outcome(1.0 if c.attack == "clean" else share(c)) for c in ran.sizes}
         evidence = replace(ran, outcomes=found, standings={setting(c, plan): s for c, s in told.items()})
     return evidence
 
@@ -380,7 +380,7 @@ def test_a_base_model_stays_open_while_its_defence_is():
     plan = plan_of()
     final = {setting(BASE, plan): BROKEN}
     assert settled(plan, Evidence(standings=final)) == []
-    nothing = Evidence(standings=final, outcomes={ON_STANDARD[3]: Found(0.0)})
+    nothing = Evidence(standings=final, outcomes={ON_STANDARD[3]: Outcome(0.0)})
     assert settled(plan, nothing) == [BASE]
     assert settled(plan, Evidence(standings={**final, setting(DEFENDED, plan): NO_GAIN})) == [BASE, DEFENDED]
 

@@ -341,21 +341,12 @@ def test_a_run_that_is_stopped_praises_nothing(tmp_path):
     assert "outcomes missing" in {j.verdict.rule for j in stopped.judgements}
 
 
-def test_until_a_claim_is_refuted_nothing_else_is_attacked(tmp_path):
-    told = Told()
-    run = measured(tmp_path / "run", until="claim", claim=0.9, listener=told)
-    (stop,) = told.stops
-    assert (stop.case.subject.defence, stop.verdict) == ("rci", "claim refuted") and stop.examples < EXAMPLES
-    assert attacked(run, "standard") == {}
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"until": "claim"}, "--until claim needs a claim; add --claim 72%"),
         ({"until": "settled", "all": True}, "leave one of them out"),
         ({"until": "settled", "inputs": ("batch", "collateral")}, "collateral damage has none"),
-        ({"until": "bored"}, "--until 'bored' is not known; choose settled or claim"),
+        ({"until": "bored"}, "--until 'bored' is not known; choose settled"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(tmp_path, options, message):
