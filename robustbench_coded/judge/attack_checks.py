@@ -171,7 +171,7 @@ def other_attacks(
 
 
 def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
-    """Whether an attack on a margin or on targets ran with the gradients of what is judged, to its end.
+    """True if an attack on a margin or on targets ran with the gradients of what is judged, to its end.
 
     Square and other searches follow a margin, too, and no gradient: their silence says little, so that they
     do not count here. What they find counts in the ensemble. Where relaxed gradients lead at least as far as

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from attacks.attack_name import LEVELS, SLOTS
 from robustbench_coded.extensions import load
 from robustbench_coded.judge.judge import MARGIN
+from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.judge.verdict import RULES
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -315,5 +315,4 @@ def _explained(verdict: VerdictName) -> str:
         return "nothing else can be said yet."
     if verdict == VerdictName.NO_FAILURE_FOUND:
         return "the figures are above every bar, and every check passed. An upper bound, never a proof."
-    texts = ((rule.says.__doc__ or "").partition("\n\n")[0] for rule in RULES if rule.verdict == verdict)
-    return " Or: ".join(" ".join(text.split()) for text in texts)
+    return " Or: ".join(rule.when for rule in RULES if rule.verdict == verdict)
