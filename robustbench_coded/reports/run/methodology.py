@@ -282,7 +282,7 @@ def _versions(manifest: RunManifest) -> Iterator[str]:
 
 GLOSSARY = "docs/glossary.md"
 _TERMS = {
-    "Accuracy": "the share of right answers, in percent; the mean over images and draws.",
+    "Accuracy": "share of correct predictions, in percent, averaged over images and draws.",
     "Interval": f"in brackets; each end errs with probability 2.5%. {kinds_text(tuple(IntervalKind))} Beside "
     "a marked one, the last table has that for the population.",
     "K, N": "K inputs are answered together; coded inference answers N mixtures of them.",
@@ -312,7 +312,7 @@ def terms_of(run: Run) -> Iterator[Fact]:
 def _explained(verdict: VerdictName) -> str:
     """When the rules give it, in their own words."""
     if verdict == VerdictName.NOT_SETTLED:
-        return "nothing else can be said yet."
+        return "no other rule applies yet."
     if verdict == VerdictName.NO_FAILURE_FOUND:
         return "the figures are above every bar, and every check passed. An upper bound, never a proof."
     texts = ((rule.says.__doc__ or "").partition("\n\n")[0] for rule in RULES if rule.verdict == verdict)
