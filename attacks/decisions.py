@@ -48,7 +48,7 @@ class Decisions:
 
     @property
     def over(self) -> bool:
-        """Whether there is no question left for so many points."""
+        """True if there is no question left for so many points."""
         return self.asked + self.at_once > self.steps or self.estimator.exhausted
 
     def wrong_share(self, x: Tensor, left: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ SCAN = 220  # forwards of smooth moves and bisections, about
 
 
 def queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, about (``Algorithm.cost``): most networks have no jumps, behind which to ascend."""
+    """Approximate cost (``Algorithm.cost``): most networks have no jumps, behind which to ascend."""
     return Cost(SCAN, UPHILL + 1)
 
 

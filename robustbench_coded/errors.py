@@ -47,7 +47,7 @@ def where_raised(error: BaseException | None) -> str:
 
 
 def described(error: BaseException) -> str:
-    """What user code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
+    """Error that user code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
     return f"{type(error).__name__}: {error}{where_raised(error)}"
 
 

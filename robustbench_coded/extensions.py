@@ -85,7 +85,7 @@ def _of_checkout() -> dict[str, "list[EntryPoint]"]:
 
 @functools.cache
 def load(group: str, name: str) -> Any:
-    """What is plugged in under a name.
+    """Extension plugged in under a name.
 
     Raises:
         InputError: nothing is; the metadata of the installation are older than its files.

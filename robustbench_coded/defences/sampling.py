@@ -106,7 +106,7 @@ def _source(one: Held) -> _Source:
 
 
 def samples(model: nn.Module, x: Tensor) -> bool:
-    """Whether ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
+    """True if ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
     network = getattr(model, "network", model)
     said = getattr(network, "samples", None)
     if said is True or (said is False and isinstance(network, BlockNetwork)):

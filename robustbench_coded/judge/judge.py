@@ -36,7 +36,7 @@ from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, Ve
 def what_broke_the_base(
     results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
 ) -> checks.Check:
-    """Whether the defence gains as much over what its base model keeps under the attacks that both met, and
+    """True if the defence gains as much over what its base model keeps under the attacks that both met, and
     over each informative one alone.
 
     Args:

@@ -29,7 +29,7 @@ CONTAINS_BAR, FEW_CLASSES = "interval contains the bar", "too few classes"  # na
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the rules say, the rule that decided, and the figures it was applied to (fractions).
+    """Verdict of the rules, the rule that decided, and the figures it was applied to (fractions).
 
     Attributes:
         name: what the rule says.
@@ -116,24 +116,24 @@ class Verdict:
 
     @property
     def tells(self) -> bool:
-        """Whether the images can show that it is broken."""
+        """True if the images can show that it is broken."""
         return self.clean is None or self.broken_at < self.clean.low
 
     @property
     def keeps_less_than_margin(self) -> bool:
-        """Whether so little is left that the gain is below the margin, whatever the base model keeps."""
+        """True if so little is left that the gain is below the margin, whatever the base model keeps."""
         return self.compared and self.accuracy is not None and self.accuracy.high < self.bar
 
     @property
     def above_the_bar(self) -> bool:
-        """Whether the figures leave room for praise, so that it depends on checks alone."""
+        """True if the figures leave room for praise, so that it depends on checks alone."""
         if self.accuracy is None or self.accuracy.low <= self.broken_at:
             return False
         return not self.compared or (self.gain is not None and self.gain.low > self.bar)
 
     @property
     def could_fall(self) -> bool:
-        """Whether a stronger attack has a question to answer: what it leaves could change this verdict, or,
+        """True if a stronger attack has a question to answer: what it leaves could change this verdict, or,
         of a base model, those of its defences.
         """
         if self.name in (VerdictName.CLAIM_REFUTED, VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE):
@@ -177,7 +177,7 @@ def decide(figures: Verdict) -> Verdict:
 
 
 def is_final(verdict: Verdict, base_low: float, planned: int) -> bool:
-    """Whether no attack that is left, on the defence or on its base model, can change the verdict.
+    """True if no attack that is left, on the defence or on its base model, can change the verdict.
 
     Attacks only take right answers away: a refuted claim stays refuted, and what is broken without a base
     model to compare with stays broken. What keeps less than the margin gains nothing, whatever its base model

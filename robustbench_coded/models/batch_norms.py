@@ -59,12 +59,12 @@ class Fingerprint:
 
     @property
     def by_chance(self) -> float:
-        """What a right network's score is because there are so few images."""
+        """Part of a right network's score that comes from having few images."""
         return FEW / self.images
 
     @property
     def excess(self) -> float:
-        """What more images would leave of the score."""
+        """Part that more images would leave of the score."""
         return max(0.0, self.score - self.by_chance)
 
     def departs_at(self, limit: float) -> str:
@@ -174,7 +174,7 @@ class BatchNormEvidence:
         return self.fingerprint.score
 
     def better_than(self, other: "BatchNormEvidence") -> bool:
-        """Whether it is nearer beyond chance, and by more than forms differ that answer alike."""
+        """True if it is nearer beyond chance, and by more than forms differ that answer alike."""
         return other.score > ALIKE * self.score + self.fingerprint.by_chance
 
 
@@ -212,7 +212,7 @@ class Witness:
         self._seen: dict[tuple[Candidate, str, int, bool], Fingerprint] = {}
 
     def nearest(self) -> list[BatchNormEvidence]:
-        """What comes nearest and the nearest that is stated, on the kind of images that fits each best."""
+        """The nearest candidate and the nearest stated, on the kind of images that fits each best."""
         usual = split_variant(self.assembly.checkpoint.arch)[0]
         stated = [self.stated.arch] if self.stated.arch else []
         likely = self._likely(usual)

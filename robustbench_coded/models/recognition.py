@@ -93,7 +93,7 @@ class Recognition:
 
     @property
     def sentence(self) -> str:
-        """What the network was recognised as and by which evidence, in one line."""
+        """Sentence on what the network was recognised as and by which evidence, in one line."""
         said = f"taken as {self.candidate} (architecture by {self.by[0]}, normalisation {self.by[1]})"
         evidence = []
         if self.batch_norms is not None:
@@ -109,7 +109,7 @@ class Recognition:
         return f"{said}: {', '.join(evidence) or 'there are no labelled images'}"
 
     def as_data(self) -> dict[str, Any]:
-        """What run.json keeps of the decision."""
+        """Data that run.json keeps of the decision."""
         decided = {"by": list(self.by), "contradictions": list(self.warnings), "refusal": self.refusal}
         return {"sentence": self.sentence, **decided}
 

@@ -14,7 +14,7 @@ from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """What one kind of bound says of one subject within one perturbation.
+    """Statement of one kind of bound says of one subject within one perturbation.
 
     Attributes:
         inputs, randomness: of the threat models that it holds under.
@@ -44,7 +44,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     right: tuple[tuple[float, ...], ...] = ()
 
     def covers(self, threat: ThreatModel) -> bool:
-        """Whether it holds under a threat model."""
+        """True if it holds under a threat model."""
         return threat.inputs in self.inputs and threat.randomness in self.randomness
 
 

@@ -42,7 +42,9 @@ def show_command(
 
 def report_command(
     run: RunFolder,
-    title: Annotated[str, typer.Option("--title", help="Title of the report; default: the folder's name.")] = "",
+    title: Annotated[
+        str, typer.Option("--title", help="Title of the report; default: the folder's name.")
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:

@@ -36,7 +36,7 @@ IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GP
 
 
 def without_checkpoint(specs: Sequence[str]) -> bool:
-    """Whether these defences may be evaluated without one: one of the zoo, or a process alone."""
+    """True if these defences may be evaluated without one: one of the zoo, or a process alone."""
     return any(brought(spec) is not None for spec in specs) or (
         len(specs) == 1 and specs[0].strip().startswith(PIPED)
     )
@@ -210,7 +210,7 @@ class EvalConfig:
         )
 
     def requested(self, eps: Sequence[float]) -> RequestedAttacks:
-        """What is asked for, within these radii."""
+        """Requested attacks within these radii."""
         claimed = None
         if self.claim is not None:
             claimed = setting_of_claim(self.claim_threat, self.claim_eps, self.inputs, eps)

@@ -53,7 +53,7 @@ class Listener:
         """A sentence for the user, for example that a normalisation was guessed."""
 
     def preparing(self, text: str) -> None:
-        """What is being looked at before anything is planned; it may still turn out to be unusable."""
+        """Announces the file inspected before anything is planned; it may still turn out to be unusable."""
 
     def opened(self, path: Path) -> None:
         """The run folder is this one."""

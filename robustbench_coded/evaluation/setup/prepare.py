@@ -182,7 +182,7 @@ class PreparedEvaluation:
         return replace(self, fixed=fixed, code=dict(code))
 
     def maker(self, size: int | None = None) -> plan.UnitMaker:
-        """What cuts rows into units, on so many examples; None for all."""
+        """Function that cuts rows into units, on so many examples; None for all."""
         size = size or self.sizes[-1]
         return plan.UnitMaker(self.setup.conditions, self.setup.group_images, self.fixed, self.sizes, size)
 

@@ -88,7 +88,7 @@ class Accounts:
 
 
 def only_accounts(run: Run, subject: Subject) -> bool:
-    """Whether AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
+    """True if AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
     attacks = {case.case.attack for case in run.manifest.cases if case.case.subject == subject} - set(
         CONTROLS
     )

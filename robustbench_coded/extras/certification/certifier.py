@@ -74,7 +74,7 @@ def probability(right: Tensor, samples: int, alpha: float) -> Tensor:
 
 
 def moved(p: Tensor, radius: Tensor, sigma: float) -> Tensor:
-    """What is left of probabilities p [n] after moves by at most ``radius`` [n] in l2."""
+    """Lower bounds of probabilities p [n] after moves by at most ``radius`` [n] in l2."""
     return ndtr(ndtri(p) - radius.cpu() / sigma)
 
 

@@ -71,7 +71,7 @@ def nothing_downloaded() -> Iterator[None]:
 
 
 def called(spec: str, build: Callable[[], Any]) -> nn.Module:
-    """What a library's constructor returns, with torch's global random state put back afterwards.
+    """Object that a library's constructor returns, with torch's global random state put back afterwards.
 
     Raises:
         InputError: it fails, wants to download, or returns no network.
@@ -341,7 +341,7 @@ def torchvision(name: str, weights: StateDict, checkpoint: Path, metadata: dict[
 
 
 def hf(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
-    """What a config.json describes, in the folder ``name`` or beside the weights."""
+    """Network that a config.json describes, in the folder ``name`` or beside the weights."""
     classes, channels = sizes(weights, metadata)
     build = partial(huggingface_definition, name, checkpoint, classes, channels)
     return fitted(f"hf:{name}", [(f"hf:{name}", build)], weights)

@@ -19,7 +19,7 @@ class Found(Struct, frozen=True):
 
 
 class Power(Struct, frozen=True):
-    """What was found in one defence.
+    """Findings for one defence.
 
     Attributes:
         about: the defence and its setting, in words.
@@ -44,7 +44,7 @@ class Power(Struct, frozen=True):
 
 
 def sections(run: Run) -> list[Section]:
-    """What a report says of it: nothing before it was measured."""
+    """Sections of a report on it: nothing before it was measured."""
     path = run.path / STORED
     measured = msgspec.json.decode(path.read_bytes(), type=list[Power]) if path.exists() else []
     return [

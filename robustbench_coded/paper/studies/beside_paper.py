@@ -136,7 +136,7 @@ def _eps(perturbation: Perturbation) -> str:
 
 
 def reasons(run: Run) -> list[str]:
-    """What of the setting is known to differ, or may."""
+    """Parts of the setting that are known to differ, or may."""
     found = paper_lines(run)
     if not found:
         return [

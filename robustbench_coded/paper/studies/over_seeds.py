@@ -74,7 +74,7 @@ def save_state(path: Path, fingerprint: str, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What `save_state` was given; None where there is no file.
+    """State that `save_state` was given; None where there is no file.
 
     Raises:
         InputError: the file is of other options, or damaged.

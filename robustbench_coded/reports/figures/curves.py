@@ -32,8 +32,8 @@ GREY = "#8a8f98"
 ANSWER_TITLE = "Accuracy, unperturbed and under attack"
 ANSWER_CAPTION = (
     "Accuracy with 95% intervals: unperturbed, under the strongest of FGSM, PGD-10 and PGD-100, and under "
-    "the ensemble of all attacks (shaded), which decides the verdict. Of several settings, a thick line spans "
-    "the lowest to the highest, and thin lines span their intervals, one for each kind of interval. "
+    "the ensemble of all attacks (shaded), which decides the verdict. For several settings, thick lines span "
+    "the lowest to the highest, and thin lines span their intervals, by kind. "
     "Vertical lines: the base model under its own attacks."
 )
 

@@ -17,8 +17,8 @@ ACCURACY_LEGEND = (
     "attack of its threat model, if it is one of that threat model's own."
 )
 EMPTY_LEGEND = (
-    "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch) or did "
-    "not run; the notes then name it."
+    "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch) or "
+    "did not run; the notes then name it."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "

@@ -70,7 +70,7 @@ _NOT_TRIED = "No attacker {} was tried: there is no row under a {} threat model.
 
 
 def limits_of(run: Run) -> list[str]:
-    """What the tables do not prove, as far as it depends on what was run."""
+    """Limits of the tables, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
     blind = any(

@@ -88,7 +88,7 @@ class Answer(NamedTuple):
 
 
 class OpeningBars(NamedTuple):
-    """What the defences keep, and the base models beside them."""
+    """Accuracies of the defences, and the base models beside them."""
 
     label: str
     settings: Span
