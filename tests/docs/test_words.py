@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ FORMER = re.compile(
     "|".join(map(re.escape, PHRASES)) + "|" + "|".join(rf"(?<![\w-]){option}(?![\w-])" for option in OPTIONS),
     re.IGNORECASE,
 )
+
+
+@cache
+def parsed(path):
+    return ast.parse(path.read_text())
 
 
 def former_words(text):
@@ -83,7 +89,7 @@ def test_no_message_or_sentence_of_reports_has_former_words():
     former = {
         path.relative_to(ROOT): words
         for path in SOURCES
-        if (words := [w for text in printed_texts(ast.parse(path.read_text())) for w in former_words(text)])
+        if (words := [w for text in printed_texts(parsed(path)) for w in former_words(text)])
     }
     assert former == {}
 
@@ -104,7 +110,7 @@ def test_no_public_docstring_begins_with_what_or_whether():
     begun = [
         f"{path.relative_to(ROOT)}{name}"
         for path in SOURCES
-        for name, docstring in public_docstrings(ast.parse(path.read_text()))
+        for name, docstring in public_docstrings(parsed(path))
         if re.match(r"(What|Whether)\b", docstring)
     ]
     assert begun == []
