@@ -323,14 +323,14 @@ WIDTH = 9  # columns of accuracies
 
 
 def narrowed(table: Table) -> Table:
-    """Clean inputs beside the ensembles, the strongest attacks, the paper's, random signs, and the rest."""
+    """Clean inputs beside the ensembles, then random signs, the paper's attacks and the strongest ones."""
     ranks = {column: _rank(table, column) for column in table.columns}
     kept = sorted(ranks, key=lambda column: ranks[column])[:WIDTH]
     kept = [column for column in kept if ranks[column] <= _LAST]
     return table.of_columns([table.columns.index(column) for column in kept])
 
 
-_LAST = 5  # the rank of the strongest attacks; others are left out
+_LAST = 4  # the rank of the strongest attacks; others are left out
 
 
 def _rank(table: Table, column: Column) -> int:
@@ -338,12 +338,9 @@ def _rank(table: Table, column: Column) -> int:
         return 0
     if column.attack == words.ENSEMBLE:
         return 1
-    cells = [row.cells[table.columns.index(column)] for row in table.rows]
-    strongest = any(cell is not None and cell.strongest for cell in cells)
-    if strongest and column.threat == WHOLE_BATCH:
-        return 2  # the first screen names it
+    if column.attack == words.RANDOM_SIGN:
+        return 2
     if papers_attack(column.attack) is not None and column.threat.inputs == "batch":
         return 3
-    if column.attack == words.RANDOM_SIGN:
-        return 4
-    return _LAST if strongest else _LAST + 1
+    cells = [row.cells[table.columns.index(column)] for row in table.rows]
+    return _LAST if any(cell is not None and cell.strongest for cell in cells) else _LAST + 1
