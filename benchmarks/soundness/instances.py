@@ -40,7 +40,7 @@ from robustbench_coded.data.named_sets import load_digits
 from robustbench_coded.defences.options import installed
 from zoo.known import Known, exactly
 
-EXAMPLES, BATCH, MEMBERS, COIN = 96, 32, 3, 0.15
+EXAMPLES, BATCH, MEMBERS, COIN = 64, 32, 3, 0.15
 EPS = (0.07, 0.08, 0.09)
 BATCHWISE = ("code", "batch")
 INSTANCES = (
