@@ -1,4 +1,5 @@
-"""Defences of known truth: networks with planted counterexamples and robust twins, bare and behind a mechanism.
+"""Defences of known truth: networks with planted counterexamples and robust twins, bare and behind a
+mechanism.
 
     INSTANCES              names of the mechanism and of what is planted, in order
     make(name, seed)       -> Instance
@@ -7,13 +8,14 @@ Every mechanism answers each image by a member's answer to a point at most `shif
 `benchmarks.soundness.networks` carry over. Robust accuracy, whatever the attacker knows, is then
 
     planted in every member     0: the planted point is answered wrongly in every draw
-    planted in one of three     2/3: that member answers the planted point wrongly, the two others are certified everywhere
+    planted in one of three     2/3: that member answers the point wrongly, the others are certified
     planted nowhere             1, or 1 - q behind a coin that replaces the answer with probability q
 
-Mechanisms: `bare`. `noise`: uniform noise of at most `shift` on each pixel. `ensemble`: one of three members for each image.
-`code`: logits of a batch, multiplied by a random Gaussian matrix with K/3 more rows, lose most of these and are decoded by least squares;
-any K rows have full rank, so decoding returns the logits. `batch`: the batch's mean less that of the training images, cut to
-`shift`, is taken away from each image. `coin`: another class with probability q.
+Mechanisms: `bare`. `noise`: uniform noise of at most `shift` on each pixel. `ensemble`: one of three
+members for each image. `code`: logits of a batch, multiplied by a random Gaussian matrix with K/3 more
+rows, lose most of these and are decoded by least squares; any K rows have full rank, so decoding returns
+the logits. `batch`: the batch's mean less that of the training images, cut to `shift`, is taken away from
+each image. `coin`: another class with probability q.
 """
 
 from collections.abc import Callable
@@ -42,9 +44,9 @@ from zoo.known import Known, exactly
 
 EXAMPLES, BATCH, MEMBERS, COIN = 64, 32, 3, 0.15
 EPS = (0.07, 0.08, 0.09)
-BATCHWISE = ("code", "batch")
+MECHANISMS_PLANTED = ("bare", "noise", "ensemble", "code", "batch")
 INSTANCES = (
-    *(f"{mechanism}-{pits}" for mechanism in ("bare", "noise", "ensemble", *BATCHWISE) for pits in ("m2", "m4", "robust")),
+    *(f"{mechanism}-{pits}" for mechanism in MECHANISMS_PLANTED for pits in ("m2", "m4", "robust")),
     "bare-m1",
     "bare-m8",
     "ensemble-m1",

@@ -1,22 +1,27 @@
-"""Networks whose robustness is decided by construction: a certified base and pits that gradients lead away from.
+"""Networks whose robustness is decided by construction: a certified base and pits that gradients lead away
+from.
 
-A base is trained on digits until interval bounds certify it at eps + shift (`benchmarks.errors.twin_networks`). `Pits` adds,
-for each image x_i, a ReLU network that raises one wrong logit t_i near one point c_i:
+A base is trained on digits until interval bounds certify it at eps + shift
+(`benchmarks.errors.twin_networks`). `Pits` adds, for each image x_i, a ReLU network that raises one wrong
+logit t_i near one point c_i:
 
     H_i relu(1 - [sum_{j in J_i} relu(|x_j - c_ij| - r) + G sum_j relu(|x_j - x_ij| - eps - shift)] / w)
 
-J_i are the m pixels on which the gradient of the base's margin at x_i is largest, and c_i moves each of them by eps against that
-gradient, so that an ascent of the loss moves away from the pit. The second sum (the gate) is zero in the ball of x_i.
+J_i are the m pixels on which the gradient of the base's margin at x_i is largest, and c_i moves each of
+them by eps against that gradient, so that an ascent of the loss moves away from the pit. The second sum
+(the gate) is zero in the ball of x_i.
 
-Lemma (planted). c_i lies eps from x_i. Within r of c_i the pit has its full height H_i, the pits of other images are zero because
-their gates exceed w (`separated`), and H_i exceeds what interval bounds allow any other logit to be above t_i there. So every
-input within `shift` <= r of c_i is answered t_i.
+Lemma (planted). c_i lies eps from x_i. Within r of c_i the pit has its full height H_i, the pits of other
+images are zero because their gates exceed w (`separated`), and H_i exceeds what interval bounds allow any
+other logit to be above t_i there. So every input within `shift` <= r of c_i is answered t_i.
 
-Lemma (robust). The twin has its pits at c_i moved further, until one coordinate alone exceeds r + w in the whole ball of radius
-eps + shift. All pits are zero in all balls, and the base's certificate is the network's.
+Lemma (robust). The twin has its pits at c_i moved further, until one coordinate alone exceeds r + w in the
+whole ball of radius eps + shift. All pits are zero in all balls, and the base's certificate is the
+network's.
 
-A uniform start in the ball falls into the pit with probability sum_k C(m, k) r^(m-k) w^k / k! / (2 eps)^m, up to the box.
-SoundnessBench (2412.03154) trains its hidden counterexamples; VeriStressGT (2605.17153) constructs robust instances, as is done here.
+A uniform start in the ball falls into the pit with probability sum_k C(m, k) r^(m-k) w^k / k! / (2 eps)^m,
+up to the box. SoundnessBench (2412.03154) trains its hidden counterexamples; VeriStressGT (2605.17153)
+constructs robust instances, as is done here.
 """
 
 import math
@@ -80,7 +85,7 @@ class Pits(nn.Module):
 
 
 def hit_rate(pixels: int) -> float:
-    """The probability that a uniform start in the ball lies in the pit, where the box does not cut the ball."""
+    """The probability that a uniform start in the ball lies in the pit; the box cuts no ball here."""
     terms = (
         math.comb(pixels, k) * FLAT ** (pixels - k) * WIDTH**k / math.factorial(k) for k in range(pixels + 1)
     )
@@ -138,7 +143,7 @@ def fill(base: Network, scene: Scene, led: Tensor) -> Pits:
 
 
 def check_planted(model: Pits, scene: Scene, points: Tensor) -> bool:
-    """True if the lemma's conditions hold: points inside ball and box, pits full there, gates of others shut."""
+    """True if points lie inside ball and box, pits are full there and gates of others shut."""
     inside = (points - scene.x).abs().flatten(1).amax(1) <= scene.eps + 1e-6
     boxed = (points >= 0).flatten(1).all(1) & (points <= 1).flatten(1).all(1)
     full = (points.flatten(1).gather(1, model.deciding) - model.centres).abs().amax(1) < 1e-6
@@ -147,7 +152,7 @@ def check_planted(model: Pits, scene: Scene, points: Tensor) -> bool:
 
 
 def check_robust(model: Pits, scene: Scene) -> bool:
-    """True if the base is certified and one pixel of each pit's centre stays out of reach in the pit's own ball."""
+    """True if the base is certified and one pixel of each pit stays out of reach in its own ball."""
     x = scene.x.flatten(1).gather(1, model.deciding)
     empty = (model.centres - x).abs().amax(1) > model.reach + (FLAT + WIDTH) * scene.eps
     certified = model.base.certified(scene.x, scene.y, model.reach)

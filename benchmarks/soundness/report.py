@@ -1,4 +1,4 @@
-"""The rows of the benchmark and their page: losses first, then counts by tool and kind, then every instance."""
+"""The rows of the benchmark and their page: losses, counts by tool and kind, every instance."""
 
 import csv
 import io
@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 
-from benchmarks.soundness.instances import Instance
+from benchmarks.soundness.instances import INSTANCES, Instance
 from benchmarks.soundness.tools import Account
 from robustbench_coded.judge.intervals import clopper_pearson
 
@@ -22,8 +22,9 @@ class Row:
     """One tool on one instance.
 
     Attributes:
-        accuracy, low, high: robust accuracy that it reports, and the 95% interval (exact binomial for other tools).
-        verdict: csrobust's word; others' follows from their accuracy. strongest: csrobust's strongest attack.
+        accuracy, low, high: reported robust accuracy and its 95% interval (exact binomial for others).
+        verdict: csrobust's word; others' follows from their accuracy.
+        strongest: the csrobust attack that leaves least.
         gradients: evaluations for each image. seconds: of one processor.
     """
 
@@ -55,7 +56,7 @@ class Row:
 
     @property
     def missed(self) -> bool:
-        """True if the defence is broken and the tool does not say so; an open verdict of csrobust is counted apart."""
+        """True if the defence is broken and the tool praises it."""
         return self.truth <= BROKEN and WORDS[self.verdict] == "robust"
 
     @property
@@ -64,8 +65,9 @@ class Row:
 
     @property
     def false(self) -> bool:
-        """True if the tool counts breaks that are none: its interval ends below the truth, or its word is against it."""
-        return self.high < self.truth or (self.truth > BROKEN and WORDS[self.verdict] == "broken")
+        """True if the tool's interval ends below the truth, or it calls a robust defence broken."""
+        broken = WORDS[self.verdict] == "broken"
+        return self.high < self.truth or (self.truth > BROKEN and broken)
 
 
 def rows_of(text: str) -> list[Row]:
@@ -96,71 +98,122 @@ def losses(rows: Sequence[Row]) -> Iterator[str]:
     for own in (row for row in rows if row.tool == OURS):
         others = [row for row in rows if row.instance == own.instance and row.tool != OURS]
         best = min(others, key=lambda row: row.distance, default=own)
-        faults = [word for word, holds in (("missed break", own.missed), ("false break", own.false), ("open", own.open)) if holds]  # fmt: skip
+        known = {"missed break": own.missed, "false break": own.false, "open": own.open}
+        faults = [word for word, holds in known.items() if holds]
         if best.distance < own.distance - 0.005:
             faults.append(f"{best.tool} is nearer, at {best.accuracy:.1%}")
         if faults:
             reported = f"{own.accuracy:.1%} (95% CI {100 * own.low:.1f} to {100 * own.high:.1f})"
-            yield f"- `{own.instance}`, truth {own.truth:.1%}: {'; '.join(faults)}. csrobust reports {reported}, `{own.verdict}`."
+            yield f"- `{own.instance}`, truth {own.truth:.1%}: {'; '.join(faults)}."
+            yield f"  csrobust reports {reported}, `{own.verdict}`."
+
+
+HEAD = """# Attack tools on defences of known truth
+
+{number} of {planned} defences that `python -m benchmarks.soundness` generated with seed {seed}, which
+was drawn after the generator was committed. Their robust accuracy follows from a proof
+(`benchmarks/soundness/networks.py`), not from an attack. Networks are small (8 x 8 digits, 64 images).
+They say nothing of how often networks in use hide a counterexample.
+
+{missing}
+
+## Where csrobust loses
+
+{losses}
+
+## By tool
+
+A break is missed if robust accuracy is 0% and the tool reports more than 5% (csrobust: `no failure
+found`; open verdicts are counted apart). A break is false if the 95% interval of a robust defence ends
+below the truth, or the defence is called broken. A tool's row covers the instances that it was run on,
+and csrobust has a second row for those that every tool was run on. Seconds are those of one processor,
+which other programs used, too. Percentages have exact 95% intervals, as if instances were independent,
+although they share base models.
+
+"""
+BY_TOOL = (
+    "tool",
+    "instances",
+    "missed breaks",
+    "open",
+    "false breaks",
+    "mean distance from the truth, points",
+    "gradient evaluations per image, median",
+    "seconds",
+)
+BY_KIND = """
+## By kind
+
+Mean robust accuracy, in percent, that each tool reports. The number in a kind's name is that of the
+pixels that decide whether a counterexample is reached: the more, the rarer are random starts from which
+a gradient leads there.
+"""
+
+
+def line(*cells: object) -> str:
+    """A row of a table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def heading(*cells: str) -> Iterator[str]:
+    """A table's heading and the line below it."""
+    yield line(*cells)
+    yield line(*["---"] * len(cells))
 
 
 def page(rows: Sequence[Row], seed: int, missing: Sequence[str]) -> str:
     """report.md."""
-    return "\n".join(_lines(rows, seed, missing)) + "\n"
+    absent = f"Not installed and not run: {', '.join(missing)}." if missing else "Every tool was run."
+    lost = "\n".join(losses(rows)) or "On none of these instances."
+    number = len({row.instance for row in rows})
+    head = HEAD.format(number=number, planned=len(INSTANCES), seed=seed, missing=absent, losses=lost)
+    return head + "\n".join((*by_tool(rows), *by_kind(rows), *by_instance(rows))) + "\n"
 
 
-def _lines(rows: Sequence[Row], seed: int, missing: Sequence[str]) -> Iterator[str]:
-    instances = list(dict.fromkeys(row.instance for row in rows))
+def by_tool(rows: Sequence[Row]) -> Iterator[str]:
+    """Counts of each tool."""
+    yield from heading(*BY_TOOL)
     tools = list(dict.fromkeys(row.tool for row in rows))
-    yield "# Attack tools on defences of known truth"
-    yield ""
-    yield f"{len(instances)} defences that `python -m benchmarks.soundness` generated with seed {seed}, drawn after the generator was"
-    yield "committed. Their robust accuracy follows from a proof (`benchmarks/soundness/networks.py`), not from an attack. Networks are"
-    yield "small (8 x 8 digits, 64 images), so the counts say nothing about networks that other people train."
-    if missing:
-        yield f"Not installed, so not run: {', '.join(missing)}."
-    yield ""
-    yield "## Where csrobust loses"
-    yield ""
-    yield from list(losses(rows)) or ["Nowhere on these instances."]
-    yield ""
-    yield "## By tool"
-    yield ""
-    yield "A break is missed if robust accuracy is 0% and the tool reports more than 5% (csrobust: `no failure found`; open verdicts are"
-    yield "counted apart). A break is false if the tool's 95% interval ends below the truth. Seconds are of one processor that"
-    yield "other programs used, too. Percentages with exact 95% intervals; instances share three base models."
-    yield ""
-    yield "| tool | missed breaks | open | false breaks | mean distance from the truth, points | gradient evaluations per image, median | seconds |"
-    yield "| --- | --- | ---: | --- | ---: | ---: | ---: |"
-    for tool in tools:
-        own = [row for row in rows if row.tool == tool]
-        broken, robust = ([r for r in own if (r.truth <= BROKEN) == side] for side in (True, False))
-        distance = 100 * statistics.mean(row.distance for row in own)
-        spent = statistics.median(row.gradients for row in own)
-        cells = (tool, count([r.missed for r in broken]), sum(r.open for r in own), count([r.false for r in robust]))
-        yield f"| {' | '.join(map(str, cells))} | {distance:.1f} | {spent:,.0f} | {sum(r.seconds for r in own):,.0f} |"
-    yield ""
-    yield "## By kind"
-    yield ""
-    yield "Mean robust accuracy in percent that each tool reports. `m` is the number of pixels that decide whether a counterexample is"
-    yield "reached. The larger it is, the rarer are starts that lead there."
-    yield ""
-    kinds = list(dict.fromkeys(name.partition("-")[2] for name in instances))
-    yield f"| counterexamples | truth | {' | '.join(tools)} |"
-    yield f"| --- | ---: |{' ---: |' * len(tools)}"
-    for kind in kinds:
-        for truth in sorted({row.truth for row in rows if row.instance.partition("-")[2] == kind}):
-            own = [row for row in rows if row.instance.partition("-")[2] == kind and row.truth == truth]
-            means = ([row.accuracy for row in own if row.tool == tool] for tool in tools)
-            cells = " | ".join(f"{100 * statistics.mean(mean):.1f}" if mean else "" for mean in means)
-            yield f"| {kind} ({len({row.instance for row in own})}) | {100 * truth:.1f} | {cells} |"
-    yield ""
-    yield "## Every instance"
-    yield ""
-    yield f"| defence | truth | {' | '.join(tools)} | verdict of csrobust | its strongest attack |"
-    yield f"| --- | ---: |{' ---: |' * len(tools)} --- | --- |"
-    for name in instances:
-        found = {row.tool: row for row in rows if row.instance == name}
-        ours = found[OURS]
-        cells = " | ".join(f"{100 * found[tool].accuracy:.1f}" if tool in found else "" for tool in tools)
-        yield f"| {name} | {100 * ours.truth:.1f} | {cells} | {ours.verdict} | `{ours.strongest}` |"
+    instances = {tool: {row.instance for row in rows if row.tool == tool} for tool in tools}
+    shared = set.intersection(*instances.values())
+    groups = {tool: instances[tool] for tool in tools}
+    if shared != groups[OURS]:
+        groups = {OURS: groups[OURS], f"{OURS}, instances of all tools": shared, **groups}
+    for title, names in groups.items():
+        tool = title.partition(",")[0]
+        own = [row for row in rows if row.tool == tool and row.instance in names]
+        broken, robust = ([row for row in own if (row.truth <= BROKEN) == side] for side in (True, False))
+        yield line(
+            title,
+            len(own),
+            count([row.missed for row in broken]),
+            sum(row.open for row in own),
+            count([row.false for row in robust]),
+            f"{100 * statistics.mean(row.distance for row in own):.1f}",
+            f"{statistics.median(row.gradients for row in own):,.0f}",
+            f"{sum(row.seconds for row in own):,.0f}",
+        )
+
+
+def by_kind(rows: Sequence[Row]) -> Iterator[str]:
+    """What each tool reports, by what is planted."""
+    tools = list(dict.fromkeys(row.tool for row in rows))
+    yield BY_KIND
+    yield from heading("kind (instances)", "truth", *tools)
+    for kind, truth in dict.fromkeys((row.instance.partition("-")[2], row.truth) for row in rows):
+        own = [row for row in rows if (row.instance.partition("-")[2], row.truth) == (kind, truth)]
+        reported = ([row.accuracy for row in own if row.tool == tool] for tool in tools)
+        means = [f"{100 * statistics.mean(values):.1f}" if values else "" for values in reported]
+        yield line(f"{kind} ({len({row.instance for row in own})})", f"{100 * truth:.1f}", *means)
+
+
+def by_instance(rows: Sequence[Row]) -> Iterator[str]:
+    """What each tool reports of each instance."""
+    tools = list(dict.fromkeys(row.tool for row in rows))
+    yield "\n## Every instance\n"
+    yield from heading("defence", "truth", *tools, "verdict of csrobust", "its strongest attack")
+    for name in dict.fromkeys(row.instance for row in rows):
+        by_name = {row.tool: row for row in rows if row.instance == name}
+        ours = by_name[OURS]
+        reported = [f"{100 * by_name[tool].accuracy:.1f}" if tool in by_name else "" for tool in tools]
+        yield line(name, f"{100 * ours.truth:.1f}", *reported, ours.verdict, f"`{ours.strongest}`")

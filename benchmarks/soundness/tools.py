@@ -1,9 +1,11 @@
-"""The tools of the benchmark: each one's own account of a defence, with the settings that its authors document.
+"""The tools of the benchmark: each one's own account of a defence, with the settings that its authors
+document.
 
-Libraries see the defence as a module that draws anew in every answer. AutoAttack runs as published (`standard` where nothing is
-random, `rand` elsewhere). The attacks of foolbox, ART and adversarial-library take 100 steps, ten draws a step on random
-defences, and as many restarts as csrobust's gradient evaluations on the same instance pay for. An account is what a user of the
-tool reads off: labels and flags that it returns (pyautoattack, foolbox), or answers to the images that it returns.
+Libraries see the defence as a module that draws anew in every answer. AutoAttack runs as published
+(`standard` where nothing is random, `rand` elsewhere). The attacks of foolbox, ART and adversarial-library
+take 100 steps, ten draws a step on random defences, and as many restarts as csrobust's gradient evaluations
+on the same instance pay for. An account is what a user of the tool reads off: labels and flags that it
+returns (pyautoattack, foolbox), or answers to the images that it returns.
 """
 
 import time
@@ -101,11 +103,14 @@ def _art(model: Metered, x: Tensor, y: Tensor, eps: float, restarts: int) -> Ten
     from art.attacks.evasion import ProjectedGradientDescent
     from art.estimators.classification import PyTorchClassifier
 
-    wrapped = PyTorchClassifier(model, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0.0, 1.0), device_type="cpu")
+    wrapped = PyTorchClassifier(
+        model, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0.0, 1.0), device_type="cpu"
+    )
     # A step of ART has one draw, so restarts pay for the draws.
     draws = DRAWS if model.defence.randomised else 1
     attack = ProjectedGradientDescent(
-        wrapped, eps=eps, eps_step=eps / 4, max_iter=STEPS, num_random_init=restarts * draws, batch_size=len(x), verbose=False
+        wrapped, eps=eps, eps_step=eps / 4, max_iter=STEPS, num_random_init=restarts * draws,
+        batch_size=len(x), verbose=False,
     )  # fmt: skip
     return _answered(model, x, y, torch.from_numpy(attack.generate(x.numpy(), y.numpy())))
 
