@@ -99,6 +99,7 @@ def losses(rows: Sequence[Row]) -> Iterator[str]:
         others = [row for row in rows if row.instance == own.instance and row.tool != OURS]
         best = min(others, key=lambda row: row.distance, default=own)
         known = {"missed break": own.missed, "false break": own.false, "open": own.open}
+        known["its interval lies above the truth"] = own.low > own.truth
         faults = [word for word, holds in known.items() if holds]
         if best.distance < own.distance - 0.005:
             faults.append(f"{best.tool} is nearer, at {best.accuracy:.1%}")
