@@ -63,8 +63,8 @@ def test_an_option_of_files_alone_is_said_to_be_so():
     files = {"checkpoints": (("theirs", "digits-erm"),), "batch_size": (16,), "normalize": "none"}
     given = EvalConfig(**files, **attack_options(("fgsm",), norm="linf"))
     said = "arch and normalize apply to theirs; mine, in memory, is evaluated as it is"
-    assert said in prepare(given, held, glance=True).notes
-    assert said not in prepare(replace(given, normalize=None), held, glance=True).notes
+    assert said in prepare(given, held).notes
+    assert said not in prepare(replace(given, normalize=None), held).notes
 
 
 @pytest.mark.long
