@@ -1,0 +1,140 @@
+"""Generated defences of known truth: their proofs hold, and accounts of them are counted rightly."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from benchmarks.soundness import tools
+from benchmarks.soundness.instances import make
+from benchmarks.soundness.networks import (
+    ascent,
+    check_planted,
+    check_robust,
+    fill,
+    hit_rate,
+    plant,
+    separated,
+)
+from benchmarks.soundness.report import Row, losses, page
+from benchmarks.soundness.tools import Metered, account
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def bare():
+    return make("bare-m4", SEED)
+
+
+def answers(instance, at, seed=0):
+    defence, generator = instance.known.defence, torch.Generator().manual_seed(seed)
+    batches = at.split(instance.known.k)
+    return torch.cat([defence.logits(x, defence.sample(generator, len(x))).argmax(1) for x in batches])
+
+
+@pytest.mark.parametrize("mechanism", ["bare", "noise", "ensemble", "code", "batch"])
+def test_planted_points_in_the_ball_are_answered_wrongly_in_every_draw(mechanism):
+    instance = make(f"{mechanism}-m2", SEED)
+    x, y, at = instance.known.x, instance.known.y, instance.planted
+    assert (at - x).abs().max() <= instance.entry.eps + 1e-6
+    assert at.min() >= 0
+    assert at.max() <= 1
+    for seed in range(5):
+        assert bool((answers(instance, x, seed) == y).all())
+        assert not bool((answers(instance, at, seed) == y).any())
+
+
+@pytest.mark.parametrize("mechanism", ["bare", "noise", "ensemble", "code", "batch"])
+def test_robust_twins_withstand_corners_and_what_breaks_the_planted_defence(mechanism):
+    robust, planted = make(f"{mechanism}-robust", SEED), make(f"{mechanism}-m4", SEED)
+    x, y, generator = robust.known.x, robust.known.y, torch.Generator().manual_seed(0)
+    assert torch.equal(x, planted.known.x)
+    corners = [
+        x + robust.entry.eps * (torch.rand(x.shape, generator=generator) - 0.5).sign() for _ in range(5)
+    ]
+    for at in (*corners, planted.planted):
+        assert bool((answers(robust, at.clamp(0, 1)) == y).all())
+
+
+def test_a_third_of_the_draws_fall_where_one_of_three_members_is_planted():
+    instance = make("ensemble-third", SEED)
+    right = torch.stack([answers(instance, instance.planted, seed) == instance.known.y for seed in range(40)])
+    assert right.float().mean().item() == pytest.approx(2 / 3, abs=0.03)
+    assert instance.truth == pytest.approx(2 / 3)
+
+
+def test_the_checks_refuse_points_and_pits_for_which_the_proof_fails(bare):
+    model = bare.known.defence.answer.__closure__[0].cell_contents[0]
+    from benchmarks.soundness.instances import scene_of
+
+    scene, bases = scene_of(SEED, 4)
+    led = ascent(bases[0], scene.x, scene.y)
+    assert check_planted(model, scene, bare.planted)
+    assert not check_planted(model, scene, scene.x)
+    assert not check_planted(model, replace(scene, eps=0.9 * scene.eps), bare.planted)
+    assert check_robust(fill(bases[0], scene, led), scene)
+    assert not check_robust(plant(bases[0], scene, led)[0], scene)
+
+
+def test_the_hit_rate_is_that_of_uniform_starts(bare):
+    x, generator = bare.known.x, torch.Generator().manual_seed(0)
+    model = make("bare-m2", SEED).known.defence.answer.__closure__[0].cell_contents[0]
+    inside = [
+        model.depth(x + bare.entry.eps * (2 * torch.rand(x.shape, generator=generator) - 1)).diagonal() > 0
+        for _ in range(150)
+    ]
+    assert torch.stack(inside).float().mean().item() == pytest.approx(hit_rate(2), abs=0.01)
+
+
+def test_images_closer_than_two_balls_are_not_taken_together():
+    x = torch.tensor([0.0, 0.1, 0.5]).reshape(3, 1, 1, 1).expand(3, 1, 8, 8)
+    assert separated(x, 0.1).tolist() == [0, 2]
+
+
+def test_a_tool_is_charged_a_third_of_a_gradient_for_a_forward_pass(bare):
+    model, x = Metered(bare.known.defence), bare.known.x[:6].clone().requires_grad_()
+    model(x).sum().backward()
+    assert model.gradients == 6
+    with torch.no_grad():
+        model(x)
+    assert model.gradients == 8
+
+
+def test_restarts_pay_for_the_gradients_of_the_account(bare, monkeypatch):
+    restarts = []
+
+    def attack(model, x, y, eps, number):
+        restarts.append(number)
+        return model(x).argmax(1) == y
+
+    monkeypatch.setitem(tools.TOOLS, "stub", ("torch", attack))
+    assert account("stub", bare, 730.0).standing == len(bare.known.x)
+    account("stub", make("noise-m4", SEED), 7300.0)
+    assert restarts == [7, 7]
+
+
+ROW = Row("bare-m2", "csrobust", 0.0, 0.0, 0.0, 0.05, "broken", "pgd-20", 100.0, 1.0)
+
+
+def test_missed_and_false_breaks_are_told_from_open_verdicts_and_chance():
+    assert not ROW.missed
+    assert not ROW.false
+    assert replace(ROW, verdict="no failure found").missed
+    assert replace(ROW, verdict="not settled").open
+    assert not replace(ROW, verdict="not settled").missed
+    robust = replace(ROW, truth=0.85, accuracy=0.8, low=0.7, high=0.9, verdict="no failure found")
+    assert not robust.false
+    assert replace(robust, high=0.84).false
+    assert replace(robust, verdict="broken").false
+
+
+def test_the_page_begins_with_instances_on_which_csrobust_loses():
+    other = replace(ROW, tool="stub", accuracy=0.0)
+    worse = replace(ROW, accuracy=0.2, verdict="no failure found")
+    assert list(losses([ROW, other])) == []
+    text = page([worse, other], 5, ["ART PGD"])
+    assert text.index("missed break; stub is nearer, at 0.0%") < text.index("## By tool")
+    assert "| csrobust | 1 | 1 of 1 (2.5 to 100.0%) |" in text
+    assert "| stub | 1 | 0 of 1 (0.0 to 97.5%) |" in text
+    assert "Not installed and not run: ART PGD." in text
