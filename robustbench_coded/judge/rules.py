@@ -131,8 +131,8 @@ def _contains_bar(v: Verdict) -> str:
     if images is not None:
         more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
     if v.compared and v.gain is not None and v.gain.low <= v.bar:
-        return f"{_kept(v)}; that interval contains the margin of {100 * v.bar:g} points; {more}"
-    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}, which that interval contains; {more}"
+        return f"{_kept(v)}; this interval contains the margin of {100 * v.bar:g} points; {more}"
+    return f"{_kept(v)}; the threshold for broken, {v.broken_at:.1%}, lies inside the interval; {more}"
 
 
 def _another_attack(v: Verdict) -> str:
@@ -361,11 +361,11 @@ def _objection(v: Verdict, concerned: Collection[str]) -> str:
 
 
 def _kept(v: Verdict) -> str:
-    """What all attacks together leave, beside what they leave the base model where it was attacked."""
+    """Robust accuracy, beside that of the base model where it was attacked."""
     missing = " (attacks with missing outcomes do not count)" if v.missing else ""
     if v.gain is not None:
         defence, base = v.gain.first, v.gain.second
-        kept = f"under all attacks the defence keeps {defence:.1%} and its base model {base:.1%}"
+        kept = f"robust accuracy is {defence:.1%} for the defence and {base:.1%} for its base model"
         return f"{kept}{missing}: {v.gain}"
     assert v.accuracy is not None  # the first rule
-    return f"all attacks together leave {told(v.accuracy)}{missing}"
+    return f"robust accuracy is {told(v.accuracy)}{missing}"

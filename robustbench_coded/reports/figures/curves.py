@@ -63,7 +63,8 @@ def draw_bars(axes: Axes, opening: Opening) -> None:
         if group.bare:
             ends = [100 * group.bare.least, 100 * group.bare.most]
             axes.vlines(ends, place - 0.42, place + 0.42, color=GREY, linewidth=2)
-            axes.fill_betweenx([place - 0.42, place + 0.42], *ends, color=GREY, alpha=0.3, linewidth=0)
+            low, high = ends
+            axes.fill_betweenx([place - 0.42, place + 0.42], low, high, color=GREY, alpha=0.3, linewidth=0)
     axes.plot([], [], "o-", color=style.COLOURS[0], linewidth=4, label=style.label(opening.settings))
     if any(group.bare for group in groups):
         axes.plot([], [], "|", color=GREY, markersize=12, markeredgewidth=2, label=style.label(opening.bare))
