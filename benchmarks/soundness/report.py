@@ -164,7 +164,11 @@ def heading(*cells: str) -> Iterator[str]:
 
 def page(rows: Sequence[Row], seed: int, missing: Sequence[str]) -> str:
     """report.md."""
-    absent = f"Not installed and not run: {', '.join(missing)}." if missing else "Every tool was run."
+    absent = (
+        f"Not run: {', '.join(missing)}."
+        if missing
+        else "Every tool was run, on the instances that its row counts."
+    )
     lost = "\n".join(losses(rows)) or "On none of these instances."
     number = len({row.instance for row in rows})
     head = HEAD.format(number=number, planned=len(INSTANCES), seed=seed, missing=absent, losses=lost)
