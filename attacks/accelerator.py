@@ -1,4 +1,4 @@
-"""What torch offers for each kind of accelerator (torch.cuda, torch.xpu, torch.mps, those of other packages),
+"""torch's functions for each kind of accelerator (torch.cuda, torch.xpu, torch.mps, those of other packages),
 where it offers it.
 """
 

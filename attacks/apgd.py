@@ -74,7 +74,7 @@ def likeliest_wrong(logits: Tensor, y: Tensor, count: int) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class ApgdMultiTargeted(Attack):
-    """What finds most comes first, and each run goes on from the best point so far.
+    """The most effective part comes first, and each run continues from the best point so far.
 
     The margin alone breaks most of what can be broken. It ends at a boundary to the likeliest wrong class at
     that point, so the targeted runs aim at the next ones there: classes that the margin had no reason to try.

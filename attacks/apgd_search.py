@@ -87,7 +87,7 @@ class Search:
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to attack, or nothing to pay for it with."""
+        """True if there is nothing left to attack, or nothing to pay for it with."""
         return self.estimator.exhausted or not len(self.left)
 
     def uniform(self, generators: Sequence[torch.Generator]) -> Tensor:

@@ -18,7 +18,7 @@ def wide(per_example: Tensor) -> Tensor:
 
 
 class Problem(NamedTuple):
-    """What an attack is asked.
+    """The problem that an attack solves.
 
     Attributes:
         x: clean inputs ``[G, K, C, H, W]``, floating point, in [0, 1]; not modified.
@@ -59,7 +59,7 @@ class Attack:
         generators: Sequence[torch.Generator],
         start: Tensor | None = None,
     ) -> Tensor:
-        """What users' own attacks have, too; ``Problem`` explains the arguments, ``solve`` the result."""
+        """Also the interface of users' own attacks; ``Problem`` explains the arguments."""
         return self.solve(Problem(x, y, estimator, budget, generators, start))
 
     def solve(self, problem: Problem) -> Tensor:

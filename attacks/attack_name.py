@@ -1,4 +1,4 @@
-"""What the name of an attack says; names of submitted inputs and of other packages' attacks.
+"""Parsed names of attacks, of submitted inputs and of other packages' attacks.
 
 Names are read by ``attacks.naming``. Perturbed inputs that were made against one subject and are submitted
 to another are named
@@ -37,7 +37,7 @@ LossName = Literal["ce", "margin", "dlr"]
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:
-    """What plans, checks and reports ask about an algorithm, in place of its name.
+    """Properties of an algorithm that plans, checks and reports use, in place of its name.
 
     Attributes:
         family: what it asks of the defence.
@@ -92,7 +92,7 @@ class AttackName:
 
     @property
     def asks_answers_alone(self) -> bool:
-        """Whether the algorithm asks for no gradients."""
+        """True if the algorithm asks for no gradients."""
         return self.traits.family in WITHOUT_GRADIENTS
 
     @property
@@ -103,12 +103,12 @@ class AttackName:
 
     @property
     def uses_base(self) -> bool:
-        """Whether it needs the base model."""
+        """True if it needs the base model."""
         return self.estimator in ("transfer", "bpda") or (self.init is not None and self.init.uses_base)
 
     @property
     def differentiates(self) -> bool:
-        """Whether it asks for gradients of the defence itself."""
+        """True if it asks for gradients of the defence itself."""
         elsewhere = self.estimator in ("transfer", "bpda", "surrogate", SUBMITTED)
         return not elsewhere and not self.asks_answers_alone
 

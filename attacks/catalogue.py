@@ -393,7 +393,7 @@ AUTOATTACK = (
 
 
 def traits_elsewhere(package: str, name: str) -> Traits:
-    """What is known of another package's attack; what bears the name of one of ours is taken for it.
+    """Traits of another package's attack; one with the name of ours has the traits of ours.
 
     Attacks of torchattacks raise the cross-entropy by default.
     """

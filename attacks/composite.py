@@ -152,7 +152,7 @@ def aa(steps: int, early_stop: bool) -> Attack:
 
 
 def aa_queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, about (``Algorithm.cost``)."""
+    """Approximate cost (``Algorithm.cost``)."""
     steps, again = attack.steps or 1, 0 if randomised else 1 / SHARE
     # Rounded up: twice the steps cost no more than twice as much.
     backwards = ceil(steps * (2 + TARGETS + again * MORE_RUNS * (1 + ALL_TARGETS)))

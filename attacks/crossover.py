@@ -50,7 +50,7 @@ RECOMBINED = 1 / 20  # of what an example may cost after its first runs: most ar
 
 
 def queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, about (``Algorithm.cost``)."""
+    """Approximate cost (``Algorithm.cost``)."""
     if randomised:
         return Cost(FIRST, FIRST)
     first = FIRST * RUNS

@@ -1,4 +1,4 @@
-"""What a target that tells its label alone lets an attacker see: is each example answered wrongly?"""
+"""Decisions of a target that reveals its label alone: is each example answered wrongly?"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Decisions:
 
     @property
     def over(self) -> bool:
-        """Whether there is no question left for so many points."""
+        """True if there is no question left for so many points."""
         return self.asked + self.at_once > self.steps or self.estimator.exhausted
 
     def wrong_share(self, x: Tensor, left: Tensor | None = None) -> Tensor:

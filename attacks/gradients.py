@@ -14,7 +14,7 @@ _FAULTS = ("CUDA error", "DEVICE_LOST")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the device or on the machine."""
+    """True if memory ran out, on the device or on the machine."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)
@@ -28,7 +28,7 @@ def makes_process_unusable(error: BaseException) -> bool:
 
 
 def is_machine_fault(error: BaseException) -> bool:
-    """Whether an exception is about the machine alone."""
+    """True if an exception is about the machine alone."""
     return is_out_of_memory(error) or makes_process_unusable(error)
 
 

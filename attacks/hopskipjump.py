@@ -106,7 +106,7 @@ class _Walk:
         return torch.where(wide(self.movable), point, self.x)
 
     def _ask(self, point: Tensor, left: Tensor) -> Tensor:
-        """Whether the points of the examples left are answered wrongly; the nearest of these are kept."""
+        """True if the points of the examples left are answered wrongly; the nearest of these are kept."""
         wrong = self.decisions.wrong(point, left if self.early_stop else None) & left
         if self.decisions.estimator.per_example:
             self._keep(point, wrong)

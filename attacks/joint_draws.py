@@ -29,7 +29,7 @@ BEYOND = 0.1  # of eps: how far behind the boundary an answer is pushed, as far 
 
 
 def queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, at most (``Algorithm.cost``)."""
+    """Largest cost (``Algorithm.cost``)."""
     gradients = (attack.steps or 1) * (DRAWS if randomised else 1)
     return Cost(gradients, gradients)
 

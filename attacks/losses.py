@@ -1,4 +1,4 @@
-"""What an attack maximises: one number per example, larger where the answer is more wrong."""
+"""Losses that attacks maximise: one number per example, larger where the answer is more wrong."""
 
 from collections.abc import Callable
 

@@ -29,7 +29,7 @@ MOST, FEWEST = 0.5, 1 / 64  # shares of the pixels that a mixture takes from the
 
 
 def queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, at most (``Algorithm.cost``)."""
+    """Largest cost (``Algorithm.cost``)."""
     starts = attack.steps or 1
     return Cost(starts * STEPS + (starts - 1) * (2 * MIXTURES + 2), starts * STEPS)
 

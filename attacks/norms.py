@@ -57,7 +57,7 @@ def members_of(norm: Norm) -> tuple[tuple[Norm, float], ...]:
 
 
 def is_union(norm: Norm) -> bool:
-    """Whether eps is a factor on radii that the norm's name has."""
+    """True if eps is a factor on radii that the norm's name has."""
     return ":" in norm
 
 
@@ -73,5 +73,5 @@ def frequencies_of(norm: Norm) -> int | None:
 
 
 def kind_of(norm: Norm) -> str:
-    """What an attack knows or does not know: ``linf-low8`` is of the kind ``linf-low``."""
+    """The kind of a norm, which attacks support or not: ``linf-low8`` is of the kind ``linf-low``."""
     return norm.rstrip("0123456789") if frequencies_of(norm) else norm

@@ -1,4 +1,4 @@
-"""What a perturbation may be: a norm, a radius, and the space in which the radius is measured."""
+"""Perturbation budgets: a norm, a radius, and the space in which the radius is measured."""
 
 from dataclasses import dataclass, field, replace
 from math import isfinite

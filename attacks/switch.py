@@ -30,7 +30,7 @@ SCAN = 220  # forwards of smooth moves and bisections, about
 
 
 def queries(attack: AttackName, randomised: bool) -> Cost:
-    """What it costs, about (``Algorithm.cost``): most networks have no jumps, behind which to ascend."""
+    """Approximate cost (``Algorithm.cost``): most networks have no jumps, behind which to ascend."""
     return Cost(SCAN, UPHILL + 1)
 
 
@@ -106,7 +106,7 @@ class Switch(Attack):
     def _bisected(
         self, near: Tensor, far: Tensor, y: Tensor, whole: Tensor, estimator: Estimator
     ) -> tuple[Tensor, Tensor]:
-        """Whether the answer jumps between two points, ``[G, K]``, and the point behind the jump."""
+        """True if the answer jumps between two points, ``[G, K]``, and the point behind the jump."""
         a, b, left = near, far, whole
         for _ in range(BISECTIONS):
             if estimator.exhausted:

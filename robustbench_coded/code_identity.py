@@ -1,4 +1,4 @@
-"""What tells user code in memory, or behind a command, from other code under the same name.
+"""Identity of user code, in memory or behind a command.
 
 Code in memory is pickled into a hash: functions by bytecode, constants, defaults and all that they refer to,
 classes by what they define, objects by their class and state, tensors and arrays by their bytes. What belongs
@@ -101,7 +101,7 @@ class _Pickler(pickle.Pickler):
         return digest_of(self._stream.getbuffer())
 
     def persistent_id(self, value: Any) -> str | None:
-        """What a text tells from others; strings so because equal ones may or may not be one object."""
+        """Strings by value, because equal ones may or may not be one object."""
         kind = type(value)
         if kind in (str, bytes):
             return repr(value)

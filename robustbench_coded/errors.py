@@ -47,7 +47,7 @@ def where_raised(error: BaseException | None) -> str:
 
 
 def described(error: BaseException) -> str:
-    """What user code raised, and where: ``ValueError: no such layer (my_defence.py, line 12)``."""
+    """The exception of user code and its place: ``ValueError: no such layer (my_defence.py, line 12)``."""
     return f"{type(error).__name__}: {error}{where_raised(error)}"
 
 

@@ -1,4 +1,4 @@
-"""What csrobust finds by name and imports nowhere: entry points, of this package and of others.
+"""Extensions by name: entry points of this package and of others.
 
 Group, and what an entry has to be:
 
@@ -85,7 +85,7 @@ def _of_checkout() -> dict[str, "list[EntryPoint]"]:
 
 @functools.cache
 def load(group: str, name: str) -> Any:
-    """What is plugged in under a name.
+    """The extension of a group under a name.
 
     Raises:
         InputError: nothing is; the metadata of the installation are older than its files.

@@ -58,7 +58,7 @@ def subnormals_flushed() -> Iterator[None]:
 
 
 def flushes_subnormals() -> bool:
-    """Whether this thread takes subnormal numbers for 0."""
+    """True if this thread takes subnormal numbers for 0."""
     import torch
 
     return bool(torch.full((), 1e-40) * 1 == 0)

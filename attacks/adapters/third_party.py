@@ -100,7 +100,7 @@ class ThirdPartyView(torch.nn.Module):
 
     @property
     def limited(self) -> bool:
-        """Whether there is a query budget."""
+        """True if there is a query budget."""
         return self._query_budget is not None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -220,7 +220,7 @@ class ThirdPartyResult(NamedTuple):
 
 
 def installed(third_party: str) -> bool:
-    """Whether the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
+    """True if the package behind ``torchattacks:`` or ``autoattack:`` can be imported; imports nothing."""
     return third_party == "plugin" or find_spec(DISTRIBUTION.get(third_party, third_party)) is not None
 
 

@@ -1,4 +1,4 @@
-"""What users name of their own code: ``package.module:name`` or ``some/where/file.py:name``.
+"""Code that users name: ``package.module:name`` or ``some/where/file.py:name``.
 
 Where it is looked for, importing it, what it takes, what to do about a module that can't be imported, and the
 files that it consists of.
@@ -68,7 +68,7 @@ def object_named(spec: str) -> Callable[..., Any]:
 
 
 def takes(function: Callable[..., Any], positional: int, keywords: Mapping[str, Any]) -> bool:
-    """Whether it can be called so, as far as its signature tells."""
+    """True if it can be called so, as far as its signature tells."""
     try:
         inspect.signature(function).bind(*[None] * positional, **keywords)
     except TypeError:
@@ -125,7 +125,7 @@ _COMPUTED = re.compile(rb"\b(import_module|__import__|spec_from_file_location|ru
 
 
 class Code(NamedTuple):
-    """What tells a user's code from other code under its name.
+    """Identity of a user's code.
 
     Attributes:
         parts: a file, package, function or object, by name -> 12 hexadecimal digits, or a version.
@@ -165,7 +165,7 @@ def files_of(place: str) -> Code:
 
 
 def is_readable(path: Path | str) -> bool:
-    """Whether there is such a file, and this process may read it."""
+    """True if there is such a file, and this process may read it."""
     return os.path.isfile(path) and os.access(path, os.R_OK)  # noqa: PTH113 (a name may be too long for one)
 
 

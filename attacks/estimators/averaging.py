@@ -1,4 +1,4 @@
-"""What all estimators share: averages over draws, many draws per forward; and attackers by the draws that
+"""Common parts of estimators: averages over draws, many draws per forward; and attackers by the draws that
 they average over: fresh ones (EOT, arXiv 1707.07397), one fixed draw, and the scored draw.
 """
 
@@ -35,7 +35,7 @@ DrawSet = Sequence[Any]  # one draw for each of the G batches
 
 
 class Shared(TypedDict, total=False):
-    """What every estimator takes beside what it is about; ``Estimator`` explains it."""
+    """Arguments that every estimator takes; ``Estimator`` explains them."""
 
     max_images: int
     objective: Objective
@@ -86,19 +86,19 @@ class Estimator:
 
     @property
     def per_example(self) -> bool:
-        """Whether an example's loss depends on that example alone. If it does not, the largest loss seen is
+        """True if an example's loss depends on that example alone. If it does not, the largest loss seen is
         partly due to a lucky draw or to co-batched inputs."""
         return self.oracle.independent
 
     @property
     def coupled(self) -> bool:
-        """Whether an answer may depend on the other inputs of its batch, so that results must be compared
+        """True if an answer may depend on the other inputs of its batch, so that results must be compared
         batch by batch. A target that does not say is taken for the harder case."""
         return bool(getattr(self.oracle, "coupled", not self.oracle.independent))
 
     @property
     def exhausted(self) -> bool:
-        """Whether the query budget is used up: the attack then ends with what it has."""
+        """True if the query budget is used up: the attack then ends with what it has."""
         return (
             self.query_budget is not None
             and self.forwards + self.backwards + self._cost_per_input * self._inputs > self.query_budget

@@ -30,7 +30,7 @@ class Met:
 
     @property
     def hides(self) -> bool:
-        """Whether the loss depends on it, and most of its own gradient is lost."""
+        """True if the loss depends on it, and most of its own gradient is lost."""
         return self.flowed > 0 and self.cut >= CUT
 
     def plain(self) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Met:
 
 @dataclass
 class Record:
-    """What was met so far.
+    """The record of operators so far.
 
     Attributes:
         measuring: whether shares and scales are measured, which costs a little; where False, nothing is kept.
@@ -103,7 +103,7 @@ class Call:
 
 
 class Relaxing(Protocol):
-    """What handlers may use of the mode that calls them."""
+    """The interface of the mode that handlers use."""
 
     record: Record
     keep_cuts: bool  # leave detach and no_grad to the defence

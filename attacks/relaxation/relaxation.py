@@ -189,7 +189,7 @@ class Relaxation:
 
     @property
     def given_up(self) -> bool:
-        """Whether nothing can be relaxed: a defence without a gradient has none then."""
+        """True if nothing can be relaxed: a defence without a gradient has none then."""
         return self.level == _NOTHING
 
     @contextmanager

@@ -171,7 +171,7 @@ def _on_bound(x: Tensor, low: Any, high: Any) -> Tensor:
 
 
 def _cuts(low: Any, high: Any, scale: Tensor) -> bool:
-    """Whether it is a range, and not a ReLU, or a ReLU6 of numbers that it is made for."""
+    """True if it is a range, and not a ReLU, or a ReLU6 of numbers that it is made for."""
     if low is None or high is None:
         return False
     if bool((scale > FAR * (high - low)).any()):

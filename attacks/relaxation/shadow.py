@@ -41,7 +41,7 @@ def shadow_of(value: Any) -> Shadow | None:
 
 
 def live(value: Any) -> bool:
-    """Whether it is a tensor of floating numbers with a gradient to keep."""
+    """True if it is a tensor of floating numbers with a gradient to keep."""
     return (
         isinstance(value, Tensor)
         and value.requires_grad
@@ -51,18 +51,18 @@ def live(value: Any) -> bool:
 
 
 def differentiable(value: Tensor) -> bool:
-    """Whether autograd keeps gradients of numbers of this kind: floating or complex ones."""
+    """True if autograd keeps gradients of numbers of this kind: floating or complex ones."""
     return value.is_floating_point() or value.is_complex()
 
 
 def graph_of(value: Any) -> Any:
-    """What to differentiate in the place of ``value``: its shadow's numbers, or itself."""
+    """The tensor to differentiate in the place of ``value``: its shadow's numbers, or itself."""
     shadow = shadow_of(value)
     return value if shadow is None else shadow.value
 
 
 def follows(value: Any) -> bool:
-    """Whether it has a gradient of its own or a shadow."""
+    """True if it has a gradient of its own or a shadow."""
     return live(value) or shadow_of(value) is not None
 
 

@@ -125,7 +125,7 @@ class _Context:
         """No need."""
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
-        """What is not differentiable is relaxed."""
+        """Ignored: what is not differentiable is relaxed."""
 
     def set_materialize_grads(self, value: bool) -> None:
         """No need."""

@@ -15,7 +15,7 @@ from attacks.relaxation.record import Met
 
 
 class OwnPass:
-    """Whether a pass backward of the defence's own is under way."""
+    """True if a pass backward of the defence's own is under way."""
 
     running = False
 

@@ -22,7 +22,7 @@ KEPT = 4096  # departures
 
 
 class Departed:
-    """What has left torch in one forward, as rows of one image each where it was a batch."""
+    """Values that left torch in one forward pass, as rows of one image each where it was a batch."""
 
     def __init__(self) -> None:
         self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}

@@ -31,7 +31,7 @@ def bench_command(
     threads: Annotated[int | None, typer.Option("--threads", help="CPU threads.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Time attacks and coded inference beside the bare network."""
+    """Time attacks and coded inference beside the base model."""
     from benchmarks.bench.run import BenchOptions, bench
     from benchmarks.bench.table import plain
 

@@ -211,7 +211,7 @@ def _joined(data: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _is_pair(data: Any) -> bool:
-    """Whether it is (x, y), not a list of two pairs or of two batches."""
+    """True if it is (x, y), not a list of two pairs or of two batches."""
     if not isinstance(data, tuple | list) or len(data) != 2:
         return False
     first = data[0]
@@ -220,7 +220,7 @@ def _is_pair(data: Any) -> bool:
 
 
 def _is_labelled(values: list | tuple) -> bool:
-    """Whether a list holds an image, or a batch of them, and then its label: that has fewer axes."""
+    """True if a list holds an image, or a batch of them, and then its label: that has fewer axes."""
     return len(values) > 1 and np.ndim(values[0]) > np.ndim(values[1])
 
 

@@ -90,7 +90,7 @@ def _list(root: Path) -> tuple[list[tuple[Path, int]], tuple[str, ...]]:
 
 
 def fixed_order(path: PurePath) -> bytes:
-    """What images are sorted by; see ``load_folder``."""
+    """Sort key of images; see ``load_folder``."""
     return hashlib.sha256(path.as_posix().encode("utf-8", "surrogateescape")).digest()
 
 
@@ -171,7 +171,7 @@ def _open(path: Path) -> Image.Image:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to an image before it is a network's input.
+    """The preprocessing of an image before it is a network's input.
 
     Attributes:
         crop: height and width of what is cut out of the middle.

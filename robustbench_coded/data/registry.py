@@ -81,7 +81,7 @@ def _sized(place: str) -> tuple[str, int | None]:
 
 
 def data_for(metadata: Mapping[str, Any], classes: int, channels: int, image_size: int | None) -> str:
-    """What ``auto`` means for a checkpoint: a name for :func:`load_data`.
+    """The data set that ``auto`` selects for a checkpoint: a name for :func:`load_data`.
 
     Args:
         metadata: the checkpoint's; its ``data`` is believed.

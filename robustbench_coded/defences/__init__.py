@@ -1,3 +1,3 @@
-"""What answers queries: the protocol, standard, coded and randomised coded inference, baselines, user
+"""Defences: the protocol, standard, coded and randomised coded inference, baselines, user
 defences.
 """

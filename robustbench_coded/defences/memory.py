@@ -57,7 +57,7 @@ class Sentinel:
         return _moved(self.answer, _answer(self.defence, self.x, self.draw))
 
     def change(self) -> str | None:
-        """What changed since it was first asked, as a clause; None where nothing did."""
+        """The change since the first query, as a clause; None if there is none."""
         first_then_now = (
             ("answer", self.answer, _answer(self.defence, self.x, self.draw)),
             ("gradient", self.slope, _slope(self.defence, self.x, self.draw)),
@@ -75,7 +75,7 @@ def _by(moved: float) -> str:
 
 
 def memory_of(defence: Defence, x: Tensor, generator: torch.Generator) -> list[str]:
-    """What a defence's answers depend on beside batch and draw, a clause each, to follow "it".
+    """State that a defence's answers depend on besides batch and draw, a clause each, to follow "it".
 
     Meant to be the first that the defence is asked. Costs about CALLS questions about two inputs, or four
     where answers depend on the batch.

@@ -96,12 +96,12 @@ def parse_defence(text: str) -> DefenceSpec:
 
 
 def is_user_defence(spec: str) -> bool:
-    """Whether a specification, as text, names user code."""
+    """True if a specification, as text, names user code."""
     return spec.startswith(GIVEN) or parse_defence(spec).kind not in DEFENCES
 
 
 def mixes_images(spec: DefenceSpec) -> bool:
-    """Whether a defence needs images that are not evaluated."""
+    """True if a defence needs images that are not evaluated."""
     return spec.kind == "mixup-inference" or getattr(installed().get(spec.kind), "pooled", False)
 
 

@@ -58,7 +58,7 @@ def load_user_defence(target: str, model: nn.Module) -> Defence:
 
 
 def as_defence(built: Any, model: nn.Module | None, *, name: str, said: str) -> PerBatch | SamplingModule:
-    """What a user built around ``model``, as a defence.
+    """Wraps what a user built around ``model`` as a defence.
 
     Args:
         built: an object with the parts of ``protocol.Defence``, or a module or function that answers images

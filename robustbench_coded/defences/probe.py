@@ -1,4 +1,4 @@
-"""What a defence does, whatever it says of itself, found by a few forwards of one batch."""
+"""Measures the properties of a defence, whatever it declares, by a few forward passes of one batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress

@@ -1,4 +1,4 @@
-"""What the probe of a defence measures, and what its figures say: contradictions to its declaration,
+"""Findings of the probe of a defence: contradictions to its declaration,
 warnings, a base that does not answer.
 """
 
@@ -29,7 +29,7 @@ UNANSWERED = 0.05
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What was measured. Changes are the largest absolute change of any logit, in units of logits.
+    """Measurements of a probe. Changes are the largest absolute change of any logit, in units of logits.
 
     Attributes:
         k: inputs in the batch.
@@ -79,18 +79,18 @@ class ProbeResult:
 
     @property
     def randomised(self) -> bool:
-        """Whether some draw gave another answer."""
+        """True if some draw gave another answer."""
         return self.moved(self.other_draws)
 
     @property
     def batch_dependent(self) -> bool:
-        """Whether some answer followed its co-batched inputs."""
+        """True if some answer followed its co-batched inputs."""
         return (
             self.moved(self.co_batched) or self.moved(self.all_co_batched) or self.cross_gradient > ROUNDING
         )
 
     def moved(self, change: float, rounding: float = ROUNDING) -> bool:
-        """Whether a change is more than rounding."""
+        """True if a change is more than rounding."""
         # NaN compares false with everything; it must count as a change.
         return not change <= rounding * self.scale
 
@@ -104,7 +104,7 @@ _OR_DRAW = (
 
 
 def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
-    """What it did that its declaration or the protocol rules out: one line each, to follow "it"."""
+    """Contradictions to its declaration or to the protocol: one line each, to follow "it"."""
     found = []
     if wrong := misshapen(defence, result.k, result.shape):
         found.append(wrong)
@@ -157,7 +157,7 @@ def contradictions(defence: Defence, result: ProbeResult) -> list[str]:
 
 
 def warnings(defence: Defence, result: ProbeResult) -> list[str]:
-    """What is allowed but may mislead an evaluation; one line each."""
+    """Allowed properties that may mislead an evaluation, one line each."""
     found = []
     if result.unanswered:
         found.append(
@@ -194,7 +194,7 @@ def _dependence(result: ProbeResult) -> str:
 
 
 def unanswering_base(defence: Defence, x: Tensor, logits: int) -> list[str]:
-    """What is wrong with a defence's base model, if anything: one clause at most, to follow "it".
+    """The fault of a defence's base model, if any: one clause at most, to follow "it".
 
     Attacks through the base model need its answers to the defence's inputs, and their gradients.
 

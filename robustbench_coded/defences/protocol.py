@@ -1,4 +1,4 @@
-"""What every defence offers: answer a batch, given one draw of its randomness; the shape of logits."""
+"""The interface of defences: answer a batch, given one draw of its randomness; the shape of logits."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -63,7 +63,7 @@ ONE_NUMBER = (
 
 
 def misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with the shape of the logits of k inputs, if anything."""
+    """The fault of the shape of the logits of k inputs, if any."""
     if len(shape) != 2 or shape[0] != k:
         return f"answers {k} inputs with logits of shape {shape}, not ({k}, classes)"
     classes, reject = getattr(defence.base, "classes", None), reject_class(defence)
@@ -80,7 +80,7 @@ def misshapen(defence: Defence, k: int, shape: tuple[int, ...]) -> str | None:
 
 
 def too_few_classes(defence: Defence, logits: int, highest: int) -> str | None:
-    """What is wrong with so many logits where labels go up to ``highest``, if anything."""
+    """The fault of so many logits where labels go up to ``highest``, if any."""
     classes = logits - (reject_class(defence) is not None)
     if highest < classes:
         return None

@@ -106,7 +106,7 @@ def _source(one: Held) -> _Source:
 
 
 def samples(model: nn.Module, x: Tensor) -> bool:
-    """Whether ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
+    """True if ``model`` says that it samples (attribute ``samples``), or does on images x [n, C, H, W]."""
     network = getattr(model, "network", model)
     said = getattr(network, "samples", None)
     if said is True or (said is False and isinstance(network, BlockNetwork)):
@@ -117,7 +117,7 @@ def samples(model: nn.Module, x: Tensor) -> bool:
 
 
 def _same_network(part: nn.Module, model: nn.Module | None) -> bool:
-    """Whether a part is the model, or a copy with its weights, whose normalisation may be another."""
+    """True if a part is the model, or a copy with its weights, whose normalisation may be another."""
     if part is model or model is None or type(part) is not type(model):
         return part is model
     theirs, ours = dict(part.named_parameters()), dict(model.named_parameters())

@@ -75,7 +75,7 @@ def attack(
             answers input by input; None for any but ``y``.
         steps, step_size, eot, loss: parts of the name: ``"pgd"`` with ``steps=10, eot=4, step_size=0.05`` is
             ``"eot4-pgd-10@0.05"``.
-        base: the undefended network, for attacks that ask it (``transfer-``, ``bpda-``).
+        base: the base model, for attacks that ask it (``transfer-``, ``bpda-``).
 
     Returns:
         Perturbed inputs like ``x``, of its shape, device and type, without a graph; float32 in [0, 1] for
@@ -171,7 +171,7 @@ def _perturbed(
             defence = copy(defence)
             defence.base = base
         if attack_name.uses_base and defence.base is None:
-            raise InputError(f"{attack_name.text} asks the undefended network; give it: base=network")
+            raise InputError(f"{attack_name.text} asks the base model; give it: base=network")
         wanted = None if target is None else _targets(target, defence, images, seed)
         if wanted is None:
             perturbed = _attacked(defence, images, classes, attack_name, budget, seed)

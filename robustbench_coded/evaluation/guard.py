@@ -1,4 +1,4 @@
-"""What a public call sets and puts back: torch's defaults, the caller's networks and random numbers."""
+"""Settings that a public call makes and restores: torch's defaults, networks and random numbers."""
 
 import random
 import sys

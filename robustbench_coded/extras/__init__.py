@@ -1,1 +1,1 @@
-"""What stands beside an evaluation: bounds, checks of other people's results, the board, exports."""
+"""Extras beside an evaluation: bounds, checks of other people's results, the board, exports."""

@@ -71,7 +71,7 @@ def load_piped(target: str, model: nn.Module | None) -> per_batch.PerBatch:
 
 
 class Piped:
-    """What a process answers, as a defence; a draw is the seed that is sent with a question."""
+    """A process as a defence; a draw is the seed that is sent with a question."""
 
     def __init__(self, process: "Process", model: nn.Module | None):
         self.process = process
@@ -86,7 +86,7 @@ class Piped:
 
     @property
     def out_of_reach(self) -> list[str]:
-        """What an evaluation cannot do across a pipe, a clause."""
+        """The limits of an evaluation across a pipe, a clause."""
         if self.gradients:
             return ["answers from a process of its own: operators that hide its gradient can't be smoothed"]
         return ["gives no gradients from its process, and those of queries and transfer find less"]

@@ -1,1 +1,1 @@
-"""What the numbers of a run mean: intervals, ensembles, verdicts and checks, from data frames alone."""
+"""Statistics of a run: intervals, ensembles, verdicts and checks, from data frames alone."""

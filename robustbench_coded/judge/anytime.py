@@ -198,7 +198,7 @@ class RandomBatches:
 
 
 def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
-    """What was scored in random batches, by case, up to the first batch that is missing: which ones a run
+    """Scores in random batches, by case, up to the first batch that is missing: which ones a run
     that was stopped had finished may depend on their answers.
     """
     rows = outcomes[(outcomes["purpose"] == RANDOM).to_numpy(dtype=bool)]

@@ -133,7 +133,9 @@ def _at_its_end(
     alike = [result for result in as_strong if name_of(result).traits.family == name_of(best).traits.family]
     fewer, more = min(alike, key=count), max(alike, key=count)
     if count(more) < 2 * count(fewer):
-        return not_run(name, f"{best.case.attack} did not run with other {number}.", doubled(best))
+        return not_run(
+            name, f"{best.case.attack} did not run with a different number of {number}.", doubled(best)
+        )
     said = [f"{result.case.attack} leaves {accuracy_of(result):.1%}" for result in (fewer, more)]
     finding = f"{said[0]}, and {said[1]} with more {number}."
     return _unless_stopped(passed(name, finding, fewer.case.attack, more.case.attack), stopped)
@@ -171,7 +173,7 @@ def other_attacks(
 
 
 def another_loss(results: Sequence[CaseResult], ensemble: CaseResult) -> Check:
-    """Whether an attack on a margin or on targets ran with the gradients of what is judged, to its end.
+    """True if an attack on a margin or on targets ran with the gradients of what is judged, to its end.
 
     Square and other searches follow a margin, too, and no gradient: their silence says little, so that they
     do not count here. What they find counts in the ensemble. Where relaxed gradients lead at least as far as
@@ -226,7 +228,7 @@ def transfer_or_black_box(results: Sequence[CaseResult], ensemble: CaseResult) -
             more = [presets.FROM_TRANSFER.format(estimator)] if ensemble.has_base else []
             if rival in signs or _is_search(rival) or not ensemble.has_base:
                 more += [*presets.ROUNDABOUT, *(presets.SEARCHES if rival in signs else ())]
-            fault = "an attack without the defence's gradients finds more"
+            fault = "an attack without the defence's gradients is stronger"
             check = compared(name, best, rival, fault, *more)
     if check is None or not (check.failed or any(map(_is_search, others))):
         return not_run(name, f"No random search ran beside {best.case.attack}.", *presets.SEARCHES)

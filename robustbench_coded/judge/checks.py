@@ -1,4 +1,4 @@
-"""What a check reports, what is to be done next, and which attacks may be set against one another.
+"""Checks: their findings, their next steps, and which attacks may be compared with one another.
 
 Names of attacks say which of them can be compared; a comparison of two says when a check fails.
 """
@@ -43,7 +43,7 @@ def checkpoints_ensemble(results: Sequence[CaseResult], ensemble: CaseResult) ->
 
 
 def _is_attack(result: CaseResult) -> bool:
-    """Whether it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
+    """True if it is one attack, with outcomes, whose name can be read: those of later versions may not be."""
     if result.cell is None or result.case.attack in (*CONTROLS, *COMBINED):
         return False
     try:
@@ -59,17 +59,17 @@ def name_of(result: CaseResult) -> AttackName:
 
 
 def is_black_box(name: AttackName) -> bool:
-    """Whether it uses no gradients of the defence."""
+    """True if it uses no gradients of the defence."""
     return name.estimator in ("submitted", "surrogate") or name.asks_answers_alone
 
 
 def is_adaptive(name: AttackName) -> bool:
-    """Whether its gradients come through the defence itself."""
+    """True if its gradients come through the defence itself."""
     return name.estimator != "transfer" and not is_black_box(name)
 
 
 def informative(name: AttackName) -> bool:
-    """Whether an attack's figure says what a network keeps: it follows gradients for ten steps or more.
+    """True if an attack's figure says what a network keeps: it follows gradients for ten steps or more.
 
     An attack towards a single target, or in a part of the ball, does not either.
     """
@@ -79,12 +79,12 @@ def informative(name: AttackName) -> bool:
 
 
 def on_cross_entropy(name: AttackName) -> bool:
-    """Whether the attack raises the cross-entropy, by gradients."""
+    """True if the attack raises the cross-entropy, by gradients."""
     return _loss(name) == "ce" and not is_black_box(name)
 
 
 def on_another_loss(name: AttackName) -> bool:
-    """Whether the attack is informative and raises a margin; what one of the user's own raises is unknown."""
+    """True if the attack is informative and raises a margin; what one of the user's own raises is unknown."""
     return informative(name) and _loss(name) not in (None, "ce")
 
 
@@ -93,13 +93,13 @@ def _loss(name: AttackName) -> str | None:
 
 
 def differs_only_in(one: AttackName, other: AttackName, *fields: str) -> bool:
-    """Whether two attacks are the same but for the named fields."""
+    """True if two attacks are the same but for the named fields."""
     same = {field: getattr(other, field) for field in (*fields, "text")}
     return replace(one, **same) == other
 
 
 def guesses_draw(ensemble: CaseResult) -> bool:
-    """Whether the attacker does not know which draw will answer."""
+    """True if the attacker does not know which draw will answer."""
     return ensemble.randomised and not ensemble.case.threat.draw_known
 
 

@@ -37,7 +37,7 @@ UNMEASURED = Correlation()
 
 
 def measured(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Correlation:
-    """What one row shows of its own correlation; ``UNMEASURED`` where every or no answer is right, and where
+    """The correlation of one row; ``UNMEASURED`` where every or no answer is right, and where
     no batch, or one alone, has several examples.
 
     Args:
@@ -65,7 +65,7 @@ Table = tuple[NDArray[np.bool_], NDArray[np.integer]]
 
 @dataclass(frozen=True)
 class Shown:
-    """What one row shows of its batches' correlation, and whether it could have shown much."""
+    """Correlation of one row's batches, and whether the row could have shown much."""
 
     correlation: Correlation
     attacked: bool  # neither clean inputs nor random signs

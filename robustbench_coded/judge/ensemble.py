@@ -123,7 +123,7 @@ def _totals(counts: NDArray[np.generic], unit: NDArray[np.int64]) -> NDArray[np.
 
 
 def _choice_pays(right: NDArray[np.bool_], unit: NDArray[np.int64], best: int) -> bool:
-    """Whether choosing on one half of the selection draws, scored on the other, beats the attack ``best``."""
+    """True if choosing on one half of the selection draws, scored on the other, beats the attack ``best``."""
     examples, draws = right.shape[1:]
     halves = (slice(0, draws // 2), slice(draws // 2, draws))
     if draws < 2:

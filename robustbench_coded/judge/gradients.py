@@ -203,6 +203,6 @@ def _gained_by_length(results: Sequence[CaseResult]) -> _ByLength | None:
 
 
 def _made_of_its_own(result: CaseResult, ensemble: CaseResult) -> bool:
-    """Whether it submits what this defence's own attacks found, shrunk or rounded."""
+    """True if it submits what this defence's own attacks found, shrunk or rounded."""
     attack = result.case.attack
     return attack.startswith(PREFIX) and split_submitted(attack)[0] == ensemble.case.subject.defence

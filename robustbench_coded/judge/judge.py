@@ -28,7 +28,8 @@ from robustbench_coded.judge.attack_checks import another_loss
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import Check, advised, checkpoints_ensemble, difference_of
 from robustbench_coded.judge.outcomes import broken_below, uninformative
-from robustbench_coded.judge.verdict import Verdict, decide, told
+from robustbench_coded.judge.rules import decide
+from robustbench_coded.judge.verdict import Verdict, told
 from robustbench_coded.schema.case import Claim
 from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, VerdictName
 
@@ -36,7 +37,7 @@ from robustbench_coded.schema.words import STANDARD, CheckName, CheckOutcome, Ve
 def what_broke_the_base(
     results: Sequence[CaseResult], ensemble: CaseResult, base: CaseResult, margin: float
 ) -> checks.Check:
-    """Whether the defence gains as much over what its base model keeps under the attacks that both met, and
+    """True if the defence gains as much over what its base model keeps under the attacks that both met, and
     over each informative one alone.
 
     Args:
@@ -109,7 +110,7 @@ def _attacks_on(results: Sequence[CaseResult], base: CaseResult) -> list[CaseRes
 
 
 def _at_least(found: AttackName, wanted: AttackName) -> bool:
-    """Whether it is the same algorithm with as many gradients or queries."""
+    """True if it is the same algorithm with as many gradients or queries."""
     if found.algorithm.lower() != wanted.algorithm.lower() or found.third_party != wanted.third_party:
         return False
     return wanted.steps is None or (found.steps or 0) * found.draws >= wanted.steps

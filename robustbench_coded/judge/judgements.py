@@ -229,7 +229,7 @@ def _checks(
 
 
 def claim_of(manifest: RunManifest) -> Claim | None:
-    """What the last invocation with a claim claims."""
+    """The claim of the last invocation with one."""
     claims = [i.claim for i in reversed(manifest.invocations) if i.claim is not None]
     return claims[0] if claims else None
 

@@ -181,7 +181,7 @@ def broken_below(clean: Cell | None) -> float:
 
 
 def uninformative(clean: Cell, high: float) -> bool:
-    """Whether there is one answer to all clean inputs, or the clean accuracy is near what such a one keeps.
+    """True if there is one answer to all clean inputs, or the clean accuracy is near what such a one keeps.
 
     Near, or below: certainly within 5 points of the largest class, or half as much again where there are many
     classes. Not where all are of one class, nor where nearly all clean inputs may be answered rightly.

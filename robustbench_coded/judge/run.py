@@ -209,7 +209,7 @@ class Run:
 
     @cached_property
     def certified(self) -> tuple[CertifiedRow, ...]:
-        """What is certified beside every ensemble; empty where nothing was asked for.
+        """Certified accuracy beside every ensemble; empty without certificates.
 
         Raises:
             CertificateContradicted: an attack did what a bound rules out.
@@ -230,7 +230,7 @@ class Run:
         return tuple(judgements_of(self.results, self.manifest, checks, small))
 
     def counts_of(self, key: Case) -> dict[str, float]:
-        """What the units of one case counted, summed."""
+        """Counts of the units of one case, summed."""
         found: dict[str, float] = {}
         for unit in self.units_of(key):
             for name, count in self._read[1].get(unit, {}).items():

@@ -14,7 +14,7 @@ from robustbench_coded.schema.words import CheckName, CheckOutcome
 
 
 class SmallBatches(Struct, frozen=True):
-    """What a short attack leaves in the smallest batch that a defence answers, as counts of inputs.
+    """Result of a short attack in the smallest batch that a defence answers, as counts of inputs.
 
     Attributes:
         k: its size. inputs: 0 where no smaller batch than the evaluated one is answered.

@@ -156,7 +156,7 @@ class SummaryRow:
 
     @property
     def measured(self) -> bool:
-        """Whether the row is one attack's own, not made from several."""
+        """True if the row is one attack's own, not made from several."""
         return self.attack not in COMBINED
 
     def as_columns(self) -> dict[str, object]:

@@ -42,7 +42,7 @@ NOT_SHARED = SharedDraws()
 
 
 class Drawn(NamedTuple):
-    """What one row shows: the share as estimated, its upper limit, whether there is one for certain."""
+    """Share of one row: its estimate, its upper limit, and whether there certainly is one."""
 
     share: float
     high: float
@@ -59,7 +59,7 @@ def by_batch(
 
 
 def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | None:
-    """What one row shows; None where every batch has one example.
+    """The share of one row; None where every batch has one example.
 
     With one draw for each batch, all that is seen is how alike the answers of a batch are.
 
@@ -91,7 +91,7 @@ def drawn(correct: NDArray[np.bool_], batch: NDArray[np.integer]) -> Drawn | Non
 
 
 def shared_of(rows: Iterable[Drawn | None]) -> SharedDraws:
-    """What attacked rows show together: the largest share of those that are certain of one.
+    """The share of attacked rows together: the largest of those that are certain of one.
 
     Where none is certain, and none has enough draws to be, the median of their upper limits.
     """

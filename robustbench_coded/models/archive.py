@@ -27,7 +27,7 @@ from robustbench_coded.models.torch_file import LEGACY_MAGIC, read_torch
 
 @dataclass(frozen=True)
 class Archive:
-    """What a checkpoint file holds.
+    """The contents of a checkpoint file.
 
     Attributes:
         path: where it was read, as it was given.

@@ -1,4 +1,4 @@
-"""What batch-norms remember of training, compared with what they see: the witness that needs no labels.
+"""Statistics that batch-norms stored in training, compared with those of given images.
 
 A batch-norm stores the mean and variance that each of its channels had in training. The right network,
 behind the right normalisation, reproduces these on images of the same data. A batch-norm sees only what comes
@@ -59,12 +59,12 @@ class Fingerprint:
 
     @property
     def by_chance(self) -> float:
-        """What a right network's score is because there are so few images."""
+        """The score of the correct network due to the small number of images."""
         return FEW / self.images
 
     @property
     def excess(self) -> float:
-        """What more images would leave of the score."""
+        """The score less the part that is due to the number of images."""
         return max(0.0, self.score - self.by_chance)
 
     def departs_at(self, limit: float) -> str:
@@ -174,7 +174,7 @@ class BatchNormEvidence:
         return self.fingerprint.score
 
     def better_than(self, other: "BatchNormEvidence") -> bool:
-        """Whether it is nearer beyond chance, and by more than forms differ that answer alike."""
+        """True if it is nearer beyond chance, and by more than forms differ that answer alike."""
         return other.score > ALIKE * self.score + self.fingerprint.by_chance
 
 
@@ -212,7 +212,7 @@ class Witness:
         self._seen: dict[tuple[Candidate, str, int, bool], Fingerprint] = {}
 
     def nearest(self) -> list[BatchNormEvidence]:
-        """What comes nearest and the nearest that is stated, on the kind of images that fits each best."""
+        """The nearest candidate and the nearest stated one, on the kind of images that fits each best."""
         usual = split_variant(self.assembly.checkpoint.arch)[0]
         stated = [self.stated.arch] if self.stated.arch else []
         likely = self._likely(usual)

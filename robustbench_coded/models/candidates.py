@@ -61,20 +61,20 @@ class Candidate:
 
     @property
     def flags(self) -> str:
-        """What states it on the command line."""
+        """The options that state it on the command line."""
         name = self.normalisation.name
         return f"--arch '{self.arch}' --normalize {str(self.normalisation) if name == 'custom' else name}"
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What the user or the file says of a network; None where nothing is said."""
+    """A network as stated by the user or the file; None for parts that are not."""
 
     arch: str | None
     normalisation: Normalisation | None
 
     def allows(self, candidate: Candidate) -> bool:
-        """Whether a candidate is what is stated, as far as anything is."""
+        """True if a candidate is what is stated, as far as anything is."""
         return self.arch in (None, candidate.arch) and self.normalisation in (None, candidate.normalisation)
 
 
@@ -99,13 +99,13 @@ class Labelled:
         return 3 * (self.accuracy * (1 - self.accuracy) / len(self.rightly)) ** 0.5 + 0.5 / len(self.rightly)
 
     def beaten_by(self, other: "Labelled") -> bool:
-        """Whether the other is better by three standard errors, on the images that both answered."""
+        """True if the other is better by three standard errors, on the images that both answered."""
         own, others = (one.rightly[: min(len(self.rightly), len(other.rightly))] for one in (self, other))
         gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
         return gained - lost > 3 * (gained + lost) ** 0.5
 
     def less_accurate_than(self, other: "Labelled") -> bool:
-        """Whether it is so beyond chance."""
+        """True if it is so beyond chance."""
         return self.accuracy + self.error < other.accuracy
 
 
@@ -178,7 +178,7 @@ class Assembly:
 
     @property
     def samples(self) -> bool:
-        """Whether the network draws in every answer."""
+        """True if the network draws in every answer."""
         return bool(getattr(self.checkpoint.network, "samples", False))
 
     def affordable(self, limits: tuple[int, int], total: float, candidates: int = 1) -> int:
@@ -232,7 +232,7 @@ class Question:
 
     @property
     def heading(self) -> str:
-        """What is asked, in one line."""
+        """The question, in one line."""
         if not self.asked:
             return f"{self.why}; state --arch and --normalize"
         return (

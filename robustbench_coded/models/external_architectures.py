@@ -36,7 +36,7 @@ def file_of(spec: str) -> Path | None:
 
 
 def shown_name(spec: str) -> str:
-    """What names the code where it has no name of its own: ``module.function``."""
+    """Name of code without a name of its own: ``module.function``."""
     place, _, function = spec.rpartition(":")
     file = file_of(spec)
     return f"{place.rpartition('.')[2] if file is None else file.stem}.{function}"
@@ -104,7 +104,7 @@ def _last(name: str) -> str:
 
 
 def normaliser_in(network: nn.Module) -> str:
-    """What looks like a normalisation before the first layer, as ``name: class``; else empty."""
+    """Module that looks like a normalisation before the first layer, as ``name: class``; else empty."""
     before = True
     for name, part in network.named_modules():
         if type(part).__module__.startswith("torch.nn."):
@@ -273,7 +273,7 @@ def _call(function: Callable[..., Any], tensors: Mapping[str, Tensor]) -> Any:
 
 
 def is_library(arch: str) -> bool:
-    """Whether ``arch`` is ``LIBRARY:NAME`` for a library that is known here."""
+    """True if ``arch`` is ``LIBRARY:NAME`` for a library that is known here."""
     return ":" in arch and arch.partition(":")[0] in points_of("libraries")
 
 

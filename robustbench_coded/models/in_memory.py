@@ -172,7 +172,7 @@ class FixedBatch(nn.Module):
 
 
 def is_function(given: Any) -> bool:
-    """Whether it can only be called: neither a module nor a class nor an object that answers as a defence."""
+    """True if it can only be called: neither a module nor a class nor an object that answers as a defence."""
     return callable(given) and not isinstance(given, nn.Module | type) and not hasattr(given, "logits")
 
 
@@ -183,7 +183,7 @@ def name_of(given: Any) -> str:
 
 
 def held_by(function: Any, scope: Any = None) -> Iterator[Any]:
-    """What a function refers to, also by other functions of its module."""
+    """Objects that a function refers to, also by other functions of its module."""
     if isinstance(function, partial):
         yield from (*function.args, *function.keywords.values())
         function = function.func

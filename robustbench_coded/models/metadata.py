@@ -1,4 +1,4 @@
-"""What a file says beside its weights: architecture, normalisation, accuracy."""
+"""Metadata of a file: architecture, normalisation, accuracy."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SHORTFALL_ON_ANY_IMAGES = 0.05
 
 
 def is_accuracy(name: str) -> bool:
-    """Whether an entry of that name is an accuracy, however it is spelt: ``test/acc``, ``Best_Prec1``."""
+    """True if an entry of that name is an accuracy, however it is spelt: ``test/acc``, ``Best_Prec1``."""
     words = _words(name)
     ranked = {"prec", "top"} & words  # top_5 is another figure, top alone none
     return (

@@ -86,7 +86,7 @@ def normalisations_of(
 
 
 def _nearly(one: Normalisation, other: Normalisation) -> bool:
-    """Whether two normalisations differ by less than a twentieth of a deviation."""
+    """True if two normalisations differ by less than a twentieth of a deviation."""
     shifts = (abs(a - b) / s for a, b, s in zip(one.mean, other.mean, other.std, strict=True))
     scales = (abs(a / b - 1) for a, b in zip(one.std, other.std, strict=True))
     return max(*shifts, *scales) < 0.05

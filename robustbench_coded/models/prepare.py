@@ -73,7 +73,7 @@ AUTO_AGREEMENT = 0.99
 
 @dataclass(frozen=True)
 class PreparedInfo:
-    """What the attacks differentiate, and how it compares with the original on real images.
+    """The prepared model that attacks differentiate, compared with the original on real images.
 
     Attributes:
         prepared: False where the original is used, because nothing else passed the comparison.
@@ -164,7 +164,7 @@ def prepare_model(model: PixelModel, images: Tensor, *, precision: Precision = "
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16 products: else they are slower than float32's."""
+    """True if the device has instructions for bfloat16 products: else they are slower than float32's."""
     if (module := accelerator.module_of(device)) is not None:
         if not hasattr(module, "is_bf16_supported"):
             return False

@@ -1,4 +1,4 @@
-"""What a checkpoint's network is: which variant of its architecture, behind which normalisation.
+"""Recognition of a checkpoint's network: the variant of its architecture and its normalisation.
 
 Names and shapes of the weights decide the architecture, and a published definition of these its activations
 and strides. The user's statement, the file's metadata or what batch-norms remember decide the normalisation,
@@ -93,7 +93,7 @@ class Recognition:
 
     @property
     def sentence(self) -> str:
-        """What the network was recognised as and by which evidence, in one line."""
+        """The recognised network and the evidence, in one line."""
         said = f"taken as {self.candidate} (architecture by {self.by[0]}, normalisation {self.by[1]})"
         evidence = []
         if self.batch_norms is not None:
@@ -109,7 +109,7 @@ class Recognition:
         return f"{said}: {', '.join(evidence) or 'there are no labelled images'}"
 
     def as_data(self) -> dict[str, Any]:
-        """What run.json keeps of the decision."""
+        """The decision as stored in run.json."""
         decided = {"by": list(self.by), "contradictions": list(self.warnings), "refusal": self.refusal}
         return {"sentence": self.sentence, **decided}
 

@@ -23,7 +23,7 @@ MAX_TENSORS = 20_000
 
 
 class Refused(Exception):
-    """What is wrong with a file, without the file's name: one clause that ends in how to mend it."""
+    """The fault of a file, without the file's name: one clause that ends in how to fix it."""
 
 
 class Unrecognised(Refused):
@@ -69,7 +69,7 @@ def holds_objects(path: str) -> str:
 
 
 def another_zip(names: list[str]) -> str | None:
-    """What a zip archive of files of these names is if not one of torch.save; None if it may be."""
+    """The kind of a zip archive by the names of its files; None if torch.save may have written it."""
     if any(name.endswith("/constants.pkl") or "/code/" in name for name in names):
         return (
             "a TorchScript archive, which holds code: not loaded; where you trust it, "
@@ -105,7 +105,7 @@ TAR = 257, b"ustar"  # where a tar archive says so
 
 
 def another_file(data: bytes) -> str:
-    """What a file is that begins in no way of a checkpoint's."""
+    """The kind of a file that begins unlike a checkpoint."""
     text = data[:64].lstrip()
     for beginning, what in STRANGERS:
         if data.startswith(beginning) or text.startswith(beginning):
@@ -136,7 +136,7 @@ COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class WeightDifference:
-    """What separates a file from an architecture.
+    """The difference between a file and an architecture.
 
     Attributes:
         arch: name of the architecture.
@@ -154,7 +154,7 @@ class WeightDifference:
 
     @property
     def share(self) -> float:
-        """What differs among all names, in [0, 1]."""
+        """Share of names that differ, in [0, 1]."""
         return self.count / max(1, self.total)
 
     def __str__(self) -> str:

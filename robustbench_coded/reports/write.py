@@ -18,23 +18,27 @@ from robustbench_coded.reports.text.escape import csv_document, csv_row
 from robustbench_coded.runs.atomic import write_text
 
 
-def write_reports(path: str | Path) -> None:
+def write_reports(path: str | Path, title: str = "") -> None:
     """summary.csv, timings.csv, verdicts.csv and the reports, made from run.json and the outcomes alone.
 
     All but timings.csv come out byte-equal when they are written again.
+
+    Args:
+        title: of the reports, in place of the folder's name.
 
     Raises:
         InputError: not a run folder, or run.json is not usable.
         CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
     """
-    write_reports_of(load_run(path))
+    write_reports_of(load_run(path), title=title)
 
 
-def write_reports_of(run: Run, *, final: bool = False) -> None:
+def write_reports_of(run: Run, *, final: bool = False, title: str = "") -> None:
     """`write_reports` for a run that is loaded already.
 
     Args:
         final: the run is finished; pictures that the reports do not show are removed.
+        title: of the reports, in place of the folder's name.
 
     Raises:
         CertificateContradicted: an attack did what a certified bound rules out; nothing is written.
@@ -48,7 +52,7 @@ def write_reports_of(run: Run, *, final: bool = False) -> None:
         write_text(run.path / "certified.csv", csv_table(certified_frame(certified)), synced=False)
     opening, worst = opening_of(run), worst_examples(run)
     figures = figures_of(run, opening)
-    report = report_of(run, opening, figures, worst, pictures_of(run, worst))
+    report = report_of(run, opening, figures, worst, pictures_of(run, worst), title)
     write_text(run.path / "report.md", markdown.markdown_report(report), synced=False)
     write_text(run.path / "details.md", markdown.markdown_details(report), synced=False)
     write_text(run.path / "report.html", html_report(report), synced=False)

@@ -163,7 +163,7 @@ class PerturbationStore:
         return bool(self._whole(unit)) or self.get(unit) is not None
 
     def _whole(self, unit: str) -> bytes:
-        """What is stored of a unit, empty where nothing whole is."""
+        """Perturbed inputs stored for a unit, empty where none are whole."""
         try:
             stored = (self._folder / f"{unit}.safetensors").read_bytes()
         except FileNotFoundError:

@@ -38,7 +38,7 @@ def write_text(path: Path, content: str, *, synced: bool = True) -> None:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is a temporary file of a killed writer."""
+    """True if a file is a temporary file of a killed writer."""
     return path.name.startswith(".") and path.suffix == ".part"
 
 

@@ -1,4 +1,4 @@
-"""What is certified of a subject, and its files in a run folder: one JSON file for each subject and
+"""Certificates of a subject in a run folder: one JSON file for each subject and
 perturbation.
 """
 
@@ -14,7 +14,7 @@ from robustbench_coded.schema.case import Perturbation, Subject, ThreatModel
 
 
 class Certificate(Struct, frozen=True, kw_only=True):
-    """What one kind of bound says of one subject within one perturbation.
+    """One kind of bound for one subject within one perturbation.
 
     Attributes:
         inputs, randomness: of the threat models that it holds under.
@@ -44,7 +44,7 @@ class Certificate(Struct, frozen=True, kw_only=True):
     right: tuple[tuple[float, ...], ...] = ()
 
     def covers(self, threat: ThreatModel) -> bool:
-        """Whether it holds under a threat model."""
+        """True if it holds under a threat model."""
         return threat.inputs in self.inputs and threat.randomness in self.randomness
 
 
@@ -87,7 +87,7 @@ def _read(file: Path) -> Stored | None:
 
 
 def _sound(certificate: Certificate) -> bool:
-    """Whether its parts fit together; a folder may come from anybody."""
+    """True if its parts fit together; a folder may come from anybody."""
     examples, draws = len(certificate.example), len(certificate.draw)
     return (
         len(certificate.batch) == examples == len(certificate.right)

@@ -78,7 +78,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     @property
     def holds_run(self) -> bool:
-        """Whether the manifest of a run has been written."""
+        """True if the manifest of a run has been written."""
         return (self.path / self._manifest).exists()
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         atomic.write_text(self.path / "selftests" / f"{identity}.json", text)
 
     def has_selftests(self, identity: str) -> bool:
-        """Whether the self-tests of that identity are stored and can be read."""
+        """True if the self-tests of that identity are stored and can be read."""
         return read_selftests(self.path, identity) is not None
 
     def record_failure(self, unit: str, failure: dict[str, Any]) -> None:
@@ -258,7 +258,7 @@ def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
 
 
 def read_selftests(path: Path, identity: str) -> dict[str, Any] | None:
-    """What the self-tests of one subject found; None where there is nothing that can be read."""
+    """Results of the self-tests of one subject; None where there are none that can be read."""
     return _read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else None
 
 

@@ -1,1 +1,1 @@
-"""What a run is made of, as validated data: threat models, identities of cases, run.json, fixed words."""
+"""Parts of a run as validated data: threat models, identities of cases, run.json, fixed words."""

@@ -58,12 +58,12 @@ class ThreatModel(Struct, frozen=True):
 
     @property
     def draw_known(self) -> bool:
-        """Whether the attacker knows the draw that is scored."""
+        """True if the attacker knows the draw that is scored."""
         return self.randomness == "known"
 
     @property
     def one_victim(self) -> bool:
-        """Whether each scored example is the victim of a batch of its own."""
+        """True if each scored example is the victim of a batch of its own."""
         return self.inputs in ("victim", "co-batch")
 
     @property
@@ -74,12 +74,12 @@ class ThreatModel(Struct, frozen=True):
 
     @property
     def collateral(self) -> bool:
-        """Whether it is the untouched inputs that are scored."""
+        """True if it is the untouched inputs that are scored."""
         return self.malicious is not None
 
     @property
     def free(self) -> bool:
-        """Whether some inputs may go anywhere in the box."""
+        """True if some inputs may go anywhere in the box."""
         return self.inputs == "co-batch" or self.inputs.endswith("-box")
 
     def with_draw(self, randomness: str) -> "ThreatModel":
@@ -123,7 +123,7 @@ class Perturbation(Struct, frozen=True):
 
 
 class Case(Struct, frozen=True):
-    """What is attacked and how, wherever it stands: plan, run.json, outcomes, summary or evidence.
+    """A subject and how it is attacked, in the plan, run.json, outcomes, summary and evidence.
 
     Attributes:
         attack: the attack's name; a control or the name of a combined row. Empty in a `setting`.
@@ -222,5 +222,5 @@ class Claim(Struct, frozen=True):
         return "of answers" if self.votes == 1 else f"of majorities of {self.votes} answers"
 
     def is_about(self, case: Case) -> bool:
-        """Whether figures of this case can refute it."""
+        """True if figures of this case can refute it."""
         return self.threat == case.threat and self.perturbation == case.perturbation

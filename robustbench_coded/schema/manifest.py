@@ -75,7 +75,7 @@ class SampleSizes(Struct, frozen=True, kw_only=True):
 
 
 class Protocol(Struct, frozen=True, kw_only=True):
-    """What decided which attacks ran (docs/protocol.md).
+    """The protocol that decided which attacks ran (docs/protocol.md).
 
     Attributes:
         version: of the table. rungs: those that ran, in the order in which they began.
@@ -88,7 +88,7 @@ class Protocol(Struct, frozen=True, kw_only=True):
 
 
 class Outlook(Struct, frozen=True, kw_only=True):
-    """What a further command would do.
+    """The effect of a further command.
 
     Attributes:
         purpose: ``all``, to run every row on every example; ``settle``, to settle open verdicts; or
@@ -132,7 +132,7 @@ def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """What may not change within a run folder.
+    """Facts that may not change within a run folder.
 
     Attributes:
         subset: ``stratified`` where ``limit`` examples were drawn at random in each class; None where they
@@ -186,7 +186,7 @@ class CheckpointFacts(Struct, frozen=True, kw_only=True):
 
 
 class ProbeRecord(Struct, frozen=True, kw_only=True):
-    """What the probe of one subject measured before it was attacked.
+    """Measurements of the probe of one subject before it was attacked.
 
     Attributes:
         hidden_by: those operators: ``operator``, ``calls``, ``cut`` (a share) and ``scale`` of each.
@@ -235,7 +235,7 @@ class GitState(Struct, frozen=True, kw_only=True):
 
 
 class Machine(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What computed."""
+    """The machine that computed."""
 
     system: str | None = None
     processor: str | None = None
@@ -274,7 +274,7 @@ class Invocation(Struct, frozen=True, kw_only=True):
 
     @property
     def claim(self) -> Claim | None:
-        """What was claimed, with the defaults of what it did not say filled in."""
+        """The claim, with defaults filled in."""
         value = _finite(self.options.get("claim"))
         if value is None or not 0 <= value <= 1:
             return None
@@ -306,7 +306,7 @@ def _finite(value: Any) -> float | None:
 
 
 class ManifestError(ValueError):
-    """What is wrong with run.json, in one line, without its path."""
+    """A fault of run.json, in one line, without its path."""
 
 
 class RunManifest(Struct, frozen=True, kw_only=True):
@@ -356,7 +356,7 @@ class RunManifest(Struct, frozen=True, kw_only=True):
         return frozenset(case.perturbation for case in planned if case.attack != CLEAN)
 
     def checkpoint(self, name: str) -> CheckpointFacts | None:
-        """What is known about a checkpoint, if the run has one of that name."""
+        """The facts about a checkpoint, if the run has one of that name."""
         return next((c for c in self.checkpoints if c.name == name), None)
 
 

@@ -61,7 +61,7 @@ class CheckOutcome(StrEnum):
 
 
 class IntervalKind(StrEnum):
-    """What an interval is about (docs/numbers.md); the first two decide verdicts."""
+    """The subject of an interval (docs/numbers.md); the first two decide verdicts."""
 
     EVALUATED_IMAGES = "evaluated images"
     POPULATION = "population"
@@ -74,7 +74,7 @@ class IntervalKind(StrEnum):
 
 
 class VerdictName(StrEnum):
-    """What is said of a defence under one threat model (docs/verdicts.md)."""
+    """The verdicts on a defence under one threat model (docs/verdicts.md)."""
 
     NO_GAIN = "no gain"
     WORSE_THAN_BASE = "worse than its base"

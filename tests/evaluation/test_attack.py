@@ -159,7 +159,7 @@ def test_a_list_of_images_gives_an_array(model, batch):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"name": "transfer-pgd-5"}, "transfer-pgd-5 asks the undefended network; give it: base=network"),
+        ({"name": "transfer-pgd-5"}, "transfer-pgd-5 asks the base model; give it: base=network"),
         ({"eps": 8}, r"expected eps on the scale of \[0, 1\] \(8/255, not 8\), got 8"),
         ({"x": torch.zeros(K, 64)}, r"x: expected images \[n, C, H, W\].*got float32 \[8, 64\]"),
         ({"x": torch.zeros(K, 1, 9, 9)}, r"the model fails on images \[1, 1, 9, 9\]: RuntimeError"),

@@ -1,6 +1,5 @@
 """The table of rules: each decides something, in its order, and none makes more attacks look like praise."""
 
-import inspect
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,8 @@ from robustbench_coded.judge import verdict as module
 from robustbench_coded.judge.checks import Check, NextStep, run_attacks
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
-from robustbench_coded.judge.verdict import RULES, Verdict, decide, is_final
+from robustbench_coded.judge.rules import RULES, decide
+from robustbench_coded.judge.verdict import Verdict, is_final
 from robustbench_coded.schema.case import WHOLE_BATCH, Claim, Perturbation
 from robustbench_coded.schema.words import GRADIENT_SELF_TESTS, CheckName, VerdictName
 
@@ -271,8 +271,7 @@ def test_the_page_has_the_table():
     )
     table = []
     for number, rule in enumerate(RULES, start=1):
-        when, because = inspect.getdoc(rule.says).split("\n\n")
-        table.append((str(number), rule.name, str(rule.verdict), plain(when), plain(because)))
+        table.append((str(number), rule.name, str(rule.verdict), rule.when, rule.why))
     assert rows == table
 
 

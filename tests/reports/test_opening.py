@@ -9,8 +9,9 @@ from msgspec import structs
 
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import load_run
-from robustbench_coded.judge.verdict import RULES, Verdict
+from robustbench_coded.judge.verdict import Verdict
 from robustbench_coded.reports.run.next_command import NextCommand, next_command
 from robustbench_coded.reports.run.opening import (
     NO_VERDICT,

@@ -184,6 +184,8 @@ def test_the_page_begins_with_the_answer(hostile_run):
     assert asked < bars < next_command < verdicts
     head = (hostile_run / "report.md").read_text().partition("## Verdicts")[0]
     assert "figures/answer.svg" in head
+    title = text.partition("<h1>")[2].partition("</h1>")[0]
+    assert 'class="chip ' in title
 
 
 def test_figures_are_svg_without_dates(hostile_run):

@@ -52,9 +52,9 @@ def evaluate_command(
 ) -> int:
     """Attack checkpoints and defences, and write a report.
 
-    Every checkpoint is evaluated with standard inference and with each named defence, by a protocol of nine
-    rungs (docs/protocol.md): verdicts first, six named rows on 256 examples or more, and whatever praise
-    needs. --all goes on to every row on every example, in the same folder.
+    Evaluates every checkpoint with standard inference and with each named defence. The protocol
+    (docs/protocol.md) runs the attacks that verdicts need first. --all continues in the same folder with
+    every attack on every example.
     """
     chosen = config_from(**options)
     return run_evaluation(chosen, quiet=quiet, as_json=as_json, fail_on=fail_on, junit=junit)

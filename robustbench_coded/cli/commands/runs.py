@@ -42,6 +42,9 @@ def show_command(
 
 def report_command(
     run: RunFolder,
+    title: Annotated[
+        str, typer.Option("--title", help="Title of the report; default: the folder's name.")
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Write the report and print nothing.")] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -54,7 +57,7 @@ def report_command(
 
     if (kind := _kind_of(run)) is not None:
         return kind.report(run, quiet=quiet, as_json=as_json)
-    write_reports(run)
+    write_reports(run, title)
     if as_json:
         print(json.dumps(load_run(run).as_data()))
     elif not quiet:

@@ -1,4 +1,4 @@
-"""What an evaluation is handed in memory, in place of files and names: data, models and defences."""
+"""Data, models and defences that an evaluation receives in memory, in place of files and names."""
 
 import copy
 import pickle
@@ -138,7 +138,7 @@ class ModelInMemory(PixelModel):
 
 
 def answers_by(model: nn.Module, module: nn.Module) -> bool:
-    """Whether a module, or the function inside it, asks the very network that ``model`` is a copy of.
+    """True if a module, or the function inside it, asks the very network that ``model`` is a copy of.
 
     Not where that network has no gradient, which attacks through a base model take.
     """

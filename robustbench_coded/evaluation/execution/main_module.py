@@ -1,4 +1,4 @@
-"""What worker processes ask of the script that starts them: Python imports it anew in each of them."""
+"""The script that starts worker processes: Python imports it anew in each of them."""
 
 import ast
 import sys

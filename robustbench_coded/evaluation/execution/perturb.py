@@ -29,7 +29,7 @@ from robustbench_coded.models.prepare import tf32
 
 @dataclass(frozen=True)
 class AttackInputs:
-    """What an attack on one group of batches is given.
+    """The inputs of an attack on one group of batches.
 
     Attributes:
         target: the defence, as the attack may query it.

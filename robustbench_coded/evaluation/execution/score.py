@@ -46,7 +46,7 @@ def predictions(
     group_images: int,
     clean: Tensor | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the defence predicts for G batches in each of several draws.
+    """Predictions of the defence for G batches in each of several draws.
 
     Args:
         x: inputs [G, K, C, H, W] in [0, 1].

@@ -51,7 +51,7 @@ def answers_or_nan(
 
 
 def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
-    """Whether it is not the inputs at which it fails, but that a graph is recorded."""
+    """True if it is not the inputs at which it fails, but that a graph is recorded."""
     if not x.requires_grad or not torch.is_grad_enabled():
         return False
     try:

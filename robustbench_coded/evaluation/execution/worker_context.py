@@ -1,4 +1,4 @@
-"""What a worker needs to run units: data, models and defences, each loaded once from a plain
+"""Data, models and defences that a worker needs to run units, each loaded once from a plain
 description; and the threads of the process that plans.
 """
 
@@ -61,7 +61,7 @@ class LoadedCheckpoint:
 
     @property
     def ours(self) -> bool:
-        """Whether it is a file with weights of one of our own architectures."""
+        """True if it is a file with weights of one of our own architectures."""
         return bool(self.path) and split_variant(self.network)[0] in MODELS
 
 
@@ -168,7 +168,7 @@ class WorkerContext:
         return self._models[checkpoint]
 
     def checkpoint(self, name: str) -> LoadedCheckpoint:
-        """What is known about a checkpoint."""
+        """The facts about a checkpoint."""
         return next(c for c in self.setup.checkpoints if c.name == name)
 
     def build(self, spec: str, model: PixelModel, k: int) -> protocol.Defence:
@@ -217,7 +217,7 @@ class WorkerContext:
         )
 
     def samples(self, model: PixelModel) -> bool:
-        """Whether a model draws random numbers inside; asked once of each."""
+        """True if a model draws random numbers inside; asked once of each."""
         if isinstance(model.network, Alone):  # a defence's answers in one draw
             return False
         if id(model) not in self._sampling:
@@ -270,7 +270,7 @@ class WorkerContext:
         self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
 
     def memory(self, subject: cases.ProbedSubject) -> str | None:
-        """What has changed about a user's defence since it was kept, as a clause."""
+        """The change of a user's defence since its state was stored, as a clause."""
         sentinel = self._sentinels.get((subject.checkpoint, subject.spec, subject.k))
         return None if sentinel is None else sentinel.change()
 

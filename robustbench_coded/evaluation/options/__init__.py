@@ -1,1 +1,1 @@
-"""What was asked for: options as plain data, their checks and their defaults."""
+"""Options as plain data, their checks and their defaults."""

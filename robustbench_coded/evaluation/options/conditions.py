@@ -1,4 +1,4 @@
-"""What options come to once they are prepared: planning, workers and reports are given these, no options."""
+"""Prepared options, as planning, workers and reports receive them."""
 
 from dataclasses import dataclass
 

@@ -36,7 +36,7 @@ IMAGES_PER_UNIT = 50_000  # image gradients in one unit of work: seconds on a GP
 
 
 def without_checkpoint(specs: Sequence[str]) -> bool:
-    """Whether these defences may be evaluated without one: one of the zoo, or a process alone."""
+    """True if these defences may be evaluated without one: one of the zoo, or a process alone."""
     return any(brought(spec) is not None for spec in specs) or (
         len(specs) == 1 and specs[0].strip().startswith(PIPED)
     )
@@ -79,7 +79,7 @@ class EvalConfig:
     arch: str | None = option(None, "Architecture, or package.module:function.")
     normalize: str | None = option(None, "none, cifar10, cifar10-2023, imagenet or m,m,m/s,s,s.")
     guess: bool = option(
-        False, "Where nothing tells the network or its normalisation, take what labels prefer."
+        False, "If the network is ambiguous, use the candidate with the best labelled accuracy."
     )
     data: str = option("auto", "auto, digits, cifar10, cifar100, mnist, npz:FILE or folder:DIR.")
     data_dir: str | None = option(None, "Folder in which to look for data sets.")
@@ -175,7 +175,7 @@ class EvalConfig:
     )
     claim_eps: float | None = option(None, "Radius of the claim; default: the largest of --eps.", number(0))
     claim_votes: int | None = option(
-        None, "The claim is about the majority of so many answers, not their mean.", count(2, 10_000)
+        None, "Test the claim for the majority vote over this many draws, not their mean.", count(2, 10_000)
     )
     claim_attack: str | None = option(None, "Attack under which it was claimed; it is added to --attacks.")
     out: Path | None = option(None, "Run folder; by default named after checkpoint and data.")
@@ -210,7 +210,7 @@ class EvalConfig:
         )
 
     def requested(self, eps: Sequence[float]) -> RequestedAttacks:
-        """What is asked for, within these radii."""
+        """The requested attacks, within these radii."""
         claimed = None
         if self.claim is not None:
             claimed = setting_of_claim(self.claim_threat, self.claim_eps, self.inputs, eps)

@@ -1,1 +1,1 @@
-"""What will be computed, known before anything runs: cases, batches, units and their identities."""
+"""Planning: cases, batches, units and their identities, known before anything runs."""

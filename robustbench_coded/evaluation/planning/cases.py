@@ -1,4 +1,4 @@
-"""What an evaluation is made of: subjects, the cases that each is attacked in, their units of work,
+"""The parts of an evaluation: subjects, the cases that each is attacked in, their units of work,
 and the perturbed inputs that a unit is handed; the identity of a unit.
 """
 

@@ -1,4 +1,4 @@
-"""What is judged together, and on how many examples: comparisons and sample sizes.
+"""Comparisons, which are judged together, and their sample sizes.
 
 Examples are in random order, so that the first of them represent the others. A case runs on the first so many
 of them, in one of a few sizes that the plan fixes: whatever it ran on before, more examples add units and

@@ -1,4 +1,4 @@
-"""What an attack costs, as far as its name can tell; nothing here needs torch."""
+"""Costs of attacks, as far as their names determine them; nothing here needs torch."""
 
 from math import ceil
 

@@ -1,4 +1,4 @@
-"""What the protocol decides from, and what it decides: the plan, the evidence, a step.
+"""State of the protocol: the plan and the evidence that it decides from, and the step that it decides.
 
 All three are frozen. The plan is fixed before anything runs. The evidence is what ran so far and what its
 committed outcomes say: facts alone. A step is a set of cases that may run side by side. Costs are gradient

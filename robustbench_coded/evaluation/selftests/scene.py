@@ -1,4 +1,4 @@
-"""What self-tests examine: a target, a few batches and the ball in which an attack would move them;
+"""The setting of self-tests: a target, a few batches and the ball in which an attack would move them;
 the short attack that all of them look along; what one of them reports.
 """
 

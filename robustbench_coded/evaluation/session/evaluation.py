@@ -136,7 +136,7 @@ class Evaluation:
         return self._makers.setdefault(size, self.prepared.maker(size))
 
     def begun(self, steps: Sequence[Step]) -> Plan:
-        """What has begun, in the order of tables, with its units; those in random batches come last."""
+        """Cases that have begun, in the order of tables, with their units; random batches come last."""
         ran = Evidence(tuple(steps))
         order = {case: place for place, case in enumerate(self.plan.cases)}
         cases = sorted(ran.sizes, key=lambda case: order.get(case, len(order)))
@@ -154,7 +154,7 @@ class Evaluation:
         stopped: bool = False,
         planned: bool = False,
     ) -> RunManifest:
-        """What has begun, without what earlier evaluations left.
+        """The manifest of cases that have begun, without those of earlier evaluations.
 
         Args:
             remarks: sentences for the reader of the report.
@@ -178,7 +178,7 @@ class Evaluation:
         return structs.replace(fresh, notes=notes, sequential=self.sequential, protocol=protocol)
 
     def evidence(self, steps: Sequence[Step], path: Path, metadata: Metadata) -> Evidence:
-        """What ran, and what its committed outcomes say.
+        """The evidence: cases that ran, and their committed outcomes.
 
         Args:
             path: the run folder.

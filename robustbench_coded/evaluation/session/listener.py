@@ -1,4 +1,4 @@
-"""What an evaluation reports as it goes, and its progress on standard error: how far the whole is, with the
+"""Listeners of an evaluation, and its progress on standard error: how far the whole is, with the
 time left, and what each case found.
 
 At a terminal one line that changes; elsewhere, in a notebook too, a line every ten seconds. The cost counts
@@ -53,7 +53,7 @@ class Listener:
         """A sentence for the user, for example that a normalisation was guessed."""
 
     def preparing(self, text: str) -> None:
-        """What is being looked at before anything is planned; it may still turn out to be unusable."""
+        """Announces what is read before anything is planned; it may still turn out to be unusable."""
 
     def opened(self, path: Path) -> None:
         """The run folder is this one."""

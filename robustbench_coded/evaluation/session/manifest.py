@@ -1,4 +1,4 @@
-"""What an evaluation writes into run.json, and what it keeps of earlier ones in the same folder."""
+"""run.json of an evaluation, and the parts of earlier ones in the same folder that it keeps."""
 
 import datetime
 import functools

@@ -1,4 +1,4 @@
-"""What an evaluation would do, and how long that would take here, with nothing run and nothing written.
+"""Preview of an evaluation: its steps and their time on this machine, without running or writing anything.
 
 The protocol is asked as in a run, on made-up evidence: once as if everything fell to its first attack, once
 as if nothing fell and every check asked for what it usually asks for.

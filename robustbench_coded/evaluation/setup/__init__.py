@@ -1,1 +1,1 @@
-"""What options name, loaded and checked: checkpoints, data, defences, probes."""
+"""Setup: checkpoints, data, defences and probes that options name, loaded and checked."""

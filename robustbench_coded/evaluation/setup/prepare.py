@@ -1,4 +1,4 @@
-"""What an evaluation names, loaded and checked; what its folder is named after and its outcomes depend on."""
+"""Preparation of an evaluation: everything that it names, loaded and checked."""
 
 import datetime
 import hashlib
@@ -182,7 +182,7 @@ class PreparedEvaluation:
         return replace(self, fixed=fixed, code=dict(code))
 
     def maker(self, size: int | None = None) -> plan.UnitMaker:
-        """What cuts rows into units, on so many examples; None for all."""
+        """The maker that cuts rows into units, on so many examples; None for all."""
         size = size or self.sizes[-1]
         return plan.UnitMaker(self.setup.conditions, self.setup.group_images, self.fixed, self.sizes, size)
 

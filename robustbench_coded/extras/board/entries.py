@@ -19,8 +19,8 @@ from robustbench_coded.extras.board.submit import Source, SubmittedEntry
 from robustbench_coded.extras.published.registry import PREFIX, PUBLISHED, PaperRecord
 from robustbench_coded.judge import intervals, paired, summary
 from robustbench_coded.judge.judgements import Judgement
+from robustbench_coded.judge.rules import decide
 from robustbench_coded.judge.run import GO_ON, Run, load_run
-from robustbench_coded.judge.verdict import decide
 from robustbench_coded.reports.text import formatting
 from robustbench_coded.reports.text.formatting import papers_attack
 from robustbench_coded.runs.folder import MANIFEST
@@ -88,7 +88,7 @@ class Accounts:
 
 
 def only_accounts(run: Run, subject: Subject) -> bool:
-    """Whether AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
+    """True if AutoAttack alone was run on a subject, so that the run has nothing to judge it by."""
     attacks = {case.case.attack for case in run.manifest.cases if case.case.subject == subject} - set(
         CONTROLS
     )

@@ -37,13 +37,13 @@ class _Sourced(Struct, frozen=True):
 
 
 class Break(_Sourced, frozen=True):
-    """What an evaluation by others reports."""
+    """Result of an evaluation by others."""
 
     says: str
 
 
 class Dispute(_Sourced, frozen=True):
-    """What critics of a defence and its authors say, where neither is settled."""
+    """Positions of critics of a defence and of its authors, where neither is settled."""
 
     critics: str
     authors: str
@@ -125,7 +125,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """Whether its answers are random, depend on the batch, both, or neither."""
+        """True if its answers are random, depend on the batch, both, or neither."""
         parts = [
             word
             for word, has in (("random", self.randomised), ("batch-dependent", self.batch_dependent))

@@ -41,6 +41,8 @@ td a { font-weight: 600; }
 FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
 COLUMNS = {
     "Defence": "the name of the defence; it leads to its page",
+    "Paper": "where the defence was published",
+    "Year": "of the paper",
     "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",
     "Threat": "what the attacker controls, whether the draw is known, the norm and the radius",
@@ -51,7 +53,7 @@ COLUMNS = {
     "AutoAttack": "what it reports by its own rules, from single draws, on the inputs counted below",
     "Ensemble": "the attack chosen for each example or batch among all of the run, with its 95% interval. "
     f"{kinds_text(DECIDING)}",
-    "Base": "the same for the network without the defence",
+    "Base": "the same for the base model",
     "Certified": "what no attack can undercut",
     "Cost": "images through the network, forwards and backwards, that attacks spent on each example",
 }

@@ -70,7 +70,7 @@ class Source:
 
 
 def source_at(path: Path) -> Source:
-    """What lies in a folder.
+    """The contents of a folder.
 
     Raises:
         InputError: neither a run nor a submitted entry, or an entry whose files are not those of its hashes.

@@ -266,7 +266,7 @@ def least_margins(graph: Graph, region: Region, y: Tensor) -> Tensor:
 
 
 def follows_all(graph: Graph) -> bool:
-    """Whether the network is small enough for linear bounds on every value, not on its margins alone."""
+    """True if the network is small enough for linear bounds on every value, not on its margins alone."""
     return sum(graph.shape(value).numel() for value in graph.bent) <= FOLLOWED
 
 

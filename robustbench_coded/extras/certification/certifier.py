@@ -1,4 +1,4 @@
-"""What can be certified of a defence: one certifier for each kind of bound that it allows.
+"""Certifiers of a defence, one for each kind of bound that it allows.
 
 Every certifier has
 
@@ -74,7 +74,7 @@ def probability(right: Tensor, samples: int, alpha: float) -> Tensor:
 
 
 def moved(p: Tensor, radius: Tensor, sigma: float) -> Tensor:
-    """What is left of probabilities p [n] after moves by at most ``radius`` [n] in l2."""
+    """Lower bounds on probabilities p [n] after moves by at most ``radius`` [n] in l2."""
     return ndtr(ndtri(p) - radius.cpu() / sigma)
 
 

@@ -156,7 +156,7 @@ def _refuse(what: str) -> Any:
 
 
 def _gathers_soundly(name: str, node: fx.Node) -> bool:
-    """Whether a function is linear with the options it is called with."""
+    """True if a function is linear with the options it is called with."""
     if name == "pad":
         mode, value = _argument(node, 2, "mode", "constant"), _argument(node, 3, "value", 0)
         return (mode == "constant" and not value) or mode in ("replicate", "reflect")

@@ -71,7 +71,7 @@ def nothing_downloaded() -> Iterator[None]:
 
 
 def called(spec: str, build: Callable[[], Any]) -> nn.Module:
-    """What a library's constructor returns, with torch's global random state put back afterwards.
+    """Calls a library's constructor and restores torch's global random state.
 
     Raises:
         InputError: it fails, wants to download, or returns no network.
@@ -240,7 +240,7 @@ SAME_LOGITS = 1e-6
 
 
 def _same_logits(one: nn.Module, other: nn.Module, definition: Definition) -> bool:
-    """Whether two networks of the same weights answer one image alike."""
+    """True if two networks of the same weights answer one image alike."""
     side = definition.image_size or 224
     image = torch.rand(1, definition.channels, side, side, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -341,7 +341,7 @@ def torchvision(name: str, weights: StateDict, checkpoint: Path, metadata: dict[
 
 
 def hf(name: str, weights: StateDict, checkpoint: Path, metadata: dict[str, Any]) -> Assembled:
-    """What a config.json describes, in the folder ``name`` or beside the weights."""
+    """The network that a config.json describes, in the folder ``name`` or beside the weights."""
     classes, channels = sizes(weights, metadata)
     build = partial(huggingface_definition, name, checkpoint, classes, channels)
     return fitted(f"hf:{name}", [(f"hf:{name}", build)], weights)

@@ -27,7 +27,7 @@ class Named:
 
 
 def own_definitions(name: str, classes: int | None) -> list[Named]:
-    """What ``name`` stands for among the definitions known here; alike ones once.
+    """The definitions known here under ``name``; equal ones once.
 
     Args:
         name: ``NAME`` or ``DATASET/THREAT/NAME``.

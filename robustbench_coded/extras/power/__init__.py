@@ -1,1 +1,1 @@
-"""What the attacks of a run would have found: weaknesses planted into its own defences."""
+"""Power of the attacks of a run: weaknesses planted into its own defences."""

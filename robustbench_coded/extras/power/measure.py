@@ -247,7 +247,7 @@ def _power(
 
 
 def _can_run(attack: str) -> bool:
-    """Whether an attack of an earlier run can be run again: what was submitted cannot, nor what is gone."""
+    """True if an attack of an earlier run can be run again: what was submitted cannot, nor what is gone."""
     name = naming.parse(attack)
     entry = CATALOGUE.get(name.algorithm)
     return name.estimator != "submitted" and (entry is None or bool(entry.module))

@@ -1,4 +1,4 @@
-"""What is stored of planted weaknesses in a run folder, and what a report says of them."""
+"""Planted weaknesses in a run folder and in its report."""
 
 import msgspec
 from msgspec import Struct
@@ -19,7 +19,7 @@ class Found(Struct, frozen=True):
 
 
 class Power(Struct, frozen=True):
-    """What was found in one defence.
+    """Shares of planted weaknesses found in one defence.
 
     Attributes:
         about: the defence and its setting, in words.
@@ -44,7 +44,7 @@ class Power(Struct, frozen=True):
 
 
 def sections(run: Run) -> list[Section]:
-    """What a report says of it: nothing before it was measured."""
+    """Sections of the report; empty before anything was measured."""
     path = run.path / STORED
     measured = msgspec.json.decode(path.read_bytes(), type=list[Power]) if path.exists() else []
     return [

@@ -75,7 +75,7 @@ class PaperRecord:
 
     @property
     def is_training(self) -> bool:
-        """Whether it is a property of the checkpoint, so that nothing can be built around another one."""
+        """True if it is a property of the checkpoint, so that nothing can be built around another one."""
         return bool(self.recipe or self.arch)
 
     @property

@@ -55,7 +55,7 @@ RANDOM_SELF_ENSEMBLE = PaperRecord(
     section="3",
     year=2018,
     random="Gaussian noise on the input of every layer, anew in each of ten passes",
-    claim="86% on CIFAR-10 (VGG) under C&W within a stated distortion, where an undefended network keeps 10%",
+    claim="86% on CIFAR-10 (VGG) under C&W within a stated distortion, where the base model keeps 10%",
     setting="deviations 0.2 before the first layer, then 0.1; 10 passes",
     untrained="around a network that was not trained with noise",
 )

@@ -90,7 +90,7 @@ def _stored(path: Path) -> Any:
 
 
 def _are_images(value: Any) -> bool:
-    """Whether it is x, (x, y) or a list of batches."""
+    """True if it is x, (x, y) or a list of batches."""
     first = value[0] if isinstance(value, tuple | list) and value else value
     return getattr(first, "ndim", 0) in (3, 4)
 

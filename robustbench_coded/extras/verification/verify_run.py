@@ -184,7 +184,7 @@ class VerifiedRow:
 
     @property
     def holds(self) -> bool:
-        """Whether the row is what the run says."""
+        """True if the row is what the run says."""
         return not self.problem and not self.outside and not self.differing
 
     def as_data(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from robustbench_coded.models.pixel_model import BlockNetwork
 
 @dataclass(frozen=True)
 class ResNetParts:
-    """What the weights do not say.
+    """Parts that the weights do not determine.
 
     Attributes:
         activation: one of ``activations.ACTIVATIONS``.

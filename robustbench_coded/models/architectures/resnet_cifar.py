@@ -50,7 +50,7 @@ TAKEN = ("resnet50",)
 
 @dataclass(frozen=True)
 class CifarParts:
-    """What the weights do not say. Published files of these very names and shapes differ in each of them.
+    """Parts that the weights do not determine; published files of equal names and shapes differ in each.
 
     Attributes:
         activation: one of ``activations.ACTIVATIONS``.

@@ -1,4 +1,4 @@
-"""What an ablation found, over seeds: tables beside the paper's, figures, report.md and CSV files."""
+"""Report of an ablation over seeds: tables beside the paper's, figures, report.md and CSV files."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -79,7 +79,7 @@ class StudyResult:
     paper: float | None
 
     def as_columns(self) -> dict[str, object]:
-        """What a table file and ``--json`` have of it."""
+        """Columns for a table file and ``--json``."""
         names = {"point": self.point.name, "inference": self.inference.name}
         return {**names, **{name: getattr(self, name) for name in _FIGURES}}
 
@@ -152,7 +152,7 @@ def section(study: Study, results: Sequence[StudyResult], settings: AblationSett
 
 
 def preamble(settings: AblationSettings) -> str:
-    """What holds for all sections."""
+    """The preamble of all sections."""
     base = settings.base
     assert isinstance(base.recipe, CodedRecipe)
     several = settings.seeds > 1

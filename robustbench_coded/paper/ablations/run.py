@@ -217,7 +217,7 @@ class Laboratory:
         return path, result.test
 
     def recorded(self, config: TrainConfig) -> bool:
-        """Whether a run's epochs are in the history, be its checkpoint there or not."""
+        """True if a run's epochs are in the history, be its checkpoint there or not."""
         return any(row.run == run_id(config) for row in self.history.rows)
 
     def _measured(self, config: TrainConfig, inference: Inference) -> bool:

@@ -44,7 +44,7 @@ class SetFacts(msgspec.Struct, frozen=True):
 
 
 class ShiftFacts(msgspec.Struct, frozen=True):
-    """What may not change within a shift run, beside the evaluation's own facts."""
+    """Facts that may not change within a shift run, besides the evaluation's own."""
 
     sets: tuple[SetFacts, ...]
     k: int
@@ -94,7 +94,7 @@ SHIFT = "shift.json"
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What one checkpoint behind one inference answered.
+    """Answers of one checkpoint behind one inference.
 
     Attributes:
         right: for each set [examples, draws], whether an answer is right. The examples of a collection come

@@ -116,7 +116,7 @@ def write_shift_report(path: Path) -> ShiftRun:
 
 
 def opening(run: ShiftRun, rows: list[tables.Row]) -> list[str]:
-    """What was measured, and what was found for each subject, in sentences."""
+    """Sentences on the measurement and on the result of each subject."""
     found = {(r.subject, r.collection, r.over, r.figure): r for r in rows}
     said = []
     for collection in run.collections:

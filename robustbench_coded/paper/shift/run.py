@@ -54,7 +54,7 @@ LEAST_DRAWS = 2
 
 @dataclass(frozen=True)
 class ShiftConfig:
-    """What is evaluated on which sets.
+    """Checkpoints, inferences and sets of a shift run.
 
     Attributes:
         evaluation: checkpoints, inferences, batches, draws, seed and machine; its ``data`` and ``attacks``

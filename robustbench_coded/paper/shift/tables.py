@@ -112,7 +112,7 @@ def baseline_of(run: ShiftRun) -> Answers | None:
 
 
 def means_of(sets: Sequence[SetFacts]) -> dict[str, list[SetFacts]]:
-    """What means are taken over: the corruptions that the mean corruption error is defined on, all of them,
+    """Groups for means: the corruptions that the mean corruption error is defined on, all of them,
     each corruption, each severity. Parts that are not complete are called so."""
     corrupted = [one for one in sets if one.severity]
     if not corrupted:
@@ -227,7 +227,7 @@ def corruption_table(rows: Sequence[Row], collection: str, defence: tuple[str, i
 
 
 def crossed(corner: str, cells: Mapping[tuple[str, str], str]) -> TextTable:
-    """What stands first in a cell's key down, what stands second across."""
+    """Arranges cells by the first part of their key in rows and by the second in columns."""
     across = list(dict.fromkeys(column for _, column in cells))
     down = dict.fromkeys(row for row, _ in cells)
     lines = tuple((row, *(cells.get((row, column), "") for column in across)) for row in down)

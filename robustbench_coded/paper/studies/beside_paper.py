@@ -136,7 +136,7 @@ def _eps(perturbation: Perturbation) -> str:
 
 
 def reasons(run: Run) -> list[str]:
-    """What of the setting is known to differ, or may."""
+    """Known or possible differences from the paper's setting."""
     found = paper_lines(run)
     if not found:
         return [

@@ -1,4 +1,4 @@
-"""What studies over seeds have in common: records in CSV files and states of trainings, from which a stopped
+"""Records of studies over seeds in CSV files and states of trainings, from which a stopped
 one goes on, and means over seeds with intervals.
 """
 
@@ -74,7 +74,7 @@ def save_state(path: Path, fingerprint: str, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path, fingerprint: str) -> dict[str, Any] | None:
-    """What `save_state` was given; None where there is no file.
+    """Loads what `save_state` stored; None where there is no file.
 
     Raises:
         InputError: the file is of other options, or damaged.

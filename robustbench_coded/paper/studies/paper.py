@@ -36,7 +36,7 @@ def papers_set(data: str) -> str | None:
 
 
 def papers_data(manifest: RunManifest) -> bool:
-    """Whether the run's data are the paper's: CIFAR-10, by its name or by that of the file and the
+    """True if the run's data are the paper's: CIFAR-10, by its name or by that of the file and the
     images' shape."""
     name, papers = str(manifest.identity.data), paper_tables()["data"]
     like = manifest.data.classes == 10 and manifest.data.image_shape == (3, 32, 32)
@@ -67,7 +67,7 @@ def accuracies(
 
 
 def explained() -> str:
-    """What a report says of the numbers in its tables that are the paper's."""
+    """The explanation of the paper's numbers in tables."""
     network = paper_tables()["network"]
     return (
         "numbers marked paper are those of arXiv 2510.00253 for the same training method, inference, K, "

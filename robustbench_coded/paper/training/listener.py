@@ -1,4 +1,4 @@
-"""What is kept of an epoch, and what a training shows as it goes: at a terminal or in a log."""
+"""Records of epochs, and progress of a training at a terminal or in a log."""
 
 from time import monotonic
 from typing import NamedTuple

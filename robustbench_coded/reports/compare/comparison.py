@@ -71,7 +71,7 @@ LEGEND = (
 
 @dataclass(frozen=True)
 class RunComparison:
-    """What is said about several runs.
+    """Statements about several runs.
 
     Attributes:
         runs: name -> run, in the order given.
@@ -142,7 +142,7 @@ def compare(paths: Sequence[str | Path], baseline: str | None = None) -> RunComp
 
 
 def run_text_table(comparison: RunComparison) -> TextTable:
-    """What each run was made on."""
+    """Conditions of each run."""
     rows = []
     for name, run in comparison.runs.items():
         identity, data = run.manifest.identity, run.manifest.data
@@ -213,7 +213,7 @@ def _table(
 
 
 def comparison_csv(comparison: RunComparison) -> str:
-    """What ``--json`` prints of the accuracies, a line for each; empty fields for what there is not."""
+    """Table that ``--json`` prints of the accuracies, a line for each; empty fields for what there is not."""
     frame = pd.json_normalize(comparison.as_data()["accuracies"])
     rows = frame.astype(object).where(frame.notna(), None).itertuples(index=False)
     return csv_document(frame.columns, map(csv_row, rows))

@@ -128,7 +128,7 @@ class Pairing:
 
     @property
     def other_attacks(self) -> list[str]:
-        """What one of two runs lacks of the attacks of the other, and on which ensembles are compared."""
+        """Attacks of one run that the other lacks, and on which ensembles are compared."""
         return [f"{text} ({'; '.join(where)})." for text, where in self._other_attacks.items()]
 
     def difference(self, mine: Contender, other: Contender, row: SummaryRow) -> Difference | None:

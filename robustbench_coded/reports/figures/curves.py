@@ -1,4 +1,4 @@
-"""The figures of a run: the bars of the first screen, the answer beside no defence; curves over eps and batch
+"""The figures of a run: the answer of the first screen, beside the base model; curves over eps and batch
 size (Table 10 of arXiv 2510.00253); and the ladder: what each attacker leaves, from clean inputs down to all
 attacks together.
 """
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from robustbench_coded.judge.summary import SummaryRow
 from robustbench_coded.reports.figures import style
 from robustbench_coded.reports.run import tables
-from robustbench_coded.reports.run.opening import Opening, Span
+from robustbench_coded.reports.run.opening import ALL_ATTACKS, Opening, Span
 from robustbench_coded.reports.run.tables import checkpoints_of, main_perturbation, subjects_of
 from robustbench_coded.reports.text.formatting import (
     inference_text,
@@ -24,65 +24,72 @@ from robustbench_coded.reports.text.formatting import (
 from robustbench_coded.schema.case import WHOLE_BATCH, Perturbation, Subject, ThreatModel
 from robustbench_coded.schema.words import CLEAN, CONTROLS, ENSEMBLE, RANDOM_SIGN
 
-BAR_WIDTH, GROUP_HEIGHT = 5.4, 0.62  # inches; narrow, so that a telephone shows it at a size that can be read
-BAR, APART = 0.36, 0.12  # and lines of several kinds on one bar
-LETTER = 0.018  # of the width, for the numbers behind the bars
+ROW_HEIGHT = 0.6  # inches
+OFFSET = 0.2  # between the intervals of several kinds in a row
+LETTERS = 10  # points; a phone shows them at three quarters of that, and at 8 they could not be read
 INK = "#24292f"
 GREY = "#8a8f98"
-BARS_TITLE = "What is left under attack"
-BARS_CAPTION = (
+ANSWER_TITLE = "Accuracy, unperturbed and under attack"
+ANSWER_CAPTION = (
     "Accuracy with 95% intervals: unperturbed, under the strongest of FGSM, PGD-10 and PGD-100, and under "
-    "all attacks together. Of several settings, the bar ends at the highest, its dark part at the lowest, "
-    "and a line spans their intervals of one kind."
+    "the ensemble of all attacks (shaded), which decides the verdict. For several settings, thick lines span "
+    "the lowest to the highest, and thin lines span their intervals, by kind. "
+    "Vertical lines: the base model under its own attacks."
 )
 
 
 def draw_answer(opening: Opening) -> style.Drawing | None:
-    """Groups of two bars, the defence over no defence; None where nothing was judged."""
+    """Accuracies of the defence beside those of its base model; None where nothing was judged."""
     if not opening.bars:
         return None
     figure = Figure(figsize=answer_size(opening), layout="constrained")
     draw_bars(figure.subplots(), opening)
-    figure.legend(loc="outside upper left", ncols=2, fontsize=10)
-    return style.drawing(figure, "answer", BARS_TITLE, BARS_CAPTION)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=LETTERS)
+    return style.drawing(figure, "answer", ANSWER_TITLE, ANSWER_CAPTION)
 
 
 def answer_size(opening: Opening) -> tuple[float, float]:
     """Width and height in inches."""
-    return BAR_WIDTH, GROUP_HEIGHT * len(opening.bars) + 0.5
+    return style.WIDTH, ROW_HEIGHT * len(opening.bars) + 0.9
 
 
 def draw_bars(axes: Axes, opening: Opening) -> None:
-    """The bars of the answer, of which there is one at least; whoever calls draws the legend."""
-    groups = opening.bars
-    both = any(group.bare for group in groups)
+    """Points of the answer by accuracy, of which there is at least one; the caller draws the legend."""
+    groups = sorted(opening.bars, key=lambda group: -group.settings.most)
     for place, group in enumerate(groups):
-        shift = BAR / 2 if both else 0.0
-        _draw_bar(axes, place - shift, group.settings, style.COLOURS[1])
+        if group.label == ALL_ATTACKS:
+            axes.axhspan(place - 0.5, place + 0.5, color=GREY, alpha=0.15, linewidth=0)
+        _draw_span(axes, place, group.settings)
         if group.bare:
-            _draw_bar(axes, place + shift, group.bare, GREY)
-    names = [opening.settings, *([opening.bare] if both else [])]
-    for name, colour in zip(names, (style.COLOURS[1], GREY), strict=False):
-        axes.barh([0], [0], color=colour, label=style.label(name))
-    axes.set_yticks(range(len(groups)), [group.label for group in groups], fontsize=10)
+            ends = [100 * group.bare.least, 100 * group.bare.most]
+            axes.vlines(ends, place - 0.42, place + 0.42, color=GREY, linewidth=2)
+            axes.fill_betweenx([place - 0.42, place + 0.42], *ends, color=GREY, alpha=0.3, linewidth=0)
+    axes.plot([], [], "o-", color=style.COLOURS[0], linewidth=4, label=style.label(opening.settings))
+    if any(group.bare for group in groups):
+        axes.plot([], [], "|", color=GREY, markersize=12, markeredgewidth=2, label=style.label(opening.bare))
+    axes.set_yticks(range(len(groups)), [group.label for group in groups], fontsize=LETTERS)
+    for group, tick in zip(groups, axes.get_yticklabels(), strict=True):
+        tick.set_fontweight("bold" if group.label == ALL_ATTACKS else "normal")
     axes.set_ylim(len(groups) - 0.5, -0.5)
-    widest = max(len(str(kept)) for group in groups for kept in (group.settings, group.bare) if kept)
-    axes.set_xlim(0, 100 / (1 - LETTER * (widest + 2)))
-    axes.tick_params(bottom=False, labelbottom=False, left=False)
-    axes.grid(False)
-    axes.spines["bottom"].set_visible(False)
+    axes.set_xlim(-1, 101)
+    axes.set_xticks(range(0, 101, 20))
+    axes.tick_params(left=False, labelsize=LETTERS)
+    axes.set_xlabel("accuracy, %", fontsize=LETTERS)
+    axes.grid(False, axis="y")
 
 
-def _draw_bar(axes: Axes, place: float, kept: Span, colour: str) -> None:
-    """From 0 to the least that is kept, paler on to the most, a line a kind of interval, and the figures."""
-    least, most = 100 * kept.least, 100 * kept.most
-    axes.barh([place], [most], BAR, color=colour, alpha=0.45)
-    axes.barh([place], [least], BAR, color=colour)
-    for at, (_, low, high) in enumerate(kept.ends):
-        middle, half, beside = 50 * (low + high), 50 * (high - low), at - (len(kept.ends) - 1) / 2
-        axes.errorbar([middle], [place + APART * beside], xerr=half, color=INK, linewidth=1, capsize=2)
-    highest = max(most, *(100 * high for _, _, high in kept.ends))
-    axes.text(highest + 2, place, str(kept), va="center", fontsize=10)
+def _draw_span(axes: Axes, place: float, span: Span) -> None:
+    """The lowest and the highest accuracy, an interval for each kind, and the figures above them."""
+    ends = [100 * span.least, 100 * span.most]
+    for index, (_, low, high) in enumerate(span.ends):
+        middle, half, beside = 50 * (low + high), 50 * (high - low), index - (len(span.ends) - 1) / 2
+        axes.errorbar([middle], [place + OFFSET * beside], xerr=half, color=INK, linewidth=1, capsize=3)
+    axes.plot(ends, [place, place], "o-", color=style.COLOURS[0], linewidth=4, markersize=7, clip_on=False)
+    right = sum(ends) > 100
+    side = "right" if right else "left"
+    at = max(ends[1], *(100 * high for _, _, high in span.ends)) if not right else ends[0]
+    at = at + 2 if not right else min(at, *(100 * low for _, low, _ in span.ends)) - 2
+    axes.text(at, place, str(span), va="center", ha=side, fontsize=LETTERS)
 
 
 THREAT = WHOLE_BATCH

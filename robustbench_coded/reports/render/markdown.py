@@ -35,7 +35,7 @@ def markdown_report(report: Report) -> str:
 
 
 def markdown_details(report: Report) -> str:
-    """What `markdown_report` leaves out."""
+    """Sections that `markdown_report` leaves out."""
     return plain_details(report.title, report.sections)
 
 
@@ -50,7 +50,7 @@ def plain_markdown(title: str, opening: Sequence[str], sections: Sequence[Sectio
 
 
 def plain_details(title: str, sections: Sequence[Section]) -> str:
-    """What `plain_markdown` leaves out."""
+    """Sections that `plain_markdown` leaves out."""
     parts = [f"# {markdown(title)}: details", "The answer is in [report.md](report.md)."]
     for section in sections:
         parts += _section(section) if section.detail else []

@@ -17,8 +17,8 @@ ACCURACY_LEGEND = (
     "attack of its threat model, if it is one of that threat model's own."
 )
 EMPTY_LEGEND = (
-    "Empty: the attack needs what is not there (randomness, a base model, other inputs in the batch), or was "
-    "left out, which is then said."
+    "Empty: the attack does not apply (it needs randomness, a base model or other inputs in the batch) or "
+    "did not run; the notes then name it."
 )
 PAPER_LEGEND = (
     "paper: the number in arXiv 2510.00253 for the same setting, measured there on another network; see "
@@ -108,11 +108,13 @@ def report_of(
     figures: Sequence[Drawing] = (),
     worst: Sequence[examples.WorstExample] = (),
     pictures: Sequence[bytes | None] = (),
+    title: str = "",
 ) -> Report:
     """The report of a run: every section that has something to say, the answers first.
 
     Args:
         worst: the examples that fell furthest, and a PNG for each; None where its images were not kept.
+        title: in place of the folder's name.
     """
     kinds = kinds_text({row.interval_kind for row in run.rows})
     shown = tuple(pair for pair in zip(worst, pictures, strict=bool(pictures)) if pair[1] is not None)
@@ -134,7 +136,7 @@ def report_of(
         ),
     ]
     return Report(
-        title=run.name,
+        title=title or run.name,
         opening=opening,
         picture=next((figure for figure in figures if figure.name == "answer"), None),
         remarks=tuple(findings.remarks_on(run)),

@@ -23,7 +23,7 @@ from robustbench_coded.schema.words import COMBINED, CONTROLS, ENSEMBLE, Verdict
 
 
 def result(run: Run) -> Group:
-    """What an evaluation prints: the answer, then the tables and what is open in terms of the glossary."""
+    """Text that an evaluation prints: the answer, then the tables and what is open."""
     terms = _sentence(f"Terms: {methodology.GLOSSARY}, or 'Terms' in the report.")
     return Group(answer(run), Text(), terms, summary_table(run))
 
@@ -53,7 +53,7 @@ def summary_table(run: Run) -> Group:
 
 
 def run_table(run: Run) -> Group:
-    """What a run is, its tables, what is open, and what it found."""
+    """Description of a run, its tables, what is open, and what it found."""
     return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
 
 
@@ -87,7 +87,7 @@ def comparison_table(comparison: RunComparison, beside: Sequence[sections.Sectio
 
 
 def example_table(title: str, text_table: formatting.TextTable) -> Group:
-    """What was answered to one example: a block per subject, so that its lines fit a narrow terminal."""
+    """Answers to one example: a block per subject, so that its lines fit a narrow terminal."""
     rows = [dict(zip(text_table.heads, row, strict=True)) for row in text_table.rows]
     perturbations = dict.fromkeys(row["Budget"] for row in rows if row["Budget"])
     about = [title, f"label {rows[0]['Label']}", *(perturbations if len(perturbations) == 1 else [])]

@@ -88,7 +88,7 @@ _OWN = {
 
 
 def findings_of(run: Run) -> list[str]:
-    """What attacks of other packages say of themselves, beside what they leave on fresh draws."""
+    """Statements that attacks of other packages say of themselves, beside what they leave on fresh draws."""
     told = []
     for line in run.rows:
         counts = run.counts_of(line.case) if line.accuracy is not None and is_peers(line.attack) else {}
@@ -129,7 +129,7 @@ def remarks_on(run: Run) -> list[str]:
 
 
 def failures_of(run: Run) -> list[str]:
-    """What did not run: how many cases, and a sentence for each subject, threat model and reason."""
+    """Cases that did not run: how many cases, and a sentence for each subject, threat model and reason."""
     planned = {record.case: len(record.all_units) or 1 for record in run.manifest.cases}
     groups: dict[tuple[Case, str], list[str]] = {}
     for (case, error), count in Counter((failure.case, failure.error) for failure in run.failures).items():
@@ -156,7 +156,7 @@ def faulty(run: Run) -> list[str]:
 
 
 def left_out(run: Run) -> list[str]:
-    """What did not fit, a sentence per row: its price and the option that runs it."""
+    """Rows that did not fit, a sentence per row: its price and the option that runs it."""
     return [
         f"{one.case}: left out; it costs {one.images:,} gradients, about {duration(one.seconds)}; "
         f"{one.option} runs it"

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from attacks.attack_name import LEVELS, SLOTS
 from robustbench_coded.extensions import load
 from robustbench_coded.judge.judge import MARGIN
+from robustbench_coded.judge.rules import RULES
 from robustbench_coded.judge.run import Run
 from robustbench_coded.judge.summary import SummaryRow
-from robustbench_coded.judge.verdict import RULES
 from robustbench_coded.reports.text.formatting import (
     attack_text,
     is_submitted,
@@ -70,7 +70,7 @@ _NOT_TRIED = "No attacker {} was tried: there is no row under a {} threat model.
 
 
 def limits_of(run: Run) -> list[str]:
-    """What the tables do not prove, as far as it depends on what was run."""
+    """Limits of the tables, as far as it depends on what was run."""
     rows = [row for row in run.rows if row.attack not in CONTROLS]
     names = [name for row in rows if row.measured and (name := parsed_attack(row.attack)) is not None]
     blind = any(
@@ -282,7 +282,7 @@ def _versions(manifest: RunManifest) -> Iterator[str]:
 
 GLOSSARY = "docs/glossary.md"
 _TERMS = {
-    "Accuracy": "the share of right answers, in percent; the mean over images and draws.",
+    "Accuracy": "share of correct predictions, in percent, averaged over images and draws.",
     "Interval": f"in brackets; each end errs with probability 2.5%. {kinds_text(tuple(IntervalKind))} Beside "
     "a marked one, the last table has that for the population.",
     "K, N": "K inputs are answered together; coded inference answers N mixtures of them.",
@@ -312,8 +312,7 @@ def terms_of(run: Run) -> Iterator[Fact]:
 def _explained(verdict: VerdictName) -> str:
     """When the rules give it, in their own words."""
     if verdict == VerdictName.NOT_SETTLED:
-        return "nothing else can be said yet."
+        return "no other rule applies yet."
     if verdict == VerdictName.NO_FAILURE_FOUND:
         return "the figures are above every bar, and every check passed. An upper bound, never a proof."
-    texts = ((rule.says.__doc__ or "").partition("\n\n")[0] for rule in RULES if rule.verdict == verdict)
-    return " Or: ".join(" ".join(text.split()) for text in texts)
+    return " Or: ".join(rule.when for rule in RULES if rule.verdict == verdict)

@@ -41,7 +41,7 @@ class NextCommand(NamedTuple):
 
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
-    """What a reader can do next.
+    """Next step that a reader can take next.
 
     Args:
         unsettled: the judgements of the run that are open.

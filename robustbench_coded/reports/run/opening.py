@@ -37,6 +37,7 @@ from robustbench_coded.schema.words import STANDARD, IntervalKind, VerdictName
 NAME_WIDTH = 40
 MOST_NAMED = 6  # subjects of a sentence, and attacks; of more it gives the number
 NO_VERDICT = "No verdict yet"
+ALL_ATTACKS = "all attacks"  # the row that decides
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
 _FOUND = "Robust accuracy {left}{bare}{claim}{decided}."
@@ -87,7 +88,7 @@ class Answer(NamedTuple):
 
 
 class OpeningBars(NamedTuple):
-    """What the defences keep, and the base models beside them."""
+    """Accuracies of the defences, and the base models beside them."""
 
     label: str
     settings: Span
@@ -106,6 +107,7 @@ class Opening:
         next: what would change the answer.
         bars: clean accuracy, the paper's strongest attack, all attacks together.
         settings, bare: what the two kinds of bars are called.
+        verdicts: the answers' verdicts by name, for labels beside the title.
     """
 
     asked: str
@@ -116,6 +118,7 @@ class Opening:
     bars: tuple[OpeningBars, ...] = ()
     settings: str = ""
     bare: str = ""
+    verdicts: tuple[VerdictName, ...] = ()
 
 
 def opening_of(run: Run) -> Opening:
@@ -142,6 +145,7 @@ def opening_of(run: Run) -> Opening:
         bars=tuple(_bars(run, judged)),
         settings=_named(subjects),
         bare="base model" if len(networks) == 1 else "base models",
+        verdicts=tuple(reversed(groups)),
     )
 
 
@@ -329,7 +333,7 @@ def _bars(run: Run, judged: Sequence[Judgement]) -> Iterable[OpeningBars]:
     figures = {
         "clean images": lambda j: j.verdict.clean,
         "strongest attack\nof the paper": papers,
-        "all attacks": lambda j: j.verdict.accuracy,
+        ALL_ATTACKS: lambda j: j.verdict.accuracy,
     }
     for label, of in figures.items():
         settings = Span.of(map(of, judged))

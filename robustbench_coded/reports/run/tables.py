@@ -116,7 +116,7 @@ class TableCell:
     difference: Difference | None = None
 
     def texts(self, examples: int) -> list[tuple[str, bool]]:
-        """What stands in the cell, piece by piece, and whether it is bold: the accuracy, its interval, its
+        """Text of the cell, piece by piece, and whether it is bold: the accuracy, its interval, its
         number of examples where it is not ``examples``, the difference, and the paper's accuracy.
         """
         line = self.line
@@ -170,7 +170,7 @@ class Table:
 
     @property
     def has_paper(self) -> bool:
-        """Whether the paper has a number for any cell."""
+        """True if the paper has a number for any cell."""
         return any(cell is not None and cell.paper is not None for row in self.rows for cell in row.cells)
 
     def of_columns(self, places: Sequence[int]) -> "Table":

@@ -123,7 +123,7 @@ def hiding_text(met: Mapping[str, Any]) -> str:
 
 
 def threat_text(threat: ThreatModel) -> str:
-    """What a threat model means: who moves, and what is known of the draw."""
+    """Description of a threat model: who moves, and what is known of the draw."""
     knows = _RANDOMNESS[threat.randomness]
     if threat.malicious is None:
         return f"the attacker {_INPUTS[threat.inputs]}; {knows}"
@@ -135,7 +135,7 @@ def threat_text(threat: ThreatModel) -> str:
 
 
 def attacker_text(threat: ThreatModel) -> str:
-    """What the attacker of a threat model does, in a few words."""
+    """Action of the attacker of a threat model does, in a few words."""
     return f"{_INPUTS[threat.inputs].partition(',')[0]}{' and knows the draw' if threat.draw_known else ''}"
 
 
@@ -180,7 +180,7 @@ def difference_text(difference: Difference) -> str:
 
 
 def settled(difference: Difference) -> bool:
-    """Whether its interval leaves out 0."""
+    """True if its interval leaves out 0."""
     return difference.low > 0 or difference.high < 0
 
 
@@ -248,7 +248,7 @@ def of_case(columns: Columns[Any]) -> Columns[Any]:
 
 
 def attack_text(name: str, step_sizes: Sequence[float] = (), norm: str = "linf") -> str:
-    """What an attack does: algorithm, steps, step size and what its gradients come from."""
+    """Description of an attack: algorithm, steps, step size and what its gradients come from."""
     if name in _COMBINED:
         return _COMBINED[name]
     if name == CLEAN:
@@ -305,13 +305,13 @@ def papers_attack(attack: str) -> str | None:
 
 
 def is_submitted(attack: str) -> bool:
-    """Whether it is perturbed inputs that were made elsewhere, submitted again."""
+    """True if it is perturbed inputs that were made elsewhere, submitted again."""
     name = parsed_attack(attack) if attack.startswith(PREFIX) else None
     return name is not None and name.estimator == "submitted"
 
 
 def is_peers(attack: str) -> bool:
-    """Whether the attack is one of another package."""
+    """True if the attack is one of another package."""
     name = parsed_attack(attack)
     return name is not None and name.third_party is not None
 
@@ -341,7 +341,7 @@ def duration(seconds: float) -> str:
 
 
 def incomplete_text(examples: int, planned: int) -> str:
-    """What an incomplete row lacks."""
+    """Missing part of an incomplete row."""
     if not examples:
         return "not run yet"
     return f"{examples:,} of {planned:,}" if examples < planned else "attacks missing"

@@ -1,0 +1,371 @@
+"""The rules of verdicts: an ordered table, the first of which decides (docs/verdicts.md).
+
+Everything that can change a verdict is in this table. An upper end below a threshold gives a negative
+verdict, whatever the checks say: a successful attack is its own proof. A lower end below a threshold leaves
+the verdict open. What lies above is positive unless a check objects. The thresholds are the margin, for the
+gain over the base model (paired), and for the accuracy what uninformative inputs leave and a twentieth of
+the clean accuracy (`broken_below`).
+
+The error of an interval is not a rule. Each verdict has its own, valid at any look at which a run may stop
+(`CaseResult.looks`), and shares nothing with others.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from robustbench_coded.judge.checks import merged_steps
+from robustbench_coded.judge.gradients import OF_THE_GRADIENT
+from robustbench_coded.judge.verdict import CONTAINS_BAR, FEW_CLASSES, Verdict, told
+from robustbench_coded.schema.words import DOUBLING, CheckName, VerdictName
+
+NEXT_STEPS_TOLD = 3
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A row of the table.
+
+    Attributes:
+        name: as reports and docs/verdicts.md have it.
+        verdict: what it says.
+        says: the figures in a sentence without its end; '' where the rule does not apply.
+        when: it applies, where no rule above does.
+        why: it is a rule. Both are sentences of docs/verdicts.md and of reports.
+        brief: the reason in plain words, where the name is not.
+    """
+
+    name: str
+    verdict: VerdictName
+    says: Callable[[Verdict], str]
+    when: str
+    why: str
+    brief: str = ""
+
+
+def decide(figures: Verdict) -> Verdict:
+    """The verdict of the first rule that applies to these figures."""
+    for rule in RULES:
+        if said := rule.says(figures):
+            reason = f"{rule.name.capitalize()}: {said}."
+            if beside := figures.beside:
+                kept = f"{beside.second:.1%}: {beside}"
+                reason += f" It names no base model; its checkpoint alone keeps {kept}."
+            if (claim := figures.claim) and figures.claimed and rule.verdict != VerdictName.CLAIM_REFUTED:
+                reason += f" Claimed: {claim.value:.1%} {claim.of_what}; {told(figures.claimed)} is left."
+            brief = rule.brief or rule.name
+            return replace(figures, name=rule.verdict, reason=reason, rule=rule.name, brief=brief)
+    raise AssertionError("the last rule always applies")
+
+
+def _no_outcomes(v: Verdict) -> str:
+    return "no attack has all of its outcomes yet" if v.accuracy is None else ""
+
+
+def _below_claim(v: Verdict) -> str:
+    if v.claim is None or v.claimed is None or not v.refuted_for:
+        return ""
+    said = f"the claimed {v.claim.value:.1%} {v.claim.of_what} is refuted {v.refuted_for}"
+    return "; ".join(filter(None, (f"{said}, {told(v.claimed)} is left", v.refuted_by)))
+
+
+def _below_base(v: Verdict) -> str:
+    if v.gain is None or v.gain.high >= 0 or (v.unmatched_attacks and not v.keeps_less_than_margin):
+        return ""
+    return f"{_kept(v)}, a certain loss"
+
+
+def _no_gain(v: Verdict) -> str:
+    margin = f"the margin of {100 * v.bar:g} points"
+    if v.gain is not None and v.gain.high < v.bar and not v.unmatched_attacks:
+        return f"{_kept(v)}, {'a significant gain, but ' if v.gain.low > 0 else ''}below {margin}"
+    if v.keeps_less_than_margin:
+        return f"{_kept(v)}; that is less than {margin}, whatever its base model keeps"
+    return ""
+
+
+def _next_to_nothing(v: Verdict) -> str:
+    if v.accuracy is None or not v.tells or v.accuracy.high > v.broken_at:
+        return ""
+    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}"
+
+
+def _constant(v: Verdict) -> str:
+    return f"{_kept(v)}; clean inputs get no better answers than a constant one" if v.constant else ""
+
+
+def _missing(v: Verdict) -> str:
+    if v.missing:
+        return f"{_kept(v)}, but outcomes are missing; run it again"
+    if v.faulty:
+        faulty = f"an attack gave {v.faulty:,} faulty results ('What did not run'); mend it or leave it out"
+        return f"{_kept(v)}, but {faulty}"
+    return f"{_kept(v)}, but the run was stopped; the same command goes on" if v.stopped else ""
+
+
+def _base_not_attacked(v: Verdict) -> str:
+    if not v.compared or v.gain is not None:
+        return ""
+    return f"{_kept(v)}, and its base model was not attacked: attack standard inference, too"
+
+
+def _base_spared(v: Verdict) -> str:
+    return (
+        f"{_kept(v)}, but {v.unmatched_attacks}"
+        if v.gain and v.gain.high < v.bar and v.unmatched_attacks
+        else ""
+    )
+
+
+def _few_classes(v: Verdict) -> str:
+    if v.clean is None or max(v.clean.estimate, v.accuracy.low if v.accuracy else 1.0) > v.broken_at:
+        return ""
+    kept = f"{_kept(v)}, and clean inputs {told(v.clean)}"
+    return f"{kept}; a constant answer keeps as much: more images, of more classes, would settle it"
+
+
+def _contains_bar(v: Verdict) -> str:
+    if v.above_the_bar:
+        return ""
+    images = v.examples_to_settle
+    more = "no number of images is expected to settle it"
+    if images is not None:
+        more = f"about {images:,} images, where {v.examples:,} were evaluated, are expected to settle it"
+    if v.compared and v.gain is not None and v.gain.low <= v.bar:
+        return f"{_kept(v)}; that interval contains the margin of {100 * v.bar:g} points; {more}"
+    return f"{_kept(v)}; broken means at most {v.broken_at:.1%}, which that interval contains; {more}"
+
+
+def _another_attack(v: Verdict) -> str:
+    concerned = (
+        CheckName.ANOTHER_LOSS,
+        CheckName.TRANSFER_OR_BLACK_BOX,
+        CheckName.FALLS_WITH_EPS,
+        CheckName.ATTACKS_AGREE,
+        CheckName.WHAT_BROKE_THE_BASE,
+    )
+    return _objection(v, concerned)
+
+
+def _not_converged(v: Verdict) -> str:
+    return _objection(v, DOUBLING)
+
+
+def _useless_gradient(v: Verdict) -> str:
+    return _objection(v, OF_THE_GRADIENT)
+
+
+def _circumstances(v: Verdict) -> str:
+    return _objection(v, v.open_checks)
+
+
+def _published_break(v: Verdict) -> str:
+    if not v.breaks:
+        return ""
+    sources = ", ".join(v.breaks)
+    return (
+        f"{_kept(v)}, but a break of the defence is published ({sources}); these attacks do not outweigh it"
+    )
+
+
+def _nothing_found(v: Verdict) -> str:
+    return f"{_kept(v)}; every check passed: an upper bound, not a proof"
+
+
+RULES = (
+    Rule(
+        "no outcomes",
+        VerdictName.NOT_SETTLED,
+        _no_outcomes,
+        when="No attack has all of its outcomes.",
+        why="There is nothing to judge.",
+    ),
+    # An upper end is below a bar: negative, whatever the checks say.
+    Rule(
+        "below the claim",
+        VerdictName.CLAIM_REFUTED,
+        _below_claim,
+        when=(
+            "The upper end of the accuracy that a claim is about is below the claim, and no outcomes are "
+            "missing."
+        ),
+        why="One attack that leaves less refutes it, whatever the others leave.",
+    ),
+    Rule(
+        "below its base",
+        VerdictName.WORSE_THAN_BASE,
+        _below_base,
+        when=(
+            "The upper end of the gain is below 0, and the base model met what the defence met, or the "
+            "defence keeps less than the margin."
+        ),
+        why=(
+            "A successful attack is its own proof. One that only the defence met would make it look worse "
+            "than it is."
+        ),
+    ),
+    Rule(
+        "gain below the margin",
+        VerdictName.NO_GAIN,
+        _no_gain,
+        when=(
+            "The upper end of the gain is below the margin, and the base model met what the defence met; "
+            "or the upper end of the accuracy itself is below the margin."
+        ),
+        why=(
+            "A smaller gain does not matter. What keeps less than the margin gains no more, whatever its "
+            "base keeps."
+        ),
+    ),
+    Rule(
+        "next to nothing left",
+        VerdictName.BROKEN,
+        _next_to_nothing,
+        when=(
+            "The upper end of the accuracy is at most the floor and a twentieth of the clean accuracy, "
+            "and this threshold is below the lower end of the clean accuracy, which images of one class "
+            "never satisfy."
+        ),
+        why="Under attack the answers are worth no more than a constant one, however large the gain.",
+    ),
+    Rule(
+        "constant answers",
+        VerdictName.BROKEN,
+        _constant,
+        when=(
+            "Clean inputs of two classes or more get no better answers than one constant answer, and the "
+            "upper end of the clean accuracy is below 90%."
+        ),
+        why="Constants, guesses and rejections keep their accuracy under every attack.",
+    ),
+    # A lower end is below a bar, or there is none: open.
+    Rule(
+        "outcomes missing",
+        VerdictName.NOT_SETTLED,
+        _missing,
+        when=(
+            "Outcomes of an attack are missing, on the defence or on its base model, an attack gave "
+            "results that are not finite or outside ball or box, or the run was stopped."
+        ),
+        why="They might be the worst. What the complete attacks decide is decided above.",
+    ),
+    Rule(
+        "base model not attacked",
+        VerdictName.NOT_SETTLED,
+        _base_not_attacked,
+        when="The defence names a base model that was not attacked.",
+        why="A gain is a difference.",
+    ),
+    Rule(
+        "base model spared",
+        VerdictName.NOT_SETTLED,
+        _base_spared,
+        when=(
+            "The upper end of the gain is below the margin, but the base model did not meet an attack "
+            "that the defence met."
+        ),
+        why="That attack might leave less of the base model, and the gain would be larger.",
+        brief="its base model met weaker attacks",
+    ),
+    Rule(
+        FEW_CLASSES,
+        VerdictName.NOT_SETTLED,
+        _few_classes,
+        when=(
+            "The floor and a twentieth of the clean accuracy are as much as the clean accuracy, and the "
+            "lower end of the accuracy is not above them."
+        ),
+        why=(
+            "Where a constant answer is correct on nearly everything, a robust defence looks like a "
+            "broken one."
+        ),
+        brief="too few classes to tell",
+    ),
+    Rule(
+        CONTAINS_BAR,
+        VerdictName.NOT_SETTLED,
+        _contains_bar,
+        when=(
+            "The lower end of the gain is not above the margin, or that of the accuracy not above what "
+            "broken means."
+        ),
+        why="More examples decide this, not more attacks.",
+        brief="too few images to tell",
+    ),
+    # Above the bars: positive, unless an objection stands.
+    Rule(
+        "another attack may find more",
+        VerdictName.NOT_SETTLED,
+        _another_attack,
+        when=(
+            "One of these did not pass: *another loss*, *transfer or black-box*, *falls with eps*, "
+            "*attacks agree*, *what broke the base*."
+        ),
+        why="Where gradients mislead an attack, a weaker one can be more effective.",
+    ),
+    Rule(
+        "not converged",
+        VerdictName.NOT_SETTLED,
+        _not_converged,
+        when="*Twice the steps*, *twice the draws* or *twice the restarts* did not pass.",
+        why="A longer attack would leave less.",
+        brief="longer attacks may find more",
+    ),
+    Rule(
+        "useless gradient",
+        VerdictName.NOT_SETTLED,
+        _useless_gradient,
+        when=(
+            "A self-test of the gradient did not pass, and no attack by relaxed gradients or by labels "
+            "comes close to the ensemble."
+        ),
+        why="A gradient that says nothing silences attacks. It makes nothing robust.",
+        brief="its gradients say nothing",
+    ),
+    Rule(
+        "answers change with circumstances",
+        VerdictName.NOT_SETTLED,
+        _circumstances,
+        when=(
+            "Another self-test did not pass: answers change with the caller, the kind of query or its "
+            "purpose."
+        ),
+        why="What is attacked must be what is scored, and what is scored what is used.",
+    ),
+    Rule(
+        "published break",
+        VerdictName.NOT_SETTLED,
+        _published_break,
+        when="A break of the defence is published (the board alone knows).",
+        why="Others have broken it with attacks that did not run here.",
+        brief="a break of it is published",
+    ),
+    Rule(
+        "nothing found",
+        VerdictName.NO_FAILURE_FOUND,
+        _nothing_found,
+        when="None of these.",
+        why="An upper bound on robustness, never a proof.",
+    ),
+)
+
+
+def _objection(v: Verdict, concerned: Collection[str]) -> str:
+    """What is open, and what would settle it; '' where no check that is ``concerned`` is."""
+    if not set(concerned) & set(v.open_checks):
+        return ""
+    unpassed = [check for check in v.checks if not check.passed]
+    named = ", ".join(f"{check.name} ({check.outcome})" for check in unpassed)
+    steps = merged_steps(check.next_step for check in unpassed if check.next_step)[:NEXT_STEPS_TOLD]
+    told = f". To settle it: {'; '.join(map(str, steps))}" if steps else ""
+    return f"{_kept(v)}, but not every check passed: {named}{told}"
+
+
+def _kept(v: Verdict) -> str:
+    """What all attacks together leave, beside what they leave the base model where it was attacked."""
+    missing = " (attacks with missing outcomes do not count)" if v.missing else ""
+    if v.gain is not None:
+        defence, base = v.gain.first, v.gain.second
+        kept = f"under all attacks the defence keeps {defence:.1%} and its base model {base:.1%}"
+        return f"{kept}{missing}: {v.gain}"
+    assert v.accuracy is not None  # the first rule
+    return f"all attacks together leave {told(v.accuracy)}{missing}"
