@@ -145,7 +145,8 @@ BY_TOOL = (
 BY_KIND = """
 ## By kind
 
-Mean robust accuracy, in percent, over the instances that each tool was run on. The number in a kind's name is that of the
+Mean robust accuracy, in percent, over the instances that each tool was run on. The number in a kind's
+name is that of the
 pixels that decide whether a counterexample is reached: the more, the rarer are random starts from which
 a gradient leads there.
 """
