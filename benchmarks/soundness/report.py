@@ -145,7 +145,8 @@ BY_TOOL = (
 BY_KIND = """
 ## By kind
 
-Mean robust accuracy, in percent, that each tool reports. The number in a kind's name is that of the
+Mean robust accuracy, in percent, over the instances that each tool was run on. The number in a kind's
+name is that of the
 pixels that decide whether a counterexample is reached: the more, the rarer are random starts from which
 a gradient leads there.
 """
@@ -164,7 +165,11 @@ def heading(*cells: str) -> Iterator[str]:
 
 def page(rows: Sequence[Row], seed: int, missing: Sequence[str]) -> str:
     """report.md."""
-    absent = f"Not installed and not run: {', '.join(missing)}." if missing else "Every tool was run."
+    absent = (
+        f"Not run: {', '.join(missing)}."
+        if missing
+        else "Every tool was run, on the instances that its row counts."
+    )
     lost = "\n".join(losses(rows)) or "On none of these instances."
     number = len({row.instance for row in rows})
     head = HEAD.format(number=number, planned=len(INSTANCES), seed=seed, missing=absent, losses=lost)

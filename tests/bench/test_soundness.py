@@ -137,4 +137,4 @@ def test_the_page_begins_with_instances_on_which_csrobust_loses():
     assert text.index("missed break; stub is nearer, at 0.0%") < text.index("## By tool")
     assert "| csrobust | 1 | 1 of 1 (2.5 to 100.0%) |" in text
     assert "| stub | 1 | 0 of 1 (0.0 to 97.5%) |" in text
-    assert "Not installed and not run: ART PGD." in text
+    assert "Not run: ART PGD." in text
