@@ -260,7 +260,7 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
         and "3,931" in victims.verdict.reason
     )
     found = opening_of(run).next
-    assert str(found) == "Next step: About 3,931 victims, more than there are."
+    assert str(found) == "Next step: None here. About 3,931 victims would be needed, and there are 128."
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next
     assert found.command.endswith("--rci N=48 --victims 3931 --out reports/c-3931")

@@ -83,7 +83,10 @@ def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     text = " ".join(shown(result(run), 80).split())
     assert text.startswith("Does RCI protect erm against changes up to 8/255 per pixel? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
-    assert "Next step: About 3,931 victims, more than there are." in first and "batch/unknown" not in first
+    assert (
+        "Next step: None here. About 3,931 victims would be needed, and there are 128." in first
+        and "batch/unknown" not in first
+    )
     assert "batch/unknown" in rest
     for judgement in run.judgements:
         settled = judgement.verdict.name != "not settled"

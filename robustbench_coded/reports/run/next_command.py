@@ -156,7 +156,9 @@ def _more(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
         if wanted is None:
             continue
         if wanted > (most or 0):
-            beyond = beyond or f"About {wanted:,} {what}, more than there are"
+            beyond = (
+                beyond or f"None here. About {wanted:,} {what} would be needed, and there are {most or 0:,}"
+            )
             continue
         options = ["--victims" if victims else "--limit", str(wanted), "--out", f"{_folder(run)}-{wanted}"]
         return NextCommand(f"{wanted:,} {what}", _command(run, options))
