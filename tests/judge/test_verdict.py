@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustbench_coded.judge import verdict as module
+from robustbench_coded.judge import rules as module
 from robustbench_coded.judge.checks import Check, NextStep, run_attacks
 from robustbench_coded.judge.intervals import Interval
 from robustbench_coded.judge.paired import Difference
