@@ -120,9 +120,10 @@ ROW = Row("bare-m2", "csrobust", 0.0, 0.0, 0.0, 0.05, "broken", "pgd-20", 100.0,
 def test_missed_and_false_breaks_are_told_from_open_verdicts_and_chance():
     assert not ROW.missed
     assert not ROW.false
-    assert replace(ROW, verdict="no failure found").missed
+    assert replace(ROW, verdict="no failure found").positive
+    assert replace(ROW, accuracy=0.06).missed and not replace(ROW, accuracy=0.06).positive
     assert replace(ROW, verdict="not settled").open
-    assert not replace(ROW, verdict="not settled").missed
+    assert replace(ROW, verdict="not settled", accuracy=0.2).missed
     robust = replace(ROW, truth=0.85, accuracy=0.8, low=0.7, high=0.9, verdict="no failure found")
     assert not robust.false
     assert replace(robust, high=0.84).false
