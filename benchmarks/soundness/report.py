@@ -132,7 +132,7 @@ They say nothing of how often networks in use hide a counterexample.
 A break is missed if robust accuracy is 0% and the tool reports more than 5%. *Positive verdicts* counts the
 missed ones that csrobust calls `no failure found`; the others it calls `broken` (by its interval) or leaves
 open. The other tools have no verdict but their accuracy. A break is false if the 95% interval of a robust
-defence ends below the truth, or the defence is called broken. A tool's row covers the instances that it was run on,
+defence ends below the truth, or the defence is called broken. A tool's row covers its own instances,
 and csrobust has a second row for those that every tool was run on. Seconds are those of one processor,
 which other programs used, too. Percentages have exact 95% intervals, as if instances were independent,
 although they share base models.
