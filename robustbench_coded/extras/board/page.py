@@ -41,7 +41,6 @@ td a { font-weight: 600; }
 FILTERS = ("Data", "Threat", "Norm", "Kind", "Verdict")
 COLUMNS = {
     "Defence": "the name of the defence; it leads to its page",
-    "Paper": "where the defence was published",
     "Year": "of the paper",
     "Verdict": "by fixed rules: docs/verdicts.md",
     "Data": "the data set, and the checkpoint",

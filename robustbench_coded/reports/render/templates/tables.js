@@ -46,9 +46,3 @@ const reveal = () => {
 };
 addEventListener("hashchange", reveal);
 reveal();
-// Paper has no fold to open: everything is printed, and folded again afterwards.
-const opened = [];
-addEventListener("beforeprint", () => {
-  for (const folded of document.querySelectorAll("details:not([open])")) { folded.open = true; opened.push(folded); }
-});
-addEventListener("afterprint", () => { for (const folded of opened.splice(0)) folded.open = false; });
