@@ -33,6 +33,7 @@ from robustbench_coded.evaluation.planning import streams
 from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered
 
 Images = TypeVar("Images")
+SEEDS = count(0, 2**63 - 1)
 
 
 def attack(
@@ -89,7 +90,7 @@ def attack(
     for given in unknown:
         raise InputError(f"attack() has no argument {given!r}; {_meant(given)}")
     drawn = torch.randint(2**63 - 1, (), device="cpu") if seed is None else seed
-    seed = read_number(drawn, "seed", count(0, 2**63 - 1))
+    seed = read_number(drawn, "seed", SEEDS)
     rules = {"steps": count(), "eot": count(), "step_size": number(0, above=True)}
     stated = {"steps": steps, "eot": eot, "step_size": step_size}
     parts = {part: read_number(n, part, rules[part]) for part, n in stated.items() if n is not None}
@@ -102,6 +103,8 @@ def attack_batches(
     batches: Iterable[Any],
     name: str,
     eps: float | str,
+    *,
+    seed: int | None = None,
     **options: Any,
 ) -> Iterator[tuple[Any, Any]]:
     """Perturbs batches one by one, as adversarial training needs them.
@@ -112,8 +115,9 @@ def attack_batches(
     Each batch is perturbed when the loop asks for it, against the weights that the model has then.
 
     Args:
-        model, name, eps, options: those of `attack`. With a ``seed``, batch b has ``seed + b``.
+        model, name, eps, options: those of `attack`.
         batches: pairs (x, y), such as a DataLoader; what `attack` takes as ``x`` and ``y``.
+        seed: of the first batch; batch b has ``seed + b``. None as in `attack`.
 
     Yields:
         Pairs (perturbed inputs like x, y).
@@ -121,13 +125,14 @@ def attack_batches(
     Raises:
         InputError: a batch is no pair, or `attack` refuses it; the message names the batch.
     """
-    seed = options.pop("seed", None)
+    first = None if seed is None else read_number(seed, "seed", SEEDS)
     for index, batch in enumerate(batches):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise InputError(f"batch {index}: expected a pair (x, y), got {type(batch).__name__}")
         x, y = batch
         try:
-            x_adv = attack(model, x, y, name, eps, seed=None if seed is None else seed + index, **options)
+            own = None if first is None else first + index
+            x_adv = attack(model, x, y, name, eps, seed=own, **options)
         except InputError as error:
             raise InputError(f"batch {index}: {error}") from error.__cause__
         yield x_adv, y

@@ -221,3 +221,8 @@ def test_batches_are_perturbed_one_by_one_against_the_weights_of_that_moment(mod
 def test_a_batch_that_cannot_be_attacked_is_named(model, batch, second, message):
     with pytest.raises(InputError, match=message):
         list(attack_batches(model, [batch, second(*batch)], "fgsm", 0.1))
+
+
+def test_a_seed_of_batches_is_a_number(model, batch):
+    with pytest.raises(InputError, match=r"^seed 'x' is not a number"):
+        list(attack_batches(model, [batch], "fgsm", 0.1, seed="x"))
