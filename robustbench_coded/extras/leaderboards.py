@@ -18,7 +18,6 @@ from robustbench_coded.judge.run import GO_ON, Run
 from robustbench_coded.reports.text.formatting import inference_text, perturbation_text, pixels
 from robustbench_coded.runs.atomic import write_text
 from robustbench_coded.schema.case import WHOLE_BATCH
-from robustbench_coded.version import __version__
 
 AUTOATTACK = ("autoattack:standard", "autoattack:rand")
 LONGEST = 100  # characters of a file's name
@@ -117,7 +116,7 @@ def every_eval_ever(run: Run, out: Path) -> list[Path]:
                 "source_organization_name": "unknown",
                 "evaluator_relationship": "other",
             },
-            "eval_library": {"name": "csrobust", "version": __version__},
+            "eval_library": {"name": "csrobust", "version": _version(run)},
             "model_info": {
                 "name": checkpoint,
                 "id": checkpoint,
@@ -199,7 +198,7 @@ def eval_results(run: Run, out: Path) -> list[Path]:
             accuracy = judgement.verdict.accuracy
             assert accuracy is not None
             threat = f"{judgement.threat}, {perturbation_text(judgement.perturbation)}"
-            notes = f"csrobust {__version__}: {_subject(judgement)}; {threat}; {judgement.verdict.name}"
+            notes = f"csrobust {_version(run)}: {_subject(judgement)}; {threat}; {judgement.verdict.name}"
             lines += [
                 "- dataset:",
                 f"    id: {ON_THE_HUB[data]}",
@@ -225,6 +224,11 @@ def _by_checkpoint(run: Run) -> dict[str, list[Judgement]]:
 def _require_complete(run: Run) -> None:
     if run.missing:
         raise InputError(f"{run.path} has no robust accuracy yet: {run.missing}; {GO_ON}")
+
+
+def _version(run: Run) -> str:
+    """The version that evaluated, not the one that exports."""
+    return str(run.manifest.last.versions.get("csrobust", "unknown"))
 
 
 def _subject(judgement: Judgement) -> str:

@@ -71,12 +71,14 @@ def test_results_for_the_hub_are_percentages_with_their_conditions(make_run, tmp
     assert main(["export", str(path), "--to", "eval-results", "--out", str(tmp_path / "out")]) == 2
     assert "mine is no data set of the Hub; export one of cifar10" in capsys.readouterr().err
     manifest["data"]["name"] = "cifar10"
+    manifest["invocations"][-1]["versions"] = {"csrobust": "9.8.7"}
     (path / "run.json").write_text(json.dumps(manifest))
     (file,) = (exported(path, "eval-results", tmp_path / "out") / ".eval_results").iterdir()
     text, verdicts = file.read_text(), load_run(path).verdicts
     assert text.count("- dataset:\n    id: uoft-cs/cifar10\n    task_id: robust_accuracy\n") == len(verdicts)
     values = [float(value) for value in re.findall(r"^  value: (.*)$", text, re.MULTILINE)]
     assert values == [round(100 * accuracy, 2) for accuracy in verdicts.accuracy]
+    assert text.count("csrobust 9.8.7: ") == len(verdicts)  # the version that evaluated
     for threat, verdict in zip(verdicts.threat, verdicts.verdict):
         assert f"{threat}, linf, eps 8/255 (pixel); {verdict}" in text
 
