@@ -106,19 +106,23 @@ class CaseResult:
         cell = self.cell
         if cell is None:
             return None
-        if self.looks and not self.batch_dependent and cell.correct.shape[1] == 1:
+        at_any_look = self.looks and not self.batch_dependent and cell.correct.shape[1] == 1
+        tail /= 1 if at_any_look else max(self.looks, 1)
+        if self.disjoint_batches and self.random_batches:
+            tail /= 2  # both speak of the evaluated images, and the tighter end counts
+        if at_any_look:
             right, answers = int(cell.correct.sum()), len(cell.example)
             low, high = mixture_interval(right, answers, tail)
-            return self._of_victims(Interval(right / answers, float(low), float(high)), tail)
-        tail /= max(self.looks, 1)
-        interval = accuracy_interval(
-            cell.correct,
-            cell.batch,
-            batch_dependent=self.batch_dependent,
-            correlation=self.correlation,
-            shared=self.shared,
-            tail=tail,
-        )
+            interval = Interval(right / answers, float(low), float(high))
+        else:
+            interval = accuracy_interval(
+                cell.correct,
+                cell.batch,
+                batch_dependent=self.batch_dependent,
+                correlation=self.correlation,
+                shared=self.shared,
+                tail=tail,
+            )
         interval = self._of_victims(interval, tail)
         if not self.random_batches:
             return interval
@@ -157,7 +161,7 @@ class CaseResult:
         self, interval: Interval, ends: Sequence[Callable[[float], tuple[float, float]]], tail: float
     ) -> Interval:
         """``interval``, of the population, with what random batches of the evaluated images show in its
-        place.
+        place; of victims, whose ``interval`` is of these images, too, the tighter ends.
 
         An attacker who may always play one attack leaves at most what that attack leaves. So random batches
         give an ensemble its upper end: the lowest of its attacks', each of which errs at its share of the
@@ -177,7 +181,10 @@ class CaseResult:
         in_random = min(float(scored.correct.mean()) for scored in self.random_batches)
         holds = own or (self.combination.all_near_in_random and in_random <= interval.estimate + CLOSE)
         low = min(least if holds else interval.low, interval.estimate)
-        high = max(min(end[1] for end in played), interval.estimate)
+        high = min(end[1] for end in played)
+        if interval.kind is IntervalKind.EVALUATED_IMAGES:
+            low, high = max(low, interval.low), min(high, interval.high)
+        high = max(high, interval.estimate)
         population = interval.population or (interval.low, interval.high)
         return Interval(interval.estimate, low, high, IntervalKind.EVALUATED_IMAGES, population)
 

@@ -173,6 +173,8 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
     estimate = float(left.mean() - right.mean())
     of_victims = first.disjoint_batches or second.disjoint_batches
     kind = IntervalKind.EVALUATED_IMAGES if of_victims else IntervalKind.POPULATION
+    if of_victims and (first.random_batches or second.random_batches):
+        tail /= 2  # the tighter end counts
     if by_batch:
         of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
@@ -187,7 +189,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
         )
     else:
         unit = one.example
-        low, high = _independent(left, right, one.batch, tail, (first.shared, second.shared))
+        low, high = independent_difference(left, right, one.batch, tail, (first.shared, second.shared))
     if first.random_batches:
         scored = _on_these_images(first, second, intervals.Interval(estimate, low, high, kind), tail)
         low, high, kind = scored.low, scored.high, scored.kind
@@ -230,7 +232,7 @@ def _on_these_images(
     return replace(gain, low=max(gain.low, own.low - known), high=min(gain.high, own.high - known))
 
 
-def _independent(
+def independent_difference(
     left: NDArray[np.bool_],
     right: NDArray[np.bool_],
     batch: NDArray[np.int64],
