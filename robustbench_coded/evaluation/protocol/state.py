@@ -27,10 +27,12 @@ class Ceilings(NamedTuple):
     Attributes:
         verdict: on each open verdict.
         extras: where attacks are named, on random batches, submissions and checks together.
+        victims: on each open verdict on victims that nobody asked for, where ``verdict`` has no limit.
     """
 
     verdict: int | None = None
     extras: int | None = None
+    victims: int | None = None
 
 
 @dataclass(frozen=True)
@@ -304,7 +306,10 @@ def verdict_fits(plan: EvaluationPlan, evidence: Evidence, comparison: Compariso
     attacks = (part for part in evidence.parts if part.case.attack not in CONTROLS)
     own = (part for part in attacks if comparison_of(part.case) == comparison)
     spent = sum(part.images for part in own if not mixes_starts(part.case))
-    return plan.ceilings.verdict is None or spent + cost <= plan.ceilings.verdict
+    most = plan.ceilings.verdict
+    if most is None and comparison.one_victim:
+        most = plan.ceilings.victims
+    return most is None or spent + cost <= most
 
 
 def extras_fit(plan: EvaluationPlan, evidence: Evidence, cost: int) -> bool:

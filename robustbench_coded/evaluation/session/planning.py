@@ -133,7 +133,9 @@ def _plan(
     ceilings = Ceilings()
     if config.until is None:
         extras = int(EXTRAS_SHARE * sum(images(case, start) for case in rows)) if named else None
-        ceilings = Ceilings(None if whole else int(VERDICT_IMAGES * smaller), extras)
+        most = int(VERDICT_IMAGES * smaller)
+        unasked = not {"victim", "co-batch"} & set(config.inputs)
+        ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
     kept, screen = (
         {naming.suited(name, config.norm) for name in names}
         for names in ((*presets.KEPT, *presets.ON_VICTIMS[1:]), presets.SCREENED)
