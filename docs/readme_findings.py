@@ -25,7 +25,8 @@ NETWORKS = {
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
-OUTSIDE = ("networks", "defences in their authors' code")  # rows of reports/outside that are verdicts
+# Rows of reports/outside that are verdicts.
+OUTSIDE = ("networks", "published weights", "defences in their authors' code")
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
 SIDES = {"robust": "good", "broken": "broken"}  # of rows of reports/outside
 NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken, as in benchmarks/soundness
