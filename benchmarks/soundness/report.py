@@ -154,7 +154,8 @@ BY_KIND = """
 
 Mean robust accuracy, in percent, over the instances that each tool was run on. The number in a kind's
 name is that of the pixels that decide whether a counterexample is reached: the more, the rarer are random
-starts from which a gradient leads there.
+starts from which a gradient leads there. A number in parentheses is that of fewer instances, which a tool
+was run on.
 
 {alone}
 """
@@ -223,8 +224,14 @@ def by_kind(rows: Sequence[Row]) -> Iterator[str]:
     for kind, truth in dict.fromkeys((row.instance.partition("-")[2], row.truth) for row in rows):
         own = [row for row in rows if (row.instance.partition("-")[2], row.truth) == (kind, truth)]
         reported = ([row.accuracy for row in own if row.tool == tool] for tool in tools)
-        means = [f"{100 * statistics.mean(values):.1f}" if values else "" for values in reported]
-        yield line(f"{kind} ({len({row.instance for row in own})})", f"{100 * truth:.1f}", *means)
+        number = len({row.instance for row in own})
+        means = [
+            f"{100 * statistics.mean(values):.1f}" + (f" ({len(values)})" if len(values) < number else "")
+            if values
+            else ""
+            for values in reported
+        ]
+        yield line(f"{kind} ({number})", f"{100 * truth:.1f}", *means)
 
 
 def by_instance(rows: Sequence[Row]) -> Iterator[str]:
