@@ -38,6 +38,9 @@ EXPLAINED = {
     "lwta-wrn34-1": "Its authors report 76.08% under AutoAttack's `rand`, which differentiates a saturated "
     "softmax. With its slope smoothed, PGD finds inputs that are answered wrongly; they are stored with the "
     "run [lwta](../lwta/report.md), and `csrobust verify` scores them again. The claim is wrong.",
+    "mnist 7 in l0": "A solver finds four pixels among 784 that change the answer. The network binarises its "
+    "pixels, so no gradient points to them; 2,000 queries of `sparse-rs` and a surrogate's gradient do not "
+    "find them either. The verdict is `not settled`.",
 }
 
 
