@@ -145,7 +145,9 @@ def _soundness() -> dict[str, dict[str, list[dict[str, str]]]]:
 def truth() -> str:
     """Verdicts where the truth is that of others, then where it is proved."""
     rows = list(_outside())
-    counts = {side: [sum(r[i] for r in rows if r[1] == side) for i in (2, 3, 4)] for side in SIDES}
+    counts = {
+        side: [sum(n) for n in zip(*(r[2:] for r in rows if r[1] == side), strict=True)] for side in SIDES
+    }
     (broken, stands, _), (wrong, _, unclear) = counts["broken"], counts["robust"]
     sides = _soundness()
     ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]

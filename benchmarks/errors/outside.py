@@ -145,10 +145,10 @@ def images() -> Iterator[Judged]:
 def published() -> Iterator[Judged]:
     """Weights with published bounds on robust accuracy, and images with a proved least change."""
     for row in rows("published_weights.md", "networks"):
-        low, _, high = row["published robust accuracy"].rstrip("%").replace("to", " ").partition("   ")
-        high = float(high or low)
+        low, _, high = row["published robust accuracy"].rstrip("%").partition(" to ")
+        most = float(high or low)
         claimed = row["by"].startswith("its authors")
-        truth = "broken" if high <= NOTHING else "undecided" if claimed or float(low) <= NOTHING else "robust"
+        truth = "broken" if most <= NOTHING else "undecided" if claimed or float(low) <= NOTHING else "robust"
         word = row["verdict"].strip("`")
         detail = f"{row['norm, eps']}; {row['published robust accuracy']}: {row['by']}; {row['verdict']}, "
         detail += row["csrobust (95% CI)"]

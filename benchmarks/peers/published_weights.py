@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import PIL.Image
@@ -140,7 +140,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Answer:
-    """Whether csrobust breaks an image at its least radius, and one pixel value below (None: not run)."""
+    """The outcome of an image: broken at its least radius, and one pixel value below it (None: not run)."""
 
     image: str
     at: bool
@@ -169,7 +169,9 @@ ROWS = (
     Network("LeNet5 plain l2", PLAIN, lenet5, "mnist", "l2", "1.388", 0, 0.4945, FAB),
 )  # fmt: skip
 CLAIM = 0.697
-CLAIMS = {  # PGD-20 at 8/255, which the authors' code applies to normalised images: name -> --eps-space
+CLAIMS: dict[
+    str, Literal["pixel", "normalized"]
+] = {  # PGD-20 at 8/255, which the authors' code applies to normalised images: name -> --eps-space
     "ResNet-20 of advrob, eps of pixels": "pixel",
     "ResNet-20 of advrob, eps of normalised images": "normalized",
 }
@@ -222,18 +224,19 @@ def evaluate_claim(name: str, weights: Path, shared: Path, folder: Path) -> Row:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     evaluated = evaluate(
         str(weights / RESNET), f"npz:{CIFAR}", normalize="imagenet", eps="8/255", eps_space=CLAIMS[name],
-        limit=EXAMPLES, claim=CLAIM, claim_attack="pgd-20", until="settled", threads=1,
+        limit=FEWER, claim=CLAIM, claim_attack="pgd-20", until="settled", threads=1,
         out=str(folder / name.replace(" ", "-")), listener=Listener(),
     )  # fmt: skip
     verdict = evaluated.judgements[0].verdict
     figure = verdict.claimed or verdict.accuracy
+    assert figure is not None and verdict.clean is not None  # the run is finished
     seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
     clean = verdict.clean.estimate
-    return Row(name, verdict.name, EXAMPLES, clean, figure.low, figure.estimate, figure.high, seconds)
+    return Row(name, verdict.name, FEWER, clean, figure.low, figure.estimate, figure.high, seconds)
 
 
 def evaluate_image(image: Image, weights: Path, shared: Path, folder: Path) -> Answer:
-    """Whether the plain command breaks an image at its least radius, and in linf one pixel value below it."""
+    """Evaluates an image at its least radius, and in linf one pixel value below it, by the plain command."""
     root = weights / "bnn-verification"
     model = binarised(root / f"{image.model}.npz")
     if image.model == "mnist":
