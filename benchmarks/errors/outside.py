@@ -26,7 +26,6 @@ PAGE = PEERS.parents[1] / "reports" / "outside" / "report.md"
 EXAMPLES = 640
 SAYS = ("broken", "stands", "open")  # columns: found broken; certified or no failure found; neither
 WORDS = {"broken": "broken", "no gain": "broken", "no failure found": "stands", "not settled": "open"}
-WORDS["claim refuted"] = "broken"
 NOTHING = 5.0  # published robust accuracy in percent up to which a network counts as broken
 
 # Every miss, by what was judged. A verdict against the truth, or a weakness that was not found, needs one.
@@ -147,8 +146,7 @@ def published() -> Iterator[Judged]:
     for row in rows("published_weights.md", "networks"):
         low, _, high = row["published robust accuracy"].rstrip("%").partition(" to ")
         most = float(high or low)
-        claimed = row["by"].startswith("its authors")
-        truth = "broken" if most <= NOTHING else "undecided" if claimed or float(low) <= NOTHING else "robust"
+        truth = "broken" if most <= NOTHING else "undecided" if float(low) <= NOTHING else "robust"
         word = row["verdict"].strip("`")
         detail = f"{row['norm, eps']}; {row['published robust accuracy']}: {row['by']}; {row['verdict']}, "
         detail += row["csrobust (95% CI)"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -41,14 +41,12 @@ REPOSITORIES = {
     "MIPVerify_data": "vtjeng/MIPVerify_data 35578a1",
     "mmr-universal": "fra31/mmr-universal 3eba567",
     "advertorch": "BorealisAI/advertorch e063e34",
-    "advrob-cifar10": "EhanW/advrob-cifar10 4f92f13",
     "bnn-verification": "msakai/bnn-verification d42a828",
 }
 WONG_KOLTER = "MIPVerify_data/master_seed_1_epochs_100.pth"
 MMR_MNIST = "mmr-universal/mmr_univ_mnist_gammas_1.0_0.175_lambdas_3.0_12.0.mat"
 MMR_CIFAR = "mmr-universal/mmr_univ_cifar10_gammas_6.0_6.0_lmabdas_1.0_6.0.mat"
 ADVERSARIAL, PLAIN = "advertorch/mnist_lenet5_advtrained.pt", "advertorch/mnist_lenet5_clntrained.pt"
-RESNET = "advrob-cifar10/resnet20_pgd.pth"
 FILES = {
     WONG_KOLTER: ("weights/mnist/WK17a/linf0.1", "665cce40af979286"),
     "MIPVerify_data/W1.npy": ("weights/mnist/RSL18a/linf0.1", "074e6d3f6e2e9a3d"),
@@ -59,7 +57,6 @@ FILES = {
     MMR_CIFAR: ("models", "e5ad5bcbeafaa21c"),
     ADVERSARIAL: ("advertorch_examples/trained_models", "b89abfcfe8b33235"),
     PLAIN: ("advertorch_examples/trained_models", "551a11267982991f"),
-    RESNET: ("pretrained", "e82e8084fb081b84"),
     "bnn-verification/mnist.npz": ("models", "17ae4f489516b64b"),
     "bnn-verification/mnist_rot.npz": ("models", "ef6e840027f13e27"),
     "bnn-verification/mnist_back_image.npz": ("models", "73a58357000c7cad"),
@@ -168,13 +165,6 @@ ROWS = (
     Network("LeNet5 plain linf", PLAIN, lenet5, "mnist", "linf", "0.3", 0, 0, "PGD-40 breaks 100%"),
     Network("LeNet5 plain l2", PLAIN, lenet5, "mnist", "l2", "1.388", 0, 0.4945, FAB),
 )  # fmt: skip
-CLAIM = 0.697
-CLAIMS: dict[
-    str, Literal["pixel", "normalized"]
-] = {  # PGD-20 at 8/255, which the authors' code applies to normalised images: name -> --eps-space
-    "ResNet-20 of advrob, eps of pixels": "pixel",
-    "ResNet-20 of advrob, eps of normalised images": "normalized",
-}
 LEAST = {  # l0, l1, l2 squared, linf; `logs/exact`, "OPTIMUM FOUND" for each
     ("mnist", 7, 9): (4, 5, 5, 1),
     ("mnist_rot", 8, 1): (3, 3, 3, 1),
@@ -219,22 +209,6 @@ def evaluate_network(network: Network, weights: Path, shared: Path, folder: Path
     return Row(network.name, verdict.name, len(x), clean, figure.low, figure.estimate, figure.high, seconds)
 
 
-def evaluate_claim(name: str, weights: Path, shared: Path, folder: Path) -> Row:
-    """The verdict on a claim, and the accuracy that it is about."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    evaluated = evaluate(
-        str(weights / RESNET), f"npz:{CIFAR}", normalize="imagenet", eps="8/255", eps_space=CLAIMS[name],
-        limit=FEWER, claim=CLAIM, claim_attack="pgd-20", until="settled", threads=1,
-        out=str(folder / name.replace(" ", "-")), listener=Listener(),
-    )  # fmt: skip
-    verdict = evaluated.judgements[0].verdict
-    figure = verdict.claimed or verdict.accuracy
-    assert figure is not None and verdict.clean is not None  # the run is finished
-    seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
-    clean = verdict.clean.estimate
-    return Row(name, verdict.name, FEWER, clean, figure.low, figure.estimate, figure.high, seconds)
-
-
 def evaluate_image(image: Image, weights: Path, shared: Path, folder: Path) -> Answer:
     """Evaluates an image at its least radius, and in linf one pixel value below it, by the plain command."""
     root = weights / "bnn-verification"
@@ -264,9 +238,6 @@ def network_table(folder: Path) -> Iterator[tuple[str, ...]]:
     yield ("network", "norm, eps", "images", "published robust accuracy", "by", "clean", "csrobust (95% CI)",
            "verdict", "beside the published", "CPU seconds")  # fmt: skip
     known = {row.name: (f"{row.norm}, {row.eps}", row.low, row.high, row.by) for row in ROWS}
-    for name, space in CLAIMS.items():
-        unit = "pixels" if space == "pixel" else "normalised images"
-        known[name] = (f"linf, 8/255 of {unit}", CLAIM, CLAIM, "its authors, under PGD-20")
     for name, (budget, low, high, by) in known.items():
         stored = folder / f"{name.replace(' ', '-')}.json"
         if stored.exists():
@@ -328,7 +299,6 @@ def main() -> None:
     jobs: dict[str, Callable[[], Row | Answer]] = {
         row.name: partial(evaluate_network, row, *places) for row in ROWS
     }
-    jobs |= {name: partial(evaluate_claim, name, *places) for name in CLAIMS}
     jobs |= {image.name: partial(evaluate_image, image, *places) for image in IMAGES}
     for name in () if options.tables else options.names or jobs:
         stored = options.folder / f"{name.replace(' ', '-')}.json"

@@ -66,7 +66,6 @@ def test_an_interval_that_misses_the_published_accuracy_is_no_agreement(tmp_path
         ("95.6%", "MIP", "not settled", "above", "robust", True),
         ("0.0 to 49.3%", "DDN", "broken", "agrees", "undecided", False),
         ("0.0%", "PGD", "not settled", "agrees", "broken", True),
-        ("69.7%", "its authors, under PGD-20", "claim refuted", "agrees", "undecided", False),
     ],
 )
 def test_published_figures_are_counted_by_what_they_prove(
