@@ -25,8 +25,11 @@ NETWORKS = {
     ("cifar10-adversarial", "pgd-at", 192): "adversarially trained ResNet-20",
 }
 MAIN = "batch/unknown"
-OUTSIDE = ("networks", "defences in their authors' code")  # rows of reports/outside that are verdicts
+# Rows of reports/outside that are verdicts.
+OUTSIDE = ("networks", "published weights", "defences in their authors' code")
 COLUMNS = ("clean", "pgd-10", "pgd-10+loss=margin", "pgd-100", "transfer-pgd-20", "ensemble")
+SIDES = {"robust": "good", "broken": "broken"}  # of rows of reports/outside
+NOTHING = 0.05  # robust accuracy up to which an account calls a defence broken, as in benchmarks/soundness
 FAR = 0.03  # as in benchmarks/errors/zoo_report.py
 
 
@@ -38,7 +41,7 @@ def main() -> None:
 
 def with_blocks(text: str) -> str:
     """``text`` with what stands between each pair of markers written anew."""
-    for name, make in {"findings": findings, "zoo": zoo, "bias": bias}.items():
+    for name, make in {"findings": findings, "truth": truth, "zoo": zoo, "bias": bias}.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         if begin in text:
             before, rest = text.split(begin)
@@ -102,21 +105,72 @@ def zoo() -> str:
 
 
 def bias() -> str:
-    """Verdicts on defences of known robust accuracy: of the zoo by threat model, and those of others."""
+    """Verdicts on defences of known robust accuracy: those of others, generated ones, then the zoo."""
     rows: list[Sequence[str]] = [("truth", "threat model", "number", "positive", "negative", "open")]
+    for group, truth, broken_, stands, open_ in _outside():
+        if group in OUTSIDE and truth in SIDES:
+            rows.append(_verdicts(f"{group}: {SIDES[truth]}", MAIN, [stands, broken_, open_]))
+    for side, ours in _soundness().items():
+        words = [row["verdict"] for row in ours["csrobust"]]
+        positive, open_ = words.count("no failure found"), words.count("not settled")
+        counts = [positive, len(words) - positive - open_, open_]
+        rows.append(_verdicts(f"generated: {side}", MAIN, counts))
     entries = [row for row in _rows("zoo/zoo.csv") if not row["third_party"]]
     for broken in ("False", "True"):
         for threat in ("batch/unknown", "batch/known", "victim/unknown"):
             senses = [row["sense"] for row in _matching(entries, {"broken": broken, "threat": threat})]
             counts = [senses.count(sense) for sense in ("praised", "condemned", "unsettled")]
             rows.append(_verdicts("zoo: " + ("broken" if broken == "True" else "good"), threat, counts))
+    return pipes([row for row in rows if row[2] != "0"])
+
+
+def _outside() -> Iterator[tuple[str, str, int, int, int]]:
+    """Rows of reports/outside: group, truth, and how many csrobust breaks, accepts and leaves open."""
     for line in (REPORTS / "outside" / "report.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 6 and cells[0] in OUTSIDE and cells[1] in ("robust", "broken"):
-            broken_, stands, open_ = map(int, cells[3:])
-            truth = f"{cells[0]}: {'good' if cells[1] == 'robust' else 'broken'}"
-            rows.append(_verdicts(truth, MAIN, [stands, broken_, open_]))
-    return pipes([row for row in rows if row[2] != "0"])
+        if len(cells) == 6 and cells[2].isdigit():
+            broken, stands, open_ = map(int, cells[3:])
+            yield cells[0], cells[1], broken, stands, open_
+
+
+def _soundness() -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Rows of reports/soundness by side of the truth and by tool."""
+    sides: dict[str, dict[str, list[dict[str, str]]]] = {"good": {}, "broken": {}}
+    for row in _rows("soundness/soundness.csv"):
+        side = "broken" if float(row["truth"]) == 0 else "good"
+        sides[side].setdefault(row["tool"], []).append(row)
+    return sides
+
+
+def truth() -> str:
+    """Verdicts where the truth is that of others, then where it is proved."""
+    rows = list(_outside())
+    counts = {
+        side: [sum(n) for n in zip(*(r[2:] for r in rows if r[1] == side), strict=True)] for side in SIDES
+    }
+    (broken, stands, _), (wrong, _, unclear) = counts["broken"], counts["robust"]
+    sides = _soundness()
+    ours, good = sides["broken"]["csrobust"], sides["good"]["csrobust"]
+    missed = {tool: sum(map(_missed, found)) for tool, found in sides["broken"].items()}
+    others = ", ".join(
+        f"{tool.partition(' ')[0]} on {missed[tool]} of {len(found)}"
+        for tool, found in sides["broken"].items()
+        if "AutoAttack" in tool
+    )
+    positive = sum(row["verdict"] == "no failure found" for row in ours)
+    false = sum(row["verdict"] in ("broken", "no gain") for row in good)
+    return (
+        f"- [External truth](reports/outside/report.md): of {sum(counts['broken'])} images, networks "
+        f"and defences that others broke, csrobust breaks {broken} and accepts {stands}. "
+        f"Of {sum(counts['robust'])} reported robust, it breaks {wrong} and leaves {unclear} open.\n"
+        f"- [Generated defences](reports/soundness/report.md): of {len(ours)} that provably keep 0%, "
+        f"csrobust reports more than 5% on {missed['csrobust']} ({others}) and accepts {positive}. "
+        f"Of {len(good)} robust ones, it calls {false} broken."
+    )
+
+
+def _missed(row: dict[str, str]) -> bool:
+    return float(row["accuracy"]) > NOTHING
 
 
 def _verdicts(truth: str, threat: str, counts: Sequence[int]) -> Sequence[str]:
@@ -140,6 +194,7 @@ def _side(account: float, low: float, high: float) -> str:
 
 def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     ours = [row for row in entries if not row["third_party"]]
+    off = []
     for package in ("AutoAttack", "torchattacks"):
         accounts: dict[str, list[dict[str, str]]] = {}
         for row in entries:
@@ -149,10 +204,11 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
             _side(min(map(_account, rows)), float(rows[0]["truth_low"]), float(rows[0]["truth_high"]))
             for rows in accounts.values()
         ]
-        yield (
-            f"{package} is more than {100 * FAR:g} points off on {sum(map(bool, sides))} of {len(sides)} "
-            f"defences: too low on {sides.count('too low')}, too high on {sides.count('too high')}."
+        too_low, too_high = (sides.count(side) for side in ("too low", "too high"))
+        off.append(
+            f"{package} on {too_low + too_high} of {len(sides)} ({too_low} too low, {too_high} too high)"
         )
+    yield f"More than {100 * FAR:g} points off: {', '.join(off)}."
     broken = {row["defence"] for row in ours if row["broken"] == "True"}
     words = {row["defence"]: row["verdict"] for row in ours}
     missed = sum(words[name] == "no failure found" for name in broken)
@@ -160,9 +216,8 @@ def _counts(entries: list[dict[str, str]]) -> Iterator[str]:
     constant = [f"`{row['defence']}`" for row in judged if row["fair"] == "True"]
     open_words = sum(word == "not settled" for word in words.values())
     yield (
-        f"The verdict of csrobust is `no failure found` for {missed} of {len(broken)} broken defences, "
-        f"`broken`, `no gain` or `worse than its base` for {len(judged)} of {len(words) - len(broken)} "
-        f"good ones, and `not settled` for {open_words}."
+        f"csrobust accepts {missed} of {len(broken)} broken defences, calls {len(judged)} of "
+        f"{len(words) - len(broken)} good ones broken, and leaves {open_words} open."
     )
     if constant:
         these = " and ".join(constant)

@@ -154,8 +154,10 @@ BY_KIND = """
 
 Mean robust accuracy, in percent, over the instances that each tool was run on. The number in a kind's
 name is that of the pixels that decide whether a counterexample is reached: the more, the rarer are random
-starts from which a gradient leads there. Noise, ensembles, codes and batch statistics were evaluated by
-csrobust alone; only the bare networks and one coin were evaluated by every tool.
+starts from which a gradient leads there. A number in parentheses is that of fewer instances, which a tool
+was run on.
+
+{alone}
 """
 
 
@@ -212,13 +214,24 @@ def by_tool(rows: Sequence[Row]) -> Iterator[str]:
 def by_kind(rows: Sequence[Row]) -> Iterator[str]:
     """What each tool reports, by what is planted."""
     tools = list(dict.fromkeys(row.tool for row in rows))
-    yield BY_KIND
+    several = {row.instance for row in rows if row.tool != OURS}
+    alone = [f"`{row.instance}`" for row in rows if row.tool == OURS and row.instance not in several]
+    ran = (
+        f"Only csrobust was run on {', '.join(alone)}." if alone else "Every tool was run on every instance."
+    )
+    yield BY_KIND.format(alone=ran)
     yield from heading("kind (instances)", "truth", *tools)
     for kind, truth in dict.fromkeys((row.instance.partition("-")[2], row.truth) for row in rows):
         own = [row for row in rows if (row.instance.partition("-")[2], row.truth) == (kind, truth)]
         reported = ([row.accuracy for row in own if row.tool == tool] for tool in tools)
-        means = [f"{100 * statistics.mean(values):.1f}" if values else "" for values in reported]
-        yield line(f"{kind} ({len({row.instance for row in own})})", f"{100 * truth:.1f}", *means)
+        number = len({row.instance for row in own})
+        means = [
+            f"{100 * statistics.mean(values):.1f}" + (f" ({len(values)})" if len(values) < number else "")
+            if values
+            else ""
+            for values in reported
+        ]
+        yield line(f"{kind} ({number})", f"{100 * truth:.1f}", *means)
 
 
 def by_instance(rows: Sequence[Row]) -> Iterator[str]:

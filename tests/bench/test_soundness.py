@@ -139,3 +139,14 @@ def test_the_page_begins_with_instances_on_which_csrobust_loses():
     assert "| csrobust | 1 | 1 of 1 (2.5 to 100.0%) |" in text
     assert "| stub | 1 | 0 of 1 (0.0 to 97.5%) |" in text
     assert "Not run: ART PGD." in text
+
+
+def test_means_over_fewer_instances_than_csrobust_was_run_on_say_so():
+    second = replace(ROW, instance="noise-" + ROW.instance.partition("-")[2], accuracy=0.1)
+    text = page([ROW, second, replace(ROW, tool="stub", accuracy=0.3)], 5, [])
+    assert f"Only csrobust was run on `{second.instance}`." in text
+    kind = next(
+        line for line in text.splitlines() if line.startswith(f"| {ROW.instance.partition('-')[2]} (2)")
+    )
+    assert kind.endswith("| 30.0 (1) |")
+    assert "Every tool was run on every instance." in page([ROW, replace(ROW, tool="stub")], 5, [])

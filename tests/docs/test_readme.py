@@ -34,6 +34,19 @@ def test_a_page_counts_the_verdicts_by_what_is_true(findings):
     assert sum(row[0] for (truth, _), row in counts.items() if truth == "zoo: broken") == len(broken)
 
 
+def test_truth_of_others_and_of_proofs_is_counted_before_the_development_set(findings):
+    external, generated = findings.truth().splitlines()
+    broken = [row for row in findings._outside() if row[1] == "broken"]
+    assert f"of {sum(sum(row[2:]) for row in broken)} images" in external
+    rows = [row for row in findings._rows("soundness/soundness.csv") if row["tool"] == "csrobust"]
+    missed = [row for row in rows if float(row["truth"]) == 0 and float(row["accuracy"]) > 0.05]
+    assert f"more than 5% on {len(missed)} (" in generated
+    for page in (README, findings.BIAS.read_text()):
+        assert page.index("reports/soundness/") < page.index("reports/zoo/")
+    order = [line.split(" ")[1] for line in findings.bias().splitlines()[2:]]
+    assert order.index("generated:") < order.index("zoo:") == len(order) - order.count("zoo:")
+
+
 def test_a_changed_figure_is_noticed(findings):
     (line,) = (line for line in README.splitlines() if "RCI, N = 190" in line)
     assert findings.with_blocks(README.replace(line, line.replace("30.1", "31.1", 1))) == README

@@ -1,0 +1,315 @@
+"""csrobust on weights that other authors published with a proof or a figure: `published_weights.md`.
+
+    python benchmarks/peers/published_weights.py --weights DIR --shared DIR FOLDER [NAME ...]
+
+DIR of --weights has the files of `FILES`, which are read as tensors, arrays or images alone; architectures
+are those of `published_networks.py`. --shared has MNIST's test images, data/cifar10_test.npz those of
+CIFAR-10. Runs go into FOLDER, which a stopped measurement goes on with. NAME chooses what is run, and the
+page shows all that FOLDER holds. `reports/outside` counts the page's rows.
+"""
+
+import argparse
+import hashlib
+import json
+import resource
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from benchmarks.bench.table import pipes
+from benchmarks.errors.coverage import write
+from benchmarks.peers.published_networks import binarised, lenet5, mmr_universal, raghunathan, wong_kolter
+from benchmarks.peers.sandwich_exact import digits
+from robustbench_coded import evaluate
+from robustbench_coded.evaluation.session.listener import Listener
+from robustbench_coded.runs.atomic import write_text
+
+PAGE = Path(__file__).with_suffix(".md")
+CIFAR = "data/cifar10_test.npz"
+EXAMPLES, FEWER = 256, 128  # images; more where the truth is that of the tightest bounds
+SLIP = 0.005  # in truths, of figures that their papers round or count on other images
+
+# Folder of --weights: repository and commit. File: path there, and the first 16 digits of its sha256.
+REPOSITORIES = {
+    "MIPVerify_data": "vtjeng/MIPVerify_data 35578a1",
+    "mmr-universal": "fra31/mmr-universal 3eba567",
+    "advertorch": "BorealisAI/advertorch e063e34",
+    "bnn-verification": "msakai/bnn-verification d42a828",
+}
+WONG_KOLTER = "MIPVerify_data/master_seed_1_epochs_100.pth"
+MMR_MNIST = "mmr-universal/mmr_univ_mnist_gammas_1.0_0.175_lambdas_3.0_12.0.mat"
+MMR_CIFAR = "mmr-universal/mmr_univ_cifar10_gammas_6.0_6.0_lmabdas_1.0_6.0.mat"
+ADVERSARIAL, PLAIN = "advertorch/mnist_lenet5_advtrained.pt", "advertorch/mnist_lenet5_clntrained.pt"
+FILES = {
+    WONG_KOLTER: ("weights/mnist/WK17a/linf0.1", "665cce40af979286"),
+    "MIPVerify_data/W1.npy": ("weights/mnist/RSL18a/linf0.1", "074e6d3f6e2e9a3d"),
+    "MIPVerify_data/W2.npy": ("weights/mnist/RSL18a/linf0.1", "b6a3fc8aca69afd8"),
+    "MIPVerify_data/B1.npy": ("weights/mnist/RSL18a/linf0.1", "82e61ae93e229c82"),
+    "MIPVerify_data/B2.npy": ("weights/mnist/RSL18a/linf0.1", "c6fcf4acc1f5f4fb"),
+    MMR_MNIST: ("models", "0aad3eaeb2acd498"),
+    MMR_CIFAR: ("models", "e5ad5bcbeafaa21c"),
+    ADVERSARIAL: ("advertorch_examples/trained_models", "b89abfcfe8b33235"),
+    PLAIN: ("advertorch_examples/trained_models", "551a11267982991f"),
+    "bnn-verification/mnist.npz": ("models", "17ae4f489516b64b"),
+    "bnn-verification/mnist_rot.npz": ("models", "ef6e840027f13e27"),
+    "bnn-verification/mnist_back_image.npz": ("models", "73a58357000c7cad"),
+    "bnn-verification/images/bnn_mnist_rot_8_label1.png": ("images", "d1aa53d7217ae880"),
+    "bnn-verification/images/bnn_mnist_rot_16_label5.png": ("images", "94fde8458a63060e"),
+    "bnn-verification/images/bnn_mnist_back_image_32_label3.png": ("images", "bad9b353f4052dd4"),
+    "bnn-verification/images/bnn_mnist_back_image_73_label5.png": ("images", "7cb16f62d68d0a1b"),
+}
+
+
+@dataclass(frozen=True)
+class Network:
+    """Published weights, and what is known of their robust accuracy.
+
+    Attributes:
+        low, high: bounds on robust accuracy that others established. by: how they did.
+    """
+
+    name: str
+    file: str
+    build: Callable[[Any], nn.Module]
+    data: str
+    norm: str
+    eps: str
+    low: float
+    high: float
+    by: str
+
+    @property
+    def examples(self) -> int:
+        return EXAMPLES if self.by is MIP else FEWER
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network's verdict.
+
+    Attributes:
+        clean, least, estimate, most: accuracies, the last three with the 95% interval.
+        seconds: of one processor.
+    """
+
+    network: str
+    verdict: str
+    images: int
+    clean: float
+    least: float
+    estimate: float
+    most: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, and the least norm that changes a binarised network's answer, which solvers proved.
+
+    Attributes:
+        least: in the norm's own unit, of pixels from 0 to 255 for all but l0; squared in l2.
+    """
+
+    model: str
+    number: int
+    label: int
+    norm: str
+    least: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}-{self.number}-{self.norm}"
+
+    @property
+    def eps(self) -> float:
+        """The radius at which the answer changes, in pixels of [0, 1]; a hair more, for float32."""
+        if self.norm == "l0":
+            return self.least
+        return (self.least**0.5 if self.norm == "l2" else self.least) / 255 * (1 + 1e-5)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome of an image: broken at its least radius, and one pixel value below it (None: not run)."""
+
+    image: str
+    at: bool
+    below: bool | None
+    seconds: float
+
+
+MIP, MMR = (
+    "mixed-integer programs (1711.07356)",
+    "attacks, certificates and mixed-integer programs (1905.11213)",
+)
+FAB = "DDN with 1,000 steps breaks half of the images that it answers rightly there"
+UNION_MNIST, UNION_CIFAR = (0.792, 0.9696), (0.354, 0.5304)
+ROWS = (
+    Network("WK17a", WONG_KOLTER, wong_kolter, "mnist", "linf", "0.1",
+            0.9562, 0.9562, MIP),
+    Network("RSL18a", "MIPVerify_data/W1.npy", raghunathan, "mnist", "linf", "0.1", 0.6919, 0.8564, MIP),
+    *(Network(f"MMR-Universal MNIST {n}", MMR_MNIST, mmr_universal, "mnist", n, e, *UNION_MNIST, MMR)
+      for n, e in (("linf", "0.1"), ("l2", "0.3"), ("l1", "1"))),
+    *(Network(f"MMR-Universal CIFAR-10 {n}", MMR_CIFAR, mmr_universal, "cifar10", n, e, *UNION_CIFAR, MMR)
+      for n, e in (("linf", "2/255"), ("l2", "0.1"), ("l1", "2"))),
+    Network("LeNet5 adversarial linf", ADVERSARIAL, lenet5, "mnist", "linf", "0.3", 0, 0.9193,
+            "PGD-40 breaks 6.8% of the 98.64% that are answered rightly"),
+    Network("LeNet5 adversarial l2", ADVERSARIAL, lenet5, "mnist", "l2", "1.872", 0, 0.4932, FAB),
+    Network("LeNet5 plain linf", PLAIN, lenet5, "mnist", "linf", "0.3", 0, 0, "PGD-40 breaks 100%"),
+    Network("LeNet5 plain l2", PLAIN, lenet5, "mnist", "l2", "1.388", 0, 0.4945, FAB),
+)  # fmt: skip
+LEAST = {  # l0, l1, l2 squared, linf; `logs/exact`, "OPTIMUM FOUND" for each
+    ("mnist", 7, 9): (4, 5, 5, 1),
+    ("mnist_rot", 8, 1): (3, 3, 3, 1),
+    ("mnist_rot", 16, 5): (2, 2, 2, 1),
+    ("mnist_back_image", 32, 3): (2, 4, 7, 2),
+    ("mnist_back_image", 73, 5): (2, 9, 27, 4),
+}
+IMAGES = [
+    Image(*key, norm, least)
+    for key, values in LEAST.items()
+    for norm, least in zip(("l0", "l1", "l2", "linf"), values, strict=True)
+]
+
+
+def test_images(data: str, shared: Path) -> tuple[Tensor, Tensor]:
+    """The first test images."""
+    if data == "mnist":
+        x, y = digits(shared / "data" / "mnist")
+    else:
+        arrays = np.load(CIFAR, allow_pickle=False)
+        x = torch.from_numpy(arrays["x"][:EXAMPLES]).permute(0, 3, 1, 2) / 255
+        y = torch.from_numpy(arrays["y"]).long()
+    return x[:EXAMPLES], y[:EXAMPLES]
+
+
+def run(model: nn.Module, x: Tensor, y: Tensor, out: Path, **options: Any) -> tuple[Any, float]:
+    """The plain command's run, and seconds of one processor."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    evaluated = evaluate(model, (x, y), out=str(out), listener=Listener(), threads=1, **options)
+    return evaluated, resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+
+
+def evaluate_network(network: Network, weights: Path, shared: Path, folder: Path) -> Row:
+    x, y = (part[: network.examples] for part in test_images(network.data, shared))
+    model = network.build(weights / network.file).eval()
+    with torch.no_grad():
+        clean = float((model(x).argmax(1) == y).float().mean())
+    out = folder / network.name.replace(" ", "-")
+    evaluated, seconds = run(model, x, y, out, norm=network.norm, eps=network.eps, until="settled")
+    verdict = evaluated.judgements[0].verdict
+    figure = verdict.accuracy
+    return Row(network.name, verdict.name, len(x), clean, figure.low, figure.estimate, figure.high, seconds)
+
+
+def evaluate_image(image: Image, weights: Path, shared: Path, folder: Path) -> Answer:
+    """Evaluates an image at its least radius, and in linf one pixel value below it, by the plain command."""
+    root = weights / "bnn-verification"
+    model = binarised(root / f"{image.model}.npz")
+    if image.model == "mnist":
+        pixels = digits(shared / "data" / "mnist")[0][image.number : image.number + 1]
+    else:  # published as pictures alone, transposed
+        path = root / "images" / f"bnn_{image.model}_{image.number}_label{image.label}.png"
+        pixels = torch.from_numpy(np.array(PIL.Image.open(path)).T.copy())[None, None] / 255
+    label = torch.tensor([image.label])
+    assert int(model(pixels).argmax()) == image.label, image.name
+    radii = {"": image.eps}
+    if image.norm == "linf" and image.least > 1:
+        radii["-below"] = (image.least - 1) / 255
+    broken, total = [], 0.0
+    for suffix, eps in radii.items():
+        out = folder / f"{image.name}{suffix}"
+        evaluated, seconds = run(model, pixels, label, out, norm=image.norm, eps=eps, until="settled")
+        accuracy = evaluated.summary["accuracy"][evaluated.summary["eps"].fillna(0) <= eps * 1.001]
+        broken.append(bool(accuracy.min() == 0))
+        total += seconds
+    return Answer(image.name, broken[0], broken[1] if len(broken) > 1 else None, total)
+
+
+def network_table(folder: Path) -> Iterator[tuple[str, ...]]:
+    """Networks that FOLDER holds, with the published figure beside csrobust's."""
+    yield ("network", "norm, eps", "images", "published robust accuracy", "by", "clean", "csrobust (95% CI)",
+           "verdict", "beside the published", "CPU seconds")  # fmt: skip
+    known = {row.name: (f"{row.norm}, {row.eps}", row.low, row.high, row.by) for row in ROWS}
+    for name, (budget, low, high, by) in known.items():
+        stored = folder / f"{name.replace(' ', '-')}.json"
+        if stored.exists():
+            row = Row(**json.loads(stored.read_text()))
+            side = "below" if row.most < low - SLIP else "above" if row.least > high + SLIP else "agrees"
+            published = f"{100 * low:.1f}%" if low == high else f"{100 * low:.1f} to {100 * high:.1f}%"
+            figure = f"{100 * row.estimate:.1f}% ({100 * row.least:.1f} to {100 * row.most:.1f})"
+            yield (name, budget, str(row.images), published, by, f"{100 * row.clean:.1f}%", figure,
+                   f"`{row.verdict}`", side, f"{row.seconds:.0f}")  # fmt: skip
+
+
+def image_table(folder: Path) -> Iterator[tuple[str, ...]]:
+    yield (
+        "image",
+        "norm",
+        "least change, proved",
+        "broken at it",
+        "broken one pixel value below",
+        "CPU seconds",
+    )
+    words = {True: "yes", False: "no", None: ""}
+    for image in IMAGES:
+        stored = folder / f"{image.name}.json"
+        if stored.exists():
+            answer = Answer(**json.loads(stored.read_text()))
+            unit = " (squared)" if image.norm == "l2" else ""
+            yield (f"{image.model} {image.number}", image.norm, f"{image.least}{unit}", words[answer.at],
+                   words[answer.below], f"{answer.seconds:.0f}")  # fmt: skip
+
+
+def file_table() -> Iterator[tuple[str, ...]]:
+    yield "file", "repository and commit", "path there", "sha256 begins"
+    for name, (path, digest) in FILES.items():
+        yield Path(name).name, REPOSITORIES[name.partition("/")[0]], path, digest
+
+
+def missing(weights: Path) -> Iterator[str]:
+    """Files that are not in `weights`, or differ from those that were measured."""
+    for name, (path, digest) in FILES.items():
+        file = weights / name
+        if not (file.exists() and hashlib.sha256(file.read_bytes()).hexdigest().startswith(digest)):
+            yield f"{name}: {path} of {REPOSITORIES[name.partition('/')[0]]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with data/mnist")
+    parser.add_argument("--tables", action="store_true", help="Write the page from FOLDER; run nothing.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    options = parser.parse_args()
+    if absent := list(missing(options.weights)):
+        raise SystemExit("missing in --weights, or changed:\n  " + "\n  ".join(absent))
+    options.folder.mkdir(parents=True, exist_ok=True)
+    places = options.weights, options.shared, options.folder
+    jobs: dict[str, Callable[[], Row | Answer]] = {
+        row.name: partial(evaluate_network, row, *places) for row in ROWS
+    }
+    jobs |= {image.name: partial(evaluate_image, image, *places) for image in IMAGES}
+    for name in () if options.tables else options.names or jobs:
+        stored = options.folder / f"{name.replace(' ', '-')}.json"
+        if not stored.exists():
+            made = jobs[name]()
+            write_text(stored, json.dumps(asdict(made)))
+            print(made, flush=True)
+    for table, rows in (("networks", network_table), ("images", image_table)):
+        write(table, pipes(list(rows(options.folder))), PAGE)
+    write("files", pipes(list(file_table())), PAGE)
+
+
+if __name__ == "__main__":
+    main()
