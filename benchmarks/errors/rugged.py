@@ -35,7 +35,7 @@ from zoo.encodings import BATCH, EPOCHS, _attacked
 from zoo.known import Known, Truth, exactly
 
 PIXELS, CLASSES, EXAMPLES, K, EPS = 64, 10, 160, 16, 0.1
-STARTS, STEPS, VALUES, SWEEPS = 12, 40, 33, 4
+STARTS, STEPS, VALUES, SWEEPS = 9, 40, 17, 2
 
 
 Code = Callable[[Tensor], Tensor]  # pixels [k, 64] -> values
