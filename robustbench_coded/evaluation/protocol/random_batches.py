@@ -27,8 +27,7 @@ from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import SHARE_OF_CLEAN
 from robustbench_coded.schema.words import CONTROLS, VerdictName
 
-MOST_RANDOM_BATCHES = 600
-CLEAN_BATCHES = 100  # of clean inputs, and at least as many of the attack that refutes a claim beside them
+MOST_RANDOM_BATCHES, CLEAN_BATCHES = 600, 100  # a claim's attack gets no fewer than clean inputs
 # How far below the bar what is left has to be, for random batches to settle a verdict.
 ROOM = 0.8
 # What random batches may leave beyond what a few thousand answers showed: six batches more where none was
