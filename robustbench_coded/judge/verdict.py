@@ -79,7 +79,7 @@ class Verdict:
     @property
     def examples_to_settle(self) -> int | None:
         """Images on which the interval that contains the bar is expected to leave it, if its estimate stays
-        and it shortens with their square root; None within a quarter of a point of the bar, or without outcomes.
+        and it shortens with their square root; None within 0.25 points of the bar or unmeasured.
         """
         by_gain = self.compared and self.gain is not None and self.gain.low <= self.bar
         figure, bar = (self.gain, self.bar) if by_gain else (self.accuracy, self.broken_at)
