@@ -79,11 +79,11 @@ class Verdict:
     @property
     def examples_to_settle(self) -> int | None:
         """Images on which the interval that contains the bar is expected to leave it, if its estimate stays
-        and it shortens with their square root; None where the estimate is the bar, or nothing was measured.
+        and it shortens with their square root; None within 0.25 points of the bar or unmeasured.
         """
         by_gain = self.compared and self.gain is not None and self.gain.low <= self.bar
         figure, bar = (self.gain, self.bar) if by_gain else (self.accuracy, self.broken_at)
-        if figure is None or figure.estimate == bar:
+        if figure is None or abs(figure.estimate - bar) < 0.0025:
             return None
         reach = figure.estimate - figure.low if figure.estimate > bar else figure.high - figure.estimate
         return max(self.examples + 1, math.ceil(self.examples * (reach / (figure.estimate - bar)) ** 2))

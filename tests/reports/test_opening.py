@@ -259,6 +259,8 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
         victims.verdict.examples_to_settle == pytest.approx(needed, abs=1)
         and "3,931" in victims.verdict.reason
     )
+    at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
+    assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     found = opening_of(run).next
     assert str(found) == "Next step: None here. About 3,931 victims would be needed, and there are 128."
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}

@@ -27,7 +27,7 @@ from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import SHARE_OF_CLEAN
 from robustbench_coded.schema.words import CONTROLS, VerdictName
 
-MOST_RANDOM_BATCHES = 600
+MOST_RANDOM_BATCHES, CLEAN_BATCHES = 600, 100  # a claim's attack gets no fewer than clean inputs
 # How far below the bar what is left has to be, for random batches to settle a verdict.
 ROOM = 0.8
 # What random batches may leave beyond what a few thousand answers showed: six batches more where none was
@@ -70,9 +70,10 @@ def proof_of(
     if bar is None:
         return None
     before = max(evidence.proofs(case), default=0)
-    needed = values_needed(share + UNSEEN, bar, tail) or MOST_RANDOM_BATCHES
-    count = min(max(needed, 2 * before), size if comparison.one_victim else MOST_RANDOM_BATCHES)
-    batches = _scheduled(case, min(count, MOST_RANDOM_BATCHES), size, before)
+    fewest = CLEAN_BATCHES if comparison in plan.claimed else 0
+    needed = max(fewest, values_needed(share + UNSEEN, bar, tail) or MOST_RANDOM_BATCHES)
+    most = min(size if comparison.one_victim else MOST_RANDOM_BATCHES, MOST_RANDOM_BATCHES)
+    batches = _scheduled(case, min(max(needed, 2 * before), most), size, before)
     fits = not before or verdict_fits(plan, evidence, comparison, batches.images)
     return Proof(batches, bar == bars[0]) if fits and extras_fit(plan, evidence, batches.images) else None
 

@@ -12,7 +12,7 @@ from attacks import naming, presets
 from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
-from robustbench_coded.evaluation.protocol.random_batches import batches_that_hold, proof_of
+from robustbench_coded.evaluation.protocol.random_batches import CLEAN_BATCHES, batches_that_hold, proof_of
 from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
@@ -32,7 +32,6 @@ from robustbench_coded.evaluation.protocol.state import (
 from robustbench_coded.schema.words import CLEAN, STANDARD, VerdictName
 
 VERSION = "1-draft"
-CLEAN_RANDOM_BATCHES = 100
 MANY_BATCHES = 40  # of clean inputs, which say enough of the clean accuracy
 CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
@@ -194,9 +193,9 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
         few = case.subject.batch_dependent and size < MANY_BATCHES * case.subject.k
         few &= not case.threat.one_victim
         if case.attack == CLEAN and few and case not in evidence.random:
-            price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
+            price = CLEAN_BATCHES * random_batch_images(case)
             if extras_fit(plan, evidence.after(Step("", "", (), tuple(random))), price):
-                random.append(ScheduledRandomBatches(case, CLEAN_RANDOM_BATCHES, size, price))
+                random.append(ScheduledRandomBatches(case, CLEAN_BATCHES, size, price))
     return _step(MORE, "few batches say little of the clean accuracy", (), random)
 
 
