@@ -1,4 +1,4 @@
-"""docs/in-memory.md: every line of its tables does what the page says."""
+"""docs/in-memory.md and further_forms.md: every line of their tables does what it says."""
 
 import ast
 import copy
@@ -20,10 +20,12 @@ from robustbench_coded import InputError, attack, evaluate
 pytestmark = pytest.mark.long
 
 PAGE = (Path(__file__).parents[2] / "docs" / "in-memory.md").read_text()
+FURTHER = Path(__file__).with_name("further_forms.md").read_text()
 LINE = re.compile(r"^\| `((?:evaluate|attack)\(.+?\))` \| (.+) \|$", re.MULTILINE)
-SECTIONS = {
-    title: LINE.findall(text) for title, text in re.findall(r"^## (.+?)$(.+?)(?=^##|\Z)", PAGE, re.M | re.S)
-}
+SECTIONS: dict[str, list[tuple[str, str]]] = {}
+for page in (PAGE, FURTHER):
+    for title, text in re.findall(r"^## (.+?)$(.+?)(?=^##|\Z)", page, re.M | re.S):
+        SECTIONS.setdefault(title, []).extend(LINE.findall(text))
 SMALL = {"attacks": "fgsm", "batch_size": 8, "draws": 2, "selection_draws": 2, "limit": 16, "threads": 1}
 
 
