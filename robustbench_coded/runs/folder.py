@@ -223,11 +223,12 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
     """
     tables, metadata, timings = [], {}, {}
     try:
-        packed, packed_times = outcomes.packed_units(path, units), outcomes.packed_timings(path)
+        packed = outcomes.packed_units(path, units)
     except outcomes.DamagedFile as error:
         raise InputError(
             f"{path / error.args[0]}; restore it, or run the command of the run, which computes it again"
         ) from error
+    packed_times = outcomes.packed_objects(path / outcomes.TIMINGS)
     for unit in units:
         file = path / "outcomes" / f"{unit}.parquet"
         if not _UNIT.fullmatch(unit):
@@ -259,7 +260,8 @@ def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
 
 def read_selftests(path: Path, identity: str) -> dict[str, Any] | None:
     """Results of the self-tests of one subject; None where there are none that can be read."""
-    return _read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else None
+    own = _read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else None
+    return own or outcomes.packed_objects(path / outcomes.SELFTESTS).get(identity)
 
 
 def _read_object(file: Path) -> dict[str, Any] | None:
