@@ -221,6 +221,7 @@ SELFTESTS = Path("selftests") / "packed.json"
 MAX_PACKED_BYTES = 4 << 30
 MAX_PACKED_ROWS = 1_000_000_000
 MAX_PACKED_METADATA = 64 << 20  # bytes of JSON
+MAX_OBJECT_BYTES = 1 << 20
 PACKED_KEY = b"csrobust-packed"
 PACKED_LEVEL = 19  # a finished run is packed once
 
@@ -238,7 +239,6 @@ def pack(path: Path) -> int:
             rows, metadata = read_table(file)
         except DamagedFile as error:
             raise InputError(f"{file}: {error}; the command of the run computes it again") from error
-        rows = with_short_margins(rows)
         units.append({"metadata": metadata, "rows": len(rows), "content": content_hash(rows, metadata)})
         tables.append(rows)
     if not tables:
@@ -254,9 +254,9 @@ def pack(path: Path) -> int:
 
 
 def _pack_objects(packed: Path) -> list[Path]:
-    """Adds what can be read in the files beside ``packed`` to it; gives these files."""
+    """Adds the objects in the files beside ``packed`` to it; gives these files."""
     files = [file for file in packed.parent.glob("*.json") if file != packed]
-    found = {**_json(packed), **{file.stem: data for file in files if (data := _json(file))}}
+    found = {**packed_objects(packed), **{file.stem: read_object(file) for file in files}}
     lines = (f"{json.dumps(name)}: {json.dumps(found[name], sort_keys=True)}" for name in sorted(found))
     if files:
         write_text(packed, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -328,12 +328,14 @@ def _packed_metadata(stored: bytes) -> list[dict[str, Any]]:
 
 def packed_objects(file: Path) -> dict[str, dict[str, Any]]:
     """The objects in packed timings or self-tests, by name; empty where there are none that can be read."""
-    return {name: found for name, found in _json(file).items() if isinstance(found, dict)}
+    found = read_object(file, MAX_PACKED_METADATA)
+    return {name: value for name, value in found.items() if isinstance(value, dict)}
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_object(file: Path, most: int = MAX_OBJECT_BYTES) -> dict[str, Any]:
+    """The JSON object in a file of at most so many bytes; empty if it has anything else, or is missing."""
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(file.read_bytes()) if file.is_file() and file.stat().st_size <= most else None
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
