@@ -49,6 +49,8 @@ ADAPTIVE_HIDDEN = (*RELAXED, *LAST_RESORT)
 # everywhere. Balls that grow from the clean input: what notices how far it was moved. Smooth moves: what
 # switches without any margin falling.
 KEPT = ("parts-60", "growing-48", "switch-20")
+# On victims: through the base model first, before praise through the defence with its draw unknown and known.
+ON_VICTIMS = (TRANSFER, "pgd-10+loss=margin+momentum=1", "aware-pgd-10+loss=margin")
 # Of presets, what only an open verdict needs.
 SECOND_STAGE = (FOLLOWS_SHOWN, *ADAPTIVE[1:], *KEPT, *ADAPTIVE_HIDDEN)
 

@@ -140,10 +140,6 @@ def cells() -> Iterator[tuple[Cell, Method, str]]:
     for population in (correlated(0.5, 0.3), correlated(0.9, 0.1), correlated(0.05, 0.3)):
         for batches in (5, 10):
             yield Cell(population, (K,) * (batches - 1) + (16,)), by_batch, "batch, last of 16"
-    for population in (correlated(0.5, 0.3), correlated(0.9, 0.1), correlated(0.05, 0.3), correlated(0.1, 1)):
-        for batches in BATCHES:
-            sizes = np.bincount(np.arange(64) % batches)
-            yield Cell(population, tuple(sizes)), by_batch, "64 victims by batch"
     for mean in (0.9, 0.05, 0.005):
         for batches in BATCHES:
             yield Cell(correlated(mean, 0, draws=1), (K,) * batches), by_example, "example"

@@ -12,6 +12,7 @@ same ones.
 """
 
 import argparse
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -29,9 +30,12 @@ from benchmarks.errors.coverage_random_populations import (
     victims,
 )
 from robustbench_coded.judge.anytime import CAPITAL, SHARES, RandomBatches
-from robustbench_coded.judge.intervals import clustered_interval
+from robustbench_coded.judge.intervals import accuracy_interval, clustered_interval
+from robustbench_coded.judge.paired import independent_difference
+from robustbench_coded.judge.variance import NOT_SHARED
 
 DISJOINT, LOOKS, SEED = (2, 5, 10), (150, 200, 600), 0
+FEW_VICTIMS = (16, 32, 64)
 ASKED = 100  # evaluations of each cell in which the package is asked, after LOOKS[1] batches
 EVENTS = 2 * len(LOOKS) + 2
 LOWER, UPPER = slice(0, len(LOOKS)), slice(len(LOOKS) + 1, 2 * len(LOOKS) + 1)
@@ -82,16 +86,17 @@ class Scored:
     base: Bools  # [images]
     least: float  # 0 for an accuracy, -1 for a gain
 
-    def errs(self, truth: float) -> Bools:
+    def errs(self, truth: float, tail: float = TAIL) -> Bools:
         """[EVENTS]; an end at a look errs where the bets over batches and those over images both do."""
         by_batch = self.right.mean(axis=1, dtype=np.float64)
         if self.least:
             by_batch -= self.base[self.members].mean(axis=1)
         events = []
         for sign, most in ((-1, -self.least), (1, 1.0)):
-            path = capital(sign * by_batch, sign * truth, most)
+            path = capital(sign * by_batch, sign * truth, most, tail)
             for look in LOOKS:
-                agreed = path[look - 1] and capital(sign * self.by_image(look), sign * truth, most)[-1]
+                by_image = self.by_image(look)
+                agreed = path[look - 1] and capital(sign * by_image, sign * truth, most, tail)[-1]
                 events.append(bool(agreed))
             events.append(bool(path.any()))
         return np.array(events)
@@ -118,17 +123,22 @@ def measure(simulations: int, disjoint: int, of: Sequence[Population]) -> list[E
             right = np.broadcast_to(drawn.random(members), members.shape)
             accuracy, gain = (Scored(members, right, base, least) for least in (0.0, -1.0))
             errors.accuracy.append(accuracy.errs(drawn.truth))
-            errors.gain.append(gain.errs(drawn.truth - float(base.mean())))
+            # A gain also lies between the accuracy's own ends, at half of the error, less the base model's.
+            own, paired = accuracy.errs(drawn.truth, TAIL / 2), gain.errs(drawn.truth - float(base.mean()))
+            errors.gain.append(own | paired)
             if population.others is not None:
                 errors.others.append(accuracy.errs(population.others(images)))
                 errors.disjoint.append(clustered_interval(drawn.disjoint(), batch, TAIL))
             if number < ASKED:
-                errors.ends.append(asked(accuracy, drawn.truth, errors))
+                errors.ends.append(asked(accuracy, drawn.truth, [*errors.accuracy[-1:], paired]))
     return found
 
 
-def asked(scored: Scored, truth: float, errors: Errors) -> tuple[float, ...]:
+def asked(scored: Scored, truth: float, expected: Sequence[Bools]) -> tuple[float, ...]:
     """The package's ends of accuracy and gain.
+
+    Args:
+        expected: which ends of each err.
 
     Raises:
         AssertionError: they err where the capital says that they do not, or the other way round.
@@ -138,7 +148,7 @@ def asked(scored: Scored, truth: float, errors: Errors) -> tuple[float, ...]:
     row = RandomBatches(scored.members[:look].ravel(), number, scored.right[:look].ravel())
     ends = (*row.interval(TAIL), *row.above(lambda images: scored.base[images], TAIL))
     above = truth - float(scored.base.mean())
-    events = [*errors.accuracy[-1][[1, len(LOOKS) + 2]], *errors.gain[-1][[1, len(LOOKS) + 2]]]
+    events = [end for of in expected for end in of[[1, len(LOOKS) + 2]]]
     assert [ends[0] > truth, ends[1] < truth, ends[2] > above, ends[3] < above] == events
     return ends
 
@@ -226,6 +236,31 @@ def victims_table(simulations: int) -> Iterator[str]:
             yield f"| {population.name} | {images} | {number} | {told} |"
 
 
+def own_batches_table(simulations: int) -> Iterator[str]:
+    """Few victims, each in a batch of its own, whose batches share images: as their attacks are scored."""
+    yield (
+        "| population | images | victims | accuracy: lower end errs | upper end errs | gain: lower end errs "
+        "| upper end errs | mean width |"
+    )
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for population in victims():
+        for images, number in itertools.product((batches * K for batches in DISJOINT), FEW_VICTIMS):
+            rng, flags, batch = np.random.default_rng(SEED), [], np.arange(number)
+            right, truth = population.draw(rng, simulations, images, number)
+            base = rng.random((simulations, images)) < BASE
+            gain = truth - base.mean(axis=1)
+            for one, (answers, beside) in enumerate(
+                zip(right[..., None], base[:, :number, None], strict=True)
+            ):
+                own = accuracy_interval(answers, batch, batch_dependent=False, tail=TAIL)
+                low, high = independent_difference(answers, beside, batch, TAIL, (NOT_SHARED, NOT_SHARED))
+                ends = own.low > truth[one], own.high < truth[one], low > gain[one], high < gain[one]
+                flags.append([*ends, own.high - own.low])
+            *errors, width = np.mean(flags, axis=0)
+            shown = " | ".join(f"{error:.1%}" for error in errors)
+            yield f"| {population.name} | {images} | {number} | {shown} | {width:.4f} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -245,6 +280,7 @@ def main() -> None:
         "these-images": these_table(found),
         "ensembles": ensemble_table(given.simulations),
         "victims": victims_table(given.simulations),
+        "own-batches": own_batches_table(given.simulations),
         "other-images": others_table(found),
     }
     for name, lines in tables.items():

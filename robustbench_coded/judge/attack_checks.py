@@ -22,6 +22,8 @@ from itertools import pairwise
 from typing import Literal
 
 from attacks import presets
+from attacks.attack_name import split_submitted
+from attacks.naming import parse
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.checks import (
     WORTH,
@@ -360,4 +362,10 @@ def _curve(results: Sequence[CaseResult], attack: CaseResult) -> list[CaseResult
 
 
 def _is_search(result: CaseResult) -> bool:
-    return name_of(result).traits.family == "search"
+    """True for a random search; of victims, whose queries would cost a batch each, also for one that was made
+    on whole batches and submitted.
+    """
+    name = name_of(result)
+    if result.case.threat.one_victim and name.estimator == "submitted":
+        name = parse(split_submitted(name.text)[1])
+    return name.traits.family == "search"

@@ -12,7 +12,13 @@ import numpy as np
 
 from robustbench_coded.judge.anytime import RandomBatches, mixture_interval
 from robustbench_coded.judge.correlation import UNMEASURED, Correlation, Shown, pooled_of, shown
-from robustbench_coded.judge.intervals import TAIL, Interval, accuracy_interval, over_draws
+from robustbench_coded.judge.intervals import (
+    TAIL,
+    Interval,
+    accuracy_interval,
+    clustered_interval,
+    over_draws,
+)
 from robustbench_coded.judge.outcomes import Cell, majorities
 from robustbench_coded.judge.variance import NOT_SHARED, Drawn, SharedDraws, drawn, shared_of
 from robustbench_coded.schema.case import Case, Subject
@@ -57,7 +63,7 @@ class CaseResult:
     cell: Cell | None  # scoring outcomes; None while there are none
     clean: Cell | None  # unperturbed inputs: the same examples and draws
     examples_planned: int
-    batch_dependent: bool  # of the defence: outcomes come in batches, those of victims in shared ones
+    batch_dependent: bool  # True if outcomes come in batches: not of victims, each of which has its own
     randomised: bool
     complete: bool
     sources: tuple[Case, ...]  # the attacks it was made from, whose costs it bears
@@ -66,6 +72,8 @@ class CaseResult:
     shared: SharedDraws = NOT_SHARED  # of outcomes of one draw, by all results of the subject
     # By what the error is divided where it may stop along the way; 0: a number fixed beforehand.
     looks: int = 0
+    # Of victims: how many disjoint batches the images make, from which all of their batches are drawn.
+    disjoint_batches: int = 0
     table: bool = False  # run on fewer examples than its verdict rests on: shown, and no part of an ensemble
     # The same perturbed inputs in random batches; of an ensemble, those of each attack that could be played
     # alone.
@@ -98,22 +106,40 @@ class CaseResult:
         cell = self.cell
         if cell is None:
             return None
-        if self.looks and not self.batch_dependent and cell.correct.shape[1] == 1:
+        at_any_look = self.looks and not self.batch_dependent and cell.correct.shape[1] == 1
+        tail /= 1 if at_any_look else max(self.looks, 1)
+        if self.disjoint_batches and self.random_batches:
+            tail /= 2  # both speak of the evaluated images, and the tighter end counts
+        if at_any_look:
             right, answers = int(cell.correct.sum()), len(cell.example)
             low, high = mixture_interval(right, answers, tail)
-            return Interval(right / answers, float(low), float(high))
-        tail /= max(self.looks, 1)
-        interval = accuracy_interval(
-            cell.correct,
-            cell.batch,
-            batch_dependent=self.batch_dependent,
-            correlation=self.correlation,
-            shared=self.shared,
-            tail=tail,
-        )
+            interval = Interval(right / answers, float(low), float(high))
+        else:
+            interval = accuracy_interval(
+                cell.correct,
+                cell.batch,
+                batch_dependent=self.batch_dependent,
+                correlation=self.correlation,
+                shared=self.shared,
+                tail=tail,
+            )
+        interval = self._of_victims(interval, tail)
         if not self.random_batches:
             return interval
         return self.on_these_images(interval, [scored.interval for scored in self.random_batches], tail)
+
+    def _of_victims(self, interval: Interval, tail: float) -> Interval:
+        """Of victims, in batches that share the evaluated images, ``interval`` speaks of these images alone;
+        of the population they say as much as so few disjoint batches.
+        """
+        if not self.disjoint_batches or self.cell is None:
+            return interval
+        batch = np.arange(len(self.cell.example)) % self.disjoint_batches
+        low, high = clustered_interval(self.cell.correct, batch, tail, self.correlation)
+        population = min(low, interval.low), max(high, interval.high)
+        return Interval(
+            interval.estimate, interval.low, interval.high, IntervalKind.EVALUATED_IMAGES, population
+        )
 
     @property
     def shown(self) -> Interval | None:
@@ -135,7 +161,7 @@ class CaseResult:
         self, interval: Interval, ends: Sequence[Callable[[float], tuple[float, float]]], tail: float
     ) -> Interval:
         """``interval``, of the population, with what random batches of the evaluated images show in its
-        place.
+        place; of victims, whose ``interval`` is of these images, too, the tighter ends.
 
         An attacker who may always play one attack leaves at most what that attack leaves. So random batches
         give an ensemble its upper end: the lowest of its attacks', each of which errs at its share of the
@@ -155,8 +181,11 @@ class CaseResult:
         in_random = min(float(scored.correct.mean()) for scored in self.random_batches)
         holds = own or (self.combination.all_near_in_random and in_random <= interval.estimate + CLOSE)
         low = min(least if holds else interval.low, interval.estimate)
-        high = max(min(end[1] for end in played), interval.estimate)
-        population = interval.low, interval.high
+        high = min(end[1] for end in played)
+        if interval.kind is IntervalKind.EVALUATED_IMAGES:
+            low, high = max(low, interval.low), min(high, interval.high)
+        high = max(high, interval.estimate)
+        population = interval.population or (interval.low, interval.high)
         return Interval(interval.estimate, low, high, IntervalKind.EVALUATED_IMAGES, population)
 
 
@@ -187,8 +216,8 @@ class Outcomes:
             for (other, purpose), made in self.cells.items()
             if other.attack == CLEAN and purpose == "scoring" and other.subject == case.subject
         ]
-        # Those of the same threat first, then those of whole batches.
-        clean.sort(key=lambda pair: (pair[0] != case.threat, pair[0].one_victim))
+        # Those of the same inputs first, then those of whole batches.
+        clean.sort(key=lambda pair: (pair[0].inputs != case.threat.inputs, pair[0].one_victim))
         for _, made in clean:
             if np.isin(cell.example, made.example).all() and np.isin(cell.draw, made.draw).all():
                 return made.at_examples(cell.example).at_draws(cell.draw)
@@ -203,15 +232,22 @@ def measured_results(
     Args:
         faulty: results of each attack that were no perturbed inputs, where there were any.
     """
-    results = []
-    for record in planned:
+    results, records = [], list(planned)
+    examples = {r.case.subject: r.examples_planned for r in sorted(records, key=lambda r: r.examples_planned)}
+    for record in records:
         cell = outcomes.of(record.case)
+        k, most = record.case.subject.k, examples[record.case.subject]
+        # Victims of a run of an earlier version share batches.
+        alone = record.case.threat.one_victim and (
+            cell is None or len(np.unique(cell.batch)) == len(cell.example)
+        )
         result = CaseResult(
             case=record.case,
             cell=cell,
             clean=outcomes.clean_like(cell, record.case),
             examples_planned=record.examples_planned,
-            batch_dependent=record.batch_dependent,
+            batch_dependent=record.batch_dependent and not alone,
+            disjoint_batches=max(most // (k or 1), 1) if alone else 0,
             randomised=record.randomised,
             complete=cell is not None and len(cell.example) >= record.examples_planned,
             sources=(record.case,),

@@ -253,7 +253,8 @@ def compared(
 ) -> Check | None:
     """Fails where ``larger``, expected to leave no more than ``smaller``, certainly does, by half a point.
 
-    It counts as not run where the interval of the paired difference is so wide that it could not have failed.
+    It counts as not run where the interval of the paired difference is so wide that it could not have failed,
+    and for single victims where the difference is half a point, certain or not.
     Answers that depend on their batch count as any others: the question is which attack found more of these
     very batches. How other batches fare is a question to the accuracy, whose interval goes by batches.
 
@@ -276,6 +277,10 @@ def compared(
     if difference.low > 0 and difference.estimate >= WORTH:
         step, finding = run_attacks(*run_next), f"{finding}: {fault}."
         return replace(found, outcome=CheckOutcome.FAILED, finding=finding, next_step=step)
+    if larger.case.threat.one_victim:  # each costs a batch: few, so that the difference seen has to do
+        if difference.estimate <= WORTH:
+            return found
+        return replace(found, outcome=CheckOutcome.NOT_RUN, next_step=run_attacks(*run_next))
     if difference.high > TELLS:
         finding = f"{finding}: too few batches or examples to tell."
         step = NextStep(MORE_EXAMPLES)

@@ -3,8 +3,8 @@
 Who may use what:
 
 * `clean` and `random-sign` are candidates, too: an attacker can always leave the input alone or add noise.
-  Clean outcomes serve every perturbation and, since a victim keeps its batch and slot, every threat; random
-  signs serve their own perturbation where whole batches are attacked.
+  Clean outcomes serve every perturbation, those in victims' batches every attack on victims; random signs
+  serve their own perturbation where whole batches are attacked.
 * `*/known` also gets the perturbations of `*/unknown`, scored on the draws that its own attacks were made
   for.
 * `strongest` is chosen on selection draws like the ensemble, so its own accuracy is unbiased; ties go to the
@@ -67,7 +67,7 @@ def case_results(
         key, whole = (result.case.subject, result.case.threat.inputs), result.combination.of_complete
         return replace(
             result,
-            correlation=batches.get(key, UNMEASURED),
+            correlation=batches.get(key, batches.get((key[0], "batch"), UNMEASURED)),
             shared=draws.get(result.case.subject, NOT_SHARED),
             combination=result.combination._replace(of_complete=whole and correlated(whole)),
         )
@@ -182,9 +182,9 @@ def _controls(key: Case, everything: Sequence[CaseResult]) -> list[CaseResult]:
         results = [result for result in usable if result.case.attack == attack]
         if attack == RANDOM_SIGN:
             results = [result for result in results if result.case.perturbation == key.perturbation]
-        own = [result for result in results if result.case.threat == key.threat]
-        # A victim that is left alone sits in a clean batch; one with random signs has clean co-batched
-        # inputs, and one that is not attacked has no signs at all.
+        own = [result for result in results if result.case.threat.inputs == key.threat.inputs]
+        # A victim that is left alone sits in a clean batch (of whole batches, in runs of an earlier version);
+        # one with random signs has clean co-batched inputs, and one that is not attacked has no signs at all.
         same = [result for result in results if not result.case.threat.one_victim]
         if attack == RANDOM_SIGN and key.threat.inputs != "batch":
             same = []

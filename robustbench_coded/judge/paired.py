@@ -17,7 +17,7 @@ end at half of the error: what few batches measure of a correlation is no reason
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -170,7 +170,11 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
     one, other = _shared(first.cell, second.cell, first.randomised, second.randomised)
     by_batch = first.batch_dependent or second.batch_dependent
     left, right = one.correct, other.correct
-    estimate, kind = float(left.mean() - right.mean()), IntervalKind.POPULATION
+    estimate = float(left.mean() - right.mean())
+    of_victims = first.disjoint_batches or second.disjoint_batches
+    kind = IntervalKind.EVALUATED_IMAGES if of_victims else IntervalKind.POPULATION
+    if of_victims and (first.random_batches or second.random_batches):
+        tail /= 2  # the tighter end counts
     if by_batch:
         of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
@@ -183,15 +187,15 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
             right_clustered=second.batch_dependent,
             correlation=max((row.correlation for _, row in of), key=lambda known: known.high),
         )
-        if first.random_batches:
-            found = _on_these_images(first, second, intervals.Interval(estimate, low, high), tail)
-            low, high, kind = found.low, found.high, found.kind
-        elif second.random_batches:
-            found = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low), tail)
-            low, high, kind = -found.high, -found.low, found.kind
     else:
         unit = one.example
-        low, high = _independent(left, right, one.batch, tail, (first.shared, second.shared))
+        low, high = independent_difference(left, right, one.batch, tail, (first.shared, second.shared))
+    if first.random_batches:
+        scored = _on_these_images(first, second, intervals.Interval(estimate, low, high, kind), tail)
+        low, high, kind = scored.low, scored.high, scored.kind
+    elif second.random_batches:
+        scored = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low, kind), tail)
+        low, high, kind = -scored.high, -scored.low, scored.kind
     return Difference(
         estimate,
         min(low, estimate),
@@ -209,7 +213,8 @@ def _on_these_images(
 ) -> intervals.Interval:
     """What random batches show of a row's accuracy less a base model's, in place of ``interval``.
 
-    The base model answers inputs one by one, each once; ``interval`` stands where it does not.
+    The base model answers inputs one by one, each once; ``interval`` stands where it does not. Its accuracy
+    on the evaluated images is known, so the difference also lies between the row's ends less that accuracy.
     """
     cell = base.cell
     if base.batch_dependent or cell is None or cell.correct.shape[1] != 1:
@@ -220,10 +225,14 @@ def _on_these_images(
     def answers(images: NDArray[np.int64]) -> NDArray[np.bool_]:
         return cell.at_examples(images).correct[:, 0]
 
-    return row.on_these_images(interval, [partial(of.above, answers) for of in row.random_batches], tail)
+    gain = row.on_these_images(interval, [partial(of.above, answers) for of in row.random_batches], tail)
+    own, known = row.interval(tail * max(row.looks, 1) / 2), float(cell.correct.mean())
+    if own is None or row.cell is None or not np.isin(row.cell.example, cell.example).all():
+        return gain
+    return replace(gain, low=max(gain.low, own.low - known), high=min(gain.high, own.high - known))
 
 
-def _independent(
+def independent_difference(
     left: NDArray[np.bool_],
     right: NDArray[np.bool_],
     batch: NDArray[np.int64],

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustbench_coded.evaluation.planning.batches import choose_victims, partition
+from robustbench_coded.evaluation.planning.batches import VICTIMS, partition, victims_batch
 
 
 @given(st.integers(1, 300), st.integers(1, 64), st.sampled_from(["pad", "shrink"]))
@@ -33,16 +33,17 @@ def test_drop_that_leaves_nothing_is_refused():
         partition(3, 4, "drop")
 
 
-def test_victims_keep_their_slots_and_are_scored_examples():
-    batches = partition(100, 32, "pad")
-    victims = choose_victims(batches, 40, seed=0)
-    assert len(set(victims)) == 40
-    assert all(v.slot < batches[v.batch].scored for v in victims)
-    assert len(choose_victims(batches, 1000, seed=0)) == 100
+def test_a_victim_is_the_example_of_its_number_in_a_random_slot_of_its_own_batch():
+    batches = [victims_batch(number, 640, 128, seed=0) for number in range(64)]
+    assert [batch.members[batch.victim] for batch in batches] == list(range(64))
+    assert [batch.index - VICTIMS for batch in batches] == list(range(64))
+    assert {batch.victim // 32 for batch in batches} == {0, 1, 2, 3}
+    assert all(len(set(batch.members)) == 128 for batch in batches)
+    shared = len({*batches[0].members} & {*batches[1].members})
+    assert 10 < shared < 45  # of two independent samples of 128 of 640 images 25.6
 
 
-def test_victims_come_from_every_part_of_a_batch():
-    victims = choose_victims(partition(640, 128), 64, seed=0)
-    quarters = {v.slot // 32 for v in victims}
-    assert quarters == {0, 1, 2, 3}
-    assert {v.batch for v in victims} == {0, 1, 2, 3, 4}
+def test_few_images_fill_a_victims_batch_up_again():
+    batch = victims_batch(2, 5, 8, seed=3)
+    assert batch.members[batch.victim] == 2 and batch.members.count(2) == 1
+    assert victims_batch(0, 1, 4, seed=0).members == (0, 0, 0, 0)

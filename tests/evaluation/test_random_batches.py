@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from robustbench_coded import evaluate
-from robustbench_coded.evaluation.execution.run_unit import random_batch, victims_batch
+from robustbench_coded.evaluation.execution.run_unit import random_batch
 from robustbench_coded.evaluation.planning.cases import ProbedSubject, planned_case
 from robustbench_coded.evaluation.planning.comparisons import depends_on_batch
 from robustbench_coded.judge.anytime import upper_end
@@ -44,16 +44,6 @@ def test_random_batches_are_drawn_independently_of_each_other():
         for seed in range(300)
     ]  # hypergeometric: mean 4
     assert first & second and abs(sum(shared) / 300 - 4) < 0.3
-
-
-@pytest.mark.parametrize("examples", [40, 5, 1])
-def test_every_example_is_the_victim_of_one_random_batch(examples):
-    made = [victims_batch(range(examples), 8, 0, number, 5) for number in range(1, examples + 1)]
-    assert sorted(batch.members[slot] for batch, slot in made) == list(range(examples))
-    assert len({batch.index for batch, _ in made}) == examples
-    if examples > 8:
-        assert all(len(set(batch.members)) == 8 for batch, _ in made)
-        assert len({slot for _, slot in made}) == 8
 
 
 @pytest.mark.parametrize(

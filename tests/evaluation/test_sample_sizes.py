@@ -7,9 +7,7 @@ import pytest
 
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.batches import (
-    FIRST_VICTIMS,
     batches_at,
-    choose_victims,
     partition,
     victims_at,
 )
@@ -56,15 +54,10 @@ def test_batches_are_cut_at_the_same_places_whatever_a_case_runs_to():
         assert batches_at(batches, SIZES, size) == whole[:place]
 
 
-def test_few_victims_are_attacked_first_and_all_of_them_beyond_the_first_look():
-    batches = partition(10_000, 128)
-    (first,) = victims_at(batches, SIZES, 256, 64, 0)
-    assert len(first) == FIRST_VICTIMS and {victim.batch for victim in first} <= {0, 1}  # of 256 images
-    parts = victims_at(batches, SIZES, 512, 64, 0)
-    assert parts[0] == first and len({victim for part in parts for victim in part}) == 64
-    assert len({victim.batch for victim in parts[1]}) > 30
-    assert [len(part) for part in victims_at(batches, SIZES, 10_000, 3, 0)] == [3]
-    assert victims_at(batches, (10_000,), 10_000, 64, 0) == [choose_victims(batches, 64, 0)]
+def test_few_victims_are_attacked_first_and_twice_as_many_at_each_later_size():
+    assert [victims_at(SIZES, size, 100) for size in SIZES] == [4, 4, 16, 32, 64, 100, 100]
+    assert [victims_at(SIZES, size, 3) for size in (256, 10_000)] == [3, 3]
+    assert victims_at((10_000,), 10_000, 64) == 64 and victims_at((50,), 50, 64) == 50
 
 
 @pytest.mark.parametrize("threat", ["batch/unknown", "batch/known", "victim/unknown", "collateral-2/unknown"])

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from robustbench_coded.evaluation.planning.batches import VICTIMS
 from robustbench_coded.evaluation.planning.cases import (
     FORMAT_VERSION,
     ProbedSubject,
     Unit,
-    Victim,
     planned_case,
     unit_id,
 )
@@ -23,30 +23,29 @@ FIXED = {
     "csrobust": "0.1.0",
     "checkpoints": {"erm": ["abc", None, (0.5,), (0.25,), "float32", True]},
 }
-UNIT = Unit(CASE, ((0, 1), (2,)), (), 1000, "")
-VICTIMS = replace(
+UNIT = Unit(CASE, ((0, 1), (2,)), 1000, "")
+OF_VICTIMS = replace(
     UNIT,
     case=planned_case(SUBJECT, ThreatModel("victim", "known"), "aware-pgd-10", CASE.perturbation),
-    groups=(),
-    victims=(Victim(0, 5), Victim(3, 127)),
+    groups=((VICTIMS + 5,), (VICTIMS + 127,)),
 )
 
 
 @pytest.mark.parametrize(
     ("unit", "budget", "pinned"),
     [
-        (UNIT, None, "64eb714572361543cbca"),
-        (UNIT, 400, "9b10024518aa6a3ec838"),
-        (VICTIMS, None, "f4e325b4d0e7625ed0a3"),
+        (UNIT, None, "3b230ddb72ea3beb2bf6"),
+        (UNIT, 400, "b72027d6273d821dbb4b"),
+        (OF_VICTIMS, None, "57fb535e05fa5a2fa7ce"),
         (
             replace(UNIT, case=replace(CASE, case=CASE.case.of_attack("clean").at_eps(0.0))),
             400,
-            "4caf5df0ba3649a78073",
+            "c6844e98c21704fad4a9",
         ),
     ],
 )
-def test_ids_of_version_2_are_what_they_were(unit, budget, pinned):
-    assert FORMAT_VERSION == 2
+def test_ids_of_version_3_are_what_they_were(unit, budget, pinned):
+    assert FORMAT_VERSION == 3
     assert unit_id(unit, FIXED, budget) == pinned
 
 

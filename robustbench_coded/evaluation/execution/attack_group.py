@@ -5,7 +5,6 @@ batches of a group.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -67,7 +66,7 @@ class Group:
     """Equally large batches, and which of their slots are scored.
 
     Attributes:
-        batches: G batches; with one victim in each, a batch may appear several times.
+        batches: G batches.
         scored: slots of each batch whose answers count.
         victims: the attacked slot of each batch; empty where several inputs are the attacker's.
     """
@@ -97,29 +96,17 @@ class UnitRun(NamedTuple):
 
 def groups_of(run: UnitRun) -> Iterator[Group]:
     """The groups of a unit, in their order."""
-    context, unit, case = run.context, run.unit, run.unit.case
-    batches = context.batches(case.subject)
-    for indices in unit.groups:
-        members = tuple(batches[i] for i in indices)
-        slots = (scored_slots(case.threat, batch, context.setup.conditions.seed) for batch in members)
-        yield Group(members, tuple(np.asarray(own, dtype=np.int64) for own in slots))
-    if unit.victims:
-        yield from groups_of_victims(run, context.setup.group_images // case.subject.images)
+    subject = run.unit.case.subject
+    for indices in run.unit.groups:
+        yield group_of(run, tuple(run.context.batch(subject, index) for index in indices))
 
 
-def groups_of_victims(run: UnitRun, most: int) -> Iterator[Group]:
-    """A unit's victims in their order, at most so many in a group; equally large batches alone share one."""
-    batches = run.context.batches(run.unit.case.subject)
-    size = max(1, most)
-    for _, alike in groupby(run.unit.victims, key=lambda victim: batches[victim.batch].k):
-        together = list(alike)
-        for start in range(0, len(together), size):
-            victims = together[start : start + size]
-            yield Group(
-                tuple(batches[victim.batch] for victim in victims),
-                tuple(np.asarray([victim.slot]) for victim in victims),
-                tuple(victim.slot for victim in victims),
-            )
+def group_of(run: UnitRun, batches: tuple[Batch, ...]) -> Group:
+    """These batches, with their slots that are scored under the threat model of the unit."""
+    threat, seed = run.unit.case.threat, run.context.setup.conditions.seed
+    scored = (np.asarray(scored_slots(threat, batch, seed), dtype=np.int64) for batch in batches)
+    victims = tuple(batch.victim for batch in batches if batch.victim is not None)
+    return Group(batches, tuple(scored), victims)
 
 
 RANDOM = "random"  # the purpose of outcomes in random batches; their draw is the number of the batch
@@ -257,9 +244,8 @@ def batch_roles(case: PlannedCase, batches: Sequence[Batch], seed: int) -> Roles
 
 
 def _generators(group: Group, seed: int, index: int) -> list[torch.Generator]:
-    """A start for each batch. Victims of one batch must not start alike: the index tells them apart."""
-    places = [slot + group.k * index for slot in group.victims] or [index] * len(group.batches)
-    return [stream(seed, batch, "start", place) for batch, place in zip(group.indices, places, strict=True)]
+    """A start for each batch."""
+    return [stream(seed, batch, "start", index) for batch in group.indices]
 
 
 def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list[Tensor]:
@@ -268,13 +254,15 @@ def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list
     Args:
         known: the scoring draw that the attacker knows, if any.
     """
-    found: list[Tensor] = []
-    for together in groups_of_victims(run, run.context.setup.group_images):
+    batches = [batch for group in groups for batch in group.batches]
+    most, perturbed_inputs = run.context.setup.group_images, []
+    for start in range(0, len(batches), most):
+        together = group_of(run, tuple(batches[start : start + most]))
         pairs = zip(together.batches, together.victims, strict=True)
         alone = [Batch(batch.index, (batch.members[slot],), scored=1) for batch, slot in pairs]
         x, y = run.context.group(alone)
-        found.append(run.tally.attacked(perturbed(run, together, x, y, known, None))[:, 0])
-    return list(torch.cat(found).split([len(group.victims) for group in groups]))
+        perturbed_inputs.append(run.tally.attacked(perturbed(run, together, x, y, known, None))[:, 0])
+    return list(torch.cat(perturbed_inputs).split([len(group.victims) for group in groups]))
 
 
 def with_victims(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:

@@ -27,6 +27,7 @@ from robustbench_coded.evaluation.execution.attack_group import (
     UnitRun,
     attack_group,
     attacked_alone,
+    group_of,
     groups_of,
     placed,
     score_group,
@@ -38,7 +39,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.conditions import Conditions
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases, plan, streams
-from robustbench_coded.evaluation.planning.batches import Batch
+from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch
 from robustbench_coded.evaluation.planning.comparisons import on_whole_batches, random_batch_images
 from robustbench_coded.runs.adversarials import EVERY, Adversarials
 from robustbench_coded.runs.outcomes import SCHEMA
@@ -62,33 +63,15 @@ def random_batch(examples: Sequence[int], k: int, seed: int, number: int, planne
     return Batch(planned + number - 1, members, min(k, len(examples)))
 
 
-def victims_batch(examples: Sequence[int], k: int, seed: int, number: int, planned: int) -> tuple[Batch, int]:
-    """Random batch ``number`` (1 ...) of clean inputs with one victim, and its slot; it alone is scored.
-
-    The victims of different numbers are different examples, in random order.
-    """
-    order = torch.randperm(len(examples), generator=streams.stream(seed, -1, "victims")).tolist()
-    victim = examples[order[number - 1]]
-    generator = streams.stream(seed, number, "victims", 1)
-    others = [examples[place] for place in torch.randperm(len(examples), generator=generator).tolist()]
-    others = [member for member in others if member != victim] or [victim]
-    slot = int(torch.randint(k, (1,), generator=generator))
-    members = [others[place % len(others)] for place in range(k - 1)]
-    return Batch(planned + number - 1, (*members[:slot], victim, *members[slot:]), k), slot
-
-
 def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> list[cases.Unit]:
-    """The units that score a case in ``count`` random batches of the images that it was run on; of victims at
-    most each image once.
+    """The units that score a case in ``count`` random batches of the images that it was run on; victims, each
+    in its own batch, with their inputs from attacks on whole batches.
     """
-    victims = case.threat.one_victim
-    base = maker.units(on_whole_batches(case) if victims else case)
+    if case.threat.one_victim:
+        base = maker.units_of_first(on_whole_batches(case), count)
+    else:
+        base = tuple(maker.units(case))
     groups = tuple(group for unit in base for group in unit.groups)
-    if victims:
-        attacked = {index for group in groups for index in group}
-        batches = plan.batches_for(maker.conditions, case.subject, maker.sizes[-1])
-        images = sum(batch.scored for batch in batches if batch.index in attacked)
-        count = min(count, images)
     cost = random_batch_images(case)
     each = max(1, min(IMAGES, GROUPS * maker.group_images) // cost)
     made = []
@@ -102,7 +85,7 @@ def random_units(case: cases.PlannedCase, maker: plan.UnitMaker, count: int) -> 
                     groups=groups,
                     images=cost * len(numbers),
                     random_batches=tuple(numbers),
-                    sources=() if case.attack in CONTROLS else (tuple(base),),
+                    sources=() if case.attack in CONTROLS else (base,),
                 )
             )
         )
@@ -120,16 +103,14 @@ def score_random_batches(run: UnitRun) -> None:
     for start in range(0, len(unit.random_batches), together):
         numbers = unit.random_batches[start : start + together]
         if unit.case.threat.one_victim:
-            made = [victims_batch(images, subject.k, seed, number, every) for number in numbers]
-            batches, victims = zip(*made, strict=True)
-            group = Group(batches, tuple(np.asarray([slot]) for slot in victims), victims)
+            batches = tuple(context.batch(subject, VICTIMS + number - 1) for number in numbers)
         else:
             batches = tuple(random_batch(images, subject.k, seed, number, every) for number in numbers)
-            group = Group(batches, tuple(np.arange(batch.scored) for batch in batches))
+        group = group_of(run, batches)
         clean, y = context.group(list(batches))
         x = clean.clone()
-        for position, (batch, slots) in enumerate(zip(batches, group.scored, strict=True)):
-            attacked = slots if group.victims else np.arange(batch.k)
+        for position, batch in enumerate(batches):
+            attacked = group.scored[position] if group.victims else np.arange(batch.k)
             x[position, attacked] = perturbed[[place[batch.members[slot]] for slot in attacked]].to(clean)
         score_group(run, group, clean, x, y, "scoring", [0], numbers)
 

@@ -23,7 +23,7 @@ from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
-from robustbench_coded.evaluation.planning.batches import Batch, evaluated
+from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch, evaluated, victims_batch
 from robustbench_coded.models.loading import load_checkpoint
 from robustbench_coded.models.pixel_model import PixelModel, SomeClasses, multiplications
 from robustbench_coded.models.prepare import AttackCopy, prepare_model
@@ -310,6 +310,12 @@ class WorkerContext:
         if subject not in self._batches:
             self._batches[subject] = plan.batches_for(self.setup.conditions, subject, self.setup.examples)
         return self._batches[subject]
+
+    def batch(self, subject: cases.ProbedSubject, index: int) -> Batch:
+        """The batch of this index: of the subject's own, or a victim's."""
+        if index < VICTIMS:
+            return self.batches(subject)[index]
+        return victims_batch(index - VICTIMS, self.setup.examples, subject.k, self.setup.conditions.seed)
 
     def group(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
         """Images x [G, K, C, H, W] in [0, 1] and labels y [G, K] of equally large batches, on the device."""

@@ -69,14 +69,20 @@ def inputs_for(asked: Iterable[str], k: int) -> list[str]:
     return list(found)
 
 
-def check_inputs(asked: Iterable[str], eps: Iterable[float]) -> None:
-    """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0."""
+def check_inputs(asked: Iterable[str], eps: Iterable[float], *, ordered: bool = False) -> None:
+    """Raises InputError for a word that ``--inputs`` does not know, or that makes no sense at eps 0 or, of
+    victims, where batches have an order.
+    """
     for inputs in asked:
         try:
-            free = inputs == "collateral" or ThreatModel(inputs, "unknown").free
+            threat = None if inputs == "collateral" else ThreatModel(inputs, "unknown")
         except ValueError:
             raise InputError(f"--inputs {inputs!r} is not known; choose from {', '.join(INPUTS)}") from None
-        if free and 0.0 in eps:
+        if ordered and threat is not None and threat.one_victim:
+            raise InputError(
+                f"--inputs {inputs} draws each victim's batch at random; leave --state and --class-mix out"
+            )
+        if (threat is None or threat.free) and 0.0 in eps:
             whom = "a co-batch attacker's victim" if inputs == "co-batch" else "collateral attackers"
             raise InputError(f"--eps 0 leaves {whom} where they are; give an eps above 0")
 
@@ -156,7 +162,7 @@ def check_options(config: EvalConfig) -> None:
     if config.address is not None and config.engine != "ray":
         raise InputError(f"--address {config.address} names a Ray cluster; add --engine ray, or leave it out")
     if config.inputs != ("batch",):
-        check_inputs(config.inputs, config.eps or ())
+        check_inputs(config.inputs, config.eps or (), ordered=config.ordered)
     if config.claim is not None:
         check_claim(config)
     for field in _OF_CLAIM if config.claim is None else ():

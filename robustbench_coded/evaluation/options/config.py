@@ -16,7 +16,7 @@ from typing import Any
 
 from attacks.naming import expand, parse, suited
 from attacks.norms import base_of, is_union
-from attacks.presets import LAST_RESORT, PRESETS, RELAXED, SECOND_STAGE, TRANSFER
+from attacks.presets import LAST_RESORT, ON_VICTIMS, PRESETS, RELAXED, SECOND_STAGE
 from robustbench_coded.defences.options import PIPED, brought
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
@@ -188,6 +188,11 @@ class EvalConfig:
         return None if self.class_mix == ("data" if self.first else "shuffled") else self.class_mix
 
     @property
+    def ordered(self) -> bool:
+        """True if the order of batches, or of classes in them, is part of the evaluation."""
+        return self.state == "persistent" or self.class_mix in ("balanced", "data")
+
+    @property
     def batches_kept(self) -> int:
         """Batches over which a defence keeps its state; 0 where it is reset before each."""
         return self.sequence_length if self.state == "persistent" else 0
@@ -216,7 +221,8 @@ class EvalConfig:
             claimed = setting_of_claim(self.claim_threat, self.claim_eps, self.inputs, eps)
         return RequestedAttacks(
             attacks=self.attacks,
-            victim_attacks=self.victim_attacks,
+            # Co-batched inputs are drawn at random, whatever batches are like.
+            victim_attacks=() if self.ordered else self.victim_attacks,
             relaxed_attacks=self.relaxed_attacks,
             second_attacks=self.second_attacks,
             inputs=self.inputs,
@@ -263,8 +269,6 @@ def default_eps(norm: str, data: str, image_shape: tuple[int, ...]) -> float:
 
 DEFAULT = ("paper", "adaptive")
 IN_L0 = ("sparse",)
-# What the adaptive presets also run against one victim among clean co-batched inputs.
-VICTIM_ATTACKS = (TRANSFER,)
 
 
 def attack_options(
@@ -313,7 +317,7 @@ def attack_options(
         "second_attacks": tuple(
             name for name in SECOND_STAGE if name in names and name not in written and "full" not in parts
         ),
-        "victim_attacks": tuple(suited(name, norm) for name in VICTIM_ATTACKS) if adaptive else (),
+        "victim_attacks": tuple(suited(name, norm) for name in ON_VICTIMS) if adaptive else (),
         "checks": checks or adaptive,
     }
 

@@ -4,6 +4,7 @@ from start to end; and which of them a case runs on at each sample size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,11 +12,14 @@ import torch
 from robustbench_coded.data.dataset import Dataset, stratified_rows
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.options.config import LAST_BATCH_RULES
-from robustbench_coded.evaluation.planning.cases import Victim
 from robustbench_coded.evaluation.planning.comparisons import first_look
 from robustbench_coded.evaluation.planning.streams import stream
 from robustbench_coded.schema.case import ThreatModel
 
+# A victim's batch costs as much as any other: few victims at the first look, where one forward in each of
+# more batches confirms a break, and so many at the next.
+FIRST_VICTIMS, SECOND_VICTIMS = 4, 16
+VICTIMS = 1 << 20  # the index of the first victim's batch, beyond those of all other batches
 STRATIFIED = "stratified"  # how run.json calls a random subset; nothing there means the first, or all
 
 
@@ -65,12 +69,14 @@ class Batch:
         members: example of each slot, length k.
         scored: how many of the leading slots are scored; the rest only fill the batch up.
         together: inputs in a row that are malicious or benign together: in a sequence, those of a batch.
+        victim: the slot of the one input that is attacked and scored; None where it is no victim's batch.
     """
 
     index: int
     members: tuple[int, ...]
     scored: int
     together: int = 1
+    victim: int | None = None
 
     @property
     def k(self) -> int:
@@ -104,15 +110,19 @@ def partition(examples: int, k: int, last_batch: str = "pad", together: int = 1)
     return batches
 
 
-def choose_victims(batches: Sequence[Batch], count: int, seed: int) -> list[Victim]:
-    """A random sample of ``count`` scored examples as victims, in the order of batch and slot.
+@lru_cache(maxsize=4096)
+def victims_batch(number: int, examples: int, k: int, seed: int) -> Batch:
+    """The batch of victim ``number`` (0 ...): example ``number`` in a random slot among k - 1 random others.
 
-    Every slot is equally likely; a victim keeps its own batch and slot.
+    It follows from these arguments alone, so that the batches of 32 victims are the first 32 of those of 64.
+    Fewer than k examples fill a batch up again.
     """
-    places = [Victim(b.index, slot) for b in batches for slot in range(b.scored)]
-    order = torch.randperm(len(places), generator=stream(seed, -1, "victims")).tolist()
-    chosen = [places[i] for i in order[: min(count, len(places))]]
-    return sorted(chosen, key=lambda v: (v.batch, v.slot))
+    generator = stream(seed, number, "victims", 1)
+    slot = int(torch.randint(k, (1,), generator=generator))
+    order = torch.randperm(examples, generator=generator).tolist()
+    others = [example for example in order if example != number] or [number]
+    members = [others[place % len(others)] for place in range(k - 1)]
+    return Batch(VICTIMS + number, (*members[:slot], number, *members[slot:]), k, victim=slot)
 
 
 def malicious_slots(batch: Batch, count: int, seed: int) -> list[int]:
@@ -127,17 +137,14 @@ def scored_slots(threat: ThreatModel, batch: Batch, seed: int) -> list[int]:
 
     None where a batch is too small for so many malicious inputs and an untouched one.
     """
+    if batch.victim is not None:
+        return [batch.victim]
     if threat.malicious is None:
         return list(range(batch.scored))
     if threat.malicious >= batch.k:
         return []
     malicious = set(malicious_slots(batch, threat.malicious, seed))
     return [slot for slot in range(batch.scored) if slot not in malicious]
-
-
-# Victims attacked at first: each has a batch of its own, and costs as much. Where their attack has perturbed
-# whole batches, too, random batches with one victim settle the verdict.
-FIRST_VICTIMS = 4
 
 
 def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> list[list[Batch]]:
@@ -157,15 +164,14 @@ def batches_at(batches: Sequence[Batch], sizes: Sequence[int], size: int) -> lis
     return [part for part in parts if part]
 
 
-def victims_at(
-    batches: Sequence[Batch], sizes: Sequence[int], size: int, count: int, seed: int
-) -> list[list[Victim]]:
-    """The same for victims: a few among the examples of the first look, beyond it ``count`` of all."""
-    if len(sizes) == 1:
-        return [choose_victims(batches, count, seed)]
-    start = first_look(sizes)
-    looked_at = [batch for part in batches_at(batches, sizes, start) for batch in part]
-    first = choose_victims(looked_at, min(FIRST_VICTIMS, count), seed)
-    further = [victim for victim in choose_victims(batches, count, seed) if victim not in first]
-    further = further[: count - len(first)]
-    return [first, further] if further and size > start else [first]
+def victims_at(sizes: Sequence[int], size: int, most: int) -> int:
+    """How many examples are attacked as victims at a sample size: few at the first look, then more, and twice
+    as many each time.
+
+    Args:
+        most: how many at the last size.
+    """
+    if size == sizes[-1]:
+        return min(most, size)
+    later = sum(first_look(sizes) < other <= size for other in sizes)
+    return min(most, SECOND_VICTIMS << (later - 1) if later else FIRST_VICTIMS)

@@ -166,20 +166,11 @@ def planned_case(
 
 
 @dataclass(frozen=True)
-class Victim:
-    """One attacked input among clean co-batched ones: ``slot`` of batch ``batch``."""
-
-    batch: int
-    slot: int
-
-
-@dataclass(frozen=True)
 class Unit:
     """A piece of one case that is computed and committed at once.
 
     Attributes:
-        groups: batches by index; the batches of a group are answered in one forward. Empty for victims.
-        victims: the victims of this unit, under ``victim`` and ``co-batch``.
+        groups: batches by index, also those of victims; the batches of a group are answered in one forward.
         images: image gradients that it will cost, about.
         id: hash of all that decides its outcomes.
         random_batches: numbers of the random batches in which the inputs of ``groups`` are scored, after an
@@ -193,7 +184,6 @@ class Unit:
 
     case: PlannedCase
     groups: tuple[tuple[int, ...], ...]
-    victims: tuple[Victim, ...]
     images: int
     id: str
     random_batches: tuple[int, ...] = ()
@@ -218,7 +208,7 @@ def code_behind(fixed: dict[str, Any], checkpoint: str, spec: str, attack: str =
 
 # The identity of a unit of work is a hash of all that decides its outcomes, and the name of its files: a
 # value that is written in another way orphans the units of every unfinished run.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
@@ -249,7 +239,6 @@ def unit_id(unit: Unit, fixed: dict[str, Any], query_budget: int | None) -> str:
             "transforms": [list(transform) for transform in submission.transforms],
         },
         "groups": unit.groups,
-        "victims": [[victim.batch, victim.slot] for victim in unit.victims],
         "random_batches": unit.random_batches,
         "query_budget": None if planned.attack in CONTROLS else query_budget,
         "context": {key: value for key, value in fixed.items() if key not in ("checkpoints", "code")},

@@ -40,8 +40,8 @@ class Comparison(NamedTuple):
 
     def holds(self, case: PlannedCase) -> bool:
         """True if a case belongs here, at any radius, or is a control of the subject."""
-        same = case.subject == self.subject
-        return same and (case.attack in CONTROLS or case.threat.inputs == self.inputs)
+        control = case.attack in CONTROLS and not self.one_victim and not case.threat.one_victim
+        return case.subject == self.subject and (control or case.threat.inputs == self.inputs)
 
 
 def comparison_of(case: PlannedCase) -> Comparison:

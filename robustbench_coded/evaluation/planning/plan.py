@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 from msgspec import structs
@@ -12,7 +13,13 @@ from robustbench_coded.evaluation.options.check_options import inputs_for
 from robustbench_coded.evaluation.options.conditions import Conditions, RequestedAttacks
 from robustbench_coded.evaluation.options.config import IMAGES_PER_UNIT
 from robustbench_coded.evaluation.planning import cases
-from robustbench_coded.evaluation.planning.batches import Batch, batches_at, partition, victims_at
+from robustbench_coded.evaluation.planning.batches import (
+    Batch,
+    batches_at,
+    partition,
+    victims_at,
+    victims_batch,
+)
 from robustbench_coded.evaluation.planning.cases import PlannedCase, Unit
 from robustbench_coded.evaluation.planning.costs import images_per_query, queries_of, step_size_of
 from robustbench_coded.schema.case import WHOLE_BATCH, ThreatModel
@@ -48,13 +55,19 @@ def cases_for(
         unmoved = structs.replace(requested.perturbations[0], eps=0.0)
         rows.append(cases.planned_case(subject, WHOLE_BATCH, CLEAN, unmoved))
         rows += [cases.planned_case(subject, WHOLE_BATCH, RANDOM_SIGN, p) for p in requested.perturbations]
-        for text in (*requested.attacks, *_in_their_place(requested, subject, notes)):
+        attacks: list[PlannedCase] = []
+        named = (*requested.attacks, *requested.victim_attacks, *_in_their_place(requested, subject, notes))
+        for text in dict.fromkeys(named):
             name = naming.parse(text)
-            rows += [
+            attacks += [
                 cases.planned_case(subject, threat, text, perturbation, step_size_of(name, perturbation.eps))
                 for threat in _threats(requested, conditions, subject, name, notes)
                 for perturbation in requested.perturbations
             ]
+        # A victim sits in a batch of its own, clean and perturbed.
+        inputs = dict.fromkeys(case.threat.inputs for case in attacks if case.threat.one_victim)
+        rows += [cases.planned_case(subject, ThreatModel(i, "unknown"), CLEAN, unmoved) for i in inputs]
+        rows += attacks
     return list(dict.fromkeys(rows)), list(notes)
 
 
@@ -99,7 +112,10 @@ def _threats(
     if name.differentiates and name.third_party is None and not subject.has_gradient_for(name):
         notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
         return []
-    asked = inputs_for(requested.inputs, subject.k) if subject.batch_dependent else ["batch"]
+    on_victims_alone = name.text in requested.victim_attacks and name.text not in requested.attacks
+    asked = [] if on_victims_alone else ["batch"]
+    if asked and subject.batch_dependent:
+        asked = inputs_for(requested.inputs, subject.k)
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
@@ -151,7 +167,7 @@ def _no_sense(
     return NotRun(name.text, subject.label, str(threat), why)
 
 
-_Part = list[tuple[Batch | cases.Victim, int]]  # batches or victims, each with its image gradients
+_Part = list[tuple[Batch, int]]  # each with its image gradients
 
 
 @dataclass(frozen=True)
@@ -180,8 +196,7 @@ class UnitMaker:
 
     def _units(self, case: PlannedCase) -> list[Unit]:
         # A defence that keeps its memory over a sequence answers one sequence after the other.
-        alone = case.threat.one_victim or case.subject.sequence
-        per_group = 1 if alone else max(1, self.group_images // case.subject.images)
+        per_group = 1 if case.subject.sequence else max(1, self.group_images // case.subject.images)
         return [unit for part in self._parts(case) for unit in self._cut(case, part, per_group)]
 
     def images(self, case: PlannedCase) -> int:
@@ -189,13 +204,15 @@ class UnitMaker:
         return sum(images for part in self._parts(case) for _, images in part)
 
     def _parts(self, case: PlannedCase) -> list[_Part]:
-        """The batches or victims that each sample size adds."""
+        """The batches that each sample size adds."""
         whole = self._images_per_batch(case)
-        batches = batches_for(self.conditions, case.subject, self.sizes[-1])
         if case.threat.one_victim:
-            count, seed = self.conditions.victims, self.conditions.seed
-            victims = victims_at(batches, self.sizes, self.size, count, seed)
-            return [[(victim, whole) for victim in part] for part in victims]
+            most, seed = self.conditions.victims, self.conditions.seed
+            counts = [victims_at(self.sizes, size, most) for size in self.sizes if size <= self.size]
+            made = [victims_batch(v, self.sizes[-1], case.subject.k, seed) for v in range(counts[-1])]
+            added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
+            return [part for part in added if part]
+        batches = batches_for(self.conditions, case.subject, self.sizes[-1])
         # In a last batch smaller than the number of malicious inputs, no input is left to harm.
         malicious, k = case.threat.malicious or 0, case.subject.k
         parts: list[_Part] = [
@@ -205,10 +222,10 @@ class UnitMaker:
         return [part for part in parts if part]
 
     def _cut(self, case: PlannedCase, part: _Part, per_group: int) -> Iterator[Unit]:
-        """Units of whole groups of equally large batches, or of victims."""
+        """Units of whole groups of equally large batches."""
         groups: list[_Part] = []
         for item, images in part:
-            if groups and len(groups[-1]) < per_group and groups[-1][-1][0].k == item.k:  # type: ignore[union-attr]
+            if groups and len(groups[-1]) < per_group and groups[-1][-1][0].k == item.k:
                 groups[-1].append((item, images))
             else:
                 groups.append([(item, images)])
@@ -219,9 +236,8 @@ class UnitMaker:
         for group in [*groups, []]:
             cost = sum(images for _, images in group)
             if piece and (not group or total + cost > most):
-                victims = tuple(item for own in piece for item, _ in own if isinstance(item, cases.Victim))
-                indices = tuple(tuple(b.index for b, _ in own if isinstance(b, Batch)) for own in piece)
-                yield self.identified(Unit(case, () if victims else indices, victims, total, ""))
+                indices = tuple(tuple(batch.index for batch, _ in own) for own in piece)
+                yield self.identified(Unit(case, indices, total, ""))
                 piece, total = [], 0
             piece.append(group)
             total += cost
@@ -249,7 +265,16 @@ class UnitMaker:
     def identified(self, unit: Unit) -> Unit:
         """The unit under the id that belongs to it, with the units that made what it submits."""
         if unit.case.submission is not None:
-            unit = replace(
-                unit, sources=tuple(tuple(self.units(one)) for one in unit.case.submission.sources)
-            )
+            count = None
+            if unit.case.threat.one_victim:
+                count = victims_at(self.sizes, self.size, self.conditions.victims)
+            made = (self.units_of_first(source, count) for source in unit.case.submission.sources)
+            unit = replace(unit, sources=tuple(made))
         return replace(unit, id=cases.unit_id(unit, self.fixed, self.conditions.query_budget))
+
+    def units_of_first(self, case: PlannedCase, count: int | None) -> tuple[Unit, ...]:
+        """The units of a case on whole batches that hold the first so many examples; None for all."""
+        k, units = case.subject.k, self.units(case)
+        if count is None:
+            return tuple(units)
+        return tuple(unit for unit in units if any(i * k < count for group in unit.groups for i in group))

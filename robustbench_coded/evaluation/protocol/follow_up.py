@@ -36,8 +36,13 @@ DEAREST = 4
 MOST_DECISIONS = 3000
 # A random search is compared at as many queries as the strongest attack with gradients made, and no fewer.
 FEWEST_SEARCH_STEPS = 100
-# With a batch for each victim, attacks cost many times more: what is asked for batches is not asked again.
-_FOR_VICTIMS = (CheckName.TRANSFER_OR_BLACK_BOX, CheckName.FALLS_WITH_EPS)
+# With a batch for each victim, attacks cost many times more: some checks ask them of whole batches alone.
+_FOR_VICTIMS = (
+    CheckName.TRANSFER_OR_BLACK_BOX,
+    CheckName.FALLS_WITH_EPS,
+    CheckName.TWICE_THE_STEPS,
+    CheckName.TWICE_THE_DRAWS,
+)
 
 
 def follow_up(plan: EvaluationPlan, evidence: Evidence) -> tuple[list[PlannedCase], list[str]]:
@@ -65,6 +70,7 @@ def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck
     """Every attack of every open check, in the order of the plan."""
     own = [case for case in evidence.sizes if case.attack not in CONTROLS and case.submission is None]
     rows = {case.case.setting: case for case in reversed(own)}  # the first attack under each setting
+    judged = {setting for settings in plan.judged.values() for setting in settings}
     for setting in dict.fromkeys(case.case.setting for case in plan.cases if case.case.setting in rows):
         like, standing = rows[setting], evidence.standings.get(setting, Standing())
         for check in standing.checks:
@@ -72,7 +78,7 @@ def _asked(plan: EvaluationPlan, evidence: Evidence) -> Iterator[tuple[OpenCheck
             misled = check.name == CheckName.TRANSFER_OR_BLACK_BOX and check.failed and standing.keeps
             if not (standing.could_fall or misled):
                 continue
-            if like.threat.inputs != "batch" and check.name not in _FOR_VICTIMS:
+            if like.threat.inputs != "batch" and (check.name not in _FOR_VICTIMS or setting not in judged):
                 continue
             for case in asked_for(check, standing.unbounded_eps, like, list(evidence.sizes)):
                 if not _costliest(case) or _nearly_praised(plan, evidence, standing, case):

@@ -146,7 +146,8 @@ def _promising(
     low = {c: s for c, s in _shares(plan, evidence, comparison).items() if s <= ROOM * bar}
     free = {case: share for case, share in low.items() if not depends_on_batch(case)}
     if comparison.one_victim:  # the victims' inputs are those of whole batches
-        low = free = {case: s for case, s in free.items() if on_whole_batches(case) in evidence.sizes}
+        whole = {case: evidence.outcomes.get(on_whole_batches(case)) for case in free}
+        low = free = {c: s for c, s in free.items() if (of := whole[c]) and of.share <= ROOM * bar}
     case = min(free or low, key=lambda case: low[case], default=None)
     most = 1 if comparison.one_victim else 2  # each victim once; batches again, twice as many
     return None if case is None or len(evidence.proofs(case)) >= most else case

@@ -10,10 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attacks import attack_name, naming
-from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, Submission, sees_queries
+from robustbench_coded.evaluation.planning.cases import (
+    PlannedCase,
+    ProbedSubject,
+    Submission,
+    planned_case,
+    sees_queries,
+)
 from robustbench_coded.evaluation.planning.comparisons import Comparison, comparison_of
 from robustbench_coded.evaluation.protocol.state import EvaluationPlan, Evidence, Outcome, size_of
-from robustbench_coded.schema.case import Case, Perturbation
+from robustbench_coded.schema.case import Case, Perturbation, ThreatModel
 from robustbench_coded.schema.words import CONTROLS, STANDARD
 
 LENGTHS = ("0.9", "0.75", "0.5")
@@ -66,6 +72,23 @@ def resubmissions(
             rows.setdefault(row.case, row)
     known = {case.case for case in evidence.sizes}
     return [row for row in rows.values() if row.case not in known]
+
+
+def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[PlannedCase]:
+    """The cases that submit to these comparisons, one input at a time, what was found for whole batches."""
+    measured = _measured(evidence, 0)
+    rows = []
+    for comparison in comparisons:
+        subject, perturbation = comparison.subject, comparison.perturbation
+        if comparison.inputs != "victim":
+            continue
+        for attack in _of_each_kind(measured.get((subject, perturbation), ())):
+            if attack.kind != "base":  # victims meet the base model's gradients themselves
+                name = _name(subject, attack.case.attack, ())
+                case = planned_case(subject, ThreatModel("victim", "unknown"), name, perturbation)
+                rows.append(replace(case, submission=Submission((attack.case,))))
+    known = {case.case for case in evidence.sizes}
+    return [row for row in rows if row.case not in known]
 
 
 def _measured(evidence: Evidence, size: int) -> Measured:

@@ -13,7 +13,7 @@ from robustbench_coded.evaluation.planning.cases import PlannedCase
 from robustbench_coded.evaluation.planning.comparisons import Comparison, random_batch_images
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.random_batches import batches_that_hold, proof_of
-from robustbench_coded.evaluation.protocol.resubmission import resubmissions
+from robustbench_coded.evaluation.protocol.resubmission import as_victims, resubmissions
 from robustbench_coded.evaluation.protocol.state import (
     EvaluationPlan,
     Evidence,
@@ -135,12 +135,15 @@ def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     """Again after every attack since, which may have found something else."""
     latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
-    if victims or latest == SUBMISSIONS:
+    if latest == SUBMISSIONS:
         return None
+    reason = "perturbed inputs that were found so far, submitted elsewhere"
+    if victims:
+        offered = as_victims(evidence, open_comparisons(plan, evidence, victims))
+        return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
     everywhere = plan.everything and plan.ceilings.extras is None
     at = list(plan.judged) if everywhere else open_comparisons(plan, evidence, victims)
     offered = resubmissions(plan, evidence, [comparison for comparison in at if comparison.inputs == "batch"])
-    reason = "perturbed inputs that were found so far, submitted elsewhere"
     return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
 
 
@@ -176,7 +179,7 @@ def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
     for comparison in open_:
         for case, size in _wider(plan, evidence, comparison).items():
             cases[case] = max(cases.get(case, 0), size)
-            reached |= {c: max(reached.get(c, 0), size) for c in plan.with_base(comparison)}
+            reached |= {c: max(reached.get(c, 0), size) for c in _widened(plan, comparison)}
     parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
     if reached:
         reason = "an interval contains the bar, and more examples make it shorter"
@@ -189,6 +192,7 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
     random: list[ScheduledRandomBatches] = []
     for case, size in evidence.sizes.items() if plan.random_batches else ():
         few = case.subject.batch_dependent and size < MANY_BATCHES * case.subject.k
+        few &= not case.threat.one_victim
         if case.attack == CLEAN and few and case not in evidence.random:
             price = CLEAN_RANDOM_BATCHES * random_batch_images(case)
             if extras_fit(plan, evidence.after(Step("", "", (), tuple(random))), price):
@@ -271,7 +275,7 @@ def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> 
     undecided = any(standing.by_interval for standing in standings_of(plan, evidence, comparison))
     if size == plan.sizes[-1] or not undecided or waiting(plan, evidence, comparison):
         return {}
-    size, together = plan.sizes[plan.sizes.index(size) + 1], plan.with_base(comparison)
+    size, together = plan.sizes[plan.sizes.index(size) + 1], _widened(plan, comparison)
     wider = [
         case
         for case, before in evidence.sizes.items()
@@ -279,6 +283,11 @@ def _wider(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> 
     ]
     cost = sum(part.images for part in at_size(plan, evidence, wider, size))
     return dict.fromkeys(wider, size) if verdict_fits(plan, evidence, comparison, cost) else {}
+
+
+def _widened(plan: EvaluationPlan, comparison: Comparison) -> list[Comparison]:
+    """Comparisons that take more examples together. A base model has met a defence's victims before."""
+    return [comparison] if comparison.one_victim else plan.with_base(comparison)
 
 
 def _crossover(plan: EvaluationPlan, evidence: Evidence, comparison: Comparison) -> list[PlannedCase]:

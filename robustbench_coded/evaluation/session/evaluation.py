@@ -159,13 +159,14 @@ class Evaluation:
         Args:
             remarks: sentences for the reader of the report.
             stopped: True until every rung has been asked: nothing is praised before.
-            planned: adds the cases that have not begun, which have no units.
+            planned: adds the cases that have not begun, which have no units; but for those that only praise
+                asks for.
         """
         ran = Evidence(tuple(steps))
         in_steps = self.sequential is not None and not self.plan.everything
         judged = [case for case in ran.sizes if in_steps and case.attack not in CONTROLS]
         begun = self.begun(steps)
-        waiting = [case for case in self.plan.cases if case not in ran.sizes] if planned else []
+        waiting = [c for c in self.plan.cases if planned and c not in ran.sizes and c not in self.plan.kept]
         fresh = new_manifest(
             self.prepared,
             replace(begun, cases=(*begun.cases, *waiting)),

@@ -77,7 +77,8 @@ def planned_evaluation(prepared: PreparedEvaluation, old: RunManifest | None, pa
     smaller = max(1.0, WHOLE_PIXELS / (height * width))
     whole = config.until is None and (config.all or config.limit is not None)
     if config.until is None and before is None and not whole:
-        whole = old is not None or sum(map(prepared.maker().images, cases)) <= CHEAP_IMAGES * smaller
+        every = (case for case in cases if not case.threat.one_victim or in_table(config, case, every=True))
+        whole = old is not None or sum(map(prepared.maker().images, every)) <= CHEAP_IMAGES * smaller
     fixed = before is None and (whole or old is not None)
     ladder = sample_sizes(examples, min(max(config.batch_size) * (config.batches_kept or 1), examples))
     sizes = before.sample_sizes if before is not None else (examples,) if fixed else ladder
@@ -134,7 +135,8 @@ def _plan(
         extras = int(EXTRAS_SHARE * sum(images(case, start) for case in rows)) if named else None
         ceilings = Ceilings(None if whole else int(VERDICT_IMAGES * smaller), extras)
     kept, screen = (
-        {naming.suited(name, config.norm) for name in names} for names in (presets.KEPT, presets.SCREENED)
+        {naming.suited(name, config.norm) for name in names}
+        for names in ((*presets.KEPT, *presets.ON_VICTIMS[1:]), presets.SCREENED)
     )
     return EvaluationPlan(
         cases=tuple(cases),
@@ -169,6 +171,8 @@ def in_table(config: EvalConfig, case: PlannedCase, *, every: bool) -> bool:
     if case.attack in CONTROLS or case.attack == config.claim_attack:
         return True
     named = case.attack in {naming.suited(name, config.norm) for name in presets.NAMED}
+    if case.threat.one_victim and case.attack not in config.attacks:  # before praise
+        return False
     averages = case.attack == presets.FOLLOWS_SHOWN and case.attack in config.second_attacks
     if named and averages and not case.subject.randomised:  # nothing to average over
         return False

@@ -132,12 +132,14 @@ def _of_source(
     """A source's perturbed inputs in the batches of a unit.
 
     Where both have the same batches, a batch is what the attack made of it, inputs that only fill it up
-    included. Elsewhere each example brings its own perturbed input to wherever it stands.
+    included. Elsewhere each example brings its own perturbed input to wherever it stands, among clean ones if
+    it is a victim.
     """
     theirs, ours = context.batches(several[0].case.subject), context.batches(unit.case.subject)
+    one_victim = unit.case.threat.one_victim and not unit.random_batches
     wanted = {index for group in unit.groups for index in group}
     stored = [batch for source in several for batch in store.get(source.id) or ()]
-    if theirs == ours:
+    if theirs == ours and not one_victim:
         return {batch.batch: batch for batch in stored if batch.batch in wanted}
     by_example = {
         theirs[batch.batch].members[slot]: x
@@ -147,8 +149,10 @@ def _of_source(
     }
     batches = {}
     for index in sorted(wanted):
-        members = ours[index].members
-        if slots := [slot for slot, member in enumerate(members) if member in by_example]:
+        batch = context.batch(unit.case.subject, index)
+        members = batch.members
+        own = range(batch.k) if batch.victim is None else [batch.victim]
+        if slots := [slot for slot in own if members[slot] in by_example]:
             x = torch.stack([by_example[members[slot]] for slot in slots])
             batches[index] = PerturbedBatch(index, EVERY, EVERY, torch.tensor(slots), x)
     return batches

@@ -189,13 +189,12 @@ class PreparedEvaluation:
     def examples_planned(self, case: cases.PlannedCase, size: int | None = None) -> int:
         """How many examples a case scores at a sample size; None for all."""
         conditions = self.setup.conditions
-        seed, victims = conditions.seed, conditions.victims
-        batches = plan.batches_for(conditions, case.subject, self.setup.examples)
         size = size or self.sizes[-1]
         if case.threat.one_victim:
-            return sum(map(len, victims_at(batches, self.sizes, size, victims, seed)))
+            return victims_at(self.sizes, size, conditions.victims)
+        batches = plan.batches_for(conditions, case.subject, self.setup.examples)
         parts = batches_at(batches, self.sizes, size)
-        return sum(len(scored_slots(case.threat, batch, seed)) for part in parts for batch in part)
+        return sum(len(scored_slots(case.threat, batch, conditions.seed)) for part in parts for batch in part)
 
 
 @subnormals_flushed()

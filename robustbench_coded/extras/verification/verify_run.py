@@ -3,7 +3,7 @@ measures whether they keep to the budget, and lists what was found.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -260,10 +260,9 @@ def _verify_unit(
     tally: dict[str, Any],
 ) -> None:
     scoring = outcomes[outcomes.purpose == "scoring"].set_index(["batch", "slot", "draw"]).sort_index()
-    batches = context.batches(row.subject)
     size = max(1, context.setup.group_images // row.subject.images)
-    for group in _groups(evaluations, size, [batch.k for batch in batches]):
-        members = [batches[e.batch] for e in group]
+    for group in _groups(evaluations, size, lambda index: context.batch(row.subject, index).k):
+        members = [context.batch(row.subject, e.batch) for e in group]
         clean, y = context.group(members)
         x = clean.clone()
         for g, evaluation in enumerate(group):
@@ -314,8 +313,8 @@ def _measure(
     tally: dict[str, Any],
 ) -> None:
     """How far the inputs are from the clean ones, by what each slot of the threat model may move."""
-    batches = context.batches(row.subject)
-    roles = attack_group.batch_roles(row, [batches[e.batch] for e in group], context.setup.conditions.seed)
+    members = [context.batch(row.subject, e.batch) for e in group]
+    roles = attack_group.batch_roles(row, members, context.setup.conditions.seed)
     eps_scale = None if roles is None else roles.eps_scale.to(x.device)
     if row.threat.one_victim:
         slots = torch.tensor([e.victim for e in group])
@@ -328,14 +327,16 @@ def _measure(
     tally["outside"] += int(outside(x, clean, budget).sum())
 
 
-def _groups(evaluations: list[PerturbedBatch], size: int, k: Sequence[int]) -> Iterator[list[PerturbedBatch]]:
+def _groups(
+    evaluations: list[PerturbedBatch], size: int, k: Callable[[int], int]
+) -> Iterator[list[PerturbedBatch]]:
     """Evaluations that can be answered together: of one draw and batch size, in the order they were made in.
 
     Args:
         size: the most of them.
-        k: inputs of each batch, by its index.
+        k: inputs of a batch, by its index.
     """
-    for _, of_a_kind in groupby(evaluations, key=lambda e: (e.known, k[e.batch])):
+    for _, of_a_kind in groupby(evaluations, key=lambda e: (e.known, k(e.batch))):
         alike = list(of_a_kind)
         for start in range(0, len(alike), size):
             yield alike[start : start + size]

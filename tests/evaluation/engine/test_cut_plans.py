@@ -46,7 +46,7 @@ def plan(config):
     prepared = prepare(chosen)
     setup = replace(prepared.setup, group_images=GROUP_IMAGES)
     units = make_plan(replace(prepared, setup=setup)).units
-    assert max(len(unit.groups) for unit in units) >= 3 and max(len(unit.victims) for unit in units) == 5
+    assert max(len(unit.groups) for unit in units) >= 3
     return setup, units, combined([execute(_bench(prepared, setup), unit) for unit in units]), prepared
 
 
@@ -58,17 +58,13 @@ def _bench(prepared, setup):
 
 def forwards_of(unit):
     """The unit in its smallest pieces: one forward each."""
-    together = GROUP_IMAGES // unit.case.subject.images
-    victims = [unit.victims[i : i + together] for i in range(0, len(unit.victims), together)]
-    return [replace(unit, groups=(group,), victims=()) for group in unit.groups] + [
-        replace(unit, groups=(), victims=v) for v in victims
-    ]
+    return [replace(unit, groups=(group,)) for group in unit.groups]
 
 
 def joined(forwards):
     """Successive forwards of one unit as one piece."""
     groups = tuple(group for forward in forwards for group in forward.groups)
-    return replace(forwards[0], groups=groups, victims=tuple(v for f in forwards for v in f.victims))
+    return replace(forwards[0], groups=groups)
 
 
 @st.composite

@@ -21,7 +21,7 @@ def unit(name, subject="a"):
     row = planned_case(
         subject, ThreatModel("batch", "unknown"), "fgsm", Perturbation("linf", 0.1, "pixel"), 0.1
     )
-    return Unit(row, ((0,),), (), 100, name)
+    return Unit(row, ((0,),), 100, name)
 
 
 class Clockwork:
