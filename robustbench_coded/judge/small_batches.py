@@ -34,9 +34,8 @@ def small_batches(path: Path, manifest: RunManifest) -> dict[Subject, SmallBatch
     for probe in manifest.probes:
         data = read_selftests(path, probe.selftests or "")
         try:
-            found[probe.subject] = convert(
-                {**data.get("small_batches", {}), "eps": data.get("eps")}, SmallBatches
-            )
+            small = {**data.get("small_batches", {}), "eps": data.get("eps")}
+            found[probe.subject] = convert(small, SmallBatches)
         except (TypeError, ValidationError):
             continue
     return found
