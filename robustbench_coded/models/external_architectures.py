@@ -51,6 +51,8 @@ def import_function(spec: str, option: str) -> Callable[..., Any]:
 
 
 NORMALISATION_NAMES = {name for pair in state_dict.NORMALISATION_BUFFERS for name in pair}
+# Swin's, computed from the size of a window; timm and transformers no longer store it.
+COMPUTED = "relative_position_index"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
 
     Tried in turn: the names as stored, with ever more of the wrappers' prefixes taken off, each also with the
     name of one of the network's children before it, and through the library's own converter of old names.
-    A normalisation that the network defines as constant buffers may be absent from the file.
+    A normalisation and indices that the network defines as constant buffers may be absent from the file.
 
     Args:
         spec: what names the network, for messages.
@@ -85,7 +87,11 @@ def fit(spec: str, network: nn.Module, weights: state_dict.StateDict) -> Fit:
     differences = []
     for tensors, note in _forms(network, weights):
         present = {name: tensor for name, tensor in tensors.items() if name in own or not _needless(name)}
-        expected = {name: shape for name, shape in own.items() if name in present or name not in constants}
+        expected = {
+            name: shape
+            for name, shape in own.items()
+            if name in present or (name not in constants and _last(name) != COMPUTED)
+        }
         difference = refusal.compare(spec, refusal.shapes_in(present), expected)
         if not difference.count:
             # strict=False for counters of batches and constants: all other names were compared.

@@ -185,23 +185,35 @@ def compare(arch: str, shapes: Shapes, expected: Shapes, prefix: str = "") -> We
 def named_in_order(shapes: Shapes, expected: Shapes) -> dict[str, str]:
     """A name of the architecture's for each of a file's, whose modules are known by shapes and order.
 
-    Names that both have stay. Empty where shapes or order are others, or no name differs.
+    Names that both have stay. Empty where shapes are others, no name differs, or modules of the same shapes
+    stand in another order (safetensors sorts names).
     """
-    extra = [name for name in shapes if name not in expected and not name.endswith(COUNTER)]
-    missing = [name for name in expected if name not in shapes and not name.endswith(COUNTER)]
-    scopes: dict[str, str] = {}
-    for name, place in zip(extra, missing, strict=False):
-        (scope, _, last), (module, _, wanted) = name.rpartition("."), place.rpartition(".")
-        if last != wanted or shapes[name] != expected[place] or scopes.setdefault(scope, module) != module:
-            return {}
-    if not extra or len(extra) != len(missing) or len(set(scopes.values())) < len(scopes):
+    extra, missing = _modules(shapes, expected), _modules(expected, shapes)
+    ordered = [module for _, module in extra] == [module for _, module in missing]
+    extra, missing = (sorted(modules, key=lambda module: module[1]) for modules in (extra, missing))
+    kinds = [module for _, module in extra]
+    if (
+        not extra
+        or kinds != [module for _, module in missing]
+        or not (ordered or len(set(kinds)) == len(kinds))
+    ):
         return {}
+    scopes = {old: new for (old, _), (new, _) in zip(extra, missing, strict=True)}
     parts = {name: name.rpartition(".") for name in shapes}
-    renamed = set(extra) | {name for name in shapes if name.endswith(COUNTER)}
     return {
-        name: f"{scopes[scope]}.{last}" if name in renamed and scope in scopes else name
+        name: f"{scopes[scope]}.{last}" if scope in scopes and name not in expected else name
         for name, (scope, _, last) in parts.items()
     }
+
+
+def _modules(shapes: Shapes, others: Shapes) -> list[tuple[str, tuple[tuple[str, tuple[int, ...]], ...]]]:
+    """Modules of names that the others lack, in their order, each with its parameters and their shapes."""
+    modules: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes.items():
+        if name not in others and not name.endswith(COUNTER):
+            scope, _, last = name.rpartition(".")
+            modules.setdefault(scope, {})[last] = tuple(shape)
+    return [(scope, tuple(sorted(module.items()))) for scope, module in modules.items()]
 
 
 def said_of(names: Mapping[str, str]) -> str:

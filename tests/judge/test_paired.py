@@ -1,14 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from robustbench_coded.judge.anytime import RandomBatches
 from robustbench_coded.judge.case_results import CaseResult
 from robustbench_coded.judge.intervals import clustered_interval
 from robustbench_coded.judge.outcomes import Cell
 from robustbench_coded.judge.paired import NotPaired, correlation_of, paired_difference
 from robustbench_coded.schema.case import WHOLE_BATCH, Case, Perturbation, Subject
+from robustbench_coded.schema.words import IntervalKind
 
 KEY = Case(Subject("erm", "rci", 16, 24), WHOLE_BATCH, Perturbation("linf", 0.1, "pixel"), "pgd-10")
 
@@ -118,3 +122,27 @@ def test_only_shared_examples_and_draws_are_compared():
 def test_rows_with_nothing_in_common_are_refused(other, reason):
     with pytest.raises(NotPaired, match=reason):
         paired_difference(row(np.ones((64, 4))), other)
+
+
+def test_a_gain_lies_between_the_ends_in_random_batches_less_the_base_models_known_accuracy():
+    rng, images, k = np.random.default_rng(0), 384, 16
+    kept, base = rng.random(images) < 0.9, rng.random(images) < 0.4
+    members = np.concatenate([rng.permutation(images)[:k] for _ in range(60)])
+    random = RandomBatches(members, np.repeat(np.arange(1, 61), k), kept[members])
+    defence = replace(row(kept[:, None], randomised=False), random_batches=(random,))
+    found = paired_difference(defence, row(base[:, None], by_batch=False, randomised=False))
+    own = defence.interval(0.0125)
+    assert found.low >= own.low - base.mean() - 1e-12 and found.high <= own.high - base.mean() + 1e-12
+    assert found.kind is IntervalKind.EVALUATED_IMAGES
+    assert found.low > random.above(lambda numbers: base[numbers], 0.025)[0]  # shorter than bets on the gain
+
+
+def test_of_victims_the_tighter_end_counts():
+    """Random batches of a weak attack say less than all attacks together show themselves."""
+    correct, images = np.zeros((64, 10), bool), np.arange(300)
+    weak = RandomBatches(images, images + 1, np.arange(300) % 10 == 0)
+    alone = replace(row(correct, by_batch=False, batch=np.arange(64)), disjoint_batches=3)
+    both = replace(alone, random_batches=(weak,))
+    assert weak.interval(0.0125)[1] > 0.1
+    assert both.interval().high == alone.interval(0.0125).high < 0.07
+    assert both.interval().population == alone.interval(0.0125).population

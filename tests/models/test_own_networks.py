@@ -70,6 +70,17 @@ class Windows(Net):
         return super().forward(x[..., :8, :8]) * self.side
 
 
+class Shifted(Net):
+    """Has indices that it computes from its shape, as the windows of Swin."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("relative_position_index", torch.arange(64).flip(0))
+
+    def forward(self, x):
+        return super().forward(x.flatten(1)[:, self.relative_position_index].view_as(x))
+
+
 class Mapped(Net):
     """Maps a file's names when it loads them, as the classes of transformers do from version 5 on."""
 
@@ -184,6 +195,19 @@ def test_names_are_mapped_as_the_class_maps_them_when_it_loads(loaded, tmp_path)
     torch.save(mixed, tmp_path / "own.pt")
     with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Mapped"):
         load_checkpoint("own.pt", arch="own.py:Mapped", image_shape=(1, 8, 8))
+
+
+def test_computed_indices_may_be_absent_from_a_file_and_others_may_not(loaded, tmp_path):
+    whole = loaded("Shifted")
+    stored = torch.load(tmp_path / "own.pt")
+    x = torch.rand(3, 1, 8, 8)
+    torch.save({k: v for k, v in stored.items() if "index" not in k}, tmp_path / "own.pt")
+    without = load_checkpoint("own.pt", arch="own.py:Shifted", image_shape=(1, 8, 8))
+    assert torch.equal(without.network(x), whole.network(x))
+    stored["order"] = stored.pop("relative_position_index")
+    torch.save(stored, tmp_path / "own.pt")
+    with pytest.raises(InputError, match=r"its weights are not those of --arch own\.py:Shifted"):
+        load_checkpoint("own.pt", arch="own.py:Shifted", image_shape=(1, 8, 8))
 
 
 def test_other_layers_multiply_by_each_weight_once():

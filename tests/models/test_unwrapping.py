@@ -75,6 +75,17 @@ def test_modules_of_a_stated_architecture_are_known_by_shapes_and_order(tmp_path
         load_checkpoint(tmp_path / "a.pt")  # not stated
 
 
+def test_sorted_names_are_known_by_shapes_unless_modules_have_the_same(tmp_path):
+    network = build("resnet20", 10, 3).eval()
+    weights = dict(sorted(renamed(network.state_dict()).items()))  # as safetensors stores them
+    torch.save(weights, tmp_path / "a.pt")
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(load_checkpoint(tmp_path / "a.pt", arch="resnet20").network(x), network(x))
+    torch.save({n.replace("layer1.0.bn1", "layer1.0.norm"): t for n, t in weights.items()}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="its weights are not those of resnet20"):
+        load_checkpoint(tmp_path / "a.pt", arch="resnet20")
+
+
 @pytest.mark.parametrize(
     "changed",
     [

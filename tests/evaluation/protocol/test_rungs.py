@@ -436,3 +436,25 @@ def test_a_screen_asks_some_rungs_alone():
 def test_a_step_says_what_it_costs_and_why():
     step = Step("quick", "one cheap attack", tuple(simulate(plan_of()).steps[1].cases))
     assert str(step) == "pgd-10, transfer-pgd-20: quick, one cheap attack (cost: 7,680 gradients)"
+
+
+def test_victims_meet_what_batches_were_broken_by_and_then_gradients_of_their_own():
+    deep = case("pgd-10+loss=margin", threat=VICTIM)
+    plan = plan_of(*ON_RCI, ON_VICTIM, deep, kept=frozenset({deep}))
+    praised = Standing(VerdictName.NOT_SETTLED, above_the_bar=True, could_fall=False)
+    settings = {DEFENDED: praised, VICTIMS: praised}
+    evidence = simulate(plan, lambda c: 0.5 if c.attack == "pgd-100" else 0.9, lambda steps: settings)
+    on_victims = [(s.rung, a) for s in evidence.steps for _, a in ran(s) if s.cases[0].case.threat == VICTIM]
+    assert ("cross-examination", "from:rci:N=190/pgd-100") in on_victims
+    assert on_victims[-1] == (PRAISE, "pgd-10+loss=margin")
+    still_open = Standing(VerdictName.NO_GAIN, could_fall=False)
+    broken = simulate(plan, 0.0, lambda steps: {DEFENDED: BROKEN, VICTIMS: still_open})
+    assert deep not in broken.sizes  # only what would be praised pays for it
+
+
+@pytest.mark.parametrize(("left", "asked"), [(0.0, True), (0.42, False)])
+def test_random_batches_of_one_victim_are_asked_where_whole_batches_fall_alike(left, asked):
+    whole = case("transfer-pgd-20")
+    plan = plan_of(*ON_STANDARD, whole, ON_VICTIM)
+    evidence = simulate(plan, lambda c: {ON_VICTIM: 0.0, whole: left}.get(c, 0.42))
+    assert any(part.case == ON_VICTIM for part in scored(evidence)) == asked
