@@ -205,7 +205,7 @@ def random_batches(outcomes: pd.DataFrame) -> dict[Case, RandomBatches]:
     scored = {}
     for _, part in rows.groupby(list(KEY_COLUMNS), dropna=False, observed=True):
         numbers = np.unique(part["draw"].to_numpy())
-        in_order = numbers == np.arange(len(numbers)) + min(numbers[0], 1)  # earlier versions began with 0
+        in_order = numbers == 1 + np.arange(len(numbers))
         if not in_order[0]:
             continue
         part = part[part["draw"].isin(numbers[in_order.cumprod(dtype=bool)]).to_numpy()]

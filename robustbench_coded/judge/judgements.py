@@ -51,9 +51,9 @@ def selftest_results(path: Path, manifest: RunManifest) -> dict[Subject, tuple[S
     }
 
 
-def _tests(data: dict[str, Any] | None) -> tuple[SelfTestResult, ...]:
+def _tests(data: dict[str, Any]) -> tuple[SelfTestResult, ...]:
     try:
-        return convert((data or {}).get("tests", ()), tuple[SelfTestResult, ...])
+        return convert(data.get("tests", ()), tuple[SelfTestResult, ...])
     except ValidationError:
         return ()
 

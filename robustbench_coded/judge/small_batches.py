@@ -32,11 +32,10 @@ def small_batches(path: Path, manifest: RunManifest) -> dict[Subject, SmallBatch
     """By batch-dependent subject; none of earlier versions' runs."""
     found = {}
     for probe in manifest.probes:
-        data = None if probe.selftests is None else read_selftests(path, probe.selftests)
+        data = read_selftests(path, probe.selftests or "")
         try:
-            found[probe.subject] = convert(
-                {**(data or {}).get("small_batches", {}), "eps": (data or {}).get("eps")}, SmallBatches
-            )
+            small = {**data.get("small_batches", {}), "eps": data.get("eps")}
+            found[probe.subject] = convert(small, SmallBatches)
         except (TypeError, ValidationError):
             continue
     return found

@@ -30,7 +30,6 @@ WRITTEN = (
     "report.md", "details.md",
     "report.html", "report.tex",
 )  # fmt: skip
-MAX_OBJECT_BYTES = 1 << 20
 _UNIT = re.compile(r"[0-9a-f]{20}")
 
 
@@ -123,7 +122,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
 
     def has_selftests(self, identity: str) -> bool:
         """True if the self-tests of that identity are stored and can be read."""
-        return read_selftests(self.path, identity) is not None
+        return bool(read_selftests(self.path, identity))
 
     def record_failure(self, unit: str, failure: dict[str, Any]) -> None:
         """Stores why a unit has no outcomes."""
@@ -223,11 +222,12 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
     """
     tables, metadata, timings = [], {}, {}
     try:
-        packed, packed_times = outcomes.packed_units(path, units), outcomes.packed_timings(path)
+        packed = outcomes.packed_units(path, units)
     except outcomes.DamagedFile as error:
         raise InputError(
             f"{path / error.args[0]}; restore it, or run the command of the run, which computes it again"
         ) from error
+    packed_times = outcomes.packed_objects(path / outcomes.TIMINGS)
     for unit in units:
         file = path / "outcomes" / f"{unit}.parquet"
         if not _UNIT.fullmatch(unit):
@@ -243,7 +243,7 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
         except (outcomes.DamagedFile, OSError):
             continue
         tables.append(rows)
-        timings[unit] = _read_object(path / "timings" / f"{unit}.json") or {}
+        timings[unit] = outcomes.read_object(path / "timings" / f"{unit}.json")
     return _concatenated(tables), metadata, timings
 
 
@@ -253,24 +253,16 @@ def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
     for unit in units:
         file = path / "failures" / f"{unit}.json"
         if _UNIT.fullmatch(unit) and file.exists():
-            found[unit] = _read_object(file) or {"error": "it failed, and the record of why is damaged"}
+            found[unit] = outcomes.read_object(file) or {
+                "error": "it failed, and the record of why is damaged"
+            }
     return found
 
 
-def read_selftests(path: Path, identity: str) -> dict[str, Any] | None:
-    """Results of the self-tests of one subject; None where there are none that can be read."""
-    return _read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else None
-
-
-def _read_object(file: Path) -> dict[str, Any] | None:
-    """A small JSON object; None if the file contains anything else."""
-    try:
-        if not file.is_file() or file.stat().st_size > MAX_OBJECT_BYTES:
-            return None
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return data if isinstance(data, dict) else None
+def read_selftests(path: Path, identity: str) -> dict[str, Any]:
+    """Results of the self-tests of one subject; empty where there are none that can be read."""
+    own = outcomes.read_object(path / "selftests" / f"{identity}.json") if _UNIT.fullmatch(identity) else {}
+    return own or outcomes.packed_objects(path / outcomes.SELFTESTS).get(identity, {})
 
 
 def _concatenated(tables: list[pa.Table]) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Outcome files: one Parquet file per unit, checked against its own content hash when read.
 
 A run is written as one file per unit, so that nothing finished is ever written twice. Once it is finished,
-hundreds of small files are of no use: they are packed into two, the outcomes of all units in a Parquet file,
-their timings in another. Packed outcomes keep the columns of outcome files, and the metadata and content hash
-of each unit. A run folder that is opened for writing is unpacked first.
+hundreds of small files are of no use: they are packed into three, the outcomes of all units in a Parquet
+file, timings and self-tests. Packed outcomes keep the columns of outcome files, and the metadata and content
+hash of each unit. A run folder that is opened for writing is unpacked first.
 
 Margins are stored with 16 bits, sign and exponent whole and 8 significant bits: they say how close an answer
 was, and cost four fifths of a file otherwise. Predictions are stored as they are.
@@ -217,15 +217,17 @@ def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
 
 OUTCOMES = Path("outcomes") / "packed.parquet"
 TIMINGS = Path("timings") / "packed.json"
+SELFTESTS = Path("selftests") / "packed.json"
 MAX_PACKED_BYTES = 4 << 30
 MAX_PACKED_ROWS = 1_000_000_000
 MAX_PACKED_METADATA = 64 << 20  # bytes of JSON
+MAX_OBJECT_BYTES = 1 << 20
 PACKED_KEY = b"csrobust-packed"
 PACKED_LEVEL = 19  # a finished run is packed once
 
 
 def pack(path: Path) -> int:
-    """Puts the files of a run's units into two; gives the number of units. The folder must be locked.
+    """Puts outcomes, timings and self-tests into a file each; gives how many units. The folder is locked.
 
     Raises:
         InputError: an outcome file is damaged; nothing is changed.
@@ -237,7 +239,6 @@ def pack(path: Path) -> int:
             rows, metadata = read_table(file)
         except DamagedFile as error:
             raise InputError(f"{file}: {error}; the command of the run computes it again") from error
-        rows = with_short_margins(rows)
         units.append({"metadata": metadata, "rows": len(rows), "content": content_hash(rows, metadata)})
         tables.append(rows)
     if not tables:
@@ -245,14 +246,21 @@ def pack(path: Path) -> int:
     table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     # A Parquet file's metadata are not compressed: those of a thousand units took more room than their rows.
     packed = b64encode(zlib.compress(json.dumps(units, sort_keys=True).encode(), 9))
-    timings = {file.stem: _json(path / "timings" / f"{file.stem}.json") for file in files}
-    lines = [f"{json.dumps(unit)}: {json.dumps(found, sort_keys=True)}" for unit, found in timings.items()]
-    write_text(path / TIMINGS, "{\n" + ",\n".join(lines) + "\n}\n")
+    others = [file for name in (TIMINGS, SELFTESTS) for file in _pack_objects(path / name)]
     write_bytes(path / OUTCOMES, encoded(table.replace_schema_metadata({PACKED_KEY: packed}), PACKED_LEVEL))
-    for file in files:
+    for file in (*files, *others):
         file.unlink()
-        (path / "timings" / f"{file.stem}.json").unlink(missing_ok=True)
     return len(files)
+
+
+def _pack_objects(packed: Path) -> list[Path]:
+    """Adds the objects in the files beside ``packed`` to it; gives these files."""
+    files = [file for file in packed.parent.glob("*.json") if file != packed]
+    found = {**packed_objects(packed), **{file.stem: read_object(file) for file in files}}
+    lines = (f"{json.dumps(name)}: {json.dumps(found[name], sort_keys=True)}" for name in sorted(found))
+    if files:
+        write_text(packed, "{\n" + ",\n".join(lines) + "\n}\n")
+    return files
 
 
 def unpack(path: Path) -> None:
@@ -264,7 +272,7 @@ def unpack(path: Path) -> None:
     if not file.is_file():
         return
     try:
-        found, timings = packed_units(path), packed_timings(path)
+        found, timings = packed_units(path), packed_objects(path / TIMINGS)
     except DamagedFile:
         file.replace(file.with_name(file.name + ".damaged"))
         return
@@ -318,15 +326,16 @@ def _packed_metadata(stored: bytes) -> list[dict[str, Any]]:
     return json.loads(text)
 
 
-def packed_timings(path: Path) -> dict[str, dict[str, Any]]:
-    """The timing of each packed unit; empty where there are none that can be read."""
-    found = _json(path / TIMINGS)
-    return {unit: timing for unit, timing in found.items() if isinstance(timing, dict)}
+def packed_objects(file: Path) -> dict[str, dict[str, Any]]:
+    """The objects in packed timings or self-tests, by name; empty where there are none that can be read."""
+    found = read_object(file, MAX_PACKED_METADATA)
+    return {name: value for name, value in found.items() if isinstance(value, dict)}
 
 
-def _json(file: Path) -> dict[str, Any]:
+def read_object(file: Path, most: int = MAX_OBJECT_BYTES) -> dict[str, Any]:
+    """The JSON object in a file of at most so many bytes; empty if it has anything else, or is missing."""
     try:
-        data = json.loads(file.read_bytes())
+        data = json.loads(file.read_bytes()) if file.is_file() and file.stat().st_size <= most else None
     except (OSError, ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}

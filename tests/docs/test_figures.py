@@ -41,7 +41,7 @@ def figures(file: str) -> set[str]:
 def intervals():
     """All intervals of the committed tables, without their signs."""
     found = set()
-    for file in REPORTS.glob("*/*.csv"):
+    for file in REPORTS.glob("**/*.csv"):
         for row in csv.DictReader(file.open()):
             for low in [name for name in row if name.endswith("_low") or name.startswith("ci_low")]:
                 middle = "gain" if low == "gain_low" else low.replace("ci_low", "accuracy", 1)
@@ -52,7 +52,7 @@ def intervals():
                 )
                 if all(row.get(name) for name in names):
                     found.add(tuple(f"{100 * abs(float(row[name])):.1f}" for name in names))
-    for file in (*REPORTS.glob("*/*.md"), *(ROOT / "benchmarks").glob("*/*.md")):
+    for file in (*REPORTS.glob("**/*.md"), *(ROOT / "benchmarks").glob("*/*.md")):
         found.update(INTERVAL.findall(file.read_text().replace("\\", "")))
     return found
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustbench_coded.cli.main import main
-from robustbench_coded.runs.folder import read_run
+from robustbench_coded.runs.folder import RunFolder, read_run, read_selftests
 from robustbench_coded.runs.outcomes import OUTCOMES, packed_units
 
 pytestmark = pytest.mark.long
@@ -50,6 +50,23 @@ def test_a_run_is_two_files_with_the_same_content(run, packed):
     assert main(["report", str(packed), "--quiet"]) == 0
     for name in ("summary.csv", "timings.csv", "verdicts.csv", "report.md"):
         assert (packed / name).read_bytes() == (run / name).read_bytes()
+
+
+def test_self_tests_are_read_from_one_file_and_newer_ones_first(run, tmp_path):
+    out = shutil.copytree(run, tmp_path / "run")
+    first, second, damaged = (letter * 20 for letter in "abc")
+    with RunFolder(out) as folder:
+        folder.commit_selftests(first, {"tests": [1]})
+        folder.commit_selftests(second, {"tests": [2]})
+        (out / "selftests" / f"{damaged}.json").write_text("{")
+    assert main(["compact", str(out)]) == 0
+    assert [path.name for path in (out / "selftests").iterdir()] == ["packed.json"]
+    with RunFolder(out) as folder:
+        assert folder.has_selftests(first) and not folder.has_selftests(damaged)
+        folder.commit_selftests(second, {"tests": [3]})
+    assert [read_selftests(out, name) for name in (first, second)] == [{"tests": [1]}, {"tests": [3]}]
+    assert main(["compact", str(out)]) == 0
+    assert read_selftests(out, second) == {"tests": [3]}
 
 
 def test_the_command_goes_on_with_the_same_files(run, packed):

@@ -190,9 +190,9 @@ def export_command(
 def compact_command(
     runs: RunFolders,
 ) -> int:
-    """Pack the files of a finished run into two.
+    """Pack the files of a finished run into three.
 
-    Outcomes go into one file, timings into another. The run can still be extended.
+    Outcomes, timings and self-tests go into a file each. The run can still be extended.
     """
     from robustbench_coded.runs.folder import RunFolder, read_manifest
     from robustbench_coded.runs.outcomes import pack
