@@ -1,5 +1,5 @@
 # On a machine with nothing but Python: `make eval` runs the main job, `make test` the tests.
-# docs/paper.md has the commands behind every committed report and measurement.
+# reports/README.md has the commands behind every committed report and measurement.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
