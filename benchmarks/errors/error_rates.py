@@ -57,10 +57,7 @@ ROWS = {
     ],
     "These images: the same, bets over batches alone, at any look": [Part("these-images", "{} ever errs")],
     "These images: single victims, at any look": [Part("victims", "{} ever errs")],
-    "These images: 16, 32 or 64 victims": [
-        Part("own-batches", "accuracy: {} errs"),
-        Part("own-batches", "gain: {} errs"),
-    ],
+    "These images: 16, 32 or 64 victims": [Part("own-batches")],
     "These images: an ensemble of two attacks, at any look": [Part("ensembles", "{} ever errs")],
     "These inputs in these batches: over draws": [Part("over-draws")],
     "Other images: answered one by one": [
