@@ -62,7 +62,7 @@ def opened(*judgements):
 )
 def test_an_answer_has_the_verdicts_own_name_the_accuracy_and_what_decided(verdict, said):
     found = opened(STANDARD, judgement(verdict, 0.101))
-    assert found.asked == "Does RCI protect erm against changes up to 8/255 per pixel?"
+    assert found.asked == "Does RCI protect erm against linf perturbations of at most 8/255?"
     assert list(map(str, found.answers)) == [
         f"{said}. Robust accuracy 10.1% [5.1, 15.1] (base model 6.0% [1.0, 11.0]); strongest attack: PGD-20."
     ]
@@ -88,7 +88,7 @@ def test_each_verdict_has_one_sentence_which_names_its_subjects():
     (answer,) = opened(*several).answers
     assert answer == Answer(
         "No gain for the 3 RCI settings",
-        "Robust accuracy 0.0% to 1.6% [0.0, 6.6]; strongest attack: A and 2 others.",
+        "Robust accuracy 0.0% to 1.6% [0.0, 6.6]; strongest attacks: A and 2 others.",
     )
     other = judgement(VerdictName.BROKEN, 0.04, subject=structs.replace(RCI, checkpoint="at", n=128))
     first, second = opened(other, *several).answers
@@ -126,7 +126,7 @@ def test_the_intervals_say_which_images_they_are_about():
 
 def test_networks_without_a_defence_withstand_or_do_not():
     found = opened(STANDARD)
-    assert found.asked == "Does erm withstand changes up to 8/255 per pixel?"
+    assert found.asked == "Does erm withstand linf perturbations of at most 8/255?"
     assert "base model" not in found.answers[0].found
     assert [group.bare for group in found.bars] == [None, None]
     assert bars_text_table(found).heads == ("", "erm")

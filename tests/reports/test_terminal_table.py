@@ -81,7 +81,7 @@ def test_the_commands_that_may_compute_what_is_missing_are_named(make_run):
 def test_a_result_begins_with_the_answer_and_ends_with_what_is_open(make_run):
     run = load_run(make_run())
     text = " ".join(shown(result(run), 80).split())
-    assert text.startswith("Does RCI protect erm against changes up to 8/255 per pixel? ")
+    assert text.startswith("Does RCI protect erm against linf perturbations of at most 8/255? ")
     first, _, rest = text.partition("Terms: docs/glossary.md")
     assert (
         "Next step: None here. About 3,931 victims would be needed, and there are 128." in first

@@ -183,21 +183,24 @@ def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim
         eps = "" if claim.perturbation is None else f" at eps {pixels(claim.perturbation.eps)}"
         on = "" if bare else f" on {_networks(subjects)}"
         return f"{verb}{named}{on} keep the claimed {percent(claim.value)}%{_of_what(claim)}{under}{eps}?"
-    does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {_networks(subjects)} against"
-    changes = (
-        _change(norm, radius * perturbation.eps, perturbation.eps_space)
+    on = "the " if len({subject.checkpoint for subject in subjects}) > 1 else ""
+    does = f"{verb}{named} withstand" if bare else f"{verb}{named} protect {on}{_networks(subjects)} against"
+    perturbations = (
+        _perturbations(norm, radius * perturbation.eps, perturbation.eps_space)
         for norm, radius in members_of(perturbation.norm)
     )
-    return f"{does} changes {' or '.join(changes)}?"
+    return f"{does} {' or '.join(perturbations)}?"
 
 
-def _change(norm: str, eps: float, eps_space: str) -> str:
-    """How far an input is moved in one norm: ``up to 8/255 per pixel in the 8 x 8 lowest frequencies``."""
-    normalised = "" if eps_space == "pixel" else "normalised "
+def _perturbations(norm: str, eps: float, eps_space: str) -> str:
+    """Those of one norm: ``linf perturbations of at most 8/255 in the 8 x 8 lowest frequencies``."""
     base, size = base_of(norm), frequencies_of(norm)
-    far = {"linf": f"up to {pixels(eps)} per {normalised}pixel", "l0": f"of {counted(round(eps), 'pixel')}"}
+    if base == "l0":
+        return f"changes of {counted(round(eps), 'pixel')}"
+    most = pixels(eps) if base == "linf" else f"{eps:g}"
+    normalised = "" if eps_space == "pixel" else " (normalised)"
     low = "" if size is None else f" in the {size} x {size} lowest frequencies"
-    return far.get(base, f"up to {base} norm {eps:g}") + low
+    return f"{base} perturbations of at most {most}{normalised}{low}"
 
 
 def _named(subjects: Sequence[Subject]) -> str:
@@ -248,11 +251,12 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
         return Answer(named, "")
     attacks = list(dict.fromkeys(attack_in_words(j.attack) for j in group if j.attack))
     decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
+    strongest = "strongest attack" if len(attacks) == 1 else "strongest attacks"
     found = _FOUND.format(
         left=left,
         bare=f" (base model {bare})" if bare else "",
         claim=_of_claim(group[0]),
-        decided=f"; strongest attack: {decided}" if attacks else "",
+        decided=f"; {strongest}: {decided}" if attacks else "",
     )
     return Answer(named, found)
 

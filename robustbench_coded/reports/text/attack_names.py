@@ -1,8 +1,8 @@
 """Attacks as authors write them, for tables of papers and sentences."""
 
 from attacks.presets import AUTHORS_WRITE
-from robustbench_coded.reports.text.formatting import parsed_attack
-from robustbench_coded.schema.words import RANDOM_SIGN
+from robustbench_coded.reports.text.formatting import INFERENCE, parsed_attack
+from robustbench_coded.schema.words import RANDOM_SIGN, STANDARD
 
 _WRITTEN = {**AUTHORS_WRITE, RANDOM_SIGN: "Random signs"}
 _OPTIONS = {"loss": "{} loss", "momentum": "momentum", "restarts": "{} restarts", "init": "from {}"}
@@ -33,10 +33,14 @@ def paper_name(attack: str) -> str:
 
 
 def attack_in_words(attack: str) -> str:
-    """``PGD-100 (margin loss), submitted from rci:N=128`` for perturbed inputs made elsewhere; else as
+    """``PGD-100 (margin loss), made against RCI (N = 128)`` for perturbed inputs made elsewhere; else as
     `paper_name`.
     """
     source, slash, name = attack.partition("/")
     if not (attack.startswith("from:") and slash):
         return paper_name(attack)
-    return f"{paper_name(name)}, submitted from {source.removeprefix('from:')}"
+    defence, _, size = source.removeprefix("from:").partition(":N=")
+    sized = f" (N = {size})" if size else ""
+    kind = INFERENCE.get(defence, defence)
+    kind = kind[:1].lower() + kind[1:] if defence == STANDARD else kind
+    return f"{paper_name(name)}, made against {kind}{sized}"
