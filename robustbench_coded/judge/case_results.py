@@ -34,6 +34,9 @@ from robustbench_coded.schema.words import (
 Cells = dict[tuple[Case, str], Cell]
 
 CLOSE = 0.03  # attacks that come so close to one another found the same
+# Of the error, what random batches have where a row's own answers, of victims, speak of the same images; the
+# tighter end counts.
+OF_RANDOM = 0.9
 
 
 class Combination(NamedTuple):
@@ -108,8 +111,8 @@ class CaseResult:
             return None
         at_any_look = self.looks and not self.batch_dependent and cell.correct.shape[1] == 1
         tail /= 1 if at_any_look else max(self.looks, 1)
-        if self.disjoint_batches and self.random_batches:
-            tail /= 2  # both speak of the evaluated images, and the tighter end counts
+        both = bool(self.disjoint_batches and self.random_batches)
+        whole, tail = tail, tail * (1 - OF_RANDOM) if both else tail
         if at_any_look:
             right, answers = int(cell.correct.sum()), len(cell.example)
             low, high = mixture_interval(right, answers, tail)
@@ -126,6 +129,7 @@ class CaseResult:
         interval = self._of_victims(interval, tail)
         if not self.random_batches:
             return interval
+        tail = whole * OF_RANDOM if both else whole
         return self.on_these_images(interval, [scored.interval for scored in self.random_batches], tail)
 
     def _of_victims(self, interval: Interval, tail: float) -> Interval:

@@ -22,7 +22,7 @@ from robustbench_coded.evaluation.protocol.state import (
     verdict_fits,
 )
 from robustbench_coded.judge.anytime import values_needed
-from robustbench_coded.judge.case_results import CLOSE
+from robustbench_coded.judge.case_results import CLOSE, OF_RANDOM
 from robustbench_coded.judge.intervals import clopper_pearson
 from robustbench_coded.judge.outcomes import SHARE_OF_CLEAN
 from robustbench_coded.schema.words import CONTROLS, VerdictName
@@ -63,6 +63,7 @@ def proof_of(
     if case is None:
         return None
     share, tail = evidence.outcomes[case].share, plan.tail(size_of(plan, evidence, comparison))
+    tail *= OF_RANDOM if comparison.one_victim else 1
     size = evidence.sizes[on_whole_batches(case) if comparison.one_victim else case]
     # However many batches: what so few images leave for others.
     least = clopper_pearson(round(share * size), size, tail)[1]
@@ -108,9 +109,9 @@ def batches_that_hold(
         return []
     lowest, bar = min(shares.values()), bars_of(plan, evidence, comparison, last=True)[-1]
     near = [case for case, share in shares.items() if share <= lowest + CLOSE + SLACK]
-    # As a gain, which may lie between -1 and 1.
-    tail = plan.tail(size_of(plan, evidence, comparison)) / len(near)
-    needed = values_needed((1 - lowest) / 2, (1 - bar) / 2, tail)
+    # Half of the error: the gain lies above the accuracy's own end less the base model's accuracy.
+    tail = plan.tail(size_of(plan, evidence, comparison)) / len(near) / 2
+    needed = values_needed(1 - lowest, 1 - bar, tail)
     if needed is None:
         return []
     count = min(max(2 * needed, FEWEST_TO_HOLD), MOST_RANDOM_BATCHES)

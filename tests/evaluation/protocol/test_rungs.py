@@ -279,14 +279,14 @@ def test_crossover_is_for_small_networks_on_few_images(relus):
 
 def test_every_attack_near_the_strongest_is_scored_in_random_batches_where_few_batches_hold_praise_back():
     left = {"pgd-10": 0.82, "pgd-100": 0.8, "transfer-pgd-20": 0.87}
-    share = lambda c: 0.1 if c.subject == STANDARD else left.get(c.attack, 0.9)  # noqa: E731
+    share = lambda c: 0.6 if c.subject == STANDARD else left.get(c.attack, 0.9)  # noqa: E731
     evidence = simulate(plan_of(), share, lambda steps: {DEFENDED: OPEN, BASE: CHECKED})
     first = next(step for step in evidence.steps if step.rung == MORE)
     assert {part.case.attack for part in first.random} == {"pgd-10", "pgd-100"}
-    tail = plan_of().tail(256) / 2
+    tail = plan_of().tail(256) / 4  # of two attacks, and half of the error of each
     (count,) = {part.batches for part in first.random}
-    # 80% against 15%, as a gain from -1 to 1
-    assert count == max(2 * values_needed(0.1, 0.425, tail), 20)
+    # 80% against 60% and the margin of 3 points
+    assert count == 2 * values_needed(0.2, 0.37, tail) > 20
     # Not where checks hold it back, nor where what is left is below the bar, nor in a sequence.
     assert scored(simulate(plan_of(), share, lambda steps: {DEFENDED: CHECKED, BASE: CHECKED})) == []
     assert scored(simulate(plan_of(random_batches=False), share)) == []
