@@ -300,3 +300,9 @@ def test_a_command_too_long_for_the_first_screen_is_named(make_run):
     }
     run, _ = outlook(make_run, "e", outlook=[SETTLE], invocations=[invocation])
     assert opening_of(run).next.command == "the same command with --until settled"
+
+
+def test_a_next_step_names_the_attacker_that_the_report_does_not_open_with():
+    step = NextCommand("512 images", "csrobust eval", about="victim/unknown")
+    assert str(step) == "Next step for victim/unknown: 512 images:"
+    assert str(NextCommand("")) == ""

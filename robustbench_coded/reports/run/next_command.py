@@ -26,18 +26,21 @@ class NextCommand(NamedTuple):
     Attributes:
         purpose: empty where nothing would change the answer.
         seconds: about how long it takes, as run.json says; None where it does not.
+        about: whom it is about, where the report opens with another attacker; empty otherwise.
     """
 
     purpose: str
     command: str = ""
     seconds: float | None = None
+    about: str = ""
 
     def __str__(self) -> str:
         """``Next step: 512 images (about 4 min):``, behind which the command stands."""
         if self.purpose in ("", NOTHING):
             return self.purpose
         about = "" if self.seconds is None else f" (about {formatting.duration(self.seconds)})"
-        return f"Next step: {self.purpose}{about}{':' if self.command else '.'}"
+        of = f" for {self.about}" if self.about else ""
+        return f"Next step{of}: {self.purpose}{about}{':' if self.command else '.'}"
 
 
 def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
