@@ -142,9 +142,9 @@ def evaluated(
 def _what_will_run(config: EvalConfig) -> str:
     names = [name for name, _ in config.checkpoints]
     behind = [*(["standard inference"] if config.standard else []), *config.defences]
-    attacks = "the default attacks" if config.checks else ", ".join(config.attacks)
-    what = f"{', '.join(names)} with {', '.join(behind)}" if names else ", ".join(behind)
-    return f"csrobust attacks {what} by {attacks}; data: {config.data}"
+    attacks = "default protocol" if config.checks else ", ".join(config.attacks)
+    what = f"{', '.join(names)}: {', '.join(behind)}" if names else ", ".join(behind)
+    return f"Evaluating {what}; {attacks}; data: {config.data}"
 
 
 def _say_how_to_go_on(config: EvalConfig, path: Path | None) -> None:

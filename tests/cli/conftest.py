@@ -25,7 +25,7 @@ def outcomes(run):
 
 def complaints(said):
     """Standard error without the line that says what eval is about to do."""
-    return "".join(line for line in said.splitlines(True) if not line.startswith("csrobust attacks "))
+    return "".join(line for line in said.splitlines(True) if not line.startswith("Evaluating "))
 
 
 @dataclass

@@ -37,7 +37,7 @@ CHECK_ROUNDS = 6  # how often checks may ask for attacks at one sample size
 # Crossover is for small networks on few images: at most so many ReLUs times images, 100,000 of which take
 # about a minute (benchmarks/peers/hard_images.md).
 MOST_RELUS = 200_000
-ASKED = "its checks ask for them"
+ASKED = "attacks that open checks ask for"
 # Verdicts that further attacks on the defence cannot change, but those on its base model may.
 CONDEMNED_BESIDE_BASE = (VerdictName.NO_GAIN, VerdictName.WORSE_THAN_BASE, VerdictName.CLAIM_REFUTED)
 PRAISEABLE = (VerdictName.NOT_SETTLED, VerdictName.NO_FAILURE_FOUND)
@@ -79,7 +79,7 @@ def next_step(plan: EvaluationPlan, evidence: Evidence) -> Step | None:
 
 def _answer_clean_inputs(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
     clean = [case for case in plan.cases if case.attack == CLEAN]
-    return _step("clean", "every figure is compared with it", at_size(plan, evidence, clean, plan.start))
+    return _step("clean", "accuracy on unperturbed images", at_size(plan, evidence, clean, plan.start))
 
 
 def _attack_quickly(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -101,7 +101,7 @@ def _confirm(plan: EvaluationPlan, evidence: Evidence, victims: bool, *, last: b
         proof = proof_of(plan, evidence, comparison, last=last)
         if proof and (last or proof.certain) and extras_fit(plan, ahead, proof.batches.images):
             random.append(proof.batches)
-    return _step("confirm", "an attack left so little that random batches are likely to prove it", (), random)
+    return _step("confirm", "random batches to confirm the break", (), random)
 
 
 def _run_rows(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -120,7 +120,7 @@ def _adapt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
         by_base = all(standing.verdict in CONDEMNED_BESIDE_BASE for standing in standings)
         if not by_base and not proof_of(plan, evidence, comparison):
             chosen += _next_attack(plan, evidence, comparison)
-    step = _step("adaptive", "the next attack where a verdict is open", chosen)
+    step = _step("adaptive", "the next attack on each open verdict", chosen)
     return step or _confirm(plan, evidence, victims, last=True)
 
 
@@ -128,7 +128,7 @@ def _self_test(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
     """Once: praise needs self-tests, and checks read them."""
     if any(step.rung == SELF_TESTS for step in evidence.steps):
         return None
-    return Step(SELF_TESTS, "the gradients of each defence are tested before its checks are read")
+    return Step(SELF_TESTS, "gradients and answers of each defence")
 
 
 def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | None:
@@ -136,7 +136,7 @@ def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
     latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
     if latest == SUBMISSIONS:
         return None
-    reason = "perturbed inputs that were found so far, submitted elsewhere"
+    reason = "perturbed inputs found so far, submitted elsewhere"
     if victims:
         offered = as_victims(evidence, open_comparisons(plan, evidence, victims))
         return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
@@ -152,7 +152,7 @@ def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
     praised = [c for c in open_ if _would_be_praised(plan, evidence, c)]
     concerned = [c for c in open_ if any(c in plan.with_base(one) for one in praised)]
     kept = [case for c in concerned for case in waiting(plan, evidence, c, kept=True)]
-    reason = "special attacks on what would be praised"
+    reason = "costly attacks before a positive verdict"
     if step := _step(PRAISE, reason, affordable(plan, evidence, kept)):
         return step
     if plan.checks and [step.reason for step in evidence.lately].count(ASKED) < CHECK_ROUNDS:
@@ -161,7 +161,7 @@ def _doubt(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | No
         if step := _step(PRAISE, ASKED, affordable(plan, evidence, asked)):
             return step
     crossed = [case for c in open_ for case in _crossover(plan, evidence, c)]
-    reason = "what attacks left close to the boundary, recombined"
+    reason = "results close to the boundary, recombined"
     return _step(PRAISE, reason, affordable(plan, evidence, crossed))
 
 
@@ -171,7 +171,7 @@ def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
     """
     open_ = open_comparisons(plan, evidence, victims)
     random = [part for c in open_ for part in batches_that_hold(plan, evidence, c)]
-    if step := _step(MORE, "they may prove that what is left is above the bar", (), random):
+    if step := _step(MORE, "random batches to show that the accuracy is above the bar", (), random):
         return step
     cases: dict[PlannedCase, int] = {}
     reached: dict[Comparison, int] = {}
@@ -181,7 +181,7 @@ def _take_more(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step 
             reached |= {c: max(reached.get(c, 0), size) for c in _widened(plan, comparison)}
     parts = [part for case, size in cases.items() for part in at_size(plan, evidence, [case], size)]
     if reached:
-        reason = "an interval contains the bar, and more examples make it shorter"
+        reason = "more images where an interval contains the bar"
         return Step(MORE, reason, tuple(parts), reached=tuple(reached.items()))
     return _answer_clean_batches(plan, evidence)
 
@@ -196,7 +196,7 @@ def _answer_clean_batches(plan: EvaluationPlan, evidence: Evidence) -> Step | No
             price = CLEAN_BATCHES * random_batch_images(case)
             if extras_fit(plan, evidence.after(Step("", "", (), tuple(random))), price):
                 random.append(ScheduledRandomBatches(case, CLEAN_BATCHES, size, price))
-    return _step(MORE, "few batches say little of the clean accuracy", (), random)
+    return _step(MORE, "random batches of unperturbed images", (), random)
 
 
 SELF_TESTS, SUBMISSIONS, PRAISE, MORE = "self-tests", "cross-examination", "before praise", "more examples"

@@ -142,11 +142,11 @@ class Step:
     reached: tuple[tuple[Comparison, int], ...] = ()
 
     def __str__(self) -> str:
-        """``pgd-20: quick, one cheap attack on each open verdict (cost: 640 gradients)``."""
+        """``pgd-20: quick, one cheap attack on each open verdict (640 gradient evaluations)``."""
         attacks = list(dict.fromkeys(part.case.attack for part in self.parts))
         more = f" and {len(attacks) - 2} more" if len(attacks) > 2 else ""
         named = f"{', '.join(attacks[:2])}{more}: " if attacks else ""
-        return f"{named}{self.rung}, {self.reason} (cost: {self.images:,} gradients)"
+        return f"{named}{self.rung}, {self.reason} ({self.images:,} gradient evaluations)"
 
     @property
     def images(self) -> int:
