@@ -118,6 +118,7 @@ PRESETS["full"] = tuple(
             USUAL,
             *THROUGH_CHECKPOINT,
             *OF_SAMPLING,
+            *ON_VICTIMS,
             "aware-pgd-10",
             *(FROM_TRANSFER.format(estimator) for estimator in ("eot10", "aware")),
             "transfer-apgd-ce-100",

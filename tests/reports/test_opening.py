@@ -242,7 +242,7 @@ def test_what_comes_next_is_a_command_with_its_minutes(make_run):
     run, path = outlook(make_run, "a", outlook=[ALL, SETTLE])
     found = opening_of(run).next
     assert found == NextCommand(
-        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 240.0
+        "A longer run", "csrobust eval --ckpt erm=erm.pt --rci N=48 --until settled", 240.0, "victim/unknown"
     )
     (path / "run.toml").write_text("")
     assert opening_of(run).next.command == "csrobust eval reports/a/run.toml --until settled"
@@ -262,11 +262,12 @@ def test_without_an_outlook_an_open_verdict_names_the_images_that_settle_it(make
     at_the_bar = replace(figure, estimate=victims.verdict.bar + 0.002)
     assert replace(victims.verdict, gain=at_the_bar).examples_to_settle is None
     found = opening_of(run).next
-    assert str(found) == "Next step: None here. About 3,931 victims would be needed, and there are 128."
+    needed = "None here. About 3,931 victims would be needed, and there are 128."
+    assert str(found) == f"Next step for victim/unknown: {needed}"
     data = json.loads((run.path / "run.json").read_text())["data"] | {"examples": 4_000}
     found = opening_of(outlook(make_run, "c", data=data)[0]).next
     assert found.command.endswith("--rci N=48 --victims 3931 --out reports/c-3931")
-    assert found.seconds is None and str(found) == "Next step: 3,931 victims:"
+    assert found.seconds is None and str(found) == "Next step for victim/unknown: 3,931 victims:"
 
 
 def test_an_unfinished_run_is_finished_first(make_run):

@@ -128,7 +128,7 @@ def opening_of(run: Run) -> Opening:
         [j for j in found if j.verdict.name == VerdictName.NOT_SETTLED] for found in (judged, run.judgements)
     ]
     following = next_command(run, unsettled[0] or unsettled[1])
-    if not unsettled[0] and unsettled[1]:
+    if run.manifest.finished and not unsettled[0] and unsettled[1]:
         threats = {str(judgement.case.threat) for judgement in unsettled[1]}
         following = following._replace(about=threats.pop() if len(threats) == 1 else "other attackers")
     if not judged:
