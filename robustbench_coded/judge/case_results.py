@@ -111,8 +111,7 @@ class CaseResult:
             return None
         at_any_look = self.looks and not self.batch_dependent and cell.correct.shape[1] == 1
         tail /= 1 if at_any_look else max(self.looks, 1)
-        both = bool(self.disjoint_batches and self.random_batches)
-        whole, tail = tail, tail * (1 - OF_RANDOM) if both else tail
+        tail, of_random = shared_error(tail, self)
         if at_any_look:
             right, answers = int(cell.correct.sum()), len(cell.example)
             low, high = mixture_interval(right, answers, tail)
@@ -129,8 +128,7 @@ class CaseResult:
         interval = self._of_victims(interval, tail)
         if not self.random_batches:
             return interval
-        tail = whole * OF_RANDOM if both else whole
-        return self.on_these_images(interval, [scored.interval for scored in self.random_batches], tail)
+        return self.on_these_images(interval, [of.interval for of in self.random_batches], of_random)
 
     def _of_victims(self, interval: Interval, tail: float) -> Interval:
         """Of victims, in batches that share the evaluated images, ``interval`` speaks of these images alone;
@@ -191,6 +189,16 @@ class CaseResult:
         high = max(high, interval.estimate)
         population = interval.population or (interval.low, interval.high)
         return Interval(interval.estimate, low, high, IntervalKind.EVALUATED_IMAGES, population)
+
+
+def shared_error(tail: float, *rows: CaseResult) -> tuple[float, float]:
+    """The error that the rows' own answers have, and that of their random batches: each all of it, but for
+    victims, whose answers speak of the same images.
+    """
+    of_victims = any(row.disjoint_batches for row in rows)
+    if not (of_victims and any(row.random_batches for row in rows)):
+        return tail, tail
+    return tail * (1 - OF_RANDOM), tail * OF_RANDOM
 
 
 @dataclass(frozen=True)

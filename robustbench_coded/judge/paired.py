@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustbench_coded.judge import intervals
-from robustbench_coded.judge.case_results import OF_RANDOM, CaseResult
+from robustbench_coded.judge.case_results import CaseResult, shared_error
 from robustbench_coded.judge.correlation import UNMEASURED, Correlation
 from robustbench_coded.judge.ensemble import common
 from robustbench_coded.judge.outcomes import Cell
@@ -173,8 +173,7 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
     estimate = float(left.mean() - right.mean())
     of_victims = first.disjoint_batches or second.disjoint_batches
     kind = IntervalKind.EVALUATED_IMAGES if of_victims else IntervalKind.POPULATION
-    both = of_victims and (first.random_batches or second.random_batches)
-    whole, tail = tail, tail * (1 - OF_RANDOM) if both else tail
+    tail, of_random = shared_error(tail, first, second)
     if by_batch:
         of = [(cell, row) for cell, row in ((one, first), (other, second)) if row.batch_dependent]
         unit = _units([cell.batch for cell, _ in of])
@@ -190,12 +189,11 @@ def paired_difference(first: CaseResult, second: CaseResult, tail: float = inter
     else:
         unit = one.example
         low, high = independent_difference(left, right, one.batch, tail, (first.shared, second.shared))
-    tail = whole * OF_RANDOM if both else whole
     if first.random_batches:
-        scored = _on_these_images(first, second, intervals.Interval(estimate, low, high, kind), tail)
+        scored = _on_these_images(first, second, intervals.Interval(estimate, low, high, kind), of_random)
         low, high, kind = scored.low, scored.high, scored.kind
     elif second.random_batches:
-        scored = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low, kind), tail)
+        scored = _on_these_images(second, first, intervals.Interval(-estimate, -high, -low, kind), of_random)
         low, high, kind = -scored.high, -scored.low, scored.kind
     return Difference(
         estimate,

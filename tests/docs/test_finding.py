@@ -1,20 +1,15 @@
 """docs/finding.md: its table is that of the committed runs, and its sentences follow from the table."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.conftest import ROOT, module_at
+
 PAGE = (ROOT / "docs" / "finding.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def study():
-    spec = importlib.util.spec_from_file_location("finding_study", ROOT / "docs" / "finding_study.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "docs" / "finding_study.py")
 
 
 def test_the_table_is_that_of_the_committed_runs(study):

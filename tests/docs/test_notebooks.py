@@ -1,6 +1,5 @@
 """The notebooks run from the first cell to the last, and are committed with what they show."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 import robustbench_coded
 from robustbench_coded.evaluation.session.from_python import evaluate
+from tests.docs.conftest import module_at
 
 pytestmark = pytest.mark.long
 
@@ -18,10 +18,7 @@ FEW = {"limit": 32, "batch_size": 16, "draws": 2, "selection_draws": 2, "threads
 
 @pytest.fixture(scope="module")
 def run_cells():
-    spec = importlib.util.spec_from_file_location("run_cells", NOTEBOOKS[0].with_name("run_cells.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(NOTEBOOKS[0].with_name("run_cells.py"))
 
 
 @pytest.fixture

@@ -1,20 +1,15 @@
 """The tables of README.md are those of the committed reports (`make rewrite` after a change)."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.docs.conftest import ROOT, module_at
+
 README = (ROOT / "README.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def findings():
-    spec = importlib.util.spec_from_file_location("readme_findings", ROOT / "docs" / "readme_findings.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return module_at(ROOT / "docs" / "readme_findings.py")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/bias.md"])

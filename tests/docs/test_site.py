@@ -1,13 +1,13 @@
 """The site: pages of mkdocs.yml exist, links lead somewhere, documented names can be imported."""
 
 import importlib
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
 from robustbench_coded import api
+from tests.docs.conftest import module_at
 
 ROOT = Path(__file__).parents[2]
 NAV = re.findall(
@@ -19,9 +19,7 @@ NAMES = re.findall(r"^::: (\S+)", (ROOT / "docs" / "reference.md").read_text(), 
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory):
     """The folder that mkdocs builds the site from."""
-    spec = importlib.util.spec_from_file_location("staging", ROOT / "docs" / "site" / "staging.py")
-    staging = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(staging)
+    staging = module_at(ROOT / "docs" / "site" / "staging.py")
     staging.STAGED = tmp_path_factory.mktemp("site") / "pages"
     config = staging.on_config({"docs_dir": "docs"})
     return Path(config["docs_dir"])

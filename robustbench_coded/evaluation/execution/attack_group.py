@@ -68,12 +68,15 @@ class Group:
     Attributes:
         batches: G batches.
         scored: slots of each batch whose answers count.
-        victims: the attacked slot of each batch; empty where several inputs are the attacker's.
     """
 
     batches: tuple[Batch, ...]
     scored: tuple[np.ndarray, ...]
-    victims: tuple[int, ...] = ()
+
+    @property
+    def victims(self) -> tuple[int, ...]:
+        """The attacked slot of each batch; empty where several inputs are the attacker's."""
+        return tuple(batch.victim for batch in self.batches if batch.victim is not None)
 
     @property
     def indices(self) -> list[int]:
@@ -105,8 +108,7 @@ def group_of(run: UnitRun, batches: tuple[Batch, ...]) -> Group:
     """These batches, with their slots that are scored under the threat model of the unit."""
     threat, seed = run.unit.case.threat, run.context.setup.conditions.seed
     scored = (np.asarray(scored_slots(threat, batch, seed), dtype=np.int64) for batch in batches)
-    victims = tuple(batch.victim for batch in batches if batch.victim is not None)
-    return Group(batches, tuple(scored), victims)
+    return Group(batches, tuple(scored))
 
 
 RANDOM = "random"  # the purpose of outcomes in random batches; their draw is the number of the batch

@@ -6,7 +6,7 @@ hold. Levels: the same with pixels that the data could have, where these have fe
 a defence that notices how much of a batch was perturbed meets batches in which some inputs are clean.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from attacks import attack_name, naming
@@ -70,8 +70,7 @@ def resubmissions(
         for name, submission in _offers(subject, perturbation, measured, at, kinds):
             row = own[0].of_attack(name, submission=submission)
             rows.setdefault(row.case, row)
-    known = {case.case for case in evidence.sizes}
-    return [row for row in rows.values() if row.case not in known]
+    return _not_run(evidence, rows.values())
 
 
 def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[PlannedCase]:
@@ -87,6 +86,10 @@ def as_victims(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[Pl
                 name = _name(subject, attack.case.attack, ())
                 case = planned_case(subject, ThreatModel("victim", "unknown"), name, perturbation)
                 rows.append(replace(case, submission=Submission((attack.case,))))
+    return _not_run(evidence, rows)
+
+
+def _not_run(evidence: Evidence, rows: Iterable[PlannedCase]) -> list[PlannedCase]:
     known = {case.case for case in evidence.sizes}
     return [row for row in rows if row.case not in known]
 

@@ -136,13 +136,14 @@ def _submit(plan: EvaluationPlan, evidence: Evidence, victims: bool) -> Step | N
     latest = next((step.rung for step in reversed(evidence.lately) if step.cases), "")
     if latest == SUBMISSIONS:
         return None
-    reason = "perturbed inputs found so far, submitted elsewhere"
+    open_ = open_comparisons(plan, evidence, victims)
     if victims:
-        offered = as_victims(evidence, open_comparisons(plan, evidence, victims))
-        return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
-    everywhere = plan.everything and plan.ceilings.extras is None
-    at = list(plan.judged) if everywhere else open_comparisons(plan, evidence, victims)
-    offered = resubmissions(plan, evidence, [comparison for comparison in at if comparison.inputs == "batch"])
+        offered = as_victims(evidence, open_)
+    else:
+        everywhere = plan.everything and plan.ceilings.extras is None
+        at = list(plan.judged) if everywhere else open_
+        offered = resubmissions(plan, evidence, [c for c in at if c.inputs == "batch"])
+    reason = "perturbed inputs found so far, submitted elsewhere"
     return _step(SUBMISSIONS, reason, affordable(plan, evidence, offered))
 
 
