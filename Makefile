@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SHARED ?= ../shared
 
-.PHONY: install eval report study rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
+.PHONY: install eval report study study-table rewrite board test check long soak oldest browser screenshots docs gpu-check wheel-smoke format clean
 
 install: $(INSTALLED)
 
@@ -41,6 +41,10 @@ report: $(INSTALLED)
 # The runs behind docs/finding.md, in runs/rci: about an hour; the same command goes on where it stopped.
 study: $(INSTALLED) data/cifar10_test.npz
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python docs/finding_study.py
+
+# The table of docs/finding.md, from the committed runs of the study.
+study-table: $(INSTALLED)
+	$(BIN)/python docs/finding_study.py table
 
 # Writes the committed reports, and README's tables and figure, again from stored outcomes.
 rewrite: $(INSTALLED)

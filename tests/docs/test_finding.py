@@ -13,7 +13,7 @@ def study():
 
 
 def test_the_table_is_that_of_the_committed_runs(study):
-    assert study.with_table(PAGE) == PAGE, "run python docs/finding_study.py table and commit"
+    assert study.with_table(PAGE) == PAGE, "run make study-table and commit"
 
 
 @pytest.mark.parametrize(
