@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.errors.twin_networks import CLASSES, Network, trained
-from benchmarks.errors.twins import Defended, Twin
+from benchmarks.errors.twin_parameters import Defended
+from benchmarks.errors.twins import Twin
 from benchmarks.soundness.networks import (
     SHIFT,
     Scene,

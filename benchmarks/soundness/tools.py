@@ -16,7 +16,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
-from benchmarks.errors.twins import Defended
+from benchmarks.errors.twin_parameters import Defended
 from benchmarks.peers.league_attacks import quietly
 from benchmarks.soundness.instances import Instance
 
