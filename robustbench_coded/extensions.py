@@ -47,7 +47,7 @@ def points_of(group: str) -> dict[str, "EntryPoint"]:
     from importlib.metadata import entry_points  # 60 ms, which most commands do without
 
     own = _of_checkout().get(group, [])
-    others = [one for one in entry_points(group=f"csrobust.{group}") if not (own and _is_ours(one))]
+    others = [point for point in entry_points(group=f"csrobust.{group}") if not (own and _is_ours(point))]
     points: dict[str, EntryPoint] = {}
     for point in sorted([*own, *others], key=lambda point: point.name):
         if (first := points.setdefault(point.name, point)) != point:

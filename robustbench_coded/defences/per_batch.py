@@ -160,14 +160,14 @@ def told_of(defence: Any) -> list[str]:
 
 def stated_protocol(defence: Defence) -> list[str]:
     """How a defence that is told of batches, or may reject inputs, is asked and counted; a clause each."""
-    found = []
+    notes = []
     if isinstance(defence, PerBatch):
-        if told := told_of(defence.defence):
-            found.append(f"is told of every batch before it answers it, by {' and '.join(told)}")
-        found += getattr(defence.defence, "out_of_reach", ())
+        if methods := told_of(defence.defence):
+            notes.append(f"is told of every batch before it answers it, by {' and '.join(methods)}")
+        notes += getattr(defence.defence, "out_of_reach", ())
     if (reject := reject_class(defence)) is not None:
-        found.append(f"may reject inputs (class {reject}): the answer to the clean input then counts instead")
-    return found
+        notes.append(f"may reject inputs (class {reject}): the answer to the clean input then counts instead")
+    return notes
 
 
 def begin_batch(defence: Any, x: Tensor) -> None:

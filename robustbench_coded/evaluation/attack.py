@@ -339,7 +339,7 @@ def _as_defence(model: Any, x: Tensor, highest: int) -> Defence:
         InputError: it is no defence, fails on the first image, or answers it with something else than logits
             for labels up to ``highest``.
     """
-    defence = as_defence(model, None, name="model", said="expected a network or a defence, got")
+    defence = as_defence(model, None, name="model", origin="expected a network or a defence, got")
     if isinstance(defence, SamplingModule):
         defence, answer = _first_answer(defence, model, x)
         shape = tuple(answer.shape)

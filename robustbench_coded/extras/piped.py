@@ -65,7 +65,7 @@ def load_piped(target: str, model: nn.Module | None) -> per_batch.PerBatch:
         piped = Piped(_process(command), model)
     except (OSError, ValueError, ProcessFailed) as error:
         raise InputError(f"{said} {error}") from error
-    defence = plugin.as_defence(piped, model, name=piped.name, said=f"{said} it declares")
+    defence = plugin.as_defence(piped, model, name=piped.name, origin=f"{said} it declares")
     assert isinstance(defence, per_batch.PerBatch)
     return defence
 

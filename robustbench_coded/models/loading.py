@@ -156,8 +156,8 @@ def assemble(
         if arch is None and (assembled := load("libraries", "timm")("", weights, path, metadata)) is not None:
             return assembled
         if arch is None and (path.parent / "config.json").is_file():
-            said = f"{refused}; --arch hf: takes the network that config.json describes"
-            raise type(refused)(said) from None
+            message = f"{refused}; --arch hf: takes the network that config.json describes"
+            raise type(refused)(message) from None
         raise
 
 
@@ -179,7 +179,7 @@ def _as_stated(archive: Archive, metadata: dict[str, Any]) -> Assembled | None:
     network.load_state_dict(tensors, assign=True)
     if form := split_variant(arch)[1].get(INPUT):
         network = OtherInput(network, form)
-    dtypes = dict(sorted(Counter(str(one.dtype).removeprefix("torch.") for one in tensors.values()).items()))
+    dtypes = dict(sorted(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values()).items()))
     note = f"{arch} is what the file's metadata say, and its weights fit"
     image_size = size if architecture.takes_image_size else architecture.image_size
     recognised = Recognised(arch, classes, channels, image_size, (note,))
@@ -312,12 +312,12 @@ def load_checkpoint(
 def _contradicted(metadata: dict[str, Any], recognised: Recognised) -> Iterator[str]:
     """What the metadata say of the images and classes, where the weights show another number."""
     channels = metadata["image_shape"][0] if metadata.get("image_shape") else None
-    for said, has, what in (
+    for stated, has, what in (
         (metadata.get("classes"), recognised.classes, "classes"),
         (channels, recognised.channels, "channels"),
     ):
-        if said not in (None, has):
-            yield f"its metadata say {said} {what}, its weights have {has}"
+        if stated not in (None, has):
+            yield f"its metadata say {stated} {what}, its weights have {has}"
 
 
 def _normalisation(

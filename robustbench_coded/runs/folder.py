@@ -175,10 +175,10 @@ def runs_below(folder: Path) -> list[Path]:
     """
     with suppress(FileNotFoundError, NotADirectoryError):
         folder.stat()
-    found = sorted(file.parent for file in folder.rglob(MANIFEST))
-    if not found:
+    runs = sorted(file.parent for file in folder.rglob(MANIFEST))
+    if not runs:
         raise InputError(f"{folder} holds no run; csrobust eval writes one")
-    return found
+    return runs
 
 
 def read_manifest(path: Path, name: str = MANIFEST) -> dict[str, Any]:
@@ -249,14 +249,14 @@ def read_run(path: Path, units: Sequence[str]) -> tuple[pd.DataFrame, dict[str, 
 
 def read_failures(path: Path, units: Sequence[str]) -> dict[str, dict]:
     """Why units have no outcomes, for those that failed."""
-    found = {}
+    failures = {}
     for unit in units:
         file = path / "failures" / f"{unit}.json"
         if _UNIT.fullmatch(unit) and file.exists():
-            found[unit] = outcomes.read_object(file) or {
+            failures[unit] = outcomes.read_object(file) or {
                 "error": "it failed, and the record of why is damaged"
             }
-    return found
+    return failures
 
 
 def read_selftests(path: Path, identity: str) -> dict[str, Any]:

@@ -181,8 +181,8 @@ class _Kept:
         self._bytes = 0
 
     def get(self, file: Path, state: _State) -> tuple[pa.Table, dict] | None:
-        found = self._content.get(file)
-        return None if found is None or found[0] != state else (found[1], copy.deepcopy(found[2]))
+        entry = self._content.get(file)
+        return None if entry is None or entry[0] != state else (entry[1], copy.deepcopy(entry[2]))
 
     def put(self, file: Path, state: _State, rows: pa.Table, metadata: dict) -> None:
         self._bytes += rows.nbytes
@@ -204,8 +204,8 @@ def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
     """
     if not file.is_file():  # a link to nowhere has no state to ask for
         raise DamagedFile(f"{file.name} is not a file")
-    found = file.stat()
-    state, whole = (found.st_ino, found.st_size, found.st_mtime_ns), file.resolve()
+    stat = file.stat()
+    state, whole = (stat.st_ino, stat.st_size, stat.st_mtime_ns), file.resolve()
     if (known := _kept.get(whole, state)) is not None and known[1]["unit"] == unit:
         return known
     rows, metadata = read_table(file)
@@ -256,8 +256,8 @@ def pack(path: Path) -> int:
 def _pack_objects(packed: Path) -> list[Path]:
     """Adds the objects in the files beside ``packed`` to it; gives these files."""
     files = [file for file in packed.parent.glob("*.json") if file != packed]
-    found = {**packed_objects(packed), **{file.stem: read_object(file) for file in files}}
-    lines = (f"{json.dumps(name)}: {json.dumps(found[name], sort_keys=True)}" for name in sorted(found))
+    objects = {**packed_objects(packed), **{file.stem: read_object(file) for file in files}}
+    lines = (f"{json.dumps(name)}: {json.dumps(objects[name], sort_keys=True)}" for name in sorted(objects))
     if files:
         write_text(packed, "{\n" + ",\n".join(lines) + "\n}\n")
     return files
@@ -272,11 +272,11 @@ def unpack(path: Path) -> None:
     if not file.is_file():
         return
     try:
-        found, timings = packed_units(path), packed_objects(path / TIMINGS)
+        contents, timings = packed_units(path), packed_objects(path / TIMINGS)
     except DamagedFile:
         file.replace(file.with_name(file.name + ".damaged"))
         return
-    for unit, (rows, metadata) in found.items():
+    for unit, (rows, metadata) in contents.items():
         own = path / "outcomes" / f"{unit}.parquet"
         if own.exists():
             continue
@@ -299,7 +299,7 @@ def packed_units(path: Path, wanted: Iterable[str] | None = None) -> dict[str, t
     if file.stat().st_size > MAX_PACKED_BYTES:
         raise DamagedFile(f"{OUTCOMES} is larger than packed outcomes can be")
     chosen = None if wanted is None else set(wanted)
-    found, start = {}, 0
+    contents, start = {}, 0
     try:
         source = pq.ParquetFile(file)
         if source.metadata.num_rows > MAX_PACKED_ROWS:
@@ -311,10 +311,10 @@ def packed_units(path: Path, wanted: Iterable[str] | None = None) -> dict[str, t
             name = str(metadata["unit"])
             rows, start = table.slice(start, count), start + count
             if (chosen is None or name in chosen) and content_hash(rows, metadata) == unit["content"]:
-                found[name] = (_alone(rows.select(SCHEMA.names)), metadata)
+                contents[name] = (_alone(rows.select(SCHEMA.names)), metadata)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zlib.error, pa.ArrowException) as error:
         raise DamagedFile(f"{OUTCOMES} can't be read ({type(error).__name__})") from error
-    return found
+    return contents
 
 
 def _packed_metadata(stored: bytes) -> list[dict[str, Any]]:
@@ -328,8 +328,8 @@ def _packed_metadata(stored: bytes) -> list[dict[str, Any]]:
 
 def packed_objects(file: Path) -> dict[str, dict[str, Any]]:
     """The objects in packed timings or self-tests, by name; empty where there are none that can be read."""
-    found = read_object(file, MAX_PACKED_METADATA)
-    return {name: value for name, value in found.items() if isinstance(value, dict)}
+    contents = read_object(file, MAX_PACKED_METADATA)
+    return {name: value for name, value in contents.items() if isinstance(value, dict)}
 
 
 def read_object(file: Path, most: int = MAX_OBJECT_BYTES) -> dict[str, Any]:

@@ -116,18 +116,18 @@ class NotRun(Struct, frozen=True):
 def as_sentences(remarks: Iterable[str | NotRun]) -> list[str]:
     """One for each; attacks left out for one reason share one, and so do subjects that lack the same ones."""
     attacks: dict[tuple[str, str], list[str]] = {}
-    for one in remarks:
-        if isinstance(one, str):
-            attacks[one, ""] = []
+    for remark in remarks:
+        if isinstance(remark, str):
+            attacks[remark, ""] = []
         else:
-            where = f"{one.subject}{one.threat and f' ({one.threat})'}"
-            attacks.setdefault((f": left out; {one.why}", where), []).append(one.attack)
+            where = f"{remark.subject}{remark.threat and f' ({remark.threat})'}"
+            attacks.setdefault((f": left out; {remark.why}", where), []).append(remark.attack)
     subjects: dict[tuple[str, ...], list[str]] = {}
-    for (said, where), names in attacks.items():
-        subjects.setdefault((said, *names), []).append(where)
+    for (reason, where), names in attacks.items():
+        subjects.setdefault((reason, *names), []).append(where)
     return [
-        f"{', '.join(names)} on {'; '.join(wheres)}{said}" if names else said
-        for (said, *names), wheres in subjects.items()
+        f"{', '.join(names)} on {'; '.join(wheres)}{reason}" if names else reason
+        for (reason, *names), wheres in subjects.items()
     ]
 
 

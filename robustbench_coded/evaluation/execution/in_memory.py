@@ -110,7 +110,7 @@ class InMemory:
                 if failure:
                     why = f"neither answers images ({failure}) nor builds a defence around the model"
                 raise InputError(f"defence {name}: it {why}") from error
-        defence = as_defence(built, model, name=name, said=f"defence {name}: expected a defence, got")
+        defence = as_defence(built, model, name=name, origin=f"defence {name}: expected a defence, got")
         if isinstance(defence, SamplingModule) and answers_by(model, defence.module):
             defence.base = model
         return defence
