@@ -129,8 +129,8 @@ def evaluated(
         LOG.warning(f"{contradicted}")
         return None, FAILED
     except RunStopped as stopped:
-        said = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
-        print(one_line(said), file=sys.stderr)
+        message = f"csrobust: {stopped}; finished units are kept; the same command resumes the run"
+        print(one_line(message), file=sys.stderr)
         return None, FAILED
     except KeyboardInterrupt:
         _say_how_to_go_on(config, listener.path)

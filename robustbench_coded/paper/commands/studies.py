@@ -77,7 +77,7 @@ def ablate_command(
     laboratory.study(planned)
     results = write_studies(laboratory, planned)
     if as_json:
-        print(json.dumps({name: [r.as_columns() for r in found] for name, found in results.items()}))
+        print(json.dumps({name: [r.as_columns() for r in rows] for name, rows in results.items()}))
         return 0
     from rich.console import Console
 

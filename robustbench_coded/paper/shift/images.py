@@ -66,8 +66,8 @@ def cached_sets(
         context = multiprocessing.get_context("forkserver")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
             made = [pool.submit(_make, clean, files[pair], numbers, *pair, seed) for pair in missing]
-            for number, one in enumerate(as_completed(made), 1):
-                one.result()
+            for number, future in enumerate(as_completed(made), 1):
+                future.result()
                 listener.preparing(f"{MAKING}: {number} of {len(missing)}")
     except OSError as error:
         raise InputError(
@@ -129,14 +129,14 @@ def published_sets(
         sets = _cifar102(folder)
     if not sets:
         raise InputError(f"{kind}:{folder}: nothing to evaluate there; it should hold {WHERE[kind]}")
-    return [_part(one, limit, first, seed) for one in sets]
+    return [_part(shift, limit, first, seed) for shift in sets]
 
 
-def _part(one: ShiftSet, limit: int | None, first: bool, seed: int) -> ShiftSet:
-    if limit is None or limit >= len(one):
-        return one
-    chosen = np.arange(limit) if first else stratified_rows(one.labels, limit, stream(seed, -1, "examples"))
-    return ShiftSet(one.collection, one.name, one.severity, one.images, one.rows[chosen], one.labels[chosen])
+def _part(s: ShiftSet, limit: int | None, first: bool, seed: int) -> ShiftSet:
+    if limit is None or limit >= len(s):
+        return s
+    chosen = np.arange(limit) if first else stratified_rows(s.labels, limit, stream(seed, -1, "examples"))
+    return ShiftSet(s.collection, s.name, s.severity, s.images, s.rows[chosen], s.labels[chosen])
 
 
 def _cifar10c(folder: Path, corruptions: tuple[str, ...], severities: tuple[int, ...]) -> list[ShiftSet]:

@@ -25,10 +25,10 @@ def comparison_document(comparison: RunComparison, name: str, beside: Sequence[S
         return comparison_csv(comparison)
     if name == "latex":
         return "\n".join([latex.PACKAGE, *map(latex.latex_table, comparison.tables)])
-    said, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
+    notes, sections = [f"Baseline: {comparison.baseline}."], [*_sections(comparison), *beside]
     if name == "md":
-        return markdown.plain_markdown(TITLE, said, sections)
-    return html.plain_html(TITLE, said, sections)
+        return markdown.plain_markdown(TITLE, notes, sections)
+    return html.plain_html(TITLE, notes, sections)
 
 
 def _sections(comparison: RunComparison) -> Iterator[Section]:

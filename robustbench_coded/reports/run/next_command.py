@@ -52,7 +52,7 @@ def next_command(run: Run, unsettled: Sequence[Judgement]) -> NextCommand:
     manifest = run.manifest
     if not manifest.finished or run.failures:
         return NextCommand("What is missing", _command(run, ()))
-    outlook = {one.purpose: one for one in manifest.outlook}
+    outlook = {entry.purpose: entry for entry in manifest.outlook}
     everything = None
     if whole := outlook.get("all"):
         everything = _as_planned(f"All attacks on {manifest.data.examples or 0:,} images", run, whole)
