@@ -79,8 +79,8 @@ class InTurn(Attack):
             for attack in others:
                 if estimator.exhausted:
                     break
-                found = attack.perturb(x, y, estimator, budget, generators)
-                best = better_of(estimator, y, best, found, self.comparisons)
+                perturbed = attack.perturb(x, y, estimator, budget, generators)
+                best = better_of(estimator, y, best, perturbed, self.comparisons)
             return best
         budget.check_one_eps()
         few = ceil(x.shape[1] / SHARE)
@@ -94,12 +94,12 @@ class InTurn(Attack):
                     return best
                 at = positions[:, None], rows
                 mine = [generators[position] for position in positions.tolist()]
-                found = attack.perturb(x[at], y[at], estimator, budget, mine)
+                perturbed = attack.perturb(x[at], y[at], estimator, budget, mine)
                 if estimator.exhausted:
-                    best[at] = found  # what it replaces is answered rightly, too
+                    best[at] = perturbed  # what it replaces is answered rightly, too
                     return best
-                loss = estimator.value(found, y[at], margin_loss).loss
-                best[at] = torch.where(wide(loss > reached[at]), found, best[at])
+                loss = estimator.value(perturbed, y[at], margin_loss).loss
+                best[at] = torch.where(wide(loss > reached[at]), perturbed, best[at])
                 reached[at] = torch.maximum(loss, reached[at])
         return best
 
@@ -147,16 +147,16 @@ def aa(steps: int, early_stop: bool) -> Attack:
     if not early_stop:
         averaging = Pgd(steps, loss=margin_loss, momentum=1.0)
         return InTurn((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
-    again = (_more_targets(steps, TARGETS),) * MORE_RUNS
-    return InTurn(attacks, (*again, Square(MORE_QUERIES * queries, early_stop=True)))
+    further = (_more_targets(steps, TARGETS),) * MORE_RUNS
+    return InTurn(attacks, (*further, Square(MORE_QUERIES * queries, early_stop=True)))
 
 
 def aa_queries(attack: AttackName, randomised: bool) -> Cost:
     """Approximate cost (``Algorithm.cost``)."""
-    steps, again = attack.steps or 1, 0 if randomised else 1 / SHARE
+    steps, share = attack.steps or 1, 0 if randomised else 1 / SHARE
     # Rounded up: twice the steps cost no more than twice as much.
-    backwards = ceil(steps * (2 + TARGETS + again * MORE_RUNS * (1 + ALL_TARGETS)))
-    return Cost(backwards + ceil(steps * QUERIES * (1 + again * MORE_QUERIES)), backwards)
+    backwards = ceil(steps * (2 + TARGETS + share * MORE_RUNS * (1 + ALL_TARGETS)))
+    return Cost(backwards + ceil(steps * QUERIES * (1 + share * MORE_QUERIES)), backwards)
 
 
 def _more_targets(steps: int, targets: int) -> Attack:

@@ -130,8 +130,8 @@ class Crossover(Attack):
 
         def keep_best() -> None:
             nonlocal points, reached, pairs
-            kept = reached[0].topk(KEPT).indices
-            points, reached, pairs = points[:, kept], reached[:, kept], pairs[:, kept]
+            top = reached[0].topk(KEPT).indices
+            points, reached, pairs = points[:, top], reached[:, top], pairs[:, top]
 
         keep_best()
         spread = reached[0, 0] - reached[0, -1]
@@ -150,17 +150,17 @@ class Crossover(Attack):
                 filled += 1
                 keep_best()
                 more, ball = _repeated(pairs, MEMBERS - KEPT), around(MEMBERS - KEPT)
-                found, gained = ascended(ball.uniform([generator]), more, ball)
-                points, reached = torch.cat([points, found], 1), torch.cat([reached, gained], 1)
+                moved, gained = ascended(ball.uniform([generator]), more, ball)
+                points, reached = torch.cat([points, moved], 1), torch.cat([reached, gained], 1)
                 pairs, ball = torch.cat([pairs, more], 1), around(MEMBERS)
             if generation % PATIENCE == 0:
                 before = float(reached.max())
             partners = points[:, torch.randperm(MEMBERS, generator=generator).to(points.device)]
             child = ball.project_(torch.where(_windows(points, generator), partners, points))
             size = NEAR * (FAR / NEAR) ** float(torch.rand((), generator=generator)) * budget.eps
-            found, gained = self._ascent(child, pairs, targeted_margin, estimator, ball, AGAIN, size)
+            moved, gained = self._ascent(child, pairs, targeted_margin, estimator, ball, AGAIN, size)
             better = gained > reached
-            points, reached = torch.where(wide(better), found, points), torch.where(better, gained, reached)
+            points, reached = torch.where(wide(better), moved, points), torch.where(better, gained, reached)
         return points[:, reached[0].argmax()][:, None]
 
     def _over(self, reached: Tensor, estimator: Estimator) -> bool:
@@ -187,14 +187,14 @@ class Crossover(Attack):
             if self._over(reached, estimator):
                 break
             done = step / (steps - 1)
-            left = max(0.0, 1 - done / SMOOTH)
-            with nullcontext() if widths is None or not left else SmoothedReLU(widths * left**2):
-                found = estimator.gradient(at, y, loss)
-            assert found.grad is not None
-            better = found.loss > reached
-            best, reached = torch.where(wide(better), at, best), torch.where(better, found.loss, reached)
-            length = found.grad.abs().sum((2, 3, 4), keepdim=True)
-            velocity = MOMENTUM * velocity + found.grad / length.clamp(min=1e-30)
+            width = max(0.0, 1 - done / SMOOTH)
+            with nullcontext() if widths is None or not width else SmoothedReLU(widths * width**2):
+                estimate = estimator.gradient(at, y, loss)
+            assert estimate.grad is not None
+            better = estimate.loss > reached
+            best, reached = torch.where(wide(better), at, best), torch.where(better, estimate.loss, reached)
+            length = estimate.grad.abs().sum((2, 3, 4), keepdim=True)
+            velocity = MOMENTUM * velocity + estimate.grad / length.clamp(min=1e-30)
             at = ball.step_(at.clone(), velocity, size * SHRINKS**done)
         return best, reached
 

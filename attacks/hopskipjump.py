@@ -105,9 +105,9 @@ class _Walk:
     def _movable(self, point: Tensor) -> Tensor:
         return torch.where(wide(self.movable), point, self.x)
 
-    def _ask(self, point: Tensor, left: Tensor) -> Tensor:
+    def _ask(self, point: Tensor, live: Tensor) -> Tensor:
         """True if the points of the examples left are answered wrongly; the nearest of these are kept."""
-        wrong = self.decisions.wrong(point, left if self.early_stop else None) & left
+        wrong = self.decisions.wrong(point, live if self.early_stop else None) & live
         if self.decisions.estimator.per_example:
             self._keep(point, wrong)
         return wrong
@@ -151,8 +151,8 @@ class _Walk:
         """The direction of steepest ascent into the wrong classes, of norm 1, from so many probes."""
         size = wide(self.share * self._distance(self.point))
         weighted, plain = torch.zeros_like(self.x), torch.zeros_like(self.x)
-        total, asked = torch.zeros_like(self.nearest), 0
-        while asked < probes and not self.over:
+        total, count = torch.zeros_like(self.nearest), 0
+        while count < probes and not self.over:
             u = torch.stack([self._direction(g) for g in self.generators]).to(self.x)
             probe = (self.point + size * u * self.ball.unit).clamp_(0, 1).to(self.x.dtype)
             probe = self._movable(probe)
@@ -160,9 +160,9 @@ class _Walk:
             moved = (probe - self.point) / self.ball.unit
             weighted += wide(2 * share - 1) * moved
             plain += moved
-            total, asked = total + 2 * share - 1, asked + 1
+            total, count = total + 2 * share - 1, count + 1
         # Centred answers vary less; if all are alike there is nothing to centre.
-        mean = total / max(asked, 1)
+        mean = total / max(count, 1)
         gradient = weighted - wide(torch.where(mean.abs() >= 1, 0, mean)) * plain
         if self.ball.order == inf:
             return gradient.sign()

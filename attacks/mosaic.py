@@ -54,8 +54,8 @@ class Mosaic(Attack):
                 at = positions[:, None], rows
                 mine = [generators[position] for position in positions.tolist()]
                 part = problem._replace(x=x[at], y=y[at], generators=mine, start=None)
-                found = pgd.perturb(part.x, part.y, estimator, budget, mine)
-                best = best.index_put(at, self._mixed(part, best[at], found))
+                end = pgd.perturb(part.x, part.y, estimator, budget, mine)
+                best = best.index_put(at, self._mixed(part, best[at], end))
         return best
 
     def _left(self, problem: Problem, best: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -67,21 +67,21 @@ class Mosaic(Attack):
         elif not problem.estimator.exhausted:
             yield from left_rows(problem.estimator.value(best, problem.y, margin_loss).loss, None)
 
-    def _mixed(self, problem: Problem, best: Tensor, found: Tensor) -> Tensor:
+    def _mixed(self, problem: Problem, best: Tensor, end: Tensor) -> Tensor:
         """The best of both and of mixtures of them, like ``best`` ``[G, K, C, H, W]``."""
         x, y, estimator, budget, generators, _ = problem
         ball = budget.around(x)
 
-        def mixture(query: int, kept: Tensor) -> Tensor:
+        def mixture(query: int, current: Tensor) -> Tensor:
             if query == 1:
-                return found
+                return end
             k = x.shape[1]
             even = each_batch(generators, lambda generator: torch.rand(k, generator=generator))
             share = MOST * (FEWEST / MOST) ** even
             shape = (k, 1, *x.shape[3:])
             drawn = each_batch(generators, lambda generator: torch.rand(shape, generator=generator))
             taken = (drawn < wide(share)).to(x.device)
-            return ball.project_(torch.where(taken, found, kept))
+            return ball.project_(torch.where(taken, end, current))
 
         mixed = search(best, mixture, 2 * MIXTURES + 1, y, estimator, early_stop=self.early_stop)
         return better_of(estimator, y, best, mixed) if estimator.coupled else mixed

@@ -60,12 +60,12 @@ class Surrogate(Attack):
         network = _Network(x.shape[2:], memory.targets[0].shape[-1], memory.base, seeds).to(x)
         for turn in range(ROUNDS):
             memory.teach(network, seeds)
-            found = self.inner.perturb(
+            result = self.inner.perturb(
                 x, y, Transfer(network), budget, generators, best if turn or start is not None else None
             )
-            best = better_of(estimator, y, best, found)
+            best = better_of(estimator, y, best, result)
             for _ in range(AROUND):
-                memory.ask(_near(x, found, ball, generators))
+                memory.ask(_near(x, result, ball, generators))
             if estimator.exhausted:
                 break
         return best
@@ -171,19 +171,19 @@ def _likelihoods(logits: Tensor) -> Tensor:
 
 def _first_points(x: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> list[Tensor]:
     """The inputs, mixtures of two of them (one class turns into another on the way), and corners."""
-    found, flat = [x], x.flatten(0, 1)
+    points, flat = [x], x.flatten(0, 1)
     for turn in range(1, FIRST):
         if turn % 3 == 0:
-            found.append(ball.random_sign(generators))
+            points.append(ball.random_sign(generators))
             continue
         share = torch.stack([torch.rand((x.shape[1], 1, 1, 1), generator=g) for g in generators]).to(x)
-        found.append(torch.lerp(x, flat.roll(turn, 0).view_as(x), share))
-    return found
+        points.append(torch.lerp(x, flat.roll(turn, 0).view_as(x), share))
+    return points
 
 
-def _near(x: Tensor, found: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
+def _near(x: Tensor, end: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
     """Points of the ball beside what was found: some of the way to it, with a quarter of it turned round."""
     turned = torch.stack([torch.rand(x.shape[1:], generator=g) for g in generators]).to(x) < 0.25
     share = torch.stack([torch.rand((x.shape[1], 1, 1, 1), generator=g) for g in generators]).to(x)
-    away = (0.3 + 0.7 * share) * (found - x)
+    away = (0.3 + 0.7 * share) * (end - x)
     return ball.project_(x + torch.where(turned, -away, away))

@@ -97,8 +97,8 @@ def known_always(n: int = 640, eps: float = 0.1) -> Known:
 def known_off_grid(n: int = 640, eps: float = 0.1) -> Known:
     model, x, y = linear.fragile(12, n, eps)
     clean = exactly((linear.margins(model, x, y) > 0).double().mean().item())
-    left = linear.standing(model, x, y, int(255 * eps) / 255)
-    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, clean, everywhere(left))
+    robust = linear.standing(model, x, y, int(255 * eps) / 255)
+    return Known(Abstaining("abstain-off-grid", RejectsOffGrid(model)), x, y, clean, everywhere(robust))
 
 
 def known_off_manifold(n: int = 640, eps: float = 0.1) -> Known:

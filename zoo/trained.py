@@ -44,10 +44,10 @@ def standing_after_descent(model: nn.Module, x: Tensor, y: Tensor, eps: float) -
     start = x + eps * (2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(0)) - 1)
     for begin in (x, start.clamp(0, 1)):
         for loss in (margin_loss, cross_entropy):
-            left = stands.nonzero().squeeze(1)
-            found = descended(model, x[left], y[left], begin[left], eps, loss)
+            live = stands.nonzero().squeeze(1)
+            perturbed = descended(model, x[live], y[live], begin[live], eps, loss)
             with torch.no_grad():
-                stands[left] = model(found).argmax(1) == y[left]
+                stands[live] = model(perturbed).argmax(1) == y[live]
     return stands
 
 
@@ -123,8 +123,8 @@ def pairwise_margins(model: LinearClassifier, x: Tensor, y: Tensor, eps: float) 
     x = x.double().flatten(1)
     towards = w[y][:, None] - w
     worst = torch.where(towards > 0, (x - eps).clamp(min=0)[:, None], (x + eps).clamp(max=1)[:, None])
-    found = (towards * worst).sum(-1) + b[y][:, None] - b
-    return found.scatter(1, y[:, None], torch.inf).amin(1)
+    leads = (towards * worst).sum(-1) + b[y][:, None] - b
+    return leads.scatter(1, y[:, None], torch.inf).amin(1)
 
 
 # Four wrappers around the digits network trained without defence: its answers, and slopes that lie.
@@ -187,8 +187,8 @@ def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Know
     with torch.no_grad():
         clean = (model(x).argmax(1) == y).double().mean().item()
     # Computed on demand: the defence alone is wanted more often.
-    left = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
-    return Known(defence, x, y, exactly(clean), left, checkpoint=model)
+    robust = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
+    return Known(defence, x, y, exactly(clean), robust, checkpoint=model)
 
 
 @lru_cache

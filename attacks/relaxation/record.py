@@ -55,17 +55,17 @@ class Record:
         """Takes note of one call; ``cut`` and ``scale`` are averaged over their elements."""
         if not self.measuring:
             return None
-        met = self.met.setdefault(name, Met(name))
-        met.cut += (_mean(cut) - met.cut) / (met.calls + 1)
+        op = self.met.setdefault(name, Met(name))
+        op.cut += (_mean(cut) - op.cut) / (op.calls + 1)
         if scale is not None:
-            before = met.scale if met.scale is not None else 0.0
-            met.scale = before + (_mean(scale) - before) / (met.calls + 1)
-        met.calls += 1
-        return met
+            before = op.scale if op.scale is not None else 0.0
+            op.scale = before + (_mean(scale) - before) / (op.calls + 1)
+        op.calls += 1
+        return op
 
     def hiding(self) -> list[Met]:
         """Those that hide the gradient, the most frequent first."""
-        return sorted((met for met in self.met.values() if met.hides), key=lambda met: -met.calls)
+        return sorted((op for op in self.met.values() if op.hides), key=lambda op: -op.calls)
 
 
 def _mean(value: Tensor | float) -> float:

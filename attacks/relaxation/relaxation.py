@@ -97,9 +97,9 @@ class RelaxedMode(TorchFunctionMode):
         return answer
 
     def _note_no_grad(self, answer: Tensor) -> None:
-        met = self.record.note("no_grad")
-        if met is not None:
-            answer.register_hook(lambda grad: stop_gradients.noted(met, grad))
+        op = self.record.note("no_grad")
+        if op is not None:
+            answer.register_hook(lambda grad: stop_gradients.noted(op, grad))
 
 
 def _tensors(call: Call) -> Any:
@@ -173,7 +173,7 @@ class Relaxation:
             Exception: what ``answer`` raises with nothing relaxed.
         """
         while self.level < _NOTHING:
-            met = {name: vars(entry).copy() for name, entry in self.record.met.items()}
+            before = {name: vars(entry).copy() for name, entry in self.record.met.items()}
             try:
                 with self._around():
                     return answer()
@@ -181,8 +181,8 @@ class Relaxation:
                 raise_machine_fault(error)
                 self.level += 1
                 for name in list(self.record.met):
-                    if name in met:
-                        vars(self.record.met[name]).update(met[name])
+                    if name in before:
+                        vars(self.record.met[name]).update(before[name])
                     else:
                         del self.record.met[name]
         return answer()

@@ -170,7 +170,7 @@ class InTurn(Attack):
         for loss in self.losses:
             search.run(search.uniform(generators), search.y, loss)
         if self.targets and not search.over:
-            left, at = search.left, search.best_x if self.goes_on else search.x0
+            left, at = search.live, search.best_x if self.goes_on else search.x0
             order = torch.zeros(self.targets, *search.y.shape, dtype=torch.long)
             rows, labels = at[0, left], search.y[0, left]
             model = estimator.oracle.model  # type: ignore[attr-defined]

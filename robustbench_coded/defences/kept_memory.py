@@ -19,7 +19,7 @@ class KeptMemory(PerBatch):
     """A defence that remembers, as one that answers whole sequences, each from an empty memory.
 
     Args:
-        asked: as it is asked batch by batch, after a ``reset()`` each.
+        wrapped: as it is asked batch by batch, after a ``reset()`` each.
         k: inputs in each batch of the sequence. The last batch may be smaller.
     """
 

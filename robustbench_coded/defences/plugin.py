@@ -64,7 +64,7 @@ def as_defence(built: Any, model: nn.Module | None, *, name: str, origin: str) -
         built: an object with the parts of ``protocol.Defence``, or a module or function that answers images
             and may sample inside.
         name: of a module that has none.
-        said: how a refusal begins.
+        origin: how a refusal begins.
     Raises:
         InputError: it lacks a part of the protocol.
     """

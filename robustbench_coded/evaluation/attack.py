@@ -264,7 +264,7 @@ def _targeted(
     classes = wanted.unique().tolist()
     if len(classes) > 1 and defence.batch_dependent:
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
-    found, answers = x.clone(), None
+    adversarial, answers = x.clone(), None
     if len(classes) > 1 and name.traits.family == "decision":
         answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
     for each in classes:
@@ -274,8 +274,8 @@ def _targeted(
         if answers is not None and bool((answers == each).any()):
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
-        found[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed, start)
-    return found
+        adversarial[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed, start)
+    return adversarial
 
 
 def _attacked(
@@ -323,8 +323,8 @@ def _require_gradient(name: AttackName, inputs: AttackInputs) -> None:
                 f"model's operators, or {LAST_RESORT[0]}, which needs none"
             ) from None
         estimator.relaxation = Relaxation()
-        found = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
-        if found is None or not bool((found != 0).any()):
+        gradient = estimator.gradient(inputs.x, inputs.y, margin_loss).grad
+        if gradient is None or not bool((gradient != 0).any()):
             raise InputError(
                 f"{name.text} needs a gradient: {error.why}, and with smooth operators there is none either; "
                 f"use {LAST_RESORT[0]}, which needs none"

@@ -218,7 +218,7 @@ class Question:
 
     Attributes:
         why: what is not known, a clause.
-        asked: candidates in the order of their labelled accuracy; at most LINES, none without labels.
+        choices: candidates in the order of their labelled accuracy; at most LINES, none without labels.
         attacked: how many of the first images were attacked; 0 where that takes too long.
         standing: how many of these each candidate answers rightly at every step of PGD.
         budget: of the attack.

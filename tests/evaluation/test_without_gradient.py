@@ -108,7 +108,7 @@ def test_the_probe_finds_no_gradient_and_relaxed_operators_find_one(name):
     found = probed(defence, X[:K], 0, remembers=X, whole=X[:K])
     assert found.contradictions == () and found.figures["no_gradient"] != ""
     hidden = hidden_gradients(defence, X[:K], Y[:K], 0, without=found.figures["no_gradient"])
-    assert hidden.without and hidden.found
+    assert hidden.without and hidden.relaxable
 
 
 @pytest.mark.parametrize("steps", [1, 2])

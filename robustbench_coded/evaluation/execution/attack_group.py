@@ -267,15 +267,15 @@ def attacked_alone(run: UnitRun, groups: list[Group], known: int | None) -> list
     return list(torch.cat(perturbed_inputs).split([len(group.victims) for group in groups]))
 
 
-def with_victims(group: Group, found: Tensor, x: Tensor, *, free: bool) -> Tensor:
-    """x [G, K, C, H, W] with the victims ``found`` [G, C, H, W].
+def with_victims(group: Group, perturbed: Tensor, x: Tensor, *, free: bool) -> Tensor:
+    """x [G, K, C, H, W] with the victims ``perturbed`` [G, C, H, W].
 
     The best that ``free`` co-batched inputs can do for them is to be copies of them.
     """
     if free:
-        return copies(found, group.k)
+        return copies(perturbed, group.k)
     adversarial = x.clone()
-    adversarial[torch.arange(len(group.victims)), torch.tensor(group.victims)] = found
+    adversarial[torch.arange(len(group.victims)), torch.tensor(group.victims)] = perturbed
     return adversarial
 
 

@@ -124,10 +124,10 @@ def images_of(defence: Defence | torch.nn.Module, k: int) -> int:
     Raises:
         InputError: it says that there are none.
     """
-    said = getattr(defence, "images", None)
-    if not callable(said):
+    declared = getattr(defence, "images", None)
+    if not callable(declared):
         return k
-    images = int(said(k))
+    images = int(declared(k))
     if images < 1:
         name = getattr(defence, "name", type(defence).__name__)
         raise InputError(f"{name}: images({k}) is {images}; costs are counted in it, so it is at least 1")

@@ -233,26 +233,26 @@ class WorkerContext:
     @cached_property
     def _pool(self) -> Tensor:
         """Images for defences that mix them in."""
-        data, left = self._not_evaluated(POOL_IMAGES)
-        if not len(left):
+        data, rest = self._not_evaluated(POOL_IMAGES)
+        if not len(rest):
             raise InputError(
                 "a defence here needs images that are not evaluated; leave some with a lower --limit"
             )
-        return data.batch(left[:POOL_IMAGES])[0].to(self.device)
+        return data.batch(rest[:POOL_IMAGES])[0].to(self.device)
 
     def _not_evaluated(self, wanted: int) -> tuple[Dataset, np.ndarray]:
         """The examples that are not evaluated, by index; where these are too few, those of training."""
         name, folder = self.setup.data, self.setup.data_dir
         data = self.setup.in_memory.data or load_data(name, data_dir=folder)
-        left = np.setdiff1d(np.arange(len(data)), self.numbers)
-        if len(left) < wanted and ":" not in name and self.setup.in_memory.data is None:
+        rest = np.setdiff1d(np.arange(len(data)), self.numbers)
+        if len(rest) < wanted and ":" not in name and self.setup.in_memory.data is None:
             try:
                 data = load_data(name, data_dir=folder, split="train")
-                left = np.arange(len(data))
+                rest = np.arange(len(data))
             except InputError:
-                if not len(left):
+                if not len(rest):
                     raise
-        return data, left
+        return data, rest
 
     def defence(self, subject: cases.ProbedSubject) -> protocol.Defence:
         """The defence of a subject, around its checkpoint's model."""

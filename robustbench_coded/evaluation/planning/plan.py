@@ -113,18 +113,18 @@ def _threats(
         notes[NotRun(name.text, subject.label, "", "it has no gradient")] = None
         return []
     on_victims_alone = name.text in requested.victim_attacks and name.text not in requested.attacks
-    asked = [] if on_victims_alone else ["batch"]
-    if asked and subject.batch_dependent:
-        asked = inputs_for(requested.inputs, subject.k)
+    all_inputs = [] if on_victims_alone else ["batch"]
+    if all_inputs and subject.batch_dependent:
+        all_inputs = inputs_for(requested.inputs, subject.k)
     randomness = "known" if name.estimator == "aware" else "unknown"
     if randomness == "known" and not subject.randomised:
         if named:
             notes[NotRun(name.text, subject.label, "", "nothing in it is random")] = None
         return []  # nothing is unknown in a deterministic defence: its rows would repeat those of `unknown`
-    if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in asked:
-        asked.append("victim")
+    if subject.batch_dependent and name.text in requested.victim_attacks and "victim" not in all_inputs:
+        all_inputs.append("victim")
     threats = []
-    for threat in (ThreatModel(inputs, randomness) for inputs in asked):
+    for threat in (ThreatModel(inputs, randomness) for inputs in all_inputs):
         if note := _no_sense(conditions, subject, name, threat):
             notes[note] = None
         else:

@@ -51,10 +51,10 @@ def _compute(recorder: Recorder, work: Work, steps: tuple[Step, ...]) -> None:
     """Every unit of what has begun that is neither committed nor failed yet."""
     plan, done = recorder.evaluation.begun(steps), recorder.done
     recorder.look_up(plan.units)
-    left = tuple(unit for unit in plan.units if unit.id not in done.metadata)
-    if any(unit.id not in done.failures for unit in left):
+    remaining = tuple(unit for unit in plan.units if unit.id not in done.metadata)
+    if any(unit.id not in done.failures for unit in remaining):
         recorder.listener.begun(steps[-1])
-        run_plan(work, replace(plan, units=left, notes=()))
+        run_plan(work, replace(plan, units=remaining, notes=()))
 
 
 def _report(recorder: Recorder, evidence: Evidence, comparison: Comparison) -> None:

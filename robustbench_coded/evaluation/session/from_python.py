@@ -102,8 +102,8 @@ def evaluate(
     except InputError as error:
         message, *choices = in_python(str(error)).split("\n")
         raise InputError(message, choices) from error.__cause__
-    kept = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
-    return replace(run, again=lambda **changed: evaluate(**(kept | changed)))
+    base = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
+    return replace(run, again=lambda **changed: evaluate(**(base | changed)))
 
 
 def _evaluate(
@@ -236,8 +236,8 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _several(given: Any) -> tuple[Any, ...]:
     """One or several, as a tuple."""
-    one = isinstance(given, str) or callable(given) or not isinstance(given, Iterable)
-    return (given,) if one else tuple(given)
+    single = isinstance(given, str) or callable(given) or not isinstance(given, Iterable)
+    return (given,) if single else tuple(given)
 
 
 def _plain(value: Any) -> Any:

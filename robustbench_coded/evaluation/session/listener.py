@@ -196,23 +196,23 @@ class ProgressListener(Listener):
         self._advance(0)
 
     def inputs_made(self, unit: Unit, number: int) -> None:
-        said = f"making inputs of {unit.case.attack} again, {number} of {self._again}"
-        self._advance(unit.images, description=one_line(said))
+        text = f"making inputs of {unit.case.attack} again, {number} of {self._again}"
+        self._advance(unit.images, description=one_line(text))
 
     def unit_done(self, unit: Unit, correct: int, scored: int) -> None:
         name, shown = case_name(unit.case), (unit.case, bool(unit.random_batches))
         tally = self._tally.setdefault(shown, [0, 0])
         if unit.random_batches:  # of cases whose own batches were counted before
             tally[0] = max(tally[0], *unit.random_batches)  # with those of an earlier command
-            said = f"{tally[0]:,} random batches"
+            text = f"{tally[0]:,} random batches"
         else:  # a count; accuracies have intervals, and come at the end
             tally[0] += correct
             tally[1] += scored
-            said = f"{tally[0]:,}/{tally[1]:,} right"
-        self._advance(unit.images, description=f"{name}  {said}")
+            text = f"{tally[0]:,}/{tally[1]:,} right"
+        self._advance(unit.images, description=f"{name}  {text}")
         self._left[shown] -= 1
         if not self._left[shown]:
-            self.note(f"  {said:>18}  {name}")
+            self.note(f"  {text:>18}  {name}")
 
     def unit_failed(self, unit: Unit, error: str) -> None:
         print_line(self._console, f"  failed  {case_name(unit.case)}: {error}")

@@ -136,7 +136,7 @@ def _plan(
         most = int(VERDICT_IMAGES * smaller)
         unasked = not {"victim", "co-batch"} & set(config.inputs)
         ceilings = Ceilings(None if whole else most, extras, most if unasked else None)
-    kept, screen = (
+    deferred, screen = (
         {naming.suited(name, config.norm) for name in names}
         for names in ((*presets.KEPT, *presets.ON_VICTIMS[1:]), presets.SCREENED)
     )
@@ -147,7 +147,7 @@ def _plan(
         start=start,
         images=images,
         rows=frozenset(rows),
-        kept=frozenset(case for case in cases if case.attack in kept and case not in rows),
+        kept=frozenset(case for case in cases if case.attack in deferred and case not in rows),
         ceilings=ceilings,
         everything=whole,
         rungs=SCREEN if config.until == "settled" and set(config.attacks) == screen else (),
@@ -252,8 +252,8 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
         open_ = [*open_comparisons(plan, evidence, False), *open_comparisons(plan, evidence, True)]
         attacks = [case for comparison in open_ for case in waiting(plan, evidence, comparison)]
         if plan.checks:
-            asked = follow_up(plan, evidence)[0]
-            attacks += [case for case in asked if any(comparison.holds(case) for comparison in open_)]
+            requested = follow_up(plan, evidence)[0]
+            attacks += [case for case in requested if any(comparison.holds(case) for comparison in open_)]
         left_out = (case for case in attacks if case not in evidence.sizes)
         outlooks += [
             Outlook(purpose=LEFT_OUT, case=case_name(part.case), option=option, images=part.images)
@@ -264,4 +264,4 @@ def outlook_of(evaluation: Evaluation, evidence: Evidence) -> list[Outlook]:
     # Seconds of a gradient evaluation, over all that is planned on the first sample size.
     costs = [(case, plan.images(case, plan.start)) for case in plan.cases]
     mean = Rates(evaluation.prepared).seconds(costs) / max(sum(images for _, images in costs), 1)
-    return [structs.replace(one, seconds=round(one.images * mean, 1)) for one in outlooks]
+    return [structs.replace(outlook, seconds=round(outlook.images * mean, 1)) for outlook in outlooks]

@@ -40,7 +40,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         seed, batches: by which the scene names its draws.
     """
     x = scene.budget.around(scene.x).random_sign(scene.generators)
-    asked = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
+    reference = losses.margin(scene.differentiable(x, scene.draws(0))[1].detach().float(), scene.y)
     _, margins = score.predictions(
         defence,
         x,
@@ -51,9 +51,9 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
         draws=[0],
         group_images=scene.examples,
     )
-    largest = max(float(asked.abs().max()), 1e-30)
-    scored = torch.from_numpy(margins[0]).to(asked).nan_to_num(neginf=0.0)  # no answer, as in the scene
-    moved = float((scored - asked).abs().max()) / largest
+    largest = max(float(reference.abs().max()), 1e-30)
+    scored = torch.from_numpy(margins[0]).to(reference).nan_to_num(neginf=0.0)  # no answer, as in the scene
+    moved = float((scored - reference).abs().max()) / largest
     finding = f"Margins of perturbed inputs move by at most {moved:.1e} of the largest one when scored."
     return judged(ASKED_ALIKE, moved <= ALIKE, finding, moved=moved)
 

@@ -108,7 +108,7 @@ def folder_name(prepared: "PreparedEvaluation") -> str:
     # A process alone is its own network.
     spec = prepared.config.defences[0] if not checkpoints[0].path and prepared.config.defences else ""
     behind = [prepared.code.get(name) for name in cases.code_names(checkpoints[0].name, spec)[:2]]
-    code = {"code": told} if (told := [one.digest for one in behind if one and not one.unknown]) else {}
+    code = {"code": digests} if (digests := [c.digest for c in behind if c and not c.unknown]) else {}
     content = json.dumps({**_hashed(identity), "weights": checkpoints[0].sha256, **code}, sort_keys=True)
     return f"{name}-{hashlib.blake2b(content.encode(), digest_size=4).hexdigest()}"
 
@@ -167,12 +167,12 @@ class PreparedEvaluation:
         if self.config.threads is None:
             threads = before.threads or threads
         group_images = before.group_images or self.setup.group_images
-        kept = {"threads": threads, "group_images": group_images}
+        settings = {"threads": threads, "group_images": group_images}
         self.context.setup = replace(self.setup, threads=threads, group_images=group_images)
         return replace(
             self,
             setup=self.context.setup,
-            fixed={**self.fixed, **kept},
+            fixed={**self.fixed, **settings},
             resolved=structs.replace(self.resolved, threads=threads, group_images=group_images),
         )
 

@@ -97,15 +97,15 @@ def _subject(
     ours = refuse and checkpoint.ours and not theirs and not isinstance(defence, SamplingModule)
     x, y = context.data.batch([i % len(context.data) for i in range(k)])
     x, y = x.to(context.device), y.to(context.device)
-    found = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
-    refusal = f"{defence.name} is not evaluated: it {'; it '.join(found.contradictions)}"
-    if found.contradictions and refuse:
+    result = probing.NOT_PROBED if ours else _probed(defence, context, config, x, theirs=theirs)
+    refusal = f"{defence.name} is not evaluated: it {'; it '.join(result.contradictions)}"
+    if result.contradictions and refuse:
         raise InputError(refusal)
     try:
         shows = ours and isinstance(defence, Standard | Coded)
-        figures, hidden, taken = _gradients(defence, x, y, config.seed, found, shows=shows)
+        figures, hidden, taken = _gradients(defence, x, y, config.seed, result, shows=shows)
     except InputError as error:
-        if found.contradictions:  # it is asked all the same, and they say why it fails
+        if result.contradictions:  # it is asked all the same, and they say why it fails
             raise InputError(refusal) from error
         raise
     label, n = _name(defence, spec, k)
@@ -122,7 +122,7 @@ def _subject(
         sequence=sequence,
         hides_gradient=bool(hidden.operators) or figures["zero_share"] > probing.ZERO_SHARE,
         differentiable=not hidden.without,
-        relaxable=hidden.found,
+        relaxable=hidden.relaxable,
     )
     taken *= k / (2 if defence.randomised else 1)
     # A forward alone is a third of what is remembered.
@@ -131,11 +131,11 @@ def _subject(
         context.keep(subject, defence)
     record = ProbeRecord(
         subject=subject.subject,
-        figures=found.figures,
+        figures=result.figures,
         gradients=figures,
         hidden_by=hidden.operators,
-        warnings=(*found.warnings, *hidden.sentences),
-        contradictions=found.contradictions,
+        warnings=(*result.warnings, *hidden.sentences),
+        contradictions=result.contradictions,
     )
     return subject, record
 
@@ -156,12 +156,12 @@ def _defence(
 
 
 def _gradients(
-    defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, found: probing.Probed, *, shows: bool
+    defence: protocol.Defence, x: Tensor, y: Tensor, seed: int, result: probing.Probed, *, shows: bool
 ) -> tuple[dict[str, Any], probing.HiddenGradients, float]:
     """Figures of a defence's gradients, what hides them, and the seconds that an input took.
 
     Args:
-        found: what the probe found before.
+        result: what the probe found before.
         shows: True if nothing inside can hide a gradient that is there.
     """
     hidden = probing.HiddenGradients()
@@ -170,7 +170,7 @@ def _gradients(
     taken = (time.perf_counter() - began) / len(x)
     if not shows or figures["zero_share"]:
         with probe.blamed_on(defence, x):
-            without = found.figures["no_gradient"]
+            without = result.figures["no_gradient"]
             hidden = probing.hidden_gradients(defence, x, y, seed, without=without)
     return figures, hidden, taken
 

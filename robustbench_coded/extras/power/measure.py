@@ -237,13 +237,13 @@ def _power(
         planted = _planted(context, case, weakness, chosen[: len(stood)], chosen)
         names = [key.attack for key in own]
         shares.append(round(_share_found(context, case, planted, names, chosen, len(stood)), 4))
-    found = [Found(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)]
+    items = [Found(kind.name, kind.what, share) for kind, share in zip(WEAKNESSES, shares[1:], strict=True)]
     seconds = round(time.monotonic() - start, 1)
     about = (
         f"{setting.subject.defence} on {setting.subject.checkpoint}, {setting.perturbation.norm}, eps "
         f"{setting.perturbation.eps:.4g}"
     )
-    return Power(about, len(stood), len(own), seconds, shares[0], tuple(found))
+    return Power(about, len(stood), len(own), seconds, shares[0], tuple(items))
 
 
 def _can_run(attack: str) -> bool:

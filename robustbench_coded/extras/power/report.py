@@ -40,7 +40,7 @@ class Power(Struct, frozen=True):
     @property
     def seen(self) -> int:
         """Weaknesses that were found in half of the images or more that do not fall by themselves."""
-        return sum(found.share >= (1 + self.control) / 2 for found in self.found)
+        return sum(row.share >= (1 + self.control) / 2 for row in self.found)
 
 
 def sections(run: Run) -> list[Section]:
@@ -55,9 +55,9 @@ def sections(run: Run) -> list[Section]:
                 TextTable.of(
                     power.found,
                     {
-                        "planted weakness": lambda found: found.weakness,
-                        "what hides it": lambda found: found.what,
-                        "found in": lambda found: f"{100 * found.share:.0f}%",
+                        "planted weakness": lambda row: row.weakness,
+                        "what hides it": lambda row: row.what,
+                        "found in": lambda row: f"{100 * row.share:.0f}%",
                     },
                 ),
                 Legend(

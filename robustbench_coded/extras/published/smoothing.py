@@ -138,11 +138,11 @@ class AdaptiveSmoothing(Around, Deterministic):
                 f"published:adaptive-smoothing has a robust network for digits and CIFAR-10 alone, not for "
                 f"images of {channels} channels and {classes} classes; give a checkpoint of one of these"
             )
-        found = load_checkpoint(SHIPPED[channels])
-        assert found.normalisation is not None
+        saved = load_checkpoint(SHIPPED[channels])
+        assert saved.normalisation is not None
         device = next(model.parameters()).device
-        mean, std = found.normalisation.mean, found.normalisation.std
-        self.robust = PixelModel(found.network, mean, std, classes=found.classes, arch=found.arch).to(device)
+        mean, std = saved.normalisation.mean, saved.normalisation.std
+        self.robust = PixelModel(saved.network, mean, std, classes=saved.classes, arch=saved.arch).to(device)
 
     def images(self, k: int) -> int:
         """Images through a network for a batch of ``k``."""
