@@ -11,12 +11,12 @@ CUT = 0.5  # share of an operator's elements without a useful gradient, from whi
 
 
 @dataclass
-class Met:
+class Operator:
     """One operator that was given another backward.
 
     Attributes:
         name: as a researcher calls it: "softmax", "round", "detach".
-        calls: how often it was met in one forward.
+        calls: in one forward.
         flowed: in how many of these calls a gradient came back through it that was not zero.
         cut: share of its elements whose own gradient is zero or next to it, the mean over calls.
         scale: mean absolute size of what it was asked about, the mean over calls; None where it has none.
@@ -45,17 +45,19 @@ class Record:
 
     Attributes:
         measuring: whether shares and scales are measured, which costs a little; where False, nothing is kept.
-        met: by name, in the order of the first call.
+        operators: by name, in the order of the first call.
     """
 
     measuring: bool = False
-    met: dict[str, Met] = field(default_factory=dict)
+    operators: dict[str, Operator] = field(default_factory=dict)
 
-    def note(self, name: str, cut: Tensor | float = 1.0, scale: Tensor | float | None = None) -> Met | None:
+    def note(
+        self, name: str, cut: Tensor | float = 1.0, scale: Tensor | float | None = None
+    ) -> Operator | None:
         """Takes note of one call; ``cut`` and ``scale`` are averaged over their elements."""
         if not self.measuring:
             return None
-        op = self.met.setdefault(name, Met(name))
+        op = self.operators.setdefault(name, Operator(name))
         op.cut += (_mean(cut) - op.cut) / (op.calls + 1)
         if scale is not None:
             before = op.scale if op.scale is not None else 0.0
@@ -63,9 +65,9 @@ class Record:
         op.calls += 1
         return op
 
-    def hiding(self) -> list[Met]:
+    def hiding(self) -> list[Operator]:
         """Those that hide the gradient, the most frequent first."""
-        return sorted((op for op in self.met.values() if op.hides), key=lambda op: -op.calls)
+        return sorted((op for op in self.operators.values() if op.hides), key=lambda op: -op.calls)
 
 
 def _mean(value: Tensor | float) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attacks.relaxation import surrogate_gradients
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Relaxing, first
 from attacks.relaxation.shadow import live
 
 VANISHED = 1e-3  # a slope, as a share of the largest that the operator has
@@ -49,18 +49,18 @@ class _Softmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, real: Tensor, tau: Tensor, dim: int, log: bool, op: Met | None
+        ctx: Any, z: Tensor, real: Tensor, tau: Tensor, dim: int, log: bool, op: Operator | None
     ) -> Tensor:
         ctx.exact = not bool((tau > 1).any())
         ctx.save_for_backward(real if ctx.exact else z, tau)
-        ctx.dim, ctx.log, ctx.met, ctx.dtype = dim, log, op, z.dtype
+        ctx.dim, ctx.log, ctx.op, ctx.dtype = dim, log, op, z.dtype
         # The defence may change its own in place.
         return real.clone() if ctx.exact else real.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,), (saved, tau) = grads, ctx.saved_tensors
-        surrogate_gradients.flows(ctx.met, grad, exact=ctx.exact)
+        surrogate_gradients.flows(ctx.op, grad, exact=ctx.exact)
         inverse = (1 / tau).to(grad.dtype)
         soft = saved
         if not ctx.exact:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing, first
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Relaxing, first
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of, live, shadow_of
 from attacks.relaxation.surrogate_gradients import spread_along, straight_through
 
@@ -53,7 +53,7 @@ def _chosen(
     return with_choice(index, choice, mode.record.note(name, 1.0, scale))
 
 
-def with_choice(index: Tensor, choice: Tensor, op: Met | None) -> Tensor:
+def with_choice(index: Tensor, choice: Tensor, op: Operator | None) -> Tensor:
     """Hangs the likelihoods ``[*index.shape, n]`` on ``index``, and the mean index as its number."""
     positions = torch.arange(choice.shape[-1], device=choice.device, dtype=torch.float32)
     # The note's straight_through is what tells whether a gradient came back through the choice.
@@ -158,7 +158,7 @@ def looked_up(mode: Relaxing, call: Call) -> Any:
     return _beside(real, soft, op)
 
 
-def _beside(real: Tensor, soft: Tensor, op: Met | None) -> Tensor:
+def _beside(real: Tensor, soft: Tensor, op: Operator | None) -> Tensor:
     """``real`` with the gradient of ``soft``, beside its own where it has one."""
     extra = straight_through(torch.zeros_like(real), soft.to(real.dtype), op)
     return straight_through(real.detach(), real + extra if real.requires_grad else extra)

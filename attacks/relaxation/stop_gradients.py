@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradients import raise_machine_fault
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Record, Relaxing
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Record, Relaxing
 from attacks.relaxation.shadow import attach, live, shadow_of, tensors_in
 from attacks.relaxation.surrogate_gradients import OwnPass, own_pass, sloped
 
@@ -50,7 +50,7 @@ def grad_mode(mode: Relaxing, call: Call) -> Any:
     return None
 
 
-def noted(op: Met, grad: Tensor | None) -> None:
+def noted(op: Operator, grad: Tensor | None) -> None:
     """Takes note of a gradient that flows back; autograd hands None over for one that is not defined."""
     op.flowed += int(grad is not None and bool((grad != 0).any()))
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attacks.relaxation.record import UNSEEN, Call, Handler, Met, Relaxing
+from attacks.relaxation.record import UNSEEN, Call, Handler, Operator, Relaxing
 from attacks.relaxation.shadow import Shadow, attach, follows, graph_of
 from attacks.relaxation.surrogate_gradients import sloped
 
@@ -25,14 +25,14 @@ class Departed:
     """Values that left torch in one forward pass, as rows of one image each where it was a batch."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, deque[tuple[Tensor, Met | None]]] = {}
+        self._rows: dict[int, deque[tuple[Tensor, Operator | None]]] = {}
         # By id; kept here and not on the tensor, which may outlive this forward's graph.
         self._checked: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rows)
 
-    def leave(self, x: Tensor, op: Met | None) -> None:
+    def leave(self, x: Tensor, op: Operator | None) -> None:
         """Remembers ``x``, and each element of its first axis."""
         x = graph_of(x).float()
         for part in (x, *(x if x.ndim > 1 and 1 < len(x) <= KEPT else ())):

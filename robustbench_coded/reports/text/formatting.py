@@ -115,7 +115,7 @@ def hiding_text(operator: Mapping[str, Any]) -> str:
     """A clause about a hiding operator: "gradients vanish in softmax at scale 150 (32 calls)".
 
     Args:
-        operator: ``operator``, ``calls`` and ``scale``, as ``attacks.relaxation.record.Met.plain`` has them.
+        operator: ``operator``, ``calls`` and ``scale``, from ``attacks.relaxation.record.Operator.plain``.
     """
     scale, calls = operator.get("scale"), operator.get("calls", 0)
     at = "" if scale is None else f" at scale {scale:.3g}"
