@@ -25,7 +25,7 @@ from robustbench_coded.defences.protocol import Defence, misshapen, too_few_clas
 from robustbench_coded.defences.sampling import SamplingModule
 from robustbench_coded.errors import InputError, did_you_mean
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, perturb
-from robustbench_coded.evaluation.execution.target import OTHERS, Target, Towards
+from robustbench_coded.evaluation.execution.target import OTHERS, Target, TargetedDefence
 from robustbench_coded.evaluation.guard import guarded
 from robustbench_coded.evaluation.options.check_options import check_frequencies
 from robustbench_coded.evaluation.options.option import count, named_norm, number, read_number
@@ -274,7 +274,9 @@ def _targeted(
         if answers is not None and bool((answers == each).any()):
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
-        adversarial[rows] = _attacked(Towards(defence, each), x[rows], others, name, budget, seed, start)
+        adversarial[rows] = _attacked(
+            TargetedDefence(defence, each), x[rows], others, name, budget, seed, start
+        )
     return adversarial
 
 

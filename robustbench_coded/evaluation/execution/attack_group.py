@@ -22,7 +22,13 @@ from robustbench_coded.defences.options import is_user_defence
 from robustbench_coded.defences.sampling import all_seeded
 from robustbench_coded.evaluation.execution.perturb import AttackInputs, AttackResult, perturb
 from robustbench_coded.evaluation.execution.score import Tally, predictions
-from robustbench_coded.evaluation.execution.target import OTHERS, BaseOrNan, Target, Towards, images_of
+from robustbench_coded.evaluation.execution.target import (
+    OTHERS,
+    BaseOrNan,
+    Target,
+    TargetedDefence,
+    images_of,
+)
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
 from robustbench_coded.evaluation.planning.cases import (
@@ -202,7 +208,7 @@ def perturbed(
     standard = isinstance(defence, Standard)
     base = defence.model if isinstance(defence, Standard) else defence.base
     if name.target is not None:
-        defence, scored = Towards(defence, name.target, base), Towards(scored, name.target)
+        defence, scored = TargetedDefence(defence, name.target, base), TargetedDefence(scored, name.target)
         base, y = defence.base, torch.full_like(y, OTHERS)
     # Only user code may fail at inputs; an exception in this package is a bug.
     theirs = is_user_defence(case.subject.spec)

@@ -231,7 +231,7 @@ class RawView(ThirdPartyView):
 OTHERS = 0  # the label that all inputs have
 
 
-class Towards:
+class TargetedDefence:
     """A defence whose logits are the largest of the other classes' and the target's, [k, 2].
 
     Args:
