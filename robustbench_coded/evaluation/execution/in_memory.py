@@ -149,7 +149,7 @@ def answers_by(model: nn.Module, module: nn.Module) -> bool:
     return any(part is model.given[0] for part in (*held, *parts))
 
 
-class Alone(nn.Module):
+class DefenceAsModel(nn.Module):
     """A defence that names no base model, where a model is wanted: its answers in one draw, k at a time.
 
     It serves to look at the defence and to time it; nothing is attacked through it.

@@ -20,7 +20,7 @@ from robustbench_coded.defences.kept_memory import KeptMemory
 from robustbench_coded.defences.options import GIVEN, is_user_defence
 from robustbench_coded.defences.per_batch import PerBatch
 from robustbench_coded.errors import InputError
-from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.conditions import Conditions, WorkerProcesses
 from robustbench_coded.evaluation.planning import cases, plan, streams
 from robustbench_coded.evaluation.planning.batches import VICTIMS, Batch, evaluated, victims_batch
@@ -179,7 +179,7 @@ class WorkerContext:
         """
         theirs = is_user_defence(spec)
         samples = self.samples(model)
-        if theirs and id(model) not in self._sentinels and not isinstance(model.network, Alone):
+        if theirs and id(model) not in self._sentinels and not isinstance(model.network, DefenceAsModel):
             # How it answers before user code has it.
             standard = self.build(inferences.Standard.name, model, SENTINEL)
             self._sentinels[id(model)] = self._asked(standard, SENTINEL)
@@ -218,7 +218,7 @@ class WorkerContext:
 
     def samples(self, model: PixelModel) -> bool:
         """True if a model draws random numbers inside; asked once of each."""
-        if isinstance(model.network, Alone):  # a defence's answers in one draw
+        if isinstance(model.network, DefenceAsModel):  # a defence's answers in one draw
             return False
         if id(model) not in self._sampling:
             x = self.data.batch([0, min(1, len(self.data) - 1)])[0].to(self.device)

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from attacks import accelerator, crossover, naming, presets
 from robustbench_coded.defences.options import is_user_defence
-from robustbench_coded.evaluation.execution.in_memory import Alone, ModelInMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, ModelInMemory
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import plan as units
@@ -233,7 +233,7 @@ def _needs(context: WorkerContext, subject: ProbedSubject, *, beside: bool) -> b
     model = context.model(subject.checkpoint)
     if isinstance(model, ModelInMemory) and not model.differentiable:
         return False  # these attacks follow its gradient
-    if isinstance(model.network, Alone):
+    if isinstance(model.network, DefenceAsModel):
         return False  # the user defence came without a model, and this is itself
     return not beside or context.defence(subject).base is not model
 

@@ -11,7 +11,7 @@ from attacks.adapters.third_party import DISTRIBUTION
 from attacks.adapters.user_modules import Code, digest_of, files_of, forget_changed
 from robustbench_coded.code_identity import code_in_memory, code_of_command
 from robustbench_coded.defences.options import DEFENCES, GIVEN, PIPED, installed, parse_defence
-from robustbench_coded.evaluation.execution.in_memory import Alone, InMemory
+from robustbench_coded.evaluation.execution.in_memory import DefenceAsModel, InMemory
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning.cases import code_names
 from robustbench_coded.schema.manifest import CodeFacts
@@ -55,7 +55,7 @@ def code_in_hand(config: EvalConfig, in_memory: InMemory) -> dict[str, Code]:
     codes = {
         code_names(name)[0]: code_in_memory(model, modes=False)  # it is asked in evaluation mode
         for name, model in in_memory.models.items()
-        if not isinstance(model, Alone)  # a defence, which counts as such
+        if not isinstance(model, DefenceAsModel)  # a defence, which counts as such
     }
     for name, defence in in_memory.defences.items():
         code = code_in_memory(defence)
