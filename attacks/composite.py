@@ -31,7 +31,7 @@ def restarted_pgd(
 ) -> Attack:
     """PGD from one random start, or the best of several, later ones on what is left."""
     pgd = Pgd(steps, step_size, loss, early_stop=early_stop, momentum=momentum)
-    return InTurn((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
+    return AttackSequence((pgd,) * restarts, early_stop=early_stop) if restarts > 1 else pgd
 
 
 SHARE = 16  # of a batch: one in so many of its examples is attacked again
@@ -48,7 +48,7 @@ COMPARISONS = 8  # under draws of their own, between what its attacks found on r
 
 
 @dataclass(frozen=True)
-class InTurn(Attack):
+class AttackSequence(Attack):
     """Runs each attack on the examples that those before it left.
 
     Attributes:
@@ -146,9 +146,9 @@ def aa(steps: int, early_stop: bool) -> Attack:
     )
     if not early_stop:
         averaging = Pgd(steps, loss=margin_loss, momentum=1.0)
-        return InTurn((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
+        return AttackSequence((*attacks, averaging), early_stop=False, comparisons=COMPARISONS)
     further = (_more_targets(steps, TARGETS),) * MORE_RUNS
-    return InTurn(attacks, (*further, Square(MORE_QUERIES * queries, early_stop=True)))
+    return AttackSequence(attacks, (*further, Square(MORE_QUERIES * queries, early_stop=True)))
 
 
 def aa_queries(attack: AttackName, randomised: bool) -> Cost:
