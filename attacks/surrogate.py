@@ -27,7 +27,7 @@ _SPREAD = 4.0  # of the answers that are learned: gap between the largest logit 
 _LARGEST_MAP = 16  # pixels a side; larger images are thinned out by the first convolution
 
 
-class Taught(FreshDraws):
+class SurrogateTarget(FreshDraws):
     """Fresh draws of the target, and its base model as a start for the network. Base: pixels -> logits."""
 
     base: Callable[[Tensor], Tensor] | None = None
@@ -47,7 +47,7 @@ class Surrogate(Attack):
     inner: Attack
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the network starts from the base of a ``Taught`` estimator."""
+        """See ``attacks.attack.Attack``; the network starts from the base of a ``SurrogateTarget`` estimator."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x if start is None else ball.project_(start.clone())
