@@ -182,7 +182,7 @@ class SamplingModule:
         return answers
 
 
-class AroundSampling:
+class WrappedSamplingNetwork:
     """A defence around a network that samples whenever it is asked.
 
     A draw is the defence's own draw, and the integer that the network's generators are seeded with for one
@@ -224,7 +224,7 @@ def around_sampling(defence: Defence, model: nn.Module) -> Defence:
     if isinstance(defence, SamplingModule):  # its draws seed whatever it asks
         return defence
     if not isinstance(defence, PerBatch):
-        return AroundSampling(defence, model)
-    around = PerBatch(AroundSampling(defence.defence, model))
+        return WrappedSamplingNetwork(defence, model)
+    around = PerBatch(WrappedSamplingNetwork(defence.defence, model))
     around.user_code = defence.user_code
     return around
