@@ -45,7 +45,7 @@ class Unsure(nn.Module):
         return torch.cat([logits, reject], -1)
 
 
-class Always(linear.Around):
+class Always(linear.ModelWrapper):
     """Rejects whatever it is shown."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class Always(linear.Around):
         return torch.cat([logits, logits.amax(-1, keepdim=True) + 1], -1)
 
 
-class RejectsOffGrid(linear.Around):
+class RejectsOffGrid(linear.ModelWrapper):
     """Rejects inputs with pixels that are not of 8 bits."""
 
     off = OffGrid()

@@ -115,7 +115,7 @@ class Seeded:
         return int(torch.randint(2**31, (), generator=generator))
 
 
-class Around:
+class WrappedNetwork:
     """Is put around a network, pixels -> logits, which is its base."""
 
     base: nn.Module | None

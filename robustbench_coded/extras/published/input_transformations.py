@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from robustbench_coded.defences.protocol import Around, Deterministic, Seeded
+from robustbench_coded.defences.protocol import Deterministic, Seeded, WrappedNetwork
 from robustbench_coded.extras.published.registry import PaperRecord
 
 BIT_DEPTH = PaperRecord(
@@ -25,7 +25,7 @@ BIT_DEPTH = PaperRecord(
 BITS = 3
 
 
-class BitDepth(Around, Deterministic):
+class BitDepth(WrappedNetwork, Deterministic):
     """Rounds every pixel to a multiple of 1/7."""
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -54,7 +54,7 @@ THERMOMETER = PaperRecord(
 LEVELS = 15
 
 
-class Thermometer(Around, Deterministic):
+class Thermometer(WrappedNetwork, Deterministic):
     """The network sees how many of ``LEVELS`` thresholds a pixel exceeds, as a share of them."""
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -88,7 +88,7 @@ LUMINANCE = (
 )  # fmt: skip
 
 
-class Jpeg(Around, Deterministic):
+class Jpeg(WrappedNetwork, Deterministic):
     """The network sees the image as JPEG at quality 75 would give it back, but for colour conversion."""
 
     def logits(self, x: Tensor, draw: None) -> Tensor:
@@ -137,7 +137,7 @@ SWEEPS = 10
 SMOOTH = 1e-3  # added under the root of the variation
 
 
-class TotalVariation(Around, Seeded):
+class TotalVariation(WrappedNetwork, Seeded):
     """The network sees the smoothest image that agrees with the pixels that were kept."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -196,7 +196,7 @@ PIXEL_DEFLECTION = PaperRecord(
 SHARE, REACH = 0.1, 2
 
 
-class PixelDeflection(Around, Seeded):
+class PixelDeflection(WrappedNetwork, Seeded):
     """The network sees the image with a tenth of its pixels taken from at most two pixels away."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
@@ -238,7 +238,7 @@ RANDOM_TRANSFORMS = PaperRecord(
 CHANCE = 0.5  # that an input goes through a transform
 
 
-class RandomTransforms(Around, Seeded):
+class RandomTransforms(WrappedNetwork, Seeded):
     """Six transforms in a random order; each input goes through each with probability a half."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
