@@ -47,7 +47,7 @@ class Surrogate(Attack):
     inner: Attack
 
     def solve(self, problem: Problem) -> Tensor:
-        """See ``attacks.attack.Attack``; the network starts from the base of a ``SurrogateTarget`` estimator."""
+        """See ``attacks.attack.Attack``; the network starts from a ``SurrogateTarget``'s base."""
         x, y, estimator, budget, generators, start = problem
         ball = budget.around(x)
         best = x if start is None else ball.project_(start.clone())

@@ -116,7 +116,7 @@ class Seeded:
 
 
 class WrappedNetwork:
-    """Is put around a network, pixels -> logits, which is its base."""
+    """A defence around a network, pixels -> logits, which is its base model."""
 
     base: nn.Module | None
 
