@@ -264,7 +264,7 @@ def _targeted(
     classes = wanted.unique().tolist()
     if len(classes) > 1 and defence.batch_dependent:
         raise InputError("target: expected one for all inputs of a batch-dependent defence, got several")
-    adversarial, answers = x.clone(), None
+    points, answers = x.clone(), None
     if len(classes) > 1 and name.traits.family == "decision":
         answers = Target(defence, len(x), seed, [0]).answer(x, 0).argmax(-1)
     for each in classes:
@@ -274,10 +274,8 @@ def _targeted(
         if answers is not None and bool((answers == each).any()):
             there = x[answers == each]
             start = there[torch.cdist(x[rows].flatten(1), there.flatten(1)).argmin(1)]
-        adversarial[rows] = _attacked(
-            TargetedDefence(defence, each), x[rows], others, name, budget, seed, start
-        )
-    return adversarial
+        points[rows] = _attacked(TargetedDefence(defence, each), x[rows], others, name, budget, seed, start)
+    return points
 
 
 def _attacked(

@@ -15,12 +15,7 @@ from robustbench_coded.models.architectures.vit import image_size_for
 from robustbench_coded.models.archive import Archive, read_archive
 from robustbench_coded.models.build import construct, give_places
 from robustbench_coded.models.detect import Recognised, channels_of, recognise, shapes_of
-from robustbench_coded.models.external_architectures import (
-    Assembled,
-    classes_in,
-    is_library,
-    own_network,
-)
+from robustbench_coded.models.external_architectures import Assembled, classes_in, is_library, own_network
 from robustbench_coded.models.metadata import plain_entries, read_metadata, stored_normalisation
 from robustbench_coded.models.normalisation import KNOWN, Normalisation, parse_normalisation
 from robustbench_coded.models.pixel_model import OtherInput

@@ -31,11 +31,7 @@ from robustbench_coded.evaluation.execution.target import (
 )
 from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.planning.batches import Batch, malicious_slots, scored_slots
-from robustbench_coded.evaluation.planning.cases import (
-    CHOICE_DRAWS,
-    PlannedCase,
-    Unit,
-)
+from robustbench_coded.evaluation.planning.cases import CHOICE_DRAWS, PlannedCase, Unit
 from robustbench_coded.evaluation.planning.streams import Purpose, stream
 from robustbench_coded.runs.adversarials import PerturbedBatch
 from robustbench_coded.schema.words import CLEAN, RANDOM_SIGN

@@ -17,13 +17,7 @@ from robustbench_coded.defences.protocol import ONE_NUMBER, Defence
 from robustbench_coded.defences.sampling import SamplingModule, held_generators, seeded, seeded_globally
 from robustbench_coded.errors import InputError, described
 from robustbench_coded.evaluation.execution.main_module import check_main_module
-from robustbench_coded.models.in_memory import (
-    FixedBatch,
-    NetworkInMemory,
-    answered,
-    is_function,
-    name_of,
-)
+from robustbench_coded.models.in_memory import FixedBatch, NetworkInMemory, answered, is_function, name_of
 from robustbench_coded.models.pixel_model import PixelModel
 
 ASKED = 16  # images that a network is asked about first

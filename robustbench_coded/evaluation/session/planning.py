@@ -18,11 +18,7 @@ from robustbench_coded.evaluation.execution.worker_context import WorkerContext
 from robustbench_coded.evaluation.options.config import EvalConfig
 from robustbench_coded.evaluation.planning import plan as units
 from robustbench_coded.evaluation.planning.cases import PlannedCase, ProbedSubject, planned_case
-from robustbench_coded.evaluation.planning.comparisons import (
-    comparisons_judged,
-    first_look,
-    sample_sizes,
-)
+from robustbench_coded.evaluation.planning.comparisons import comparisons_judged, first_look, sample_sizes
 from robustbench_coded.evaluation.planning.costs import stopped
 from robustbench_coded.evaluation.protocol.follow_up import follow_up
 from robustbench_coded.evaluation.protocol.rungs import SCREEN, lacking

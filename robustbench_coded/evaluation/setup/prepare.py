@@ -18,11 +18,7 @@ from robustbench_coded.defences.options import GIVEN
 from robustbench_coded.errors import InputError
 from robustbench_coded.evaluation.execution import worker_context
 from robustbench_coded.evaluation.execution.in_memory import InMemory
-from robustbench_coded.evaluation.options.check_options import (
-    check_claimed_eps,
-    check_effect,
-    check_options,
-)
+from robustbench_coded.evaluation.options.check_options import check_claimed_eps, check_effect, check_options
 from robustbench_coded.evaluation.options.conditions import RequestedAttacks, WorkerProcesses
 from robustbench_coded.evaluation.options.config import EvalConfig, default_eps
 from robustbench_coded.evaluation.options.device import (
@@ -34,17 +30,8 @@ from robustbench_coded.evaluation.options.device import (
     worker_count,
 )
 from robustbench_coded.evaluation.planning import cases, plan
-from robustbench_coded.evaluation.planning.batches import (
-    STRATIFIED,
-    batches_at,
-    scored_slots,
-    victims_at,
-)
-from robustbench_coded.evaluation.setup.checkpoints import (
-    checkpoint_in_memory,
-    from_file,
-    with_gradients,
-)
+from robustbench_coded.evaluation.planning.batches import STRATIFIED, batches_at, scored_slots, victims_at
+from robustbench_coded.evaluation.setup.checkpoints import checkpoint_in_memory, from_file, with_gradients
 from robustbench_coded.evaluation.setup.code import code_facts, code_in_hand, named_code
 from robustbench_coded.evaluation.setup.images import EvaluatedImages, facts_of, images_of
 from robustbench_coded.evaluation.setup.subjects import doubts, probed_subjects

@@ -16,12 +16,7 @@ from robustbench_coded.judge import correlation, outcomes
 from robustbench_coded.paper.shift.sets import ShiftSet
 from robustbench_coded.runs.folder import read_manifest, read_run
 from robustbench_coded.schema.case import Subject
-from robustbench_coded.schema.manifest import (
-    CaseRecord,
-    ManifestError,
-    RunManifest,
-    manifest_from,
-)
+from robustbench_coded.schema.manifest import CaseRecord, ManifestError, RunManifest, manifest_from
 
 _CHUNK = 1000  # images read at a time
 

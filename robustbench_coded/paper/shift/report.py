@@ -11,14 +11,7 @@ from robustbench_coded.paper.shift.answers import ShiftRun, load_shift
 from robustbench_coded.paper.shift.sets import CLEAN, CONSTANTS
 from robustbench_coded.paper.studies.plain_report import write_plain
 from robustbench_coded.reports.figures import style
-from robustbench_coded.reports.render.sections import (
-    Block,
-    Bullets,
-    Commands,
-    Figures,
-    Legend,
-    Section,
-)
+from robustbench_coded.reports.render.sections import Block, Bullets, Commands, Figures, Legend, Section
 from robustbench_coded.reports.text.escape import shell
 from robustbench_coded.reports.text.formatting import counted, inference_text, subject_text
 from robustbench_coded.runs.atomic import write_text

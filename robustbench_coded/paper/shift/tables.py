@@ -11,13 +11,7 @@ from robustbench_coded.paper.shift.sets import CLEAN, EXTRA, MAIN, SEVERITIES
 from robustbench_coded.paper.studies.over_seeds import csv_cell
 from robustbench_coded.paper.studies.paper import printed, trainings
 from robustbench_coded.reports.text.escape import csv_document
-from robustbench_coded.reports.text.formatting import (
-    Columns,
-    TextTable,
-    inference_text,
-    interval,
-    percent,
-)
+from robustbench_coded.reports.text.formatting import Columns, TextTable, inference_text, interval, percent
 from robustbench_coded.schema.case import Subject
 from robustbench_coded.schema.words import STANDARD, IntervalKind
 

@@ -2,12 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from robustbench_coded.reports.compare.comparison import (
-    LEGEND,
-    RunComparison,
-    comparison_csv,
-    run_text_table,
-)
+from robustbench_coded.reports.compare.comparison import LEGEND, RunComparison, comparison_csv, run_text_table
 from robustbench_coded.reports.render import html, latex, markdown
 from robustbench_coded.reports.render.sections import Bullets, Legend, Section
 
