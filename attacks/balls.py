@@ -124,7 +124,7 @@ class L2Ball(Ball):
 
         Solved for t on the values that are not clipped by the box. Each round increases t and clips more
         values; every round's point is feasible and the last one is the projection. Whether one is the last,
-        an accelerator is asked every fourth round: each question waits for it.
+        an accelerator is synchronised every fourth round: each question waits for it.
         """
         v = (x.to(self.unit) - self.x0) / self.unit
         t = fraction(self.radius, norm_of(v)).clamp_(max=1)

@@ -44,7 +44,7 @@ TARGETS = 3
 QUERIES = 7.5
 MORE_RUNS = 2
 MORE_QUERIES = 5
-COMPARISONS = 8  # under draws of their own, between what its attacks found on random targets
+COMPARISONS = 8  # under draws of their own, between results of its attacks on random targets
 
 
 @dataclass(frozen=True)

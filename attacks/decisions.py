@@ -32,7 +32,7 @@ class Decisions:
     Attributes:
         estimator: the target; it averages over draws where the target is randomised.
         y: true classes ``[G, K]``.
-        steps: questions that may be asked; each is a whole batch, one candidate a slot.
+        steps: the number of questions allowed; each is a whole batch, one candidate a slot.
         questions: asked so far.
     """
 
@@ -43,12 +43,12 @@ class Decisions:
 
     @property
     def at_once(self) -> int:
-        """How many points are asked about side by side: two under the same draws where chance has a say."""
+        """How many points are queried side by side: two under the same draws if the target is random."""
         return 1 if self.estimator.per_example else 2
 
     @property
     def over(self) -> bool:
-        """True if there is no question left for so many points."""
+        """True if the remaining questions do not suffice for so many points."""
         return self.questions + self.at_once > self.steps or self.estimator.exhausted
 
     def wrong_share(self, x: Tensor, live: Tensor | None = None) -> Tensor:
@@ -101,12 +101,12 @@ def begin(
 
     Args:
         candidates: at least one; like x each.
-        place: from a candidate to the point that is asked about.
+        place: from a candidate to the point that is queried.
     """
     starts = iter(candidates)
     chosen = next(starts)
     begun = torch.zeros_like(decisions.y, dtype=torch.bool)
-    # In the end, what was found for others of the batch.
+    # In the end, the points of others of the batch.
     shifts = range(1, min(chosen.shape[1], STARTS // 2 + 1))
     starts = chain([chosen], starts, (chosen.roll(shift, 1) for shift in shifts))
     while some := tuple(islice(starts, decisions.at_once)):
@@ -123,7 +123,7 @@ def begin(
 
 
 def room(ball: Ball, x: Tensor) -> Tensor:
-    """``[G, K]``: the largest distance from x0 that a slot may be asked about, in the ball's units.
+    """``[G, K]``: the largest distance from x0 at which a slot may be queried, in the ball's units.
 
     A decision-based attack starts far away, so that is the whole box; 0 for a slot that is held.
     """
@@ -141,7 +141,7 @@ def inside(decisions: Decisions, budget: PerturbationBudget, x: Tensor, point: T
     """The result in the ball: each example's nearest wrong answer, or the edge of the ball in that direction.
 
     Where an answer depends on chance or the batch, a point that is only just beyond the boundary is answered
-    wrongly by half of the draws. So both points are asked about under the same draws; the better one stays.
+    wrongly by half of the draws. So both points are queried under the same draws; the better one stays.
 
     Args:
         x: clean inputs.

@@ -28,7 +28,7 @@ class HopSkipJump(Attack):
     probes around it, step along it, half as far until the answer is wrong. The walk begins at ``start``, at
     another input of the batch or at a random image, whichever is answered wrongly first. Where answers depend
     on chance or the batch, a probe counts by its share of wrong draws, any other question by the majority,
-    and the end of a bisection is asked about once more.
+    and the end of a bisection is queried once more.
 
     Attributes:
         steps: queries; each costs what the estimator takes.
@@ -57,7 +57,7 @@ class _Walk:
     Attributes:
         point: the current point, answered wrongly.
         best: the nearest point that is known to be answered wrongly.
-        begun: ``[G, K]``, whether a wrong answer was found at all.
+        begun: ``[G, K]``, whether any point is misclassified.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class _Walk:
         return torch.where(wide(self.movable), point, self.x)
 
     def _ask(self, point: Tensor, live: Tensor) -> Tensor:
-        """True if the points of the examples left are answered wrongly; the nearest of these are kept."""
+        """True if the points of the live examples are misclassified; stores the nearest of these."""
         wrong = self.decisions.wrong(point, live if self.early_stop else None) & live
         if self.decisions.estimator.per_example:
             self._keep(point, wrong)

@@ -3,7 +3,7 @@
 Gradients averaged over the members of a random ensemble are inconsistent: one member that is out of reach, or
 whose scale is larger, decides the direction for all (arXiv 2206.06737, which attacks one member after the
 other for that reason). Here a set of draws is held fixed, and grows by the draw that is the closest to being
-fooled; a draw that cannot be fooled together with those before it is left out.
+fooled; a draw that cannot be fooled together with those before it is skipped.
 """
 
 from dataclasses import dataclass

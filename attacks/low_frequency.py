@@ -93,7 +93,7 @@ class LowFrequencyBall(Ball):
         return moved(self.x0, d.mul_(self.unit))
 
     def distance(self, x: Tensor) -> Tensor:
-        """As in the norm itself; above 1 where no point of the set is found within ``TOLERANCE``."""
+        """As in the norm itself; above 1 if no point of the set lies within ``TOLERANCE``."""
         tolerance = max(TOLERANCE, torch.finfo(x.dtype).eps)
         off = self._off(x, self._fit(x, ROUNDS, inside=True)).double()
         if self._free is not None:

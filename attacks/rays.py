@@ -111,8 +111,8 @@ def _by_distance(rays: _Rays, decisions: Decisions, begun: Tensor, *, early_stop
 def _by_share(rays: _Rays, decisions: Decisions) -> Tensor:
     """Rays compared by their shares of wrong draws, at a distance at which some draws are wrong, but not all.
 
-    A short distance that was wrong by luck would turn all better rays away. So none is kept: two rays are
-    asked about under the same draws, at a distance that follows the answers and ends at the ball's edge.
+    A short distance that was wrong by luck would turn all better rays away. So none is stored: two rays are
+    queried under the same draws, at a distance that follows the answers and ends at the ball's edge.
     """
     distance, least = rays.distance, torch.minimum(rays.radius, rays.distance)
     for _ in range(HALVINGS):

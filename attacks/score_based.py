@@ -1,6 +1,6 @@
 """Black-box attacks that see scores: random search, Square and SPSA.
 
-Random search (arXiv 1902.06705) and Square (arXiv 1912.00049) propose a point, compare it with the kept one
+Random search (arXiv 1902.06705) and Square (arXiv 1912.00049) propose a point, compare it with the best one
 and keep the better; SPSA (arXiv 1802.05666) estimates gradients from loss differences along random
 directions. If one breaks an example that gradient attacks do not break, the gradients may be masked.
 """
@@ -18,17 +18,17 @@ from attacks.estimators import Estimator
 from attacks.losses import Loss, margin_loss
 from attacks.pgd import default_step_size
 
-Propose = Callable[[int, Tensor], Tensor]  # number of the query, kept points -> candidates like them
+Propose = Callable[[int, Tensor], Tensor]  # number of the query, best points -> candidates like them
 
 
 def search(
     first: Tensor, propose: Propose, steps: int, y: Tensor, estimator: Estimator, *, early_stop: bool
 ) -> Tensor:
-    """The points with the largest margin loss found, ``[G, K, C, H, W]``.
+    """The points with the largest margin loss so far, ``[G, K, C, H, W]``.
 
     A query is a whole batch, in which every slot holds one candidate: no two candidates of an example share a
     batch. If an example's loss depends on a draw or on its batch, one lucky value would block all better
-    candidates. Each candidate is then compared with the kept point under the same draws, two queries at a
+    candidates. Each candidate is then compared with the best point under the same draws, two queries at a
     time, and no wrong answer ends the search.
 
     Args:
@@ -52,7 +52,7 @@ def search(
         if estimator.exhausted or (early_stop and bool(wrong.all())):
             break
         candidate = propose(query, best)
-        # Random numbers are drawn for all slots: an example's do not depend on which others are left.
+        # Random numbers are drawn for all slots: an example's do not depend on which others are live.
         live = ~wrong if early_stop else torch.ones_like(wrong)
         loss, wrong_now = _value(estimator, candidate, y, live)
         better = live & (loss > best_loss)
@@ -63,7 +63,7 @@ def search(
 
 
 def _value(estimator: Estimator, x: Tensor, y: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of the examples that are left and whether they are wrong; asked as one batch if some stopped."""
+    """Loss of the live examples and whether they are wrong; queried as one batch if some stopped."""
     if bool(live.all()):
         estimate = estimator.value(x, y, margin_loss)
         return estimate.loss, estimate.logits.argmax(-1) != y

@@ -27,7 +27,7 @@ class Best:
     """The best point so far, ``[G, K, C, H, W]``: what an attack returns.
 
     Where an answer is the example's own, that of every step decides, at no cost. Elsewhere the point of every
-    ``COMPARED``-th step is compared with the kept one under the same draws, each example by itself, as in
+    ``COMPARED``-th step is compared with the best one under the same draws, each example by itself, as in
     ``attacks.score_based.search``.
     """
 
@@ -48,7 +48,7 @@ class Best:
         self._seen += 1
 
     def end(self, point: Tensor) -> Tensor:
-        """The better of the kept point and this one, whose answers are not known yet."""
+        """The better of the best point and this one, whose loss is not known yet."""
         if not self._estimator.exhausted:
             current, estimate = self._estimator.compare([self.point, point], self._y, margin_loss)
             self.point = torch.where(wide(estimate.loss > current.loss), point, self.point)
@@ -117,7 +117,7 @@ class SparsePgd(Attack):
 
 
 def _gradient(estimator: Estimator, x: Tensor, y: Tensor, loss: Loss, live: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradient and margin loss of the examples that are left, asked as one batch if some stopped.
+    """Gradient and margin loss of the live examples, queried as one batch if some stopped.
 
     Of the others the gradient is 0 and the margin loss -inf.
     """

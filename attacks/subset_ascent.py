@@ -26,7 +26,7 @@ class _Examples(SimpleNamespace):
     """The state of each example: ``[G, K, ...]`` tensors, indexed together when examples stop.
 
     All have ``slot`` (the example's place in its batch), ``x``, ``y``, ``begun`` (where its search begins),
-    ``at`` (the point asked about), ``best`` and ``reached`` (the best point so far and its loss); once asked,
+    ``at`` (the queried point), ``best`` and ``reached`` (the best point so far and its loss); once asked,
     ``grad`` at ``at`` and ``better``, whether that is the new best point.
     """
 
@@ -35,7 +35,7 @@ class _Examples(SimpleNamespace):
 
 
 class _Ascent:
-    """What is left to search and what was found, on the margin loss of ``[G, K]`` examples.
+    """The live examples and the best points so far, on the margin loss of ``[G, K]`` examples.
 
     Args:
         early_stop: leave examples out once they are answered wrongly. All batches then form one.
@@ -65,7 +65,7 @@ class _Ascent:
         return self._found.index_copy(1, self.live.slot[0], self.live.best).view(self._shape)
 
     def ask(self) -> bool:
-        """Asks about ``live.at``. False once the query budget is used up or no example is left."""
+        """Queries ``live.at``. False once the query budget is used up or no example is live."""
         if self.estimator.exhausted:
             return False
         e = self.live

@@ -1,8 +1,8 @@
 """A network taught to answer like the target, attacked in its place: for targets without a useful gradient.
 
-After Papernot et al. (arXiv 1602.02697), per group of batches: the target is asked about the attacked inputs,
+After Papernot et al. (arXiv 1602.02697), per group of batches: the target is queried at the attacked inputs,
 mixtures of them and corners of the ball. A small network learns its answers, on top of the base model's where
-there is one. The inner attack follows the network's gradients, and the target is asked around what it found;
+there is one. The inner attack follows the network's gradients, and the target is queried around its result;
 then the network learns again. Nothing is ever differentiated in the target.
 """
 
@@ -20,7 +20,7 @@ from attacks.estimators import Estimator, FreshDraws, Transfer
 from attacks.losses import margin_loss
 
 ROUNDS, FIRST, AROUND = 5, 24, 8  # rounds; questions before the first, and after each
-QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare what a round found with the best so far
+QUERIES = FIRST + ROUNDS * (AROUND + 2)  # two more compare a round's result with the best so far
 
 STEPS, BATCH, RATE = 120, 128, 3e-3  # of Adam, each round
 _SPREAD = 4.0  # of the answers that are learned: gap between the largest logit and the mean, in the median
@@ -182,7 +182,7 @@ def _first_points(x: Tensor, ball: Ball, generators: Sequence[torch.Generator]) 
 
 
 def _near(x: Tensor, end: Tensor, ball: Ball, generators: Sequence[torch.Generator]) -> Tensor:
-    """Points of the ball beside what was found: some of the way to it, with a quarter of it turned round."""
+    """Points of the ball beside ``end``: some of the way to it, with a quarter of it turned round."""
     turned = torch.stack([torch.rand(x.shape[1:], generator=g) for g in generators]).to(x) < 0.25
     share = torch.stack([torch.rand((x.shape[1], 1, 1, 1), generator=g) for g in generators]).to(x)
     away = (0.3 + 0.7 * share) * (end - x)

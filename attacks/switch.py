@@ -25,7 +25,7 @@ UPHILL = 4  # steps of that ascent
 WAVES = 4  # random fields of low frequency beside the fixed ones
 FLIPS = 3  # jumps of each input that are looked into
 BISECTIONS = 6
-JUMP = 0.5  # of the change over the whole interval that is left in a 64th of it
+JUMP = 0.5  # of the change over the whole interval that remains in a 64th of it
 SCAN = 220  # forwards of smooth moves and bisections, about
 
 

@@ -309,14 +309,14 @@ class AnswerMemory(Deterministic):
 
 
 class MemoryWithReset(AnswerMemory):
-    """The same, and forgets everything when it is told to."""
+    """The same, with a reset that forgets everything."""
 
     def reset(self) -> None:
         self.forget()
 
 
 class MemoryWithFalseReset(AnswerMemory):
-    """The same, and forgets nothing when it is told to."""
+    """The same, with a reset that forgets nothing."""
 
     def reset(self) -> None:
         return None

@@ -54,7 +54,7 @@ class ZooEntry:
         return getattr(module, f"known_{function}")(*given, n=n or self.examples, eps=self.eps)
 
     def build(self, model: nn.Module | None = None) -> Defence:
-        """The defence alone, told of every batch. It brings its own model: ``model`` is not used."""
+        """The defence with announced batches. It brings its own model: ``model`` is not used."""
         from robustbench_coded.defences.per_batch import per_batch
 
         return per_batch(self.load().defence)

@@ -206,7 +206,7 @@ def _left(n: int, eps: float) -> float:
 # This project's adversarially trained network for digits, held between a certificate and an attack.
 #
 # Truth: no less than what linear bounds certify (CROWN, arXiv 1811.00866), no more than what descents of our
-# own leave. The certificate takes a minute, so what it found is kept here; with --soak,
+# own leave. The certificate takes a minute, so its results stand here; with --soak,
 # tests/zoo/test_certificate.py finds it again by the bounds of ``certification``.
 
 

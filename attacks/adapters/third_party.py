@@ -94,7 +94,7 @@ class ThirdPartyView(torch.nn.Module):
         """The last input received for each slot, ``[K, C, H, W]``; the clean input where there was none.
 
         With a query budget and a target that is deterministic and answers input by input, the first input of
-        a slot that is misclassified is kept.
+        a slot that is misclassified stays.
         """
         return self._shown
 

@@ -19,7 +19,7 @@ class Operator:
         calls: in one forward.
         flowed: in how many of these calls a gradient came back through it that was not zero.
         cut: share of its elements whose own gradient is zero or next to it, the mean over calls.
-        scale: mean absolute size of what it was asked about, the mean over calls; None where it has none.
+        scale: mean absolute size of its inputs, the mean over calls; None where it has none.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Record:
     """The record of operators so far.
 
     Attributes:
-        measuring: whether shares and scales are measured, which costs a little; where False, nothing is kept.
+        measuring: whether shares and scales are measured, at a small cost; if False, nothing is stored.
         operators: by name, in the order of the first call.
     """
 

@@ -90,11 +90,11 @@ def require_checkpoints(config: EvalConfig) -> None:
 def evaluated(
     config: EvalConfig, evaluate: Callable[[ProgressListener], Path], *, silent: bool
 ) -> tuple[Path | None, int]:
-    """Evaluates with progress at the terminal, and says in one line what kept it from its end.
+    """Evaluates with progress at the terminal, and states in one line why it stopped early.
 
     Args:
         evaluate: evaluates into a run folder and returns it.
-        silent: whether progress is left out.
+        silent: hides progress.
 
     Returns:
         the run folder and the exit code; no folder where there is nothing to show for it.

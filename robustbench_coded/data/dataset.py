@@ -25,7 +25,7 @@ _HASH_BYTES = 2**24  # read at a time where all images pass by once
 
 
 class Images(Protocol):
-    """``[n, H, W, C]`` pixels read by row number: an array in memory, or files decoded when asked for."""
+    """``[n, H, W, C]`` pixels read by row number: an array in memory, or files decoded on access."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -1,4 +1,4 @@
-"""Images in files: one folder per class, or files listed by a data set, decoded and resized as asked."""
+"""Images in files: one folder per class, or files listed by a data set, decoded and resized on access."""
 
 from __future__ import annotations
 

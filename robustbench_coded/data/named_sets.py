@@ -134,7 +134,7 @@ def load_cifar(name: str, *, split: str, data_dir: Path | None = None) -> Datase
     """Reads ``cifar10`` or ``cifar100``, ``split`` ``train`` or ``test``.
 
     Looks in the folders of `search_path`, in each for torchvision's folder and then for ``NAME_SPLIT.npz``;
-    downloads torchvision's copy where there is neither. The order of the images is that of the files found.
+    downloads torchvision's copy where there is neither. The order of the images is that of the files.
 
     Raises:
         InputError: the files found are damaged, or none were found and the download failed.

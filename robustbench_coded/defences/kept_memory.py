@@ -1,4 +1,4 @@
-"""A defence that remembers, asked over a sequence of batches in whose course its memory is kept.
+"""A defence with state, queried over a sequence of batches in which its state persists.
 
 A sequence takes the place of a batch: it is attacked, scored and committed as one, and is one cluster of
 intervals. Attackers who know the network plan a sequence as a whole and submit it once. Attackers who ask
@@ -19,7 +19,7 @@ class KeptMemory(PerBatch):
     """A defence that remembers, as one that answers whole sequences, each from an empty memory.
 
     Args:
-        wrapped: as it is asked batch by batch, after a ``reset()`` each.
+        wrapped: the defence that is queried batch by batch, after a ``reset()`` each.
         k: inputs in each batch of the sequence. The last batch may be smaller.
     """
 
@@ -74,7 +74,7 @@ class Session:
         self.abstain, self.images, self.sample = memory.abstain, memory.images, memory.sample
         self._answered: dict[bytes, Tensor] = {}
         with memory.user_code:
-            memory.defence.reset()  # type: ignore[attr-defined]  # what it kept may hang on a graph, which has no copy
+            memory.defence.reset()  # type: ignore[attr-defined]  # its state may hang on a graph, which has no copy
         self._state = self._copy(memory.defence)
 
     def _copy(self, state: Any) -> Any:

@@ -38,7 +38,7 @@ class Sentinel:
         x: images [k, C, H, W]; a copy is handed out each time.
         draw: of the defence's randomness.
         answer: the logits that were given first, [k, classes].
-        slope: the gradient of the cross-entropy that was found first, like ``x``.
+        slope: the first gradient of the cross-entropy, like ``x``.
     """
 
     defence: Defence
@@ -162,7 +162,7 @@ def in_evaluation_mode(layers: Sequence[nn.Module]) -> Iterator[None]:
 def modules_of(defence: object) -> list[nn.Module]:
     """The networks that a defence holds: itself, its attributes, and what lists of them hold."""
     modules: dict[int, nn.Module] = {}
-    defence = getattr(defence, "defence", defence)  # the user's own, where it is told of every batch
+    defence = getattr(defence, "defence", defence)  # the user's own, if a wrapper announces batches
     held = [defence, *vars(defence).values()] if hasattr(defence, "__dict__") else [defence]
     for value in held:
         for part in value if isinstance(value, list | tuple) else [value]:

@@ -111,7 +111,7 @@ _CALLS = {"reset": "reset()", "fit": "fit(x)"}
 
 
 class PerBatch:
-    """A user's defence, told of every batch before it answers it; its answers are taken as logits.
+    """A user's defence, which sees every batch before its queries; its outputs are taken as logits.
 
     Answers and draws are handed on as copies, for it may use one buffer for all of them; it is given copies
     of inputs, for it may write into them.
@@ -137,7 +137,7 @@ class PerBatch:
             return own_draw(self.defence.sample(generator, k))
 
     def logits(self, x: Tensor, draw: Draw) -> Tensor:
-        """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has met nothing but this batch."""
+        """[k, C, H, W] in [0, 1] -> [k, classes], of a defence that has seen nothing but this batch."""
 
         with self.user_code:
             begin_batch(self.defence, own_input(x))
@@ -154,12 +154,12 @@ def per_batch(defence: Defence) -> Defence:
 
 
 def told_of(defence: Any) -> list[str]:
-    """By which calls a defence is told of a batch before it answers it."""
+    """The calls that announce a batch to a defence before it answers."""
     return [call for name, call in _CALLS.items() if callable(getattr(defence, name, None))]
 
 
 def stated_protocol(defence: Defence) -> list[str]:
-    """How a defence that is told of batches, or may reject inputs, is asked and counted; a clause each."""
+    """How a defence that sees batches first, or may reject inputs, is queried and scored; a clause each."""
     notes = []
     if isinstance(defence, PerBatch):
         if methods := told_of(defence.defence):

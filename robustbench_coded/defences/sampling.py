@@ -161,7 +161,7 @@ class SamplingModule:
         self.base: nn.Module | None = base if isinstance(base, nn.Module) else None
 
     def settle(self, *, randomised: bool, batch_dependent: bool) -> None:
-        """Takes what a probe found for what the module does not declare.
+        """Takes the probe's results for what the module does not declare.
 
         A module that has drawn a number counts as randomised even where no answer showed it: a coin may
         rarely fall on its other side.

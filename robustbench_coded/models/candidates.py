@@ -214,7 +214,7 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Question:
-    """Which candidate is right, asked of the user.
+    """A question to the user: which candidate is right.
 
     Attributes:
         why: what is not known, a clause.

@@ -133,7 +133,7 @@ def assemble(
         weights: of the checkpoint.
         path: its file.
         metadata: what this project stored beside the weights.
-        image_shape: of the data, [C, H, W], which a network of the user's own is asked about first.
+        image_shape: of the data, [C, H, W], which a network of the user's own is tried on first.
     Raises:
         Refused: no architecture has these weights, or the named one has not.
         InputError: ``arch`` is not known, or cannot be built here.

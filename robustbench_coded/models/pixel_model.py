@@ -83,11 +83,11 @@ class OtherInput(BlockNetwork):
 
 
 class SomeClasses(BlockNetwork):
-    """A network with all but some of its outputs left out.
+    """A network with some of its outputs.
 
     Args:
         network: images to logits (batch, classes).
-        outputs: the classes that are left, in the order of the new logits.
+        outputs: the remaining classes, in the order of the new logits.
     """
 
     outputs: Tensor

@@ -3,7 +3,7 @@
 Names and shapes of the weights decide the architecture, and a published definition of these its activations
 and strides. The user's statement, the file's metadata or what batch-norms remember decide the normalisation,
 and batch-norms also say where the network was another variant. Labelled images confirm what was decided, or a
-warning says that they do not. What is left open is asked (``candidates.Question``).
+warning says that they do not. The user decides what remains open (``candidates.Question``).
 """
 
 from collections.abc import Callable, Sequence
@@ -67,14 +67,14 @@ class Recognition:
     Attributes:
         candidate: what is evaluated, or what comes closest where there is a refusal.
         by: what decided the architecture, and what its normalisation; the second is ``given`` by the user,
-            ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` because ``guess`` was said.
+            ``stored`` in the file, ``recognised`` by batch-norms, or ``guessed`` with the option ``guess``.
             Where the first is ``--guess``, nobody knows whether the network is right.
         labelled: the candidate on labelled images; None where there are no labels.
         batch_norms: its batch-norms; None where none remembers anything.
         accuracy: what the file states, by the entry's name.
         warnings: what speaks against it, a clause each.
         refusal: why it is not evaluated, in one line; empty where it is.
-        question: what is asked instead; None where nothing is, or the answer was guessed.
+        question: for the user instead; None if there is none, or the answer was guessed.
     """
 
     candidate: Candidate

@@ -238,7 +238,7 @@ def _check_extent(contents: Any) -> None:
 def _weights(module: Any, nth: Iterator[int]) -> dict[str, Tensor]:
     """What ``module.state_dict()`` would have, in its order; empty for what is no pickled module.
 
-    ``met`` counts modules and weights, of all modules in the file.
+    ``nth`` counts modules and weights, of all modules in the file.
     """
     weights: dict[str, Tensor] = {}
     waiting = [("", module)]

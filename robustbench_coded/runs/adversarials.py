@@ -80,7 +80,7 @@ class Adversarials:
 
 
 def encoded(tensors: dict[str, Tensor]) -> bytes | None:
-    """The content of a file, the same for the same inputs; None if no inputs were kept."""
+    """The content of a file, the same for the same inputs; None if no inputs were stored."""
     return save(tensors) if tensors else None
 
 

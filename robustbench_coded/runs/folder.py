@@ -69,7 +69,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
     def __exit__(self, *error: object) -> None:
         """Unlocks the folder; removes it if it is new and empty.
 
-        The lock file is kept: if it were removed, two later processes could lock two different files.
+        The lock file stays: if it were removed, two later processes could lock two different files.
         """
         if self._made and {p.name for p in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path)
@@ -116,7 +116,7 @@ class RunFolder(AbstractContextManager["RunFolder"]):
         (self.path / "failures" / f"{unit}.json").unlink(missing_ok=True)
 
     def commit_selftests(self, identity: str, results: dict[str, Any]) -> None:
-        """Stores what the self-tests of one subject found."""
+        """Stores the self-tests of one subject."""
         text = json.dumps(results, indent=1, sort_keys=True) + "\n"
         atomic.write_text(self.path / "selftests" / f"{identity}.json", text)
 

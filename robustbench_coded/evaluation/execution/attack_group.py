@@ -91,7 +91,7 @@ class Group:
 
 
 class UnitRun(NamedTuple):
-    """A unit on its way: with what it is computed, and what it has found."""
+    """A unit in progress: its inputs and its results so far."""
 
     context: WorkerContext
     unit: Unit

@@ -126,7 +126,7 @@ class Tally:
     Attributes:
         columns: the blocks.
         counts: images forwarded and differentiated; what third-party packages report of their own success.
-        adversarials: the perturbed inputs, if they are kept.
+        adversarials: the perturbed inputs, if they are stored.
         pictures: the inputs with the lowest margins, if reports may show them.
         perturbed: digest of the perturbed inputs, where whole batches are attacked for any draw.
         unanswered_at: example and draw of the first answer that the defence did not give, if any.

@@ -64,7 +64,7 @@ def _answers_unrecorded(ask: Ask, x: Tensor, draws: Sequence[Any]) -> bool:
 
 
 def _halves(ask: Callable[[Tensor], Tensor], x: Tensor, classes: int) -> Tensor:
-    """Logits [n, classes] of inputs [n, C, H, W]: those at which it fails are found by halving."""
+    """Logits [n, classes] of inputs [n, C, H, W]: halving locates those at which it fails."""
     try:
         return ask(x)
     except (Exception, SystemExit) as error:

@@ -39,11 +39,11 @@ POOL_IMAGES = 256
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """One checkpoint with everything that had to be found out about it, as plain data.
+    """One checkpoint with everything that was recognised or measured, as plain data.
 
     Attributes:
         arch: as given on the command line, to load it the same way again.
-        network, classes: the architecture that was found, and its number of classes.
+        network, classes: the recognised architecture, and its number of classes.
         mean, deviation: its normalisation per channel, in_memory, stored or guessed.
         facts: what the report says about it (architecture, hashes, how its normalisation was chosen).
     """
@@ -137,7 +137,7 @@ class WorkerContext:
         self._models = {name: model.to(self.device) for name, model in models.items()}
 
     def exchange(self, setup: Setup, data: Dataset) -> None:
-        """Other images in place of those that models and defences were looked at with; these are kept."""
+        """Other images than those that models and defences were probed with."""
         self.setup = setup
         self.data = data
         self._batches.clear()
@@ -275,7 +275,7 @@ class WorkerContext:
         return None if sentinel is None else sentinel.change()
 
     def _built(self, subject: cases.ProbedSubject, model: PixelModel) -> protocol.Defence:
-        """A subject's defence around a model, with what the probe found out in the process that planned."""
+        """A subject's defence around a model, with the probe's results from the process that planned."""
         k = subject.k // subject.sequence if subject.sequence else subject.k
         defence = self.build(subject.spec, model, k)
         if isinstance(defence, sampling.SamplingModule):

@@ -58,7 +58,7 @@ def check_claimed_eps(claimed: float, eps: Sequence[float]) -> None:
 
 
 def inputs_for(requested: Iterable[str], k: int) -> list[str]:
-    """The inputs asked for, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
+    """The requested inputs, on batches of ``k``: ``collateral`` is M = 1, 2, 4 ... below K, both ways."""
     expanded: dict[str, None] = {}
     for inputs in requested:
         powers = [2**i for i in range(k.bit_length()) if 2**i < k] if inputs == "collateral" else []

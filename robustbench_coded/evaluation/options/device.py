@@ -91,7 +91,7 @@ def gradient_of_sum(model: Callable[[Tensor], Tensor], x: Tensor) -> None:
 
 
 def worker_count(workers: int | None, device: torch.device) -> int:
-    """Workers on this machine: as asked for, else one for each device, else one."""
+    """Workers on this machine: the requested number, else one for each device, else one."""
     return len(devices(device)) if workers is None else workers
 
 

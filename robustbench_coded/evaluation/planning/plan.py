@@ -29,7 +29,7 @@ from robustbench_coded.schema.words import CLEAN, CONTROLS, RANDOM_SIGN, STANDAR
 
 @dataclass(frozen=True)
 class Plan:
-    """Cases and their units, in the order in which they run; what runs otherwise than asked for, or not."""
+    """Cases and their units, in the order in which they run; what runs otherwise than requested, or not."""
 
     cases: tuple[PlannedCase, ...]
     units: tuple[Unit, ...]
@@ -74,7 +74,7 @@ def cases_for(
 def _in_their_place(
     requested: RequestedAttacks, subject: cases.ProbedSubject, notes: dict[str | NotRun, None]
 ) -> list[str]:
-    """Attacks for a subject if all that was asked for follows a gradient that it does not have."""
+    """Attacks for a subject if all requested ones follow a gradient that it does not have."""
     names = [naming.parse(text) for text in requested.attacks]
     if not names or any(not n.differentiates or subject.has_gradient_for(n) for n in names):
         return []
@@ -213,7 +213,7 @@ class UnitMaker:
             added = [[(batch, whole) for batch in made[slice(*ends)]] for ends in pairwise((0, *counts))]
             return [part for part in added if part]
         batches = batches_for(self.conditions, case.subject, self.sizes[-1])
-        # In a last batch smaller than the number of malicious inputs, no input is left to harm.
+        # A last batch smaller than the number of malicious inputs has no victim.
         malicious, k = case.threat.malicious or 0, case.subject.k
         parts: list[_Part] = [
             [(batch, max(1, whole * batch.k // k)) for batch in part if malicious < batch.k]

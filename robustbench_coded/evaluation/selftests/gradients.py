@@ -221,11 +221,11 @@ class _Compared(NamedTuple):
     """All iterates, directions and units at one scale, bool [comparisons] each."""
 
     mismatch: Tensor
-    usable: Tensor  # whether the difference can be told from rounding
+    usable: Tensor  # whether the difference exceeds rounding errors
 
     @property
     def share(self) -> float:
-        """Of those that can be told, how many are mismatches."""
+        """The share of mismatches among usable differences."""
         return float((self.mismatch & self.usable).sum()) / max(1, int(self.usable.sum()))
 
 

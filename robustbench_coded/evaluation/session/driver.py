@@ -1,5 +1,5 @@
 """Runs the steps of an evaluation: the protocol says which, the engine computes their units, outcomes are
-committed, and the protocol is asked again.
+committed, and the protocol decides the next step.
 """
 
 from dataclasses import replace
@@ -15,7 +15,7 @@ from robustbench_coded.schema.words import VerdictName
 
 
 def run_steps(recorder: Recorder, work: Work) -> Evidence:
-    """Runs steps until nothing is left to do; returns what is known then.
+    """Runs steps until the protocol has no further one; returns the evidence.
 
     A folder that was interrupted comes to the same steps again: what it has committed is not computed again.
 

@@ -119,7 +119,7 @@ class Evaluation:
 
     Attributes:
         plan: what may run.
-        notes: on cases that will run otherwise than asked for, or not.
+        notes: on cases that run otherwise than requested, or not.
         old: the manifest that the folder held before.
         sequential: how cases get their number of examples; None where all run on all.
     """
@@ -158,7 +158,7 @@ class Evaluation:
 
         Args:
             remarks: sentences for the reader of the report.
-            stopped: True until every rung has been asked: nothing is praised before.
+            stopped: True until every rung has run: no verdict is positive before.
             planned: adds the cases that have not begun, which have no units; but for those that only praise
                 asks for.
         """

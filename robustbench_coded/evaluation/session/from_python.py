@@ -79,8 +79,8 @@ def evaluate(
             Standard inference is evaluated, too, unless ``standard=False``.
         attacks: names and presets, comma-separated or one by one, and functions
             ``(model, x, y, eps=...)`` that return perturbed inputs; None for the default of the norm.
-        checks: run the attacks of the checks even where no adaptive preset was asked for.
-        listener: is told what happens. None shows progress on standard error; ``Listener()`` shows nothing.
+        checks: run the attacks of the checks even without an adaptive preset.
+        listener: receives events. None shows progress on standard error; ``Listener()`` shows nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 

@@ -89,7 +89,7 @@ class Listener:
         """Interrupted: no unit is computed any more, the reports of what is finished are written now."""
 
     def close(self) -> None:
-        """Nothing comes any more, whatever kept the evaluation from its end."""
+        """Ends the progress, whether or not the evaluation is complete."""
 
 
 def case_name(case: PlannedCase) -> str:

@@ -122,7 +122,7 @@ def _plan(
     def images(case: PlannedCase, size: int) -> int:
         return prepared.maker(size).images(case)
 
-    # No preset with checks was asked for: who names his attacks wants those.
+    # No preset with checks was requested: users who name attacks want those.
     named = config.until is None and not config.checks
     rows = {case for case in cases if config.until is None and in_table(config, case, every=whole or named)}
     start = sizes[-1] if whole else first_look(sizes)

@@ -1,7 +1,7 @@
 """Preview of an evaluation: its steps and their time on this machine, without running or writing anything.
 
-The protocol is asked as in a run, on made-up evidence: once as if everything fell to its first attack, once
-as if nothing fell and every check asked for what it usually asks for.
+The protocol plans as in a run, on made-up evidence: once as if everything fell to its first attack, once
+as if nothing fell and every check needed its usual attacks.
 """
 
 from dataclasses import dataclass, replace

@@ -58,7 +58,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
     return judged(ASKED_ALIKE, moved <= ALIKE, finding, moved=moved)
 
 
-EXAMPLES = 32  # inputs of the scene: enough for shares of a quarter to be told from those of honest networks
+EXAMPLES = 32  # inputs of the scene: enough to distinguish shares of a quarter from those of honest networks
 FEWEST = 16  # of large images, each of which costs some seventy forwards: one of them is below every share
 UNITS = 5  # times what --unit-timeout gives a unit of work, where that is less
 SECONDS = 1800.0  # a subject that takes longer for some seventy forwards of EXAMPLES inputs hangs
@@ -131,7 +131,7 @@ def _scene(
     if norm == "l0":  # answers and gradients are looked at on small moves, of which it has none
         size = default_eps("linf", context.setup.data, tuple(x.shape[1:]))
         budget = perturbation_budget.PerturbationBudget("linf", size)
-    # Batches of their own, far from those that are evaluated: no draw of theirs is asked about here.
+    # Batches of their own, far from those that are evaluated, whose draws are not used here.
     batches = [-2 - group for group in range(groups)]
     return Scene(
         target.Target(defence, k, seed, batches),
@@ -143,7 +143,7 @@ def _scene(
     )
 
 
-VERSION = 9  # of the self-tests: another one asks again
+VERSION = 9  # of the self-tests: another version repeats them
 _CONTEXT = ("csrobust", "data", "data_sha256", "limit", "seed", "device", "threads")
 
 

@@ -183,7 +183,7 @@ def describe(checkpoint: Checkpoint, recognition: Recognition | None = None) -> 
 
     Args:
         checkpoint: as loaded.
-        recognition: what images said about it; None where none were looked at.
+        recognition: evidence from images; None if no images were used.
     """
     layout, taken = checkpoint.layout, checkpoint.normalisation
     notes, source = [*checkpoint.notes], str(checkpoint.normalisation_source)

@@ -116,7 +116,7 @@ class PreparedEvaluation:
         setup: what workers need.
         context: what this process runs units with, checkpoints and data already loaded.
         subjects: checkpoints x defences x batch sizes.
-        probes: what the probe of each subject found.
+        probes: the probe's results for each subject.
         requested: which attacks are asked for, and how far they may go.
         identity: what may not change within a run folder.
         data_facts: what the report says about the data.
@@ -198,7 +198,7 @@ def prepare(
         config: the options.
         in_memory: what is in memory already.
         refuse: whether a defence that contradicts its own declaration ends it.
-        say: is told what is going to be probed, which takes a while with many checkpoints.
+        say: receives each subject before its probe, which takes a while with many checkpoints.
 
     Raises:
         InputError: the first thing that is wrong, before anything is computed or written.

@@ -24,7 +24,7 @@ from robustbench_coded.models.pixel_model import images_at_once
 from robustbench_coded.reports.text.formatting import hiding_text
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
-# Share of inputs without a gradient from which on the relaxed one is tried, whatever was met.
+# Share of inputs without a gradient from which on the relaxed one is tried, whatever the operators.
 ZERO_SHARE = 0.1
 LARGEST = 16  # inputs asked about
 

@@ -161,7 +161,7 @@ def _gradients(
     """Figures of a defence's gradients, what hides them, and the seconds that an input took.
 
     Args:
-        result: what the probe found before.
+        result: of the probe.
         shows: True if nothing inside can hide a gradient that is there.
     """
     hidden = probing.HiddenGradients()

@@ -39,7 +39,7 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperR
         return _INFERENCES.get(subject.defence.partition("[")[0])
     if checkpoint is None:
         return None
-    # A network that was trained behind another defence and is asked without it is no defence of its own.
+    # A network that was trained behind another defence and is evaluated without it is no defence of its own.
     recipe = "" if checkpoint.metadata.get("defence") else str(checkpoint.metadata.get("recipe", ""))
     arch = checkpoint.arch or ""
     for record in PUBLISHED.values():
@@ -49,7 +49,7 @@ def published_as(subject: Subject, checkpoint: CheckpointFacts | None) -> PaperR
 
 
 class Account(NamedTuple):
-    """The lowest share that a suite says is left, the suite, and of how many inputs."""
+    """The lowest robust accuracy that a suite reports, the suite, and its number of inputs."""
 
     share: float
     attack: str
@@ -235,7 +235,7 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
 
 
 def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
-    """What is said of a defence and not measured: by its submitter, else by its record.
+    """Statements about a defence that are not measured: its submitter's, else its record's.
 
     Args:
         trained: how the network was trained behind the defence; empty where it was not.

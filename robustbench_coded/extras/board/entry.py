@@ -61,7 +61,7 @@ class BoardEntry(Struct, frozen=True, kw_only=True):
         claim: what the paper claims, in words.
         randomness, coupling: what is drawn anew, what couples the inputs of a batch; '' for nothing.
         usual_acc, usual_attack: the lowest of FGSM, PGD-10 and PGD-100 on fresh draws.
-        autoattack_acc, autoattack, autoattack_examples: the share that AutoAttack says is left, by its own
+        autoattack_acc, autoattack, autoattack_examples: the robust accuracy under AutoAttack, by its own
             rules (one wrong answer in one draw counts); which of its suites; of how many inputs.
         ensemble: accuracy under the ensemble of all attacks, which decides the verdict.
         certified: lower bound on robust accuracy under this threat model.

@@ -56,7 +56,7 @@ class WouldDownload(Exception):
 
 @contextmanager
 def nothing_downloaded() -> Iterator[None]:
-    """Inside, torch's own downloads fail at once, and Hugging Face's client is told that it is offline."""
+    """Inside, torch's own downloads fail at once, and Hugging Face's client is set offline."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise WouldDownload

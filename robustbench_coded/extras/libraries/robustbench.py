@@ -166,7 +166,7 @@ def _zoo_module() -> ModuleType:
 
 @contextmanager
 def _timm_without_weights() -> Iterator[None]:
-    """Inside, timm builds networks without pretrained weights, whatever it is asked for."""
+    """Inside, timm builds networks without pretrained weights, whatever its arguments."""
     timm = sys.modules.get("timm")
     if timm is None:
         yield

@@ -1,4 +1,4 @@
-"""``csrobust power``: what the attacks of a run would have found."""
+"""``csrobust power``: the power of a run's attacks against planted weaknesses."""
 
 import json
 from pathlib import Path

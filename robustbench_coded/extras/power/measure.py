@@ -180,7 +180,7 @@ def measure(
         path: the run folder.
         images: how many images get a weakness, at most.
         checkpoints, defences, arch, data_dir: as in `verify_run`.
-        say: is told what runs.
+        say: receives progress as text.
 
     Raises:
         InputError: not a run folder, nothing stands in it, or data, weights or code are not those of the run.

@@ -11,7 +11,7 @@ STORED = "power.json"
 
 
 class Found(Struct, frozen=True):
-    """A planted weakness: its name, what hides it, and the share of images in which it was found."""
+    """A planted weakness: its name, what hides it, and the share of images in which attacks detect it."""
 
     weakness: str
     what: str
@@ -19,7 +19,7 @@ class Found(Struct, frozen=True):
 
 
 class Power(Struct, frozen=True):
-    """Shares of planted weaknesses found in one defence.
+    """Shares of planted weaknesses that attacks detect in one defence.
 
     Attributes:
         about: the defence and its setting, in words.
@@ -39,7 +39,7 @@ class Power(Struct, frozen=True):
 
     @property
     def seen(self) -> int:
-        """Weaknesses that were found in half of the images or more that do not fall by themselves."""
+        """Weaknesses detected in at least half of the images that do not fall by themselves."""
         return sum(row.share >= (1 + self.control) / 2 for row in self.found)
 
 

@@ -138,7 +138,7 @@ SMOOTH = 1e-3  # added under the root of the variation
 
 
 class TotalVariation(WrappedNetwork, Seeded):
-    """The network sees the smoothest image that agrees with the pixels that were kept."""
+    """The network sees the smoothest image that agrees with the pixels of the mask."""
 
     def logits(self, x: Tensor, draw: int) -> Tensor:
         """[k, C, H, W] in [0, 1] -> [k, classes]."""
@@ -150,7 +150,7 @@ class TotalVariation(WrappedNetwork, Seeded):
 def minimised(x: Tensor, mask: Tensor) -> Tensor:
     """The z that minimises |mask (z - x)|^2 / 2 + weight TV(z), nearly.
 
-    Dropped pixels begin as the mean of the kept ones around them. Every sweep then solves for each pixel with
+    Dropped pixels begin as the mean of the others around them. Every sweep then solves for each pixel with
     its neighbours and the weights 1 / |difference| held fixed (lagged diffusivity).
     """
     data = mask * x

@@ -107,7 +107,7 @@ class PaperRecord:
         return self.spec
 
     def build(self, model: Any, pool: Any = None) -> Any:
-        """The defence around a model, told of every batch."""
+        """The defence around a model, which sees every batch before its queries."""
         from robustbench_coded.defences.per_batch import per_batch
         from robustbench_coded.defences.sampling import seeded_globally
 

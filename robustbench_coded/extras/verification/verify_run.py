@@ -1,5 +1,5 @@
 """Scores a run's stored perturbed inputs again behind its own models and data, rebuilt from run.json,
-measures whether they keep to the budget, and lists what was found.
+measures whether they keep to the budget, and lists the differences.
 """
 
 from collections import Counter

@@ -145,7 +145,7 @@ class Job:
 class Laboratory:
     """Runs and measurements in one folder, each made once.
 
-    ``measurements.csv`` and ``history.csv`` are what was found; ``checkpoints/`` holds the networks, which
+    ``measurements.csv`` and ``history.csv`` are the results; ``checkpoints/`` holds the networks, which
     may be removed when nothing more is to be asked of them.
 
     Args:

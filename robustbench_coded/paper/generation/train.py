@@ -239,7 +239,7 @@ def train(
     Args:
         measure: of generated images; asked every ``config.every`` iterations and at the end.
         folder: holds history.csv, the state and the images shown last.
-        bar: is told of every iteration and measurement.
+        bar: shows every iteration and measurement.
 
     Raises:
         InputError: the folder holds another training, or its state is damaged.

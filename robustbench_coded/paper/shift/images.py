@@ -20,7 +20,7 @@ from robustbench_coded.paper.shift.corruptions import VERSION, corrupt
 from robustbench_coded.paper.shift.sets import SEVERITIES, ShiftSet, StoredArray
 from robustbench_coded.runs.atomic import write_bytes
 
-# Corrupted sets of our own: made once, kept in the user's cache under a hash of all that decides them.
+# Corrupted sets of our own: made once, cached for the user under a hash of all that decides them.
 #
 # XDG_CACHE_HOME/csrobust/shift/HASH/clean.npy, fog-3.npy ...
 
@@ -46,7 +46,7 @@ def cached_sets(
             random numbers of each image.
         wanted: (corruption, severity).
         cache: folder of all such sets. workers: processes that make them.
-        listener: is told what is made, and set by set how many are.
+        listener: receives what is made, and set by set how many are.
 
     Raises:
         InputError: the cache can't be written.

@@ -53,7 +53,7 @@ def summary_table(run: Run) -> Group:
 
 
 def run_table(run: Run) -> Group:
-    """Description of a run, its tables, what is open, and what it found."""
+    """Description of a run, its tables, open points and findings."""
     return Group(result(run), *(_sentence(f"- {text}") for text in findings.findings_of(run)))
 
 

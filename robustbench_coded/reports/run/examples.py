@@ -133,7 +133,7 @@ def _of_result(run: Run, result: CaseResult, count: int) -> list[WorstExample]:
 
 
 def pictures_of(run: Run, examples: Sequence[WorstExample]) -> list[bytes | None]:
-    """A PNG each: clean image, perturbation and perturbed image; None where none was kept."""
+    """A PNG each: clean image, perturbation and perturbed image; None if none was stored."""
     pictures = (picture_file(run.path, run.units_of(worst.case), worst.example) for worst in examples)
     return [None if picture is None else triptych(*picture[1:]) for picture in pictures]
 
@@ -193,7 +193,7 @@ def example_text_table(run: Run, example: int) -> formatting.TextTable:
 
 
 def _known(run: Run, example: int) -> str:
-    """Which examples a run has: all where they follow one another, else those around the one asked for."""
+    """Which examples a run has: all if they are consecutive, else those around the requested example."""
     known = sorted({int(i) for result in run.results if result.cell is not None for i in result.cell.example})
     if not known:
         return "its examples are none yet"

@@ -1,4 +1,4 @@
-"""The first screen of a report: what was asked; a sentence for each verdict; bars; what other attackers
+"""The first screen of a report: the question; a sentence for each verdict; bars; what other attackers
 reach; what the intervals are about; and what would change the answer.
 
     opening_of(run) -> Opening
@@ -50,7 +50,7 @@ _BESIDE = (
 
 
 class Span(NamedTuple):
-    """Accuracies of one or several subjects as fractions: the least and the most that is kept, and for each
+    """Accuracies of one or several subjects as fractions: the least and the largest, and for each
     kind of their intervals how far those of that kind reach.
     """
 
