@@ -81,7 +81,7 @@ class Search:
         self.estimator, self.budget, self.steps, self.early_stop = estimator, budget, steps, early_stop
         self._ball, self._like = budget.around(x), x
         self.x0, self.y = self._held(x), self._held(y)
-        self.best_x, self._found_any = self.x0.clone(), False
+        self.best_x, self._has_run = self.x0.clone(), False
         self._best = torch.full(self.y.shape, -torch.inf, dtype=x.dtype, device=x.device)
         self.live = torch.arange(self.y.shape[1], device=y.device)
 
@@ -125,8 +125,8 @@ class Search:
         elif self.estimator.per_example:
             self._keep_better(ends)
         else:
-            self.best_x = better_of(self.estimator, self.y, self.best_x, ends) if self._found_any else ends
-        self._found_any = True
+            self.best_x = better_of(self.estimator, self.y, self.best_x, ends) if self._has_run else ends
+        self._has_run = True
         if self.early_stop:
             self.live = live[~wrong[0, live]]
 

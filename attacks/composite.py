@@ -89,7 +89,7 @@ class AttackSequence(Attack):
             return best
         best, reached = best.clone(), estimator.value(best, y, margin_loss).loss
         for attack, most in turns:
-            for positions, rows in left_rows(reached, most):
+            for positions, rows in live_rows(reached, most):
                 if estimator.exhausted:
                     return best
                 at = positions[:, None], rows
@@ -104,7 +104,7 @@ class AttackSequence(Attack):
         return best
 
 
-def left_rows(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
+def live_rows(reached: Tensor, most: int | None) -> list[tuple[Tensor, Tensor]]:
     """The examples that are left, at most so many of a batch, those of the largest loss.
 
     What is attacked in one batch does not depend on the others of its group: batches in which as many are

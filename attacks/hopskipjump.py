@@ -88,9 +88,9 @@ class _Walk:
 
     @property
     def over(self) -> bool:
-        return self.decisions.over or not bool(self._left().any())
+        return self.decisions.over or not bool(self._live().any())
 
-    def _left(self) -> Tensor:
+    def _live(self) -> Tensor:
         """The examples whose walk goes on, ``[G, K]``."""
         return self.begun & ~(self.nearest <= self.radius) if self.early_stop else self.begun
 
@@ -126,7 +126,7 @@ class _Walk:
         far, high = self.point, self._distance(self.point)
         low, whole = torch.zeros_like(high), high
         while not self.over:
-            searched = self._left() & (high - low > self.precision * whole)
+            searched = self._live() & (high - low > self.precision * whole)
             if not bool(searched.any()):
                 break
             decisive = (low < self.radius) & (self.radius < high)
@@ -136,7 +136,7 @@ class _Walk:
             low = torch.where(searched & ~wrong, middle, low)
         self.point = self._towards(far, high)
         if not (self.decisions.estimator.per_example or self.over):
-            self._keep(self.point, self._ask(self.point, self._left()))
+            self._keep(self.point, self._ask(self.point, self._live()))
 
     def _towards(self, far: Tensor, distance: Tensor) -> Tensor:
         """The point on the way from x to ``far`` (linf: of the box around x) at that distance from x."""
@@ -156,7 +156,7 @@ class _Walk:
             u = torch.stack([self._direction(g) for g in self.generators]).to(self.x)
             probe = (self.point + size * u * self.ball.unit).clamp_(0, 1).to(self.x.dtype)
             probe = self._movable(probe)
-            share = self.decisions.wrong_share(probe, self._left() if self.early_stop else None)
+            share = self.decisions.wrong_share(probe, self._live() if self.early_stop else None)
             moved = (probe - self.point) / self.ball.unit
             weighted += wide(2 * share - 1) * moved
             plain += moved
@@ -177,7 +177,7 @@ class _Walk:
     def advance(self, direction: Tensor, move: int) -> None:
         """Steps along ``direction`` by a ``sqrt(move)``-th of the distance, halved until that is wrong."""
         size = self._distance(self.point) / sqrt(move)
-        waiting = self._left()
+        waiting = self._live()
         for _ in range(HALVINGS):
             if self.over or not bool(waiting.any()):
                 return
@@ -185,4 +185,4 @@ class _Walk:
             point = self._movable(torch.where(wide(waiting), point, self.point))
             wrong = self._ask(point, waiting)
             self.point = torch.where(wide(wrong), point, self.point)
-            waiting, size = waiting & ~wrong & self._left(), size / 2
+            waiting, size = waiting & ~wrong & self._live(), size / 2

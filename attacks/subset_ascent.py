@@ -58,11 +58,11 @@ class _Ascent:
         slot = torch.arange(y.shape[1], device=y.device).expand(y.shape)
         reached = torch.full_like(y, -torch.inf, dtype=x.dtype)
         self.live = _Examples(slot=slot, x=x, y=y, begun=begun, at=begun, best=begun, reached=reached)
-        self._found = begun
+        self._best = begun
 
     def result(self) -> Tensor:
         """The best points, shaped like the x that was given."""
-        return self._found.index_copy(1, self.live.slot[0], self.live.best).view(self._shape)
+        return self._best.index_copy(1, self.live.slot[0], self.live.best).view(self._shape)
 
     def ask(self) -> bool:
         """Queries ``live.at``. False once the query budget is used up or no example is live."""
@@ -77,7 +77,7 @@ class _Ascent:
         if self.early_stop:
             right = estimate.logits[0].argmax(-1) == e.y[0]
             if not bool(right.all()):
-                self._found = self._found.index_copy(1, e.slot[0], e.best)
+                self._best = self._best.index_copy(1, e.slot[0], e.best)
                 self.live = e.select(right)
         return bool(self.live.slot.numel())
 

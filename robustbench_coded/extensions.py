@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 CHECKOUT = Path(__file__).parents[1]
-AGAIN = "install csrobust again (pip install -e . in a checkout)"
+REINSTALL = "install csrobust again (pip install -e . in a checkout)"
 
 
 @functools.cache
@@ -91,7 +91,7 @@ def load(group: str, name: str) -> Any:
         InputError: nothing is; the metadata of the installation are older than its files.
     """
     if name not in points_of(group):
-        raise InputError(f"csrobust.{group} has no {name}; {AGAIN}")
+        raise InputError(f"csrobust.{group} has no {name}; {REINSTALL}")
     return points_of(group)[name].load()
 
 

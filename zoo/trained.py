@@ -187,7 +187,7 @@ def _known(defence: Deterministic, model: nn.Module, n: int, eps: float) -> Know
     with torch.no_grad():
         clean = (model(x).argmax(1) == y).double().mean().item()
     # Computed on demand: the defence alone is wanted more often.
-    robust = everywhere_later(lambda: Truth(0.0, _left(len(x), eps)))
+    robust = everywhere_later(lambda: Truth(0.0, _robust_share(len(x), eps)))
     return Known(defence, x, y, exactly(clean), robust, checkpoint=model)
 
 
@@ -197,7 +197,7 @@ def _network(name: str) -> nn.Module:
 
 
 @lru_cache
-def _left(n: int, eps: float) -> float:
+def _robust_share(n: int, eps: float) -> float:
     """Accuracy that our attack leaves the wrapped network on the first n examples."""
     x, y = load_digits("test").batch(range(n))
     return standing_after_descent(_network(WRAPPED), x, y, eps).double().mean().item()

@@ -198,7 +198,7 @@ class Relaxation:
         if self.level == _NOTHING:
             yield
             return
-        with stop_gradients.graphs_kept(), self._mode() if self.level < _GRAPHS else nullcontext():
+        with stop_gradients.graphs_retained(), self._mode() if self.level < _GRAPHS else nullcontext():
             yield
 
     def _mode(self) -> RelaxedMode:

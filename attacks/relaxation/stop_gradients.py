@@ -74,7 +74,7 @@ def cuts_mended(record: Record) -> Iterator[None]:
 
 
 @contextmanager
-def graphs_kept() -> Iterator[None]:
+def graphs_retained() -> Iterator[None]:
     """Within it passes backward that the defence makes free no graph, and nothing is relaxed in them.
 
     A defence that adapts to inputs by ``loss.backward()`` (TENT, arXiv 2006.10726) frees that of its answer.

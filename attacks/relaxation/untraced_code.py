@@ -18,7 +18,7 @@ from attacks.relaxation.surrogate_gradients import sloped
 ALIKE = 0.5  # correlation of what returns with what left
 MANY, ALIKE_AMONG_MANY = 256, 0.25  # of so many elements of the same shape, by chance not even a half of it
 FEWEST = 8  # elements that a correlation says anything about
-KEPT = 4096  # departures
+DEPARTURES = 4096  # departures
 
 
 class Departed:
@@ -35,9 +35,9 @@ class Departed:
     def leave(self, x: Tensor, op: Operator | None) -> None:
         """Remembers ``x``, and each element of its first axis."""
         x = graph_of(x).float()
-        for part in (x, *(x if x.ndim > 1 and 1 < len(x) <= KEPT else ())):
+        for part in (x, *(x if x.ndim > 1 and 1 < len(x) <= DEPARTURES else ())):
             if part.numel() >= FEWEST:
-                self._rows.setdefault(part.numel(), deque(maxlen=KEPT)).append((part, op))
+                self._rows.setdefault(part.numel(), deque(maxlen=DEPARTURES)).append((part, op))
 
     def returned(self, value: Tensor) -> Tensor:
         """``value`` with a gradient, where it is what left before; else itself."""

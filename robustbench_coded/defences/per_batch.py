@@ -130,7 +130,7 @@ class PerBatch:
         self.abstain: int | None = getattr(defence, "abstain", None)
         self.images = getattr(defence, "images", None)
         grouped = getattr(defence, "logits_grouped", None)
-        self.logits_grouped = self._grouped if callable(grouped) and not told_of(defence) else None
+        self.logits_grouped = self._grouped if callable(grouped) and not announcements_of(defence) else None
 
     def sample(self, generator: torch.Generator, k: int) -> Draw:
         with self.user_code:
@@ -150,10 +150,10 @@ class PerBatch:
 
 def per_batch(defence: Defence) -> Defence:
     """The defence under the protocol; itself where it has neither ``reset`` nor ``fit``."""
-    return PerBatch(defence) if told_of(defence) else defence
+    return PerBatch(defence) if announcements_of(defence) else defence
 
 
-def told_of(defence: Any) -> list[str]:
+def announcements_of(defence: Any) -> list[str]:
     """The calls that announce a batch to a defence before it answers."""
     return [call for name, call in _CALLS.items() if callable(getattr(defence, name, None))]
 
@@ -162,7 +162,7 @@ def stated_protocol(defence: Defence) -> list[str]:
     """How a defence that sees batches first, or may reject inputs, is queried and scored; a clause each."""
     notes = []
     if isinstance(defence, PerBatch):
-        if methods := told_of(defence.defence):
+        if methods := announcements_of(defence.defence):
             notes.append(f"is told of every batch before it answers it, by {' and '.join(methods)}")
         notes += getattr(defence.defence, "out_of_reach", ())
     if (reject := reject_class(defence)) is not None:

@@ -95,7 +95,7 @@ class Piped:
         return self  # a process has no copy
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, nn.Module | None]]:
-        return _piped_again, (self.process.command, self.base)
+        return _restart, (self.process.command, self.base)
 
     def sample(self, generator: torch.Generator, k: int) -> int | None:
         """A seed from 0 to 2**32 - 1; None if it is not randomised."""
@@ -256,17 +256,17 @@ class Process:
         poll.register(pipe, event)
         if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
             seconds = ANSWER_SECONDS if hasattr(self, "declared") else START_SECONDS
-            raise ProcessFailed(f"its process hangs: no answer in {seconds:g} s{self._said()}")
+            raise ProcessFailed(f"its process hangs: no answer in {seconds:g} s{self._stderr()}")
 
     def _ended(self) -> str:
         try:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
-            return f"its process closed its end of the pipe{self._said()}"
+            return f"its process closed its end of the pipe{self._stderr()}"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        return f"its process {how}{self._said()}"
+        return f"its process {how}{self._stderr()}"
 
-    def _said(self) -> str:
+    def _stderr(self) -> str:
         """The last line that it wrote to standard error, if any."""
         self._errors.seek(0)
         lines = self._errors.read()[-4096:].decode(errors="replace").split("\n")
@@ -301,7 +301,7 @@ def _process(command: str) -> Process:
     return process
 
 
-def _piped_again(command: str, base: nn.Module | None) -> Piped:
+def _restart(command: str, base: nn.Module | None) -> Piped:
     return Piped(_process(command), base)
 
 

@@ -189,7 +189,7 @@ RIVALS = 4  # that are taken to more images
 ALIKE = 1.2  # as ReLU and ReLU6
 # What is so many times worse than the best, beyond so many times what is by chance, goes no further.
 CLEARLY_WORSE, CHANCES = 4.0, 3.0
-LEFT_OVER = 0.001  # where more is left, images may have been of another kind, or the network in another form
+RESIDUAL = 0.001  # where more is left, images may have been of another kind, or the network in another form
 ROUNDS, MOST_PARTS = 2, 3  # a wrong form hides the kind of images, and a wrong kind the form; unusual parts
 
 Input = tuple[Normalisation, str | None, str]  # its form of the input, where unusual; kind of training images
@@ -222,7 +222,7 @@ class Witness:
         ends = [_end(arch, entry) for arch in dict.fromkeys([usual, *stated]) for entry in inputs]
         fits = self._best_kinds(ends, self.few)
         for _ in range(ROUNDS):
-            if fits[0].fingerprint.excess <= LEFT_OVER or self.assembly.samples:
+            if fits[0].fingerprint.excess <= RESIDUAL or self.assembly.samples:
                 break
             leaders = [fit.candidate for fit in self._going_on(fits)[:3]]
             ends += [(c, kind) for c in leaders for known, _, kind in likely if known == c.normalisation]

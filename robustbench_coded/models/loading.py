@@ -24,7 +24,7 @@ from robustbench_coded.models.refusal import (
     Refused,
     Unrecognised,
     named_in_order,
-    said_of,
+    renaming_text,
     shapes_in,
     source_hint,
     stating,
@@ -243,7 +243,7 @@ def _in_order(weights: StateDict, arch: str) -> StateDict | None:
     if not (names := named_in_order(shapes, expected)):
         return None
     tensors = {names[name]: tensor for name, tensor in weights.tensors.items()}
-    return replace(weights, tensors=tensors, notes=(*weights.notes, said_of(names)))
+    return replace(weights, tensors=tensors, notes=(*weights.notes, renaming_text(names)))
 
 
 def load_checkpoint(

@@ -151,7 +151,7 @@ def content_hash(table: pa.Table, metadata: dict) -> str:
     for name in table.column_names:
         column = table.column(name).combine_chunks()
         if pa.types.is_dictionary(column.type):
-            column = as_first_met(column)
+            column = by_first_use(column)
             digest.update(json.dumps(column.dictionary.to_pylist()).encode())
             column = column.indices
         digest.update(name.encode())
@@ -160,7 +160,7 @@ def content_hash(table: pa.Table, metadata: dict) -> str:
     return digest.hexdigest()
 
 
-def as_first_met(column: pa.DictionaryArray) -> pa.DictionaryArray:
+def by_first_use(column: pa.DictionaryArray) -> pa.DictionaryArray:
     """The same texts with a dictionary of those that occur, in the order in which they do."""
     used = column.indices.unique().drop_null()
     return pa.DictionaryArray.from_arrays(
@@ -173,7 +173,7 @@ MOST_BYTES = 256 << 20  # of memory; larger runs are read from the disk each tim
 _State = tuple[int, int, int]
 
 
-class _Kept:
+class _Cache:
     """Content by file, in the state in which the file was read and checked."""
 
     def __init__(self) -> None:
@@ -192,7 +192,7 @@ class _Kept:
         self._content[file] = (state, rows, copy.deepcopy(metadata))
 
 
-_kept = _Kept()
+_cache = _Cache()
 
 
 def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
@@ -206,12 +206,12 @@ def read_unit(file: Path, unit: str) -> tuple[pa.Table, dict]:
         raise DamagedFile(f"{file.name} is not a file")
     stat = file.stat()
     state, whole = (stat.st_ino, stat.st_size, stat.st_mtime_ns), file.resolve()
-    if (known := _kept.get(whole, state)) is not None and known[1]["unit"] == unit:
+    if (known := _cache.get(whole, state)) is not None and known[1]["unit"] == unit:
         return known
     rows, metadata = read_table(file)
     if metadata.get("unit") != unit:
         raise DamagedFile(f"{file.name} belongs to another unit")
-    _kept.put(whole, state, rows, metadata)
+    _cache.put(whole, state, rows, metadata)
     return rows, metadata
 
 
@@ -345,5 +345,5 @@ def _alone(rows: pa.Table) -> pa.Table:
     """Rows of one unit without the texts that only other units have."""
     for place, field in enumerate(SCHEMA):
         if pa.types.is_dictionary(field.type):
-            rows = rows.set_column(place, field, as_first_met(rows.column(place).combine_chunks()))
+            rows = rows.set_column(place, field, by_first_use(rows.column(place).combine_chunks()))
     return rows

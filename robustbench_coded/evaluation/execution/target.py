@@ -103,9 +103,9 @@ class BaseOrNan(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, classes]"""
-        return answers_or_nan(self._asked, x[None], [None], self.clean[None], independent=True)[0]
+        return answers_or_nan(self._query, x[None], [None], self.clean[None], independent=True)[0]
 
-    def _asked(self, x: Tensor, _: Sequence[Any]) -> Tensor:
+    def _query(self, x: Tensor, _: Sequence[Any]) -> Tensor:
         return self.base(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
 
@@ -177,11 +177,11 @@ class Target:
     def logits(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         """Answers x [G, K, C, H, W] with [G, K, classes]; differentiable, where the defence is."""
         answer = partial(
-            answers_or_nan, self._asked, draws=draws, clean=self._clean, independent=self.independent
+            answers_or_nan, self._query, draws=draws, clean=self._clean, independent=self.independent
         )
         return gradients.recorded(answer, x)
 
-    def _asked(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
+    def _query(self, x: Tensor, draws: Sequence[Any]) -> Tensor:
         # A copy: what a defence writes into its input is no business of the attack.
         x = x.clone() if self._clean is not None else x
         if self.independent:  # any inputs in any batch; some of a group's may have been dropped

@@ -182,7 +182,7 @@ class WorkerContext:
         if theirs and id(model) not in self._sentinels and not isinstance(model.network, DefenceAsModel):
             # How it answers before user code has it.
             standard = self.build(inferences.Standard.name, model, SENTINEL)
-            self._sentinels[id(model)] = self._asked(standard, SENTINEL)
+            self._sentinels[id(model)] = self._sentinel(standard, SENTINEL)
         if spec.startswith(GIVEN):
             defence = self.setup.in_memory.defence(spec, model, self.data)
         elif spec == inferences.Standard.name and samples:
@@ -197,7 +197,7 @@ class WorkerContext:
             raise InputError(f"{defence.name} is not evaluated: it {change}")
         return defence
 
-    def _asked(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
+    def _sentinel(self, defence: protocol.Defence, k: int) -> memory.Sentinel:
         x = self.data.batch([i % len(self.data) for i in range(k)])[0]
         draw = defence.sample(streams.stream(self.setup.conditions.seed, -1, "probe", 4), len(x))
         return memory.Sentinel.ask(defence, x.to(self.device), draw)
@@ -267,7 +267,7 @@ class WorkerContext:
         """Takes this very object, a user's, as the subject's defence, and asks how it answers now."""
         key = (subject.checkpoint, subject.spec, subject.k)
         self._defences[key] = defence
-        self._sentinels[key] = self._asked(defence, min(subject.k, SENTINEL))
+        self._sentinels[key] = self._sentinel(defence, min(subject.k, SENTINEL))
 
     def memory(self, subject: cases.ProbedSubject) -> str | None:
         """The change of a user's defence since its state was stored, as a clause."""

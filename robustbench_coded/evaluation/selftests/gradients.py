@@ -94,7 +94,7 @@ def _cosines(scene: Scene, first: Tensor, second: Tensor) -> Tensor:
 
 
 RISING = "steps uphill"
-KEPT = 0.1  # share of the rise promised by the gradient that must come true
+LEAST_RISE = 0.1  # share of the rise promised by the gradient that must come true
 CLEAR = 4.0  # standard errors by which a step uphill must beat a random one where less comes true
 
 
@@ -121,7 +121,7 @@ def rising_loss(scene: Scene, path: Walk) -> SelfTest:
         f"The first step of a short attack raises the margin by {share:.0%} of what its gradient promises, "
         f"{clear:.1f} standard errors more than a random step."
     )
-    passed = share >= KEPT or (clear >= CLEAR and float(rise.mean()) > 0)
+    passed = share >= LEAST_RISE or (clear >= CLEAR and float(rise.mean()) > 0)
     return judged(RISING, passed, finding, kept=share, clear=clear, rise=float(rise.mean()))
 
 

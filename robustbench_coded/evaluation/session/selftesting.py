@@ -28,11 +28,11 @@ from robustbench_coded.schema.case import Perturbation
 from robustbench_coded.schema.words import STANDARD
 from robustbench_coded.user_code import TimeLimitExceeded, time_limit
 
-ASKED_ALIKE = "answers when scored"
+ANSWERS_ALIKE = "answers when scored"
 ALIKE = 1e-3  # of the largest margin: other kernels may serve other modes
 
 
-def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -> SelfTest:
+def answers_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -> SelfTest:
     """Asks about one random corner of the ball as attacks do, and as scoring does, under one draw.
 
     Args:
@@ -55,7 +55,7 @@ def asked_alike(scene: Scene, defence: Defence, seed: int, batches: list[int]) -
     scored = torch.from_numpy(margins[0]).to(reference).nan_to_num(neginf=0.0)  # no answer, as in the scene
     moved = float((scored - reference).abs().max()) / largest
     finding = f"Margins of perturbed inputs move by at most {moved:.1e} of the largest one when scored."
-    return judged(ASKED_ALIKE, moved <= ALIKE, finding, moved=moved)
+    return judged(ANSWERS_ALIKE, moved <= ALIKE, finding, moved=moved)
 
 
 EXAMPLES = 32  # inputs of the scene: enough to distinguish shares of a quarter from those of honest networks
@@ -88,9 +88,9 @@ def selftest_subject(
         with time_limit(seconds):
             results = run_all(scene)
             results += tried(
-                ASKED_ALIKE,
+                ANSWERS_ALIKE,
                 "The defence fails when it is scored",
-                lambda: (asked_alike(scene, defence, seed, batches),),
+                lambda: (answers_alike(scene, defence, seed, batches),),
             )
             if subject.batch_dependent:
                 smaller = small_batches(

@@ -206,7 +206,7 @@ def _probed(
 
 
 MOST_CODED = 4  # coded inputs for each input beyond which more only cost
-ASKED = 64  # examples that a model in memory is asked, to see whether it was trained at all
+SAMPLE = 64  # examples that a model in memory is asked, to see whether it was trained at all
 BY_CHANCE = 0.01
 PAPER = "the paper takes N from K to 1.5K"
 
@@ -235,7 +235,7 @@ def doubts(subjects: Sequence[ProbedSubject], context: WorkerContext) -> Iterato
 @torch.no_grad()
 def _untrained(checkpoint: LoadedCheckpoint, context: WorkerContext) -> Iterator[str]:
     """A sentence where a model in memory answers as by chance."""
-    x, y = context.data.batch(range(min(ASKED, len(context.data))))
+    x, y = context.data.batch(range(min(SAMPLE, len(context.data))))
     with accelerator.random_states_kept():  # it may sample
         answers = context.model(checkpoint.name)(x.to(context.device)).argmax(1).cpu()
     right = int((answers == y).sum())

@@ -64,14 +64,14 @@ class Accounts:
     """
 
     def __init__(self, runs: Iterable[Run]):
-        self._found: dict[tuple[Any, ...], Account] = {}
+        self._by_key: dict[tuple[Any, ...], Account] = {}
         self._of_run: dict[tuple[Any, ...], Account] = {}
         for run in runs:
             for row in run.rows:
                 account = _account(run, row)
                 if account is not None:
                     at = _place(run, row)
-                    self._found[at] = min(account, self._found.get(at, account))
+                    self._by_key[at] = min(account, self._by_key.get(at, account))
                     self._of_run[run.path, *at] = min(account, self._of_run.get((run.path, *at), account))
 
     def of(self, run: Run, rows: Sequence[summary.SummaryRow]) -> Account | None:
@@ -84,7 +84,7 @@ class Accounts:
         if attacked is None:
             return None
         at = _place(run, attacked)
-        return self._of_run.get((run.path, *at), self._found.get(at))
+        return self._of_run.get((run.path, *at), self._by_key.get(at))
 
 
 def only_accounts(run: Run, subject: Subject) -> bool:
@@ -180,7 +180,7 @@ def _entry(
     whole = next(row for row in rows if row.attack == ENSEMBLE)
     fgsm = next((row for row in rows if row.attack == ONE_STEP), None)
     certified = next((row.certified for row in run.certified if row.case == judgement.case), None)
-    columns = _told(known, source.entry, _trained_behind(checkpoint, planned.spec))
+    columns = _statements(known, source.entry, _trained_behind(checkpoint, planned.spec))
     if columns.get("reported") is None and verdict.claim is not None:
         columns["reported"] = verdict.claim.value
     if sequence := planned.sequence:
@@ -234,7 +234,7 @@ def _trained_behind(checkpoint: CheckpointFacts | None, spec: str) -> str:
     return f"{text} from {start})" if start else f"{text})"
 
 
-def _told(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
+def _statements(known: PaperRecord | None, submitted: SubmittedEntry | None, trained: str) -> dict[str, Any]:
     """Statements about a defence that are not measured: its submitter's, else its record's.
 
     Args:

@@ -10,7 +10,7 @@ from robustbench_coded.reports.text.formatting import TextTable
 STORED = "power.json"
 
 
-class Found(Struct, frozen=True):
+class Detection(Struct, frozen=True):
     """A planted weakness: its name, what hides it, and the share of images in which attacks detect it."""
 
     weakness: str
@@ -35,7 +35,7 @@ class Power(Struct, frozen=True):
     attacks: int
     seconds: float
     control: float
-    found: tuple[Found, ...]
+    found: tuple[Detection, ...]
 
     @property
     def seen(self) -> int:

@@ -40,7 +40,7 @@ NO_VERDICT = "No verdict yet"
 ALL_ATTACKS = "all attacks"  # the row that decides
 _PLURAL = {"rci": "RCI settings", "coded": "coded inference settings"}
 
-_FOUND = "Robust accuracy {left}{bare}{claim}{decided}."
+_SENTENCE = "Robust accuracy {left}{bare}{claim}{decided}."
 _OTHER = "An attacker who {does} ({threat}): {verdicts}."
 _BRACKETS = "In brackets: 95% intervals, measured on {images} images. {kinds}"
 _BESIDE = (
@@ -140,7 +140,7 @@ def opening_of(run: Run) -> Opening:
     ):
         groups.setdefault(judgement.verdict.name, []).append(judgement)
     return Opening(
-        question=_asked(subjects, judged[0].perturbation, judged[0].verdict.claim),
+        question=_question(subjects, judged[0].perturbation, judged[0].verdict.claim),
         answers=tuple(_answer(run, judged, group) for group in reversed(groups.values())),
         others=tuple(_others(run, judged)),
         certainty=_certainty(run, judged),
@@ -176,7 +176,7 @@ def opens_with(judgements: Sequence[Judgement]) -> list[Judgement]:
     return [j for j in judged if by_subject.get(j.subject) is j]
 
 
-def _asked(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
+def _question(subjects: Sequence[Subject], perturbation: Perturbation, claim: Claim | None) -> str:
     """The question: whether a defence protects, a network withstands, or a claim holds."""
     verb, named = ("Does ", "") if len(subjects) == 1 else ("Do ", "the ")
     named += _named(subjects)
@@ -255,7 +255,7 @@ def _answer(run: Run, judged: Sequence[Judgement], group: Sequence[Judgement]) -
     attacks = list(dict.fromkeys(attack_in_words(j.attack) for j in group if j.attack))
     decided = series(attacks) if len(attacks) <= 2 else f"{attacks[0]} and {len(attacks) - 1} others"
     strongest = "strongest attack" if len(attacks) == 1 else "strongest attacks"
-    sentence = _FOUND.format(
+    sentence = _SENTENCE.format(
         left=robust,
         bare=f" (base model {bare})" if bare else "",
         claim=_of_claim(group[0]),
