@@ -100,7 +100,7 @@ class Labelled:
 
     def beaten_by(self, other: "Labelled") -> bool:
         """True if the other is better by three standard errors, on the images that both answered."""
-        own, others = (one.rightly[: min(len(self.rightly), len(other.rightly))] for one in (self, other))
+        own, others = (side.rightly[: min(len(self.rightly), len(other.rightly))] for side in (self, other))
         gained, lost = int((others & ~own).sum()), int((own & ~others).sum())
         return gained - lost > 3 * (gained + lost) ** 0.5
 
@@ -142,16 +142,16 @@ class Assembly:
         Raises:
             InputError: there is no such variant.
         """
-        one = self.checkpoint
+        source = self.checkpoint
         if not self._networks:
-            self._networks[one.arch] = one.network.to(self.device)
+            self._networks[source.arch] = source.network.to(self.device)
         if arch not in self._networks:
             if (form := split_variant(arch)[1].get(INPUT)) is not None:
                 built: nn.Module = OtherInput(self.network(unchanged(arch, INPUT)), form)
             else:
-                inner = one.network.network if isinstance(one.network, OtherInput) else one.network
+                inner = source.network.network if isinstance(source.network, OtherInput) else source.network
                 weights = inner.state_dict()
-                built = construct(arch, one.classes, one.channels, one.image_size)
+                built = construct(arch, source.classes, source.channels, source.image_size)
                 give_places(built, weights)
                 built.load_state_dict(weights, assign=True)
             self._networks[arch] = built.eval().requires_grad_(False)
@@ -159,12 +159,12 @@ class Assembly:
 
     def forms(self, arch: str, part: str) -> list[str]:
         """``arch`` with that part as usual and in its other forms, as far as there are such networks."""
-        found = [unchanged(arch, part)]
+        archs = [unchanged(arch, part)]
         for form in self.parts[part]:
             with suppress(InputError):
                 self.network(changed(arch, part, form))
-                found.append(changed(arch, part, form))
-        return found
+                archs.append(changed(arch, part, form))
+        return archs
 
     def one_part_away(self, arch: str) -> list[str]:
         """``arch`` with each of its parts in every form."""
@@ -214,18 +214,18 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Question:
-    """Which candidate is right, asked of the user.
+    """A question to the user: which candidate is right.
 
     Attributes:
         why: what is not known, a clause.
-        asked: candidates in the order of their labelled accuracy; at most LINES, none without labels.
+        choices: candidates in the order of their labelled accuracy; at most LINES, none without labels.
         attacked: how many of the first images were attacked; 0 where that takes too long.
         standing: how many of these each candidate answers rightly at every step of PGD.
         budget: of the attack.
     """
 
     why: str
-    asked: tuple[Labelled, ...]
+    choices: tuple[Labelled, ...]
     attacked: int
     standing: tuple[int, ...]
     budget: PerturbationBudget
@@ -233,7 +233,7 @@ class Question:
     @property
     def heading(self) -> str:
         """The question, in one line."""
-        if not self.asked:
+        if not self.choices:
             return f"{self.why}; state --arch and --normalize"
         return (
             f"{self.why}, and labels alone do not decide: an adversarially trained network may answer more "
@@ -245,11 +245,11 @@ class Question:
     @property
     def lines(self) -> tuple[str, ...]:
         """The candidates, one a line, their figures behind the options to copy."""
-        attacked = [f"{one / self.attacked:.1%} of {self.attacked}" for one in self.standing if self.attacked]
-        pairs = zip(self.asked, attacked or ["not attacked"] * LINES, strict=False)
+        attacked = [f"{n / self.attacked:.1%} of {self.attacked}" for n in self.standing if self.attacked]
+        pairs = zip(self.choices, attacked or ["not attacked"] * LINES, strict=False)
         return tuple(
-            f"  {one.candidate.flags}  ({one.accuracy:.1%} of {len(one.rightly)}; {under})"
-            for one, under in pairs
+            f"  {choice.candidate.flags}  ({choice.accuracy:.1%} of {len(choice.rightly)}; {under})"
+            for choice, under in pairs
         )
 
 
@@ -273,15 +273,15 @@ def question(
     usual = Candidate(arch, normalisations[0])
     if assembly.labels is None:
         return Question(why, (), 0, (), budget(usual.normalisation.std))
-    asked = _shown(_compared(assembly, usual, parts, normalisations))
-    cost = 3 * PGD_STEPS * len(asked)  # a step is a forward pass, and a backward pass of twice its cost
+    choices = _shown(_compared(assembly, usual, parts, normalisations))
+    cost = 3 * PGD_STEPS * len(choices)  # a step is a forward pass, and a backward pass of twice its cost
     count = min(assembly.affordable(ATTACKED_IMAGES, ATTACK_MULTIPLICATIONS, cost), len(assembly.images))
     x, y = assembly.images[:count].to(assembly.device), assembly.labels[:count].to(assembly.device)
     standing = (
-        standing_under_pgd(assembly.model(one), x, y, budget(one.normalisation.std), PGD_STEPS)
-        for one in (each.candidate for each in asked)
+        standing_under_pgd(assembly.model(candidate), x, y, budget(candidate.normalisation.std), PGD_STEPS)
+        for candidate in (each.candidate for each in choices)
     )
-    return Question(why, tuple(asked), count, tuple(standing), budget(usual.normalisation.std))
+    return Question(why, tuple(choices), count, tuple(standing), budget(usual.normalisation.std))
 
 
 def _compared(
@@ -291,20 +291,20 @@ def _compared(
     best = [usual]
     for part in [*parts, *parts]:  # a wrong form of one hides another
         forms = assembly.forms(best[0].arch, part)
-        tried = (Candidate(form, one) for form in forms for one in normalisations)
+        tried = (Candidate(form, normalisation) for form in forms for normalisation in normalisations)
         best = _screened(assembly, [*best, *tried])
-    archs = list(dict.fromkeys([*list(dict.fromkeys(one.arch for one in best))[:FORMS], usual.arch]))
-    left = [Candidate(arch, one) for arch in archs for one in normalisations]
-    count = assembly.affordable(COMPARED_IMAGES, COMPARED_MULTIPLICATIONS, len(left))
-    return [assembly.labelled(one, count) for one in left]
+    archs = list(dict.fromkeys([*list(dict.fromkeys(c.arch for c in best))[:FORMS], usual.arch]))
+    candidates = [Candidate(arch, normalisation) for arch in archs for normalisation in normalisations]
+    count = assembly.affordable(COMPARED_IMAGES, COMPARED_MULTIPLICATIONS, len(candidates))
+    return [assembly.labelled(candidate, count) for candidate in candidates]
 
 
 def _screened(assembly: Assembly, tried: Sequence[Candidate]) -> list[Candidate]:
     """The same by the first images, the most accurate first, of equal ones the most usual."""
     count = assembly.affordable(SCREENED_IMAGES, SCREENED_MULTIPLICATIONS, len(tried))
-    seen = [assembly.labelled(one, count) for one in dict.fromkeys(tried)]
-    seen.sort(key=lambda one: (-int(one.rightly[:count].sum()), one.candidate.unusual_parts))
-    return [one.candidate for one in seen]
+    seen = [assembly.labelled(candidate, count) for candidate in dict.fromkeys(tried)]
+    seen.sort(key=lambda labelled: (-int(labelled.rightly[:count].sum()), labelled.candidate.unusual_parts))
+    return [labelled.candidate for labelled in seen]
 
 
 def _shown(compared: Sequence[Labelled]) -> list[Labelled]:
@@ -313,14 +313,14 @@ def _shown(compared: Sequence[Labelled]) -> list[Labelled]:
     Of a normalisation's forms that labels do not tell apart the most usual one is taken.
     """
 
-    def rank(one: Labelled) -> tuple[float, int]:
-        return -one.accuracy, one.candidate.unusual_parts
+    def rank(row: Labelled) -> tuple[float, int]:
+        return -row.accuracy, row.candidate.unusual_parts
 
     ordered = sorted(compared, key=rank)
     first: dict[Normalisation, Labelled] = {}
-    for one in ordered:
-        best = first.setdefault(one.candidate.normalisation, one)
-        if one.candidate.unusual_parts < best.candidate.unusual_parts and not one.less_accurate_than(best):
-            first[one.candidate.normalisation] = one
-    shown = [*sorted(first.values(), key=rank), *(one for one in ordered if one not in first.values())]
-    return [one for one in shown if one.accuracy >= ordered[0].accuracy - FAR][:LINES]
+    for row in ordered:
+        best = first.setdefault(row.candidate.normalisation, row)
+        if row.candidate.unusual_parts < best.candidate.unusual_parts and not row.less_accurate_than(best):
+            first[row.candidate.normalisation] = row
+    shown = [*sorted(first.values(), key=rank), *(row for row in ordered if row not in first.values())]
+    return [row for row in shown if row.accuracy >= ordered[0].accuracy - FAR][:LINES]

@@ -74,30 +74,30 @@ def plan_command(*, config: Path | None, quiet: bool, as_json: bool, **options: 
     from robustbench_coded.reports.text.formatting import duration
 
     with foreign_output():
-        found = preview(chosen)
-    data = found.as_data()
+        plan = preview(chosen)
+    data = plan.as_data()
     if as_json:
         print(json.dumps(data))
         return 0
     if not quiet:
-        for text in found.notes:
+        for text in plan.notes:
             print_line(Console(stderr=True), text)
-        for line in _table(found):
+        for line in _table(plan):
             print(line)
-    for what, costs in (("a break", found.broken), ("praise", found.praised)):
-        total = found.total(costs)
+    for what, costs in (("a break", plan.broken), ("praise", plan.praised)):
+        total = plan.total(costs)
         print(f"{what} costs {total.images:,} gradients, about {duration(total.seconds)} on this machine")
-    print(f"run folder: {found.path}")
+    print(f"run folder: {plan.path}")
     return 0
 
 
-def _table(found: "Preview") -> list[str]:
+def _table(plan: "Preview") -> list[str]:
     """A line for each rung."""
     from robustbench_coded.reports.text.formatting import duration
 
     cells: list[tuple[str, ...]] = [("rung", "gradients if broken", "time", "if praised", "time")]
-    for rung, broken in found.broken.items():
-        praised = found.praised[rung]
+    for rung, broken in plan.broken.items():
+        praised = plan.praised[rung]
         figures = (
             text
             for cost in (broken, praised)

@@ -280,8 +280,8 @@ def attack_options(
     Args:
         texts: names and presets, each one or several divided by commas; none for the default of the norm.
             ``clean`` and ``random-sign`` always run, named or not.
-        checks: run the attacks of the checks even where no adaptive preset was asked for.
-        claimed: the attack that a claim is about, which runs whatever else is asked for.
+        checks: run the attacks of the checks even without an adaptive preset.
+        claimed: the attack that a claim is about, which always runs.
     Raises:
         InputError: an unknown name.
     """

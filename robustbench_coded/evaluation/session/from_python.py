@@ -17,11 +17,7 @@ from robustbench_coded.defences.options import brought
 from robustbench_coded.errors import InputError, did_you_mean, in_python
 from robustbench_coded.evaluation.execution.in_memory import InMemory
 from robustbench_coded.evaluation.guard import guarded
-from robustbench_coded.evaluation.options.config import (
-    EvalConfig,
-    attack_options,
-    without_checkpoint,
-)
+from robustbench_coded.evaluation.options.config import EvalConfig, attack_options, without_checkpoint
 from robustbench_coded.evaluation.options.option import named_norm, plain, radii
 from robustbench_coded.evaluation.options.typed import EvaluateOptions
 from robustbench_coded.evaluation.session.evaluate import evaluate as run_evaluation
@@ -83,8 +79,8 @@ def evaluate(
             Standard inference is evaluated, too, unless ``standard=False``.
         attacks: names and presets, comma-separated or one by one, and functions
             ``(model, x, y, eps=...)`` that return perturbed inputs; None for the default of the norm.
-        checks: run the attacks of the checks even where no adaptive preset was asked for.
-        listener: is told what happens. None shows progress on standard error; ``Listener()`` shows nothing.
+        checks: run the attacks of the checks even without an adaptive preset.
+        listener: receives events. None shows progress on standard error; ``Listener()`` shows nothing.
         options: fields of `EvalConfig`: ``eps="8/255"``, ``batch_size=128``, ``limit=640``, ``draws``,
             ``seed``, ``device``, ``out="reports/mine"``, ``overwrite=True`` ...
 
@@ -102,8 +98,8 @@ def evaluate(
     except InputError as error:
         message, *choices = in_python(str(error)).split("\n")
         raise InputError(message, choices) from error.__cause__
-    kept = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
-    return replace(run, again=lambda **changed: evaluate(**(kept | changed)))
+    base = given | {"checks": checks, "listener": listener, **options, "out": run.path, "overwrite": False}
+    return replace(run, again=lambda **changed: evaluate(**(base | changed)))
 
 
 def _evaluate(
@@ -236,8 +232,8 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _several(given: Any) -> tuple[Any, ...]:
     """One or several, as a tuple."""
-    one = isinstance(given, str) or callable(given) or not isinstance(given, Iterable)
-    return (given,) if one else tuple(given)
+    single = isinstance(given, str) or callable(given) or not isinstance(given, Iterable)
+    return (given,) if single else tuple(given)
 
 
 def _plain(value: Any) -> Any:
