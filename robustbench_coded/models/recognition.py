@@ -197,7 +197,8 @@ class _Decision:
             behind = self.normalisations if stated is None else [stated]
             if stated is not None and stated.name == "none":  # of pixels from 0 to 1, or from 0 to 255?
                 behind.append(KNOWN[len(stated.mean)]["bytes"])
-            asked = question(self.assembly, self.open, candidate.arch, self.parts, behind, self.budget)
+            about = self.assembly, self.open, candidate.arch, self.parts, behind
+            asked = question(*about, self.budget, self.accuracy)
             candidate = asked.asked[0].candidate if asked.asked else candidate
             self.batch_norms = None
         labelled, refusal = self._confirmed(candidate), "" if asked is None else asked.heading
@@ -300,7 +301,12 @@ class _Decision:
         better = [one for one in others if own.beaten_by(one)]
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy < value - allowed_shortfall(name, value, len(own.rightly)):
-            mend = better[0].candidate.flags if better else "another --arch, --normalize or --data"
+            # That the file's figure is missed is the evidence: here a more accurate form need not be so beyond chance.
+            forms = [one for one in others if one.candidate.normalisation == candidate.normalisation]
+            nearer = [one for one in forms[:1] if int(one.rightly.sum()) > int(own.rightly[:count].sum())]
+            mend = next(
+                (one.candidate.flags for one in [*better, *nearer]), "another --arch, --normalize or --data"
+            )
             self.warnings.append(
                 f"{own.accuracy:.1%} of {len(own.rightly)} labelled images are right, its file says {name} "
                 f"{value:.2%}: a part without weights is wrong, or that was on other images; try {mend}"
