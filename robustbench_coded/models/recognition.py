@@ -301,7 +301,7 @@ class _Decision:
         better = [one for one in others if own.beaten_by(one)]
         name, value = self.accuracy or ("", 0.0)
         if own.accuracy < value - allowed_shortfall(name, value, len(own.rightly)):
-            # That the file's figure is missed is the evidence: here a more accurate form need not be so beyond chance.
+            # That the file's figure is missed is the evidence: a form need not be better beyond chance.
             forms = [one for one in others if one.candidate.normalisation == candidate.normalisation]
             nearer = [one for one in forms[:1] if int(one.rightly.sum()) > int(own.rightly[:count].sum())]
             mend = next(
