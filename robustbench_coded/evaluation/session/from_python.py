@@ -212,8 +212,11 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as EvalConfig wants them: one size or radius stands for a tuple of it."""
     known = [field.name for field in fields(EvalConfig) if field.name not in MADE_HERE]
     options = {SPELT.get(name, name): value for name, value in options.items()}
-    for name in options:
+    for name, value in options.items():
         if name not in known:
+            if name in ("rci", "coded", "defence") and isinstance(value, str):  # of the command line
+                spec = value if name == "defence" else f"{name}:{value}"
+                raise InputError(f"there is no option {name!r}; write defences={spec!r}")
             meant = CALLED_ELSEWHERE.get(name, name)
             choice = did_you_mean(meant, (*ARGUMENTS, *known)).strip()
             raise InputError(f"there is no option {name!r}; {choice or 'choose from ' + ', '.join(known)}")

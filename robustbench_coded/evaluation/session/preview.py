@@ -29,6 +29,7 @@ from robustbench_coded.evaluation.session.evaluation import Evaluation
 from robustbench_coded.evaluation.session.planning import planned_evaluation
 from robustbench_coded.evaluation.session.rates import Rates
 from robustbench_coded.judge.run import load_manifest
+from robustbench_coded.reports.text.formatting import duration
 from robustbench_coded.runs.folder import MANIFEST, read_run
 from robustbench_coded.schema.manifest import as_sentences
 from robustbench_coded.schema.words import CLEAN, STANDARD, CheckName, VerdictName
@@ -106,6 +107,19 @@ def preview(config: EvalConfig, in_memory: InMemory | None = None) -> Preview:
     )
     notes = as_sentences([*evaluation.prepared.notes, *evaluation.notes])
     return Preview(path, broken, praised, tuple(notes))
+
+
+def outlook(evaluation: Evaluation) -> str:
+    """How long a new evaluation takes on this machine, a sentence."""
+    rates = Rates(evaluation.prepared)
+    least, most = (
+        Preview.total(_costs(evaluation, forecast(evaluation.plan, praised=praised), frozenset(), rates))
+        for praised in (False, True)
+    )
+    return (
+        f"Takes about {duration(least.seconds)} if the first attacks succeed and {duration(most.seconds)} if "
+        "none does"
+    )
 
 
 def forecast(plan: EvaluationPlan, *, praised: bool) -> tuple[Step, ...]:
